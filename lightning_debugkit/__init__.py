@@ -1,0 +1,37 @@
+"""The flight recorder and doctor of a PyTorch Lightning run.
+
+Names are resolved when they are first used: importing this package imports neither torch nor Lightning.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightning_debugkit.callbacks.base import TrainingAnomaly
+    from lightning_debugkit.callbacks.gradient_anomaly import GradientAnomalyDetector
+    from lightning_debugkit.finding import Finding, Severity
+    from lightning_debugkit.journal import read_journal
+    from lightning_debugkit.presets import debugkit
+
+_HOMES = {
+    "Finding": "finding",
+    "GradientAnomalyDetector": "callbacks.gradient_anomaly",
+    "Severity": "finding",
+    "TrainingAnomaly": "callbacks.base",
+    "debugkit": "presets",
+    "read_journal": "journal",
+}
+
+__all__ = ["Finding", "GradientAnomalyDetector", "Severity", "TrainingAnomaly", "debugkit", "read_journal"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

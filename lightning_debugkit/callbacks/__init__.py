@@ -1,0 +1,1 @@
+"""The only room that imports Lightning; one capability a file."""

@@ -1,0 +1,180 @@
+"""What happens when a step is broken: replay it, agree among ranks, tell, and stop, skip or go on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor
+from torch.optim import Optimizer
+
+from lightning_debugkit.callbacks.anomaly.nonfinite import finding as worded
+from lightning_debugkit.callbacks.anomaly.sight import Sight
+from lightning_debugkit.callbacks.base import DebugCallback, TrainingAnomaly
+from lightning_debugkit.callbacks.leavings import leave_bundle, leave_samples
+from lightning_debugkit.callbacks.rerun import NotReplayable, replay
+from lightning_debugkit.callbacks.run import current_run
+from lightning_debugkit.callbacks.sample_order import SampleOrder
+from lightning_debugkit.finding import Finding
+from lightning_debugkit.replay.diagnosis import Diagnosis
+from lightning_debugkit.replay.hooks import ModuleHooks
+from lightning_debugkit.replay.randomness import RandomState
+
+_MAX_REPLAYS = 5  # in a run that goes on: the first few say what there is to say
+
+
+class Failure:
+    """Deal with steps whose loss or gradients are not finite.
+
+    Args:
+        action: ``raise``, ``stop``, ``skip`` or ``warn``.
+        max_skips: Updates that may be dropped.
+        bundle: Leave what is needed to run the step again.
+    """
+
+    def __init__(self, action: str, max_skips: int, bundle: bool) -> None:
+        self.action = action
+        self.max_skips = max_skips
+        self.bundle = bundle
+        self.skips = 0
+        self.replays = 0
+        self.broken_in_a_row = 0
+        self.pending: Finding | None = None  # seen in an earlier batch of the accumulation window
+        self._buffers: list[tuple[Tensor, Tensor]] = []
+
+    def begin(self, module: LightningModule, first: bool) -> None:
+        """Keep the buffers of before the window, where a dropped update must not leave its mark in them."""
+        if self.action == "skip" and first:
+            self._buffers = [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
+
+    def agreed(self, trainer: Trainer, bad: bool) -> bool:
+        """Tell whether the step is broken on any rank.
+
+        With one process, and with DDP, whose averaged gradients carry every rank's NaN, nothing is asked.
+        """
+        if trainer.world_size == 1 or isinstance(trainer.strategy, DDPStrategy):
+            return bad
+        return bool(trainer.strategy.reduce_boolean_decision(bad, all=False))
+
+    def examine(
+        self,
+        callback: DebugCallback,
+        trainer: Trainer,
+        module: LightningModule,
+        seen: str,
+        broken: list[str],
+        sight: Sight,
+        order: SampleOrder,
+        hooks: ModuleHooks | None,
+    ) -> Finding | None:
+        """Replay the batch and return what is wrong with it; ``None`` if that has been told often enough."""
+        if self.replays >= _MAX_REPLAYS or (self.action == "warn" and self.broken_in_a_row):
+            return None
+        self.replays += 1
+        found, note = self._replayed(trainer, module, sight.batch, sight.batch_idx, sight.random)
+        if found is None and trainer.world_size > 1 and not (hooks and _hooked(hooks)):
+            return None  # this rank's batch is sound: the one whose batch is not will tell
+        finding = worded(
+            callback.where(trainer, (hooks and _hooked(hooks)) or ""),
+            found,
+            seen=seen,
+            loss=sight.loss,
+            batch_idx=sight.batch_idx,
+            parameters=broken,
+            dataset_indices=order.of(list(found.samples)) if found else [],
+            low_precision=str(trainer.precision).startswith("16"),
+            note=note,
+        )
+        run = current_run(trainer)
+        if run is not None:
+            place = {"epoch": finding.where.epoch, "step": finding.where.step}
+            samples, indices = finding.evidence.get("samples", []), finding.evidence.get("dataset_indices", [])
+            try:
+                for fields in leave_samples(run.folder, sight.batch, samples, indices, **place):
+                    run.append("artifact", rank=run.rank, **fields)
+                if self.bundle and found is not None:
+                    fields = leave_bundle(run.folder, trainer, module, sight, finding)
+                    run.append("artifact", rank=run.rank, **place, **fields)
+            except Exception as error:
+                callback.trouble(trainer, "leaving the failing step behind", error)
+        return finding
+
+    def _replayed(
+        self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int, random: RandomState | None
+    ) -> tuple[Diagnosis | None, str]:
+        if random is None:
+            return None, "the step began before the detector saw it"
+        try:
+            found = replay(trainer, module, batch, batch_idx, random)
+        except NotReplayable as reason:
+            return None, f"the step could not be run again: {reason}"
+        return found, "" if found else "the replay of the step did not show it again"
+
+    def act(
+        self,
+        callback: DebugCallback,
+        trainer: Trainer,
+        module: LightningModule,
+        optimizer: Optimizer,
+        found: Finding | None,
+    ) -> None:
+        """Tell what was found and do what was chosen, alike on all ranks.
+
+        Raises:
+            TrainingAnomaly: With ``action="raise"``, or when too many updates were dropped.
+        """
+        self.pending = None
+        self.broken_in_a_row += 1
+        told = _gathered(trainer, found)
+        if found is not None and (told.index(found) == trainer.global_rank or found.where.rank == trainer.global_rank):
+            callback.emit(trainer, found)
+        first = next((finding for finding in told if finding is not None), None)
+        if first is None:
+            # No rank's replay shows it: the first one tells what was seen.
+            first = worded(
+                callback.where(trainer), None, seen="gradient is not finite", loss=None, batch_idx=-1, parameters=[]
+            )
+            if trainer.is_global_zero and self.skips == 0:
+                callback.emit(trainer, first)
+        if self.action == "warn":
+            return
+        self._drop(trainer, optimizer)
+        if self.action == "skip":
+            self.skips += 1
+            if self.skips <= self.max_skips:
+                return
+        if self.action == "stop":
+            trainer.should_stop = True
+            return
+        run = current_run(trainer)
+        error = TrainingAnomaly(first, str(run.folder / "report.html") if run else "")
+        # A worker process of a spawning strategy never reaches on_exception: the report is rendered now.
+        callback.finish(trainer, "exception", error, force=True)
+        raise error
+
+    def _drop(self, trainer: Trainer, optimizer: Optimizer) -> None:
+        """Let the update that follows change nothing, and take its mark off the buffers."""
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        for parameter in (p for group in optimizer.param_groups for p in group["params"]):
+            if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+                if parameter.grad is not None:
+                    parameter.grad.fill_(torch.inf)  # the scaler skips the step itself
+            else:
+                parameter.grad = None
+        for buffer, kept in self._buffers:
+            buffer.data.copy_(kept)
+
+
+def _hooked(hooks: ModuleHooks) -> str:
+    return hooks.first_bad_activation() or hooks.first_bad_gradient() or ""
+
+
+def _gathered(trainer: Trainer, found: Finding | None) -> list[Finding | None]:
+    """Return the finding of each rank; all ranks are here, as they all saw the averaged gradients."""
+    told: list[Finding | None] = [None] * trainer.world_size
+    if trainer.world_size > 1 and torch.distributed.is_initialized():
+        torch.distributed.all_gather_object(told, found)
+        return told
+    return [found]

@@ -1,0 +1,64 @@
+"""Weights that were loaded and then overwritten before the first step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import nn
+from torch.nn.parameter import is_lazy
+from torch.utils.hooks import RemovableHandle
+
+from lightning_debugkit.callbacks.anomaly.membership import common, listed
+from lightning_debugkit.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.stats.tensors import bits
+
+OVERWRITTEN = Rule(
+    "weights-overwritten",
+    Severity.ERROR,
+    "{names}: the weights that training starts from are not the ones that were {how}",
+    "Look for initialisation in setup, configure_model, on_fit_start or on_train_start: it runs after the weights are "
+    "loaded; do it in __init__.",
+)
+
+
+class Loaded:
+    """Remember the bits of weights when they are loaded, and compare when training starts."""
+
+    def __init__(self) -> None:
+        self.bits: dict[str, int] = {}
+        self.trained: dict[str, int] = {}
+        self.handle: RemovableHandle | None = None
+
+    def begin(self, module: nn.Module) -> None:
+        """Listen for loads; weights that an earlier fit left and nobody touched count as loaded."""
+        here = _bits(module)
+        self.bits = here if self.trained and here == self.trained else {}
+        self.handle = module.register_load_state_dict_post_hook(self._loaded)
+
+    def _loaded(self, module: nn.Module, _: Any) -> None:
+        self.bits = _bits(module)
+
+    def judge(self, where: Where, module: nn.Module) -> Iterator[Finding]:
+        """Yield, before the first step, the parameters that are no longer as loaded."""
+        self.stop()
+        here = _bits(module)
+        changed = [name for name, value in self.bits.items() if name in here and here[name] != value]
+        if changed:
+            how = "left by the fit before" if self.bits == self.trained else "loaded"
+            at = Where(where.epoch, where.step, where.rank, common(changed))
+            yield OVERWRITTEN.found(at, names=listed(changed), how=how, parameters=changed)
+
+    def end(self, module: nn.Module) -> None:
+        """Remember the weights that this fit leaves."""
+        self.trained = _bits(module)
+
+    def stop(self) -> None:
+        """Listen no longer."""
+        if self.handle is not None:
+            self.handle.remove()
+            self.handle = None
+
+
+def _bits(module: nn.Module) -> dict[str, int]:
+    return {name: bits(p) for name, p in module.named_parameters() if not is_lazy(p)}

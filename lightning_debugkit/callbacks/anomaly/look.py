@@ -1,0 +1,57 @@
+"""What the detector sees at each optimizer step; what its watches are given to judge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from lightning_debugkit.finding import Where
+
+
+@dataclass(frozen=True)
+class Look:
+    """One optimizer step, before the weights are touched.
+
+    Args:
+        where: Place in the run.
+        optimizer: The optimizer that is about to step.
+        loss: Mean loss since its last step, ``None`` if there was none.
+        names: Dotted path of each of its parameters.
+        parameters: Those parameters.
+        norms: Norm of the gradient of each, ``None`` where it has none; unscaled.
+        rates: Learning rate of each.
+        whole: The step uses a full accumulation window.
+        clipped: The gradients will be clipped before the step.
+        weigh: Returns the norm of each parameter; costs a pass over the weights.
+    """
+
+    where: Where
+    optimizer: Optimizer
+    loss: float | None
+    names: Sequence[str]
+    parameters: Sequence[Tensor]
+    norms: Sequence[float | None]
+    rates: Sequence[float]
+    whole: bool
+    clipped: bool
+    weigh: Callable[[], Sequence[float]]
+
+    @cached_property
+    def norm(self) -> float:
+        """Norm of all gradients together."""
+        return sum(norm * norm for norm in self.norms if norm is not None) ** 0.5
+
+    @cached_property
+    def ratios(self) -> dict[str, float]:
+        """Gradient norm over weight norm of each weight matrix or kernel that has both, in registration order."""
+        found = {}
+        for name, parameter, norm, weight in zip(self.names, self.parameters, self.norms, self.weigh(), strict=True):
+            if norm is not None and weight > 0 and parameter.ndim > 1:
+                found[name] = norm / weight
+        return found
+
+

@@ -1,0 +1,128 @@
+"""The rules for numbers that stop being finite, worded from what the replay found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from lightning_debugkit.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.replay.diagnosis import Diagnosis
+
+_SAYS = "{seen} at step {step}: {what}{samples_text}"
+
+LOSS = Rule("nonfinite-loss", Severity.ERROR, _SAYS, "{remedy}")
+GRADIENT = Rule("nonfinite-gradient", Severity.ERROR, _SAYS, "{remedy}")
+ACTIVATION = Rule("nonfinite-activation", Severity.ERROR, _SAYS, "{remedy}")
+INPUT = Rule("nonfinite-input", Severity.ERROR, _SAYS, "{remedy}")
+PARAMETER = Rule("nonfinite-parameter", Severity.ERROR, _SAYS, "{remedy}")
+
+_RULES = {"loss": LOSS, "gradient": GRADIENT, "activation": ACTIVATION, "input": INPUT, "parameter": PARAMETER}
+
+# What an operation does when it gives infinity, when it gives NaN, and what to do about it.
+_OPERATIONS = {
+    "log": ("log(0)", "log of a negative number", "clamp the argument of log from below"),
+    "log2": ("log2(0)", "log2 of a negative number", "clamp the argument from below"),
+    "log10": ("log10(0)", "log10 of a negative number", "clamp the argument from below"),
+    "log1p": ("log1p(-1)", "log1p of a number below -1", "clamp the argument from below"),
+    "div": ("division by 0", "0/0", "add a small epsilon to the denominator"),
+    "reciprocal": ("division by 0", "division by NaN", "add a small epsilon to the denominator"),
+    "sqrt": ("sqrt at 0", "sqrt of a negative number", "add a small epsilon under the root"),
+    "rsqrt": ("rsqrt(0)", "rsqrt of a negative number", "add a small epsilon under the root"),
+    "pow": ("a power at 0", "a broken power of a negative number", "clamp the base away from 0"),
+    "exp": ("overflow of exp", "exp of NaN", "subtract the maximum first, or use logsumexp or log_softmax"),
+    "expm1": ("overflow of expm1", "expm1 of NaN", "clamp its argument from above"),
+    "_softmax": ("softmax", "softmax of a row with nothing but -inf", "leave one position of each row unmasked"),
+    "_safe_softmax": ("softmax", "softmax of infinite scores", "keep the scores finite"),
+    "_log_softmax": ("log_softmax", "log_softmax of a row with nothing but -inf", "leave one class finite"),
+    "logsumexp": ("logsumexp", "logsumexp of infinite numbers", "keep its arguments finite"),
+    "sub": ("overflow of a difference", "inf - inf", "look for what is infinite in it"),
+    "add": ("overflow of a sum", "inf - inf", "look for what is infinite in it"),
+    "mul": ("overflow of a product", "0 * inf", "look for what is infinite in it"),
+    "acos": ("acos", "acos of a number beyond 1", "clamp its argument to (-1, 1)"),
+    "asin": ("asin", "asin of a number beyond 1", "clamp its argument to (-1, 1)"),
+    "atanh": ("atanh(1)", "atanh of a number beyond 1", "clamp its argument to (-1, 1)"),
+    "linalg_vector_norm": ("a norm", "a norm at 0", "add a small epsilon under the root"),
+}
+_MATMULS = ("mm", "addmm", "bmm", "baddbmm", "convolution", "linear", "matmul", "dot", "mv", "addmv")
+
+
+def finding(
+    where: Where,
+    found: Diagnosis | None,
+    *,
+    seen: str,
+    loss: float | None,
+    batch_idx: int,
+    parameters: Sequence[str],
+    dataset_indices: Sequence[int] = (),
+    low_precision: bool = False,
+    note: str = "",
+) -> Finding:
+    """Return the finding for a step whose loss or gradients are not finite.
+
+    Args:
+        where: Place in the run.
+        found: What the replay found, ``None`` if it could not tell.
+        seen: What the look at the step saw, such as ``"loss is inf"``.
+        loss: The loss as the look saw it.
+        batch_idx: Position of the batch in the epoch.
+        parameters: Parameters whose gradient the look found not finite.
+        dataset_indices: Entries of the dataset that the samples are.
+        low_precision: The forward pass runs in 16 bits.
+        note: Why the replay could not tell.
+    """
+    evidence: dict[str, Any] = {"batch_idx": batch_idx}
+    if found is None:
+        rule = GRADIENT if seen.startswith("gradient") else LOSS
+        at = Where(where.epoch, where.step, where.rank, parameters[0] if parameters else "")
+        words = {"seen": seen, "what": note or "the replay of the step did not show it again", "samples_text": ""}
+        words["remedy"] = "Use GradientAnomalyDetector(hooks='always') to name the module in the step itself."
+        return replace(
+            rule.found(at, **words), evidence={**evidence, "loss": loss, "parameters": list(parameters), "note": note}
+        )
+    samples = list(found.samples)
+    evidence |= {"samples": samples, "dataset_indices": list(dataset_indices), "op": found.op, "source": found.source}
+    evidence |= {"parameters": list(found.parameters or parameters), "loss": loss}
+    optional = {"backward": found.backward, "input": found.path if found.origin == "input" else "", "note": found.note}
+    evidence |= {name: value for name, value in optional.items() if value}
+    what, remedy = _worded(found, samples, low_precision)
+    at = Where(where.epoch, where.step, where.rank, found.module)
+    words = {"seen": seen, "what": what, "samples_text": _named(samples), "remedy": remedy}
+    return replace(_RULES[found.origin].found(at, **words), evidence=evidence)
+
+
+def _worded(found: Diagnosis, samples: list[int], low_precision: bool) -> tuple[str, str]:
+    drop = f", or drop sample {samples[0]} of the batch" if len(samples) == 1 else ""
+    if found.origin == "input":
+        place = f" at {found.path!r}" if found.path else ""
+        return f"the batch{place} holds {found.value}", "Clean or drop these entries in the Dataset."
+    if found.origin == "parameter":
+        return (
+            f"the {found.path} {found.module} holds {found.value} before the step",
+            "Load a checkpoint of before it broke, or look at what was loaded: training cannot mend it.",
+        )
+    base = found.op.removeprefix("aten.").partition(".")[0].removesuffix("_")
+    infinite, undefined, remedy = _OPERATIONS.get(base, (f"{base} overflows", f"{base} gives NaN", "look at its input"))
+    if base in _MATMULS:
+        infinite, undefined = f"overflow of {base}", f"{base} gives NaN"
+        remedy = (
+            "use precision='bf16-mixed', or keep this layer in 32 bits"
+            if low_precision
+            else "look at the size of its weights and inputs; lower the learning rate"
+        )
+    what = infinite if found.value == "inf" else undefined
+    if found.origin == "gradient":
+        what = f"the gradient of {what}" if base in _OPERATIONS else f"the backward of {found.backward or base}"
+    function = f" in {found.module or found.function}" if found.module or found.function else ""
+    place = f" at {found.source}" if found.source else ""
+    return f"{what}{function}", f"{remedy[0].upper()}{remedy[1:]}{place}{drop}."
+
+
+def _named(samples: list[int]) -> str:
+    if not samples:
+        return ""
+    if len(samples) == 1:
+        return f", sample {samples[0]} of the batch"
+    shown = ", ".join(map(str, samples[:8])) + (" and more" if len(samples) > 8 else "")
+    return f", samples {shown} of the batch"

@@ -1,0 +1,134 @@
+"""The steady-state look: the loss and the norms of the gradients that an optimizer is about to use."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch import Tensor
+from torch.optim import Optimizer
+
+from lightning_debugkit.callbacks.anomaly.look import Look
+from lightning_debugkit.finding import Where
+from lightning_debugkit.replay.randomness import RandomState
+from lightning_debugkit.stats.tensors import norms
+
+
+class Sight:
+    """What is known of the batch and the accumulation window in progress.
+
+    On a GPU a look reads one small vector: one synchronisation for each backward, whatever the number of parameters.
+    """
+
+    def __init__(self) -> None:
+        self.batch: Any = None
+        self.batch_idx = 0
+        self.random: RandomState | None = None
+        self.loss: float | None = None  # mean since the last step of an optimizer
+        self.backwards = 0
+        self._losses: list[Tensor] = []
+        self._factor = 1.0
+        self._known: dict[int, tuple[tuple[int, ...], list[str], list[Tensor]]] = {}
+
+    def begin(self, batch: Any, batch_idx: int, random: RandomState) -> None:
+        """Take the batch that comes and the random state it starts in."""
+        self.batch, self.batch_idx, self.random = batch, batch_idx, random
+
+    def end(self) -> None:
+        """Let go of the batch."""
+        self.batch = None
+
+    def saw_loss(self, trainer: Trainer, loss: Tensor) -> None:
+        """Keep a reference to the loss; it is read later, together with the norms."""
+        automatic = trainer.lightning_module.automatic_optimization
+        self._factor = float(trainer.accumulate_grad_batches) if automatic else 1.0
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        if scaler is not None:
+            self._factor /= scaler.get_scale()
+        self._losses.append(loss.detach().sum())
+
+    def window_over(self) -> None:
+        """Forget the losses of the step that is done."""
+        self._losses, self.loss, self.backwards = [], None, 0
+
+    def broken_so_far(self, trainer: Trainer, module: LightningModule) -> str:
+        """Say what is not finite after a backward that no step follows, empty if all is well."""
+        gradients: list[Tensor] = []
+        if getattr(trainer.precision_plugin, "scaler", None) is None:
+            gradients = [p.grad for p in module.parameters() if p.grad is not None]
+        loss, found = self._read(gradients)
+        if loss is not None and not math.isfinite(loss):
+            return f"loss is {loss}"
+        return "gradient is not finite" if not all(map(math.isfinite, found)) else ""
+
+    def look(
+        self, trainer: Trainer, module: LightningModule, optimizer: Optimizer, where: Where, gradients: bool
+    ) -> Look:
+        """Return what the optimizer is about to do; without ``gradients``, only the loss is read."""
+        names, parameters = self.parameters(module, optimizer)
+        present = [index for index, p in enumerate(parameters) if p.grad is not None] if gradients else []
+        self.loss, found = self._read([parameters[index].grad for index in present])  # type: ignore[misc]
+        scale = _scale_left(trainer, optimizer)
+        norm_of: list[float | None] = [None] * len(parameters)
+        for index, norm in zip(present, found, strict=True):
+            norm_of[index] = norm / scale
+        rates = [float(group["lr"]) for group in optimizer.param_groups for _ in group["params"]]
+        return Look(
+            where=where,
+            optimizer=optimizer,
+            loss=self.loss,
+            names=names,
+            parameters=parameters,
+            norms=norm_of,
+            rates=rates,
+            whole=_is_whole(trainer),
+            clipped=bool(trainer.gradient_clip_val) or is_overridden("configure_gradient_clipping", module),
+            weigh=lambda: norms(parameters).tolist(),
+        )
+
+    def parameters(self, module: LightningModule, optimizer: Optimizer) -> tuple[list[str], list[Tensor]]:
+        """Return path and tensor of each parameter of ``optimizer``."""
+        held = [p for group in optimizer.param_groups for p in group["params"]]
+        key = tuple(map(id, held))
+        known = self._known.get(id(optimizer))
+        if known is None or known[0] != key:
+            paths = {id(p): name for name, p in module.named_parameters()}
+            names = [paths.get(id(p), f"(not in the model) {index}") for index, p in enumerate(held)]
+            known = self._known[id(optimizer)] = (key, names, held)
+        return known[1], known[2]
+
+    def _read(self, gradients: Sequence[Tensor | None]) -> tuple[float | None, list[float]]:
+        """Bring losses and norms to the host in one copy."""
+        found = norms([grad for grad in gradients if grad is not None])
+        if not self._losses:
+            return None, found.tolist()
+        mean = torch.stack([loss.to(found.device, torch.float32) for loss in self._losses]).mean()
+        if not found.numel():
+            return float(mean) * self._factor, []
+        values = torch.cat([mean.reshape(1).to(found), found]).tolist()
+        return values[0] * self._factor, values[1:]
+
+
+def raw(optimizer: Optimizer | LightningOptimizer) -> Optimizer:
+    """Return the torch optimizer inside of Lightning's."""
+    return optimizer.optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
+
+
+def _scale_left(trainer: Trainer, optimizer: Optimizer) -> float:
+    """Return the loss scale that is still in the gradients: fused optimizers divide by it in their own step."""
+    scaler = getattr(trainer.precision_plugin, "scaler", None)
+    if scaler is None or not getattr(optimizer, "_step_supports_amp_scaling", False):
+        return 1.0
+    return float(scaler.get_scale())
+
+
+def _is_whole(trainer: Trainer) -> bool:
+    """Tell whether the window has as many batches as it should: the last one of an epoch may be shorter."""
+    window = trainer.accumulate_grad_batches
+    batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+    return window == 1 or batches % window == 0

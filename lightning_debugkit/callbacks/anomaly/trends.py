@@ -1,0 +1,149 @@
+"""Numbers that run away or die out over many steps: gradients and loss against the run's own history."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from statistics import median
+
+from lightning_debugkit.callbacks.anomaly.look import Look
+from lightning_debugkit.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.stats.depth import fades
+from lightning_debugkit.stats.history import LogHistory
+
+EXPLODING = Rule(
+    "exploding-gradient",
+    Severity.WARNING,
+    "gradient norm {norm:.3g} of {module} is {ratio:.3g} times the norm of its weights; {yardstick}",
+    "Lower the learning rate or set Trainer(gradient_clip_val=1.0); if it starts at step 0, look at the initialisation "
+    "and the scale of the inputs.",
+)
+VANISHING = Rule(
+    "vanishing-gradient",
+    Severity.WARNING,
+    "gradients fade towards the input: {ratio:.1e} of the weight norm in {module}, {top:.1e} in {strongest}",
+    "Use ReLU-like activations with Kaiming initialisation, normalisation layers or residual connections before {module}.",
+)
+DIVERGING = Rule(
+    "diverging-loss",
+    Severity.WARNING,
+    "loss rises: {loss:.3g} now, {start:.3g} at the start, {best:.3g} at its best",
+    "Lower the learning rate, by ten to begin with; check the sign of the loss.",
+)
+CONSTANT = Rule(
+    "constant-loss",
+    Severity.WARNING,
+    "loss has been {loss:.6g} for {steps} steps, whatever the batch",
+    "Check that the loss depends on the model's output: a softmax over one class, a cut graph or dead units do this.",
+)
+
+_HISTORY = 20  # steps before a run can be judged by its own past
+_STEP = 10  # full looks at weights are taken this often
+
+
+class Trends:
+    """Judge loss and gradient norms against the run's own past and an absolute meaning."""
+
+    def __init__(self) -> None:
+        self.norms: dict[str, LogHistory] = {}
+        self.losses: deque[float] = deque(maxlen=_HISTORY)
+        self.start: list[float] = []
+        self.best = math.inf
+        self.same = 0
+        self.looks = 0
+        self.fading = 0
+        self.huge = 0
+
+    def judge(self, look: Look, several: bool) -> Iterator[Finding]:
+        """Yield what is wrong with the numbers of this step.
+
+        Args:
+            look: The step.
+            several: Several losses share the run (a GAN): each may rise while all is well.
+        """
+        if not look.whole:
+            return
+        if look.loss is not None and math.isfinite(look.loss) and not several:
+            yield from self._loss(look.where, look.loss, any(rate > 0 for rate in look.rates))
+        if math.isfinite(look.norm) and look.norm > 0:
+            yield from self._exploding(look)
+            yield from self._vanishing(look)
+            self.looks += 1
+
+    def _exploding(self, look: Look) -> Iterator[Finding]:
+        key = str(id(look.optimizer))
+        history = self.norms.setdefault(key, LogHistory())
+        known = len(history) >= _HISTORY
+        leap = known and look.norm > 100 * history.median and history.sigmas(look.norm) > 6
+        history.add(look.norm)
+        if not leap and self.looks >= 3 and self.huge == 0:
+            return
+        if look.clipped or not (ratios := look.ratios):
+            return
+        module, ratio = max(ratios.items(), key=lambda item: item[1])
+        # From the first step on: a gradient 10 000 times its weights replaces them at any usual rate.
+        self.huge = self.huge + 1 if ratio > 1e4 and len(ratios) > 1 and _grows(ratios) else 0
+        if leap and ratio > 10:
+            yardstick = f"the whole gradient is {look.norm / history.median:.3g} times its median so far"
+        elif self.huge >= 3:
+            yardstick = "it has been so from the first steps"
+        else:
+            return
+        norm = look.norms[list(look.names).index(module)]
+        where = Where(look.where.epoch, look.where.step, look.where.rank, module)
+        yield EXPLODING.found(
+            where, norm=norm, ratio=ratio, total=look.norm, median=history.median, yardstick=yardstick
+        )
+
+    def _vanishing(self, look: Look) -> Iterator[Finding]:
+        if self.looks % _STEP:
+            return
+        ratios = look.ratios
+        module = next(iter(ratios), "")
+        # A gradient below a 100 000th of its weights needs that many steps of rate 1 to replace them.
+        fading = bool(ratios) and ratios[module] < 1e-5 and fades(list(ratios.values()))
+        self.fading = self.fading + 1 if fading else 0
+        if self.fading < 3:
+            return
+        strongest = max(ratios, key=lambda name: ratios[name])
+        where = Where(look.where.epoch, look.where.step, look.where.rank, module)
+        yield VANISHING.found(
+            where,
+            ratio=ratios[module],
+            strongest=strongest,
+            top=ratios[strongest],
+            norm=look.norms[list(look.names).index(module)],
+        )
+
+    def _loss(self, where: Where, loss: float, moves: bool) -> Iterator[Finding]:
+        previous = self.losses[-1] if self.losses else math.nan
+        self.losses.append(loss)
+        if len(self.start) < _HISTORY:
+            self.start.append(loss)
+        alike = moves and loss != 0 and abs(loss - previous) <= 1e-7 * abs(loss)
+        self.same = self.same + 1 if alike else 0
+        if self.same == _HISTORY:
+            yield CONSTANT.found(where, loss=loss, steps=self.same + 1)
+        if len(self.losses) < self.losses.maxlen:  # type: ignore[operator]  # it has one
+            return
+        now, begin = median(self.losses), median(self.start)
+        self.best = min(self.best, now)
+        rising = self.losses[-1] > self.losses[0]
+        if begin > 0 and self.best > 0 and rising and now > 10 * max(begin, self.best):
+            yield DIVERGING.found(where, loss=now, start=begin, best=self.best)
+        elif now < 0 and -now > 1000 * max(abs(begin), 1.0) and not rising:
+            yield DIVERGING.found(where, loss=now, start=begin, best=self.best)
+
+    def state_dict(self) -> dict[str, object]:
+        return {"losses": list(self.losses), "start": self.start, "best": self.best, "looks": self.looks}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        self.losses.extend(state["losses"])  # type: ignore[arg-type]
+        self.start = list(state["start"])  # type: ignore[call-overload]
+        self.best, self.looks = float(state["best"]), int(state["looks"])  # type: ignore[arg-type, call-overload]
+
+
+def _grows(ratios: dict[str, float]) -> bool:
+    """Tell whether the gradients differ by a factor of ten between layers, as a chain of too large weights makes them."""
+    return max(ratios.values()) > 10 * min(ratios.values())

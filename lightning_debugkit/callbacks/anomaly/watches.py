@@ -1,0 +1,236 @@
+"""All watches of the detector, each called at its moment."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor
+from torch.optim import Optimizer
+
+from lightning_debugkit.callbacks.anomaly import replicas
+from lightning_debugkit.callbacks.anomaly.flow import Flow
+from lightning_debugkit.callbacks.anomaly.loaded import Loaded
+from lightning_debugkit.callbacks.anomaly.look import Look
+from lightning_debugkit.callbacks.anomaly.loss_scale import LossScale
+from lightning_debugkit.callbacks.anomaly.membership import not_in_optimizer, unregistered
+from lightning_debugkit.callbacks.anomaly.modes import Modes
+from lightning_debugkit.callbacks.anomaly.movement import NOT_UPDATED, Frozen, Movement
+from lightning_debugkit.callbacks.anomaly.plans import plans_of
+from lightning_debugkit.callbacks.anomaly.schedule import Plan, Schedule
+from lightning_debugkit.callbacks.anomaly.sight import Sight
+from lightning_debugkit.callbacks.anomaly.trends import Trends
+from lightning_debugkit.callbacks.anomaly.weights import sound_weights
+from lightning_debugkit.callbacks.anomaly.zeroing import Zeroing
+from lightning_debugkit.callbacks.rerun import audit
+from lightning_debugkit.finding import Finding, Where
+from lightning_debugkit.replay.batch import leaves
+from lightning_debugkit.replay.graph import reached
+
+_COMPARED = (1, 10, 100, 1000, 10_000)  # steps after which replicas are compared, beside the ends of epochs
+
+
+class Watches:
+    """Call each watch when there is something for it to see.
+
+    Args:
+        wiring: Watch the wiring of parameters, not only numbers.
+    """
+
+    def __init__(self, wiring: bool) -> None:
+        self.wiring = wiring
+        self.trends = Trends()
+        self.scale = LossScale()
+        self.flow = Flow()
+        self.loaded = Loaded()
+        self.schedule = Schedule()
+        self._renew()
+
+    def _renew(self) -> None:
+        self.zeroing = Zeroing()
+        self.movement = Movement()
+        self.frozen = Frozen()
+        self.modes = Modes()
+        self._plans: list[Plan] = []
+        self._total = math.inf
+        self._looks: dict[int, Look] = {}
+        self._graphs = 2  # backward passes whose graph is still to be read
+        self._unstepped = 0
+        self._versions: dict[str, int] = {}
+        self._suspects: list[tuple[int, Finding, dict[str, int]]] = []
+        self._compared = -1
+        self._batch_began = True
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"trends": self.trends.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if "trends" in state:
+            self.trends.load_state_dict(state["trends"])
+
+    def setup(self, module: LightningModule) -> None:
+        """Begin a fit, before weights are restored."""
+        self._renew()
+        if self.wiring:
+            self.loaded.begin(module)
+
+    def start(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
+        """Yield what is wrong before the first step."""
+        self._total = float(trainer.estimated_stepping_batches)
+        yield from sound_weights(where, module)
+        if not self.wiring:
+            return
+        yield from self.loaded.judge(where, module)
+        self._plans = plans_of(trainer, self._total)
+        yield from self.schedule.planned(where, self._plans)
+        self.frozen.begin(module)
+        self.modes.begin(module)
+
+    def new_epoch(self) -> None:
+        """Read the next graph again: parameters may have been frozen or unfrozen."""
+        self._graphs = max(self._graphs, 1)
+
+    def before_backward(
+        self, trainer: Trainer, module: LightningModule, loss: Tensor, where: Where, sight: Sight
+    ) -> Iterator[Finding]:
+        if not self.wiring:
+            return
+        self.zeroing.before_backward(trainer.optimizers, first_of_batch=self._batch_began)
+        self._batch_began = False
+        yield from self.modes.judge(where, module)
+        if self._graphs > 0 and loss.requires_grad:
+            self._graphs -= 1
+            leaf = reached(loss)
+            own = {id(p) for p in module.parameters()}
+            strange = any(identity not in own for identity in leaf)
+            wiring = audit(trainer, module, sight.batch, sight.batch_idx, sight.random, []) if strange else None
+            given = [tensor for _, tensor in leaves(sight.batch) if isinstance(tensor, Tensor)]
+            if wiring is not None:
+                leaf = {**leaf, **wiring.reached}
+            yield from unregistered(where, module, given, leaf, wiring.first_use if wiring else {})
+            suspect = not_in_optimizer(where, module, trainer.optimizers, leaf) if trainer.optimizers else None
+            if suspect is not None:
+                # Code of the user's own may move them: judged when some steps have passed.
+                names = suspect.evidence["parameters"]
+                self._suspects.append((trainer.global_step + 3, suspect, _versions(module, names)))
+
+    def after_backward(self, trainer: Trainer) -> None:
+        self._unstepped += 1
+        if self.wiring:
+            self.zeroing.after_backward(trainer.optimizers)
+
+    def scaled(self, look: Look, overflow: bool, scale: float) -> Iterator[Finding]:
+        """Yield what is wrong with the loss scale of mixed precision."""
+        found = self.scale.judge(look.where, overflow, scale)
+        if found is not None:
+            yield found
+
+    def before_step(self, trainer: Trainer, module: LightningModule, look: Look, sight: Sight) -> Iterator[Finding]:
+        """Yield what a sound look at an optimizer step tells."""
+        self._unstepped = 0
+        closure_again = look.optimizer in self._closed(look)
+        several = len(trainer.optimizers) > 1 or sight.backwards > max(1, trainer.accumulate_grad_batches)
+        if not closure_again:
+            yield from self.trends.judge(look, several)
+        if not self.wiring or closure_again:
+            return
+        automatic = module.automatic_optimization
+        yield from self.zeroing.before_step(look.where, look.optimizer, automatic, len(trainer.optimizers) == 1)
+
+        def replayed() -> Any:
+            wanted = [p for p in look.parameters if p.requires_grad]
+            return audit(trainer, module, sight.batch, sight.batch_idx, sight.random, wanted)
+
+        if sight.backwards:
+            yield from self.flow.judge(look, replayed)
+        yield from self.movement.before_step(look)
+        fallen = len(self.trends.losses) < 20 or min(self.trends.losses) < 0.98 * min(self.trends.start)
+        crawling = self.movement.crawling(look, self._total, fallen)
+        if crawling is not None:
+            yield crawling
+        rate = max((float(g["lr"]) for o in trainer.optimizers for g in o.param_groups), default=0.0)
+        yield from self.schedule.judge(look.where, rate, self._total, self._plans)
+        self._looks[id(look.optimizer)] = look
+
+    def _closed(self, look: Look) -> list[Optimizer]:
+        """Return the optimizer if it asks again within one step, as LBFGS does."""
+        last = self._looks.get(id(look.optimizer))
+        again = last is not None and last.where.step == look.where.step and last.where.epoch == look.where.epoch
+        return [look.optimizer] if again else []
+
+    def after_step(self, optimizer: Optimizer) -> Iterator[Finding]:
+        """Yield what an optimizer did; not called for a step that a scaler skips."""
+        if self.wiring:
+            self.zeroing.after_step(optimizer)
+            look = self._looks.get(id(optimizer))
+            if look is not None:
+                yield from self.movement.after_step(optimizer, look)
+
+    def after_batch(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
+        self._batch_began = True
+        if not self.wiring:
+            return
+        yield from self._never_stepped(trainer, module, where)
+        due = [item for item in self._suspects if item[0] <= trainer.global_step]
+        for item in due:
+            self._suspects.remove(item)
+            if _versions(module, list(item[2])) == item[2]:
+                yield item[1]
+        if trainer.global_step == 2:
+            yield from self.frozen.judge(where)
+        if trainer.global_step in _COMPARED:
+            yield from self._compare(trainer, module, where)
+
+    def end_epoch(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
+        if self.wiring:
+            yield from self.frozen.judge(where)
+            yield from self._compare(trainer, module, where)
+
+    def conclude(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
+        """Yield what can only be said when the run is over."""
+        if not self.wiring:
+            return
+        self.loaded.end(module)
+        if trainer.interrupted:
+            return
+        held = {id(p) for o in trainer.optimizers for g in o.param_groups for p in g["params"]}
+        yield from self.flow.conclude(where, module, held)
+        yield from self.schedule.conclude(where, self._plans, trainer.global_step)
+
+    def release(self) -> None:
+        """Let go of the model."""
+        self.loaded.stop()
+        trained = self.loaded.trained
+        self._renew()
+        self.loaded.trained = trained
+
+    def _never_stepped(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
+        """Yield that backward runs but no optimizer ever steps, though the weights are left alone."""
+        names = [name for name, p in module.named_parameters() if p.requires_grad] if self._unstepped == 1 else []
+        if names:
+            self._versions = _versions(module, names)
+        patience = max(20, 4 * trainer.accumulate_grad_batches)
+        if self._unstepped == patience and _versions(module, list(self._versions)) == self._versions:
+            yield NOT_UPDATED.found(
+                where,
+                names="all parameters",
+                steps=patience,
+                why=": no optimizer has stepped",
+                remedy="Call optimizer.step() (with the closure, where optimizer_step is overridden) after backward.",
+                parameters=[],
+            )
+
+    def _compare(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
+        if trainer.world_size > 1 and isinstance(trainer.strategy, DDPStrategy) and self._compared != where.step:
+            self._compared = where.step
+            found = replicas.compare(where, module, trainer.world_size)
+            if found is not None and trainer.is_global_zero:
+                yield found
+
+
+def _versions(module: LightningModule, names: list[str]) -> dict[str, int]:
+    wanted = set(names)
+    return {name: p._version for name, p in module.named_parameters() if name in wanted}

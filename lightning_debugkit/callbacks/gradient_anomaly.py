@@ -1,0 +1,241 @@
+"""Find what goes wrong with gradients: numbers that break, run away or die out, and parameters wired wrongly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+from torch.optim import Optimizer
+
+from lightning_debugkit.callbacks.anomaly.failure import Failure
+from lightning_debugkit.callbacks.anomaly.sight import Sight, raw
+from lightning_debugkit.callbacks.anomaly.watches import Watches
+from lightning_debugkit.callbacks.base import DebugCallback
+from lightning_debugkit.callbacks.run import current_run
+from lightning_debugkit.callbacks.sample_order import SampleOrder
+from lightning_debugkit.finding import Finding
+from lightning_debugkit.replay.hooks import ModuleHooks
+from lightning_debugkit.replay.randomness import RandomState
+from lightning_debugkit.stats.thinning import Thinning
+
+Action = Literal["raise", "stop", "skip", "warn"]
+
+
+class GradientAnomalyDetector(DebugCallback):
+    """Find broken numbers and broken wiring in training, and name operation, module, source line and samples.
+
+    Each optimizer step costs one look at the loss and the gradient norms. Only when that look is bad, and before the
+    weights are touched, the batch is run again under instruments. The training itself is never changed, unless a step
+    is dropped by the action chosen.
+
+    Args:
+        action: What to do about loss or gradients that are not finite: ``raise`` stops with an exception that carries
+            the finding, weights still clean; ``stop`` drops the update and ends the fit in order; ``skip`` drops the
+            update and goes on; ``warn`` only reports.
+        max_skips: Updates that ``skip`` may drop before it raises.
+        hooks: ``replay`` puts hooks on modules only while a step is replayed; ``always`` keeps them in every step, for
+            steps that cannot be replayed.
+        every_n_steps: Optimizer steps between two looks at the gradients; the loss is looked at in each.
+        wiring: Look for parameters that are wired wrongly, too.
+        bundle: Leave the failing step as a folder that ``lightning-debugkit replay`` runs again.
+    """
+
+    def __init__(
+        self,
+        action: Action = "raise",
+        max_skips: int = 10,
+        hooks: Literal["replay", "always"] = "replay",
+        every_n_steps: int = 1,
+        wiring: bool = True,
+        bundle: bool = True,
+    ) -> None:
+        if action not in ("raise", "stop", "skip", "warn"):
+            raise ValueError(
+                f"GradientAnomalyDetector needs action 'raise', 'stop', 'skip' or 'warn', got {action!r}; "
+                "'raise' keeps the weights clean."
+            )
+        if hooks not in ("replay", "always"):
+            raise ValueError(
+                f"GradientAnomalyDetector needs hooks 'replay' or 'always', got {hooks!r}; 'replay' costs nothing."
+            )
+        if isinstance(max_skips, bool) or not isinstance(max_skips, int) or max_skips < 0:
+            raise ValueError(f"GradientAnomalyDetector needs max_skips >= 0, got {max_skips!r}; 10 is a good start.")
+        if isinstance(every_n_steps, bool) or not isinstance(every_n_steps, int) or every_n_steps < 1:
+            raise ValueError(
+                f"GradientAnomalyDetector needs every_n_steps >= 1, got {every_n_steps!r}; 1 sees every step."
+            )
+        self.action = action
+        self.max_skips = max_skips
+        self.hooks = hooks
+        self.every_n_steps = every_n_steps
+        self.wiring = wiring
+        self.bundle = bundle
+        self.watches = Watches(wiring)
+        self.order = SampleOrder()
+        self.failure = Failure(action, max_skips, bundle)
+        self._reset()
+
+    def _reset(self) -> None:
+        self._sight = Sight()
+        self._module_hooks: ModuleHooks | None = None
+        self._thinning = Thinning()
+        self._handles: list[Any] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Hooks, handles and batches of a fit in progress stay with it.
+        state = {name: value for name, value in self.__dict__.items() if not name.startswith(("_sight", "_module_h"))}
+        return {**state, "_handles": [], "_sight": Sight(), "_module_hooks": None}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "watches": self.watches.state_dict(), "skips": self.failure.skips}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self.watches.load_state_dict(state_dict.get("watches", {}))
+        self.failure.skips = state_dict.get("skips", 0)
+
+    # The order below is the order of events in a run.
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        if stage == "fit" and not self.idle:
+            self._reset()
+            self.order = SampleOrder()
+            self.order.install(trainer)
+            self.watches.setup(pl_module)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.hooks == "always":
+            self._module_hooks = ModuleHooks(pl_module)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for optimizer in trainer.optimizers:
+            self._handles.append(optimizer.register_step_post_hook(self._stepped(trainer)))
+        self._tell(trainer, self.watches.start(trainer, pl_module, self.where(trainer)))
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.watches.new_epoch()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self.order.advance()
+        self._sight.begin(batch, batch_idx, RandomState.capture())
+        self.failure.begin(pl_module, first=batch_idx % trainer.accumulate_grad_batches == 0)
+        if self._module_hooks is not None:
+            self._module_hooks.clear()
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        self._sight.saw_loss(trainer, loss)
+        if trainer.world_size > 1 and self.action != "warn" and loss.requires_grad:
+            # A loss that breaks on one rank must stop all of them: its gradients carry the news to the others.
+            loss.register_hook(_contagion(loss.detach()))
+        self._tell(trainer, self.watches.before_backward(trainer, pl_module, loss, self.where(trainer), self._sight))
+
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.watches.after_backward(trainer)
+        self._sight.backwards += 1
+        if pl_module.automatic_optimization and trainer.fit_loop._should_accumulate():
+            # The window's later batches would hide which of them was the bad one.
+            seen = self._sight.broken_so_far(trainer, pl_module)
+            if seen and self.failure.pending is None:
+                self.failure.pending = self._examine(trainer, pl_module, seen, [])
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        optimizer = raw(optimizer)
+        sight, step = self._sight, trainer.global_step
+        look = sight.look(trainer, pl_module, optimizer, self.where(trainer), step % self.every_n_steps == 0)
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        bad_loss = sight.loss is not None and not math.isfinite(sight.loss)
+        broken = [name for name, norm in zip(look.names, look.norms, strict=True) if norm and not math.isfinite(norm)]
+        if scaler is not None and not bad_loss:
+            # Infinite gradients are how a loss scale is found: the scaler drops such steps itself.
+            self._tell(trainer, self.watches.scaled(look, bool(broken), scaler.get_scale()))
+            persistent = bool(broken) and self.watches.scale.skipped == 4
+            bad = bad_loss or persistent
+        else:
+            bad = bad_loss or bool(broken)
+        if self.failure.agreed(trainer, bad or self.failure.pending is not None):
+            found = self.failure.pending or self._examine(
+                trainer, pl_module, f"loss is {sight.loss}" if bad_loss else "gradient is not finite", broken
+            )
+            if scaler is not None and not bad_loss and found is not None and "op" not in found.evidence:
+                found = None  # finite without the scale: an overflow that the scaler will heal
+            if found is not None or trainer.world_size > 1:
+                self.failure.act(self, trainer, pl_module, optimizer, found)
+        elif not broken:
+            self._record(trainer, look)
+            self._tell(trainer, self.watches.before_step(trainer, pl_module, look, sight))
+        sight.window_over()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._tell(trainer, self.watches.after_batch(trainer, pl_module, self.where(trainer)))
+        self._sight.end()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._tell(trainer, self.watches.end_epoch(trainer, pl_module, self.where(trainer)))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._tell(trainer, self.watches.conclude(trainer, pl_module, self.where(trainer)))
+        self._release()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._release()
+        super().on_exception(trainer, pl_module, exception)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._release()
+
+    def _release(self) -> None:
+        """Leave model, optimizers and loaders without our hooks; may be called twice."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        self.watches.release()
+        self.order.remove()
+        if self._module_hooks is not None:
+            self._module_hooks.remove()
+            self._module_hooks = None
+        self._sight = Sight()
+
+    def _stepped(self, trainer: Trainer) -> Any:
+        def stepped(optimizer: Optimizer, *_: Any) -> None:
+            try:
+                self._tell(trainer, self.watches.after_step(optimizer))
+            except Exception as error:
+                self.trouble(trainer, "optimizer step", error)
+
+        return stepped
+
+    def _tell(self, trainer: Trainer, findings: Iterable[Finding]) -> None:
+        for finding in findings:
+            self.emit(trainer, finding)
+
+    def _record(self, trainer: Trainer, look: Any) -> None:
+        if not self._thinning.keeps(trainer.global_step) or current_run(trainer) is None:
+            return
+        if look.loss is not None:
+            self.write(trainer, "measure", name="loss", value=look.loss)
+        rates = {type(o).__name__ + (f"-{i}" if i else ""): o.param_groups[0]["lr"] for i, o in enumerate(trainer.optimizers)}
+        self.write(trainer, "measure", name="learning-rate", value={name: float(rate) for name, rate in rates.items()})
+        norms = {name: norm for name, norm in zip(look.names, look.norms, strict=True) if norm is not None}
+        if norms:
+            self.write(trainer, "measure", name="gradient-norms", value=norms)
+
+    def _examine(
+        self, trainer: Trainer, module: LightningModule, seen: str, broken: list[str]
+    ) -> Finding | None:
+        return self.failure.examine(self, trainer, module, seen, broken, self._sight, self.order, self._module_hooks)
+
+
+def _contagion(loss: Tensor) -> Any:
+    """Return a hook that turns the gradient of a broken loss to NaN, and leaves that of a sound one as it is."""
+
+    def hook(grad: Tensor) -> Tensor:
+        return torch.where(torch.isfinite(loss).all(), grad, torch.full_like(grad, math.nan))
+
+    return hook

@@ -1,0 +1,64 @@
+"""What a broken step leaves in the run folder: its offending samples to look at, and a bundle to run again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+
+from lightning_debugkit.callbacks.anomaly.sight import Sight
+from lightning_debugkit.finding import Finding
+from lightning_debugkit.replay import bundle
+from lightning_debugkit.replay.batch import batch_size, leaves, take
+
+_MOST = 8  # samples drawn in a report
+
+
+def leave_samples(
+    folder: Path, batch: Any, samples: Sequence[int], indices: Sequence[int], *, epoch: int, step: int
+) -> Iterator[dict[str, Any]]:
+    """Write the offending samples as arrays and yield the artifact that names them."""
+    size = batch_size(batch)
+    if not samples or size is None:
+        return
+    shown = list(samples[:_MOST])
+    arrays = {}
+    for path, leaf in leaves(take(batch, size, shown)):
+        if isinstance(leaf, Tensor) and leaf.ndim and leaf.shape[0] == len(shown):
+            leaf = leaf.detach().cpu()
+            arrays[path or "batch"] = leaf.float().numpy() if leaf.is_floating_point() else leaf.numpy()
+    if arrays:
+        (folder / "samples").mkdir(exist_ok=True)
+        path = folder / "samples" / f"step-{step}.npz"
+        np.savez_compressed(path, **arrays)
+        yield {
+            "name": "samples",
+            "path": f"samples/{path.name}",
+            "epoch": epoch,
+            "step": step,
+            "samples": shown,
+            "dataset_indices": list(indices[:_MOST]),
+        }
+
+
+def leave_bundle(
+    folder: Path, trainer: Trainer, module: LightningModule, sight: Sight, finding: Finding
+) -> dict[str, Any]:
+    """Write what is needed to run the step again in a new process; return the artifact."""
+    assert sight.random is not None
+    path = folder / "bundles" / f"step-{finding.where.step}-rank-{finding.where.rank}"
+    plugin = trainer.precision_plugin
+    facts = {
+        "batch_idx": sight.batch_idx,
+        "precision": str(trainer.precision),
+        "device": str(getattr(plugin, "device", "cpu")),
+        "accumulate_grad_batches": trainer.accumulate_grad_batches,
+        "max_epochs": trainer.max_epochs,
+        "epoch": trainer.current_epoch,
+    }
+    note = bundle.save(path, module, sight.batch, sight.random, finding, facts)
+    return {"name": "bundle", "path": str(path.relative_to(folder)), "note": note}

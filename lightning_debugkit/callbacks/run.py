@@ -1,0 +1,148 @@
+"""One run of a Trainer: its folder, its journal, its header and its end, shared by all kit callbacks in it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import tempfile
+import time
+import warnings
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import lightning
+import torch
+from lightning.pytorch import LightningModule, Trainer
+
+from lightning_debugkit.journal import Journal
+
+# Keyed by Trainer, not kept on it: the Trainer is the user's.
+_runs: WeakKeyDictionary[Trainer, Run] = WeakKeyDictionary()
+
+
+@dataclass(eq=False)
+class Run:
+    """The journal of one fit, and whether it has ended."""
+
+    folder: Path
+    rank: int
+    began: float = field(default_factory=time.monotonic)
+    ended: bool = False
+    written: int = 0
+    rendered: int = -1
+    lost: int = 0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the run began."""
+        return round(time.monotonic() - self.began, 1)
+
+    def append(self, kind: str, **fields: Any) -> None:
+        """Write one event; a disk that is full or gone is said once and never ends the training."""
+        try:
+            Journal(self.folder, self.rank).append({"kind": kind, **fields})
+            self.written += 1
+        except OSError as error:
+            self.lost += 1
+            if self.lost == 1:
+                warnings.warn(
+                    f"lightning-debugkit cannot write its journal in {self.folder} ({error}): "
+                    "training goes on, but the report will lack what is not written.",
+                    stacklevel=2,
+                )
+
+
+def current_run(trainer: Trainer) -> Run | None:
+    """Return the run that a kit callback opened for ``trainer``, if any."""
+    return _runs.get(trainer)
+
+
+def open_run(trainer: Trainer, module: LightningModule) -> Run:
+    """Return the open run of ``trainer``, a new one in a folder of its own if there is none.
+
+    Every rank must call this at the same place: the folder is agreed on.
+    """
+    run = _runs.get(trainer)
+    if run is None or run.ended:
+        # trainer.log_dir is a collective: ask here, in setup, where every rank does.
+        base = Path(trainer.log_dir or trainer.default_root_dir)
+        folder = _claim(base) if trainer.is_global_zero else ""
+        folder = trainer.strategy.broadcast(folder)
+        run = _runs[trainer] = Run(Path(folder), trainer.global_rank)
+        run.append("run", **_header(trainer, module))
+    return run
+
+
+def _claim(base: Path) -> str:
+    """Make and return a folder that no other run has: ``debugkit``, else ``debugkit-1`` and so on."""
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        for number in range(10_000):
+            folder = base / (f"debugkit-{number}" if number else "debugkit")
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                if folder.is_dir() and not any(folder.glob("journal-*.jsonl")):
+                    return str(folder)
+                continue
+            return str(folder)
+    except OSError as error:
+        folder = Path(tempfile.mkdtemp(prefix="lightning-debugkit-"))
+        warnings.warn(
+            f"lightning-debugkit cannot make a run folder in {base} ({error}); it writes to {folder} instead.",
+            stacklevel=2,
+        )
+        return str(folder)
+    raise RuntimeError(f"{base} holds ten thousand runs; give the Trainer another default_root_dir.")
+
+
+def _header(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
+    commit, dirty = _commit() if trainer.is_global_zero else (None, None)
+    seed = os.environ.get("PL_GLOBAL_SEED")
+    return {
+        "rank": trainer.global_rank,
+        "world_size": trainer.world_size,
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "seed": int(seed) if seed and seed.isdigit() else None,
+        "commit": commit,
+        "dirty": dirty,
+        "versions": {
+            "lightning_debugkit": _version(),
+            "lightning": lightning.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+        "config": {
+            "model": type(module).__name__,
+            "parameters": sum(p.numel() for p in module.parameters() if not torch.nn.parameter.is_lazy(p)),
+            "strategy": type(trainer.strategy).__name__,
+            "precision": str(trainer.precision),
+            "max_epochs": trainer.max_epochs,
+            "max_steps": trainer.max_steps,
+            "accumulate_grad_batches": trainer.accumulate_grad_batches,
+            "gradient_clip_val": trainer.gradient_clip_val,
+            "automatic_optimization": module.automatic_optimization,
+        },
+    }
+
+
+def _version() -> str:
+    try:
+        return metadata.version("lightning-debugkit")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _commit() -> tuple[str | None, bool | None]:
+    """Return the commit of the working folder and whether tracked files differ from it, if git can tell."""
+    try:
+        import git  # late: it looks for the git program when imported
+
+        with git.Repo(Path.cwd(), search_parent_directories=True) as repository:
+            return repository.head.commit.hexsha, repository.is_dirty(untracked_files=False)
+    except Exception:  # no git, no repository, no commit yet, foreign owner: each is a plain "unknown"
+        return None, None

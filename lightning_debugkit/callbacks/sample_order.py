@@ -1,0 +1,90 @@
+"""Which dataset entries a training batch was made of, read off the loader's own sampler."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+from lightning.pytorch import Trainer
+from torch.utils.data import DataLoader
+
+
+class Recorder:
+    """A batch sampler that remembers what it gave, in order."""
+
+    def __init__(self, sampler: Any) -> None:
+        self.sampler = sampler
+        self.given: deque[list[int]] = deque()
+
+    def __iter__(self) -> Iterator[Any]:
+        self.given.clear()
+        for indices in self.sampler:
+            self.given.append(list(indices))
+            yield indices
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "sampler":
+            raise AttributeError(name)
+        # BatchSampler.sampler is reached by Lightning to set the epoch.
+        return getattr(self.sampler, name)
+
+
+class SampleOrder:
+    """Record the dataset indices of each training batch, without touching data, loader workers or random numbers.
+
+    Known for one map-style `DataLoader` with a batch sampler; anything else has no indices to know.
+    """
+
+    def __init__(self) -> None:
+        self._recorders: list[tuple[DataLoader[Any], Recorder]] = []
+        self._strategy: Any = None
+        self.current: list[int] | None = None
+
+    def install(self, trainer: Trainer) -> None:
+        """Listen from before the loader's first iterator is made: workers draw ahead."""
+        strategy = trainer.strategy
+        process = strategy.process_dataloader
+
+        def processed(dataloader: Any) -> Any:
+            dataloader = process(dataloader)
+            if trainer.training and isinstance(dataloader, DataLoader):
+                self._listen(dataloader)
+            return dataloader
+
+        self._strategy = strategy
+        strategy.process_dataloader = processed  # type: ignore[method-assign]
+
+    def remove(self) -> None:
+        """Leave strategy and loaders as they were."""
+        if self._strategy is not None:
+            vars(self._strategy).pop("process_dataloader", None)
+            self._strategy = None
+        for loader, recorder in self._recorders:
+            object.__setattr__(loader, "batch_sampler", recorder.sampler)
+        self._recorders = []
+
+    def advance(self) -> None:
+        """Take note that the next batch has been handed out."""
+        alone = self._recorders[0][1] if len(self._recorders) == 1 else None
+        self.current = alone.given.popleft() if alone is not None and alone.given else None
+
+    def of(self, samples: list[int]) -> list[int]:
+        """Return the dataset indices at these positions of the current batch, empty if they are not known."""
+        order = self.current
+        return [order[index] for index in samples] if order and max(samples, default=-1) < len(order) else []
+
+    def _listen(self, loader: DataLoader[Any]) -> None:
+        sampler = loader.batch_sampler
+        if sampler is None or isinstance(sampler, Recorder) or not hasattr(loader.dataset, "__getitem__"):
+            return
+        recorder = Recorder(sampler)
+        # DataLoader forbids to set batch_sampler once it is built; its iterators read it all the same.
+        object.__setattr__(loader, "batch_sampler", recorder)
+        self._recorders.append((loader, recorder))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_recorders": [], "_strategy": None, "current": None}

@@ -1,0 +1,218 @@
+"""Watch every operation of a step, and find the one where a number stopped being finite."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from lightning_debugkit.replay.batch import leaves
+from lightning_debugkit.replay.source import Place, place_of
+
+# Operations whose output is uninitialised memory: what it holds says nothing.
+_UNWRITTEN = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "empty_permuted", "resize_"}
+# Operations that overwrite their first argument without reading it.
+_OVERWRITING = {"copy_", "fill_", "zero_", "normal_", "uniform_", "bernoulli_", "random_", "exponential_"}
+
+
+class Communicates(RuntimeError):
+    """The step talks to other processes, which do not replay it."""
+
+
+class Silent(TorchDispatchMode):
+    """Refuse collectives: the other ranks are not in them."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func.namespace in ("c10d", "_c10d_functional"):
+            raise Communicates(f"the step communicates with other processes ({func})")
+        return func(*args, **(kwargs or {}))
+
+
+@dataclass(eq=False)
+class Born:
+    """A non-finite result, and the non-finite results it was made of.
+
+    Args:
+        index: Position among all that was seen.
+        op: Operation such as ``aten.log.default``, empty for a tensor that came from outside of the step.
+        place: Where it was called.
+        nan: It holds NaN.
+        inf: It holds infinities.
+        parents: Non-finite arguments.
+        given: The operation was handed a non-finite number on purpose, such as a mask value.
+        backward: Name of the autograd node, empty in the forward pass.
+        label: What a tensor from outside is: ``("input" | "parameter" | "buffer" | "constant", path)``.
+        rows: Entries of its first dimension that are not finite.
+        size: Size of its first dimension.
+    """
+
+    index: int
+    op: str
+    place: Place
+    nan: bool
+    inf: bool
+    parents: list[Born] = field(default_factory=list)
+    given: bool = False
+    backward: str = ""
+    label: tuple[str, str] = ("", "")
+    rows: list[int] = field(default_factory=list)
+    size: int = 0
+
+    @property
+    def deliberate(self) -> bool:
+        """Tell whether this is an infinity that the code put there by name, such as ``masked_fill(mask, -inf)``."""
+        if self.nan:
+            return False
+        if self.given:
+            return True
+        return bool(self.parents) and all(parent.deliberate for parent in self.parents)
+
+
+def origin(last: Born) -> Born:
+    """Walk from a non-finite result to where it was born.
+
+    NaN is followed to the operation that made it from numbers; from there infinities are followed to theirs, unless
+    they were put there on purpose, as attention masks are.
+    """
+    seen: set[int] = set()
+    while last.index not in seen:
+        seen.add(last.index)
+        guilty = [parent for parent in last.parents if parent.nan] if last.nan else []
+        guilty = guilty or [parent for parent in last.parents if parent.inf and not parent.deliberate]
+        if guilty:
+            last = min(guilty, key=lambda parent: parent.index)
+    return last
+
+
+class Trace(Silent):
+    """Record each operation that gives a non-finite result.
+
+    Args:
+        names: Dotted path of each module, by ``id``.
+        outside: Tensors from outside of the step, as ``(kind, path, tensor)``.
+    """
+
+    def __init__(self, names: Mapping[int, str], outside: Iterable[tuple[str, str, Tensor]]) -> None:
+        super().__init__()
+        self.names = names
+        self.in_backward = False
+        self.born: list[Born] = []
+        self._labels = {_storage(tensor): (kind, path) for kind, path, tensor in outside if tensor.numel()}
+        self._writers: dict[int, Born] = {}
+        self._alive: list[Tensor] = []  # an address in use cannot be given to another tensor
+        self._forward: dict[int, tuple[str, Place]] = {}  # by autograd sequence number
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = func.__name__.partition(".")[0]
+        place = self._enter(func)
+        changes = func._schema.is_mutable
+        before = self._parents(args, kwargs, name) if changes else None
+        result = super().__torch_dispatch__(func, types, args, kwargs)
+        if name not in _UNWRITTEN:
+            for tensor in _tensors(result):
+                nan, inf = _broken(tensor)
+                if nan or inf:
+                    parents = self._parents(args, kwargs, name) if before is None else before
+                    self._record(tensor, func, place, nan, inf, parents, _is_given((args, kwargs)))
+        return result
+
+    def writer(self, tensor: Tensor) -> Born | None:
+        """Return the record of the operation that last made ``tensor`` non-finite, ``None`` if it is finite."""
+        nan, inf = _broken(tensor)
+        return (self._writers.get(_storage(tensor)) or self._from_outside(tensor, nan, inf)) if nan or inf else None
+
+    def _enter(self, func: Any) -> Place:
+        place = place_of(sys._getframe(2), self.names)
+        if not self.in_backward:
+            # The node of this operation was made just before it was dispatched.
+            number = torch._C._autograd._get_sequence_nr() - 1  # type: ignore[attr-defined]
+            self._forward.setdefault(number, (str(func), place))
+        return place
+
+    def _record(
+        self, tensor: Tensor, func: Any, place: Place, nan: bool, inf: bool, parents: list[Born], given: bool
+    ) -> None:
+        op, backward = str(func), ""
+        if self.in_backward:
+            node = torch._C._current_autograd_node()  # type: ignore[attr-defined]
+            if node is not None:
+                backward = node.name()
+                forward = self._forward.get(node._sequence_nr())
+                if forward is not None and not place.file:
+                    op, place = forward
+        born = Born(len(self.born), op, place, nan, inf, parents, given, backward)
+        if tensor.ndim:
+            born.size = tensor.shape[0]
+            born.rows = _broken_rows(tensor)
+        self.born.append(born)
+        self._writers[_storage(tensor)] = born
+        self._alive.append(tensor)
+
+    def _parents(self, args: Any, kwargs: Any, name: str) -> list[Born]:
+        read = args[1:] if name in _OVERWRITING else args
+        parents = []
+        for tensor in _tensors((read, kwargs)):
+            nan, inf = _broken(tensor)
+            if nan or inf:
+                parents.append(self._writers.get(_storage(tensor)) or self._from_outside(tensor, nan, inf))
+        return parents
+
+    def _from_outside(self, tensor: Tensor, nan: bool, inf: bool) -> Born:
+        kind, path = self._labels.get(_storage(tensor), ("constant", ""))
+        # An attention mask of -inf may come with the batch or lie in a buffer; a constant infinity was written by hand.
+        meant = not nan and (kind == "constant" or (kind != "parameter" and not bool((tensor == math.inf).any())))
+        born = Born(len(self.born), "", Place(), nan, inf, given=meant, label=(kind, path))
+        if tensor.ndim:
+            born.size = tensor.shape[0]
+            born.rows = _broken_rows(tensor)
+        self.born.append(born)
+        self._writers[_storage(tensor)] = born
+        self._alive.append(tensor)
+        return born
+
+
+def _tensors(tree: Any) -> Iterator[Tensor]:
+    for _, leaf in leaves(tree):
+        if isinstance(leaf, Tensor):
+            yield leaf
+
+
+def _is_given(tree: Any) -> bool:
+    return any(isinstance(leaf, float) and not math.isfinite(leaf) for _, leaf in leaves(tree))
+
+
+def _storage(tensor: Tensor) -> int:
+    if tensor.layout is not torch.strided:
+        tensor = tensor._values() if tensor.layout is torch.sparse_coo else tensor.values()
+    return tensor.untyped_storage().data_ptr()
+
+
+def _broken(tensor: Tensor) -> tuple[bool, bool]:
+    """Return whether ``tensor`` holds NaN, and whether it holds infinities."""
+    if not (tensor.is_floating_point() or tensor.is_complex()) or tensor.device.type == "meta":
+        return False, False
+    if tensor.layout is not torch.strided:
+        tensor = tensor._values() if tensor.layout is torch.sparse_coo else tensor.values()
+    if tensor.dtype.itemsize == 1:  # the 8-bit types know no comparison
+        tensor = tensor.float()
+    if not tensor.numel() or bool(torch.isfinite(tensor).all()):
+        return False, False
+    return bool(torch.isnan(tensor).any()), bool(torch.isinf(tensor).any())
+
+
+def _broken_rows(tensor: Tensor) -> list[int]:
+    if tensor.layout is not torch.strided:
+        return []
+    bad = ~torch.isfinite(tensor.float() if tensor.dtype.itemsize == 1 else tensor)
+    return bad.reshape(tensor.shape[0], -1).any(dim=1).nonzero().flatten().tolist()

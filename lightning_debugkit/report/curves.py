@@ -1,0 +1,111 @@
+"""Lines over steps: what loss, learning rate and later series share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from numpy.typing import NDArray
+
+from lightning_debugkit.report.drawing import Look
+from lightning_debugkit.report.summary import Measure
+from lightning_debugkit.report.wording import as_mapping, as_number, shortened
+
+LOG_RATIO = 50.0
+_FEW = 40
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line: its label, steps and values."""
+
+    label: str
+    steps: NDArray[np.int64]
+    values: NDArray[np.float64]
+
+
+def curves(points: Sequence[Measure], world_size: int = 1) -> list[Curve]:
+    """Return a curve for each label and rank; values are numbers or mappings of labels to numbers.
+
+    Example:
+        >>> [curve] = curves([Measure(0, 0, {"Adam": 0.1}), Measure(1, 0, {"Adam": "nan"})])
+        >>> curve.label, curve.values.tolist()
+        ('Adam', [0.1, nan])
+    """
+    held: dict[str, list[tuple[int, float]]] = {}
+    for point in points:
+        labelled = as_mapping(point.value) or {"": point.value}
+        for name, value in labelled.items():
+            known = as_number(value)
+            if known is not None:
+                rank = f"rank {point.rank}" if world_size > 1 else ""
+                held.setdefault(" ".join(filter(None, (name, rank))), []).append((point.step, known))
+    return [
+        Curve(label, np.array([step for step, _ in pairs]), np.array([value for _, value in pairs]))
+        for label, pairs in held.items()
+    ]
+
+
+def is_logarithmic(found: Sequence[Curve]) -> bool:
+    """Return whether the values ask for a log scale: all positive, the largest far above the smallest."""
+    values: NDArray[np.float64] = np.concatenate([curve.values for curve in found])
+    finite = values[np.isfinite(values)]
+    return bool(finite.size and finite.min() > 0 and finite.max() >= LOG_RATIO * finite.min())
+
+
+def draw_curves(axes: Axes, found: Sequence[Curve], look: Look) -> None:
+    """Draw the curves, a cross or triangle at the edge where a value is not finite."""
+    for count, curve in enumerate(found):
+        finite = np.isfinite(curve.values)
+        axes.plot(
+            curve.steps,
+            np.where(finite, curve.values, np.nan),
+            color=look.lines[count % len(look.lines)],
+            linewidth=1.4,
+            marker="o" if curve.steps.size < _FEW else None,
+            markersize=2.5,
+            label=shortened(curve.label, 28),
+        )
+        _mark_nonfinite(axes, curve, look)
+    if is_logarithmic(found):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0,) if _decades(found) > 2 else (1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_locator(MaxNLocator(5 if look.is_narrow else 8, integer=True))
+    axes.margins(y=0.08)
+    # A tail of nan is drawn as marks at the edge: the axis must reach it.
+    steps: NDArray[np.int64] = np.concatenate([curve.steps for curve in found])
+    pad = 0.02 * max(float(steps.max() - steps.min()), 1.0)
+    axes.set_xlim(float(steps.min()) - pad, float(steps.max()) + pad)
+    if len(found) > 1:
+        axes.legend(fontsize=8, labelcolor=look.ink, frameon=False, ncols=1 if look.is_narrow else 3)
+
+
+def _decades(found: Sequence[Curve]) -> float:
+    values: NDArray[np.float64] = np.concatenate([curve.values for curve in found])
+    finite = values[np.isfinite(values)]
+    return float(np.log10(finite.max() / finite.min()))
+
+
+def _mark_nonfinite(axes: Axes, curve: Curve, look: Look) -> None:
+    kinds = (
+        ("nan", np.isnan(curve.values), "X", 0.94),
+        ("inf", np.isposinf(curve.values), "^", 0.94),
+        ("-inf", np.isneginf(curve.values), "v", 0.06),
+    )
+    for name, where, marker, height in kinds:
+        steps = curve.steps[where]
+        if not steps.size:
+            continue
+        axes.scatter(
+            steps, np.full(steps.size, height), marker=marker, s=42, color=look.error,
+            transform=axes.get_xaxis_transform(), clip_on=False, zorder=4,
+        )  # fmt: skip
+        axes.annotate(
+            name, (float(steps[0]), height), xycoords=("data", "axes fraction"), xytext=(-7, 0),
+            textcoords="offset points", color=look.error, fontsize=9, ha="right", va="center",
+        )  # fmt: skip

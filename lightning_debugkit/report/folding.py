@@ -1,0 +1,73 @@
+"""Which findings are one and the same to the reader, and which come first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from lightning_debugkit.finding import Finding
+
+SHOWN_PER_RULE = 3
+
+
+@dataclass(frozen=True)
+class Folded:
+    """Findings of one rule at one module: the first, and what the others add.
+
+    Args:
+        number: Its place in the report, counted from 1; figures refer to it.
+        finding: The earliest.
+        ranks: All processes that saw it.
+        others: Those that say something else: a later step, another sample.
+        surplus: Several of its rule and severity are shown before it.
+    """
+
+    number: int
+    finding: Finding
+    ranks: tuple[int, ...]
+    others: tuple[Finding, ...] = ()
+    surplus: bool = False
+
+    @property
+    def anchor(self) -> str:
+        return f"finding-{self.number}"
+
+
+def in_order(findings: Iterable[Finding]) -> list[Finding]:
+    """Return ``findings`` with the gravest first, then the earliest, then in the order of the journal."""
+    return sorted(findings, key=lambda finding: (-finding.severity, finding.where.step))
+
+
+def fold(findings: Iterable[Finding]) -> tuple[Folded, ...]:
+    """Fold findings that share rule, module and severity; their order is kept."""
+    groups: dict[tuple[str, str, int], list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault((finding.rule, finding.where.module, finding.severity), []).append(finding)
+    shown: dict[tuple[str, int], int] = {}
+    folded = []
+    for number, (first, *rest) in enumerate(groups.values(), start=1):
+        before = shown.get((first.rule, first.severity), 0)
+        shown[first.rule, first.severity] = before + 1
+        folded.append(
+            Folded(
+                number,
+                first,
+                ranks=tuple(sorted({finding.where.rank for finding in (first, *rest)})),
+                others=tuple(finding for finding in rest if _says(finding) != _says(first)),
+                surplus=before >= SHOWN_PER_RULE,
+            )
+        )
+    return tuple(folded)
+
+
+def _says(finding: Finding) -> tuple[object, ...]:
+    return finding.message, finding.where.step, finding.evidence.get("dataset_indices")
+
+
+def place(told: Folded, world_size: int) -> str:
+    """Return where the finding was made, in words, but for its module."""
+    where = told.finding.where
+    said = f"epoch {where.epoch}, step {where.step}"
+    if world_size > 1:
+        said += f", {'rank' if len(told.ranks) == 1 else 'ranks'} {', '.join(map(str, told.ranks))}"
+    return said

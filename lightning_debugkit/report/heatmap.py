@@ -1,0 +1,97 @@
+"""Norms of many layers over many steps as one matrix that fits a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_debugkit.report.summary import Measure
+from lightning_debugkit.report.wording import as_mapping, as_number
+
+ROWS = 60
+COLUMNS = 240
+
+
+@dataclass(frozen=True)
+class Heatmap:
+    """Norms by layer and step.
+
+    Shapes:
+        norms: (layers, steps), nan where not finite or not measured.
+        is_nonfinite: (layers, steps), where a norm was measured and is not finite.
+    """
+
+    layers: tuple[str, ...]
+    steps: NDArray[np.int64]
+    norms: NDArray[np.float64]
+    is_nonfinite: NDArray[np.bool_]
+
+    def rows(self, kept: Sequence[int]) -> Heatmap:
+        """Return the heat map of these rows."""
+        index = np.asarray(kept, dtype=np.int64)
+        return Heatmap(tuple(self.layers[row] for row in kept), self.steps, self.norms[index], self.is_nonfinite[index])
+
+
+def heatmap(points: Sequence[Measure]) -> Heatmap | None:
+    """Return the norms of all layers, in the order they were first seen; ``None`` if there are none.
+
+    Example:
+        >>> found = heatmap([Measure(0, 0, {"a": 1.0, "b": "inf"}), Measure(5, 0, {"a": 0.5})])
+        >>> found.layers, found.norms.tolist(), found.is_nonfinite[1].tolist()
+        (('a', 'b'), [[1.0, 0.5], [nan, nan]], [True, False])
+    """
+    layers = list(dict.fromkeys(str(layer) for point in points for layer in as_mapping(point.value)))
+    if not layers:
+        return None
+    row_of = {layer: row for row, layer in enumerate(layers)}
+    norms = np.full((len(layers), len(points)), np.nan)
+    is_nonfinite = np.zeros(norms.shape, dtype=np.bool_)
+    for column, point in enumerate(points):
+        for layer, value in as_mapping(point.value).items():
+            known = as_number(value)
+            if known is not None and np.isfinite(known):
+                norms[row_of[str(layer)], column] = known
+            elif known is not None:
+                is_nonfinite[row_of[str(layer)], column] = True
+    return Heatmap(tuple(layers), np.array([point.step for point in points]), norms, is_nonfinite)
+
+
+def narrowed(found: Heatmap, most: int = COLUMNS) -> Heatmap:
+    """Return ``found`` with at most ``most`` columns: each the largest norm of its steps, non-finite if any is."""
+    columns = found.steps.size
+    if columns <= most:
+        return found
+    starts = np.linspace(0, columns, most, endpoint=False).astype(np.int64)
+    # The largest of what was measured: fmax passes nan over.
+    norms = np.fmax.reduceat(found.norms, starts, axis=1)
+    is_nonfinite = np.logical_or.reduceat(found.is_nonfinite, starts, axis=1)
+    return Heatmap(found.layers, found.steps[starts], norms, is_nonfinite)
+
+
+def chosen_rows(found: Heatmap, faulty: Sequence[int], most: int = ROWS) -> list[int]:
+    """Return at most ``most`` rows in order: faulty, non-finite, extremes, ends, then evenly spread ones."""
+    count = len(found.layers)
+    if count <= most:
+        return list(range(count))
+    typical = np.fmax.reduce(found.norms, axis=1)
+    by_size = np.argsort(np.nan_to_num(typical, nan=0.0), kind="stable").tolist()
+    broken = np.flatnonzero(found.is_nonfinite.any(axis=1)).tolist()
+    wanted = [*faulty, *broken[: most // 3], *by_size[-3:], *by_size[:3], 0, count - 1]
+    kept = list(dict.fromkeys(wanted))[:most]
+    others = sorted(set(range(count)) - set(kept))
+    spread = np.linspace(0, len(others) - 1, most - len(kept)).astype(np.int64)
+    return sorted([*kept, *(others[place] for place in spread)])
+
+
+def edges(steps: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the borders of columns that start at ``steps``; the last is as wide as most.
+
+    Example:
+        >>> edges(np.array([0, 10, 20])).tolist()
+        [0.0, 10.0, 20.0, 30.0]
+    """
+    width = float(np.median(np.diff(steps))) if steps.size > 1 else 1.0
+    return np.append(steps.astype(np.float64), float(steps[-1]) + max(width, 1.0))

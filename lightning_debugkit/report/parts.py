@@ -1,0 +1,128 @@
+"""What a report is built of: sections that know how to fill themselves, and the parts they yield.
+
+A new section is one new file in ``report/sections/`` with a ``SECTION``; nothing else changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lightning_debugkit.finding import Finding
+from lightning_debugkit.report.folding import Folded
+from lightning_debugkit.report.summary import Summary
+
+if TYPE_CHECKING:
+    import matplotlib.figure
+
+    from lightning_debugkit.report.drawing import Look
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """A few sentences; ``is_problem`` if they tell of something that could not be shown."""
+
+    text: str
+    is_problem: bool = False
+
+
+@dataclass(frozen=True)
+class Code:
+    """Lines to copy."""
+
+    text: str
+    before: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a table."""
+
+    text: str
+    is_code: bool = False
+    is_marked: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under a header; the first column names the row."""
+
+    caption: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure still to be drawn, once for each look.
+
+    Args:
+        name: File name without its ending, unlike any other in the report.
+        title: What it shows.
+        alt: What there is to see in it, for those who cannot.
+        draw: Returns the figure, made with the object API of matplotlib: the user's pyplot is not ours.
+        caption: How to read it.
+    """
+
+    name: str
+    title: str
+    alt: str
+    draw: Callable[[Look], matplotlib.figure.Figure]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawn figure: PNG images by the name of their look (``light``, ``dark``, ``light-narrow``, ``dark-narrow``)."""
+
+    name: str
+    title: str
+    alt: str
+    images: dict[str, bytes]
+    caption: str = ""
+
+    @property
+    def path(self) -> str:
+        return f"figures/{self.name}.png"
+
+
+Part = Paragraph | Code | Table | Figure
+
+
+def _none(_finding: Finding) -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class Section:
+    """A capability's place in the report.
+
+    Args:
+        title: Heading.
+        order: Sections stand by this number, smaller first.
+        parts: Yields what to show, from the summary and the run folder; nothing if there is nothing.
+        claims: Findings to refer to under the heading.
+        is_small: Reference matter that is set small.
+    """
+
+    title: str
+    order: int
+    parts: Callable[[Summary, Path], Iterable[Part | Drawing]]
+    claims: Callable[[Finding], bool] = _none
+    is_small: bool = False
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A section filled in for one run: ready for Markdown and HTML."""
+
+    title: str
+    parts: tuple[Part, ...]
+    findings: tuple[Folded, ...] = ()
+    is_small: bool = False
+
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        return tuple(part for part in self.parts if isinstance(part, Figure))

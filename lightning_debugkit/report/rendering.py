@@ -1,0 +1,89 @@
+"""From a run folder to its report: the only file of the room that writes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from lightning_debugkit.journal import read_journal
+from lightning_debugkit.report.parts import Chapter, Drawing, Paragraph, Part, Section
+from lightning_debugkit.report.summary import Summary, summarize
+from lightning_debugkit.report.to_html import html
+from lightning_debugkit.report.to_json import as_json
+from lightning_debugkit.report.to_markdown import markdown
+from lightning_debugkit.report.wording import sentence
+
+
+def render(folder: str | os.PathLike[str]) -> Summary:
+    """Write ``report.html``, ``report.md``, ``report.json`` and ``figures/`` into a run folder.
+
+    What cannot be drawn or read is said in the report.
+
+    Raises:
+        FileNotFoundError: There is no journal in ``folder``.
+        OSError: The report cannot be written.
+    """
+    folder = Path(folder)
+    summary = summarize(read_journal(folder))
+    chapters = compose(summary, folder)
+    for figure in (figure for chapter in chapters for figure in chapter.figures):
+        write(folder / figure.path, figure.images["light"])
+    report = json.dumps(as_json(summary, chapters), indent=2, allow_nan=False)
+    for name, text in (
+        ("report.json", report + "\n"),
+        ("report.md", markdown(summary, chapters)),
+        ("report.html", html(summary, chapters)),
+    ):
+        write(folder / name, text.encode("utf-8", "replace"))  # a lone surrogate cannot be encoded
+    return summary
+
+
+def compose(summary: Summary, folder: Path, sections: Iterable[Section] | None = None) -> tuple[Chapter, ...]:
+    """Return the sections that have something to show, filled in; by default all of ``report/sections/``."""
+    if sections is None:
+        from lightning_debugkit.report.sections import all_sections  # late: they need matplotlib
+
+        sections = all_sections()
+    chapters = (_chapter(section, summary, folder) for section in sorted(sections, key=lambda each: each.order))
+    return tuple(chapter for chapter in chapters if chapter.parts)
+
+
+def _chapter(section: Section, summary: Summary, folder: Path) -> Chapter:
+    parts = tuple(_parts(section, summary, folder))
+    claimed = tuple(told for told in summary.findings if section.claims(told.finding))
+    return Chapter(section.title, parts, claimed, section.is_small)
+
+
+def _parts(section: Section, summary: Summary, folder: Path) -> Iterator[Part]:
+    try:
+        for part in section.parts(summary, folder):
+            yield _drawn(part) if isinstance(part, Drawing) else part
+    except Exception as error:  # a section that fails must not take the report with it
+        yield _problem(f"The section “{section.title}” could not be completed", error)
+
+
+def _drawn(drawing: Drawing) -> Part:
+    try:
+        from lightning_debugkit.report.drawing import drawn
+
+        return drawn(drawing)
+    except Exception as error:  # a figure that fails must not take the report with it
+        return _problem(f"The figure “{drawing.title}” could not be drawn", error)
+
+
+def _problem(said: str, error: Exception) -> Paragraph:
+    return Paragraph(f"{said}: {type(error).__name__}: {sentence(str(error), 200)}.", is_problem=True)
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path`` whole or not at all; readers see the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        draft.write_bytes(data)
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise

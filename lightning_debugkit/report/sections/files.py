@@ -1,0 +1,26 @@
+"""What else the run left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from lightning_debugkit.report.parts import Cell, Section, Table
+from lightning_debugkit.report.summary import Summary
+from lightning_debugkit.report.wording import as_int, phrase
+
+_MOST = 40
+
+
+def _parts(summary: Summary, _folder: Path) -> Iterator[Table]:
+    files = [event for event in summary.artifacts if event.get("path")]
+    rows = tuple(
+        (Cell(phrase(event.get("name"))), Cell(str(event["path"]), is_code=True), Cell(str(as_int(event.get("step")))))
+        for event in files[-_MOST:]
+    )
+    if rows:
+        caption = f"The last {_MOST} of {len(files)} files" if len(files) > _MOST else "Files in the run folder"
+        yield Table(caption, ("what", "path", "step"), rows)
+
+
+SECTION = Section("Files", order=90, parts=_parts, is_small=True)

@@ -1,0 +1,42 @@
+"""The facts of the run: versions, commit, seed, configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning_debugkit.report.parts import Cell, Paragraph, Section, Table
+from lightning_debugkit.report.summary import Summary
+from lightning_debugkit.report.wording import as_mapping, duration, phrase
+
+
+def _parts(summary: Summary, _folder: Path) -> Iterator[Paragraph | Table]:
+    if not summary.run:
+        yield Paragraph("The journal does not say how the run was set up.")
+    else:
+        yield _table("Facts", dict(_facts(summary)))
+    config = summary.run.get("config")
+    if config:
+        yield _table("Configuration", config if isinstance(config, Mapping) else {"config": config})
+
+
+def _facts(summary: Summary) -> Iterator[tuple[str, Any]]:
+    run = summary.run
+    yield from as_mapping(run.get("versions")).items()
+    if run.get("commit"):
+        yield "commit", f"{run['commit']}{' with uncommitted changes' if run.get('dirty') else ''}"
+    for name in ("seed", "started"):
+        if run.get(name) is not None:
+            yield name, run[name]
+    yield "processes", summary.world_size
+    if summary.seconds is not None:
+        yield "duration", duration(summary.seconds)
+
+
+def _table(caption: str, facts: Mapping[str, Any]) -> Table:
+    rows = ((Cell(str(name)), Cell(phrase(value))) for name, value in facts.items())
+    return Table(caption, (), tuple(rows))
+
+
+SECTION = Section("The run", order=100, parts=_parts, is_small=True)

@@ -1,0 +1,107 @@
+"""The samples that broke the step, as pictures where they are pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure as Canvas
+
+from lightning_debugkit.journal import Event
+from lightning_debugkit.report.drawing import BAD_PIXEL, Look, blank
+from lightning_debugkit.report.parts import Drawing, Paragraph, Part, Section
+from lightning_debugkit.report.samples import Array, as_images, as_table, read_leaves, rescaled
+from lightning_debugkit.report.summary import Summary
+from lightning_debugkit.report.wording import as_int, as_list, number, plural, sentence
+
+_MOST_BATCHES = 6
+_MOST_SAMPLES = 8
+_MOST_LEAVES = 8
+_LONG = 8.0
+
+
+def _parts(summary: Summary, folder: Path) -> Iterator[Part | Drawing]:
+    stored = [event for event in summary.artifacts if event.get("name") == "samples"]
+    for count, event in enumerate(stored[:_MOST_BATCHES], start=1):
+        yield from _batch(event, f"samples-{count}", folder, summary.world_size)
+    if len(stored) > _MOST_BATCHES:
+        yield Paragraph(f"{len(stored) - _MOST_BATCHES} more are in the run folder, under Files.")
+
+
+def _batch(event: Event, stem: str, folder: Path, world_size: int) -> Iterator[Part | Drawing]:
+    path = str(event.get("path", ""))
+    rank = f", rank {as_int(event.get('rank'))}" if world_size > 1 else ""
+    yield Paragraph(f"Of the batch at step {as_int(event.get('step'))}{rank}, stored in {path}.")
+    try:
+        leaves = list(islice(read_leaves(folder, path), _MOST_LEAVES + 1))
+    except (OSError, ValueError, RuntimeError, NotImplementedError) as error:
+        yield Paragraph(f"{path} cannot be shown: {sentence(str(error), 200)}.", is_problem=True)
+        return
+    for number_of_leaf, (name, leaf, complaint) in enumerate(leaves[:_MOST_LEAVES]):
+        title = f"Batch entry “{name}”"
+        if leaf is None:
+            yield Paragraph(f"{title} cannot be shown: {sentence(complaint, 200)}.", is_problem=True)
+        else:
+            yield _leaf(title, f"{stem}-{number_of_leaf}", np.atleast_1d(leaf), event)
+    if len(leaves) > _MOST_LEAVES:
+        yield Paragraph(f"The batch has more than {_MOST_LEAVES} entries; the others are in {path}.")
+
+
+def _leaf(title: str, stem: str, leaf: Array, event: Event) -> Part | Drawing:
+    labels = sample_labels(event, leaf.shape[0])
+    images = as_images(leaf)
+    if images is None:
+        return as_table(title, leaf[:_MOST_SAMPLES], labels)
+    shown = images[:_MOST_SAMPLES]
+    ranges = "; ".join(_range(label, image) for label, image in zip(labels, shown, strict=False))
+    if len(images) > len(shown):
+        ranges += f"; {len(shown)} of {plural(len(images), 'sample')} are shown"
+    return Drawing(stem, title, f"{title}, as pictures. {ranges}.", partial(_draw, shown, labels), f"{ranges}.")
+
+
+def sample_labels(event: Event, count: int) -> list[str]:
+    """Return what to call each sample: its position in the batch and, if known, its index in the data set."""
+    positions, indices = as_list(event.get("samples")), as_list(event.get("dataset_indices"))
+    labels = []
+    for row in range(count):
+        label = f"sample {positions[row]}" if row < len(positions) else f"row {row}"
+        labels.append(label + (f", dataset index {indices[row]}" if row < len(indices) else ""))
+    return labels
+
+
+def _range(label: str, image: Array) -> str:
+    finite = image[np.isfinite(image)]
+    broken = int((~np.isfinite(image)).any(axis=-1).sum())
+    said = f"{number(finite.min().item())} to {number(finite.max().item())}" if finite.size else "nothing finite"
+    return f"{label}: {said}" + (f", {plural(broken, 'pixel')} not finite (red)" if broken else "")
+
+
+def _draw(images: Array, labels: Sequence[str], look: Look) -> Canvas:
+    count = len(images)
+    columns = min(count, 2 if look.is_narrow else 4)
+    rows = -(-count // columns)
+    figure = blank(look, 0.1 + rows * (2.25 if look.is_narrow else 2.3))
+    # A lone picture keeps the size it has among others.
+    grid = figure.subplots(rows, 2 if look.is_narrow else 4, squeeze=False)
+    red = to_rgb(BAD_PIXEL)
+    for place, axes in enumerate(grid.flat):
+        axes.set_axis_off()
+        row, column = divmod(place, grid.shape[1])
+        at = row * columns + column
+        if column >= columns or at >= count:
+            continue
+        height, width = images.shape[1:3]
+        is_long = max(height, width) > _LONG * min(height, width)
+        axes.imshow(
+            rescaled(images[at], red), interpolation="nearest" if max(height, width) < 256 else "antialiased",
+            aspect="auto" if is_long else "equal",
+        )  # fmt: skip
+        axes.set_title(labels[at].replace(", ", "\n"), fontsize=8, color=look.ink)
+    return figure
+
+
+SECTION = Section("The samples", order=40, parts=_parts)

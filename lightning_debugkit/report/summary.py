@@ -1,0 +1,144 @@
+"""What a run's journal says, gathered: how it ended, what was found in which order, what there is to draw."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from lightning_debugkit.finding import Finding, Severity
+from lightning_debugkit.journal import VERSION, Event, Events
+from lightning_debugkit.report import verdict as verdicts
+from lightning_debugkit.report.folding import Folded, fold, in_order
+from lightning_debugkit.report.wording import as_int, as_mapping, as_number, plural
+
+Status = Literal["finished", "exception", "stopped", "unfinished"]
+_WORST_FIRST: tuple[Status, ...] = ("exception", "stopped", "finished")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One point of a series."""
+
+    step: int
+    rank: int
+    value: Any
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All that a report says about a run, but for what lies in other files.
+
+    Args:
+        verdict: The one sentence to read if only one is read.
+        start_here: What to do first, empty if nothing.
+        status: How the run ended; ``unfinished`` if its journal has no end.
+        steps: Optimizer steps taken, as far as the journal knows.
+        seconds: How long it ran.
+        exception: Type and message of what ended it, empty if nothing did.
+        world_size: Processes of the run.
+        findings: Findings to show: the gravest first, then the earliest.
+        events: The same findings as journal events, none folded.
+        measures: The series, by name, in the journal's order.
+        artifacts: Events of the files that were left behind.
+        run: The event that opened the journal.
+        remarks: What the reader should know about the journal itself.
+    """
+
+    verdict: str
+    start_here: str
+    status: Status
+    steps: int
+    seconds: float | None
+    exception: str
+    world_size: int
+    findings: tuple[Folded, ...]
+    events: tuple[Event, ...]
+    measures: Mapping[str, tuple[Measure, ...]]
+    artifacts: tuple[Event, ...]
+    run: Mapping[str, Any]
+    remarks: tuple[str, ...] = ()
+
+    def of(self, *severities: Severity) -> tuple[Folded, ...]:
+        """Return the findings of these severities, in order."""
+        return tuple(told for told in self.findings if told.finding.severity in severities)
+
+    @property
+    def counts(self) -> str:
+        """How many findings of which severity there are, in words."""
+        named = ((Severity.ERROR, "error"), (Severity.WARNING, "warning"), (Severity.INFO, "note"))
+        counted = [plural(len(self.of(severity)), noun) for severity, noun in named if self.of(severity)]
+        return ", ".join(counted) or "no findings"
+
+
+def summarize(events: Events) -> Summary:
+    """Return what the journal says; events that are unknown, foreign or lack fields are passed over."""
+    findings = in_order(events.findings)
+    folded = fold(findings)
+    shown = [told.finding for told in folded]
+    ends, open_ranks = _ends(events)
+    end = min(ends, key=lambda event: _WORST_FIRST.index(_status(event)), default=None)
+    status: Status = "unfinished" if end is None else _status(end)
+    run = next((event for event in reversed(events.of_kind("run")) if as_int(event.get("rank")) == 0), {})
+    steps = max((_step(event) for event in events), default=0) if end is None else _step(end)
+    exception = as_mapping(end.get("exception")) if end else {}
+    told_exception = ": ".join(str(exception[key]) for key in ("type", "message") if exception.get(key))
+    ending = verdicts.Ending(status, steps, told_exception)
+    return Summary(
+        verdict=verdicts.verdict(ending, shown),
+        start_here=verdicts.start_here(shown),
+        status=status,
+        steps=steps,
+        seconds=as_number(end.get("seconds")) if end else None,
+        exception=told_exception,
+        world_size=max(as_int(run.get("world_size"), 1), 1 + max(map(_rank, events), default=0)),
+        findings=folded,
+        events=tuple({"v": VERSION, **finding.to_event()} for finding in findings),
+        measures=_measures(events.of_kind("measure")),
+        artifacts=tuple(events.of_kind("artifact")),
+        run=run,
+        remarks=tuple(_remarks(events, findings, open_ranks if ends else [])),
+    )
+
+
+def _ends(events: Events) -> tuple[list[Event], list[int]]:
+    """Return the last end of each rank, and the ranks that were opened but have none."""
+    last: dict[int, Event | None] = {}
+    for event in events:
+        if event["kind"] == "run":
+            last[_rank(event)] = None
+        elif event["kind"] == "end":
+            last[_rank(event)] = event
+    return [end for end in last.values() if end], sorted(rank for rank, end in last.items() if not end)
+
+
+def _status(end: Event) -> Status:
+    named = end.get("status")
+    return next((status for status in _WORST_FIRST if status == named), "stopped")
+
+
+def _step(event: Event) -> int:
+    return as_int(event.get("step"), as_int(as_mapping(event.get("where")).get("step")))
+
+
+def _rank(event: Event) -> int:
+    return as_int(event.get("rank"), as_int(as_mapping(event.get("where")).get("rank")))
+
+
+def _measures(events: Iterable[Event]) -> dict[str, tuple[Measure, ...]]:
+    series: dict[str, list[Measure]] = {}
+    for event in events:
+        if isinstance(event.get("name"), str) and isinstance(event.get("step"), int) and "value" in event:
+            series.setdefault(event["name"], []).append(Measure(event["step"], _rank(event), event["value"]))
+    return {name: tuple(points) for name, points in series.items()}
+
+
+def _remarks(events: Events, findings: list[Finding], open_ranks: list[int]) -> Iterable[str]:
+    if any(as_int(event["v"], VERSION + 1) > VERSION for event in events):
+        yield "The journal was written by a newer version of the kit: what this one does not know is left out."
+    unread = len(events.of_kind("finding")) - len(findings)
+    if unread:
+        yield f"{plural(unread, 'finding')} of the journal could not be read."
+    if open_ranks:
+        who = ", ".join(map(str, open_ranks))
+        yield f"No end is on record for rank {who}: killed, or still running."

@@ -1,0 +1,52 @@
+"""The report as one self-contained page."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+
+from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup
+
+from lightning_debugkit.finding import Severity
+from lightning_debugkit.report import evidence
+from lightning_debugkit.report.folding import place
+from lightning_debugkit.report.parts import Chapter
+from lightning_debugkit.report.summary import Summary
+
+
+def html(summary: Summary, chapters: Sequence[Chapter] = ()) -> str:
+    """Return the page: it loads nothing, runs no script, and follows the reader's light or dark."""
+    style = _shipped("style.css")
+    pressing = summary.of(Severity.ERROR, Severity.WARNING)
+    return _template().render(
+        summary=summary,
+        chapters=chapters,
+        pressing=[told for told in pressing if not told.surplus],
+        surplus=[told for told in pressing if told.surplus],
+        infos=summary.of(Severity.INFO),
+        evidence=evidence,
+        place=place,
+        data_uri=data_uri,
+        kind=lambda part: type(part).__name__,
+        style=Markup(style),  # our own file: none of the text of users
+        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+    )
+
+
+def data_uri(image: bytes) -> str:
+    """Return a PNG image as an address that holds it."""
+    return f"data:image/png;base64,{base64.b64encode(image).decode()}"
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(_shipped("template.html.j2"))
+
+
+def _shipped(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,145 @@
+"""The report as Markdown, for GitHub and for the terminal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from lightning_debugkit.finding import Finding, Severity
+from lightning_debugkit.report.evidence import note, rows, source
+from lightning_debugkit.report.folding import Folded, place
+from lightning_debugkit.report.parts import Cell, Chapter, Code, Figure, Paragraph, Part, Table
+from lightning_debugkit.report.summary import Summary
+
+_MOST_AGAIN = 12
+# An underscore inside a word (training_step) is no emphasis: reports are read raw too.
+_SPECIAL = re.compile(r"([\\`*\[~$|])|((?<!\w)_|_(?!\w))")
+
+
+def markdown(summary: Summary, chapters: Sequence[Chapter] = ()) -> str:
+    """Return the report; figures are referred to by their path in the run folder."""
+    blocks = [*_top(summary), *_findings(summary), *(block for chapter in chapters for block in _chapter(chapter))]
+    return "\n\n".join(blocks) + "\n"
+
+
+def escaped(text: str) -> str:
+    """Return ``text`` on one line, so that it reads as itself.
+
+    Example:
+        >>> print(escaped("<b> of *x* in training_step"))
+        &lt;b> of \\*x\\* in training_step
+    """
+    line = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
+    return _SPECIAL.sub(lambda match: f"\\{match[0]}", line)
+
+
+def code_span(text: str) -> str:
+    """Return ``text`` as code within a line, whatever backticks it holds."""
+    line = " ".join(text.split())
+    fence = _fence(line, least=1)
+    pad = " " if "`" in line else ""
+    return f"{fence}{pad}{line}{pad}{fence}" if line else ""
+
+
+def code_block(text: str, language: str = "") -> str:
+    """Return ``text`` as lines of code, whatever backticks it holds."""
+    fence = _fence(text, least=3)
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
+def _fence(text: str, least: int) -> str:
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    return "`" * max(least, longest + 1)
+
+
+def _table(header: Sequence[str], lines: Iterable[Sequence[Cell]]) -> str:
+    lines = list(lines)
+    # GitHub needs a header, and one that is as wide as the rows.
+    names = list(header) or ["", *[""] * (max((len(line) for line in lines), default=1) - 1)]
+    body = ["| " + " | ".join(map(_cell, line)) + " |" for line in lines]
+    head = "| " + " | ".join(map(escaped, names)) + " |"
+    return "\n".join([head, "|" + " --- |" * len(names), *body])
+
+
+def _cell(cell: Cell) -> str:
+    # GitHub splits cells before it reads code spans: a bar in code is escaped too.
+    said = code_span(cell.text).replace("|", "\\|") if cell.is_code else escaped(cell.text)
+    return f"**{said}**" if cell.is_marked and said else said
+
+
+def _top(summary: Summary) -> Iterator[str]:
+    yield "# " + escaped(summary.verdict)
+    if summary.start_here:
+        yield f"**Start here:** {escaped(summary.start_here)}"
+    yield f"{summary.counts}; status: {summary.status}."
+    if summary.exception:
+        yield f"Exception: {code_span(summary.exception)}"
+    for remark in summary.remarks:
+        yield f"> {escaped(remark)}"
+
+
+def _findings(summary: Summary) -> Iterator[str]:
+    pressing = summary.of(Severity.ERROR, Severity.WARNING)
+    plain = [told for told in pressing if not told.surplus]
+    surplus = [told for told in pressing if told.surplus]
+    if plain:
+        yield "## Findings"
+    for told in plain:
+        yield from _finding(told, summary.world_size)
+    for name, folded in (("More of the same", surplus), ("Notes", summary.of(Severity.INFO))):
+        if folded:
+            yield f"<details><summary>{name} ({len(folded)})</summary>"
+            for told in folded:
+                yield from _finding(told, summary.world_size)
+            yield "</details>"
+
+
+def _finding(told: Folded, world_size: int) -> Iterator[str]:
+    finding = told.finding
+    yield f"### {told.number}. {finding.severity}: {escaped(finding.message)}"
+    module = f", {code_span(finding.where.module)}" if finding.where.module else ""
+    yield f"{code_span(finding.rule)} at {place(told, world_size)}{module}"
+    where, line = source(finding.evidence)
+    if line:
+        yield from ([f"In {code_span(where)}:"] if where else [])
+        yield code_block(line, "python")
+    if finding.advice:
+        yield f"**Do first:** {escaped(finding.advice)}"
+    if note(finding.evidence):
+        yield escaped(note(finding.evidence))
+    table = [(Cell(row.label), Cell(row.text, row.is_code, row.is_nonfinite)) for row in rows(finding.evidence)]
+    if table:
+        yield _table(("evidence", ""), table)
+    if told.others:
+        yield "Seen again:\n\n" + "\n".join(map(_again, told.others[:_MOST_AGAIN]))
+
+
+def _again(finding: Finding) -> str:
+    return f"- step {finding.where.step}, rank {finding.where.rank}: {escaped(finding.message)}"
+
+
+def _chapter(chapter: Chapter) -> Iterator[str]:
+    yield f"## {escaped(chapter.title)}"
+    if chapter.findings:
+        yield "Findings here: " + ", ".join(f"{told.number} ({told.finding.rule})" for told in chapter.findings)
+    for part in chapter.parts:
+        yield from _part(part)
+
+
+def _part(part: Part) -> Iterator[str]:
+    match part:
+        case Paragraph():
+            yield f"> {escaped(part.text)}" if part.is_problem else escaped(part.text)
+        case Code():
+            if part.before:
+                yield escaped(part.before)
+            yield code_block(part.text, "sh")
+        case Table():
+            yield f"**{escaped(part.caption)}**"
+            yield _table(part.header, part.rows)
+        case Figure():
+            alt = escaped(part.alt).replace("]", "\\]")
+            yield f"**{escaped(part.title)}**"
+            yield f"![{alt}]({part.path})"
+            if part.caption:
+                yield escaped(part.caption)

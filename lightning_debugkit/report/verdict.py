@@ -1,0 +1,85 @@
+"""The one sentence to read if only one is read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lightning_debugkit.finding import Finding, Severity
+from lightning_debugkit.report.wording import plural, sentence
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run ended.
+
+    Args:
+        status: ``finished``, ``exception``, ``stopped`` or ``unfinished``.
+        steps: Optimizer steps taken.
+        exception: Its type and message, empty if there was none.
+    """
+
+    status: str
+    steps: int
+    exception: str = ""
+
+
+def verdict(ending: Ending, findings: Sequence[Finding]) -> str:
+    """Return the verdict on a run whose findings are ordered, the gravest first.
+
+    Example:
+        >>> verdict(Ending("finished", 96), [])
+        'No fault found in 96 steps.'
+        >>> verdict(Ending("exception", 96, "ValueError: bad shape"), [])
+        'The run ended with an exception at step 96: ValueError: bad shape.'
+    """
+    pressing = [finding for finding in findings if finding.severity >= Severity.WARNING]
+    if pressing and pressing[0].severity is Severity.ERROR:
+        return _broken(ending, pressing[0])
+    if not pressing:
+        return _quiet(ending)
+    return f"{_course(ending)}; {_attention(pressing)}."
+
+
+def start_here(findings: Sequence[Finding]) -> str:
+    """Return the advice of the first finding that calls for action."""
+    first = next((finding for finding in findings if finding.severity >= Severity.WARNING), None)
+    return " ".join(first.advice.split()) if first else ""
+
+
+def _broken(ending: Ending, first: Finding) -> str:
+    said = sentence(first.message)
+    # The message often names its step already.
+    at = "" if re.search(rf"\bstep {first.where.step}\b", said) else f" at step {first.where.step}"
+    if ending.status == "finished":
+        return f"The run finished, but went wrong{at}: {said}."
+    return f"The run broke{at}: {said}."
+
+
+def _quiet(ending: Ending) -> str:
+    if ending.status == "finished":
+        return f"No fault found in {plural(ending.steps, 'step')}." if ending.steps else "No step was taken."
+    if ending.status == "exception":
+        return f"{_course(ending)}."
+    return f"{_course(ending)}; no fault was found until then."
+
+
+def _course(ending: Ending) -> str:
+    match ending.status:
+        case "finished":
+            return "The run finished"
+        case "exception":
+            said = sentence(ending.exception)
+            return f"The run ended with an exception at step {ending.steps}" + (f": {said}" if said else "")
+        case "stopped":
+            return f"The run was stopped at step {ending.steps}"
+        case _:
+            return f"The run was killed or is still running, last seen at step {ending.steps}"
+
+
+def _attention(pressing: Sequence[Finding]) -> str:
+    said = sentence(pressing[0].message)
+    if len(pressing) == 1:
+        return f"one thing needs attention: {said}"
+    return f"{len(pressing)} things need attention, first: {said}"

@@ -1,0 +1,55 @@
+"""A run's own recent history, robust to the outliers it is asked about."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable
+from statistics import median
+
+# The median absolute deviation of a normal distribution times this is its standard deviation.
+_MAD_TO_SIGMA = 1.4826
+
+
+class LogHistory:
+    """The last positive values of a series, compared on a logarithmic scale.
+
+    Args:
+        window: Values remembered.
+        values: Values to start with, oldest first.
+
+    Example:
+        >>> history = LogHistory(window=50, values=[1.0, 1.1, 0.9, 1.05, 0.95] * 6)
+        >>> round(history.sigmas(1.0), 1), history.sigmas(100.0) > 20
+        (0.0, True)
+
+    References:
+        Iglewicz and Hoaglin, How to Detect and Handle Outliers, 1993: the modified z-score.
+    """
+
+    def __init__(self, window: int = 100, values: Iterable[float] = ()) -> None:
+        self.values: deque[float] = deque(values, maxlen=window)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def add(self, value: float) -> None:
+        """Remember ``value`` if it is positive and finite."""
+        if 0 < value < math.inf:
+            self.values.append(value)
+
+    @property
+    def median(self) -> float:
+        return median(self.values) if self.values else math.nan
+
+    def sigmas(self, value: float) -> float:
+        """Return how many robust standard deviations ``log(value)`` lies above the median.
+
+        A history that hardly varies is taken to vary by a tenth, so that a small change is not a large deviation.
+        """
+        if not self.values or value <= 0:
+            return 0.0
+        logs = [math.log(item) for item in self.values]
+        middle = median(logs)
+        spread = _MAD_TO_SIGMA * median(abs(item - middle) for item in logs)
+        return (math.log(value) - middle) / max(spread, 0.1)

@@ -1,0 +1,73 @@
+"""Looks at many tensors at once: norms in one pass, bits that do not lie, a few entries that stand for all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def norms(tensors: Sequence[Tensor]) -> Tensor:
+    """Return the Euclidean norm of each tensor, without a copy to the host.
+
+    Shapes:
+        tensors: any shapes, on any devices; returns (len(tensors),) float32, or float64 where one of them is.
+
+    Example:
+        >>> norms([torch.tensor([3.0, 4.0]), torch.zeros(2, 2)])
+        tensor([5., 0.])
+    """
+    local = [_values(tensor) for tensor in tensors]
+    if not local:
+        return torch.zeros(0)
+    wide = any(tensor.dtype == torch.float64 for tensor in local)
+    kind = torch.float64 if wide else torch.float32
+    # In half precision the norm itself would overflow: it is accumulated and returned in a wider type.
+    low = any(tensor.dtype != kind for tensor in local)
+    found = torch._foreach_norm(local, 2, dtype=kind) if low else torch._foreach_norm(local)
+    device = found[0].device
+    return torch.stack([norm if norm.device == device else norm.to(device) for norm in found])
+
+
+def _values(tensor: Tensor) -> Tensor:
+    """Return the numbers that this process holds of a dense, sparse or distributed tensor."""
+    tensor = tensor.detach()
+    if hasattr(tensor, "to_local"):  # DTensor
+        tensor = tensor.to_local()
+    if tensor.layout is not torch.strided:
+        tensor = tensor.coalesce().values() if tensor.layout is torch.sparse_coo else tensor.values()
+    return tensor
+
+
+def bits(tensor: Tensor) -> int:
+    """Return a number that is equal for equal bits, whatever the device and the order of summation.
+
+    Example:
+        >>> bits(torch.tensor([1.0, 2.0])) == bits(torch.tensor([1.0, 2.0]))
+        True
+        >>> bits(torch.tensor([1.0, 2.0])) == bits(torch.tensor([1.0, 2.0000002]))
+        False
+    """
+    values = _values(tensor).contiguous()
+    if values.dtype == torch.bool or values.is_complex():
+        values = torch.view_as_real(values).contiguous() if values.is_complex() else values.to(torch.uint8)
+    width = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[values.dtype.itemsize]
+    flat = values.view(-1).view(width)
+    if not flat.numel():
+        return 0
+    # Weights make a swap of two entries visible; int64 sums wrap around alike everywhere.
+    weights = torch.arange(1, flat.numel() + 1, device=flat.device) % 65_521 + 1
+    return int((flat.to(torch.int64) * weights).sum())
+
+
+def some(tensor: Tensor, count: int = 256) -> Tensor:
+    """Return a copy of at most ``count`` evenly spread entries.
+
+    Example:
+        >>> some(torch.arange(10.0), count=5)
+        tensor([0., 2., 4., 6., 8.])
+    """
+    flat = _values(tensor).reshape(-1)
+    stride = max(1, -(-flat.numel() // count))
+    return flat[::stride].clone()

@@ -1,0 +1,31 @@
+"""Which steps of a run of unknown length are worth a point in a figure."""
+
+from __future__ import annotations
+
+
+class Thinning:
+    """Choose at most about ``2 * points`` evenly spread steps, however long the run becomes.
+
+    Args:
+        points: Steps kept before the distance between them doubles.
+
+    Example:
+        >>> thin = Thinning(points=4)
+        >>> [step for step in range(20) if thin.keeps(step)]
+        [0, 1, 2, 3, 4, 6, 8, 12, 16]
+    """
+
+    def __init__(self, points: int = 400) -> None:
+        self.points = points
+        self.stride = 1
+        self.kept = 0
+
+    def keeps(self, step: int) -> bool:
+        """Tell whether ``step`` gets a point, and count it."""
+        if step % self.stride:
+            return False
+        self.kept += 1
+        if self.kept >= self.points:
+            self.stride *= 2
+            self.kept //= 2
+        return True

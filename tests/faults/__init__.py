@@ -1,0 +1,19 @@
+"""Programs with one mistake each, and the same programs mended: the registries, by name."""
+
+from faults import backward, batches, modes, numbers, optimizers, trends, wiring
+from faults.ranks import RANKS
+from faults.registry import FAULTS, Fault, Program
+
+__all__ = [
+    "FAULTS",
+    "RANKS",
+    "Fault",
+    "Program",
+    "backward",
+    "batches",
+    "modes",
+    "numbers",
+    "optimizers",
+    "trends",
+    "wiring",
+]

@@ -1,0 +1,210 @@
+"""Gradients that never arrive: cut graphs, modules that nobody calls, and operations with a gradient of zero."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from faults.registry import Module, Program, batches, digits, fault, mlp
+
+
+class TwoParts(Module):
+    """A backbone and a head on digits; ``link`` is what happens between them."""
+
+    def __init__(self, mended: bool) -> None:
+        super().__init__(mended)
+        self.backbone = nn.Sequential(nn.Linear(64, 32), nn.ReLU())
+        self.head = nn.Linear(32, 10)
+
+    def link(self, h: Tensor) -> Tensor:
+        return h
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.link(self.backbone(x))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x, y = batch
+        return F.cross_entropy(self.head(self.features(x)), y)
+
+
+def program(module: Module, **trainer: Any) -> Program:
+    """Sixty-four steps on digits."""
+    return Program(module, batches(*digits()), trainer={"max_epochs": 4, **trainer})
+
+
+# --- no-gradient ---------------------------------------------------------------------------------------------------
+
+
+@fault("no-gradient", "backbone")
+def detached_features(mended: bool) -> Program:
+    """``detach`` left over from the time when the backbone was frozen."""
+
+    class Net(TwoParts):
+        def link(self, h: Tensor) -> Tensor:
+            return h if mended else h.detach()
+
+    return program(Net(mended))
+
+
+@fault("no-gradient", "backbone")
+def features_under_no_grad(mended: bool) -> Program:
+    """``torch.no_grad`` around the backbone that should be fine-tuned."""
+
+    class Net(TwoParts):
+        def features(self, x: Tensor) -> Tensor:
+            with torch.set_grad_enabled(mended):
+                return self.backbone(x)
+
+    return program(Net(mended))
+
+
+@fault("no-gradient", "backbone")
+def features_through_data(mended: bool) -> Program:
+    """``.data``, as old code has it."""
+
+    class Net(TwoParts):
+        def link(self, h: Tensor) -> Tensor:
+            return h if mended else h.data / h.data.std()
+
+    return program(Net(mended))
+
+
+@fault("no-gradient", "backbone")
+def features_through_a_list(mended: bool) -> Program:
+    """A tensor built anew from a Python list."""
+
+    class Net(TwoParts):
+        def link(self, h: Tensor) -> Tensor:
+            rows = list(h) if mended else h.tolist()
+            return torch.stack(rows) if mended else torch.tensor(rows)
+
+    return program(Net(mended))
+
+
+@fault("no-gradient", "gate")
+def hard_gate(mended: bool) -> Program:
+    """A comparison has no gradient: the gate that chooses the features never learns."""
+
+    class Net(TwoParts):
+        def __init__(self) -> None:
+            super().__init__(mended)
+            self.gate = nn.Linear(32, 32)
+
+        def link(self, h: Tensor) -> Tensor:
+            score = self.gate(h)
+            return h * (torch.sigmoid(score) if mended else (score > 0).float())
+
+    return program(Net())
+
+
+@fault("no-gradient", "shortcut")
+def shortcut_that_nobody_calls(mended: bool) -> Program:
+    """A layer that is built and forgotten in ``forward``."""
+
+    class Net(TwoParts):
+        def __init__(self) -> None:
+            super().__init__(mended)
+            self.shortcut = nn.Linear(64, 32)
+
+        def features(self, x: Tensor) -> Tensor:
+            h = self.backbone(x)
+            return h + self.shortcut(x) if mended else h
+
+    return program(Net())
+
+
+class Block(nn.Module):
+    """A residual block with a learned scale, as in ConvNeXt."""
+
+    def __init__(self, width: int, uses_scale: bool) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, width)
+        self.scale = nn.Parameter(torch.full((width,), 0.1))
+        self.uses_scale = uses_scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = F.gelu(self.linear(x))
+        return x + (self.scale * h if self.uses_scale else h)
+
+
+@fault("no-gradient", "backbone.2.scale")
+def parameter_that_nobody_uses(mended: bool) -> Program:
+    """A scale that ``forward`` forgets, in one block."""
+    module = TwoParts(mended)
+    module.backbone.append(Block(32, uses_scale=mended))
+    return program(module)
+
+
+# --- zero-gradient -------------------------------------------------------------------------------------------------
+
+
+@fault("zero-gradient", "backbone", source="torch.floor(", op="floor")
+def coordinates_rounded_down(mended: bool) -> Program:
+    """Positions on a grid: floor is flat wherever it has a derivative."""
+
+    class Net(TwoParts):
+        def link(self, h: Tensor) -> Tensor:
+            if mended:
+                return h
+            return torch.floor(h * 8) / 8
+
+    return program(Net(mended))
+
+
+class Quantize(nn.Module):
+    """Round to 16 levels, with the straight-through gradient if it was thought of."""
+
+    def __init__(self, straight_through: bool) -> None:
+        super().__init__()
+        self.straight_through = straight_through
+
+    def forward(self, x: Tensor) -> Tensor:
+        levels = torch.round(x * 16) / 16
+        return x + (levels - x).detach() if self.straight_through else levels
+
+
+@fault("zero-gradient", "backbone.0", source="torch.round(", op="round")
+def quantization_without_straight_through(mended: bool) -> Program:
+    """Quantisation in the middle of the backbone."""
+    module = TwoParts(mended)
+    module.backbone = nn.Sequential(nn.Linear(64, 32), Quantize(mended), nn.ReLU(), nn.Linear(32, 32), nn.ReLU())
+    return program(module)
+
+
+@fault("zero-gradient", "backbone", source="torch.sign(", op="sign")
+def binary_code(mended: bool) -> Program:
+    """A hash of two values per bit: sign is flat."""
+
+    class Net(TwoParts):
+        def link(self, h: Tensor) -> Tensor:
+            h = h - 0.2
+            if mended:
+                return torch.tanh(h)
+            return torch.sign(h)
+
+    return program(Net(mended))
+
+
+class AttentionPooling(nn.Module):
+    """A weighted mean over the rows of an image; the weights should sum to one over the rows."""
+
+    def __init__(self, width: int, dim: int) -> None:
+        super().__init__()
+        self.score = mlp(width, width, 1)
+        self.dim = dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights = torch.softmax(self.score(x), dim=self.dim)
+        return (weights * x).sum(1)
+
+
+@fault("zero-gradient", "backbone.2.score", source="torch.softmax(", op="softmax")
+def softmax_over_the_wrong_dimension(mended: bool) -> Program:
+    """Softmax over a dimension of size 1 is 1: the scores never learn."""
+    module = TwoParts(mended)
+    unflatten = nn.Unflatten(1, (8, 8))
+    module.backbone = nn.Sequential(unflatten, nn.Linear(8, 32), AttentionPooling(32, 1 if mended else -1))
+    return program(module)

@@ -1,0 +1,9 @@
+"""Healthy training programs, of the kinds people really run: nothing of severity warning may be said about any.
+
+`PYTHONPATH=tests python -m healthy [name ...]` prints what each of them learns.
+"""
+
+from healthy import generative, optimisation, sequences, vision, wiring
+from healthy.parts import PROGRAMS, Program, fit
+
+__all__ = ["PROGRAMS", "Program", "fit", "generative", "optimisation", "sequences", "vision", "wiring"]
