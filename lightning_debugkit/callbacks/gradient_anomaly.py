@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lightning_debugkit.callbacks.anomaly.failure import Failure
+from lightning_debugkit.callbacks.anomaly.look import Look
 from lightning_debugkit.callbacks.anomaly.sight import Sight, raw
 from lightning_debugkit.callbacks.anomaly.watches import Watches
 from lightning_debugkit.callbacks.base import DebugCallback
@@ -121,6 +122,7 @@ class GradientAnomalyDetector(DebugCallback):
         self.watches.new_epoch()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._tell(trainer, self.watches.first_batch(pl_module, self.where(trainer)))
         self.order.advance()
         self._sight.begin(batch, batch_idx, RandomState.capture())
         self.failure.begin(pl_module, first=batch_idx % trainer.accumulate_grad_batches == 0)
@@ -147,24 +149,17 @@ class GradientAnomalyDetector(DebugCallback):
         optimizer = raw(optimizer)
         sight, step = self._sight, trainer.global_step
         look = sight.look(trainer, pl_module, optimizer, self.where(trainer), step % self.every_n_steps == 0)
-        scaler = getattr(trainer.precision_plugin, "scaler", None)
         bad_loss = sight.loss is not None and not math.isfinite(sight.loss)
         broken = [name for name, norm in zip(look.names, look.norms, strict=True) if norm and not math.isfinite(norm)]
+        bad = bad_loss or bool(broken)
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
         if scaler is not None and not bad_loss:
             # Infinite gradients are how a loss scale is found: the scaler drops such steps itself.
-            self._tell(trainer, self.watches.scaled(look, bool(broken), scaler.get_scale()))
-            persistent = bool(broken) and self.watches.scale.skipped == 4
-            bad = bad_loss or persistent
-        else:
-            bad = bad_loss or bool(broken)
+            bad = self._overflowed(trainer, pl_module, look, broken, scaler.get_scale())
         if self.failure.agreed(trainer, bad or self.failure.pending is not None):
-            found = self.failure.pending or self._examine(
-                trainer, pl_module, f"loss is {sight.loss}" if bad_loss else "gradient is not finite", broken
-            )
-            if scaler is not None and not bad_loss and found is not None and "op" not in found.evidence:
-                found = None  # finite without the scale: an overflow that the scaler will heal
-            if found is not None or trainer.world_size > 1:
-                self.failure.act(self, trainer, pl_module, optimizer, found)
+            seen = f"loss is {sight.loss}" if bad_loss else "gradient is not finite"
+            found = self.failure.pending or self._examine(trainer, pl_module, seen, broken)
+            self.failure.act(self, trainer, pl_module, optimizer, found)
         elif not broken:
             self._record(trainer, look)
             self._tell(trainer, self.watches.before_step(trainer, pl_module, look, sight))
@@ -215,7 +210,7 @@ class GradientAnomalyDetector(DebugCallback):
         for finding in findings:
             self.emit(trainer, finding)
 
-    def _record(self, trainer: Trainer, look: Any) -> None:
+    def _record(self, trainer: Trainer, look: Look) -> None:
         if not self._thinning.keeps(trainer.global_step) or current_run(trainer) is None:
             return
         if look.loss is not None:
@@ -225,6 +220,19 @@ class GradientAnomalyDetector(DebugCallback):
         norms = {name: norm for name, norm in zip(look.names, look.norms, strict=True) if norm is not None}
         if norms:
             self.write(trainer, "measure", name="gradient-norms", value=norms)
+
+    def _overflowed(
+        self, trainer: Trainer, module: LightningModule, look: Look, broken: list[str], scale: float
+    ) -> bool:
+        """Tell whether the loss scale has collapsed; before it has, say what breaks the gradients without any scale."""
+        collapse = self.watches.scale.judge(look.where, bool(broken), scale)
+        if self.watches.scale.skipped == 4:
+            found = self._examine(trainer, module, "gradient is not finite", broken)
+            if found is not None and "op" in found.evidence:
+                self.emit(trainer, found)
+        if collapse is not None:
+            self.failure.pending = collapse
+        return collapse is not None
 
     def _examine(
         self, trainer: Trainer, module: LightningModule, seen: str, broken: list[str]

@@ -34,11 +34,12 @@ def batch_size(batch: Any) -> int | None:
     be made of equally long lists with one entry a sample, as detection models have them.
     """
     sizes = {leaf.shape[0] for _, leaf in leaves(batch) if isinstance(leaf, Tensor) and leaf.ndim}
-    sizes = sizes - {1} or sizes
+    ones = sizes <= {1}
+    sizes -= {1}
     plain = all(isinstance(leaf, Tensor | str | bytes | int | float | None) for _, leaf in leaves(batch))
     if len(sizes) == 1 and plain and not _has_namedtuple(batch):
         return sizes.pop()
-    return _listed_size(batch)
+    return _listed_size(batch) or (1 if ones and plain and not _has_namedtuple(batch) else None)
 
 
 def take(batch: Any, size: int, indices: Sequence[int]) -> Any:

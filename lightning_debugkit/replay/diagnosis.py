@@ -47,6 +47,7 @@ class Diagnosis:
         function: The function of that line.
         module: Dotted path of the module, or of the parameter or buffer.
         backward: Autograd node, if it was born in the backward pass.
+        backward_source: The user's line in the backward of a custom autograd function.
         path: Place in the batch, if it came with it.
         value: ``"nan"`` or ``"inf"``.
         loss: Value of the loss.
@@ -61,6 +62,7 @@ class Diagnosis:
     function: str = ""
     module: str = ""
     backward: str = ""
+    backward_source: str = ""
     path: str = ""
     value: str = "nan"
     loss: float | None = None
@@ -177,6 +179,7 @@ def _describe(traced: _Pass, first: Born | None) -> Diagnosis:
         function=first.place.function,
         module=first.place.module or "",
         backward=first.backward,
+        backward_source=first.backward_source,
         note="a tensor kept from before the step is not finite" if kind == "constant" else "",
         **common,
     )

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import cache
 from types import FrameType
 
+from torch.autograd.function import FunctionCtx
+
 _OWN = "lightning_debugkit"
 _FRAMEWORK = {"torch", "lightning", "pytorch_lightning", "lightning_fabric", "torchmetrics", "lightning_utilities"}
 _STANDARD = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
@@ -25,12 +27,14 @@ class Place:
         line: Line number, counted from 1.
         function: Name of the function.
         module: Dotted path of the innermost module of the model, ``None`` if none was running.
+        applied: Where the custom autograd function was applied that this line is of, ``None`` elsewhere.
     """
 
     file: str = ""
     line: int = 0
     function: str = ""
     module: str | None = None
+    applied: Place | None = None
 
     @property
     def source(self) -> str:
@@ -60,6 +64,7 @@ def place_of(frame: FrameType | None, names: Mapping[int, str]) -> Place:
         names: Dotted path of each module of the model, by ``id``.
     """
     mine: FrameType | None = None
+    outer: FrameType | None = None  # the user's line that applied a custom autograd function
     installed: FrameType | None = None
     module: str | None = None
     while frame is not None:
@@ -73,11 +78,20 @@ def place_of(frame: FrameType | None, names: Mapping[int, str]) -> Place:
                 installed = installed or frame
             else:
                 mine = frame
+        elif mine is not None and outer is None and _is_custom(mine) and package not in _FRAMEWORK:
+            outer = frame
         frame = frame.f_back
     found = mine or installed
     if found is None:
         return Place(module=module)
-    return Place(found.f_code.co_filename, found.f_lineno, found.f_code.co_name, module)
+    applied = None if outer is None else Place(outer.f_code.co_filename, outer.f_lineno, outer.f_code.co_name, module)
+    return Place(found.f_code.co_filename, found.f_lineno, found.f_code.co_name, module, applied)
+
+
+def _is_custom(frame: FrameType) -> bool:
+    """Tell whether ``frame`` is the forward of a custom autograd function, whose first argument is its context."""
+    first = frame.f_code.co_varnames[:1]
+    return bool(first) and isinstance(frame.f_locals.get(first[0]), FunctionCtx)
 
 
 @cache

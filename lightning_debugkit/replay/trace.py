@@ -49,6 +49,7 @@ class Born:
         parents: Non-finite arguments.
         given: The operation was handed a non-finite number on purpose, such as a mask value.
         backward: Name of the autograd node, empty in the forward pass.
+        backward_source: The user's line in the backward of a custom autograd function.
         label: What a tensor from outside is: ``("input" | "parameter" | "buffer" | "constant", path)``.
         rows: Entries of its first dimension that are not finite.
         size: Size of its first dimension.
@@ -62,6 +63,7 @@ class Born:
     parents: list[Born] = field(default_factory=list)
     given: bool = False
     backward: str = ""
+    backward_source: str = ""
     label: tuple[str, str] = ("", "")
     rows: list[int] = field(default_factory=list)
     size: int = 0
@@ -143,15 +145,18 @@ class Trace(Silent):
     def _record(
         self, tensor: Tensor, func: Any, place: Place, nan: bool, inf: bool, parents: list[Born], given: bool
     ) -> None:
-        op, backward = str(func), ""
+        op, backward, inner = str(func), "", ""
         if self.in_backward:
             node = torch._C._current_autograd_node()  # type: ignore[attr-defined]
             if node is not None:
                 backward = node.name()
                 forward = self._forward.get(node._sequence_nr())
-                if forward is not None and not place.file:
+                if forward is not None:
+                    inner = place.source
                     op, place = forward
-        born = Born(len(self.born), op, place, nan, inf, parents, given, backward)
+                    if hasattr(node, "_forward_cls"):  # a custom function: the line that applied it, and its own
+                        op, place = backward.removesuffix("Backward"), place.applied or place
+        born = Born(len(self.born), op, place, nan, inf, parents, given, backward, inner)
         if tensor.ndim:
             born.size = tensor.shape[0]
             born.rows = _broken_rows(tensor)

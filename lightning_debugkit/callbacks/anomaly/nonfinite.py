@@ -42,8 +42,10 @@ _OPERATIONS = {
     "acos": ("acos", "acos of a number beyond 1", "clamp its argument to (-1, 1)"),
     "asin": ("asin", "asin of a number beyond 1", "clamp its argument to (-1, 1)"),
     "atanh": ("atanh(1)", "atanh of a number beyond 1", "clamp its argument to (-1, 1)"),
+    "_to_copy": ("overflow of a cast to fewer bits", "a cast of NaN", "use precision='bf16-mixed'"),
     "linalg_vector_norm": ("a norm", "a norm at 0", "add a small epsilon under the root"),
 }
+_STEEP = ("sqrt", "rsqrt", "pow", "linalg_vector_norm", "log", "div", "reciprocal", "acos", "asin")
 _MATMULS = ("mm", "addmm", "bmm", "baddbmm", "convolution", "linear", "matmul", "dot", "mv", "addmv")
 
 
@@ -84,7 +86,7 @@ def finding(
     samples = list(found.samples)
     evidence |= {"samples": samples, "dataset_indices": list(dataset_indices), "op": found.op, "source": found.source}
     evidence |= {"parameters": list(found.parameters or parameters), "loss": loss}
-    optional = {"backward": found.backward, "input": found.path if found.origin == "input" else "", "note": found.note}
+    optional = {"backward": found.backward, "backward_source": found.backward_source, "input": found.path if found.origin == "input" else "", "note": found.note}
     evidence |= {name: value for name, value in optional.items() if value}
     what, remedy = _worded(found, samples, low_precision)
     at = Where(where.epoch, where.step, where.rank, found.module)
@@ -111,7 +113,8 @@ def _worded(found: Diagnosis, samples: list[int], low_precision: bool) -> tuple[
             if low_precision
             else "look at the size of its weights and inputs; lower the learning rate"
         )
-    what = infinite if found.value == "inf" else undefined
+    # Backwards, a root or power at 0 gives infinity or, times 0, NaN: the place is the same.
+    what = infinite if found.value == "inf" or (found.origin == "gradient" and base in _STEEP) else undefined
     if found.origin == "gradient":
         what = f"the gradient of {what}" if base in _OPERATIONS else f"the backward of {found.backward or base}"
     function = f" in {found.module or found.function}" if found.module or found.function else ""

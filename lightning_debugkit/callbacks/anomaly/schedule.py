@@ -49,6 +49,8 @@ class Schedule:
     since: int = 0
     changes: int = 0
     always_up: bool = True
+    still: int = 0  # looks since the rate last changed
+    longest_still: int = 0  # before its last change
 
     def planned(self, where: Where, plans: Sequence[Plan]) -> Iterator[Finding]:
         """Yield schedulers whose horizon cannot fit the run, known before the first step."""
@@ -109,7 +111,7 @@ class Schedule:
             yield SCHEDULE.found(
                 where, told="the learning rate was 0 in the whole run", remedy=_remedy(plans[0], "step"), **facts
             )
-        elif self.always_up and self.changes >= 2 and self.first is not None and self.last > self.first:
+        elif self.always_up and self.changes >= 2 and self.still <= self.longest_still and self.first is not None:
             told = f"the learning rate was still rising at the last step: {self.first:.1e} to {self.last:.1e}"
             yield SCHEDULE.found(where, told=told, remedy=_remedy(plans[0], "step"), **facts)
 
@@ -119,6 +121,9 @@ class Schedule:
         if rate != self.last:
             self.changes += 1
             self.always_up &= rate > self.last
+            self.longest_still, self.still = max(self.longest_still, self.still), 0
+        else:
+            self.still += 1
         self.last = rate
         self.peak = max(self.peak, rate)
 

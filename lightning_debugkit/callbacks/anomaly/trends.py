@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Iterator
 from statistics import median
+from typing import Any
 
 from lightning_debugkit.callbacks.anomaly.look import Look
 from lightning_debugkit.finding import Finding, Rule, Severity, Where
@@ -17,7 +18,7 @@ EXPLODING = Rule(
     Severity.WARNING,
     "gradient norm {norm:.3g} of {module} is {ratio:.3g} times the norm of its weights; {yardstick}",
     "Lower the learning rate or set Trainer(gradient_clip_val=1.0); if it starts at step 0, look at the initialisation "
-    "and the scale of the inputs.",
+    "and the scale of inputs and targets.",
 )
 VANISHING = Rule(
     "vanishing-gradient",
@@ -40,13 +41,14 @@ CONSTANT = Rule(
 
 _HISTORY = 20  # steps before a run can be judged by its own past
 _STEP = 10  # full looks at weights are taken this often
+_HUGE = 1e4  # gradient over weight norm from which one step at a usual rate of 1e-4 replaces the weights
 
 
 class Trends:
     """Judge loss and gradient norms against the run's own past and an absolute meaning."""
 
     def __init__(self) -> None:
-        self.norms: dict[str, LogHistory] = {}
+        self.norms: dict[int, LogHistory] = {}
         self.losses: deque[float] = deque(maxlen=_HISTORY)
         self.start: list[float] = []
         self.best = math.inf
@@ -65,36 +67,30 @@ class Trends:
         if not look.whole:
             return
         if look.loss is not None and math.isfinite(look.loss) and not several:
-            yield from self._loss(look.where, look.loss, any(rate > 0 for rate in look.rates))
+            yield from self._loss(look, look.loss)
         if math.isfinite(look.norm) and look.norm > 0:
             yield from self._exploding(look)
             yield from self._vanishing(look)
             self.looks += 1
 
     def _exploding(self, look: Look) -> Iterator[Finding]:
-        key = str(id(look.optimizer))
-        history = self.norms.setdefault(key, LogHistory())
-        known = len(history) >= _HISTORY
-        leap = known and look.norm > 100 * history.median and history.sigmas(look.norm) > 6
+        history = self.norms.setdefault(id(look.optimizer), LogHistory())
+        median_so_far, settled = history.median, len(history) >= _HISTORY
+        leap = len(history) >= 4 and look.norm > 100 * median_so_far and history.sigmas(look.norm) > 6
         history.add(look.norm)
-        if not leap and self.looks >= 3 and self.huge == 0:
-            return
-        if look.clipped or not (ratios := look.ratios):
+        if look.clipped or not (leap or self.looks < 3) or not (ratios := look.ratios):
             return
         module, ratio = max(ratios.items(), key=lambda item: item[1])
-        # From the first step on: a gradient 10 000 times its weights replaces them at any usual rate.
-        self.huge = self.huge + 1 if ratio > 1e4 and len(ratios) > 1 and _grows(ratios) else 0
-        if leap and ratio > 10:
-            yardstick = f"the whole gradient is {look.norm / history.median:.3g} times its median so far"
-        elif self.huge >= 3:
-            yardstick = "it has been so from the first steps"
+        self.huge += ratio > _HUGE
+        if leap and ratio > (10 if settled else 1000):
+            yardstick = f"the whole gradient is {look.norm / median_so_far:.3g} times its median so far"
+        elif self.looks == 2 and self.huge == 3:
+            yardstick = "it has been so from the first step"
         else:
             return
         norm = look.norms[list(look.names).index(module)]
         where = Where(look.where.epoch, look.where.step, look.where.rank, module)
-        yield EXPLODING.found(
-            where, norm=norm, ratio=ratio, total=look.norm, median=history.median, yardstick=yardstick
-        )
+        yield EXPLODING.found(where, norm=norm, ratio=ratio, total=look.norm, median=median_so_far, yardstick=yardstick)
 
     def _vanishing(self, look: Look) -> Iterator[Finding]:
         if self.looks % _STEP:
@@ -116,14 +112,16 @@ class Trends:
             norm=look.norms[list(look.names).index(module)],
         )
 
-    def _loss(self, where: Where, loss: float, moves: bool) -> Iterator[Finding]:
+    def _loss(self, look: Look, loss: float) -> Iterator[Finding]:
+        where = look.where
         previous = self.losses[-1] if self.losses else math.nan
         self.losses.append(loss)
         if len(self.start) < _HISTORY:
             self.start.append(loss)
-        alike = moves and loss != 0 and abs(loss - previous) <= 1e-7 * abs(loss)
+        alike = loss != 0 and max(look.rates, default=0.0) > 0 and abs(loss - previous) <= 1e-7 * abs(loss)
         self.same = self.same + 1 if alike else 0
-        if self.same == _HISTORY:
+        # A fit of one full batch that has converged is constant, too: but not from the start, nor without a gradient.
+        if self.same >= _HISTORY - 1 and (look.norm == 0 or alike and abs(loss - self.start[0]) <= 1e-7 * abs(loss)):
             yield CONSTANT.found(where, loss=loss, steps=self.same + 1)
         if len(self.losses) < self.losses.maxlen:  # type: ignore[operator]  # it has one
             return
@@ -135,15 +133,9 @@ class Trends:
         elif now < 0 and -now > 1000 * max(abs(begin), 1.0) and not rising:
             yield DIVERGING.found(where, loss=now, start=begin, best=self.best)
 
-    def state_dict(self) -> dict[str, object]:
+    def state_dict(self) -> dict[str, Any]:
         return {"losses": list(self.losses), "start": self.start, "best": self.best, "looks": self.looks}
 
-    def load_state_dict(self, state: dict[str, object]) -> None:
-        self.losses.extend(state["losses"])  # type: ignore[arg-type]
-        self.start = list(state["start"])  # type: ignore[call-overload]
-        self.best, self.looks = float(state["best"]), int(state["looks"])  # type: ignore[arg-type, call-overload]
-
-
-def _grows(ratios: dict[str, float]) -> bool:
-    """Tell whether the gradients differ by a factor of ten between layers, as a chain of too large weights makes them."""
-    return max(ratios.values()) > 10 * min(ratios.values())
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.losses.extend(state["losses"])
+        self.start, self.best, self.looks = list(state["start"]), state["best"], state["looks"]

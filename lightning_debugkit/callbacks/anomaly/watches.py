@@ -63,6 +63,7 @@ class Watches:
         self._suspects: list[tuple[int, Finding, dict[str, int]]] = []
         self._compared = -1
         self._batch_began = True
+        self._begun = False
 
     def state_dict(self) -> dict[str, Any]:
         return {"trends": self.trends.state_dict()}
@@ -80,14 +81,21 @@ class Watches:
     def start(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
         """Yield what is wrong before the first step."""
         self._total = float(trainer.estimated_stepping_batches)
-        yield from sound_weights(where, module)
         if not self.wiring:
             return
-        yield from self.loaded.judge(where, module)
         self._plans = plans_of(trainer, self._total)
         yield from self.schedule.planned(where, self._plans)
         self.frozen.begin(module)
         self.modes.begin(module)
+
+    def first_batch(self, module: LightningModule, where: Where) -> Iterator[Finding]:
+        """Yield what is wrong with the weights that training starts from, now that all hooks have had their turn."""
+        if self._begun:
+            return
+        self._begun = True
+        yield from sound_weights(where, module)
+        if self.wiring:
+            yield from self.loaded.judge(where, module)
 
     def new_epoch(self) -> None:
         """Read the next graph again: parameters may have been frozen or unfrozen."""
@@ -121,12 +129,6 @@ class Watches:
         self._unstepped += 1
         if self.wiring:
             self.zeroing.after_backward(trainer.optimizers)
-
-    def scaled(self, look: Look, overflow: bool, scale: float) -> Iterator[Finding]:
-        """Yield what is wrong with the loss scale of mixed precision."""
-        found = self.scale.judge(look.where, overflow, scale)
-        if found is not None:
-            yield found
 
     def before_step(self, trainer: Trainer, module: LightningModule, look: Look, sight: Sight) -> Iterator[Finding]:
         """Yield what a sound look at an optimizer step tells."""

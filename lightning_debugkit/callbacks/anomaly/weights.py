@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from lightning_debugkit.callbacks.anomaly.membership import common, listed
+from lightning_debugkit.callbacks.anomaly.membership import listed
 from lightning_debugkit.callbacks.anomaly.nonfinite import PARAMETER
 from lightning_debugkit.finding import Finding, Where
 from lightning_debugkit.stats.tensors import norms
@@ -25,9 +25,8 @@ def sound_weights(where: Where, module: nn.Module) -> Iterator[Finding]:
     suspects = [pair for pair, sound in zip(floats, torch.isfinite(sizes).tolist(), strict=True) if not sound]
     broken = [n for n, t in suspects if bool(torch.isnan(t).any()) or (t.requires_grad and bool(torch.isinf(t).any()))]
     if broken:
-        path = broken[0] if len(broken) == 1 else common(broken)
         yield PARAMETER.found(
-            Where(where.epoch, where.step, where.rank, path),
+            Where(where.epoch, where.step, where.rank, broken[0]),
             seen="weights are not finite",
             what=f"{listed(broken)} hold NaN or infinity before training starts",
             samples_text="",
