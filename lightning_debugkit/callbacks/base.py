@@ -121,8 +121,7 @@ class DebugCallback(Callback):
             return
         if not run.ended:
             run.ended = True
-            told = {"type": type(exception).__name__, "message": str(exception)} if exception is not None else None
-            self.write(trainer, "end", status=status, exception=told, seconds=run.seconds)
+            self.write(trainer, "end", status=status, exception=_told(exception), seconds=run.seconds)
         if trainer.is_global_zero and run.rendered != run.written:
             self._render(run)
             run.rendered = run.written
@@ -182,3 +181,13 @@ class DebugCallback(Callback):
         except Exception:
             _log.debug("the journal cannot take a fault of the kit", exc_info=True)
 
+
+
+def _told(exception: BaseException | None) -> dict[str, str] | None:
+    """Return type and message of ``exception``; of our own only the first line, as the rest is in its finding."""
+    if exception is None:
+        return None
+    message = str(exception)
+    if isinstance(exception, TrainingAnomaly):
+        message = message.partition("\n")[0]
+    return {"type": type(exception).__name__, "message": message}

@@ -16,7 +16,6 @@ from lightning_debugkit.callbacks.anomaly.look import Look
 from lightning_debugkit.callbacks.anomaly.sight import Sight, raw
 from lightning_debugkit.callbacks.anomaly.watches import Watches
 from lightning_debugkit.callbacks.base import DebugCallback
-from lightning_debugkit.callbacks.run import current_run
 from lightning_debugkit.callbacks.sample_order import SampleOrder
 from lightning_debugkit.finding import Finding
 from lightning_debugkit.replay.hooks import ModuleHooks
@@ -158,6 +157,7 @@ class GradientAnomalyDetector(DebugCallback):
             bad = self._overflowed(trainer, pl_module, look, broken, scaler.get_scale())
         if self.failure.agreed(trainer, bad or self.failure.pending is not None):
             seen = f"loss is {sight.loss}" if bad_loss else "gradient is not finite"
+            self._record(trainer, look, always=self.failure.broken_in_a_row == 0)
             found = self.failure.pending or self._examine(trainer, pl_module, seen, broken)
             self.failure.act(self, trainer, pl_module, optimizer, found)
         elif not broken:
@@ -210,8 +210,9 @@ class GradientAnomalyDetector(DebugCallback):
         for finding in findings:
             self.emit(trainer, finding)
 
-    def _record(self, trainer: Trainer, look: Look) -> None:
-        if not self._thinning.keeps(trainer.global_step) or current_run(trainer) is None:
+    def _record(self, trainer: Trainer, look: Look, always: bool = False) -> None:
+        """Journal what the figures draw: of a long run, ever fewer of its steps."""
+        if not (self._thinning.keeps(trainer.global_step) or always):
             return
         if look.loss is not None:
             self.write(trainer, "measure", name="loss", value=look.loss)

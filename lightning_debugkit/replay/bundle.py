@@ -120,7 +120,7 @@ def _copy_code(folder: Path) -> list[str]:
 def _project_files() -> Iterator[tuple[str, Path]]:
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if not file or name == "__main__" or name.partition(".")[0] == "lightning_debugkit":
+        if not file or name in ("__main__", "__mp_main__") or name.partition(".")[0] == "lightning_debugkit":
             continue
         path = Path(file)
         if path.suffix == ".py" and not str(path).startswith(_INSTALLED) and "site-packages" not in path.parts:

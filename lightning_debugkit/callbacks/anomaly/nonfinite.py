@@ -118,7 +118,7 @@ def _worded(found: Diagnosis, samples: list[int], low_precision: bool) -> tuple[
     if found.origin == "gradient":
         what = f"the gradient of {what}" if base in _OPERATIONS else f"the backward of {found.backward or base}"
     function = f" in {found.module or found.function}" if found.module or found.function else ""
-    place = f" at {found.source}" if found.source else ""
+    place = f" at {':'.join(found.source.split(':')[:2])}" if found.source else ""
     return f"{what}{function}", f"{remedy[0].upper()}{remedy[1:]}{place}{drop}."
 
 

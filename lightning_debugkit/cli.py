@@ -1,0 +1,96 @@
+"""The command line: read a run, run its failing step again, see a demonstration."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from jsonargparse import ArgumentParser
+
+from lightning_debugkit.finding import Finding
+
+
+def report(run_folder: str) -> int:
+    """Render the report of a run, also of one that was killed, and print its verdict."""
+    from lightning_debugkit.report import render
+
+    folder = Path(run_folder)
+    if not any(folder.glob("journal-*.jsonl")) and any(folder.glob("debugkit*/journal-*.jsonl")):
+        folder = max(folder.glob("debugkit*"), key=lambda path: path.stat().st_mtime)
+    return _say(render(folder).verdict, f"Report: {(folder / 'report.html').resolve()}")
+
+
+def replay(bundle: str) -> int:
+    """Run the failing step of a bundle again and tell whether it breaks in the same way."""
+    from lightning_debugkit.callbacks.again import run_again, same
+
+    kept, again = run_again(Path(bundle))
+    _say(*_lines(kept if again is None else again))
+    if same(kept, again):
+        return _say("", "The step broke again, in the same place.")
+    return _say("", f"The step did not break in the same way. Before: {kept.message}", status=1)
+
+
+def demo(folder: str) -> int:
+    """Train on real images until one broken box stops the run, and show how the report explains it."""
+    from lightning_debugkit.demo import run_demo
+    from lightning_debugkit.journal import read_journal
+
+    _say("Training on scikit-learn's digits; one of 1797 boxes has no height ...")
+    run = run_demo(Path(folder))
+    errors = [finding for finding in read_journal(run).findings if finding.rule.startswith("nonfinite")]
+    for finding in errors:
+        _say("", *_lines(finding))
+    _say("", f"Script: {(Path(folder) / 'train.py').resolve()}", f"Report: {(run / 'report.html').resolve()}")
+    return 0 if errors else _say("The demo did not meet its fault; please tell us.", status=1)
+
+
+def parser() -> ArgumentParser:
+    """Return the command line's parser."""
+    top = ArgumentParser(
+        prog="lightning-debugkit", description="Read what a PyTorch Lightning run left behind, and run what broke in it again."
+    )
+    commands = top.add_subcommands(metavar="COMMAND", title="commands", description=None)
+
+    reading = ArgumentParser(description="Render the report of a run, also of one that was killed.")
+    reading.add_argument("run_folder", type=str, help="run folder, usually LOG_DIR/debugkit, or the folder above it")
+    commands.add_subcommand("report", reading, help="render the report of a run and print its verdict")
+
+    running = ArgumentParser(description="Run a failing step again. This runs the code in the bundle: trust its origin.")
+    running.add_argument("bundle", type=str, help="folder RUN_FOLDER/bundles/step-N-rank-R")
+    commands.add_subcommand("replay", running, help="run the failing step of a run again, from its bundle")
+
+    showing = ArgumentParser(description="Train on real images until one broken box stops the run.")
+    showing.add_argument(
+        "folder", type=str, nargs="?", default="lightning-debugkit-demo", help="where script and report are put"
+    )
+    commands.add_subcommand("demo", showing, help="see it at work: half a minute, no download")
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; errors of use are one sentence and status 2."""
+    commands = {"report": report, "replay": replay, "demo": demo}
+    given = parser().parse_args(arguments).as_dict()
+    chosen = given["subcommand"]
+    try:
+        return commands[chosen](**given[chosen])
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
+        print(f"lightning-debugkit: {error}", file=sys.stderr)
+        return 2
+
+
+def _lines(finding: Finding) -> list[str]:
+    source = finding.evidence.get("source")
+    entries = finding.evidence.get("dataset_indices")
+    return [
+        f"{finding.severity}: {finding.rule}: {finding.message}",
+        *([f"  at      {source}"] if source else []),
+        *([f"  dataset entries {', '.join(map(str, entries))}"] if entries else []),
+        f"  advice  {finding.advice}",
+    ]
+
+
+def _say(*lines: str, status: int = 0) -> int:
+    print("\n".join(lines), flush=True)
+    return status
