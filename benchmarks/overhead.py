@@ -16,6 +16,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from itertools import pairwise
 from statistics import median, quantiles
 from typing import Any
 
@@ -87,7 +88,7 @@ class Clock(pl.Callback):
     @property
     def step(self) -> float:
         ends = self.ends[self.warm_up :]
-        return median(after - before for before, after in zip(ends, ends[1:], strict=False))
+        return median(after - before for before, after in pairwise(ends))
 
 
 class FullBackwardHooks(pl.Callback):
@@ -140,7 +141,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--steps", type=int, default=12)
-    parser.add_argument("--warm-up", type=int, default=13, help="steps not counted: the first ten are looked at closely")
+    parser.add_argument(
+        "--warm-up", type=int, default=13, help="steps not counted: the first ten are looked at closely"
+    )
     parser.add_argument("--models", nargs="+", default=["transformer", "cnn"])
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS))
     options = parser.parse_args()
@@ -154,7 +157,7 @@ def main() -> None:
             for variant in random.sample(options.variants, len(options.variants)):
                 times[variant].append(seconds(model, variant, options.steps, options.warm_up))
         bare = times["nothing"]
-        print(f"\n{model}: {median(bare) * 1000:.1f} ms a step, {torch.get_num_threads()} threads, {options.rounds} rounds")
+        print(f"\n{model}: {median(bare) * 1000:.1f} ms a step, {torch.get_num_threads()} threads")
         print(f"| {'':40} | ratio | quartiles |\n|{'-' * 42}|------:|-----------|")
         for variant in options.variants[1:]:
             ratios = [mine / theirs for mine, theirs in zip(times[variant], bare, strict=True)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from jsonargparse import ArgumentParser
@@ -48,15 +49,18 @@ def demo(folder: str) -> int:
 def parser() -> ArgumentParser:
     """Return the command line's parser."""
     top = ArgumentParser(
-        prog="lightning-debugkit", description="Read what a PyTorch Lightning run left behind, and run what broke in it again."
+        prog="lightning-debugkit",
+        description="Read what a PyTorch Lightning run left behind, and run what broke in it again.",
     )
-    commands = top.add_subcommands(metavar="COMMAND", title="commands", description=None)
+    commands = top.add_subcommands(metavar="COMMAND", title="commands")
 
     reading = ArgumentParser(description="Render the report of a run, also of one that was killed.")
     reading.add_argument("run_folder", type=str, help="run folder, usually LOG_DIR/debugkit, or the folder above it")
     commands.add_subcommand("report", reading, help="render the report of a run and print its verdict")
 
-    running = ArgumentParser(description="Run a failing step again. This runs the code in the bundle: trust its origin.")
+    running = ArgumentParser(
+        description="Run a failing step again. This runs the code in the bundle: trust its origin."
+    )
     running.add_argument("bundle", type=str, help="folder RUN_FOLDER/bundles/step-N-rank-R")
     commands.add_subcommand("replay", running, help="run the failing step of a run again, from its bundle")
 
@@ -70,11 +74,11 @@ def parser() -> ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; errors of use are one sentence and status 2."""
-    commands = {"report": report, "replay": replay, "demo": demo}
+    run: dict[str, Callable[..., int]] = {"report": report, "replay": replay, "demo": demo}
     given = parser().parse_args(arguments).as_dict()
     chosen = given["subcommand"]
     try:
-        return commands[chosen](**given[chosen])
+        return run[chosen](**given[chosen])
     except (OSError, ValueError, ImportError, RuntimeError) as error:
         print(f"lightning-debugkit: {error}", file=sys.stderr)
         return 2

@@ -29,7 +29,9 @@ def debugkit(preset: Preset = "standard", **options: Any) -> list[Callback]:
     from lightning_debugkit.callbacks.gradient_anomaly import GradientAnomalyDetector
 
     if preset not in PRESETS:
-        raise ValueError(f"debugkit needs a preset of light, standard, thorough, got {preset!r}; standard is the default.")
+        raise ValueError(
+            f"debugkit needs a preset of light, standard, thorough, got {preset!r}; standard is the default."
+        )
     known = inspect.signature(GradientAnomalyDetector).parameters
     unknown = sorted(set(options) - set(known))
     if unknown:

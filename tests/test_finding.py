@@ -1,6 +1,7 @@
 """A finding says its message from its evidence, and comes back whole from the journal."""
 
 import pytest
+
 from lightning_debugkit.finding import Finding, Rule, Severity, Where
 
 RULE = Rule("nonfinite-loss", Severity.ERROR, "loss is {loss} at step {step} in {module}", "Look at {module}.")

@@ -182,7 +182,6 @@ class DebugCallback(Callback):
             _log.debug("the journal cannot take a fault of the kit", exc_info=True)
 
 
-
 def _told(exception: BaseException | None) -> dict[str, str] | None:
     """Return type and message of ``exception``; of our own only the first line, as the rest is in its finding."""
     if exception is None:

@@ -216,7 +216,9 @@ class GradientAnomalyDetector(DebugCallback):
             return
         if look.loss is not None:
             self.write(trainer, "measure", name="loss", value=look.loss)
-        rates = {type(o).__name__ + (f"-{i}" if i else ""): o.param_groups[0]["lr"] for i, o in enumerate(trainer.optimizers)}
+        rates = {
+            type(o).__name__ + (f"-{i}" if i else ""): o.param_groups[0]["lr"] for i, o in enumerate(trainer.optimizers)
+        }
         self.write(trainer, "measure", name="learning-rate", value={name: float(rate) for name, rate in rates.items()})
         norms = {name: norm for name, norm in zip(look.names, look.norms, strict=True) if norm is not None}
         if norms:
@@ -235,9 +237,7 @@ class GradientAnomalyDetector(DebugCallback):
             self.failure.pending = collapse
         return collapse is not None
 
-    def _examine(
-        self, trainer: Trainer, module: LightningModule, seen: str, broken: list[str]
-    ) -> Finding | None:
+    def _examine(self, trainer: Trainer, module: LightningModule, seen: str, broken: list[str]) -> Finding | None:
         return self.failure.examine(self, trainer, module, seen, broken, self._sight, self.order, self._module_hooks)
 
 

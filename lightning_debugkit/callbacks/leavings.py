@@ -26,18 +26,18 @@ def leave_samples(
     if not samples or size is None:
         return
     shown = list(samples[:_MOST])
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for path, leaf in leaves(take(batch, size, shown)):
         if isinstance(leaf, Tensor) and leaf.ndim and leaf.shape[0] == len(shown):
             leaf = leaf.detach().cpu()
             arrays[path or "batch"] = leaf.float().numpy() if leaf.is_floating_point() else leaf.numpy()
     if arrays:
         (folder / "samples").mkdir(exist_ok=True)
-        path = folder / "samples" / f"step-{step}.npz"
-        np.savez_compressed(path, **arrays)
+        file = folder / "samples" / f"step-{step}.npz"
+        np.savez_compressed(file, allow_pickle=False, **arrays)
         yield {
             "name": "samples",
-            "path": f"samples/{path.name}",
+            "path": f"samples/{file.name}",
             "epoch": epoch,
             "step": step,
             "samples": shown,

@@ -103,7 +103,6 @@ def _assign(owner: Any, name: str, value: Any) -> None:
         vars(owner)[name] = value
 
 
-
 def audit(
     trainer: Trainer,
     module: LightningModule,

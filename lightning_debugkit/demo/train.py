@@ -41,8 +41,8 @@ def scenes():
     for i, digit in enumerate(torch.tensor(digits).float().view(-1, 8, 8) / 16):
         top, left = torch.randint(0, 13, (2,)).tolist()
         images[i, 0, top : top + 8, left : left + 8] = digit
-        rows, columns = (images[i, 0] > 0.2).any(1).nonzero(), (images[i, 0] > 0.2).any(0).nonzero()
-        low, high = torch.cat([columns.min()[None], rows.min()[None]]), torch.cat([columns.max()[None], rows.max()[None]])
+        ink = (images[i, 0] > 0.2).nonzero().flip(1).float()
+        low, high = ink.min(0).values, ink.max(0).values
         boxes[i] = torch.cat([(low + high + 1) / 2, high + 1 - low]) / 20
     boxes[777, 3] = 0  # the fault
     return TensorDataset(images, torch.tensor(labels), boxes)

@@ -59,8 +59,9 @@ def take(batch: Any, size: int, indices: Sequence[int]) -> Any:
 
 def _listed_size(batch: Any) -> int | None:
     """Return the length of the per-sample lists that a detection-like batch is made of."""
-    if isinstance(batch, list | tuple) and len(batch) > 1 and all(isinstance(item, Mapping | tuple) for item in batch):
-        if len({type(item) for item in batch}) == 1 and not all(_is_listing(item) for item in batch):
+    if _is_sequence(batch) and len(batch) > 1 and all(isinstance(item, Mapping | tuple) for item in batch):
+        alike = len({type(item) for item in batch}) == 1
+        if alike and not all(_is_listing(item) for item in batch):
             return len(batch)
     columns = list(batch.values()) if isinstance(batch, Mapping) else batch
     if not _is_sequence(columns) or not columns or not all(_is_listing(column) for column in columns):

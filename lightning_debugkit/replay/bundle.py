@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import linecache
-import os
 import shutil
 import sys
 import sysconfig
@@ -49,7 +48,12 @@ def save(
     making = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(parents=True)
-    event = {"finding": finding.to_event(), "facts": dict(facts), "main": _main(), "files": _copy_code(making / "code")}
+    event = {
+        "finding": finding.to_event(),
+        "facts": dict(facts),
+        "texts": _texts(),
+        "files": _copy_code(making / "code"),
+    }
     note = ""
     torch.save(module.state_dict(), making / "weights.pt")
     try:
@@ -79,7 +83,7 @@ def load(folder: Path) -> Bundle:
     if not (folder / "step.pkl").is_file():
         raise ValueError(f"replay needs a bundle with its model, got one without: {event['note']}.")
     sys.path.insert(0, str(folder / "code"))
-    _recall(event["main"])
+    _recall(event["texts"])
     step = torch.load(folder / "step.pkl", map_location="cpu", weights_only=False)
     return Bundle(step["module"], step["batch"], step["random"], Finding.from_event(event["finding"]), event["facts"])
 
@@ -88,20 +92,24 @@ def _dump(step: dict[str, Any], path: Path) -> None:
     torch.save(step, path, pickle_module=cloudpickle)
 
 
-def _main() -> dict[str, str]:
-    """Return path and text of the main script: the lines of classes that travel in the pickle."""
+def _texts() -> dict[str, str]:
+    """Return the lines of classes that travel in the pickle, by file: of the main script and of notebook cells."""
+    texts = {}
     main = getattr(sys.modules.get("__main__"), "__file__", None)
-    if not main or not Path(main).is_file() or Path(main).stat().st_size > _LARGEST_FILE:
-        return {}
-    return {"file": os.path.abspath(main), "text": Path(main).read_text(errors="replace")}
+    if main and Path(main).is_file() and Path(main).stat().st_size <= _LARGEST_FILE:
+        texts[str(Path(main).absolute())] = Path(main).read_text(errors="replace")
+    for name, entry in linecache.cache.items():
+        if ("ipykernel_" in name or name.startswith("<ipython")) and len(entry) == 4:
+            texts[name] = "".join(entry[2])
+    return texts
 
 
-def _recall(main: Mapping[str, str]) -> None:
-    """Let a traceback show the lines of the main script as they were, whatever its file holds now."""
-    if main:
-        lines = main["text"].splitlines(keepends=True)
-        linecache.cache[main["file"]] = (len(main["text"]), None, lines, main["file"])
-        sys.path.append(str(Path(main["file"]).parent))
+def _recall(texts: Mapping[str, str]) -> None:
+    """Let a traceback show those lines as they were, whatever the files hold now."""
+    for name, text in texts.items():
+        linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+        if Path(name).parent.is_dir():
+            sys.path.append(str(Path(name).parent))
 
 
 def _copy_code(folder: Path) -> list[str]:
@@ -123,6 +131,6 @@ def _project_files() -> Iterator[tuple[str, Path]]:
         if not file or name in ("__main__", "__mp_main__") or name.partition(".")[0] == "lightning_debugkit":
             continue
         path = Path(file)
-        if path.suffix == ".py" and not str(path).startswith(_INSTALLED) and "site-packages" not in path.parts:
-            if path.is_file() and path.stat().st_size <= _LARGEST_FILE:
-                yield name, path
+        installed = str(path).startswith(_INSTALLED) or "site-packages" in path.parts
+        if path.suffix == ".py" and not installed and path.is_file() and path.stat().st_size <= _LARGEST_FILE:
+            yield name, path

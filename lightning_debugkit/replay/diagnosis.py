@@ -71,7 +71,7 @@ class Diagnosis:
     note: str = ""
 
 
-class _Enough(Exception):  # noqa: N818  # not an error: ends a step whose fault has been seen
+class _Enough(Exception):  # not an error: ends a step whose fault has been seen
     """The fault has been seen: the rest of the step need not run."""
 
 

@@ -93,7 +93,7 @@ class Flow(TorchFunctionMode):
         given = [tensor for _, tensor in leaves((args, kwargs or {})) if isinstance(tensor, Tensor)]
         carries = any(tensor.requires_grad for tensor in given)
         makers = [(tensor, self.maker.get(id(tensor))) for tensor in given]
-        begin = torch._C._autograd._get_sequence_nr()  # type: ignore[attr-defined]
+        begin = torch._C._autograd._get_sequence_nr()
         result = func(*args, **(kwargs or {}))
         made = [tensor for _, tensor in leaves(result) if isinstance(tensor, Tensor)]
         name = _name(func)
@@ -105,7 +105,7 @@ class Flow(TorchFunctionMode):
             self.calls.append(call)
             for tensor in made:
                 self.maker[id(tensor)] = call
-            for number in range(begin, torch._C._autograd._get_sequence_nr()):  # type: ignore[attr-defined]
+            for number in range(begin, torch._C._autograd._get_sequence_nr()):
                 self.by_number.setdefault(number, call)
             self._alive += made  # an id in use cannot be given to another tensor
         return result

@@ -52,7 +52,7 @@ class ModuleHooks:
         def hook(_: nn.Module, args: Any, output: Any) -> None:
             if not torch.is_grad_enabled():
                 return
-            for _, tensor in leaves(output):
+            for _path, tensor in leaves(output):
                 if isinstance(tensor, Tensor) and tensor.is_floating_point():
                     self.activations.append((name, tensor.detach().sum(dtype=torch.float32)))
                     if tensor.requires_grad:

@@ -32,7 +32,7 @@ def isolated(module: nn.Module) -> Iterator[None]:
         parameter.grad = None
     synchronised = nn.SyncBatchNorm.forward
     try:
-        nn.SyncBatchNorm.forward = _BatchNorm.forward  # type: ignore[method-assign, assignment]
+        nn.SyncBatchNorm.forward = _BatchNorm.forward  # type: ignore[method-assign]
         with contextlib.ExitStack() as stack:
             stack.enter_context(torch.enable_grad())
             stack.enter_context(warnings.catch_warnings())
@@ -112,7 +112,12 @@ def _value(value: Any, depth: int) -> Iterator[Undo]:
         yield lambda: _relist(value, items)
     elif isinstance(value, set):
         members = set(value)
-        yield lambda: (value.clear(), value.update(members), None)[-1]
+        yield lambda: _remember(value, members)
+
+
+def _remember(value: set[Any], members: set[Any]) -> None:
+    value.clear()
+    value.update(members)
 
 
 def _relist(value: Any, items: list[Any]) -> None:

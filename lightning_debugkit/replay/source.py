@@ -9,6 +9,7 @@ import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from types import FrameType
 
 from torch.autograd.function import FunctionCtx
@@ -47,9 +48,11 @@ class Place:
 
 def shown(file: str) -> str:
     """Return ``file`` as its import path has it: ``pkg/model.py``, wherever the package lies."""
-    roots = [os.path.abspath(root or ".") + os.sep for root in sys.path]
+    if "ipykernel_" in file or file.startswith("<ipython"):
+        return "notebook cell"
+    roots = [str(Path(root or ".").absolute()) + os.sep for root in sys.path]
     inside = [root for root in roots if file.startswith(root)]
-    return file[len(max(inside, key=len)) :] if inside else os.path.basename(file)
+    return file[len(max(inside, key=len)) :] if inside else Path(file).name
 
 
 def place_of(frame: FrameType | None, names: Mapping[int, str]) -> Place:

@@ -28,6 +28,9 @@ class Communicates(RuntimeError):
 class Silent(TorchDispatchMode):
     """Refuse collectives: the other ranks are not in them."""
 
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
@@ -138,7 +141,7 @@ class Trace(Silent):
         place = place_of(sys._getframe(2), self.names)
         if not self.in_backward:
             # The node of this operation was made just before it was dispatched.
-            number = torch._C._autograd._get_sequence_nr() - 1  # type: ignore[attr-defined]
+            number = torch._C._autograd._get_sequence_nr() - 1
             self._forward.setdefault(number, (str(func), place))
         return place
 
@@ -147,7 +150,7 @@ class Trace(Silent):
     ) -> None:
         op, backward, inner = str(func), "", ""
         if self.in_backward:
-            node = torch._C._current_autograd_node()  # type: ignore[attr-defined]
+            node = torch._C._current_autograd_node()
             if node is not None:
                 backward = node.name()
                 forward = self._forward.get(node._sequence_nr())

@@ -58,7 +58,8 @@ class Flow:
         """
         self.looks += 1
         trainable = [
-            (name, p, norm) for name, p, norm in zip(look.names, look.parameters, look.norms, strict=True)
+            (name, p, norm)
+            for name, p, norm in zip(look.names, look.parameters, look.norms, strict=True)
             if p.requires_grad
         ]
         if all(norm is None for _, _, norm in trainable):
@@ -87,7 +88,9 @@ class Flow:
         calls = {call.index: call for call in wiring.cuts.values()}
         for index, names in groups.items():
             call = calls[index]
-            how = _CUTTING.get(call.name, f"gradients are off where {call.name} is called (no_grad, or an integer result)")
+            how = _CUTTING.get(
+                call.name, f"gradients are off where {call.name} is called (no_grad, or an integer result)"
+            )
             yield NO_GRADIENT.found(
                 Where(where.epoch, where.step, where.rank, common(names)),
                 names=listed(names),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -43,7 +44,7 @@ class Look:
     @cached_property
     def norm(self) -> float:
         """Norm of all gradients together."""
-        return sum(norm * norm for norm in self.norms if norm is not None) ** 0.5
+        return math.hypot(*(norm for norm in self.norms if norm is not None))
 
     @cached_property
     def ratios(self) -> dict[str, float]:
@@ -53,5 +54,3 @@ class Look:
             if norm is not None and weight > 0 and parameter.ndim > 1:
                 found[name] = norm / weight
         return found
-
-

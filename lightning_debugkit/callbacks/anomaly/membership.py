@@ -72,9 +72,7 @@ def unregistered(
     for (path, holder, source), names in groups.items():
         at = Where(where.epoch, where.step, where.rank, path)
         remedy = _FRESH if source or holder.startswith("a ") else _LISTED
-        yield UNREGISTERED.found(
-            at, count=len(names), holder=holder, parameters=names, source=source, remedy=remedy
-        )
+        yield UNREGISTERED.found(at, count=len(names), holder=holder, parameters=names, source=source, remedy=remedy)
 
 
 def _homes(module: nn.Module, wanted: Mapping[int, Tensor]) -> Iterator[tuple[int, tuple[str, str]]]:

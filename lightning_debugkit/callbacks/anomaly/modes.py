@@ -54,9 +54,7 @@ class Modes:
             kinds = {type(parts[name]).__name__ for name in guilty}
             drops = any("Dropout" in kind for kind in kinds)
             norm = any("BatchNorm" in kind for kind in kinds)
-            effect = " and ".join(
-                ["dropout is off"] * drops + ["batch norm no longer learns its statistics"] * norm
-            )
+            effect = " and ".join(["dropout is off"] * drops + ["batch norm no longer learns its statistics"] * norm)
             holder = "" if not module.training else common(guilty)
             yield EVAL_MODE.found(
                 Where(where.epoch, where.step, where.rank, holder),

@@ -34,7 +34,7 @@ RATIO_LOW = Rule(
     Severity.WARNING,
     "a step moves the weights by {ratio:.1e} of their size: all {total} planned steps together by less than a "
     "thousandth, and the loss has not fallen",
-    "Raise the learning rate (it is {rate:.1e}), by ten to begin with, or use an optimizer that scales its steps (Adam).",
+    "Raise the learning rate (it is {rate:.1e}), by ten to begin with, or use an optimizer that scales its steps.",
 )
 FROZEN = Rule(
     "frozen-module-changed",
@@ -182,7 +182,9 @@ class Movement:
             self.far[name] = self.far.get(name, 0) + 1 if ratio > 0.5 else 0
             if self.far[name] == 3:
                 where = Where(look.where.epoch, look.where.step, look.where.rank, name)
-                yield RATIO_HIGH.found(where, told=f"a step moves the weights by {ratio:.2g} of their size", ratio=ratio)
+                yield RATIO_HIGH.found(
+                    where, told=f"a step moves the weights by {ratio:.2g} of their size", ratio=ratio
+                )
 
     def crawling(self, look: Look, total: float, fallen: bool) -> Finding | None:
         """Return the finding if all planned steps together cannot move the weights, and the loss does not fall.

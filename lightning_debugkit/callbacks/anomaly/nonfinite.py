@@ -78,7 +78,11 @@ def finding(
     if found is None:
         rule = GRADIENT if seen.startswith("gradient") else LOSS
         at = Where(where.epoch, where.step, where.rank, parameters[0] if parameters else "")
-        words = {"seen": seen, "what": note or "the replay of the step did not show it again", "samples_text": ""}
+        words: dict[str, Any] = {
+            "seen": seen,
+            "what": note or "the replay of the step did not show it again",
+            "samples_text": "",
+        }
         words["remedy"] = "Use GradientAnomalyDetector(hooks='always') to name the module in the step itself."
         return replace(
             rule.found(at, **words), evidence={**evidence, "loss": loss, "parameters": list(parameters), "note": note}
@@ -86,7 +90,12 @@ def finding(
     samples = list(found.samples)
     evidence |= {"samples": samples, "dataset_indices": list(dataset_indices), "op": found.op, "source": found.source}
     evidence |= {"parameters": list(found.parameters or parameters), "loss": loss}
-    optional = {"backward": found.backward, "backward_source": found.backward_source, "input": found.path if found.origin == "input" else "", "note": found.note}
+    optional = {
+        "backward": found.backward,
+        "backward_source": found.backward_source,
+        "input": found.path if found.origin == "input" else "",
+        "note": found.note,
+    }
     evidence |= {name: value for name, value in optional.items() if value}
     what, remedy = _worded(found, samples, low_precision)
     at = Where(where.epoch, where.step, where.rank, found.module)

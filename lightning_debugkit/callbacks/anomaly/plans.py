@@ -28,7 +28,9 @@ def plans_of(trainer: Trainer, total: float) -> list[Plan]:
             batches = trainer.num_training_batches or 1
             epochs = min(epochs, math.ceil(total * trainer.accumulate_grad_batches / batches))
         calls = (total if config.interval == "step" else epochs) / (config.frequency or 1)
-        plans.append(Plan(name, config.interval, calls, _horizon(config.scheduler, name), bool(config.reduce_on_plateau)))
+        plans.append(
+            Plan(name, config.interval, calls, _horizon(config.scheduler, name), bool(config.reduce_on_plateau))
+        )
     return plans
 
 

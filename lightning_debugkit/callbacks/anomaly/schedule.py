@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 from lightning_debugkit.finding import Finding, Rule, Severity, Where
 
@@ -58,14 +59,23 @@ class Schedule:
             if plan.horizon is None or not math.isfinite(plan.calls):
                 continue
             other = "epoch" if plan.interval == "step" else "step"
-            facts = {"scheduler": plan.name, "interval": plan.interval, "calls": plan.calls, "horizon": plan.horizon}
+            facts: dict[str, Any] = {
+                "scheduler": plan.name,
+                "interval": plan.interval,
+                "calls": plan.calls,
+                "horizon": plan.horizon,
+            }
             if plan.name == "CosineAnnealingLR" and plan.calls > 2 * plan.horizon:
                 told = (
                     f"CosineAnnealingLR reaches its minimum after {plan.horizon:g} calls, but is called {plan.calls:g} "
                     "times: the rate swings up and down"
                 )
                 yield SCHEDULE.found(where, told=told, remedy=_remedy(plan, other), **facts)
-            elif plan.calls < 0.1 * plan.horizon and plan.horizon > 10 and plan.name in ("OneCycleLR", "CosineAnnealingLR"):
+            elif (
+                plan.calls < 0.1 * plan.horizon
+                and plan.horizon > 10
+                and plan.name in ("OneCycleLR", "CosineAnnealingLR")
+            ):
                 told = (
                     f"{plan.name} needs {plan.horizon:g} calls, but this run calls it {plan.calls:g} times: the rate "
                     "stays near its start"
@@ -98,7 +108,7 @@ class Schedule:
                 f"{self.since}" + (f" of {total:g}" if math.isfinite(total) else "")
             )
             plan = plans[0]
-            facts = {"rate": rate, "peak": self.peak, "since": self.since, "scheduler": plan.name}
+            facts: dict[str, Any] = {"rate": rate, "peak": self.peak, "since": self.since, "scheduler": plan.name}
             other = "epoch" if by_step else "step"
             yield SCHEDULE.found(where, told=told, remedy=_remedy(plan, other), interval=plan.interval, **facts)
 
@@ -106,7 +116,12 @@ class Schedule:
         """Yield, at the end of fit, a rate that never arrived."""
         if not plans or steps < _LASTS:
             return
-        facts = {"first": self.first, "last": self.last, "scheduler": plans[0].name, "interval": plans[0].interval}
+        facts: dict[str, Any] = {
+            "first": self.first,
+            "last": self.last,
+            "scheduler": plans[0].name,
+            "interval": plans[0].interval,
+        }
         if self.peak == 0:
             yield SCHEDULE.found(
                 where, told="the learning rate was 0 in the whole run", remedy=_remedy(plans[0], "step"), **facts

@@ -72,7 +72,7 @@ class Sight:
         """Return what the optimizer is about to do; without ``gradients``, only the loss is read."""
         names, parameters = self.parameters(module, optimizer)
         present = [index for index, p in enumerate(parameters) if p.grad is not None] if gradients else []
-        self.loss, found = self._read([parameters[index].grad for index in present])  # type: ignore[misc]
+        self.loss, found = self._read([parameters[index].grad for index in present])
         scale = _scale_left(trainer, optimizer)
         norm_of: list[float | None] = [None] * len(parameters)
         for index, norm in zip(present, found, strict=True):

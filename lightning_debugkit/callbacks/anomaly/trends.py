@@ -24,7 +24,7 @@ VANISHING = Rule(
     "vanishing-gradient",
     Severity.WARNING,
     "gradients fade towards the input: {ratio:.1e} of the weight norm in {module}, {top:.1e} in {strongest}",
-    "Use ReLU-like activations with Kaiming initialisation, normalisation layers or residual connections before {module}.",
+    "Use ReLU-like activations with Kaiming initialisation, normalisation or residual connections before {module}.",
 )
 DIVERGING = Rule(
     "diverging-loss",
@@ -121,16 +121,16 @@ class Trends:
         alike = loss != 0 and max(look.rates, default=0.0) > 0 and abs(loss - previous) <= 1e-7 * abs(loss)
         self.same = self.same + 1 if alike else 0
         # A fit of one full batch that has converged is constant, too: but not from the start, nor without a gradient.
-        if self.same >= _HISTORY - 1 and (look.norm == 0 or alike and abs(loss - self.start[0]) <= 1e-7 * abs(loss)):
+        if self.same >= _HISTORY - 1 and (look.norm == 0 or (alike and abs(loss - self.start[0]) <= 1e-7 * abs(loss))):
             yield CONSTANT.found(where, loss=loss, steps=self.same + 1)
         if len(self.losses) < self.losses.maxlen:  # type: ignore[operator]  # it has one
             return
         now, begin = median(self.losses), median(self.start)
         self.best = min(self.best, now)
         rising = self.losses[-1] > self.losses[0]
-        if begin > 0 and self.best > 0 and rising and now > 10 * max(begin, self.best):
-            yield DIVERGING.found(where, loss=now, start=begin, best=self.best)
-        elif now < 0 and -now > 1000 * max(abs(begin), 1.0) and not rising:
+        if (begin > 0 and self.best > 0 and rising and now > 10 * max(begin, self.best)) or (
+            now < 0 and -now > 1000 * max(abs(begin), 1.0) and not rising
+        ):
             yield DIVERGING.found(where, loss=now, start=begin, best=self.best)
 
     def state_dict(self) -> dict[str, Any]:

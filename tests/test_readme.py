@@ -1,0 +1,62 @@
+"""What the README shows is what there is."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lightning_debugkit import GradientAnomalyDetector
+from lightning_debugkit.cli import main, parser
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def test_the_help_text_is_the_real_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    shown = re.search(r"<!-- help -->\n```text\n(.*?)```\n<!-- /help -->", README, re.DOTALL)
+    assert shown is not None
+    assert shown[1] == parser().format_help()
+
+
+def test_help_answers_without_torch() -> None:
+    code = (
+        "import sys; from lightning_debugkit.cli import parser; parser().format_help(); print('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_the_yaml_names_a_callback_and_its_arguments() -> None:
+    block = re.search(r"```yaml\n(.*?)```", README, re.DOTALL)
+    assert block is not None
+    (callback,) = yaml.safe_load(block[1])["trainer"]["callbacks+"]
+    assert callback["class_path"] == "lightning_debugkit.GradientAnomalyDetector"
+    assert GradientAnomalyDetector(**callback["init_args"]).action == "raise"
+
+
+def test_the_demo_ends_as_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", str(tmp_path / "demo")]) == 0
+    printed = capsys.readouterr().out
+    for line in ("t = torch.log(wh)", "dataset entries 777", "log(0) in training_step"):
+        assert line in printed
+        assert line in README
+    bundles = list((tmp_path / "demo" / "debugkit" / "bundles").iterdir())
+    again = subprocess.run(
+        [sys.executable, "-m", "lightning_debugkit", "replay", str(bundles[0])],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert again.returncode == 0, again.stderr
+    assert "The step broke again, in the same place." in again.stdout
+    assert main(["report", str(tmp_path / "demo")]) == 0
+    assert "report.html" in capsys.readouterr().out
+
+
+def test_a_wrong_folder_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(tmp_path)]) == 2
+    assert "needs a run folder" in capsys.readouterr().err
+    assert main(["replay", str(tmp_path)]) == 2
+    assert "needs a bundle folder" in capsys.readouterr().err
