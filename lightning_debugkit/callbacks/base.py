@@ -102,6 +102,7 @@ class DebugCallback(Callback):
         if stage == "fit":
             self.idle = self.gives_way(trainer)
             if not self.idle:
+                self._told = []
                 open_run(trainer, pl_module)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -103,10 +103,12 @@ class GradientAnomalyDetector(DebugCallback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
         if stage == "fit" and not self.idle:
+            # Before anything is restored: a fit that resumes gets its memory back after this.
             self._reset()
             self.order = SampleOrder()
             self.order.install(trainer)
             self.watches.setup(pl_module)
+            self.failure = Failure(self.action, self.max_skips, self.bundle)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.hooks == "always":
@@ -157,10 +159,11 @@ class GradientAnomalyDetector(DebugCallback):
             bad = self._overflowed(trainer, pl_module, look, broken, scaler.get_scale())
         if self.failure.agreed(trainer, bad or self.failure.pending is not None):
             seen = f"loss is {sight.loss}" if bad_loss else "gradient is not finite"
-            self._record(trainer, look, always=self.failure.broken_in_a_row == 0)
+            self._record(trainer, look, always=not self.failure.enough)
             found = self.failure.pending or self._examine(trainer, pl_module, seen, broken)
             self.failure.act(self, trainer, pl_module, optimizer, found)
         elif not broken:
+            self.failure.enough &= self.failure.action != "warn"
             self._record(trainer, look)
             self._tell(trainer, self.watches.before_step(trainer, pl_module, look, sight))
         sight.window_over()

@@ -42,9 +42,16 @@ def save(
 
     Classes of the main script and of notebooks travel inside the pickle, those of project files as copies of the files.
 
+    Raises:
+        OSError: The disk has no room for it.
+
     Returns:
         What could not be packed, empty if all of it was.
     """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    size = sum(t.numel() * t.element_size() for t in module.state_dict().values() if isinstance(t, torch.Tensor))
+    if shutil.disk_usage(folder.parent).free < 2 * size + _LARGEST_FILE:
+        raise OSError(f"a bundle needs {size / 1e9:.2g} GB of disk for the model, and {folder.parent} has too little")
     making = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(parents=True)
@@ -55,12 +62,12 @@ def save(
         "files": _copy_code(making / "code"),
     }
     note = ""
-    torch.save(module.state_dict(), making / "weights.pt")
     try:
         _dump({"module": module, "batch": batch, "random": random}, making / "step.pkl")
     except Exception as error:  # a lambda, a lock, a generator on the module: anything may refuse to be pickled
         note = f"the model cannot be pickled ({type(error).__name__}: {error}): the bundle holds weights and batch only"
         (making / "step.pkl").unlink(missing_ok=True)
+        torch.save(module.state_dict(), making / "weights.pt")
         _dump({"batch": batch, "random": random}, making / "batch.pkl")
     (making / "bundle.json").write_bytes(encode({**strict(event), "note": note}))
     shutil.rmtree(folder, ignore_errors=True)

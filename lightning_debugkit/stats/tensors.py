@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+_CHUNK = 1 << 22  # entries looked at together: bounds the memory of a look at the bits of a large tensor
+
 
 def norms(tensors: Sequence[Tensor]) -> Tensor:
     """Return the Euclidean norm of each tensor, without a copy to the host.
@@ -54,11 +56,13 @@ def bits(tensor: Tensor) -> int:
         values = torch.view_as_real(values).contiguous() if values.is_complex() else values.to(torch.uint8)
     width = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[values.dtype.itemsize]
     flat = values.view(-1).view(width)
-    if not flat.numel():
-        return 0
-    # Weights make a swap of two entries visible; int64 sums wrap around alike everywhere.
-    weights = torch.arange(1, flat.numel() + 1, device=flat.device) % 65_521 + 1
-    return int((flat.to(torch.int64) * weights).sum())
+    total = torch.zeros((), dtype=torch.int64, device=flat.device)
+    for start in range(0, flat.numel(), _CHUNK):
+        part = flat[start : start + _CHUNK]
+        # Weights make a swap of two entries visible; int64 sums wrap around alike everywhere.
+        weights = torch.arange(start + 1, start + 1 + part.numel(), device=flat.device) % 65_521 + 1
+        total += (part.to(torch.int64) * weights).sum()
+    return int(total)
 
 
 def some(tensor: Tensor, count: int = 256) -> Tensor:

@@ -38,9 +38,10 @@ class Failure:
         self.action = action
         self.max_skips = max_skips
         self.bundle = bundle
+        self.bundled = False
         self.skips = 0
         self.replays = 0
-        self.broken_in_a_row = 0
+        self.enough = False  # replays: what there is to say has been said
         self.pending: Finding | None = None  # seen in an earlier batch of the accumulation window
         self._buffers: list[tuple[Tensor, Tensor]] = []
 
@@ -70,15 +71,18 @@ class Failure:
         hooks: ModuleHooks | None,
     ) -> Finding | None:
         """Replay the batch and return what is wrong with it; ``None`` if that has been told often enough."""
-        if self.replays >= _MAX_REPLAYS or (self.action == "warn" and self.broken_in_a_row):
+        if self.enough:
             return None
         self.replays += 1
+        self.enough = self.replays >= _MAX_REPLAYS or self.action == "warn"
         found, note = self._replayed(trainer, module, sight.batch, sight.batch_idx, sight.random)
-        if found is None and trainer.world_size > 1 and not (hooks and _hooked(hooks)):
+        hooked = _hooked(hooks)
+        if found is None and trainer.world_size > 1 and hooked is None:
             return None  # this rank's batch is sound: the one whose batch is not will tell
         finding = worded(
-            callback.where(trainer, (hooks and _hooked(hooks)) or ""),
+            callback.where(trainer),
             found,
+            hooked=hooked,
             seen=seen,
             loss=sight.loss,
             batch_idx=sight.batch_idx,
@@ -94,7 +98,8 @@ class Failure:
             try:
                 for fields in leave_samples(run.folder, sight.batch, samples, indices, **place):
                     run.append("artifact", rank=run.rank, **fields)
-                if self.bundle and found is not None:
+                if self.bundle and found is not None and not self.bundled:
+                    self.bundled = True
                     fields = leave_bundle(run.folder, trainer, module, sight, finding)
                     run.append("artifact", rank=run.rank, **place, **fields)
             except Exception as error:
@@ -126,9 +131,8 @@ class Failure:
             TrainingAnomaly: With ``action="raise"``, or when too many updates were dropped.
         """
         self.pending = None
-        self.broken_in_a_row += 1
         told = _gathered(trainer, found)
-        if found is not None and (told.index(found) == trainer.global_rank or found.where.rank == trainer.global_rank):
+        if found is not None:
             callback.emit(trainer, found)
         first = next((finding for finding in told if finding is not None), None)
         if first is None:
@@ -136,7 +140,7 @@ class Failure:
             first = worded(
                 callback.where(trainer), None, seen="gradient is not finite", loss=None, batch_idx=-1, parameters=[]
             )
-            if trainer.is_global_zero and self.skips == 0:
+            if trainer.is_global_zero and not self.enough:
                 callback.emit(trainer, first)
         if self.action == "warn":
             return
@@ -167,8 +171,15 @@ class Failure:
             buffer.data.copy_(kept)
 
 
-def _hooked(hooks: ModuleHooks) -> str:
-    return hooks.first_bad_activation() or hooks.first_bad_gradient() or ""
+def _hooked(hooks: ModuleHooks | None) -> tuple[str, str] | None:
+    """Return the module that hooks in the step itself saw break first, and in which pass."""
+    if hooks is None:
+        return None
+    if module := hooks.first_bad_activation():
+        return "activation", module
+    if module := hooks.first_bad_gradient():
+        return "gradient", module
+    return None
 
 
 def _gathered(trainer: Trainer, found: Finding | None) -> list[Finding | None]:

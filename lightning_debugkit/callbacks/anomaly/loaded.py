@@ -42,7 +42,7 @@ class Loaded:
     def judge(self, where: Where, module: nn.Module) -> Iterator[Finding]:
         """Yield, before the first step, the parameters that are no longer as loaded."""
         self.stop()
-        here = _bits(module)
+        here = _bits(module) if self.bits else {}
         changed = [name for name, value in self.bits.items() if name in here and here[name] != value]
         if changed:
             how = "left by the fit before" if self.bits == self.trained else "loaded"

@@ -60,6 +60,7 @@ def finding(
     dataset_indices: Sequence[int] = (),
     low_precision: bool = False,
     note: str = "",
+    hooked: tuple[str, str] | None = None,
 ) -> Finding:
     """Return the finding for a step whose loss or gradients are not finite.
 
@@ -73,20 +74,12 @@ def finding(
         dataset_indices: Entries of the dataset that the samples are.
         low_precision: The forward pass runs in 16 bits.
         note: Why the replay could not tell.
+        hooked: Pass (``activation`` or ``gradient``) and module where hooks in the step itself saw it first.
     """
     evidence: dict[str, Any] = {"batch_idx": batch_idx}
     if found is None:
-        rule = GRADIENT if seen.startswith("gradient") else LOSS
-        at = Where(where.epoch, where.step, where.rank, parameters[0] if parameters else "")
-        words: dict[str, Any] = {
-            "seen": seen,
-            "what": note or "the replay of the step did not show it again",
-            "samples_text": "",
-        }
-        words["remedy"] = "Use GradientAnomalyDetector(hooks='always') to name the module in the step itself."
-        return replace(
-            rule.found(at, **words), evidence={**evidence, "loss": loss, "parameters": list(parameters), "note": note}
-        )
+        evidence |= {"loss": loss, "parameters": list(parameters), "note": note}
+        return _unexplained(where, seen, parameters, note, hooked, evidence)
     samples = list(found.samples)
     evidence |= {"samples": samples, "dataset_indices": list(dataset_indices), "op": found.op, "source": found.source}
     evidence |= {"parameters": list(found.parameters or parameters), "loss": loss}
@@ -99,8 +92,30 @@ def finding(
     evidence |= {name: value for name, value in optional.items() if value}
     what, remedy = _worded(found, samples, low_precision)
     at = Where(where.epoch, where.step, where.rank, found.module)
-    words = {"seen": seen, "what": what, "samples_text": _named(samples), "remedy": remedy}
+    words: dict[str, Any] = {"seen": seen, "what": what, "samples_text": _named(samples), "remedy": remedy}
     return replace(_RULES[found.origin].found(at, **words), evidence=evidence)
+
+
+def _unexplained(
+    where: Where,
+    seen: str,
+    parameters: Sequence[str],
+    note: str,
+    hooked: tuple[str, str] | None,
+    evidence: dict[str, Any],
+) -> Finding:
+    """Return the finding for a step whose replay tells nothing; hooks may have named the module all the same."""
+    rule = GRADIENT if seen.startswith("gradient") else LOSS
+    module = parameters[0] if parameters else ""
+    words: dict[str, Any] = {"seen": seen, "what": note or "the replay of the step did not show it again"}
+    words["remedy"] = "Use GradientAnomalyDetector(hooks='always') to name the module in the step itself."
+    if hooked is not None:
+        rule, module = _RULES[hooked[0]], hooked[1]
+        thing = "output" if hooked[0] == "activation" else "gradient of the output"
+        words["what"] = f"first in the {thing} of {module} ({words['what']})"
+        words["remedy"] = f"Look at {module} and at what goes into it."
+    at = Where(where.epoch, where.step, where.rank, module)
+    return replace(rule.found(at, samples_text="", **words), evidence=evidence)
 
 
 def _worded(found: Diagnosis, samples: list[int], low_precision: bool) -> tuple[str, str]:

@@ -42,14 +42,14 @@ class Watches:
 
     def __init__(self, wiring: bool) -> None:
         self.wiring = wiring
-        self.trends = Trends()
-        self.scale = LossScale()
-        self.flow = Flow()
         self.loaded = Loaded()
-        self.schedule = Schedule()
         self._renew()
 
     def _renew(self) -> None:
+        self.trends = Trends()
+        self.scale = LossScale()
+        self.flow = Flow()
+        self.schedule = Schedule()
         self.zeroing = Zeroing()
         self.movement = Movement()
         self.frozen = Frozen()
@@ -83,7 +83,8 @@ class Watches:
         self._total = float(trainer.estimated_stepping_batches)
         if not self.wiring:
             return
-        self._plans = plans_of(trainer, self._total)
+        trial = trainer.limit_train_batches not in (1.0, None) or bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
+        self._plans = [] if trial else plans_of(trainer, self._total)
         yield from self.schedule.planned(where, self._plans)
         self.frozen.begin(module)
         self.modes.begin(module)
@@ -175,7 +176,10 @@ class Watches:
         self._batch_began = True
         if not self.wiring:
             return
-        yield from self._never_stepped(trainer, module, where)
+        if self._unstepped == 1:
+            self._versions = _versions(module, [name for name, p in module.named_parameters() if p.requires_grad])
+        if module.automatic_optimization and self._unstepped == max(20, 4 * trainer.accumulate_grad_batches):
+            yield from self._never_stepped(module, where)
         due = [item for item in self._suspects if item[0] <= trainer.global_step]
         for item in due:
             self._suspects.remove(item)
@@ -189,6 +193,9 @@ class Watches:
     def end_epoch(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
         if self.wiring:
             yield from self.frozen.judge(where)
+            # In manual optimization, only the user knows how many batches a step takes: wait for an epoch.
+            if not module.automatic_optimization and self._unstepped >= max(20, float(trainer.num_training_batches)):
+                yield from self._never_stepped(module, where)
             yield from self._compare(trainer, module, where)
 
     def conclude(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
@@ -200,26 +207,25 @@ class Watches:
             return
         held = {id(p) for o in trainer.optimizers for g in o.param_groups for p in g["params"]}
         yield from self.flow.conclude(where, module, held)
-        yield from self.schedule.conclude(where, self._plans, trainer.global_step)
+        # A run cut short, by early stopping or for a trial, says nothing about its schedule.
+        if trainer.global_step >= 0.95 * self._total and trainer.limit_train_batches in (1.0, None):
+            yield from self.schedule.conclude(where, self._plans, trainer.global_step)
 
     def release(self) -> None:
         """Let go of the model."""
         self.loaded.stop()
-        trained = self.loaded.trained
-        self._renew()
-        self.loaded.trained = trained
+        self._looks = {}
+        self.movement = Movement()
+        self.frozen = Frozen()
+        self.modes = Modes()
 
-    def _never_stepped(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
+    def _never_stepped(self, module: LightningModule, where: Where) -> Iterator[Finding]:
         """Yield that backward runs but no optimizer ever steps, though the weights are left alone."""
-        names = [name for name, p in module.named_parameters() if p.requires_grad] if self._unstepped == 1 else []
-        if names:
-            self._versions = _versions(module, names)
-        patience = max(20, 4 * trainer.accumulate_grad_batches)
-        if self._unstepped == patience and _versions(module, list(self._versions)) == self._versions:
+        if _versions(module, list(self._versions)) == self._versions:
             yield NOT_UPDATED.found(
                 where,
                 names="all parameters",
-                steps=patience,
+                steps=self._unstepped,
                 why=": no optimizer has stepped",
                 remedy="Call optimizer.step() (with the closure, where optimizer_step is overridden) after backward.",
                 parameters=[],
