@@ -39,7 +39,6 @@ class GradientAnomalyDetector(DebugCallback):
         max_skips: Updates that ``skip`` may drop before it raises.
         hooks: ``replay`` puts hooks on modules only while a step is replayed; ``always`` keeps them in every step, for
             steps that cannot be replayed.
-        every_n_steps: Optimizer steps between two looks at the gradients; the loss is looked at in each.
         wiring: Look for parameters that are wired wrongly, too.
         bundle: Leave the failing step as a folder that ``lightning-debugkit replay`` runs again.
     """
@@ -49,7 +48,6 @@ class GradientAnomalyDetector(DebugCallback):
         action: Action = "raise",
         max_skips: int = 10,
         hooks: Literal["replay", "always"] = "replay",
-        every_n_steps: int = 1,
         wiring: bool = True,
         bundle: bool = True,
     ) -> None:
@@ -64,14 +62,9 @@ class GradientAnomalyDetector(DebugCallback):
             )
         if isinstance(max_skips, bool) or not isinstance(max_skips, int) or max_skips < 0:
             raise ValueError(f"GradientAnomalyDetector needs max_skips >= 0, got {max_skips!r}; 10 is a good start.")
-        if isinstance(every_n_steps, bool) or not isinstance(every_n_steps, int) or every_n_steps < 1:
-            raise ValueError(
-                f"GradientAnomalyDetector needs every_n_steps >= 1, got {every_n_steps!r}; 1 sees every step."
-            )
         self.action = action
         self.max_skips = max_skips
         self.hooks = hooks
-        self.every_n_steps = every_n_steps
         self.wiring = wiring
         self.bundle = bundle
         self.watches = Watches(wiring)
@@ -147,9 +140,8 @@ class GradientAnomalyDetector(DebugCallback):
                 self.failure.pending = self._examine(trainer, pl_module, seen, [])
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        optimizer = raw(optimizer)
-        sight, step = self._sight, trainer.global_step
-        look = sight.look(trainer, pl_module, optimizer, self.where(trainer), step % self.every_n_steps == 0)
+        sight = self._sight
+        look = sight.look(trainer, pl_module, raw(optimizer), self.where(trainer))
         bad_loss = sight.loss is not None and not math.isfinite(sight.loss)
         broken = [name for name, norm in zip(look.names, look.norms, strict=True) if norm and not math.isfinite(norm)]
         bad = bad_loss or bool(broken)
@@ -157,13 +149,13 @@ class GradientAnomalyDetector(DebugCallback):
         if scaler is not None and not bad_loss:
             # Infinite gradients are how a loss scale is found: the scaler drops such steps itself.
             bad = self._overflowed(trainer, pl_module, look, broken, scaler.get_scale())
-        if self.failure.agreed(trainer, bad or self.failure.pending is not None):
+        if self.failure.agreed(trainer, bad or self.failure.pending is not None, bool(broken), scaler is not None):
             seen = f"loss is {sight.loss}" if bad_loss else "gradient is not finite"
             self._record(trainer, look, always=not self.failure.enough)
             found = self.failure.pending or self._examine(trainer, pl_module, seen, broken)
-            self.failure.act(self, trainer, pl_module, optimizer, found)
+            self.failure.act(self, trainer, look.optimizer, found, bool(broken))
         elif not broken:
-            self.failure.enough &= self.failure.action != "warn"
+            self.failure.recovered()
             self._record(trainer, look)
             self._tell(trainer, self.watches.before_step(trainer, pl_module, look, sight))
         sight.window_over()

@@ -34,7 +34,7 @@ def leave_samples(
     if arrays:
         (folder / "samples").mkdir(exist_ok=True)
         file = folder / "samples" / f"step-{step}.npz"
-        np.savez_compressed(file, allow_pickle=False, **arrays)
+        np.savez_compressed(file, **arrays)
         yield {
             "name": "samples",
             "path": f"samples/{file.name}",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lightning.pytorch import Trainer
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 
 class Recorder:
@@ -79,7 +79,7 @@ class SampleOrder:
 
     def _listen(self, loader: DataLoader[Any]) -> None:
         sampler = loader.batch_sampler
-        if sampler is None or isinstance(sampler, Recorder) or not hasattr(loader.dataset, "__getitem__"):
+        if sampler is None or isinstance(sampler, Recorder) or isinstance(loader.dataset, IterableDataset):
             return
         recorder = Recorder(sampler)
         # DataLoader forbids to set batch_sampler once it is built; its iterators read it all the same.

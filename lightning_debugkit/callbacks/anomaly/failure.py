@@ -22,6 +22,7 @@ from lightning_debugkit.replay.diagnosis import Diagnosis
 from lightning_debugkit.replay.hooks import ModuleHooks
 from lightning_debugkit.replay.randomness import RandomState
 
+_SMALL_BUFFER = 65_536  # entries; statistics are smaller, tables and queues larger
 _MAX_REPLAYS = 5  # in a run that goes on: the first few say what there is to say
 
 
@@ -43,19 +44,36 @@ class Failure:
         self.replays = 0
         self.enough = False  # replays: what there is to say has been said
         self.pending: Finding | None = None  # seen in an earlier batch of the accumulation window
+        self.last: Finding | None = None
         self._buffers: list[tuple[Tensor, Tensor]] = []
 
     def begin(self, module: LightningModule, first: bool) -> None:
-        """Keep the buffers of before the window, where a dropped update must not leave its mark in them."""
-        if self.action == "skip" and first:
-            self._buffers = [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
+        """Keep the small buffers of before the window: a dropped update must leave no mark in batch norm statistics."""
+        if self.action == "warn" or not first:
+            return
+        here = [buffer for buffer in module.buffers() if buffer.numel() <= _SMALL_BUFFER]
+        if [id(buffer) for buffer in here] != [id(buffer) for buffer, _ in self._buffers]:
+            self._buffers = [(buffer, buffer.detach().clone()) for buffer in here]
+        elif here:
+            torch._foreach_copy_([kept for _, kept in self._buffers], here)
 
-    def agreed(self, trainer: Trainer, bad: bool) -> bool:
-        """Tell whether the step is broken on any rank.
+    def recovered(self) -> None:
+        """Take note of a sound step."""
+        self.enough = self.replays >= _MAX_REPLAYS
 
-        With one process, and with DDP, whose averaged gradients carry every rank's NaN, nothing is asked.
+    def agreed(self, trainer: Trainer, bad: bool, broken: bool, scaled: bool) -> bool:
+        """Tell whether the step is bad on any rank.
+
+        With one process, and with DDP, nothing is asked: averaged gradients carry every rank's NaN. Only where a loss
+        scale makes broken gradients an everyday matter do the ranks ask each other, at such a step.
+
+        Args:
+            trainer: The Trainer.
+            bad: This rank calls the step bad.
+            broken: The gradients are not finite.
+            scaled: A GradScaler scales the loss.
         """
-        if trainer.world_size == 1 or isinstance(trainer.strategy, DDPStrategy):
+        if trainer.world_size == 1 or (isinstance(trainer.strategy, DDPStrategy) and not (broken and scaled)):
             return bad
         return bool(trainer.strategy.reduce_boolean_decision(bad, all=False))
 
@@ -121,20 +139,29 @@ class Failure:
         self,
         callback: DebugCallback,
         trainer: Trainer,
-        module: LightningModule,
         optimizer: Optimizer,
         found: Finding | None,
+        broken: bool,
     ) -> None:
         """Tell what was found and do what was chosen, alike on all ranks.
+
+        Args:
+            callback: Who tells.
+            trainer: The Trainer.
+            optimizer: Whose update is to be dropped.
+            found: This rank's finding.
+            broken: The gradients are not finite: with DDP, all ranks know.
 
         Raises:
             TrainingAnomaly: With ``action="raise"``, or when too many updates were dropped.
         """
         self.pending = None
-        told = _gathered(trainer, found)
         if found is not None:
             callback.emit(trainer, found)
-        first = next((finding for finding in told if finding is not None), None)
+        if trainer.world_size > 1 and isinstance(trainer.strategy, DDPStrategy) and not broken:
+            return  # the other ranks do not know: what is done alone would make them wait for ever
+        told = _gathered(trainer, found)
+        first = self.last = next((finding for finding in told if finding is not None), self.last)
         if first is None:
             # No rank's replay shows it: the first one tells what was seen.
             first = worded(
@@ -156,6 +183,8 @@ class Failure:
         error = TrainingAnomaly(first, str(run.folder / "report.html") if run else "")
         # A worker process of a spawning strategy never reaches on_exception: the report is rendered now.
         callback.finish(trainer, "exception", error, force=True)
+        # All ranks are here. The first to leave takes the others down with it: rank 0 is to finish the report first.
+        trainer.strategy.barrier("debugkit")
         raise error
 
     def _drop(self, trainer: Trainer, optimizer: Optimizer) -> None:

@@ -57,21 +57,18 @@ class Flow:
             audit: Replays it and returns its wiring, ``None`` where that cannot be done.
         """
         self.looks += 1
-        trainable = [
-            (name, p, norm)
-            for name, p, norm in zip(look.names, look.parameters, look.norms, strict=True)
-            if p.requires_grad
-        ]
-        if all(norm is None for _, _, norm in trainable):
+        rows = zip(look.names, look.parameters, look.norms, look.rates, strict=True)
+        trainable = [(name, p, norm, rate) for name, p, norm, rate in rows if p.requires_grad]
+        if all(norm is None for _, _, norm, _ in trainable):
             return  # the step was skipped: there was no backward at all
-        for (name, _, norm), rate in zip(trainable, look.rates, strict=False):
+        for name, _, norm, rate in trainable:
             if norm:
                 self.fed.add(name)
                 self.zeros[name] = 0
             elif norm == 0 and rate > 0 and look.norm > 0:
                 self.zeros[name] = self.zeros.get(name, 0) + 1
-        missing = [(name, p) for name, p, norm in trainable if norm is None and name not in self.fed]
-        flat = [(name, p) for name, p, norm in trainable if norm == 0 and name not in self.fed | self.idle]
+        missing = [(name, p) for name, p, norm, _ in trainable if norm is None and name not in self.fed]
+        flat = [(name, p) for name, p, norm, _ in trainable if norm == 0 and name not in self.fed | self.idle]
         due = self.looks in (1, 3) or any(self.zeros.get(name) == _STEADY for name, _ in flat)
         if look.loss != 0 and due and (missing or flat) and self.audits < 6:
             self.audits += 1

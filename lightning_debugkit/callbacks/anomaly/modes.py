@@ -38,7 +38,7 @@ class Modes:
     def judge(self, where: Where, module: nn.Module) -> Iterator[Finding]:
         """Yield layers that are in eval mode while a training step runs.
 
-        Frozen modules may be, and batch norm that was set to eval before training began is fine-tuning as usual.
+        Frozen modules may be, and so may single layers that were set to eval one by one.
         """
         evaluating = {name for name, part in self.layers if not part.training}
         if self.began is None:
@@ -46,8 +46,8 @@ class Modes:
         if not evaluating:
             self.bad = 0
             return
-        meant = {name for name in self.began if isinstance(dict(self.layers)[name], _BatchNorm) and module.training}
-        guilty = sorted(name for name in evaluating - meant if _trains(module, name))
+        # Eval set on the layer itself, its parent still training, was meant: batch norm is often fine-tuned so.
+        guilty = sorted(name for name in evaluating if _left(module, name) and _trains(module, name))
         self.bad = self.bad + 1 if guilty else 0
         if self.bad == _TWICE:
             parts = dict(self.layers)
@@ -68,6 +68,11 @@ class Modes:
 
 def _matters(part: nn.Module) -> bool:
     return (isinstance(part, _DropoutNd) and part.p > 0) or (isinstance(part, _BatchNorm) and part.track_running_stats)
+
+
+def _left(module: nn.Module, name: str) -> bool:
+    """Tell whether what holds the layer ``name`` is in eval mode as a whole."""
+    return not module.get_submodule(name.rpartition(".")[0]).training
 
 
 def _trains(module: nn.Module, name: str) -> bool:

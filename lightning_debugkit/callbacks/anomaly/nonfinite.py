@@ -106,7 +106,7 @@ def _unexplained(
 ) -> Finding:
     """Return the finding for a step whose replay tells nothing; hooks may have named the module all the same."""
     rule = GRADIENT if seen.startswith("gradient") else LOSS
-    module = parameters[0] if parameters else ""
+    module = parameters[0] if parameters and rule is GRADIENT else ""
     words: dict[str, Any] = {"seen": seen, "what": note or "the replay of the step did not show it again"}
     words["remedy"] = "Use GradientAnomalyDetector(hooks='always') to name the module in the step itself."
     if hooked is not None:

@@ -71,11 +71,7 @@ class Schedule:
                     "times: the rate swings up and down"
                 )
                 yield SCHEDULE.found(where, told=told, remedy=_remedy(plan, other), **facts)
-            elif (
-                plan.calls < 0.1 * plan.horizon
-                and plan.horizon > 10
-                and plan.name in ("OneCycleLR", "CosineAnnealingLR")
-            ):
+            elif plan.calls < 0.1 * plan.horizon and plan.horizon > 10:
                 told = (
                     f"{plan.name} needs {plan.horizon:g} calls, but this run calls it {plan.calls:g} times: the rate "
                     "stays near its start"
@@ -101,7 +97,7 @@ class Schedule:
         self.low += 1
         by_step = any(plan.interval == "step" for plan in plans)
         # Down to a hundredth with three quarters still to go, or within two calls of a per-epoch schedule.
-        early = self.since < 0.25 * total if by_step else self.changes <= 2
+        early = (self.since < 0.25 * total < math.inf) if by_step else self.changes <= 2
         if self.low == _LASTS and early and progress < 0.9:
             told = (
                 f"the learning rate fell to {rate:.1e}, {rate / self.peak:.1%} of its peak {self.peak:.1e}, at step "

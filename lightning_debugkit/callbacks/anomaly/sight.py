@@ -66,17 +66,15 @@ class Sight:
             return f"loss is {loss}"
         return "gradient is not finite" if not all(map(math.isfinite, found)) else ""
 
-    def look(
-        self, trainer: Trainer, module: LightningModule, optimizer: Optimizer, where: Where, gradients: bool
-    ) -> Look:
-        """Return what the optimizer is about to do; without ``gradients``, only the loss is read."""
+    def look(self, trainer: Trainer, module: LightningModule, optimizer: Optimizer, where: Where) -> Look:
+        """Return what the optimizer is about to do."""
         names, parameters = self.parameters(module, optimizer)
-        present = [index for index, p in enumerate(parameters) if p.grad is not None] if gradients else []
+        present = [index for index, p in enumerate(parameters) if p.grad is not None]
         self.loss, found = self._read([parameters[index].grad for index in present])
         scale = _scale_left(trainer, optimizer)
         norm_of: list[float | None] = [None] * len(parameters)
         for index, norm in zip(present, found, strict=True):
-            norm_of[index] = norm / scale
+            norm_of[index] = (norm if math.isfinite(norm) else _wide_norm(parameters[index])) / scale
         rates = [float(group["lr"]) for group in optimizer.param_groups for _ in group["params"]]
         return Look(
             where=where,
@@ -117,6 +115,12 @@ class Sight:
 def raw(optimizer: Optimizer | LightningOptimizer) -> Optimizer:
     """Return the torch optimizer inside of Lightning's."""
     return optimizer.optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
+
+
+def _wide_norm(parameter: Tensor) -> float:
+    """Return the norm of a gradient whose squares may have overflowed 32 bits."""
+    assert parameter.grad is not None
+    return float(norms([parameter.grad.detach().double()])[0])
 
 
 def _scale_left(trainer: Trainer, optimizer: Optimizer) -> float:

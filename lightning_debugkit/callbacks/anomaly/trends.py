@@ -29,7 +29,7 @@ VANISHING = Rule(
 DIVERGING = Rule(
     "diverging-loss",
     Severity.WARNING,
-    "loss rises: {loss:.3g} now, {start:.3g} at the start, {best:.3g} at its best",
+    "loss runs away: {loss:.3g} now, {start:.3g} at the start, {best:.3g} at its best",
     "Lower the learning rate, by ten to begin with; check the sign of the loss.",
 )
 CONSTANT = Rule(
@@ -53,9 +53,9 @@ class Trends:
         self.start: list[float] = []
         self.best = math.inf
         self.same = 0
-        self.looks = 0
-        self.fading = 0
-        self.huge = 0
+        self.looks: dict[int, int] = {}  # by optimizer, as the next two
+        self.fading: dict[int, int] = {}
+        self.huge: dict[int, int] = {}
 
     def judge(self, look: Look, several: bool) -> Iterator[Finding]:
         """Yield what is wrong with the numbers of this step.
@@ -71,20 +71,22 @@ class Trends:
         if math.isfinite(look.norm) and look.norm > 0:
             yield from self._exploding(look)
             yield from self._vanishing(look)
-            self.looks += 1
+            self.looks[id(look.optimizer)] = self.looks.get(id(look.optimizer), 0) + 1
 
     def _exploding(self, look: Look) -> Iterator[Finding]:
-        history = self.norms.setdefault(id(look.optimizer), LogHistory())
+        key = id(look.optimizer)
+        looks = self.looks.get(key, 0)
+        history = self.norms.setdefault(key, LogHistory())
         median_so_far, settled = history.median, len(history) >= _HISTORY
         leap = len(history) >= 4 and look.norm > 100 * median_so_far and history.sigmas(look.norm) > 6
         history.add(look.norm)
-        if look.clipped or not (leap or self.looks < 3) or not (ratios := look.ratios):
+        if look.clipped or not (leap or looks < 3) or not (ratios := look.ratios):
             return
         module, ratio = max(ratios.items(), key=lambda item: item[1])
-        self.huge += ratio > _HUGE
+        self.huge[key] = self.huge.get(key, 0) + (ratio > _HUGE)
         if leap and ratio > (10 if settled else 1000):
             yardstick = f"the whole gradient is {look.norm / median_so_far:.3g} times its median so far"
-        elif self.looks == 2 and self.huge == 3:
+        elif looks == 2 and self.huge[key] == 3:
             yardstick = "it has been so from the first step"
         else:
             return
@@ -93,14 +95,15 @@ class Trends:
         yield EXPLODING.found(where, norm=norm, ratio=ratio, total=look.norm, median=median_so_far, yardstick=yardstick)
 
     def _vanishing(self, look: Look) -> Iterator[Finding]:
-        if self.looks % _STEP:
+        key = id(look.optimizer)
+        if self.looks.get(key, 0) % _STEP:
             return
         ratios = look.ratios
         module = next(iter(ratios), "")
         # A gradient below a 100 000th of its weights needs that many steps of rate 1 to replace them.
         fading = bool(ratios) and ratios[module] < 1e-5 and fades(list(ratios.values()))
-        self.fading = self.fading + 1 if fading else 0
-        if self.fading < 3:
+        self.fading[key] = self.fading.get(key, 0) + 1 if fading else 0
+        if self.fading[key] < 3:
             return
         strongest = max(ratios, key=lambda name: ratios[name])
         where = Where(look.where.epoch, look.where.step, look.where.rank, module)
@@ -134,8 +137,8 @@ class Trends:
             yield DIVERGING.found(where, loss=now, start=begin, best=self.best)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"losses": list(self.losses), "start": self.start, "best": self.best, "looks": self.looks}
+        return {"losses": list(self.losses), "start": self.start, "best": self.best}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.losses.extend(state["losses"])
-        self.start, self.best, self.looks = list(state["start"]), state["best"], state["looks"]
+        self.start, self.best = list(state["start"]), state["best"]

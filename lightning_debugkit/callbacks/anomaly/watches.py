@@ -80,7 +80,8 @@ class Watches:
 
     def start(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
         """Yield what is wrong before the first step."""
-        self._total = float(trainer.estimated_stepping_batches)
+        total = float(trainer.estimated_stepping_batches)
+        self._total = total if total > 0 else math.inf  # Lightning says -1 for data of unknown length
         if not self.wiring:
             return
         trial = trainer.limit_train_batches not in (1.0, None) or bool(trainer.fast_dev_run)  # type: ignore[attr-defined]

@@ -1,0 +1,50 @@
+"""Thinning keeps few points, evenly spread, however long the run is."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lightning_debugkit.stats.thinning import Thinning
+
+
+def kept(points: int, steps: int) -> list[int]:
+    thin = Thinning(points)
+    return [step for step in range(steps) if thin.keeps(step)]
+
+
+def test_a_short_run_keeps_every_step() -> None:
+    assert kept(100, 100) == list(range(100))
+
+
+@settings(max_examples=80, deadline=None)
+@given(points=st.integers(2, 60), steps=st.integers(1, 5000))
+def test_a_run_of_any_length_keeps_about_as_many_points_as_asked(points: int, steps: int) -> None:
+    """Each doubling adds half as many as fit: the sum grows by points / 2 with each doubling of the run."""
+    found = kept(points, steps)
+    doublings = max(0, (steps // points).bit_length())
+    assert min(points, steps) <= len(found) <= points + (points // 2 + 1) * doublings
+
+
+@settings(max_examples=80, deadline=None)
+@given(points=st.integers(2, 60), steps=st.integers(1, 20_000))
+def test_a_run_of_any_length_keeps_at_most_twice_the_points(points: int, steps: int) -> None:
+    assert len(kept(points, steps)) <= 2 * points
+
+
+@settings(max_examples=80, deadline=None)
+@given(points=st.integers(2, 60), steps=st.integers(2, 5000))
+def test_points_lie_evenly_up_to_doublings(points: int, steps: int) -> None:
+    """The distance is a power of two that never shrinks, and every point is a multiple of the distance before it."""
+    found = kept(points, steps)
+    gaps = [after - before for before, after in zip(found, found[1:], strict=False)]
+    assert found[0] == 0
+    assert gaps == sorted(gaps)
+    assert all(gap & (gap - 1) == 0 for gap in gaps)
+    assert all(point % gap == 0 for point, gap in zip(found[1:], gaps, strict=True))
+
+
+def test_steps_that_are_skipped_do_not_stop_the_points() -> None:
+    """With a scheduler of accumulation the steps asked about need not be all."""
+    thin = Thinning(points=4)
+    assert [step for step in range(0, 80, 8) if thin.keeps(step)] == list(range(0, 80, 8))[:5] + [48, 64]
