@@ -70,7 +70,7 @@ def open_run(trainer: Trainer, module: LightningModule) -> Run:
     if run is None or run.ended:
         # trainer.log_dir is a collective: ask here, in setup, where every rank does.
         base = Path(trainer.log_dir or trainer.default_root_dir)
-        folder = _claim(base) if trainer.is_global_zero else ""
+        folder = _claim(base.absolute()) if trainer.is_global_zero else ""
         folder = trainer.strategy.broadcast(folder)
         run = _runs[trainer] = Run(Path(folder), trainer.global_rank)
         run.append("run", **_header(trainer, module))

@@ -51,7 +51,7 @@ def bits(tensor: Tensor) -> int:
         >>> bits(torch.tensor([1.0, 2.0])) == bits(torch.tensor([1.0, 2.0000002]))
         False
     """
-    values = _values(tensor).contiguous()
+    values = _values(tensor).resolve_conj().resolve_neg().contiguous()
     if values.dtype == torch.bool or values.is_complex():
         values = torch.view_as_real(values).contiguous() if values.is_complex() else values.to(torch.uint8)
     width = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[values.dtype.itemsize]

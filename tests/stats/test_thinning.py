@@ -20,7 +20,7 @@ def test_a_short_run_keeps_every_step() -> None:
 @settings(max_examples=80, deadline=None)
 @given(points=st.integers(2, 60), steps=st.integers(1, 5000))
 def test_a_run_of_any_length_keeps_about_as_many_points_as_asked(points: int, steps: int) -> None:
-    """Each doubling adds half as many as fit: the sum grows by points / 2 with each doubling of the run."""
+    """Each doubling of the run adds half as many as fit."""
     found = kept(points, steps)
     doublings = max(0, (steps // points).bit_length())
     assert min(points, steps) <= len(found) <= points + (points // 2 + 1) * doublings
@@ -44,7 +44,7 @@ def test_points_lie_evenly_up_to_doublings(points: int, steps: int) -> None:
     assert all(point % gap == 0 for point, gap in zip(found[1:], gaps, strict=True))
 
 
-def test_steps_that_are_skipped_do_not_stop_the_points() -> None:
-    """With a scheduler of accumulation the steps asked about need not be all."""
+def test_a_series_seen_at_odd_steps_only_keeps_getting_points() -> None:
+    """With two optimizers in turn, each is asked about at every second step."""
     thin = Thinning(points=4)
-    assert [step for step in range(0, 80, 8) if thin.keeps(step)] == list(range(0, 80, 8))[:5] + [48, 64]
+    assert max(step for step in range(1, 1000, 2) if thin.keeps(step)) > 500

@@ -90,7 +90,7 @@ def finding(
         "note": found.note,
     }
     evidence |= {name: value for name, value in optional.items() if value}
-    what, remedy = _worded(found, samples, low_precision)
+    what, remedy = _worded(found, samples, dataset_indices, low_precision)
     at = Where(where.epoch, where.step, where.rank, found.module)
     words: dict[str, Any] = {"seen": seen, "what": what, "samples_text": _named(samples), "remedy": remedy}
     return replace(_RULES[found.origin].found(at, **words), evidence=evidence)
@@ -118,8 +118,9 @@ def _unexplained(
     return replace(rule.found(at, samples_text="", **words), evidence=evidence)
 
 
-def _worded(found: Diagnosis, samples: list[int], low_precision: bool) -> tuple[str, str]:
-    drop = f", or drop sample {samples[0]} of the batch" if len(samples) == 1 else ""
+def _worded(found: Diagnosis, samples: list[int], indices: Sequence[int], low_precision: bool) -> tuple[str, str]:
+    entry = f" (entry {indices[0]} of the dataset)" if len(indices) == 1 else ""
+    drop = f", or drop sample {samples[0]} of the batch{entry}" if len(samples) == 1 else ""
     if found.origin == "input":
         place = f" at {found.path!r}" if found.path else ""
         return f"the batch{place} holds {found.value}", "Clean or drop these entries in the Dataset."
