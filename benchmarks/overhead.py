@@ -1,10 +1,10 @@
 """What the kit costs in each training step, beside the alternatives, in one process and in turn.
 
-    python benchmarks/overhead.py [--rounds 15] [--steps 12] [--models transformer cnn]
+    python benchmarks/overhead.py [--steps 100] [--models transformer cnn]
 
-Each round fits every variant for some steps, in an order that is shuffled anew; the time of a step is the median of its
-steps after a warm-up. A ratio is that of a variant to the bare run of the same round; printed are the median of the
-ratios and their quartiles. Two runs of the bare program, too, are compared: that is the noise.
+Every variant is a real fit in a thread of its own; a baton lets one of them take one step, then the next, in an order
+that is shuffled anew each round. A ratio is that of a variant's step to the bare one's step of the same round; printed
+are the median of the ratios and their quartiles. The bare program runs twice: the second is the noise.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import argparse
 import logging
 import random
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Callable
-from itertools import pairwise
 from statistics import median, quantiles
 from typing import Any
 
@@ -75,20 +75,45 @@ def data(model: str, batches: int) -> DataLoader[Any]:
     )
 
 
-class Clock(pl.Callback):
-    """Time between the ends of batches, as the user feels it."""
+class Baton:
+    """Let the threads of all variants take one step each, in an order shuffled for each round."""
 
-    def __init__(self, warm_up: int) -> None:
-        self.warm_up = warm_up
-        self.ends: list[float] = []
+    def __init__(self, names: list[str]) -> None:
+        self.names = names
+        self.condition = threading.Condition()
+        self.queue = random.sample(names, len(names))
+
+    def take(self, name: str) -> None:
+        """Wait for the turn of ``name``."""
+        with self.condition:
+            self.condition.wait_for(lambda: self.queue[0] == name)
+
+    def hand_on(self) -> None:
+        """End the turn; after the last one a new round begins."""
+        with self.condition:
+            self.queue.pop(0)
+            self.queue = self.queue or random.sample(self.names, len(self.names))
+            self.condition.notify_all()
+
+
+class Clock(pl.Callback):
+    """Time each step, and let the other variants run between two."""
+
+    def __init__(self, name: str, baton: Baton) -> None:
+        self.name, self.baton = name, baton
+        self.steps: list[float] = []
+        self.began: float | None = None
+
+    def resume(self) -> None:
+        self.baton.take(self.name)
+        torch.set_anomaly_enabled("detect_anomaly" in self.name)  # of the process, not of the thread
+        self.began = time.perf_counter()
 
     def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
-        self.ends.append(time.perf_counter())
-
-    @property
-    def step(self) -> float:
-        ends = self.ends[self.warm_up :]
-        return median(after - before for before, after in pairwise(ends))
+        assert self.began is not None
+        self.steps.append(time.perf_counter() - self.began)
+        self.baton.hand_on()
+        self.resume()
 
 
 class FullBackwardHooks(pl.Callback):
@@ -115,11 +140,11 @@ VARIANTS: dict[str, Callable[[], tuple[list[pl.Callback], dict[str, Any]]]] = {
 }
 
 
-def seconds(model: str, variant: str, steps: int, warm_up: int) -> float:
-    """Return the median time of a step in the steady state."""
-    torch.manual_seed(0)
+def fit(model: str, variant: str, clock: Clock, batches: int) -> None:
+    """Run one variant; its first turn is the set-up."""
+    clock.resume()
     callbacks, options = VARIANTS[variant]()
-    clock = Clock(warm_up)
+    torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
         trainer = pl.Trainer(
             max_epochs=1,
@@ -133,16 +158,15 @@ def seconds(model: str, variant: str, steps: int, warm_up: int) -> float:
             callbacks=[*callbacks, clock],
             **options,
         )
-        trainer.fit(Program(Transformer() if model == "transformer" else cnn()), data(model, warm_up + steps + 1))
-    return clock.step
+        trainer.fit(Program(Transformer() if model == "transformer" else cnn()), data(model, batches))
+    clock.baton.hand_on()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument(
-        "--warm-up", type=int, default=13, help="steps not counted: the first ten are looked at closely"
+        "--warm-up", type=int, default=15, help="steps not counted: the first ten are looked at closely"
     )
     parser.add_argument("--models", nargs="+", default=["transformer", "cnn"])
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS))
@@ -152,12 +176,19 @@ def main() -> None:
     DebugCallback._render = lambda self, run: None  # type: ignore[method-assign]  # at the end of fit, not in a step
 
     for model in options.models:
-        times: dict[str, list[float]] = {variant: [] for variant in options.variants}
-        for _ in range(options.rounds):
-            for variant in random.sample(options.variants, len(options.variants)):
-                times[variant].append(seconds(model, variant, options.steps, options.warm_up))
+        baton = Baton(options.variants)
+        clocks = {variant: Clock(variant, baton) for variant in options.variants}
+        threads = [
+            threading.Thread(target=fit, args=(model, variant, clock, options.warm_up + options.steps))
+            for variant, clock in clocks.items()
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        times = {variant: clock.steps[options.warm_up :] for variant, clock in clocks.items()}
         bare = times["nothing"]
-        print(f"\n{model}: {median(bare) * 1000:.1f} ms a step, {torch.get_num_threads()} threads")
+        print(f"\n{model}: {median(bare) * 1000:.1f} ms a step, {torch.get_num_threads()} threads, {len(bare)} rounds")
         print(f"| {'':40} | ratio | quartiles |\n|{'-' * 42}|------:|-----------|")
         for variant in options.variants[1:]:
             ratios = [mine / theirs for mine, theirs in zip(times[variant], bare, strict=True)]

@@ -16,7 +16,7 @@ def debugkit(preset: Preset = "standard", **options: Any) -> list[Callback]:
     """Return the kit's callbacks for a Trainer: ``Trainer(callbacks=debugkit())``.
 
     ``light`` looks at numbers only. ``standard`` watches the wiring of parameters, too. ``thorough`` also keeps
-    gradient hooks on every module, so that a fault is named even where its step cannot be replayed.
+    gradient hooks on every module, so that a fault's module is named even where the replay tells nothing.
 
     Args:
         preset: How much to watch.

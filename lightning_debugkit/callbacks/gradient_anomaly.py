@@ -37,8 +37,8 @@ class GradientAnomalyDetector(DebugCallback):
             the finding, weights still clean; ``stop`` drops the update and ends the fit in order; ``skip`` drops the
             update and goes on; ``warn`` only reports.
         max_skips: Updates that ``skip`` may drop before it raises.
-        hooks: ``replay`` puts hooks on modules only while a step is replayed; ``always`` keeps them in every step, for
-            steps that cannot be replayed.
+        hooks: ``replay`` instruments a step only when it is replayed; ``always`` keeps hooks on every module in every
+            step, so that the module is named even where the replay tells nothing.
         wiring: Look for parameters that are wired wrongly, too.
         bundle: Leave the failing step as a folder that ``lightning-debugkit replay`` runs again.
     """

@@ -36,11 +36,14 @@ def culprits(fails: Fails, size: int, hint: Sequence[int] = (), max_runs: int = 
             return found, ""
         if not counted(everything):
             return [], "the fault did not strike again when the batch was run in parts"
-        found = _alone(counted, everything)
+        suspects = _suspects(counted, everything)
+        found = [index for index in suspects if counted([index]) or _in_company(counted, index)]
         if len(found) == size:
             return [], "every sample shows it alone" if size > 1 else ""
         if found:
-            return sorted(found), ""
+            return found, ""
+        if size > 2 and suspects and not counted.sound():
+            return [], "every part of the batch that can be run shows it"
         together = _smallest(counted, everything)
     except Exhausted:
         return [], f"not narrowed down within {max_runs} runs of parts of the batch"
@@ -65,6 +68,10 @@ class _Counted:
             self.refused |= self.known[key] is None
         return self.known[key]
 
+    def sound(self) -> list[tuple[int, ...]]:
+        """Return the parts that ran without the fault, largest first."""
+        return sorted((part for part, failed in self.known.items() if part and failed is False), key=len, reverse=True)
+
 
 def _confirmed(fails: _Counted, hint: list[int], everything: list[int]) -> list[int]:
     """Return the hint if its samples show the fault, or if the batch is sound without them."""
@@ -77,14 +84,23 @@ def _confirmed(fails: _Counted, hint: list[int], everything: list[int]) -> list[
     return (_smallest(fails, hint) if fails(hint) else hint) if sound_without else []
 
 
-def _alone(fails: _Counted, part: list[int]) -> list[int]:
-    """Return the samples of ``part`` that show the fault by themselves, by halving."""
-    if not fails(part):
-        return []
+def _suspects(fails: _Counted, part: list[int]) -> list[int]:
+    """Return, by halving, the samples of ``part`` that show the fault by themselves or cannot be run by themselves."""
+    failed = fails(part)
     if len(part) == 1:
-        return part
+        return part if failed or failed is None else []
+    if not failed:
+        return []
     half = len(part) // 2
-    return _alone(fails, part[:half]) + _alone(fails, part[half:])
+    return _suspects(fails, part[:half]) + _suspects(fails, part[half:])
+
+
+def _in_company(fails: _Counted, index: int) -> bool:
+    """Tell whether a sample that cannot be run alone, as with batch norm, breaks a part that is sound without it."""
+    if fails([index]) is not None:
+        return False
+    company = next((part for part in fails.sound() if index not in part), None)
+    return company is not None and bool(fails(sorted((*company, index))))
 
 
 def _smallest(fails: _Counted, part: list[int]) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -122,13 +122,13 @@ class Trace(Silent):
         name = func.__name__.partition(".")[0]
         place = self._enter(func)
         changes = func._schema.is_mutable
-        before = self._parents(args, kwargs, name) if changes else None
+        before = self._parents(func, args, kwargs) if changes else None
         result = super().__torch_dispatch__(func, types, args, kwargs)
         if name not in _UNWRITTEN:
             for tensor in _tensors(result):
                 nan, inf = _broken(tensor)
                 if nan or inf:
-                    parents = self._parents(args, kwargs, name) if before is None else before
+                    parents = self._parents(func, args, kwargs) if before is None else before
                     self._record(tensor, func, place, nan, inf, parents, _is_given((args, kwargs)))
         return result
 
@@ -167,10 +167,9 @@ class Trace(Silent):
         self._writers[_storage(tensor)] = born
         self._alive.append(tensor)
 
-    def _parents(self, args: Any, kwargs: Any, name: str) -> list[Born]:
-        read = args[1:] if name in _OVERWRITING else args
+    def _parents(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Born]:
         parents = []
-        for tensor in _tensors((read, kwargs)):
+        for tensor in _tensors((_read(func, args), kwargs)):
             nan, inf = _broken(tensor)
             if nan or inf:
                 parents.append(self._writers.get(_storage(tensor)) or self._from_outside(tensor, nan, inf))
@@ -194,6 +193,19 @@ def _tensors(tree: Any) -> Iterator[Tensor]:
     for _, leaf in leaves(tree):
         if isinstance(leaf, Tensor):
             yield leaf
+
+
+def _read(func: Any, args: tuple[Any, ...]) -> Sequence[Any]:
+    """Return the arguments that the result of ``func`` is made of."""
+    name = func.__name__.partition(".")[0]
+    if name in _OVERWRITING:
+        return args[1:]
+    if "batch_norm" in name:
+        named = {argument.name: value for argument, value in zip(func._schema.arguments, args, strict=False)}
+        if named.get("training", named.get("train", True)):
+            # In training the running statistics are only written to, by the very batch that may be broken.
+            return [value for key, value in named.items() if not key.startswith("running_")]
+    return args
 
 
 def _is_given(tree: Any) -> bool:

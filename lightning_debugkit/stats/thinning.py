@@ -19,13 +19,16 @@ class Thinning:
         self.points = points
         self.stride = 1
         self.kept = 0
+        self.due = 0
 
     def keeps(self, step: int) -> bool:
         """Tell whether ``step`` gets a point, and count it."""
-        if step % self.stride:
+        if step < self.due:
             return False
         self.kept += 1
         if self.kept >= self.points:
             self.stride *= 2
             self.kept //= 2
+        # Not ``step % stride == 0``: a series that is seen at odd steps only would never get a point again.
+        self.due = step - step % self.stride + self.stride
         return True

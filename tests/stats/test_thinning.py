@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -37,7 +39,7 @@ def test_a_run_of_any_length_keeps_at_most_twice_the_points(points: int, steps: 
 def test_points_lie_evenly_up_to_doublings(points: int, steps: int) -> None:
     """The distance is a power of two that never shrinks, and every point is a multiple of the distance before it."""
     found = kept(points, steps)
-    gaps = [after - before for before, after in zip(found, found[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(found)]
     assert found[0] == 0
     assert gaps == sorted(gaps)
     assert all(gap & (gap - 1) == 0 for gap in gaps)
@@ -48,3 +50,9 @@ def test_a_series_seen_at_odd_steps_only_keeps_getting_points() -> None:
     """With two optimizers in turn, each is asked about at every second step."""
     thin = Thinning(points=4)
     assert max(step for step in range(1, 1000, 2) if thin.keeps(step)) > 500
+
+
+def test_a_step_that_is_asked_about_twice_gets_one_point() -> None:
+    """LBFGS asks for the gradients of one step many times."""
+    thin = Thinning(points=100)
+    assert [step for step in (0, 0, 0, 1, 1, 2) if thin.keeps(step)] == [0, 1, 2]

@@ -117,8 +117,8 @@ class Failure:
                 for fields in leave_samples(run.folder, sight.batch, samples, indices, **place):
                     run.append("artifact", rank=run.rank, **fields)
                 if self.bundle and found is not None and not self.bundled:
-                    self.bundled = True
                     fields = leave_bundle(run.folder, trainer, module, sight, finding)
+                    self.bundled = True
                     run.append("artifact", rank=run.rank, **place, **fields)
             except Exception as error:
                 callback.trouble(trainer, "leaving the failing step behind", error)

@@ -146,14 +146,9 @@ def _tops(module: nn.Module, never: set[str], trainable: set[str]) -> list[str]:
 
 
 def _is_routed(module: nn.Module, holder: str, fed: set[str]) -> bool:
-    """Tell whether ``holder`` lies in a list or dict of modules another of which was trained: an idle expert."""
-    parts = holder.split(".")
-    for depth in range(len(parts)):
-        path = ".".join(parts[:depth])
-        try:
-            parent = module.get_submodule(path)
-        except AttributeError:
-            return False
-        if isinstance(parent, nn.ModuleList | nn.ModuleDict):
-            return any(name.startswith(f"{path}.") and not name.startswith(f"{holder}.") for name in fed)
-    return False
+    """Tell whether ``holder`` is an entry of a list or dict of modules another of which was trained: an idle expert."""
+    path = holder.rpartition(".")[0]
+    parent = module.get_submodule(path) if path in dict(module.named_modules()) else None
+    if not isinstance(parent, nn.ModuleList | nn.ModuleDict):
+        return False
+    return any(name.startswith(f"{path}.") and not name.startswith(f"{holder}.") for name in fed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any
 
 from torch import Tensor, nn
@@ -21,8 +21,7 @@ NOT_IN_OPTIMIZER = Rule(
 UNREGISTERED = Rule(
     "unregistered-parameter",
     Severity.WARNING,
-    "{count} parameters in {holder} take part in the loss but are not registered: no optimizer, checkpoint or device "
-    "move knows them",
+    "{count} parameters in {holder} take part in the loss but are not registered: no {who} knows them",
     "{remedy}",
 )
 
@@ -54,25 +53,39 @@ def unregistered(
     batch_leaves: Iterable[Tensor],
     reached: Mapping[int, Tensor],
     first_use: Mapping[int, Place],
+    held: Set[int],
 ) -> Iterator[Finding]:
-    """Yield a finding for each holder of parameters in the graph of the loss that the module does not know."""
+    """Yield a finding for each holder of parameters in the graph of the loss that the module does not know.
+
+    Those that an optimizer holds all the same (``held``) do train: that is told as ``info``.
+    """
     known = {id(p) for p in module.parameters()} | {id(tensor) for tensor in batch_leaves}
     strange = {identity: leaf for identity, leaf in reached.items() if identity not in known}
     homes = dict(_homes(module, strange)) if strange else {}
-    groups: dict[tuple[str, str, str], list[str]] = {}
+    groups: dict[tuple[str, str, str, bool], list[str]] = {}
     for identity, leaf in strange.items():
+        trains = identity in held
         if identity in homes:
             holder, name = homes[identity]
-            groups.setdefault((holder, holder, ""), []).append(name)
+            groups.setdefault((holder, holder, "", trains), []).append(name)
         elif isinstance(leaf, nn.Parameter):
             place = first_use.get(identity, Place())
-            groups.setdefault((place.module or "", "a layer built in the step", place.source), []).append(
+            groups.setdefault((place.module or "", "a layer built in the step", place.source, trains), []).append(
                 f"{tuple(leaf.shape)}"
             )
-    for (path, holder, source), names in groups.items():
+    for (path, holder, source, trains), names in groups.items():
         at = Where(where.epoch, where.step, where.rank, path)
         remedy = _FRESH if source or holder.startswith("a ") else _LISTED
-        yield UNREGISTERED.found(at, count=len(names), holder=holder, parameters=names, source=source, remedy=remedy)
+        yield UNREGISTERED.found(
+            at,
+            severity=Severity.INFO if trains else None,
+            count=len(names),
+            holder=holder,
+            who="checkpoint or device move" if trains else "optimizer, checkpoint or device move",
+            parameters=names,
+            source=source,
+            remedy=remedy,
+        )
 
 
 def _homes(module: nn.Module, wanted: Mapping[int, Tensor]) -> Iterator[tuple[int, tuple[str, str]]]:

@@ -64,7 +64,9 @@ class Sight:
         loss, found = self._read(gradients)
         if loss is not None and not math.isfinite(loss):
             return f"loss is {loss}"
-        return "gradient is not finite" if not all(map(math.isfinite, found)) else ""
+        # A norm may overflow where no gradient does.
+        suspects = [grad for grad, norm in zip(gradients, found, strict=True) if not math.isfinite(norm)]
+        return "gradient is not finite" if not all(math.isfinite(_wide_norm(grad)) for grad in suspects) else ""
 
     def look(self, trainer: Trainer, module: LightningModule, optimizer: Optimizer, where: Where) -> Look:
         """Return what the optimizer is about to do."""
@@ -74,7 +76,7 @@ class Sight:
         scale = _scale_left(trainer, optimizer)
         norm_of: list[float | None] = [None] * len(parameters)
         for index, norm in zip(present, found, strict=True):
-            norm_of[index] = (norm if math.isfinite(norm) else _wide_norm(parameters[index])) / scale
+            norm_of[index] = (norm if math.isfinite(norm) else _wide_norm(parameters[index].grad)) / scale
         rates = [float(group["lr"]) for group in optimizer.param_groups for _ in group["params"]]
         return Look(
             where=where,
@@ -117,10 +119,9 @@ def raw(optimizer: Optimizer | LightningOptimizer) -> Optimizer:
     return optimizer.optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
 
 
-def _wide_norm(parameter: Tensor) -> float:
+def _wide_norm(grad: Tensor | None) -> float:
     """Return the norm of a gradient whose squares may have overflowed 32 bits."""
-    assert parameter.grad is not None
-    return float(norms([parameter.grad.detach().double()])[0])
+    return 0.0 if grad is None else float(norms([grad.detach().double()])[0])
 
 
 def _scale_left(trainer: Trainer, optimizer: Optimizer) -> float:

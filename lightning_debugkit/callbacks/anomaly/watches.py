@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -84,8 +84,7 @@ class Watches:
         self._total = total if total > 0 else math.inf  # Lightning says -1 for data of unknown length
         if not self.wiring:
             return
-        trial = trainer.limit_train_batches not in (1.0, None) or bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
-        self._plans = [] if trial else plans_of(trainer, self._total)
+        self._plans = [] if _is_trial(trainer) else plans_of(trainer, self._total)
         yield from self.schedule.planned(where, self._plans)
         self.frozen.begin(module)
         self.modes.begin(module)
@@ -120,7 +119,7 @@ class Watches:
             given = [tensor for _, tensor in leaves(sight.batch) if isinstance(tensor, Tensor)]
             if wiring is not None:
                 leaf = {**leaf, **wiring.reached}
-            yield from unregistered(where, module, given, leaf, wiring.first_use if wiring else {})
+            yield from unregistered(where, module, given, leaf, wiring.first_use if wiring else {}, _held(trainer))
             suspect = not_in_optimizer(where, module, trainer.optimizers, leaf) if trainer.optimizers else None
             if suspect is not None:
                 # Code of the user's own may move them: judged when some steps have passed.
@@ -128,6 +127,8 @@ class Watches:
                 self._suspects.append((trainer.global_step + 3, suspect, _versions(module, names)))
 
     def after_backward(self, trainer: Trainer) -> None:
+        if self._unstepped == 0:
+            self._versions = _versions(trainer.lightning_module)
         self._unstepped += 1
         if self.wiring:
             self.zeroing.after_backward(trainer.optimizers)
@@ -177,8 +178,6 @@ class Watches:
         self._batch_began = True
         if not self.wiring:
             return
-        if self._unstepped == 1:
-            self._versions = _versions(module, [name for name, p in module.named_parameters() if p.requires_grad])
         if module.automatic_optimization and self._unstepped == max(20, 4 * trainer.accumulate_grad_batches):
             yield from self._never_stepped(module, where)
         due = [item for item in self._suspects if item[0] <= trainer.global_step]
@@ -206,10 +205,9 @@ class Watches:
         self.loaded.end(module)
         if trainer.interrupted:
             return
-        held = {id(p) for o in trainer.optimizers for g in o.param_groups for p in g["params"]}
-        yield from self.flow.conclude(where, module, held)
+        yield from self.flow.conclude(where, module, _held(trainer))
         # A run cut short, by early stopping or for a trial, says nothing about its schedule.
-        if trainer.global_step >= 0.95 * self._total and trainer.limit_train_batches in (1.0, None):
+        if trainer.global_step >= 0.95 * self._total and not _is_trial(trainer):
             yield from self.schedule.conclude(where, self._plans, trainer.global_step)
 
     def release(self) -> None:
@@ -222,7 +220,7 @@ class Watches:
 
     def _never_stepped(self, module: LightningModule, where: Where) -> Iterator[Finding]:
         """Yield that backward runs but no optimizer ever steps, though the weights are left alone."""
-        if _versions(module, list(self._versions)) == self._versions:
+        if _versions(module) == self._versions:
             yield NOT_UPDATED.found(
                 where,
                 names="all parameters",
@@ -240,6 +238,18 @@ class Watches:
                 yield found
 
 
-def _versions(module: LightningModule, names: list[str]) -> dict[str, int]:
-    wanted = set(names)
-    return {name: p._version for name, p in module.named_parameters() if name in wanted}
+def _is_trial(trainer: Trainer) -> bool:
+    """Tell whether the run sees only some of the batches: 1.0 is all of them, 1 is one."""
+    limit = trainer.limit_train_batches
+    return bool(trainer.fast_dev_run) or not (isinstance(limit, float) and limit == 1.0)  # type: ignore[attr-defined]
+
+
+def _held(trainer: Trainer) -> set[int]:
+    """Return the parameters that any optimizer holds, by ``id``."""
+    return {id(p) for optimizer in trainer.optimizers for group in optimizer.param_groups for p in group["params"]}
+
+
+def _versions(module: LightningModule, names: Iterable[str] | None = None) -> dict[str, int]:
+    """Return how often each parameter was written to: all of them, or those of ``names``."""
+    wanted = None if names is None else set(names)
+    return {name: p._version for name, p in module.named_parameters() if wanted is None or name in wanted}

@@ -1,0 +1,88 @@
+"""The kit without a change of code, in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lightning_debugkit import read_journal
+
+SCRIPT = """
+import sys
+import lightning.pytorch as pl
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+
+class Line(pl.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.net = torch.nn.Linear(2, 1)
+
+    def training_step(self, batch, batch_idx):
+        return self.net(batch[0]).square().mean()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+mine = []
+if "own" in sys.argv:
+    from lightning_debugkit import GradientAnomalyDetector
+    mine = [GradientAnomalyDetector(action="skip", max_skips=7)]
+options = dict(logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
+trainer = pl.Trainer(max_epochs=1, accelerator="cpu", callbacks=mine, default_root_dir=sys.argv[1], **options)
+trainer.fit(Line(), DataLoader(TensorDataset(torch.ones(8, 2)), batch_size=2))
+kit = [c for c in trainer.callbacks if type(c).__name__ == "GradientAnomalyDetector"]
+print("callbacks:", *[f"{c.action}-{'idle' if c.idle else 'at work'}" for c in kit], sep="|")
+print("hooks:", *[c.hooks for c in kit])
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path):  # noqa: ANN201
+    script = tmp_path / "train.py"
+    script.write_text(SCRIPT)
+
+    def run(value: str | None, *arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = {name: text for name, text in os.environ.items() if name != "LIGHTNING_DEBUGKIT"}
+        environment |= {"OMP_NUM_THREADS": "1", **({} if value is None else {"LIGHTNING_DEBUGKIT": value})}
+        command = [sys.executable, str(script), str(tmp_path / "root"), *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    return run
+
+
+def test_the_variable_brings_the_kit_to_a_script_that_knows_nothing_of_it(run, tmp_path: Path) -> None:
+    done = run("thorough")
+    assert "callbacks:|raise-at work\nhooks: always" in done.stdout
+    events = read_journal(tmp_path / "root/debugkit")
+    assert [end["status"] for end in events.of_kind("end")] == ["finished"]
+    assert (tmp_path / "root/debugkit/report.html").is_file()
+
+
+@pytest.mark.parametrize("value", [None, "0"])
+def test_without_the_variable_nothing_is_added(value: str | None, run, tmp_path: Path) -> None:
+    assert "callbacks:\n" in run(value).stdout
+    assert not (tmp_path / "root/debugkit").exists()
+
+
+def test_a_value_that_is_no_preset_is_said_and_training_goes_on(run, tmp_path: Path) -> None:
+    done = run("everything")
+    assert "callbacks:\n" in done.stdout
+    assert "LIGHTNING_DEBUGKIT needs light, standard, thorough or off, got 'everything'" in done.stderr
+
+
+def test_the_users_own_callback_has_the_right_of_way(run, tmp_path: Path) -> None:
+    done = run("standard", "own")
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("callbacks:")]
+    assert sorted(line.split("|")[1:]) == ["raise-idle", "skip-at work"]
+    events = read_journal(tmp_path / "root/debugkit")
+    assert (len(events.of_kind("run")), len(events.of_kind("end"))) == (1, 1)
+    assert [path.name for path in (tmp_path / "root").iterdir()] == ["debugkit"]

@@ -1,0 +1,41 @@
+"""Ready lists of callbacks."""
+
+from __future__ import annotations
+
+import pytest
+
+from lightning_debugkit import GradientAnomalyDetector, debugkit
+
+
+@pytest.mark.parametrize(
+    ("preset", "expected"),
+    [
+        ("light", GradientAnomalyDetector(wiring=False, bundle=False)),
+        ("standard", GradientAnomalyDetector()),
+        ("thorough", GradientAnomalyDetector(hooks="always")),
+    ],
+)
+def test_a_preset_is_a_list_of_callbacks(preset: str, expected: GradientAnomalyDetector) -> None:
+    assert list(map(repr, debugkit(preset))) == [repr(expected)]
+
+
+def test_the_default_is_standard() -> None:
+    assert repr(debugkit()) == repr(debugkit("standard"))
+
+
+def test_an_option_overrides_the_preset() -> None:
+    (callback,) = debugkit("light", action="skip", wiring=True)
+    assert (callback.action, callback.wiring, callback.bundle) == ("skip", True, False)
+
+
+def test_a_preset_that_is_none_is_told_in_a_sentence() -> None:
+    with pytest.raises(ValueError) as caught:
+        debugkit("heavy")
+    assert str(caught.value) == (
+        "debugkit needs a preset of light, standard, thorough, got 'heavy'; standard is the default."
+    )
+
+
+def test_an_option_that_is_none_is_told_in_a_sentence() -> None:
+    with pytest.raises(TypeError, match="debugkit needs options among action, .*, got 'acton'; check the spelling"):
+        debugkit(acton="skip")
