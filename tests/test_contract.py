@@ -157,7 +157,7 @@ def broken_hooks(kind: type[DebugCallback]) -> list[str]:
 def test_a_fault_of_the_kit_is_an_event_and_changes_nothing(
     kind: type[DebugCallback], hook: str, tmp_path: Path
 ) -> None:
-    def fails(self: Any, *args: Any) -> None:
+    def fails(self: Any, *args: Any, **kwargs: Any) -> None:
         raise ZeroDivisionError("a fault of ours")
 
     broken = type(kind.__name__, (kind,), {hook: fails})

@@ -62,6 +62,9 @@ class GradientAnomalyDetector(DebugCallback):
             )
         if isinstance(max_skips, bool) or not isinstance(max_skips, int) or max_skips < 0:
             raise ValueError(f"GradientAnomalyDetector needs max_skips >= 0, got {max_skips!r}; 10 is a good start.")
+        for name, switch in (("wiring", wiring), ("bundle", bundle)):
+            if not isinstance(switch, bool):
+                raise ValueError(f"GradientAnomalyDetector needs {name} True or False, got {switch!r}; True is usual.")
         self.action = action
         self.max_skips = max_skips
         self.hooks = hooks
@@ -75,13 +78,12 @@ class GradientAnomalyDetector(DebugCallback):
     def _reset(self) -> None:
         self._sight = Sight()
         self._module_hooks: ModuleHooks | None = None
-        self._thinning = Thinning()
+        self._drawn: dict[int, Thinning] = {}  # by optimizer
         self._handles: list[Any] = []
 
     def __getstate__(self) -> dict[str, Any]:
         # Hooks, handles and batches of a fit in progress stay with it.
-        state = {name: value for name, value in self.__dict__.items() if not name.startswith(("_sight", "_module_h"))}
-        return {**state, "_handles": [], "_sight": Sight(), "_module_hooks": None}
+        return {**self.__dict__, "_handles": [], "_sight": Sight(), "_module_hooks": None, "_drawn": {}}
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "watches": self.watches.state_dict(), "skips": self.failure.skips}
@@ -207,7 +209,8 @@ class GradientAnomalyDetector(DebugCallback):
 
     def _record(self, trainer: Trainer, look: Look, always: bool = False) -> None:
         """Journal what the figures draw: of a long run, ever fewer of its steps."""
-        if not (self._thinning.keeps(trainer.global_step) or always):
+        thinning = self._drawn.setdefault(id(look.optimizer), Thinning())
+        if not (thinning.keeps(trainer.global_step) or always):
             return
         if look.loss is not None:
             self.write(trainer, "measure", name="loss", value=look.loss)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Thinning:
-    """Choose at most about ``2 * points`` evenly spread steps, however long the run becomes.
+    """Choose ever fewer of a run's steps: half of ``points`` more each time that the run has doubled.
 
     Args:
         points: Steps kept before the distance between them doubles.

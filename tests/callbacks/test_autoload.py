@@ -44,7 +44,7 @@ print("hooks:", *[c.hooks for c in kit])
 
 
 @pytest.fixture
-def run(tmp_path: Path):  # noqa: ANN201
+def run(tmp_path: Path):
     script = tmp_path / "train.py"
     script.write_text(SCRIPT)
 
