@@ -33,10 +33,9 @@ def strict(value: Any) -> Any:
         return float(value) if math.isfinite(value) else str(float(value))
     if isinstance(value, Mapping):
         return {str(key): strict(item) for key, item in value.items()}
-    if isinstance(value, Iterable):
-        return [strict(item) for item in value]
-    item = getattr(value, "item", None)  # numbers of numpy and torch
-    return strict(item()) if callable(item) else str(value)
+    if getattr(value, "ndim", None) == 0:  # a number of numpy or torch
+        return strict(value.item())
+    return [strict(item) for item in value] if isinstance(value, Iterable) else str(value)
 
 
 def encode(event: Mapping[str, Any]) -> bytes:

@@ -33,6 +33,8 @@ def batch_size(batch: Any) -> int | None:
     Every tensor must have the samples as its first dimension (size 1 and scalars are shared by all), or the batch must
     be made of equally long lists with one entry a sample, as detection models have them.
     """
+    if isinstance(batch, list) and len(batch) > 1 and isinstance(batch[0], tuple) and _is_one_a_sample(batch):
+        return len(batch)
     sizes = {leaf.shape[0] for _, leaf in leaves(batch) if isinstance(leaf, Tensor) and leaf.ndim}
     ones = sizes <= {1}
     sizes -= {1}
@@ -51,23 +53,46 @@ def take(batch: Any, size: int, indices: Sequence[int]) -> Any:
     if isinstance(batch, Mapping):
         return _like_mapping(batch, lambda item: take(item, size, indices))
     if _is_sequence(batch):
-        if len(batch) == size and not all(isinstance(item, Tensor) and item.shape[:1] == (size,) for item in batch):
+        if len(batch) == size and (_is_one_a_sample(batch) or not _is_column(batch, size, nested=False)):
             return _like_sequence(batch, [batch[index] for index in indices])
         return _like_sequence(batch, [take(item, size, indices) for item in batch])
     return batch
+
+
+def _is_column(item: Any, size: int, nested: bool = True) -> bool | None:
+    """Tell whether ``item`` holds something of each sample, ``None`` if it may as well be shared by all."""
+    if isinstance(item, Tensor):
+        return (item.shape[0] == size) if item.ndim and item.shape[0] != 1 else None
+    if nested and _is_sequence(item) and len(item) == size:
+        return True
+    if isinstance(item, Mapping) or _is_sequence(item):
+        inside = [_is_column(part, size) for part in (item.values() if isinstance(item, Mapping) else item)]
+        return False if False in inside else (True if True in inside else None)
+    return None
 
 
 def _listed_size(batch: Any) -> int | None:
     """Return the length of the per-sample lists that a detection-like batch is made of."""
     if _is_sequence(batch) and len(batch) > 1 and all(isinstance(item, Mapping | tuple) for item in batch):
         alike = len({type(item) for item in batch}) == 1
-        if alike and not all(_is_listing(item) for item in batch):
+        if alike and (not all(_is_listing(item) for item in batch) or _is_one_a_sample(batch)):
             return len(batch)
     columns = list(batch.values()) if isinstance(batch, Mapping) else batch
     if not _is_sequence(columns) or not columns or not all(_is_listing(column) for column in columns):
         return None
     lengths = {len(column) for column in columns}
     return lengths.pop() if len(lengths) == 1 else None
+
+
+def _is_one_a_sample(batch: Any) -> bool:
+    """Tell whether a list holds a dict of the same keys for each sample, or an (image, target) tuple."""
+    if all(isinstance(item, Mapping) for item in batch):
+        return len({frozenset(item) for item in batch}) == 1
+    # A column holds things of one kind; a sample holds several. Columns in a tuple may be nested: (images, masks), ages.
+    if not isinstance(batch, list):
+        return False
+    kinds = [{(type(part), getattr(part, "ndim", None)) for part in item} for item in batch if isinstance(item, tuple)]
+    return len(kinds) == len(batch) and all(len(kind) > 1 for kind in kinds)
 
 
 def _is_listing(column: Any) -> bool:

@@ -75,9 +75,10 @@ class _Counted:
 
 def _confirmed(fails: _Counted, hint: list[int], everything: list[int]) -> list[int]:
     """Return the hint if its samples show the fault, or if the batch is sound without them."""
-    alone = [index for index in hint[:16] if fails([index])]
+    tried = hint[:16]
+    alone = [index for index in tried if fails([index])]
     if alone:
-        return hint if len(hint) > 16 else alone
+        return hint if len(alone) == len(tried) else alone if tried == hint else []
     rest = [index for index in everything if index not in set(hint)]
     # A single sample may not run alone (batch norm): then the rest being sound convicts.
     sound_without = fails(rest) is False and fails(everything)

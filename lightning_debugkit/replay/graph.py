@@ -53,7 +53,7 @@ class Call:
     place: Place
     inputs: list[tuple[Tensor, Call | None]]
     cuts: bool  # an input carries a gradient, no output does
-    escapes: bool  # a tensor that carries a gradient became plain numbers
+    escapes: bool  # a tensor became plain numbers
 
 
 @dataclass
@@ -97,7 +97,7 @@ class Flow(TorchFunctionMode):
         result = func(*args, **(kwargs or {}))
         made = [tensor for _, tensor in leaves(result) if isinstance(tensor, Tensor)]
         name = _name(func)
-        escapes = carries and not made and name in ("item", "tolist", "numpy", "__float__", "__array__")
+        escapes = bool(given) and not made and name in ("item", "tolist", "numpy", "__float__", "__array__")
         if (made and given) or escapes:
             place = place_of(sys._getframe(1), self.names)
             cuts = carries and not any(tensor.requires_grad for tensor in made)
@@ -142,7 +142,11 @@ def _find_cuts(found: Wiring, flow: Flow, loss: Tensor, parameters: Iterable[Ten
     if not lost:
         return
     on_the_way = _ancestors(flow.maker.get(id(loss)))
-    suspects = [call for call in on_the_way if call.cuts] or [call for call in flow.calls if call.escapes]
+    suspects = [call for call in on_the_way if call.cuts]
+    if not suspects:  # a tensor that was made of plain numbers has no ancestors: what became numbers is to blame
+        suspects = [
+            call for escape in flow.calls if escape.escapes for call in _ancestors(escape) if call.cuts or call.escapes
+        ]
     for call in sorted(suspects, key=lambda call: call.index):
         for tensor, _ in call.inputs:
             for leaf in reached(tensor) if tensor.grad_fn is not None else [id(tensor)]:

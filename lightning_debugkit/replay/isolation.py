@@ -68,7 +68,12 @@ def _put_back(tensor: Tensor, kept: Tensor) -> None:
 
 def _same_bits(tensor: Tensor, kept: Tensor) -> bool:
     here = tensor.to("cpu")
-    return here.shape == kept.shape and bool(((here == kept) | ((here != here) & (kept != kept))).all())
+    return here.shape == kept.shape and here.dtype == kept.dtype and torch.equal(_bytes(here), _bytes(kept))
+
+
+def _bytes(tensor: Tensor) -> Tensor:
+    # Not ``==``: it takes 0 and -0 for the same, and NaN for another NaN.
+    return tensor.resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8)
 
 
 def _set(tensor: Tensor, grad: Tensor | None, requires_grad: bool) -> None:

@@ -82,9 +82,9 @@ def fit(folder: Path, fault: str, plugins: Any = None, **options: Any) -> Except
 def test_the_rank_is_named_and_nobody_waits(fault: str, action: str, tmp_path: Path) -> None:
     error = fit(tmp_path, fault, action=action)
     journal = read_journal(tmp_path / "debugkit")
-    assert {(finding.rule, finding.where.rank) for finding in journal.findings if finding.rule != "replicas-differ"} == {
-        (f"nonfinite-{fault}", 1)
-    }
+    assert {
+        (finding.rule, finding.where.rank) for finding in journal.findings if finding.rule != "replicas-differ"
+    } == {(f"nonfinite-{fault}", 1)}
     assert (error is not None) == (action == "raise")
     assert not (troubles := journal.of_kind("trouble")), troubles
     ends = {event["rank"]: (event["status"], event["step"]) for event in journal.of_kind("end")}

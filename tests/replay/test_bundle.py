@@ -1,0 +1,168 @@
+"""A failing step is packed whole and read back in a process that knows nothing of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from replay.steps import Net, X
+
+from lightning_debugkit.finding import Finding, Severity, Where
+from lightning_debugkit.replay import bundle
+from lightning_debugkit.replay.randomness import RandomState
+
+FINDING = Finding(
+    "nonfinite-loss", Severity.ERROR, "loss is inf", Where(0, 3, module="box"), {"samples": [1]}, "Clamp."
+)
+
+
+def save(folder: Path, module: torch.nn.Module) -> str:
+    return bundle.save(folder, module, (X, ["a"] * 8), RandomState.capture(), FINDING, {"batch_idx": 3})
+
+
+def test_what_was_packed_is_read_back(tmp_path: Path) -> None:
+    model = Net(torch.nn.Dropout(0.5))
+    torch.manual_seed(4)
+    assert save(tmp_path / "step", model) == ""
+    drawn = torch.rand(3)
+
+    found = bundle.load(tmp_path / "step")
+    assert torch.equal(found.batch[0], X)
+    assert (found.batch[1], found.finding, dict(found.facts)) == (["a"] * 8, FINDING, {"batch_idx": 3})
+    assert all(torch.equal(a, b) for a, b in zip(found.module.parameters(), model.parameters(), strict=True))
+    found.random.restore()
+    assert torch.equal(torch.rand(3), drawn)
+
+
+def test_a_second_bundle_takes_the_place_of_the_first_and_leaves_no_rest(tmp_path: Path) -> None:
+    save(tmp_path / "step", Net())
+    (tmp_path / "step" / "old").write_text("")
+    save(tmp_path / "step", Net())
+    assert [path.name for path in tmp_path.iterdir()] == ["step"]
+    assert not (tmp_path / "step" / "old").exists()
+
+
+def test_a_model_that_cannot_be_pickled_leaves_weights_and_batch_and_says_so(tmp_path: Path) -> None:
+    model = Net()
+    model.lock = threading.Lock()
+    note = save(tmp_path / "step", model)
+    assert "cannot be pickled (TypeError: cannot pickle '_thread.lock' object)" in note
+    kept = torch.load(tmp_path / "step" / "weights.pt", weights_only=True)
+    assert torch.equal(kept["first.weight"], model.first.weight)
+    assert torch.equal(torch.load(tmp_path / "step" / "batch.pkl", weights_only=False)["batch"][0], X)
+    with pytest.raises(ValueError, match="replay needs a bundle with its model, got one without: the model cannot"):
+        bundle.load(tmp_path / "step")
+
+
+def test_a_folder_that_is_no_bundle_is_told_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        bundle.load(tmp_path)
+    assert str(caught.value) == f"replay needs a bundle folder with a bundle.json, got {str(tmp_path)!r}."
+
+
+def test_a_disk_without_room_is_an_error_that_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr("lightning_debugkit.replay.bundle.shutil.disk_usage", lambda path: usage)
+    with pytest.raises(OSError, match=r"a bundle needs .* GB of disk"):
+        save(tmp_path / "step", Net())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_head_is_strict_json(tmp_path: Path) -> None:
+    save(tmp_path / "step", Net())
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    event = json.loads((tmp_path / "step" / "bundle.json").read_text(), parse_constant=refuse)
+    assert event["finding"] == FINDING.to_event()
+
+
+# --- in processes of their own ------------------------------------------------------------------------------------
+
+TRAIN = """
+import sys
+from pathlib import Path
+import torch
+from project.parts import Scale
+from lightning_debugkit.finding import Finding, Severity, Where
+from lightning_debugkit.replay import bundle
+from lightning_debugkit.replay.randomness import RandomState
+
+print("the script ran")
+
+
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = Scale()
+
+    def forward(self, x):
+        return self.scale(x) + 1
+
+
+finding = Finding("nonfinite-loss", Severity.ERROR, "loss is inf", Where(0, 3))
+print("note:", bundle.save(Path(sys.argv[1]), Model(), torch.ones(2), RandomState.capture(), finding, {}))
+"""
+LOAD = """
+import linecache, sys
+from lightning_debugkit.replay import bundle
+found = bundle.load(sys.argv[1])
+print(type(found.module).__name__, found.module(found.batch).tolist())
+print(linecache.getline(sys.argv[2], 12).strip())
+"""
+
+
+def run(cwd: Path, *arguments: str) -> str:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose script wrote a bundle."""
+    root = tmp_path_factory.mktemp("user")
+    (root / "project").mkdir()
+    (root / "project" / "__init__.py").write_text("")
+    (root / "project" / "parts.py").write_text(
+        "import torch\n\n\nclass Scale(torch.nn.Module):\n    def forward(self, x):\n        return 10 * x\n"
+    )
+    (root / "train.py").write_text(TRAIN)
+    out = run(root, "train.py", str(root / "step"))
+    assert out == "the script ran\nnote: \n"
+    return root
+
+
+def test_a_model_of_a_script_without_a_guard_is_loaded_without_running_it(packed: Path, tmp_path: Path) -> None:
+    out = run(tmp_path, "-c", LOAD, str(packed / "step"), str(packed / "train.py"))
+    assert out.splitlines()[0] == "Model [11.0, 11.0]"
+    assert "the script ran" not in out
+
+
+def test_code_that_was_changed_since_is_loaded_as_it_was(packed: Path, tmp_path: Path) -> None:
+    """Both the project's file and the text of the script's lines."""
+    parts, train = packed / "project" / "parts.py", packed / "train.py"
+    kept = parts.read_text(), train.read_text()
+    try:
+        parts.write_text("raise RuntimeError('changed since')\n")
+        train.write_text("raise RuntimeError('changed since')\n")
+        out = run(packed, "-c", LOAD, str(packed / "step"), str(train))
+    finally:
+        parts.write_text(kept[0]), train.write_text(kept[1])
+    assert out.splitlines() == ["Model [11.0, 11.0]", TRAIN.splitlines()[11]]
+
+
+def test_only_the_projects_own_files_are_packed(packed: Path) -> None:
+    code = packed / "step" / "code"
+    files = sorted(str(path.relative_to(code)) for path in code.rglob("*.py"))
+    assert files == ["project/__init__.py", "project/parts.py"]
