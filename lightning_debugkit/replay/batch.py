@@ -88,7 +88,7 @@ def _is_one_a_sample(batch: Any) -> bool:
     """Tell whether a list holds a dict of the same keys for each sample, or an (image, target) tuple."""
     if all(isinstance(item, Mapping) for item in batch):
         return len({frozenset(item) for item in batch}) == 1
-    # A column holds things of one kind; a sample holds several. Columns in a tuple may be nested: (images, masks), ages.
+    # A column holds things of one kind, a sample of several; a tuple may hold columns in tuples: (images, masks), ages.
     if not isinstance(batch, list):
         return False
     kinds = [{(type(part), getattr(part, "ndim", None)) for part in item} for item in batch if isinstance(item, tuple)]

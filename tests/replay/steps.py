@@ -17,11 +17,11 @@ X = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
 class Net(nn.Module):
     """A layer, what is to be tried, and a head."""
 
-    def __init__(self, middle: Callable[[Tensor], Tensor] | nn.Module = nn.Identity()) -> None:  # noqa: B008
+    def __init__(self, middle: Callable[[Tensor], Tensor] | nn.Module | None = None) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.first = nn.Linear(3, 4)
-        self.middle = middle if isinstance(middle, nn.Module) else Call(middle)
+        self.middle = middle if isinstance(middle, nn.Module) else Call(middle) if middle else nn.Identity()
         self.head = nn.Linear(4, 1)
 
     def forward(self, x: Tensor) -> Tensor:
