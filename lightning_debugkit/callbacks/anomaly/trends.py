@@ -53,6 +53,7 @@ class Trends:
         self.start: list[float] = []
         self.best = math.inf
         self.same = 0
+        self.earlier = 0  # looks of a run that this one resumes
         self.looks: dict[int, int] = {}  # by optimizer, as the next two
         self.fading: dict[int, int] = {}
         self.huge: dict[int, int] = {}
@@ -71,11 +72,11 @@ class Trends:
         if math.isfinite(look.norm) and look.norm > 0:
             yield from self._exploding(look)
             yield from self._vanishing(look)
-            self.looks[id(look.optimizer)] = self.looks.get(id(look.optimizer), 0) + 1
+            self.looks[id(look.optimizer)] = self.looks.get(id(look.optimizer), self.earlier) + 1
 
     def _exploding(self, look: Look) -> Iterator[Finding]:
         key = id(look.optimizer)
-        looks = self.looks.get(key, 0)
+        looks = self.looks.get(key, self.earlier)
         history = self.norms.setdefault(key, LogHistory())
         median_so_far, settled = history.median, len(history) >= _HISTORY
         leap = len(history) >= 4 and look.norm > 100 * median_so_far and history.sigmas(look.norm) > 6
@@ -96,7 +97,7 @@ class Trends:
 
     def _vanishing(self, look: Look) -> Iterator[Finding]:
         key = id(look.optimizer)
-        if self.looks.get(key, 0) % _STEP:
+        if self.looks.get(key, self.earlier) % _STEP:
             return
         ratios = look.ratios
         module = next(iter(ratios), "")
@@ -142,3 +143,4 @@ class Trends:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.losses.extend(state["losses"])
         self.start, self.best = list(state["start"]), state["best"]
+        self.earlier = len(self.start)
