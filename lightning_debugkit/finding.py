@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -47,6 +47,10 @@ class Where:
     step: int
     rank: int = 0
     module: str = ""
+
+    def at(self, module: str) -> Where:
+        """Return the same moment at another module."""
+        return replace(self, module=module)
 
 
 @dataclass(frozen=True)

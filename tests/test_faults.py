@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Iterator
 from pathlib import Path
 
 import lightning.pytorch as pl
 import pytest
-import torch
 from faults import FAULTS, RANKS, Fault, Program
 
 from lightning_debugkit import Finding, GradientAnomalyDetector, Severity, read_journal
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # a faulty program has every right to be warned
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Layers of 32 units run best on one thread, and forks need it."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture
-def no_process_left() -> Iterator[None]:
-    """A rank that hangs is ended with its test."""
-    yield
-    for child in multiprocessing.active_children():
-        child.kill()
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore"),  # a faulty program has every right to be warned
+]
 
 
 def fit(program: Program, folder: Path) -> Exception | None:

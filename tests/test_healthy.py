@@ -1,6 +1,5 @@
 """A healthy run is left in peace: no warning, no fault of ours, not one bit of its weights changed."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ from healthy import PROGRAMS, fit
 
 from lightning_debugkit import GradientAnomalyDetector, Severity, read_journal
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore::UserWarning:lightning")]
 
 UNTOUCHED = (
     "cnn",
@@ -23,15 +22,6 @@ UNTOUCHED = (
     "skip_gram_sparse_gradients",
     "stochastic_depth",
 )
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """The nets are tiny: two threads only wait for each other, for minutes when other tests run beside."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

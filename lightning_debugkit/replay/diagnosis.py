@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -214,8 +214,3 @@ def _outside(step: Step) -> list[tuple[str, str, Tensor]]:
 
 def _finite(tensor: Tensor) -> bool:
     return bool(torch.isfinite(tensor.detach()).all())
-
-
-def names_of(module: nn.Module) -> Mapping[int, str]:
-    """Return the dotted path of each parameter of ``module`` by ``id``."""
-    return {id(item): name for name, item in module.named_parameters(remove_duplicate=False)}

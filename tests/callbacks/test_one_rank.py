@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,17 +17,11 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_debugkit import GradientAnomalyDetector, read_journal
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.filterwarnings("ignore")]
-
-
-@pytest.fixture(autouse=True)
-def no_process_left() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-    for child in multiprocessing.active_children():
-        child.kill()
+pytestmark = [
+    pytest.mark.timeout(120),
+    pytest.mark.usefixtures("no_process_left"),
+    pytest.mark.filterwarnings("ignore"),
+]
 
 
 class OneRank(pl.LightningModule):

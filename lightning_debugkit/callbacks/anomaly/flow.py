@@ -89,7 +89,7 @@ class Flow:
                 call.name, f"gradients are off where {call.name} is called (no_grad, or an integer result)"
             )
             yield NO_GRADIENT.found(
-                Where(where.epoch, where.step, where.rank, common(names)),
+                where.at(common(names)),
                 names=listed(names),
                 why=f": {how}",
                 remedy=f"Keep the graph at {call.place.source or call.name}, or freeze what lies before it.",
@@ -107,7 +107,7 @@ class Flow:
         for (op, source), names in groups.items():
             self.idle.update(names)
             yield ZERO_GRADIENT.found(
-                Where(where.epoch, where.step, where.rank, common(names)),
+                where.at(common(names)),
                 names=listed(names),
                 op=op,
                 remedy=f"Replace {op} at {source or 'that place'} by something with a slope, or pass the gradient "
@@ -126,7 +126,7 @@ class Flow:
             names = [name for name in never if name == holder or name.startswith(f"{holder}.") or not holder]
             routed = _is_routed(module, holder, self.fed)
             yield NO_GRADIENT.found(
-                Where(where.epoch, where.step, where.rank, holder),
+                where.at(holder),
                 severity=Severity.INFO if routed else Severity.WARNING,
                 names=listed(names),
                 why=f" in all {self.looks} steps: " + ("never chosen" if routed else "never used by the loss"),

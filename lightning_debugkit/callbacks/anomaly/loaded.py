@@ -46,7 +46,7 @@ class Loaded:
         changed = [name for name, value in self.bits.items() if name in here and here[name] != value]
         if changed:
             how = "left by the fit before" if self.bits == self.trained else "loaded"
-            at = Where(where.epoch, where.step, where.rank, common(changed))
+            at = where.at(common(changed))
             yield OVERWRITTEN.found(at, names=listed(changed), how=how, parameters=changed)
 
     def end(self, module: nn.Module) -> None:

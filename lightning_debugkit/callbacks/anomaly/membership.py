@@ -41,7 +41,7 @@ def not_in_optimizer(
     own = {id(p) for p in registered.values()}
     strange = sum(identity not in own for identity in held)
     orphans = f", while an optimizer holds {strange} that the model no longer has" if strange else ""
-    where = Where(where.epoch, where.step, where.rank, common(missing))
+    where = where.at(common(missing))
     return NOT_IN_OPTIMIZER.found(
         where, count=len(missing), names=listed(missing), orphans=orphans, parameters=missing, strangers=strange
     )
@@ -74,7 +74,7 @@ def unregistered(
                 f"{tuple(leaf.shape)}"
             )
     for (path, holder, source, trains), names in groups.items():
-        at = Where(where.epoch, where.step, where.rank, path)
+        at = where.at(path)
         remedy = _FRESH if source or holder.startswith("a ") else _LISTED
         yield UNREGISTERED.found(
             at,

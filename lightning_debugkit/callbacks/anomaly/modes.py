@@ -57,7 +57,7 @@ class Modes:
             effect = " and ".join(["dropout is off"] * drops + ["batch norm no longer learns its statistics"] * norm)
             holder = "" if not module.training else common(guilty)
             yield EVAL_MODE.found(
-                Where(where.epoch, where.step, where.rank, holder),
+                where.at(holder),
                 names=listed(guilty),
                 since="" if set(guilty) <= self.began else f" since epoch {where.epoch}",
                 effect=effect,

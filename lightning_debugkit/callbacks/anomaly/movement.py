@@ -100,7 +100,7 @@ class Movement:
         self.steps[key] = self.steps.get(key, 0) + 1
         changed = [name for name, p, version in self.frozen.pop(key, []) if p._version != version]
         if changed:
-            where = Where(look.where.epoch, look.where.step, look.where.rank, common(changed))
+            where = look.where.at(common(changed))
             yield FROZEN.found(
                 where,
                 what=f"the optimizer changes {listed(changed)}",
@@ -146,7 +146,7 @@ class Movement:
             ),
         ):
             if names:
-                where = Where(look.where.epoch, look.where.step, look.where.rank, common(names))
+                where = look.where.at(common(names))
                 yield NOT_UPDATED.found(
                     where, names=listed(names), steps=_EARLY, why=why, remedy=remedy, parameters=names
                 )
@@ -161,7 +161,7 @@ class Movement:
                 found = max(found, (float(moved.square().mean()) ** 0.5 / start.scale, name))
         if found[0] > 5:
             told = f"{_EARLY} steps moved the weights by {found[0]:.3g} times their initial size"
-            where = Where(look.where.epoch, look.where.step, look.where.rank, found[1])
+            where = look.where.at(found[1])
             yield RATIO_HIGH.found(where, told=told, ratio=found[0] / _EARLY)
 
     def _stepped(self, look: Look, kept: Sequence[Tensor]) -> Iterator[Finding]:
@@ -181,7 +181,7 @@ class Movement:
             ratio = moved[i] / usual
             self.far[name] = self.far.get(name, 0) + 1 if ratio > 0.5 else 0
             if self.far[name] == 3:
-                where = Where(look.where.epoch, look.where.step, look.where.rank, name)
+                where = look.where.at(name)
                 yield RATIO_HIGH.found(
                     where, told=f"a step moves the weights by {ratio:.2g} of their size", ratio=ratio
                 )
@@ -243,7 +243,7 @@ class Frozen:
             changed = [n for n, tensor in _statistics(part).items() if bits(tensor) != statistics.get(n)]
             if changed:
                 yield FROZEN.found(
-                    Where(where.epoch, where.step, where.rank, name),
+                    where.at(name),
                     what=f"the running statistics of {len(changed)} batch norm layers in it change",
                     remedy=f"Call self.{name}.eval() in on_train_epoch_start: requires_grad_(False) stops the weights, "
                     "not the statistics.",

@@ -91,7 +91,7 @@ def finding(
     }
     evidence |= {name: value for name, value in optional.items() if value}
     what, remedy = _worded(found, samples, dataset_indices, low_precision)
-    at = Where(where.epoch, where.step, where.rank, found.module)
+    at = where.at(found.module)
     words: dict[str, Any] = {"seen": seen, "what": what, "samples_text": _named(samples), "remedy": remedy}
     return replace(_RULES[found.origin].found(at, **words), evidence=evidence)
 
@@ -114,7 +114,7 @@ def _unexplained(
         thing = "output" if hooked[0] == "activation" else "gradient of the output"
         words["what"] = f"first in the {thing} of {module} ({words['what']})"
         words["remedy"] = f"Look at {module} and at what goes into it."
-    at = Where(where.epoch, where.step, where.rank, module)
+    at = where.at(module)
     return replace(rule.found(at, samples_text="", **words), evidence=evidence)
 
 

@@ -32,7 +32,7 @@ def compare(where: Where, module: nn.Module, world_size: int) -> Finding | None:
         return None
     ranks = [rank for rank, row in enumerate(gathered) if row != gathered[0]]
     return DIFFER.found(
-        Where(where.epoch, where.step, where.rank, common(apart)),
+        where.at(common(apart)),
         names=listed(apart),
         ranks=f"0 and {', '.join(map(str, ranks))}",
         parameters=apart,

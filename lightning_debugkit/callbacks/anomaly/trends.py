@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from lightning_debugkit.callbacks.anomaly.look import Look
-from lightning_debugkit.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.finding import Finding, Rule, Severity
 from lightning_debugkit.stats.depth import fades
 from lightning_debugkit.stats.history import LogHistory
 
@@ -92,7 +92,7 @@ class Trends:
         else:
             return
         norm = look.norms[list(look.names).index(module)]
-        where = Where(look.where.epoch, look.where.step, look.where.rank, module)
+        where = look.where.at(module)
         yield EXPLODING.found(where, norm=norm, ratio=ratio, total=look.norm, median=median_so_far, yardstick=yardstick)
 
     def _vanishing(self, look: Look) -> Iterator[Finding]:
@@ -107,7 +107,7 @@ class Trends:
         if self.fading[key] < 3:
             return
         strongest = max(ratios, key=lambda name: ratios[name])
-        where = Where(look.where.epoch, look.where.step, look.where.rank, module)
+        where = look.where.at(module)
         yield VANISHING.found(
             where,
             ratio=ratios[module],

@@ -136,7 +136,7 @@ class Watches:
     def before_step(self, trainer: Trainer, module: LightningModule, look: Look, sight: Sight) -> Iterator[Finding]:
         """Yield what a sound look at an optimizer step tells."""
         self._unstepped = 0
-        closure_again = look.optimizer in self._closed(look)
+        closure_again = self._asks_again(look)
         several = len(trainer.optimizers) > 1 or sight.backwards > max(1, trainer.accumulate_grad_batches)
         if not closure_again:
             yield from self.trends.judge(look, several)
@@ -160,11 +160,10 @@ class Watches:
         yield from self.schedule.judge(look.where, rate, self._total, self._plans)
         self._looks[id(look.optimizer)] = look
 
-    def _closed(self, look: Look) -> list[Optimizer]:
-        """Return the optimizer if it asks again within one step, as LBFGS does."""
+    def _asks_again(self, look: Look) -> bool:
+        """Tell whether the optimizer asks for gradients again within one step, as LBFGS does."""
         last = self._looks.get(id(look.optimizer))
-        again = last is not None and last.where.step == look.where.step and last.where.epoch == look.where.epoch
-        return [look.optimizer] if again else []
+        return last is not None and (last.where.step, last.where.epoch) == (look.where.step, look.where.epoch)
 
     def after_step(self, optimizer: Optimizer) -> Iterator[Finding]:
         """Yield what an optimizer did; not called for a step that a scaler skips."""

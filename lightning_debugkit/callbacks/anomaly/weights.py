@@ -26,7 +26,7 @@ def sound_weights(where: Where, module: nn.Module) -> Iterator[Finding]:
     broken = [n for n, t in suspects if bool(torch.isnan(t).any()) or (t.requires_grad and bool(torch.isinf(t).any()))]
     if broken:
         yield PARAMETER.found(
-            Where(where.epoch, where.step, where.rank, broken[0]),
+            where.at(broken[0]),
             seen="weights are not finite",
             what=f"{listed(broken)} hold NaN or infinity before training starts",
             samples_text="",
