@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_debugkit import GradientAnomalyDetector, debugkit
+from lightning_debugkit import ActivationMonitor, GradientAnomalyDetector, GradientClippingMonitor, debugkit
 from lightning_debugkit.callbacks.base import DebugCallback
 
 
@@ -134,6 +134,10 @@ VARIANTS: dict[str, Callable[[], tuple[list[pl.Callback], dict[str, Any]]]] = {
     "nothing, again": lambda: ([], {}),
     'debugkit("light")': lambda: (list(debugkit("light")), {}),
     'debugkit("standard")': lambda: (list(debugkit("standard")), {}),
+    "clipping by norm": lambda: ([], {"gradient_clip_val": 1.0}),
+    "GradientClippingMonitor()": lambda: ([GradientClippingMonitor()], {}),
+    "GradientClippingMonitor(), clipping by norm": lambda: ([GradientClippingMonitor()], {"gradient_clip_val": 1.0}),
+    "ActivationMonitor()": lambda: ([ActivationMonitor()], {}),
     "GradientAnomalyDetector(hooks='always')": lambda: ([GradientAnomalyDetector(hooks="always")], {}),
     "Trainer(detect_anomaly=True)": lambda: ([], {"detect_anomaly": True}),
     "full backward hooks with isfinite": lambda: ([FullBackwardHooks()], {}),
@@ -189,11 +193,11 @@ def main() -> None:
         times = {variant: clock.steps[options.warm_up :] for variant, clock in clocks.items()}
         bare = times["nothing"]
         print(f"\n{model}: {median(bare) * 1000:.1f} ms a step, {torch.get_num_threads()} threads, {len(bare)} rounds")
-        print(f"| {'':40} | ratio | quartiles |\n|{'-' * 42}|------:|-----------|")
+        print(f"| {'':44} | ratio | quartiles |\n|{'-' * 46}|------:|-----------|")
         for variant in options.variants[1:]:
             ratios = [mine / theirs for mine, theirs in zip(times[variant], bare, strict=True)]
             low, _, high = quantiles(ratios, n=4)
-            print(f"| {variant:40} | {median(ratios):.3f} | {low:.3f} - {high:.3f} |", flush=True)
+            print(f"| {variant:44} | {median(ratios):.3f} | {low:.3f} - {high:.3f} |", flush=True)
 
 
 if __name__ == "__main__":

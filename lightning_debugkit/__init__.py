@@ -9,22 +9,35 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lightning_debugkit.callbacks.activations import ActivationMonitor
     from lightning_debugkit.callbacks.base import TrainingAnomaly
     from lightning_debugkit.callbacks.gradient_anomaly import GradientAnomalyDetector
+    from lightning_debugkit.callbacks.gradient_clipping import GradientClippingMonitor
     from lightning_debugkit.finding import Finding, Severity
     from lightning_debugkit.journal import read_journal
     from lightning_debugkit.presets import debugkit
 
 _HOMES = {
+    "ActivationMonitor": "callbacks.activations",
     "Finding": "finding",
     "GradientAnomalyDetector": "callbacks.gradient_anomaly",
+    "GradientClippingMonitor": "callbacks.gradient_clipping",
     "Severity": "finding",
     "TrainingAnomaly": "callbacks.base",
     "debugkit": "presets",
     "read_journal": "journal",
 }
 
-__all__ = ["Finding", "GradientAnomalyDetector", "Severity", "TrainingAnomaly", "debugkit", "read_journal"]
+__all__ = [
+    "ActivationMonitor",
+    "Finding",
+    "GradientAnomalyDetector",
+    "GradientClippingMonitor",
+    "Severity",
+    "TrainingAnomaly",
+    "debugkit",
+    "read_journal",
+]
 
 
 def __getattr__(name: str) -> Any:

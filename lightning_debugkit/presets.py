@@ -15,30 +15,41 @@ PRESETS: tuple[str, ...] = ("light", "standard", "thorough")
 def debugkit(preset: Preset = "standard", **options: Any) -> list[Callback]:
     """Return the kit's callbacks for a Trainer: ``Trainer(callbacks=debugkit())``.
 
-    ``light`` looks at numbers only. ``standard`` watches the wiring of parameters, too. ``thorough`` also keeps
-    gradient hooks on every module, so that a fault's module is named even where the replay tells nothing.
+    ``light`` looks at the numbers of gradients and of their clipping. ``standard`` watches the wiring of parameters
+    and, on sampled steps, activations, too. ``thorough`` also keeps gradient hooks on every module, so that a fault's
+    module is named even where the replay tells nothing, and looks at activations ten times as often.
 
     Args:
         preset: How much to watch.
-        **options: Arguments of `GradientAnomalyDetector`, such as ``action="skip"``.
+        **options: Arguments of the callbacks, such as ``action="skip"``; each goes to all that have it.
 
     Raises:
         ValueError: There is no such preset.
         TypeError: No callback of the preset has such an option.
     """
+    from lightning_debugkit.callbacks.activations import ActivationMonitor
     from lightning_debugkit.callbacks.gradient_anomaly import GradientAnomalyDetector
+    from lightning_debugkit.callbacks.gradient_clipping import GradientClippingMonitor
 
     if preset not in PRESETS:
         raise ValueError(
             f"debugkit needs a preset of light, standard, thorough, got {preset!r}; standard is the default."
         )
-    known = inspect.signature(GradientAnomalyDetector).parameters
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        raise TypeError(f"debugkit needs options among {', '.join(known)}, got {unknown[0]!r}; check the spelling.")
-    chosen: dict[str, dict[str, Any]] = {
-        "light": {"wiring": False, "bundle": False},
-        "standard": {},
-        "thorough": {"hooks": "always"},
+    chosen: dict[str, dict[type[Callback], dict[str, Any]]] = {
+        "light": {GradientAnomalyDetector: {"wiring": False, "bundle": False}, GradientClippingMonitor: {}},
+        "standard": {GradientAnomalyDetector: {}, GradientClippingMonitor: {}, ActivationMonitor: {}},
+        "thorough": {
+            GradientAnomalyDetector: {"hooks": "always"},
+            GradientClippingMonitor: {},
+            ActivationMonitor: {"every_n_steps": 10},
+        },
     }
-    return [GradientAnomalyDetector(**{**chosen[preset], **options})]
+    known = {kind: list(inspect.signature(kind).parameters) for kind in chosen[preset]}
+    names = list(dict.fromkeys(name for parameters in known.values() for name in parameters))
+    unknown = sorted(set(options) - set(names))
+    if unknown:
+        raise TypeError(f"debugkit needs options among {', '.join(names)}, got {unknown[0]!r}; check the spelling.")
+    return [
+        kind(**{**arguments, **{name: value for name, value in options.items() if name in known[kind]}})
+        for kind, arguments in chosen[preset].items()
+    ]

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 
 # Arguments that are not the default, one set a callback: all of its parameters.
 ARGUMENTS: dict[str, dict[str, Any]] = {
+    "ActivationMonitor": {"every_n_steps": 7},
     "GradientAnomalyDetector": {
         "action": "skip",
         "max_skips": 3,
@@ -32,6 +33,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "wiring": False,
         "bundle": False,
     },
+    "GradientClippingMonitor": {"every_n_steps": 3, "percentile": 75.0, "auto_threshold": True},
 }
 
 

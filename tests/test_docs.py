@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 import lightning_debugkit.callbacks
-from lightning_debugkit import GradientAnomalyDetector, read_journal
+from lightning_debugkit import ActivationMonitor, GradientAnomalyDetector, GradientClippingMonitor, read_journal
 from lightning_debugkit.finding import Rule
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,6 +27,11 @@ DOCS = ROOT / "docs"
 PAGES = [*sorted(DOCS.glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 PARTS = ["What it means.", "Why it matters.", "How it is decided.", "When it may be wrong.", "What to do."]
 DETECTOR = "lightning_debugkit.GradientAnomalyDetector"
+PAGE_OF = {
+    GradientAnomalyDetector: "gradient-anomaly.md",
+    GradientClippingMonitor: "gradient-clipping.md",
+    ActivationMonitor: "activations.md",
+}
 
 
 def declared() -> dict[str, Rule]:
@@ -77,10 +82,11 @@ def test_the_contents_of_the_findings_list_every_rule() -> None:
     assert all(name == anchor for name, anchor in listed)
 
 
-def test_the_table_of_options_is_the_signature() -> None:
-    table = sections(DOCS / "gradient-anomaly.md")["Options"]
+@pytest.mark.parametrize("kind", PAGE_OF)
+def test_the_table_of_options_is_the_signature(kind: type) -> None:
+    table = sections(DOCS / PAGE_OF[kind])["Options"]
     rows = re.findall(r"^\| `(\w+)` \| `(.+?)` \|", table, re.MULTILINE)
-    parameters = inspect.signature(GradientAnomalyDetector).parameters.values()
+    parameters = inspect.signature(kind).parameters.values()
     assert [(name, ast.literal_eval(value)) for name, value in rows] == [(p.name, p.default) for p in parameters]
 
 
@@ -165,8 +171,9 @@ def test_the_configuration_comes_back_as_it_was_printed(example: Path) -> None:
 
 
 def test_the_fragment_shows_the_defaults_of_every_option(example: Path) -> None:
-    printed = run(example, f"--trainer.callbacks+={DETECTOR}", "--print_config").stdout
-    options = inspect.signature(GradientAnomalyDetector).parameters
+    added = [f"--trainer.callbacks+=lightning_debugkit.{kind.__name__}" for kind in PAGE_OF]
+    printed = run(example, *added, "--print_config").stdout
+    options = [name for kind in PAGE_OF for name in inspect.signature(kind).parameters]
     assert all(re.search(rf"^ +{name}: ", printed, re.MULTILINE) for name in options)
     assert run(example, "-c", "debugkit.yaml", "--print_config").stdout == printed
 

@@ -8,7 +8,8 @@ import lightning.pytorch as pl
 import pytest
 from faults import FAULTS, RANKS, Fault, Program
 
-from lightning_debugkit import Finding, GradientAnomalyDetector, Severity, read_journal
+import lightning_debugkit
+from lightning_debugkit import Finding, Severity, read_journal
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -16,12 +17,16 @@ pytestmark = [
 ]
 
 
-def fit(program: Program, folder: Path) -> Exception | None:
-    """Run the program under the detector alone; return the exception that ended it."""
-    detector = GradientAnomalyDetector(**program.callback)
+WATCHERS = ("GradientAnomalyDetector", "GradientClippingMonitor", "ActivationMonitor")
+
+
+def fit(program: Program, folder: Path, *watchers: str) -> Exception | None:
+    """Run the program under the kit's callbacks, the first with its arguments; return the exception that ended it."""
+    arguments = [program.callback, *[{}] * len(watchers)]
+    watching = [getattr(lightning_debugkit, name)(**given) for name, given in zip(watchers, arguments, strict=False)]
     options = {"accelerator": "cpu", "devices": 1, "default_root_dir": folder, **program.trainer}
     quiet = {"enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
-    trainer = pl.Trainer(callbacks=[*program.callbacks, detector], logger=False, **quiet, **options)
+    trainer = pl.Trainer(callbacks=[*program.callbacks, *watching], logger=False, **quiet, **options)
     ckpt_path = program.ckpt_path(folder) if program.ckpt_path else None
     try:
         trainer.fit(program.module, program.train, program.val, ckpt_path=ckpt_path)
@@ -79,7 +84,7 @@ def assert_found(fault: Fault, folder: Path) -> Finding:
 def test_a_fault_is_named(name: str, tmp_path: Path) -> None:
     fault = FAULTS[name]
     program = fault.build(False)
-    error = fit(program, tmp_path)
+    error = fit(program, tmp_path, fault.by)
     finding = assert_found(fault, tmp_path)
     if fault.raises is not None:
         assert fault.raises == (error is not None), repr(error)
@@ -96,7 +101,9 @@ def test_a_fault_is_named(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_the_mended_program_is_left_in_peace(name: str, tmp_path: Path) -> None:
-    error = fit(FAULTS[name].build(True), tmp_path)
+    """Not one callback of the kit accuses it."""
+    fault = FAULTS[name]
+    error = fit(fault.build(True), tmp_path, *sorted(WATCHERS, key=lambda name: name != fault.by))
     assert error is None, repr(error)
     found = warned(tmp_path)
     assert not found, "\n".join(f"{one.rule} at {one.where}: {one.message}" for one in found)
@@ -108,7 +115,7 @@ def test_the_mended_program_is_left_in_peace(name: str, tmp_path: Path) -> None:
 def test_a_fault_of_one_rank_is_named(name: str, tmp_path: Path) -> None:
     """An exception in a worker reaches the parent as another: only that the fit ends is asked of it."""
     fault = RANKS[name]
-    error = fit(fault.build(False), tmp_path)
+    error = fit(fault.build(False), tmp_path, fault.by)
     assert_found(fault, tmp_path)
     assert fault.raises == (error is not None), repr(error)
 
@@ -117,7 +124,8 @@ def test_a_fault_of_one_rank_is_named(name: str, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("no_process_left")
 @pytest.mark.parametrize("name", RANKS)
 def test_mended_ranks_are_left_in_peace(name: str, tmp_path: Path) -> None:
-    error = fit(RANKS[name].build(True), tmp_path)
+    fault = RANKS[name]
+    error = fit(fault.build(True), tmp_path, *sorted(WATCHERS, key=lambda name: name != fault.by))
     assert error is None, repr(error)
     found = warned(tmp_path)
     assert not found, "\n".join(f"{one.rule} at {one.where}: {one.message}" for one in found)

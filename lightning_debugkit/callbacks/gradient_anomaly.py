@@ -13,9 +13,10 @@ from torch.optim import Optimizer
 
 from lightning_debugkit.callbacks.anomaly.failure import Failure
 from lightning_debugkit.callbacks.anomaly.look import Look
-from lightning_debugkit.callbacks.anomaly.sight import Sight, raw
+from lightning_debugkit.callbacks.anomaly.sight import Sight
 from lightning_debugkit.callbacks.anomaly.watches import Watches
 from lightning_debugkit.callbacks.base import DebugCallback
+from lightning_debugkit.callbacks.optimizers import raw
 from lightning_debugkit.callbacks.sample_order import SampleOrder
 from lightning_debugkit.finding import Finding
 from lightning_debugkit.replay.hooks import ModuleHooks
@@ -134,7 +135,7 @@ class GradientAnomalyDetector(DebugCallback):
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.watches.after_backward(trainer)
-        self._sight.backwards += 1
+        self._sight.saw_backward()
         if pl_module.automatic_optimization and trainer.fit_loop._should_accumulate():
             # The window's later batches would hide which of them was the bad one.
             seen = self._sight.broken_so_far(trainer, pl_module)

@@ -12,6 +12,7 @@ from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor
 
+from lightning_debugkit.callbacks.run import current_run
 from lightning_debugkit.replay.diagnosis import Backward, Diagnosis, Step, diagnose
 from lightning_debugkit.replay.graph import Wiring, wiring
 from lightning_debugkit.replay.randomness import RandomState
@@ -75,6 +76,11 @@ def muted(trainer: Trainer, module: LightningModule) -> Iterator[None]:
         loggers = trainer.loggers
         stack.callback(setattr, trainer, "loggers", loggers)
         trainer.loggers = [DummyLogger() for _ in loggers]
+        run = current_run(trainer)
+        if run is not None:
+            # Other callbacks of the kit that listen to operations must not take this for training.
+            stack.callback(setattr, run, "is_replaying", run.is_replaying)
+            run.is_replaying = True
         yield
 
 

@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 import lightning
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
 
 from lightning_debugkit.journal import Journal
 
@@ -35,6 +36,8 @@ class Run:
     written: int = 0
     rendered: int = -1
     lost: int = 0
+    is_replaying: bool = False
+    norms: tuple[Any, Tensor] | None = None  # of the step in progress: see `shared_norms`
 
     @property
     def seconds(self) -> float:

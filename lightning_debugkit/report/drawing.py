@@ -118,7 +118,11 @@ def blank(look: Look, height: float) -> Canvas:
 
 def axes_of(figure: Canvas, look: Look, *, grid: bool = True) -> Axes:
     """Return the calm axes of a figure that has only these."""
-    axes: Axes = figure.subplots()
+    return calm(figure.subplots(), look, grid=grid)
+
+
+def calm(axes: Axes, look: Look, *, grid: bool = True) -> Axes:
+    """Return the axes in the report's style."""
     axes.set_facecolor(look.background)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import pytest
+from lightning.pytorch import Callback
 
-from lightning_debugkit import GradientAnomalyDetector, debugkit
+from lightning_debugkit import ActivationMonitor, GradientAnomalyDetector, GradientClippingMonitor, debugkit
 
 
 @pytest.mark.parametrize(
     ("preset", "expected"),
     [
-        ("light", GradientAnomalyDetector(wiring=False, bundle=False)),
-        ("standard", GradientAnomalyDetector()),
-        ("thorough", GradientAnomalyDetector(hooks="always")),
+        ("light", [GradientAnomalyDetector(wiring=False, bundle=False), GradientClippingMonitor()]),
+        ("standard", [GradientAnomalyDetector(), GradientClippingMonitor(), ActivationMonitor()]),
+        (
+            "thorough",
+            [GradientAnomalyDetector(hooks="always"), GradientClippingMonitor(), ActivationMonitor(every_n_steps=10)],
+        ),
     ],
 )
-def test_a_preset_is_a_list_of_callbacks(preset: str, expected: GradientAnomalyDetector) -> None:
-    assert list(map(repr, debugkit(preset))) == [repr(expected)]
+def test_a_preset_is_a_list_of_callbacks(preset: str, expected: list[Callback]) -> None:
+    assert list(map(repr, debugkit(preset))) == list(map(repr, expected))
 
 
 def test_the_default_is_standard() -> None:
@@ -24,8 +28,13 @@ def test_the_default_is_standard() -> None:
 
 
 def test_an_option_overrides_the_preset() -> None:
-    (callback,) = debugkit("light", action="skip", wiring=True)
+    callback = debugkit("light", action="skip", wiring=True)[0]
     assert (callback.action, callback.wiring, callback.bundle) == ("skip", True, False)
+
+
+def test_an_option_goes_to_all_callbacks_that_have_it() -> None:
+    _, clipping, activations = debugkit("thorough", every_n_steps=25)
+    assert (clipping.every_n_steps, activations.every_n_steps) == (25, 25)
 
 
 def test_a_preset_that_is_none_is_told_in_a_sentence() -> None:

@@ -1,6 +1,6 @@
 """Programs with one mistake each, and the same programs mended: the registries, by name."""
 
-from faults import backward, batches, modes, numbers, optimizers, trends, wiring
+from faults import activations, backward, batches, clipping, modes, numbers, optimizers, trends, wiring
 from faults.ranks import RANKS
 from faults.registry import FAULTS, Fault, Program
 
@@ -9,8 +9,10 @@ __all__ = [
     "RANKS",
     "Fault",
     "Program",
+    "activations",
     "backward",
     "batches",
+    "clipping",
     "modes",
     "numbers",
     "optimizers",

@@ -26,7 +26,7 @@ class Program:
         val: Validation batches.
         trainer: Arguments of the Trainer.
         ckpt_path: Writes the checkpoint to resume from into a folder and returns its path.
-        callback: Arguments of the detector.
+        callback: Arguments of the kit's callback that watches the program.
         recording: The training dataset, where it notes what was asked of it.
         callbacks: The user's own callbacks.
     """
@@ -57,6 +57,7 @@ class Fault:
         raises: The fit must end with an exception (True), must not (False), or may (None).
         splits: The batch can be cut into parts, so that samples can be named.
         rank: ``where.rank``; ``None`` asks nothing.
+        by: The kit's callback that must find it.
     """
 
     rule: str
@@ -70,6 +71,7 @@ class Fault:
     raises: bool | None = False
     splits: bool = True
     rank: int | None = 0
+    by: str = "GradientAnomalyDetector"
 
 
 FAULTS: dict[str, Fault] = {}

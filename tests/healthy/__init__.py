@@ -3,7 +3,18 @@
 `PYTHONPATH=tests python -m healthy [name ...]` prints what each of them learns.
 """
 
-from healthy import generative, optimisation, sequences, vision, wiring
+from healthy import activations, clipping, generative, optimisation, sequences, vision, wiring
 from healthy.parts import PROGRAMS, Program, fit
 
-__all__ = ["PROGRAMS", "Program", "fit", "generative", "optimisation", "sequences", "vision", "wiring"]
+__all__ = [
+    "PROGRAMS",
+    "Program",
+    "activations",
+    "clipping",
+    "fit",
+    "generative",
+    "optimisation",
+    "sequences",
+    "vision",
+    "wiring",
+]

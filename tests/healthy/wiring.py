@@ -390,6 +390,25 @@ def manual_accumulates_two_batches() -> Program:
     return Program(AccumulatesTwo(), digits(batch_size=32, flat=True)[0], trainer={"max_epochs": 4})
 
 
+class OneBackwardTwoSteps(Manual):
+    """Body and head have optimizers of their own, fed by one backward."""
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        self.manual_backward(self.loss(batch))
+        optimizers: Any = self.optimizers()
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        return [Adam(self.net[0].parameters(), lr=3e-3), Adam(self.net[2].parameters(), lr=3e-3)]
+
+
+@program
+def one_backward_two_steps() -> Program:
+    return Program(OneBackwardTwoSteps(), digits(flat=True)[0], trainer={"max_epochs": 5})
+
+
 class TakesTurns(Manual):
     """The body learns in even epochs, the head in odd ones."""
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 from torch.optim import Optimizer
 
 from lightning_debugkit.callbacks.anomaly.look import Look
+from lightning_debugkit.callbacks.norms import shared_norms
+from lightning_debugkit.callbacks.optimizers import Parameters, is_whole, scale_left
 from lightning_debugkit.finding import Where
 from lightning_debugkit.replay.randomness import RandomState
 from lightning_debugkit.stats.tensors import norms
@@ -30,10 +30,12 @@ class Sight:
         self.batch_idx = 0
         self.random: RandomState | None = None
         self.loss: float | None = None  # mean since the last step of an optimizer
-        self.backwards = 0
+        self.backwards = 0  # since then
+        self.passes = 0  # backward passes of the whole fit
+        self.looks = 0
         self._losses: list[Tensor] = []
         self._factor = 1.0
-        self._known: dict[int, tuple[tuple[int, ...], list[str], list[Tensor]]] = {}
+        self._parameters = Parameters()
 
     def begin(self, batch: Any, batch_idx: int, random: RandomState) -> None:
         """Take the batch that comes and the random state it starts in."""
@@ -52,6 +54,11 @@ class Sight:
             self._factor /= scaler.get_scale()
         self._losses.append(loss.detach().sum())
 
+    def saw_backward(self) -> None:
+        """Count a backward pass."""
+        self.backwards += 1
+        self.passes += 1
+
     def window_over(self) -> None:
         """Forget the losses of the step that is done."""
         self._losses, self.loss, self.backwards = [], None, 0
@@ -61,7 +68,7 @@ class Sight:
         gradients: list[Tensor] = []
         if getattr(trainer.precision_plugin, "scaler", None) is None:
             gradients = [p.grad for p in module.parameters() if p.grad is not None]
-        loss, found = self._read(gradients)
+        loss, found = self._read(norms(gradients))
         if loss is not None and not math.isfinite(loss):
             return f"loss is {loss}"
         # A norm may overflow where no gradient does.
@@ -70,10 +77,12 @@ class Sight:
 
     def look(self, trainer: Trainer, module: LightningModule, optimizer: Optimizer, where: Where) -> Look:
         """Return what the optimizer is about to do."""
-        names, parameters = self.parameters(module, optimizer)
+        self.looks += 1
+        names, parameters = self._parameters.of(module, optimizer)
         present = [index for index, p in enumerate(parameters) if p.grad is not None]
-        self.loss, found = self._read([parameters[index].grad for index in present])
-        scale = _scale_left(trainer, optimizer)
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        self.loss, found = self._read(shared_norms(trainer, self.looks, gradients))
+        scale = scale_left(trainer, optimizer)
         norm_of: list[float | None] = [None] * len(parameters)
         for index, norm in zip(present, found, strict=True):
             norm_of[index] = (norm if math.isfinite(norm) else _wide_norm(parameters[index].grad)) / scale
@@ -86,25 +95,13 @@ class Sight:
             parameters=parameters,
             norms=norm_of,
             rates=rates,
-            whole=_is_whole(trainer),
+            whole=is_whole(trainer),
             clipped=bool(trainer.gradient_clip_val) or is_overridden("configure_gradient_clipping", module),
             weigh=lambda: norms(parameters).tolist(),
         )
 
-    def parameters(self, module: LightningModule, optimizer: Optimizer) -> tuple[list[str], list[Tensor]]:
-        """Return path and tensor of each parameter of ``optimizer``."""
-        held = [p for group in optimizer.param_groups for p in group["params"]]
-        key = tuple(map(id, held))
-        known = self._known.get(id(optimizer))
-        if known is None or known[0] != key:
-            paths = {id(p): name for name, p in module.named_parameters()}
-            names = [paths.get(id(p), f"(not in the model) {index}") for index, p in enumerate(held)]
-            known = self._known[id(optimizer)] = (key, names, held)
-        return known[1], known[2]
-
-    def _read(self, gradients: Sequence[Tensor | None]) -> tuple[float | None, list[float]]:
+    def _read(self, found: Tensor) -> tuple[float | None, list[float]]:
         """Bring losses and norms to the host in one copy."""
-        found = norms([grad for grad in gradients if grad is not None])
         if not self._losses:
             return None, found.tolist()
         mean = torch.stack([loss.to(found.device, torch.float32) for loss in self._losses]).mean()
@@ -114,26 +111,6 @@ class Sight:
         return values[0] * self._factor, values[1:]
 
 
-def raw(optimizer: Optimizer | LightningOptimizer) -> Optimizer:
-    """Return the torch optimizer inside of Lightning's."""
-    return optimizer.optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
-
-
 def _wide_norm(grad: Tensor | None) -> float:
     """Return the norm of a gradient whose squares may have overflowed 32 bits."""
     return 0.0 if grad is None else float(norms([grad.detach().double()])[0])
-
-
-def _scale_left(trainer: Trainer, optimizer: Optimizer) -> float:
-    """Return the loss scale that is still in the gradients: fused optimizers divide by it in their own step."""
-    scaler = getattr(trainer.precision_plugin, "scaler", None)
-    if scaler is None or not getattr(optimizer, "_step_supports_amp_scaling", False):
-        return 1.0
-    return float(scaler.get_scale())
-
-
-def _is_whole(trainer: Trainer) -> bool:
-    """Tell whether the window has as many batches as it should: the last one of an epoch may be shorter."""
-    window = trainer.accumulate_grad_batches
-    batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
-    return window == 1 or batches % window == 0

@@ -56,7 +56,8 @@ class Watches:
         self.modes = Modes()
         self._plans: list[Plan] = []
         self._total = math.inf
-        self._looks: dict[int, Look] = {}
+        self._looks: dict[int, Look] = {}  # by optimizer, as the next
+        self._passes: dict[int, int] = {}
         self._graphs = 2  # backward passes whose graph is still to be read
         self._unstepped = 0
         self._versions: dict[str, int] = {}
@@ -149,7 +150,9 @@ class Watches:
             wanted = [p for p in look.parameters if p.requires_grad]
             return audit(trainer, module, sight.batch, sight.batch_idx, sight.random, wanted)
 
-        if sight.backwards:
+        # One backward may feed several optimizers: each is asked for those since its own last step.
+        if sight.passes != self._passes.get(id(look.optimizer), 0):
+            self._passes[id(look.optimizer)] = sight.passes
             yield from self.flow.judge(look, replayed)
         yield from self.movement.before_step(look)
         fallen = len(self.trends.losses) < 20 or min(self.trends.losses) < 0.98 * min(self.trends.start)

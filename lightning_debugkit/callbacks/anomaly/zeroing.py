@@ -50,7 +50,7 @@ class Zeroing:
         """Notice whether a gradient was cleared since it was last seen."""
         for optimizer in optimizers:
             track = self._track(optimizer)
-            if track.seen is not None and _state(track.parameter) != track.seen:
+            if track.seen is not None and _is_cleared(track):
                 if track.fed and first_of_batch:
                     track.lost += 1
                 track.kept = track.fed = False
@@ -112,6 +112,14 @@ def _with_gradient(optimizer: Optimizer) -> Tensor | None:
 def _state(parameter: Tensor | None) -> tuple[int, int] | None:
     grad = None if parameter is None else parameter.grad
     return None if grad is None else (id(grad), grad._version)
+
+
+def _is_cleared(track: _Tracked) -> bool:
+    """Tell whether the gradient is another than the one last seen, or zero; clipping changes it in place."""
+    state = _state(track.parameter)
+    if state is None or track.seen is None or state[0] != track.seen[0]:
+        return True
+    return state != track.seen and _is_zero(track)
 
 
 def _is_zero(track: _Tracked) -> bool:

@@ -1,0 +1,1 @@
+"""What GradientClippingMonitor is made of: hearing, measuring, judging."""

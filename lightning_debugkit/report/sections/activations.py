@@ -1,0 +1,151 @@
+"""How large activations were through the depth of the network, and which units no longer answered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from numpy.typing import NDArray
+
+from lightning_debugkit.finding import Finding
+from lightning_debugkit.report.drawing import Look, axes_of, blank
+from lightning_debugkit.report.heatmap import Heatmap, chosen_rows, heatmap
+from lightning_debugkit.report.parts import Cell, Drawing, Paragraph, Section, Table
+from lightning_debugkit.report.summary import Measure, Summary
+from lightning_debugkit.report.wording import as_mapping, number, plural, tail
+
+_RULES = {"dead-units", "saturated-units", "constant-output"}
+_SHARES = {"inactive-units": "units never active", "saturated-entries": "saturated entries"}
+_MOST_ROWS = 20
+_LITTLE = 0.005  # less reads as 0 %
+_FAR = 100.0  # between the smallest and the largest layer
+_DECADES = 100.0
+
+
+def _claims(finding: Finding) -> bool:
+    return finding.rule in _RULES
+
+
+def _parts(summary: Summary, _folder: Path) -> Iterator[Drawing | Paragraph | Table]:
+    whole = heatmap(_of_one_rank(summary, "activation-scale"))
+    if whole is not None:
+        inputs = heatmap(_of_one_rank(summary, "norm-input-scale"))
+        faulty = _faulty_rows(whole.layers, summary)
+        shown = whole.rows(chosen_rows(whole, faulty))
+        marked = {shown.layers.index(whole.layers[row]) for row in faulty if whole.layers[row] in shown.layers}
+        draw = partial(_draw, shown, inputs, marked)
+        yield Drawing("activation-scale", "Scale of activations by depth", _alt(whole), draw, _caption(whole, inputs))
+    for name, meaning in _SHARES.items():
+        shares = heatmap(_of_one_rank(summary, name))
+        if shares is not None:
+            yield from _table(shares, meaning)
+    unseen = summary.measures.get("activations-unseen", ())
+    if unseen:
+        told = (f"{what} ({why})" for what, why in as_mapping(unseen[-1].value).items())
+        yield Paragraph(f"Could not be looked into: {'; '.join(told)}.", is_problem=True)
+
+
+def _of_one_rank(summary: Summary, name: str) -> list[Measure]:
+    """Return the points of the rank with most to tell: replicas share their weights."""
+    points = summary.measures.get(name, ())
+    ranks = [point.rank for point in points]
+    best = max(sorted(set(ranks)), key=ranks.count, default=0)
+    return sorted((point for point in points if point.rank == best), key=lambda point: point.step)
+
+
+def _faulty_rows(layers: tuple[str, ...], summary: Summary) -> list[int]:
+    told = [folded.finding for folded in summary.findings if folded.finding.rule in _RULES]
+    accused = {name for finding in told for name in (finding.where.module, finding.evidence.get("layer"))}
+    return [row for row, layer in enumerate(layers) if layer in accused]
+
+
+def _caption(whole: Heatmap, inputs: Heatmap | None) -> str:
+    said = "Root mean square of each layer's output, in the order of first execution, from top to bottom."
+    if inputs is not None:
+        said += " Diamonds are what enters a normalisation at the last look: it hides growth and decay."
+    last = whole.norms[:, -1]
+    positive = last[np.isfinite(last) & (last > 0)]
+    if positive.size > 1 and positive.max() >= _FAR * positive.min():
+        said += f" At the last look the largest is {number(float(positive.max() / positive.min()))} times the smallest."
+    return said
+
+
+def _alt(whole: Heatmap) -> str:
+    first, last = number(float(whole.norms[0, -1])), number(float(whole.norms[-1, -1]))
+    layers, looks = plural(len(whole.layers), "layer"), plural(whole.steps.size, "look")
+    ends = f"at the last, {first} in {whole.layers[0]} and {last} in {whole.layers[-1]}"
+    return f"Root mean square of the outputs of {layers} at {looks}; {ends}."
+
+
+def _draw(shown: Heatmap, inputs: Heatmap | None, marked: set[int], look: Look) -> Canvas:
+    count = len(shown.layers)
+    figure = blank(look, 1.1 + 0.19 * max(count, 5))
+    axes = axes_of(figure, look)
+    rows = np.arange(count)
+    colors = (look.lines[1], look.lines[2], look.lines[0])
+    for color, column in zip(colors[-len(_columns(shown.steps)) :], _columns(shown.steps), strict=True):
+        sizes = np.where(shown.norms[:, column] > 0, shown.norms[:, column], np.nan)
+        label = f"step {shown.steps[column]}"
+        axes.plot(sizes, rows, color=color, linewidth=1.4, marker="o", markersize=3, label=label)
+    if inputs is not None:
+        _draw_inputs(axes, shown, inputs, look)
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if high > _DECADES * low else (1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.invert_yaxis()
+    names = [tail(layer, 18 if look.is_narrow else 36) for layer in shown.layers]
+    axes.set_yticks(rows, [f"▶ {name}" if row in marked else name for row, name in enumerate(names)], fontsize=7)
+    for row in marked:
+        axes.get_yticklabels()[row].set(color=look.error, fontweight="bold")
+    axes.set_xlabel("root mean square", fontsize=9)
+    legend = figure.legend(loc="outside upper center", fontsize=8, frameon=False, ncols=2 if look.is_narrow else 4)
+    for text in legend.get_texts():
+        text.set_color(look.ink)
+    return figure
+
+
+def _columns(steps: NDArray[np.int64]) -> Sequence[int]:
+    """Return the looks to draw: the first, one halfway through the run, and the last."""
+    halfway = int(np.abs(steps - (steps[0] + steps[-1]) / 2).argmin())
+    return sorted({0, halfway, steps.size - 1})
+
+
+def _draw_inputs(axes: Axes, shown: Heatmap, inputs: Heatmap, look: Look) -> None:
+    here = [(shown.layers.index(name), row) for row, name in enumerate(inputs.layers) if name in shown.layers]
+    sizes = [inputs.norms[row, -1] for _, row in here]
+    axes.scatter(
+        sizes, [place for place, _ in here], marker="D", s=22, facecolors="none", edgecolors=look.lines[0],
+        label="enters the normalisation", zorder=3,
+    )  # fmt: skip
+
+
+def _table(shares: Heatmap, meaning: str) -> Iterator[Table | Paragraph]:
+    worst = np.nan_to_num(np.fmax.reduce(shares.norms, axis=1))
+    order = [row for row in np.argsort(-worst, kind="stable").tolist() if worst[row] >= _LITTLE]
+    rows = tuple(
+        (Cell(shares.layers[row], is_code=True), *(Cell(f"{share:.0%}") for share in _summary(shares, row)))
+        for row in order[:_MOST_ROWS]
+    )
+    if rows:
+        steps = shares.steps
+        caption = f"Share of {meaning} in one look"
+        if len(order) > len(rows):
+            caption += f", the largest {len(rows)} of {len(order)}"
+        yield Table(caption, ("activation", f"step {steps[0]}", "largest", f"step {steps[-1]}"), rows)
+    else:
+        yield Paragraph(f"No {meaning} in any of {plural(len(shares.layers), 'activation function')}.")
+
+
+def _summary(shares: Heatmap, row: int) -> tuple[float, float, float]:
+    known = shares.norms[row][np.isfinite(shares.norms[row])]
+    return float(known[0]), float(known.max()), float(known[-1])
+
+
+SECTION = Section("Activations", order=26, parts=_parts, claims=_claims)

@@ -1,0 +1,172 @@
+"""What gradient clipping did: norms and threshold, how often and how much it cut, which layers held the norm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+
+from lightning_debugkit.finding import Finding
+from lightning_debugkit.report.curves import curves, draw_curves
+from lightning_debugkit.report.drawing import Look, blank, calm, mark_findings
+from lightning_debugkit.report.parts import Drawing, Paragraph, Section
+from lightning_debugkit.report.summary import Measure, Summary
+from lightning_debugkit.report.wording import as_int, as_list, as_mapping, as_number, number, plural, tail
+
+_LAYERS = 8
+_BINS = 24
+_WAYS = {
+    "norm": "clipped by norm",
+    "value": "clipped by value",
+    "module": "clipped by the module's own means",
+    "nothing": "not clipped by anything",
+}
+
+
+def _claims(finding: Finding) -> bool:
+    return finding.rule.startswith("clipping-")
+
+
+def _parts(summary: Summary, _folder: Path) -> Iterator[Drawing | Paragraph]:
+    for point in summary.measures.get("clipping-unseen", ())[:1]:
+        yield Paragraph(f"Not seen: {as_mapping(point.value).get('why', 'the strategy clips by itself')}.")
+    points = [point for point in summary.measures.get("clipping", ()) if as_mapping(point.value)]
+    for position, (name, counts) in enumerate(_counts(summary).items()):
+        mine = [point for point in points if point.value.get("optimizer") == name]
+        yield Paragraph(_told(name, counts))
+        ending = f"-{position}" if position else ""
+        if len(mine) > 1:
+            alt = f"Gradient norm of {name} over steps. {_share_told(counts)}"
+            draw = partial(_draw_norms, mine, summary)
+            yield Drawing(f"clipping-norms{ending}", f"Gradient norm before clipping: {name}", alt, draw)
+        if as_int(counts.get("clipped")):
+            layers = _largest(as_mapping(counts.get("layers")))
+            yield Drawing(
+                f"clipping-coefficients{ending}",
+                f"How much was cut, and from which layers: {name}",
+                _alt(layers),
+                partial(_draw_counts, counts, layers),
+                "Left: clipped steps by the coefficient their gradients were multiplied by. "
+                "Right: mean share of the squared norm that each layer held when it was clipped.",
+            )
+
+
+def _counts(summary: Summary) -> dict[str, Mapping[str, Any]]:
+    """Return the last counts of each optimizer."""
+    found = [as_mapping(point.value) for point in summary.measures.get("clipping-counts", ())]
+    return {str(value.get("optimizer", "")): value for value in found}
+
+
+def _told(name: str, counts: Mapping[str, Any]) -> str:
+    ways = as_mapping(counts.get("by"))
+    main = max(ways, key=lambda way: as_int(ways[way]), default="nothing")
+    if set(ways) <= {"nothing"}:
+        return f"{name}: {plural(as_int(counts.get('steps')), 'step')}, none of them clipped by anything."
+    exact = as_int(counts.get("exact"))
+    how = "exact, as the clipping itself computed them" if exact else "measured before and after, on sampled steps"
+    return f"{name}: {_WAYS.get(main, 'clipped')}. {_share_told(counts)} Norms are {how}."
+
+
+def _share_told(counts: Mapping[str, Any]) -> str:
+    steps, clipped = as_int(counts.get("steps")), as_int(counts.get("clipped"))
+    return f"{clipped} of {plural(steps, 'step')} seen were cut ({clipped / steps:.0%})." if steps else ""
+
+
+def _alt(layers: Sequence[tuple[str, float]]) -> str:
+    held = ", ".join(f"{name} {share:.0%}" for name, share in layers[:3])
+    return "Histogram of clip coefficients" + (f"; the norm was held by {held}." if held else ".")
+
+
+def _largest(layers: Mapping[str, Any]) -> list[tuple[str, float]]:
+    known = [(str(name), as_number(share) or 0.0) for name, share in layers.items()]
+    return sorted(known, key=lambda pair: -pair[1])[:_LAYERS]
+
+
+def _draw_norms(points: Sequence[Measure], summary: Summary, look: Look) -> Canvas:
+    cut = [point for point in points if point.value.get("threshold") is not None]
+    is_cut = any(point.value.get("by") != "nothing" for point in points)
+    figure = blank(look, 3.9 if is_cut else 2.6)
+    panels = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1)) if is_cut else [figure.subplots()]
+    norms = curves([Measure(point.step, 0, {"norm": point.value.get("norm")}) for point in points])
+    told = curves([Measure(point.step, 0, {"threshold": point.value["threshold"]}) for point in cut])
+    axes = calm(panels[0], look)
+    draw_curves(axes, norms, look)
+    for curve in told:
+        axes.plot(curve.steps, curve.values, color=look.warning, linewidth=1.2, linestyle="--", label="threshold")
+        axes.legend(fontsize=8, labelcolor=look.ink, frameon=False, ncols=2)
+    axes.set_ylabel("norm", fontsize=9)
+    mark_findings(axes, summary, look)
+    if is_cut:
+        _draw_share(calm(panels[1], look), points, look)
+    panels[-1].set_xlabel("step", fontsize=9)
+    return figure
+
+
+def _draw_share(axes: Axes, points: Sequence[Measure], look: Look) -> None:
+    """Draw the share of clipped steps in equal parts of the run."""
+    steps = np.array([point.step for point in points], dtype=float)
+    cut = np.array([_is_cut(point.value) for point in points], dtype=float)
+    borders = np.linspace(steps.min(), steps.max() + 1, min(_BINS, max(1, steps.size // 4)) + 1)
+    seen, _ = np.histogram(steps, borders)
+    held, _ = np.histogram(steps, borders, weights=cut)
+    axes.stairs(np.where(seen > 0, held / np.maximum(seen, 1), 0.0), borders, fill=True, color=look.lines[0], alpha=0.7)
+    axes.set_ylim(0, 1.02)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:.0%}"))
+    axes.set_ylabel("clipped", fontsize=9)
+
+
+def _is_cut(value: Mapping[str, Any]) -> bool:
+    norm, after = as_number(value.get("norm")), as_number(value.get("after"))
+    return value.get("by") != "nothing" and norm is not None and after is not None and after < norm * (1 - 1e-4)
+
+
+def _draw_counts(counts: Mapping[str, Any], layers: Sequence[tuple[str, float]], look: Look) -> Canvas:
+    is_stacked = look.is_narrow and bool(layers)
+    figure = blank(look, 4.6 if is_stacked else 2.7)
+    shape = (1, 1) if not layers else (2, 1) if is_stacked else (1, 2)
+    panels = np.atleast_1d(figure.subplots(*shape)).ravel()
+    _draw_histogram(calm(panels[0], look), counts, look)
+    if layers:
+        _draw_layers(calm(panels[1], look, grid=False), layers, look)
+    return figure
+
+
+def _draw_histogram(axes: Axes, counts: Mapping[str, Any], look: Look) -> None:
+    edges = np.array([as_number(edge) or 0.0 for edge in as_list(counts.get("edges"))])
+    held = np.array([as_int(count) for count in as_list(counts.get("counts"))])
+    axes.stairs(held, edges, fill=True, color=look.lines[0])
+    filled = np.flatnonzero(held)
+    axes.set_xscale("log")
+    axes.set_xlim(min(0.1, float(edges[filled[0]]) / 2) if filled.size else 0.1, 1.0)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.set_xlabel("coefficient", fontsize=9)
+    axes.set_ylabel("steps", fontsize=9)
+
+
+def _draw_layers(axes: Axes, layers: Sequence[tuple[str, float]], look: Look) -> None:
+    names = [tail(name, 22) for name, _ in layers]
+    shares = [share for _, share in layers]
+    rows = np.arange(len(layers))
+    axes.barh(rows, shares, color=look.lines[0])
+    for row, share in zip(rows, shares, strict=True):
+        axes.annotate(
+            number(round(share, 3)), (share, row), xytext=(3, 0), textcoords="offset points",
+            va="center", fontsize=8, color=look.ink,
+        )  # fmt: skip
+    axes.set_yticks(rows, names, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlim(0, max(shares) * 1.2 if shares else 1)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:.0%}"))
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.set_xlabel("share of the squared norm", fontsize=9)
+
+
+SECTION = Section("Gradient clipping", order=25, parts=_parts, claims=_claims)
