@@ -10,21 +10,36 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lightning_debugkit.callbacks.base import TrainingAnomaly
+    from lightning_debugkit.callbacks.checkpoint_io import AtomicCheckpointIO
+    from lightning_debugkit.callbacks.exact_resume import ExactResume
     from lightning_debugkit.callbacks.gradient_anomaly import GradientAnomalyDetector
+    from lightning_debugkit.callbacks.nested_checkpoint import NestedCheckpoint
     from lightning_debugkit.finding import Finding, Severity
     from lightning_debugkit.journal import read_journal
     from lightning_debugkit.presets import debugkit
 
 _HOMES = {
+    "AtomicCheckpointIO": "callbacks.checkpoint_io",
+    "ExactResume": "callbacks.exact_resume",
     "Finding": "finding",
     "GradientAnomalyDetector": "callbacks.gradient_anomaly",
+    "NestedCheckpoint": "callbacks.nested_checkpoint",
     "Severity": "finding",
     "TrainingAnomaly": "callbacks.base",
     "debugkit": "presets",
     "read_journal": "journal",
 }
 
-__all__ = ["Finding", "GradientAnomalyDetector", "Severity", "TrainingAnomaly", "debugkit", "read_journal"]
+__all__ = [
+    "AtomicCheckpointIO",
+    "Finding",
+    "GradientAnomalyDetector",
+    "NestedCheckpoint",
+    "Severity",
+    "TrainingAnomaly",
+    "debugkit",
+    "read_journal",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -14,7 +14,7 @@ from lightning_debugkit.checkpoints.records import SUFFIX, Lineage, Record, hist
 from lightning_debugkit.checkpoints.retention import doomed, kept
 from lightning_debugkit.checkpoints.rules import Best, KeepRule
 from lightning_debugkit.checkpoints.verifying import digest, mismatch
-from lightning_debugkit.checkpoints.writing import size_of, sync_folder, write_durably, write_text
+from lightning_debugkit.checkpoints.writing import size_of, sync_folder, write_text, write_whole
 
 LAST, BEST = "last.ckpt", "best.ckpt"
 
@@ -148,13 +148,16 @@ class Store:
                 raise PermissionError(errno.EACCES, "the checkpoint was not written", str(path))
             sealed.append(draft.sealed(size_of(target), digest(target)))
 
-        write_durably(path, save, fsync=self.fsync)
+        write_whole(path, save, fsync=self.fsync)
         record = sealed[0]
         try:
             write_text(self._record_path(record), record.to_json(), fsync=self.fsync)
         except BaseException:
             _remove(path)
             raise
+        if self.fsync:
+            # Once for both names: a loss of power before it costs this file, and none has been deleted for it yet.
+            sync_folder(self.folder)
         self._replace(record)
         return record
 
@@ -181,8 +184,6 @@ class Store:
                 gone.append(record)
                 _remove(self.path(record))
         self._dropped += gone
-        if gone and self.fsync:
-            sync_folder(self.folder)
         return gone
 
     def _sparing(self, going: list[Record]) -> list[Record]:
@@ -210,7 +211,7 @@ class Store:
         if link.is_symlink() and str(link.readlink()) == record.name:
             return
         with contextlib.suppress(OSError, NotImplementedError):  # not every filesystem has links
-            write_durably(link, lambda draft: _symlink(draft, record.name), fsync=False)
+            write_whole(link, lambda draft: _symlink(draft, record.name), fsync=False)
 
     def _record_path(self, record: Record) -> Path:
         return self.folder / (record.name + SUFFIX)

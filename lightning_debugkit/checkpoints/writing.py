@@ -22,7 +22,7 @@ _DRAFT = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 _LONG = 24 * 3600.0
 
 
-def write_durably(path: Path, save: Callable[[Path], object], *, fsync: bool = True) -> None:
+def write_whole(path: Path, save: Callable[[Path], object], *, fsync: bool = True) -> None:
     """Let ``save`` write a file or folder beside ``path``, then put it in place in one step.
 
     The draft lies on the same filesystem as its target, so that putting it in place is a rename and never a copy.
@@ -31,7 +31,7 @@ def write_durably(path: Path, save: Callable[[Path], object], *, fsync: bool = T
     Args:
         path: Where the file is to be; its folder must exist. A folder must not exist there yet.
         save: Writes to the path it is given.
-        fsync: Wait until the device has it: then it outlives a loss of power.
+        fsync: Wait until the device has the bytes. That it has the name, too, takes ``sync_folder``.
     """
     with _draft_folder(path) as folder:
         draft = folder / path.name
@@ -39,13 +39,11 @@ def write_durably(path: Path, save: Callable[[Path], object], *, fsync: bool = T
         if fsync:
             _sync(draft)
         draft.replace(path)
-    if fsync:
-        sync_folder(path.parent)
 
 
 def write_text(path: Path, text: str, *, fsync: bool = True) -> None:
     """Write a small text file whole or not at all."""
-    write_durably(path, lambda draft: draft.write_text(text, encoding="utf-8"), fsync=fsync)
+    write_whole(path, lambda draft: draft.write_text(text, encoding="utf-8"), fsync=fsync)
 
 
 @contextlib.contextmanager
@@ -74,14 +72,14 @@ def sync_folder(folder: Path) -> None:
 
 
 def _sync(draft: Path) -> None:
-    files = [draft] if draft.is_file() else [file for file in draft.rglob("*") if file.is_file()]
+    files = [file for file in draft.rglob("*") if file.is_file()] if draft.is_dir() else [draft]
     for file in files:
         handle = os.open(file, os.O_RDWR)
         try:
             os.fsync(handle)
         finally:
             os.close(handle)
-    for folder in {file.parent for file in files}:
+    for folder in {file.parent for file in files if draft.is_dir()}:
         sync_folder(folder)
 
 

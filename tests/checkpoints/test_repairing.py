@@ -134,14 +134,14 @@ def test_the_history_in_progress_comes_before_a_newer_branch(tmp_path: Path) -> 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from lightning_debugkit.checkpoints.writing import write_durably
+from lightning_debugkit.checkpoints.writing import write_whole
 
 def save(path):
     path.write_bytes(b"x" * 1000)
     print("writing", flush=True)
     input()
 
-write_durably(Path(sys.argv[1]) / "step-00000001-0123abcd.ckpt", save)
+write_whole(Path(sys.argv[1]) / "step-00000001-0123abcd.ckpt", save)
 """
 
 
