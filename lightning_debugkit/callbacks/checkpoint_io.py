@@ -9,7 +9,7 @@ from typing import Any
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from lightning_debugkit.checkpoints import serializing
-from lightning_debugkit.checkpoints.records import SUFFIX, Record
+from lightning_debugkit.checkpoints.records import DAMAGED, SUFFIX, Record
 from lightning_debugkit.checkpoints.verifying import DamagedCheckpoint, damage
 from lightning_debugkit.checkpoints.writing import sweep, sync_folder, write_whole
 
@@ -65,11 +65,17 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             DamagedCheckpoint: Its bytes are not those that were written.
         """
         local = local_path(path)
+        if self.verify and local is not None and not local.exists() and _aside(local).exists():
+            raise DamagedCheckpoint(f"{path} was damaged and is now called {_aside(local).name}; load another one.")
         if self.verify and local is not None and local.is_file():
             found = damage(local, _record_of(local))
             if found:
                 raise DamagedCheckpoint(f"{path} is damaged: {found}; load another one.")
         return super().load_checkpoint(path, *args, **options)
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(path.name + DAMAGED)
 
 
 def local_path(path: str | os.PathLike[str]) -> Path | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -143,7 +144,7 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
         return set() if record is None else {str(folder / record.name)}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if not trainer.fast_dev_run:
+        if not _is_trial(trainer):
             saving.refuse_what_cannot_be(trainer)
             self._io = saving.install_io(trainer, self.fsync)
         if stage == "fit":
@@ -151,7 +152,7 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
             if self.dirpath != self._resolved:
                 self._given = self.dirpath  # set by hand after construction
             self.dirpath = self._resolved = trainer.strategy.broadcast(saving.folder_of(trainer, self._given))
-            if not trainer.fast_dev_run:
+            if not _is_trial(trainer):
                 options = Options(self.save_weights_only, self.async_save, self.fsync)
                 self._session = Session(Path(self._resolved), self.keep_rules, options, is_first=trainer.is_global_zero)
         DebugCallback.setup(self, trainer, pl_module, stage)
@@ -175,7 +176,7 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
         self._seen_step = trainer.global_step
         if self._session is not None:
             self._session.start(trainer)
-        elif not trainer.fast_dev_run:
+        elif not _is_trial(trainer):
             _log.warning("warning NestedCheckpoint saves nothing in this fit: it could not be set up.")
 
     def on_train_batch_end(
@@ -219,7 +220,7 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
                 # Only a process that is alone knows that no other waits for it.
                 if trainer.world_size == 1 and (self._waits or self.save_on_exception):
                     occasion = Occasion.FINAL if self.save_on_exception else Occasion.STEP
-                    session.decide(trainer, occasion, trainer.current_epoch)
+                    session.decide(trainer, occasion, trainer.current_epoch, partial(self._judge, trainer))
                 self._close(trainer, session, met=False)
         finally:
             DebugCallback.on_exception(self, trainer, pl_module, exception)
@@ -234,15 +235,15 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
         session = self._session
         assert session is not None
         self._waits = False
-        if not session.decide(trainer, occasion, trainer.current_epoch + epochs_done):
-            return
-        if session.keeper is not None:
-            for name, finding in self._monitors.judge(self.where(trainer), session.fresh):
-                self.emit(trainer, finding, about=name)
-            scored = {name: session.fresh[name] for name in self._monitors.metrics if name in session.fresh}
-            if scored:
-                self.write(trainer, "measure", name="monitor", value=scored)
-        self._settling.settle(self, trainer, session, met=True)
+        if session.decide(trainer, occasion, trainer.current_epoch + epochs_done, partial(self._judge, trainer)):
+            self._settling.settle(self, trainer, session, met=True)
+
+    def _judge(self, trainer: Trainer, fresh: Mapping[str, float]) -> None:
+        for name, finding in self._monitors.judge(self.where(trainer), fresh):
+            self.emit(trainer, finding, about=name)
+        scored = {name: fresh[name] for name in self._monitors.metrics if name in fresh}
+        if scored:
+            self.write(trainer, "measure", name="monitor", value=scored)
 
     def _close(self, trainer: Trainer, session: Session, *, met: bool) -> None:
         """Wait for the last save, and leave the list of what there is for the report."""

@@ -10,6 +10,7 @@ from typing import Any
 
 VERSION = 1
 SUFFIX = ".json"
+DAMAGED = ".damaged"
 Lineage = tuple[tuple[str, int], ...]
 
 

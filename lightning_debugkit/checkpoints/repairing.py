@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning_debugkit.checkpoints.records import SUFFIX, Record, history, in_order
+from lightning_debugkit.checkpoints.records import DAMAGED, SUFFIX, Record, history, in_order
 from lightning_debugkit.checkpoints.store import read_records
 from lightning_debugkit.checkpoints.verifying import DamagedCheckpoint, damage, digest, mismatch
 from lightning_debugkit.checkpoints.writing import size_of, sweep, write_text
@@ -159,7 +159,7 @@ def _orphan(path: Path) -> Record | None:
 
 def _set_aside(path: Path) -> str:
     """Give a damaged file a name under which nothing takes it for a checkpoint; its record goes with it."""
-    kept = path.with_name(path.name + ".damaged")
+    kept = path.with_name(path.name + DAMAGED)
     path.replace(kept)
     record = path.with_name(path.name + SUFFIX)
     if record.exists():

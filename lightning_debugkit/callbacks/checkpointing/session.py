@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
@@ -95,13 +95,20 @@ class Session:
         epochs = max(done.epochs, trainer.current_epoch) if self.parent is not None else trainer.current_epoch
         self._before = Moment(trainer.global_step, epochs, done.seconds)
 
-    def decide(self, trainer: Trainer, occasion: Occasion, epochs: int) -> bool:
-        """Save if a rule wants it; tell whether all ranks met over it."""
+    def decide(
+        self, trainer: Trainer, occasion: Occasion, epochs: int, judge: Callable[[Mapping[str, float]], object]
+    ) -> bool:
+        """Save if a rule wants it; tell whether all ranks met over it.
+
+        What ``judge`` says of the fresh metrics, on the first rank, is said before the save: its file remembers it.
+        """
         before, now = self._before, self._now(trainer, occasion, epochs)
         self._before = now
         if occasion is Occasion.STEP and not any(rule.crosses(before, now, occasion) for rule in self.rules):
             return False
         self.fresh = self._metrics.look(trainer.callback_metrics)
+        if self.keeper is not None:
+            judge(self.fresh)
         plan, draft = self._plan(trainer, before, now, occasion)
         plan = trainer.strategy.broadcast(plan)
         if plan.save:

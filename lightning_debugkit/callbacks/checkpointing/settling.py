@@ -42,9 +42,10 @@ class Settling:
         """
         keeper = session.keeper
         outcomes = keeper.outcomes() if keeper is not None else []
-        stops = [stop for outcome in outcomes if (stop := self._tell(callback, trainer, session, outcome)) is not None]
+        stop: Finding | None = None
+        for outcome in outcomes:
+            stop = self._tell(callback, trainer, session, outcome) or stop
         now = standing(session.folder, keeper.store.history, session.rules) if keeper is not None else None
-        stop: Finding | None = stops[-1] if stops else None
         if met:
             now, stop = trainer.strategy.broadcast((now, stop))
         if now is not None:
