@@ -37,8 +37,9 @@ def _copied(value: Any, memory: dict[Any, Any]) -> Any:
 
 
 def _tensor(tensor: Tensor, memory: dict[Any, Any]) -> Tensor:
-    plain = type(tensor) in (Tensor, torch.nn.Parameter) and tensor.layout is torch.strided and not tensor.is_quantized
-    if not plain or tensor.device.type == "meta":
+    if tensor.is_meta:
+        return tensor.detach()
+    if not _is_plain(tensor):
         return tensor.detach().clone().cpu()
     held = tensor.untyped_storage()
     key = (tensor.device, held.data_ptr(), held.nbytes())
@@ -46,3 +47,10 @@ def _tensor(tensor: Tensor, memory: dict[Any, Any]) -> Tensor:
         memory[key] = held.clone() if tensor.device.type == "cpu" else held.cpu()
     empty = torch.empty(0, dtype=tensor.dtype)
     return empty.set_(memory[key], tensor.storage_offset(), tensor.size(), tensor.stride())
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Tell whether a tensor is nothing but its memory, seen with strides."""
+    if type(tensor) not in (Tensor, torch.nn.Parameter) or tensor.layout is not torch.strided:
+        return False
+    return not (tensor.is_quantized or tensor.is_conj() or tensor.is_neg())
