@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lightning_debugkit.checkpoints.keeping import Outcome
+from lightning_debugkit.checkpoints.listing import size
 from lightning_debugkit.checkpoints.records import Record
 from lightning_debugkit.checkpoints.repairing import Repairs
 from lightning_debugkit.checkpoints.store import is_full
@@ -42,7 +43,6 @@ DISK_LOW = Rule(
 )
 
 _PATIENCE = 3
-_UNITS = ("bytes", "kB", "MB", "GB", "TB")
 _FEW = 8
 
 
@@ -172,19 +172,6 @@ class Monitors:
             if close:
                 finding = replace(finding, advice=f"Write {close[0]!r}, if that is what is meant; else log {name!r}.")
             yield name, finding
-
-
-def size(count: int) -> str:
-    """Return bytes in words.
-
-    Example:
-        >>> size(999), size(1500), size(416_000_000)
-        ('999 bytes', '1.5 kB', '416 MB')
-    """
-    value, unit = float(count), 0
-    while value >= 1000 and unit < len(_UNITS) - 1:
-        value, unit = value / 1000, unit + 1
-    return f"{value:.3g} {_UNITS[unit]}"
 
 
 def _many(count: int, noun: str) -> str:

@@ -1,0 +1,304 @@
+"""Fits that are killed while they save, and a judge of what is left, who knows files and steps but no code of the kit.
+
+Every checkpoint bears its step in each number of a large buffer, which training changes in place: a file that is torn,
+or of two moments, is seen by its contents.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import os
+import random
+import sys
+import tempfile
+import time
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+STEPS_AN_EPOCH = 4
+
+
+def score(step: int) -> float:
+    """Falls over the run, and jumps up and down on the way; no two steps share one."""
+    return 37 * step % 101 - step / 8
+
+
+class Marked(pl.LightningModule):
+    """Writes its step over a buffer in each step; the score of a validation is a function of the step.
+
+    Args:
+        megabytes: Of the buffer.
+    """
+
+    def __init__(self, megabytes: float) -> None:
+        super().__init__()
+        self.net = nn.Linear(2, 1)
+        self.mark: Tensor
+        self.register_buffer("mark", torch.zeros(int(megabytes * 250_000)))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        self.mark.fill_(self.global_step + 1)
+        return self.net(batch[0]).square().mean()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("score", torch.tensor(score(self.global_step)))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.01)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a child trains.
+
+    Args:
+        folder: Where it keeps its checkpoints.
+        temporary: Its folder for temporary files.
+        callback: Makes the checkpoint callback, given the folder.
+        options: More arguments of the Trainer.
+        megabytes: Of a checkpoint.
+    """
+
+    folder: Path
+    temporary: Path
+    callback: Callable[[Path], ModelCheckpoint]
+    options: Callable[[], dict[str, Any]] = dict
+    megabytes: float = 1.0
+
+
+class Teller(pl.Callback):
+    """Tell the parent from which step the fit goes on, and each checkpoint that is said to be there."""
+
+    def __init__(self, wire: int, checkpoint: ModelCheckpoint) -> None:
+        self.wire, self.checkpoint = wire, checkpoint
+        self.told = ""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._tell("resumed", trainer.global_step)
+        self.told = self.checkpoint.last_model_path
+
+    def on_train_batch_start(self, *args: Any) -> None:
+        if self.checkpoint.last_model_path != self.told:
+            self.told = self.checkpoint.last_model_path
+            record = Path(f"{self.told}.json")
+            if record.exists():
+                self._tell("saved", json.loads(record.read_text())["step"])
+
+    def _tell(self, what: str, step: int) -> None:
+        os.write(self.wire, f"{what} {step}\n".encode())  # shorter than PIPE_BUF: never half a line
+
+
+def fit(plan: Plan, wire: int, until: int) -> None:
+    """Go on from the last checkpoint, in a child; for ever, if ``until`` is -1."""
+    os.environ["TMPDIR"] = str(plan.temporary)
+    tempfile.tempdir = None
+    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 (of the child alone, to its end)
+    logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")
+    torch.manual_seed(0)
+    callback = plan.callback(plan.folder)
+    trainer = pl.Trainer(
+        max_steps=until,
+        max_epochs=-1,
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        default_root_dir=plan.folder.parent,
+        callbacks=[Teller(wire, callback), callback],
+        **plan.options(),
+    )
+    loader = DataLoader(TensorDataset(torch.randn(2 * STEPS_AN_EPOCH, 2)), batch_size=2)
+    one = DataLoader(TensorDataset(torch.randn(2, 2)), batch_size=2)
+    trainer.fit(Marked(plan.megabytes), loader, one, ckpt_path="last")
+    os.write(wire, b"ended 0\n")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a child told before it was killed, or ended.
+
+    Args:
+        resumed: The step it went on from; None if it did not get that far.
+        saved: The newest step it was told to be saved; None if none was.
+        ended: Whether it came to its end.
+        code: Its exit code.
+    """
+
+    resumed: int | None = None
+    saved: int | None = None
+    ended: bool = False
+    code: int | None = None
+
+
+class Lines:
+    """The lines that came through a pipe so far."""
+
+    def __init__(self, wire: int) -> None:
+        self.wire, self.text = wire, ""
+        os.set_blocking(wire, False)
+
+    def read(self) -> str:
+        while True:
+            try:
+                some = os.read(self.wire, 1 << 16)
+            except BlockingIOError:
+                return self.text
+            if not some:
+                return self.text
+            self.text += some.decode()
+
+    def trial(self, code: int | None) -> Trial:
+        told = [line.split() for line in self.read().splitlines()]
+        of = {what: int(step) for what, step in told}
+        return Trial(of.get("resumed"), of.get("saved"), "ended" in of, code)
+
+
+Moment = Callable[[Lines], None]
+
+
+def run(plan: Plan, moment: Moment | None, until: int = -1, patience: float = 120) -> Trial:
+    """Fit in a child; kill it, as the system would, once ``moment`` returns."""
+    ends, wire = os.pipe()
+    child = multiprocessing.get_context("fork").Process(target=fit, args=(plan, wire, until), daemon=True)
+    child.start()
+    os.close(wire)
+    lines = Lines(ends)
+    try:
+        if moment is not None:
+            moment(lines)
+            child.kill()
+        child.join(patience)
+        return lines.trial(child.exitcode)
+    finally:
+        child.kill()
+        child.join()
+        os.close(ends)
+
+
+def at_once(chance: random.Random) -> Moment:
+    """While the fit is set up: it looks at what the last one left."""
+    return lambda lines: time.sleep(chance.uniform(0.02, 0.3))
+
+
+def in_training(chance: random.Random, longest: float = 0.15) -> Moment:
+    """At some time after it has gone on."""
+
+    def wait(lines: Lines) -> None:
+        _until(lambda: "resumed" in lines.read())
+        time.sleep(chance.uniform(0, longest))
+
+    return wait
+
+
+def in_a_write(chance: random.Random, folder: Path, temporary: Path, longest: float = 0.1) -> Moment:
+    """At some time of a write: once a new file that no one has finished is there, or its bytes are moved."""
+
+    def wait(lines: Lines) -> None:
+        in_training(chance, longest)(lines)
+        old = set(drafts(folder, temporary))
+        _until(lambda: bool(set(drafts(folder, temporary)) - old), 2.0)
+        time.sleep(chance.choice([0, 0, 0.001, 0.003]))
+
+    return wait
+
+
+def moments(chance: random.Random, plan: Plan) -> Iterator[Moment]:
+    """One kill in four strikes at any time of training, one in the set-up, two in a write."""
+    while True:
+        yield in_a_write(chance, plan.folder, plan.temporary)
+        yield in_training(chance)
+        yield in_a_write(chance, plan.folder, plan.temporary)
+        yield at_once(chance)
+
+
+def _until(true: Callable[[], bool], patience: float = 60) -> None:
+    ends = time.monotonic() + patience
+    while not true() and time.monotonic() < ends:
+        time.sleep(0.0002)
+
+
+def drafts(folder: Path, temporary: Path) -> list[str]:
+    """Files that are being written: in the folder without the name of a checkpoint, and all temporary ones."""
+    here = [entry.name for entry in _entries(folder) if not entry.name.endswith((".ckpt", ".json"))]
+    return here + [entry.name for entry in _entries(temporary)]
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except FileNotFoundError:
+        return []
+
+
+@dataclass
+class Left:
+    """What is on the disk.
+
+    Args:
+        whole: The steps of the files that are sound, under the name of a checkpoint.
+        broken: Names of those that are not, each with the reason.
+        committed: Steps that have a record.
+        loose: Names of records whose file is not there.
+        drafts: Names of unfinished files.
+    """
+
+    whole: set[int] = field(default_factory=set)
+    broken: dict[str, str] = field(default_factory=dict)
+    committed: set[int] = field(default_factory=set)
+    loose: list[str] = field(default_factory=list)
+    drafts: list[str] = field(default_factory=list)
+
+
+def look(plan: Plan) -> Left:
+    """Judge every file by its bytes."""
+    left = Left(drafts=drafts(plan.folder, plan.temporary))
+    for path in sorted(plan.folder.glob("*.ckpt")):
+        if path.is_symlink():
+            continue
+        reason = fault(path)
+        if reason:
+            left.broken[path.name] = reason
+        else:
+            left.whole.add(step_of(path))
+    for record in sorted(plan.folder.glob("*.ckpt.json")):
+        left.committed.add(json.loads(record.read_text())["step"])
+        if not record.with_suffix("").exists():
+            left.loose.append(record.name)
+    return left
+
+
+def step_of(path: Path) -> int:
+    """The step that a checkpoint says it is of."""
+    step: int = torch.load(path, weights_only=True)["global_step"]
+    return step
+
+
+def fault(path: Path) -> str:
+    """Why a checkpoint is not sound; empty if it is. By the zip's sums, and by the step in every number."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            bad = archive.testzip()
+        if bad is not None:
+            return f"{bad} does not have its sum"
+        checkpoint = torch.load(path, weights_only=True)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    marks = checkpoint["state_dict"]["mark"]
+    step = checkpoint["global_step"]
+    return "" if bool((marks == step).all()) else f"holds {sorted(set(marks.tolist()))[:3]} at step {step}"
