@@ -81,7 +81,6 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
             mode=mode if best is None else best.mode,
             save_top_k=-1 if best is None else best.k,
             save_weights_only=save_weights_only,
-            save_on_exception=save_on_exception,
         )
         self.dirpath = self._given = dirpath
         self._resolved: str | None = None
@@ -92,6 +91,7 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
         self.mode = mode
         self.top_k = top_k
         self.async_save = async_save
+        self.save_on_exception = save_on_exception
         self.raise_after = raise_after
         self.fsync = fsync
         self._reset()

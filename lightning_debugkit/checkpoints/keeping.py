@@ -71,14 +71,14 @@ class Keeper:
         """Tell whether a save can be left out since one is under way: the next one will be as good."""
         return self.is_busy and occasion is not Occasion.FINAL and all(isinstance(rule, Latest) for rule in wanting)
 
-    def save(self, draft: Record, write: Write) -> None:
+    def save(self, draft: Record, write: Write, *, in_folder: bool = False) -> None:
         """Write a checkpoint; beside the training, wait for the one before it."""
         if self._pool is None:
-            self._save(draft, write)
+            self._save(draft, write, in_folder)
             return
         self.wait()
         self._coming.append(draft)
-        self._at_work = self._pool.submit(self._save, draft, write)
+        self._at_work = self._pool.submit(self._save, draft, write, in_folder)
 
     def amend(self, name: str, metrics: Mapping[str, float], epochs: int) -> None:
         """Add to the record of a file what was learned of the same weights after it was written."""
@@ -121,9 +121,9 @@ class Keeper:
             self._pool.shutdown()
             self._pool = None
 
-    def _save(self, draft: Record, write: Write) -> None:
+    def _save(self, draft: Record, write: Write, in_folder: bool) -> None:
         try:
-            saved = self.store.save(draft, write)
+            saved = self.store.save(draft, write, in_folder=in_folder)
         except Exception as error:
             self._outcomes.append(Outcome(draft, error=error, dropped=tuple(self.store.take_dropped())))
         else:

@@ -14,7 +14,7 @@ from lightning_debugkit.checkpoints.records import SUFFIX, Lineage, Record, hist
 from lightning_debugkit.checkpoints.retention import doomed, kept
 from lightning_debugkit.checkpoints.rules import Best, KeepRule
 from lightning_debugkit.checkpoints.verifying import digest, mismatch
-from lightning_debugkit.checkpoints.writing import size_of, sync_folder, write_text, write_whole
+from lightning_debugkit.checkpoints.writing import link, remove, size_of, sync_folder, write_text, write_whole
 
 LAST, BEST = "last.ckpt", "best.ckpt"
 
@@ -91,7 +91,7 @@ class Store:
     def path(self, record: Record) -> Path:
         return self.folder / record.name
 
-    def save(self, draft: Record, write: Callable[[Path], object]) -> Saved:
+    def save(self, draft: Record, write: Callable[[Path], object], *, in_folder: bool = False) -> Saved:
         """Write a checkpoint, commit it, link it, and delete what no rule keeps any more.
 
         On a full disk, what the new file would replace is deleted first, once, and the write is tried again.
@@ -99,6 +99,7 @@ class Store:
         Args:
             draft: Its record, but for size and digest.
             write: Writes it to the path it is given; may be called twice.
+            in_folder: Whether it may write a folder.
 
         Raises:
             OSError: It could not be written; every file is as it was, but for room that was made.
@@ -106,12 +107,12 @@ class Store:
         began = time.monotonic()
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
-            record = self._commit(draft, write)
+            record = self._commit(draft, write, in_folder)
         except Exception as error:
             if not (is_full(error) and self._drop(self._replaced_by(draft))):
                 raise
-            record = self._commit(draft, write)
-        self.retain()
+            record = self._commit(draft, write, in_folder)
+        self.retain(written=record.name)
         return Saved(record, time.monotonic() - began, self.free)
 
     def amend(self, record: Record) -> None:
@@ -120,10 +121,12 @@ class Store:
         self._replace(record)
         self.retain()
 
-    def retain(self) -> None:
-        """Set the links, then delete what no rule keeps."""
+    def retain(self, written: str = "") -> None:
+        """Set the links, then delete what no rule keeps; ``written`` is known to be sound."""
         self._link()
-        self._drop(doomed(self.history, self.rules, self.resumed))
+        going = doomed(self.history, self.rules, self.resumed)
+        is_safe = bool(written) and all(record.name != written for record in going)
+        self._drop(going if is_safe else self._sparing(going))
 
     def take_dropped(self) -> list[Record]:
         """Return what was deleted since this was asked last."""
@@ -135,7 +138,7 @@ class Store:
         """Bytes that are left on the disk."""
         return shutil.disk_usage(self.folder).free
 
-    def _commit(self, draft: Record, write: Callable[[Path], object]) -> Record:
+    def _commit(self, draft: Record, write: Callable[[Path], object], in_folder: bool) -> Record:
         path = self.path(draft)
         if path.exists():
             raise FileExistsError(errno.EEXIST, "a checkpoint is never overwritten", str(path))
@@ -144,16 +147,16 @@ class Store:
 
         def save(target: Path) -> None:
             write(target)
-            if not target.exists():  # Lightning's own writer passes over a PermissionError
+            if not target.exists() or not size_of(target):  # Lightning's own writer passes over a PermissionError
                 raise PermissionError(errno.EACCES, "the checkpoint was not written", str(path))
             sealed.append(draft.sealed(size_of(target), digest(target)))
 
-        write_whole(path, save, fsync=self.fsync)
+        write_whole(path, save, fsync=self.fsync, in_folder=in_folder)
         record = sealed[0]
         try:
             write_text(self._record_path(record), record.to_json(), fsync=self.fsync)
         except BaseException:
-            _remove(path)
+            remove(path)
             raise
         if self.fsync:
             # Once for both names: a loss of power before it costs this file, and none has been deleted for it yet.
@@ -175,14 +178,14 @@ class Store:
 
     def _drop(self, going: Iterable[Record]) -> list[Record]:
         gone = []
-        for record in self._sparing(list(going)):
+        for record in going:
             # A file that cannot be deleted stays, with its record, and is tried again next time.
             with contextlib.suppress(OSError):
                 # A record without its file would name what is not there: the record goes first.
                 self._record_path(record).unlink(missing_ok=True)
                 self.records.remove(record)
                 gone.append(record)
-                _remove(self.path(record))
+                remove(self.path(record))
         self._dropped += gone
         return gone
 
@@ -205,13 +208,13 @@ class Store:
             if target:
                 self._point(self.folder / name, target[0])
 
-    def _point(self, link: Path, record: Record) -> None:
-        if not link.is_symlink() and link.exists():
+    def _point(self, path: Path, record: Record) -> None:
+        if not path.is_symlink() and path.exists():
             return  # somebody else's file
-        if link.is_symlink() and str(link.readlink()) == record.name:
+        if path.is_symlink() and str(path.readlink()) == record.name:
             return
         with contextlib.suppress(OSError, NotImplementedError):  # not every filesystem has links
-            write_whole(link, lambda draft: _symlink(draft, record.name), fsync=False)
+            link(path, record.name)
 
     def _record_path(self, record: Record) -> Path:
         return self.folder / (record.name + SUFFIX)
@@ -228,14 +231,3 @@ def is_full(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-def _symlink(draft: Path, target: str) -> None:
-    draft.symlink_to(target)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)

@@ -1,8 +1,4 @@
-"""Fits that are killed while they save, and a judge of what is left, who knows files and steps but no code of the kit.
-
-Every checkpoint bears its step in each number of a large buffer, which training changes in place: a file that is torn,
-or of two moments, is seen by its contents.
-"""
+"""Fits in a child that is killed while it saves, and what is then on the disk."""
 
 from __future__ import annotations
 
@@ -15,7 +11,6 @@ import sys
 import tempfile
 import time
 import warnings
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,40 +18,10 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from checkpoints.marked import Marked, batches, fault, step_of
 from lightning.pytorch.callbacks import ModelCheckpoint
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
 
 STEPS_AN_EPOCH = 4
-
-
-def score(step: int) -> float:
-    """Falls over the run, and jumps up and down on the way; no two steps share one."""
-    return 37 * step % 101 - step / 8
-
-
-class Marked(pl.LightningModule):
-    """Writes its step over a buffer in each step; the score of a validation is a function of the step.
-
-    Args:
-        megabytes: Of the buffer.
-    """
-
-    def __init__(self, megabytes: float) -> None:
-        super().__init__()
-        self.net = nn.Linear(2, 1)
-        self.mark: Tensor
-        self.register_buffer("mark", torch.zeros(int(megabytes * 250_000)))
-
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        self.mark.fill_(self.global_step + 1)
-        return self.net(batch[0]).square().mean()
-
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self.log("score", torch.tensor(score(self.global_step)))
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.parameters(), lr=0.01)
 
 
 @dataclass(frozen=True)
@@ -100,8 +65,8 @@ class Teller(pl.Callback):
         os.write(self.wire, f"{what} {step}\n".encode())  # shorter than PIPE_BUF: never half a line
 
 
-def fit(plan: Plan, wire: int, until: int) -> None:
-    """Go on from the last checkpoint, in a child; for ever, if ``until`` is -1."""
+def fit(plan: Plan, wire: int, last_step: int) -> None:
+    """Go on from the last checkpoint, in a child; for ever, if ``last_step`` is -1."""
     os.environ["TMPDIR"] = str(plan.temporary)
     tempfile.tempdir = None
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 (of the child alone, to its end)
@@ -110,7 +75,7 @@ def fit(plan: Plan, wire: int, until: int) -> None:
     torch.manual_seed(0)
     callback = plan.callback(plan.folder)
     trainer = pl.Trainer(
-        max_steps=until,
+        max_steps=last_step,
         max_epochs=-1,
         accelerator="cpu",
         devices=1,
@@ -122,9 +87,7 @@ def fit(plan: Plan, wire: int, until: int) -> None:
         callbacks=[Teller(wire, callback), callback],
         **plan.options(),
     )
-    loader = DataLoader(TensorDataset(torch.randn(2 * STEPS_AN_EPOCH, 2)), batch_size=2)
-    one = DataLoader(TensorDataset(torch.randn(2, 2)), batch_size=2)
-    trainer.fit(Marked(plan.megabytes), loader, one, ckpt_path="last")
+    trainer.fit(Marked(plan.megabytes), batches(STEPS_AN_EPOCH), batches(1), ckpt_path="last")
     os.write(wire, b"ended 0\n")
 
 
@@ -171,10 +134,10 @@ class Lines:
 Moment = Callable[[Lines], None]
 
 
-def run(plan: Plan, moment: Moment | None, until: int = -1, patience: float = 120) -> Trial:
+def run(plan: Plan, moment: Moment | None, last_step: int = -1, patience: float = 120) -> Trial:
     """Fit in a child; kill it, as the system would, once ``moment`` returns."""
     ends, wire = os.pipe()
-    child = multiprocessing.get_context("fork").Process(target=fit, args=(plan, wire, until), daemon=True)
+    child = multiprocessing.get_context("fork").Process(target=fit, args=(plan, wire, last_step), daemon=True)
     child.start()
     os.close(wire)
     lines = Lines(ends)
@@ -199,7 +162,7 @@ def in_training(chance: random.Random, longest: float = 0.15) -> Moment:
     """At some time after it has gone on."""
 
     def wait(lines: Lines) -> None:
-        _until(lambda: "resumed" in lines.read())
+        until(lambda: "resumed" in lines.read())
         time.sleep(chance.uniform(0, longest))
 
     return wait
@@ -211,7 +174,7 @@ def in_a_write(chance: random.Random, folder: Path, temporary: Path, longest: fl
     def wait(lines: Lines) -> None:
         in_training(chance, longest)(lines)
         old = set(drafts(folder, temporary))
-        _until(lambda: bool(set(drafts(folder, temporary)) - old), 2.0)
+        until(lambda: bool(set(drafts(folder, temporary)) - old), 2.0)
         time.sleep(chance.choice([0, 0, 0.001, 0.003]))
 
     return wait
@@ -226,10 +189,14 @@ def moments(chance: random.Random, plan: Plan) -> Iterator[Moment]:
         yield at_once(chance)
 
 
-def _until(true: Callable[[], bool], patience: float = 60) -> None:
+def until(true: Callable[[], bool], patience: float = 60) -> bool:
+    """Wait until it is true, or for so many seconds; return whether it is."""
     ends = time.monotonic() + patience
-    while not true() and time.monotonic() < ends:
+    while not true():
+        if time.monotonic() > ends:
+            return False
         time.sleep(0.0002)
+    return True
 
 
 def drafts(folder: Path, temporary: Path) -> list[str]:
@@ -281,24 +248,3 @@ def look(plan: Plan) -> Left:
         if not record.with_suffix("").exists():
             left.loose.append(record.name)
     return left
-
-
-def step_of(path: Path) -> int:
-    """The step that a checkpoint says it is of."""
-    step: int = torch.load(path, weights_only=True)["global_step"]
-    return step
-
-
-def fault(path: Path) -> str:
-    """Why a checkpoint is not sound; empty if it is. By the zip's sums, and by the step in every number."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            bad = archive.testzip()
-        if bad is not None:
-            return f"{bad} does not have its sum"
-        checkpoint = torch.load(path, weights_only=True)
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
-    marks = checkpoint["state_dict"]["mark"]
-    step = checkpoint["global_step"]
-    return "" if bool((marks == step).all()) else f"holds {sorted(set(marks.tolist()))[:3]} at step {step}"

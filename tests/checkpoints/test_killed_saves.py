@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoints.killing import STEPS_AN_EPOCH, Left, Plan, fault, look, moments, run, score, step_of
+from checkpoints.killing import STEPS_AN_EPOCH, Left, Plan, look, moments, run
+from checkpoints.marked import fault, score, step_of
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_debugkit import AtomicCheckpointIO, NestedCheckpoint
@@ -72,7 +73,7 @@ def test_no_kill_loses_what_the_rules_keep(async_save: bool, temporary: Path, tm
     assert struck > 0, "no kill fell into a write"
 
     end = (newest(before.whole) // STEPS_AN_EPOCH + 3) * STEPS_AN_EPOCH
-    trial = run(plan, None, until=end)
+    trial = run(plan, None, last_step=end)
     left = look(plan)
     assert trial.ended
     assert left.drafts == [], "what the killed ones left is swept, and nothing is left in the temporary folder"

@@ -91,8 +91,8 @@ def instants(monkeypatch: pytest.MonkeyPatch, stop_at: int) -> list[str]:
         monkeypatch.setattr(owner, name, wrapped)
 
     for owner, name in (
-        (Path, "mkdir"), (Path, "replace"), (Path, "unlink"), (Path, "write_text"), (Path, "symlink_to"),
-        (shutil, "rmtree"), (writing, "_sync"), (writing, "sync_folder"), (stores, "sync_folder"), (torch, "save"),
+        (Path, "mkdir"), (Path, "touch"), (Path, "replace"), (Path, "unlink"), (Path, "write_text"),
+        (Path, "symlink_to"), (shutil, "rmtree"), (writing, "_sync"), (stores, "sync_folder"), (torch, "save"),
     ):  # fmt: skip
         wrap(owner, name)
     return passed
@@ -254,14 +254,14 @@ def test_a_folder_is_a_checkpoint_too(tmp_path: Path) -> None:
         (path / "shard-1").write_bytes(b"1" * 50)
 
     store = opened(tmp_path)
-    record = store.save(draft(1), write).record
+    record = store.save(draft(1), write, in_folder=True).record
     assert (record.size, damage(store.path(record), record)) == (150, "")
     (store.path(record) / "shard-1").write_bytes(b"1" * 49)
     assert mismatch(store.path(record), record) == "it has 149 bytes of 150"
     (store.path(record) / "shard-1").unlink()
     (store.path(record) / "shard-2").write_bytes(b"1" * 50)
     assert mismatch(store.path(record), record) == "its directory is not the one that was written"
-    store.save(draft(2), write)
+    store.save(draft(2), write, in_folder=True)
     assert [each.step for each in read_records(tmp_path)] == [2]
     assert not store.path(record).exists()
 

@@ -48,11 +48,11 @@ def dump(trainer: Trainer, path: Path, weights_only: bool, take: Take) -> None:
         strategy.checkpoint_io = usual
 
 
-def writer(checkpoint: dict[str, Any], usual: CheckpointIO) -> Write:
-    """Return what writes ``checkpoint`` to a path: ours, or the user's own ``CheckpointIO``."""
+def writer(checkpoint: dict[str, Any], usual: CheckpointIO) -> tuple[Write, bool]:
+    """Return what writes ``checkpoint`` to a path, ours or the user's own, and whether it may write a folder."""
     if type(usual) in (TorchCheckpointIO, AtomicCheckpointIO):
-        return lambda path: serializing.save(checkpoint, path)
-    return lambda path: usual.save_checkpoint(checkpoint, path)
+        return lambda path: serializing.save(checkpoint, path), False
+    return lambda path: usual.save_checkpoint(checkpoint, path), True
 
 
 def install_io(trainer: Trainer, fsync: bool) -> AtomicCheckpointIO | None:

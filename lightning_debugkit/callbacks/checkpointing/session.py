@@ -161,7 +161,8 @@ class Session:
             try:
                 checkpoint[MANIFEST] = {**checkpoint.get(MANIFEST, {}), "checkpoint": draft.to_plain()}
                 held = snapshot(checkpoint) if self.keeper.beside else checkpoint
-                self.keeper.save(draft, saving.writer(held, usual))
+                write, in_folder = saving.writer(held, usual)
+                self.keeper.save(draft, write, in_folder=in_folder)
             except Exception as error:
                 self.keeper.failed(draft, error)
 

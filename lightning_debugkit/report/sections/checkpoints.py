@@ -121,6 +121,10 @@ def _draw(curve: Curve, files: list[File], summary: Summary, look: Look) -> Canv
         s=55, facecolors="none", edgecolors=color, linewidths=1.6, zorder=3,
     )  # fmt: skip
     axes.scatter(feet, [0.02] * len(feet), marker="|", s=60, color=color, transform=axes.get_xaxis_transform())
+    # Files of the fit that was resumed lie before the first value of this one.
+    left_edge, right_edge = axes.get_xlim()
+    places = [left_edge, right_edge, *feet, *(step for step, _ in ringed)]
+    axes.set_xlim(min(places), max(places))
     axes.set_xlabel("step", fontsize=9)
     axes.set_ylabel(curve.label, fontsize=9)
     mark_findings(axes, summary, look)
