@@ -6,12 +6,14 @@ import math
 from pathlib import Path
 from typing import Any
 
+import lightning
 import pytest
 import torch
 from callbacks.breaking import journal, warned
 from callbacks.saving import Scored, best_k, step_of, steps, train
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger
+from packaging.version import Version
 
 from lightning_debugkit import NestedCheckpoint
 from lightning_debugkit.checkpoints import Best, Every, Latest
@@ -123,7 +125,8 @@ def test_the_latest_is_the_latest_after_epochs_without_progress(tmp_path: Path) 
     link = tmp_path / "checkpoints" / "last.ckpt"
     assert torch.load(link, weights_only=True)["global_step"] == step_of(ours.last_model_path) == 30
     assert torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)["global_step"] == 5
-    assert torch.load(stock.last_model_path, weights_only=True)["global_step"] == 5
+    if Version(lightning.__version__) >= Version("2.6"):
+        assert torch.load(stock.last_model_path, weights_only=True)["global_step"] == 5
 
 
 def test_the_nested_form_keeps_the_best_between_rare_ones(tmp_path: Path) -> None:
