@@ -111,7 +111,14 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
 
     @property
     def state_key(self) -> str:
-        return self._generate_state_key(dirpath=self._given, rules=[repr(rule) for rule in self.keep_rules])
+        return self._generate_state_key(
+            dirpath=None if self._given is None else str(self._given), rules=[repr(rule) for rule in self.keep_rules]
+        )
+
+    @property
+    def _chosen(self) -> Any:
+        """The folder that was given, or set by hand after construction; ``None`` if that is left to us."""
+        return self._given if self.dirpath == self._resolved else self.dirpath
 
     @property
     def best_model_path(self) -> str:
@@ -136,7 +143,7 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
 
     def _find_last_checkpoints(self, trainer: Trainer) -> set[str]:
         """Answer ``ckpt_path="last"``: the newest file whose every byte is sound, on every rank the same."""
-        folder = Path(saving.folder_of(trainer, self._given))
+        folder = Path(saving.folder_of(trainer, self._chosen))
         self._skipped = []
         record = newest_good(folder, lambda damaged, why: self._skipped.append((damaged, why)))
         for damaged, why in self._skipped:
@@ -145,14 +152,13 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if not _is_trial(trainer):
-            saving.refuse_what_cannot_be(trainer)
             self._io = saving.install_io(trainer, self.fsync)
         if stage == "fit":
             self._reset()
-            if self.dirpath != self._resolved:
-                self._given = self.dirpath  # set by hand after construction
+            self._given = self._chosen
             self.dirpath = self._resolved = trainer.strategy.broadcast(saving.folder_of(trainer, self._given))
             if not _is_trial(trainer):
+                saving.refuse_what_cannot_be(trainer)
                 options = Options(self.save_weights_only, self.async_save, self.fsync)
                 self._session = Session(Path(self._resolved), self.keep_rules, options, is_first=trainer.is_global_zero)
         DebugCallback.setup(self, trainer, pl_module, stage)
@@ -167,9 +173,12 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
         session = self._session
         if session is None:
             return
-        session.begin()
-        if session.keeper is not None:
-            self._tell_what_was_found(trainer, session)
+        try:
+            session.begin()
+            if session.keeper is not None:
+                self._tell_what_was_found(trainer, session)
+        except Exception as error:  # the others wait to be told
+            session.fault = error
         self._settling.settle(self, trainer, session, met=True)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

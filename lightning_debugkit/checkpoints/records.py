@@ -143,8 +143,17 @@ def history(records: Iterable[Record], run: str, lineage: Sequence[tuple[str, in
 
 
 def head(records: Sequence[Record]) -> Record | None:
-    """Return the record that was made last: the end of the history that is in progress."""
-    return max(records, key=lambda record: (record.time, record.moment.step, record.name), default=None)
+    """Return the end of the history that is in progress.
+
+    A fit that another one was resumed from is not in progress, whatever the clocks of their machines said; only between
+    fits that know nothing of each other does the time decide.
+    """
+    left = {run for record in records for run, _ in record.lineage}
+    ends = [record for record in records if record.run not in left]
+    newest = max(ends, key=lambda record: (record.time, record.name), default=None)
+    if newest is None:
+        return None
+    return max((record for record in records if record.run == newest.run), key=lambda record: record.step)
 
 
 def _spelled(value: float) -> float | str:

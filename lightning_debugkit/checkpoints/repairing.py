@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning_debugkit.checkpoints.records import DAMAGED, SUFFIX, Record, history, in_order
+from lightning_debugkit.checkpoints.records import DAMAGED, SUFFIX, Record, head, history, in_order
 from lightning_debugkit.checkpoints.store import read_records
 from lightning_debugkit.checkpoints.verifying import DamagedCheckpoint, damage, digest, mismatch
 from lightning_debugkit.checkpoints.writing import size_of, sweep, write_text
@@ -168,9 +168,9 @@ def _set_aside(path: Path) -> str:
 
 
 def _from_newest(records: Sequence[Record]) -> list[Record]:
-    by_time = in_order(records)
-    by_time.sort(key=lambda record: record.time, reverse=True)
-    if not by_time:
+    newest = head(records)
+    if newest is None:
         return []
-    way = history(by_time, by_time[0].run, by_time[0].lineage)[::-1]
-    return [*way, *(record for record in by_time if record not in way)]
+    way = history(records, newest.run, newest.lineage)[::-1]
+    rest = [record for record in in_order(records) if record not in way]
+    return [*way, *sorted(rest, key=lambda record: record.time, reverse=True)]

@@ -183,7 +183,8 @@ class Store:
             with contextlib.suppress(OSError):
                 # A record without its file would name what is not there: the record goes first.
                 self._record_path(record).unlink(missing_ok=True)
-                self.records.remove(record)
+                # A new list: beside the training, another thread may be reading the old one.
+                self.records = [other for other in self.records if other is not record]
                 gone.append(record)
                 remove(self.path(record))
         self._dropped += gone

@@ -158,3 +158,26 @@ def test_a_save_that_fails_on_the_first_rank_leaves_nobody_waiting(
         assert {e["status"] for e in read_journal(tmp_path / "debugkit").of_kind("end")} <= {"exception"}
     found = read_journal(tmp_path / "debugkit").findings
     assert {(finding.rule, finding.where.rank) for finding in found} == {("checkpoint-failed", 0)}
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["session.Session._plan", "settling.standing", "findings.Monitors.judge"],
+    ids=lambda name: name.split(".")[0],
+)
+def test_a_fault_of_the_kit_on_the_first_rank_leaves_nobody_waiting(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> None:
+        raise ZeroDivisionError("a fault of ours")
+
+    class Later(Callback):
+        def on_train_start(self, *_: Any) -> None:
+            monkeypatch.setattr(f"lightning_debugkit.callbacks.checkpointing.{where}", fails)
+
+    fit(tmp_path, NestedCheckpoint(monitor="val_loss"), Later(), max_epochs=2)
+    told = [json.loads((tmp_path / f"rank-{rank}.json").read_text())["step"] for rank in (0, 1)]
+    assert told == [10, 10]
+    troubles = read_journal(tmp_path / "debugkit").of_kind("trouble")
+    assert troubles
+    assert {event["error"] for event in troubles} == {"ZeroDivisionError: a fault of ours"}

@@ -13,6 +13,7 @@ from callbacks.breaking import journal, warned
 from callbacks.saving import Scored, best_k, step_of, steps, train
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.loggers.utilities import _scan_checkpoints
 from packaging.version import Version
 
 from lightning_debugkit import NestedCheckpoint
@@ -303,6 +304,14 @@ def test_loggers_read_what_is_true_and_their_folder_is_used(tmp_path: Path) -> N
     train(tmp_path, NestedCheckpoint(monitor="val_loss", top_k=2), module=Scored([0.3, 0.1, 0.2]), logger=witness)
     assert witness.seen == [(5, 5, [5], 0.3, 2), (10, 10, [5, 10], 0.1, 2), (15, 10, [10, 15], 0.2, 2)]
     assert steps(tmp_path / "witness" / "version_0" / "checkpoints") == [10, 15]
+
+
+def test_lightnings_own_scan_for_loggers_finds_the_files(tmp_path: Path) -> None:
+    """What WandbLogger and MLFlowLogger upload."""
+    callback = NestedCheckpoint(monitor="val_loss", top_k=2)
+    train(tmp_path, callback, module=Scored([0.3, 0.1, 0.2, 0.4]), max_epochs=4)
+    found = {step_of(path): (round(float(score), 4), tag) for _, path, score, tag in _scan_checkpoints(callback, {})}
+    assert found == {10: (0.1, "best_k"), 15: (0.2, "best_k"), 20: (0.4, "latest")}
 
 
 def test_the_folder_of_a_logger_is_that_of_model_checkpoint(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_debugkit.checkpoints import Best, Every, KeepRule, Latest, Moment, Record, kept
-from lightning_debugkit.checkpoints.records import history
-from lightning_debugkit.checkpoints.retention import doomed
+from lightning_debugkit.checkpoints.records import head, history
+from lightning_debugkit.checkpoints.retention import doomed, present
 from lightning_debugkit.checkpoints.rules import Occasion
 
 
@@ -84,6 +85,17 @@ def test_a_branch_left_behind_is_not_of_this_history() -> None:
     assert [r.name for r in history(made, "b", (("a", 20),))] == ["a-10", "a-20", "b-25", "b-35"]
     assert [r.name for r in history(made, "c", (("a", 20), ("b", 25)))] == ["a-10", "a-20", "b-25"]
     assert history(made, "d") == []
+
+
+def test_a_fit_that_was_resumed_is_not_in_progress_whatever_the_clock_says() -> None:
+    """The second machine's clock runs an hour behind that of the first."""
+    made = [record(10), record(20)]
+    made += [replace(record(n, run="b", lineage=(("a", 20),)), time=n - 3600.0) for n in (30, 40)]
+    assert head(made) == made[-1]
+    assert [r.step for r in present(made)] == [10, 20, 30, 40]
+    made += [replace(record(25, run="c", lineage=(("a", 20),)), time=9e9)]
+    assert head(made) == made[-1], "two branches: the later one is in progress"
+    assert head([]) is None
 
 
 counts = st.integers(1, 4)

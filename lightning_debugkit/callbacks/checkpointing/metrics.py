@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,7 +25,8 @@ class FreshMetrics:
         fresh = {}
         for name, value in logged.items():
             if name not in self._seen or not _is_same(self._seen[name], value):
-                fresh[name] = float(value)
+                with contextlib.suppress(TypeError, ValueError, RuntimeError):  # what is no number cannot be ranked
+                    fresh[name] = float(value)
         # The tensors are held, so that no new one can take the place of an old one in memory.
         self._seen = {name: (value, _version(value)) for name, value in logged.items()}
         return fresh

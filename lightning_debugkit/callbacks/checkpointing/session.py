@@ -61,6 +61,7 @@ class Session:
         self.parent: Record | None = None
         self.fresh: dict[str, float] = {}
         self.owed = False
+        self.fault: Exception | None = None
         self._metrics = FreshMetrics()
         self._clock = Clock()
         self._is_timed = any(isinstance(rule, Every) and rule.hours is not None for rule in rules)
@@ -107,9 +108,13 @@ class Session:
         if occasion is Occasion.STEP and not any(rule.crosses(before, now, occasion) for rule in self.rules):
             return False
         self.fresh = self._metrics.look(trainer.callback_metrics)
+        plan, draft = _Plan(), None
         if self.keeper is not None:
-            judge(self.fresh)
-        plan, draft = self._plan(trainer, before, now, occasion)
+            try:
+                judge(self.fresh)
+                plan, draft = self._plan(trainer, self.keeper, before, now, occasion)
+            except Exception as error:  # the others wait to be told of a plan, and of what came of it
+                self.fault = error
         plan = trainer.strategy.broadcast(plan)
         if plan.save:
             self._save(trainer, plan.name, draft)
@@ -126,21 +131,19 @@ class Session:
         self._clock.ask_again(now, self.rules)
         return now
 
-    def _plan(self, trainer: Trainer, before: Moment, now: Moment, occasion: Occasion) -> tuple[_Plan, Record | None]:
-        keeper = self.keeper
-        if keeper is None:
-            return _Plan(), None
+    def _plan(
+        self, trainer: Trainer, keeper: Keeper, before: Moment, now: Moment, occasion: Occasion
+    ) -> tuple[_Plan, Record | None]:
         same = next((record for record in reversed(keeper.history) if record.step == now.step), None)
         if same is not None:
             keeper.amend(same.name, self.fresh, now.epochs)
             return _Plan(), None
-        draft = self._draft(trainer, now)
+        draft = self._draft(trainer, keeper.store, now)
         wanting = keeper.due(draft, before, occasion)
         wanted = bool(wanting) or (self.owed and occasion is not Occasion.STEP)
         return _Plan(wanted and not keeper.may_skip(wanting, occasion), draft.name), draft
 
-    def _draft(self, trainer: Trainer, now: Moment) -> Record:
-        store = self.keeper.store if self.keeper is not None else None
+    def _draft(self, trainer: Trainer, store: Store, now: Moment) -> Record:
         return Record(
             name=f"step-{now.step:08d}-{self.run}.ckpt",
             moment=now,
@@ -148,7 +151,7 @@ class Session:
             metrics=dict(self.fresh),
             time=time(),
             run=self.run,
-            lineage=store.lineage if store is not None else (),
+            lineage=store.lineage,
             rules=tuple(map(repr, self.rules)),
             weights_only=self.options.weights_only,
         )

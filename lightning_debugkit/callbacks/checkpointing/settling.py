@@ -39,23 +39,31 @@ class Settling:
 
         Raises:
             TrainingAnomaly: Too many failed in a row.
+            Exception: What failed in the kit itself on the first rank, once nobody waits for it.
         """
         keeper = session.keeper
         outcomes = keeper.outcomes() if keeper is not None else []
-        stop: Finding | None = None
-        for outcome in outcomes:
-            stop = self._tell(callback, trainer, session, outcome) or stop
-        now = standing(session.folder, keeper.store.history, session.rules) if keeper is not None else None
+        now, stop = None, None
+        fault, session.fault = session.fault, None
+        if keeper is not None:
+            try:
+                for outcome in outcomes:
+                    stop = self._tell(callback, trainer, session, outcome) or stop
+                now = standing(session.folder, keeper.store.history, session.rules)
+            except Exception as error:  # the others wait to be told
+                fault = error
         if met:
             now, stop = trainer.strategy.broadcast((now, stop))
         if now is not None:
             show(callback, now)
-        if any(outcome.record is not None and outcome.seconds for outcome in outcomes):
-            for logger in trainer.loggers:
-                logger.after_save_checkpoint(proxy(callback))
         if met and stop is not None:
             run = current_run(trainer)
             raise TrainingAnomaly(stop, str(run.folder / "report.html") if run is not None else "")
+        if any(outcome.record is not None and outcome.seconds for outcome in outcomes):
+            for logger in trainer.loggers:
+                logger.after_save_checkpoint(proxy(callback))
+        if fault is not None:
+            raise fault
 
     def _tell(self, callback: NestedCheckpoint, trainer: Trainer, session: Session, outcome: Outcome) -> Finding | None:
         keeper = session.keeper
