@@ -28,7 +28,7 @@ from lightning_debugkit.callbacks.checkpointing.standing import first_best, stan
 from lightning_debugkit.callbacks.run import current_run
 from lightning_debugkit.checkpoints import Best, KeepRule, Record
 from lightning_debugkit.checkpoints.repairing import Repairs, newest_good
-from lightning_debugkit.checkpoints.retention import present
+from lightning_debugkit.checkpoints.retention import EXCEPTION, present
 from lightning_debugkit.checkpoints.rules import Occasion
 from lightning_debugkit.checkpoints.store import read_records
 
@@ -227,9 +227,8 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
             session = self._session
             if session is not None and trainer.state.fn == TrainerFn.FITTING:
                 # Only a process that is alone knows that no other waits for it.
-                if trainer.world_size == 1 and (self._waits or self.save_on_exception):
-                    occasion = Occasion.FINAL if self.save_on_exception else Occasion.STEP
-                    session.decide(trainer, occasion, trainer.current_epoch, partial(self._judge, trainer))
+                if trainer.world_size == 1 and trainer.global_step > 0:
+                    self._save_what_waits(trainer, session)
                 self._close(trainer, session, met=False)
         finally:
             DebugCallback.on_exception(self, trainer, pl_module, exception)
@@ -239,6 +238,14 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
             self._session.keeper.close()
         saving.remove_io(trainer, self._io)
         self._io = None
+
+    def _save_what_waits(self, trainer: Trainer, session: Session) -> None:
+        """Save a step whose validation did not come to its end, and any step if that was asked for."""
+        judge = partial(self._judge, trainer)
+        if self.save_on_exception:
+            session.decide(trainer, Occasion.FINAL, trainer.current_epoch, judge, pin=EXCEPTION)
+        elif self._waits:
+            session.decide(trainer, Occasion.BOUNDARY, trainer.current_epoch, judge)
 
     def _decide(self, trainer: Trainer, occasion: Occasion, epochs_done: int = 0) -> None:
         session = self._session

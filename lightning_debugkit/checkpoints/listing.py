@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from lightning_debugkit.checkpoints.records import DAMAGED, Record, head, history, in_order
-from lightning_debugkit.checkpoints.retention import kept
+from lightning_debugkit.checkpoints.retention import RESUMED, kept
 from lightning_debugkit.checkpoints.rules import Best, KeepRule
 from lightning_debugkit.checkpoints.spelling import read_rules
 from lightning_debugkit.checkpoints.store import read_records
@@ -95,7 +95,7 @@ def _columns(
     columns.append(("size", {record.name: size(record.size) for record in records}))
     columns.append(("saved", {record.name: _moment(record.time) for record in records}))
     if rules:
-        columns.append(("kept because", _said(kept(records, rules, _resumed(records)))))
+        columns.append(("kept because", _said(kept(records, rules, {_resumed(records): RESUMED}))))
     if plan is not None:
         columns.append(("planned", {record.name: "goes" for record in records} | _said(kept(records, plan))))
     sound = "right size" if quick else "yes"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from lightning_debugkit.checkpoints.records import Record, head, history, in_order
 from lightning_debugkit.checkpoints.rules import KeepRule
 
 RESUMED = "resumed from"
+EXCEPTION = "left by an exception"
 SAFEGUARD = "the only one"
 
 
-def kept(records: Iterable[Record], rules: Sequence[KeepRule], resumed: str = "") -> dict[str, tuple[str, ...]]:
+def kept(
+    records: Iterable[Record], rules: Sequence[KeepRule], pinned: Mapping[str, str] | None = None
+) -> dict[str, tuple[str, ...]]:
     """Return the names to keep, in the order of training, each with every reason for it.
 
     Rules alone could leave nothing (a metric that is never logged, say): then the newest file stays.
@@ -19,7 +22,8 @@ def kept(records: Iterable[Record], rules: Sequence[KeepRule], resumed: str = ""
     Args:
         records: One history; their order does not matter.
         rules: A file stays while any of them keeps it.
-        resumed: The file that the training was resumed from: a job that is started again may ask for it by name.
+        pinned: Names that stay for another reason, with that reason: the file that a training was resumed from, since
+            a job that is started again may ask for it by name.
 
     Example:
         >>> from lightning_debugkit.checkpoints import Best, Latest, Moment
@@ -29,16 +33,18 @@ def kept(records: Iterable[Record], rules: Sequence[KeepRule], resumed: str = ""
     """
     ordered = in_order(records)
     said = [rule.keeps(ordered) for rule in rules]
-    said.append({resumed: RESUMED} if resumed else {})
+    said.append(dict(pinned or {}))
     reasons = {record.name: _reasons(record.name, said) for record in ordered}
     reasons = {name: why for name, why in reasons.items() if why}
     return reasons or {record.name: (SAFEGUARD,) for record in ordered[-1:]}
 
 
-def doomed(records: Iterable[Record], rules: Sequence[KeepRule], resumed: str = "") -> list[Record]:
+def doomed(
+    records: Iterable[Record], rules: Sequence[KeepRule], pinned: Mapping[str, str] | None = None
+) -> list[Record]:
     """Return the records that no rule keeps, the earliest first."""
     ordered = in_order(records)
-    staying = kept(ordered, rules, resumed)
+    staying = kept(ordered, rules, pinned)
     return [record for record in ordered if record.name not in staying]
 
 

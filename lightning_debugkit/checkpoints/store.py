@@ -64,7 +64,7 @@ class Store:
         self.run = run
         self.fsync = fsync
         self.lineage: Lineage = ()
-        self.resumed = ""
+        self.pinned: dict[str, str] = {}
         self.records: list[Record] = []
         self._dropped: list[Record] = []
 
@@ -86,7 +86,7 @@ class Store:
     @property
     def reasons(self) -> dict[str, tuple[str, ...]]:
         """Why each file of the history stays."""
-        return kept(self.history, self.rules, self.resumed)
+        return kept(self.history, self.rules, self.pinned)
 
     def path(self, record: Record) -> Path:
         return self.folder / record.name
@@ -124,7 +124,7 @@ class Store:
     def retain(self, written: str = "") -> None:
         """Set the links, then delete what no rule keeps; ``written`` is known to be sound."""
         self._link()
-        going = doomed(self.history, self.rules, self.resumed)
+        going = doomed(self.history, self.rules, self.pinned)
         is_safe = bool(written) and all(record.name != written for record in going)
         self._drop(going if is_safe else self._sparing(going))
 
@@ -172,7 +172,7 @@ class Store:
 
     def _replaced_by(self, draft: Record) -> list[Record]:
         """Return what could be deleted if ``draft`` were written, but never the last file that is sound."""
-        going = doomed([*self.history, draft], self.rules, self.resumed)
+        going = doomed([*self.history, draft], self.rules, self.pinned)
         going = [record for record in going if record.name != draft.name]
         return self._sparing(going)
 

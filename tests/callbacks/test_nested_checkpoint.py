@@ -356,7 +356,8 @@ def test_the_training_is_not_changed(tmp_path: Path) -> None:
     assert torch.equal(alone.net.weight, watched.net.weight)
 
 
-def test_an_exception_in_a_validation_leaves_the_step_before_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rules", [[Every(steps=10)], [Best("val_loss"), Latest()]], ids=str)
+def test_an_exception_in_a_validation_leaves_the_step_before_it(rules: Any, tmp_path: Path) -> None:
     """The save of a step waits for its validation; if that breaks, it is made all the same."""
 
     class Breaks(Scored):
@@ -365,7 +366,7 @@ def test_an_exception_in_a_validation_leaves_the_step_before_it(tmp_path: Path) 
                 raise ZeroDivisionError("of the user's")
 
     with pytest.raises(ZeroDivisionError):
-        train(tmp_path, NestedCheckpoint(rules=[Every(steps=10)]), module=Breaks())
+        train(tmp_path, NestedCheckpoint(rules=rules), module=Breaks())
     assert steps(tmp_path / "checkpoints") == [10]
     assert journal(tmp_path).of_kind("end")[0]["status"] == "exception"
     trainer = train(tmp_path, NestedCheckpoint(), ckpt_path="last")
@@ -384,6 +385,21 @@ def test_the_state_at_an_exception_is_saved_if_asked_for(chosen: bool, tmp_path:
     assert steps(tmp_path / "checkpoints") == ([7] if chosen else [5])
     trainer = train(tmp_path, NestedCheckpoint(), ckpt_path="last")
     assert trainer.global_step == 15
+
+
+def test_the_state_at_an_exception_stays_though_no_rule_asks_for_it(tmp_path: Path) -> None:
+    class Breaks(Scored):
+        def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+            if self.global_step == 7:
+                raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        train(tmp_path, NestedCheckpoint(rules=[Every(steps=5)], save_on_exception=True), module=Breaks())
+    assert steps(tmp_path / "checkpoints") == [5, 7]
+    train(tmp_path, NestedCheckpoint(rules=[Every(steps=5)]), ckpt_path="last")
+    assert steps(tmp_path / "checkpoints") == [5, 7, 10, 15], "the second stays as the one resumed from"
+    train(tmp_path, NestedCheckpoint(rules=[Every(steps=5)]), ckpt_path="last", max_epochs=4)
+    assert steps(tmp_path / "checkpoints") == [5, 10, 15, 20]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from checkpoints.folders import draft, flip, opened, writer
 
 from lightning_debugkit.checkpoints import Best, Every, Latest, read_rules
 from lightning_debugkit.checkpoints.listing import listing
-from lightning_debugkit.checkpoints.retention import kept
+from lightning_debugkit.checkpoints.retention import RESUMED, kept
 from lightning_debugkit.checkpoints.store import Store, read_records
 from lightning_debugkit.cli import main
 
@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
     again = Store(folder, RULES, "bbbbbbbb")
     again.read()
     again.lineage = ((store.run, 4),)
-    again.resumed = draft(4).name
+    again.pinned = {draft(4).name: RESUMED}
     record = replace(draft(5, 0.1, run="bbbbbbbb"), time=99.0, lineage=again.lineage, rules=tuple(map(repr, RULES)))
     again.save(record, writer(record))
     return folder

@@ -76,7 +76,7 @@ def test_epochs_count_when_they_are_over() -> None:
 
 
 def test_the_file_resumed_from_stays() -> None:
-    assert kept(SCORED, [Latest()], resumed="a-1") == {"a-1": ("resumed from",), "a-7": ("latest",)}
+    assert kept(SCORED, [Latest()], pinned={"a-1": "resumed from"}) == {"a-1": ("resumed from",), "a-7": ("latest",)}
 
 
 def test_a_branch_left_behind_is_not_of_this_history() -> None:

@@ -18,6 +18,7 @@ from lightning_debugkit.callbacks.checkpointing.moments import Clock
 from lightning_debugkit.checkpoints import Every, KeepRule, Moment, Record
 from lightning_debugkit.checkpoints.keeping import Keeper
 from lightning_debugkit.checkpoints.repairing import MANIFEST, Repairs, repair
+from lightning_debugkit.checkpoints.retention import RESUMED
 from lightning_debugkit.checkpoints.rules import Occasion
 from lightning_debugkit.checkpoints.serializing import snapshot
 from lightning_debugkit.checkpoints.store import Store
@@ -62,6 +63,7 @@ class Session:
         self.fresh: dict[str, float] = {}
         self.owed = False
         self.fault: Exception | None = None
+        self._pin = ""
         self._metrics = FreshMetrics()
         self._clock = Clock()
         self._is_timed = any(isinstance(rule, Every) and rule.hours is not None for rule in rules)
@@ -87,7 +89,7 @@ class Session:
             store.read()
             if parent is not None:
                 store.lineage = (*parent.lineage, (parent.run, parent.step))
-                store.resumed = parent.name if any(record.name == parent.name for record in store.records) else ""
+                store.pinned[parent.name] = RESUMED
 
     def start(self, trainer: Trainer) -> None:
         """Start the clock where the resumed training had stopped it."""
@@ -97,11 +99,17 @@ class Session:
         self._before = Moment(trainer.global_step, epochs, done.seconds)
 
     def decide(
-        self, trainer: Trainer, occasion: Occasion, epochs: int, judge: Callable[[Mapping[str, float]], object]
+        self,
+        trainer: Trainer,
+        occasion: Occasion,
+        epochs: int,
+        judge: Callable[[Mapping[str, float]], object],
+        pin: str = "",
     ) -> bool:
         """Save if a rule wants it; tell whether all ranks met over it.
 
         What ``judge`` says of the fresh metrics, on the first rank, is said before the save: its file remembers it.
+        With ``pin``, save in any case and keep the file for that reason.
         """
         before, now = self._before, self._now(trainer, occasion, epochs)
         self._before = now
@@ -112,6 +120,7 @@ class Session:
         if self.keeper is not None:
             try:
                 judge(self.fresh)
+                self._pin = pin
                 plan, draft = self._plan(trainer, self.keeper, before, now, occasion)
             except Exception as error:  # the others wait to be told of a plan, and of what came of it
                 self.fault = error
@@ -140,7 +149,9 @@ class Session:
             return _Plan(), None
         draft = self._draft(trainer, keeper.store, now)
         wanting = keeper.due(draft, before, occasion)
-        wanted = bool(wanting) or (self.owed and occasion is not Occasion.STEP)
+        if self._pin:
+            keeper.store.pinned[draft.name] = self._pin
+        wanted = bool(wanting or self._pin) or (self.owed and occasion is not Occasion.STEP)
         return _Plan(wanted and not keeper.may_skip(wanting, occasion), draft.name), draft
 
     def _draft(self, trainer: Trainer, store: Store, now: Moment) -> Record:

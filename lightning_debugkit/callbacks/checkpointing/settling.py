@@ -11,7 +11,7 @@ from lightning.pytorch import Trainer
 
 from lightning_debugkit.callbacks.base import TrainingAnomaly
 from lightning_debugkit.callbacks.checkpointing import findings
-from lightning_debugkit.callbacks.checkpointing.standing import show, standing
+from lightning_debugkit.callbacks.checkpointing.standing import Standing, show, standing
 from lightning_debugkit.callbacks.run import Run, current_run
 from lightning_debugkit.checkpoints.keeping import Keeper, Outcome
 from lightning_debugkit.checkpoints.store import Store
@@ -41,17 +41,11 @@ class Settling:
             TrainingAnomaly: Too many failed in a row.
             Exception: What failed in the kit itself on the first rank, once nobody waits for it.
         """
-        keeper = session.keeper
-        outcomes = keeper.outcomes() if keeper is not None else []
-        now, stop = None, None
+        outcomes = session.keeper.outcomes() if session.keeper is not None else []
+        if not (met or outcomes):
+            return
+        now, stop = self._tell_all(callback, trainer, session, outcomes)
         fault, session.fault = session.fault, None
-        if keeper is not None:
-            try:
-                for outcome in outcomes:
-                    stop = self._tell(callback, trainer, session, outcome) or stop
-                now = standing(session.folder, keeper.store.history, session.rules)
-            except Exception as error:  # the others wait to be told
-                fault = error
         if met:
             now, stop = trainer.strategy.broadcast((now, stop))
         if now is not None:
@@ -64,6 +58,21 @@ class Settling:
                 logger.after_save_checkpoint(proxy(callback))
         if fault is not None:
             raise fault
+
+    def _tell_all(
+        self, callback: NestedCheckpoint, trainer: Trainer, session: Session, outcomes: list[Outcome]
+    ) -> tuple[Standing | None, Finding | None]:
+        """Return, on the first rank, where files stand, and what is to stop the training."""
+        if session.keeper is None:
+            return None, None
+        stop = None
+        try:
+            for outcome in outcomes:
+                stop = self._tell(callback, trainer, session, outcome) or stop
+            return standing(session.folder, session.keeper.store.history, session.rules), stop
+        except Exception as error:  # the others wait to be told
+            session.fault = error
+            return None, stop
 
     def _tell(self, callback: NestedCheckpoint, trainer: Trainer, session: Session, outcome: Outcome) -> Finding | None:
         keeper = session.keeper
