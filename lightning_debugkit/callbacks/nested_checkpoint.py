@@ -277,8 +277,8 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
         told = [findings.repaired(where, self._repairs, folder)]
         told += [findings.passed_over(where, self._skipped, chosen, folder)] if self._skipped else []
         told += [findings.left_behind(where, aside, folder)] if (aside := session.keeper.store.aside) else []
-        for count, finding in enumerate(filter(None, told)):
-            self.emit(trainer, finding, about=str(count))
+        for finding in filter(None, told):
+            self.emit(trainer, finding, about=finding.message)  # each is an event of its own
         self._skipped = []
 
 

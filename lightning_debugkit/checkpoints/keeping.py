@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lightning_debugkit.checkpoints.records import Moment, Record
 from lightning_debugkit.checkpoints.rules import KeepRule, Latest, Occasion
-from lightning_debugkit.checkpoints.store import Store
+from lightning_debugkit.checkpoints.store import Store, cause_of
 
 Write = Callable[[Path], object]
 
@@ -125,7 +125,7 @@ class Keeper:
         try:
             saved = self.store.save(draft, write, in_folder=in_folder)
         except Exception as error:
-            self._outcomes.append(Outcome(draft, error=error, dropped=tuple(self.store.take_dropped())))
+            self._outcomes.append(Outcome(draft, error=cause_of(error), dropped=tuple(self.store.take_dropped())))
         else:
             gone = tuple(self.store.take_dropped())
             self._outcomes.append(Outcome(draft, saved.record, None, gone, saved.seconds, saved.free))

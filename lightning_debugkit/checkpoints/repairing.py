@@ -143,8 +143,10 @@ class _Plain(pickle.Unpickler):
 
 
 def _without_record(folder: Path) -> Iterator[Path]:
+    """Files of ours whose record is missing, or cannot be read."""
+    known = {record.name for record in read_records(folder)}
     for path in sorted(folder.glob("step-*.ckpt")):
-        if _OURS.fullmatch(path.name) and not path.is_symlink() and not (folder / (path.name + SUFFIX)).exists():
+        if _OURS.fullmatch(path.name) and not path.is_symlink() and path.name not in known:
             yield path
 
 

@@ -225,10 +225,17 @@ class Store:
         self.records = in_order([*others, record])
 
 
-def is_full(error: BaseException | None) -> bool:
-    """Tell whether a disk or quota is full, also where torch reports it by a ``RuntimeError`` of its own."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+def cause_of(error: Exception) -> Exception:
+    """Return what the system said, where torch has made a ``RuntimeError`` of it; else ``error`` itself."""
+    beneath: BaseException | None = error if isinstance(error, RuntimeError) else None
+    while beneath is not None:
+        if isinstance(beneath, OSError):
+            return beneath
+        beneath = beneath.__cause__ or beneath.__context__
+    return error
+
+
+def is_full(error: Exception) -> bool:
+    """Tell whether a disk or quota is full."""
+    cause = cause_of(error)
+    return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -52,7 +52,7 @@ def failed(where: Where, outcome: Outcome, folder: Path, in_a_row: int, severity
     finding = CHECKPOINT_FAILED.found(
         where, severity=severity, error=told(error), step=outcome.draft.step, folder=str(folder), in_a_row=in_a_row
     )
-    if is_full(error):
+    if error is not None and is_full(error):
         return finding
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return replace(finding, advice=f"Let this process write to {folder}, or choose another dirpath.")
