@@ -32,6 +32,7 @@ _HOMES = {
 
 __all__ = [
     "AtomicCheckpointIO",
+    "ExactResume",
     "Finding",
     "GradientAnomalyDetector",
     "NestedCheckpoint",

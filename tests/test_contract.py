@@ -33,6 +33,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "wiring": False,
         "bundle": False,
     },
+    "ExactResume": {"rewind": False},
     "NestedCheckpoint": {
         "dirpath": str(Path(tempfile.gettempdir(), "lightning-debugkit-contract")),
         "rules": ["Every(steps=3)", "Latest(n=2)"],

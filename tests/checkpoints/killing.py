@@ -112,7 +112,7 @@ class Lines:
     """The lines that came through a pipe so far."""
 
     def __init__(self, wire: int) -> None:
-        self.wire, self.text = wire, ""
+        self.wire, self.text, self.closed = wire, "", False
         os.set_blocking(wire, False)
 
     def read(self) -> str:
@@ -122,6 +122,7 @@ class Lines:
             except BlockingIOError:
                 return self.text
             if not some:
+                self.closed = True  # the child is gone
                 return self.text
             self.text += some.decode()
 
@@ -162,30 +163,30 @@ def in_training(chance: random.Random, longest: float = 0.15) -> Moment:
     """At some time after it has gone on."""
 
     def wait(lines: Lines) -> None:
-        until(lambda: "resumed" in lines.read())
+        until(lambda: "resumed" in lines.read() or lines.closed)
         time.sleep(chance.uniform(0, longest))
 
     return wait
 
 
-def in_a_write(chance: random.Random, folder: Path, temporary: Path, longest: float = 0.1) -> Moment:
-    """At some time of a write: once a new file that no one has finished is there, or its bytes are moved."""
+def in_a_write(chance: random.Random, plan: Plan, longest: float) -> Moment:
+    """Some time after a file was begun that is not finished."""
 
     def wait(lines: Lines) -> None:
-        in_training(chance, longest)(lines)
-        old = set(drafts(folder, temporary))
-        until(lambda: bool(set(drafts(folder, temporary)) - old), 2.0)
-        time.sleep(chance.choice([0, 0, 0.001, 0.003]))
+        in_training(chance, 0.1)(lines)
+        old = set(drafts(plan))
+        until(lambda: bool(set(drafts(plan)) - old) or lines.closed, 2.0)
+        time.sleep(chance.uniform(0, longest))
 
     return wait
 
 
-def moments(chance: random.Random, plan: Plan) -> Iterator[Moment]:
+def moments(chance: random.Random, plan: Plan, longest_write: float = 0.003) -> Iterator[Moment]:
     """One kill in four strikes at any time of training, one in the set-up, two in a write."""
     while True:
-        yield in_a_write(chance, plan.folder, plan.temporary)
+        yield in_a_write(chance, plan, longest_write)
         yield in_training(chance)
-        yield in_a_write(chance, plan.folder, plan.temporary)
+        yield in_a_write(chance, plan, longest_write)
         yield at_once(chance)
 
 
@@ -199,10 +200,10 @@ def until(true: Callable[[], bool], patience: float = 60) -> bool:
     return True
 
 
-def drafts(folder: Path, temporary: Path) -> list[str]:
+def drafts(plan: Plan) -> list[str]:
     """Files that are being written: in the folder without the name of a checkpoint, and all temporary ones."""
-    here = [entry.name for entry in _entries(folder) if not entry.name.endswith((".ckpt", ".json"))]
-    return here + [entry.name for entry in _entries(temporary)]
+    here = [entry.name for entry in _entries(plan.folder) if not entry.name.endswith((".ckpt", ".json"))]
+    return here + [entry.name for entry in _entries(plan.temporary)]
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -234,7 +235,7 @@ class Left:
 
 def look(plan: Plan) -> Left:
     """Judge every file by its bytes."""
-    left = Left(drafts=drafts(plan.folder, plan.temporary))
+    left = Left(drafts=drafts(plan))
     for path in sorted(plan.folder.glob("*.ckpt")):
         if path.is_symlink():
             continue

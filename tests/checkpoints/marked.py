@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
+from torchmetrics import MeanMetric
 
 
 def score(step: int) -> float:
@@ -48,6 +50,36 @@ class Marked(pl.LightningModule):
 
 def batches(count: int) -> DataLoader[Any]:
     return DataLoader(TensorDataset(torch.randn(2 * count, 2)), batch_size=2)
+
+
+class Scored(Marked):
+    """Bears its step, and logs the score of each epoch, or none.
+
+    Args:
+        scores: Of ``val_loss``, by epoch; the last one goes on.
+    """
+
+    def __init__(self, scores: Sequence[float | None] = (1.0,)) -> None:
+        super().__init__()
+        self.scores = list(scores)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        score = self.scores[min(self.current_epoch, len(self.scores) - 1)]
+        if score is not None:
+            self.log("val_loss", torch.tensor(score))
+
+
+class Averaged(Scored):
+    """Logs an object of torchmetrics, and has hyperparameters."""
+
+    def __init__(self, width: int = 3) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.mean = MeanMetric()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.mean.update(torch.tensor(float(self.global_step)))
+        self.log("val_mean", self.mean)
 
 
 class Resumed(pl.Callback):

@@ -14,6 +14,7 @@ from checkpoints.marked import Marked, Resumed, fault, kept, step_of, train
 
 from lightning_debugkit import Finding, NestedCheckpoint
 from lightning_debugkit.checkpoints import Best, Every, Latest
+from lightning_debugkit.cli import main
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread", "no_report"),
@@ -149,3 +150,18 @@ def test_files_of_others_stay_as_they_are(sound: Path, tmp_path: Path) -> None:
         (folder / name).write_bytes(data)
     assert resumed(tmp_path) == (6, [])
     assert {name: (folder / name).read_bytes() for name in mine} == mine
+
+
+def test_the_command_line_tells_what_is_not_sound_and_touches_nothing(
+    sound: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = copied(sound, tmp_path)
+    flip(file_of(folder, 4), 50_000)
+    before = {path.name: path.read_bytes() for path in (folder / "checkpoints").iterdir()}
+    status = main(["checkpoints", str(folder)])
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.split()}
+    name = file_of(folder, 4).name
+    assert status == 1
+    assert "CRC-32" in lines["4"] or any(name in line and "CRC-32" in line for line in lines.values())
+    assert all(" yes " in lines[step] for step in ("2", "6"))
+    assert {path.name: path.read_bytes() for path in (folder / "checkpoints").iterdir()} == before

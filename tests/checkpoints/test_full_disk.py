@@ -1,4 +1,4 @@
-"""Disks that are full, that refuse, and that return what was never written: real ones, seen from outside."""
+"""Disks that are full and disks that refuse: real ones, seen from outside."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 from callbacks.breaking import journal, warned
-from checkpoints.killing import Marked, fault, step_of, until
+from checkpoints.killing import until
+from checkpoints.marked import Marked, fault, kept, step_of, train
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_debugkit import AtomicCheckpointIO, NestedCheckpoint, TrainingAnomaly

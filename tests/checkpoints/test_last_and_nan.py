@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import random
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import pytest
 import torch
 from callbacks.breaking import journal, warned
-from checkpoints.marked import Marked, Resumed, batches, kept, step_of, train
-from lightning.pytorch.cli import LightningCLI
+from checkpoints.marked import Averaged, Scored, kept, step_of, train
 from lightning.pytorch.loggers import Logger
-from torchmetrics import MeanMetric
 
 from lightning_debugkit import NestedCheckpoint
 from lightning_debugkit.checkpoints import Best, Every, Latest
@@ -30,24 +25,6 @@ pytestmark = [
 NAN, INF = math.nan, math.inf
 Scores = Sequence[float | None]
 STEPS = 2  # in an epoch
-
-
-class Scored(Marked):
-    """Bears its step, and logs the score of each epoch, or none.
-
-    Args:
-        scores: By epoch; the last one goes on.
-        name: Under which they are logged.
-    """
-
-    def __init__(self, scores: Scores = (1.0,), name: str = "val_loss") -> None:
-        super().__init__()
-        self.scores, self.name = list(scores), name
-
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        score = self.scores[min(self.current_epoch, len(self.scores) - 1)]
-        if score is not None:
-            self.log(self.name, torch.tensor(score))
 
 
 class Fake(Logger):
@@ -79,12 +56,6 @@ class Fake(Logger):
                 "top_k": (read.save_top_k, read.mode),
             }
         )
-
-
-def resumed(folder: Path, checkpoint: NestedCheckpoint, ckpt_path: str | Path = "last", **options: Any) -> int:
-    seen = Resumed()
-    train(folder, seen, checkpoint, ckpt_path=ckpt_path, **options)
-    return seen.step
 
 
 def best_of(scores: Scores, k: int, mode: str) -> dict[int, float]:
@@ -153,91 +124,6 @@ def test_what_is_best_and_last_is_so_after_each_epoch(scores: Scores, k: int, mo
     assert kept(tmp_path / "checkpoints") == sorted({*best, STEPS * len(scores)})
 
 
-@pytest.mark.parametrize("async_save", [False, True], ids=["sync", "async"])
-def test_best_and_last_of_a_trainer_load_the_weights_of_their_steps(async_save: bool, tmp_path: Path) -> None:
-    scores = [0.5, 0.1, 0.9, 0.3]
-    module = Scored(scores)
-    trainer = train(
-        tmp_path, NestedCheckpoint(monitor="val_loss", async_save=async_save), module=module, epochs=len(scores)
-    )
-    for ckpt_path, step in (("best", 4), ("last", 8), ("best", 4)):
-        trainer.validate(module, batches(1), ckpt_path=ckpt_path, verbose=False)
-        assert module.mark.unique().tolist() == [step]
-
-
-@pytest.mark.parametrize("ckpt_path", ["best", "last"])
-@pytest.mark.parametrize("given", [True, False], ids=["folder given", "folder of the Trainer"])
-def test_best_and_last_are_found_by_a_new_process(ckpt_path: str, given: bool, tmp_path: Path) -> None:
-    def callback() -> NestedCheckpoint:
-        return NestedCheckpoint(tmp_path / "checkpoints" if given else None, monitor="val_loss")
-
-    scores = [0.5, 0.1, 0.9]
-    train(tmp_path, callback(), module=Scored(scores))
-    step = resumed(tmp_path, callback(), ckpt_path, module=Scored(scores), epochs=4)
-    assert step == {"best": 4, "last": 6}[ckpt_path]
-
-
-def test_the_last_is_the_latest_step_and_not_the_youngest_file(tmp_path: Path) -> None:
-    """A copy of the folder, or a touch, changes the times that Lightning goes by."""
-    folder = tmp_path / "checkpoints"
-    train(tmp_path, NestedCheckpoint(folder, rules=[Every(epochs=1)]))
-    for path in folder.glob("step-00000002-*"):
-        os.utime(path, (4e9, 4e9))
-    (folder / "last.ckpt").unlink()
-    assert resumed(tmp_path, NestedCheckpoint(folder, rules=[Every(epochs=1)]), epochs=4) == 6
-
-
-def test_a_fresh_run_in_a_used_folder_has_its_own_best_and_last(tmp_path: Path) -> None:
-    """The old best of 0.1 is of other weights; Lightning would go on to count its file, or call the new one v1."""
-    folder = tmp_path / "checkpoints"
-    train(tmp_path, NestedCheckpoint(folder, monitor="val_loss"), module=Scored([0.1, 0.2, 0.3]))
-    old = {path.name: path.read_bytes() for path in folder.glob("step-*.ckpt")}
-    new = NestedCheckpoint(folder, monitor="val_loss")
-    train(tmp_path, new, module=Scored([0.5, 0.4]), epochs=2)
-    assert step_of(Path(new.best_model_path)) == 4
-    assert float(new.best_model_score or NAN) == pytest.approx(0.4)
-    assert step_of(folder / "last.ckpt") == 4
-    assert {name: (folder / name).read_bytes() for name in old} == old
-    assert resumed(tmp_path, NestedCheckpoint(folder, monitor="val_loss"), epochs=3) == 4
-
-
-def test_who_goes_back_goes_on_from_there(tmp_path: Path) -> None:
-    """The branch that is left behind is of a higher step, and is not the last any more."""
-    folder = tmp_path / "checkpoints"
-
-    def rules() -> NestedCheckpoint:
-        return NestedCheckpoint(folder, rules=[Every(epochs=1), Best("val_loss"), Latest()])
-
-    train(tmp_path, rules(), module=Scored([0.5, 0.4, 0.3, 0.2, 0.1]), epochs=5)
-    (second,) = folder.glob("step-00000004-*.ckpt")
-    back = rules()
-    assert resumed(tmp_path, back, second, module=Scored([0.5, 0.4, 0.35]), epochs=3) == 4
-    assert step_of(Path(back.best_model_path)) == 6, "of this history"
-    assert float(back.best_model_score or NAN) == pytest.approx(0.35)
-    assert step_of(folder / "last.ckpt") == 6
-    assert kept(folder) == [2, 4, 6, 6, 8, 10], "nothing is deleted that another history may need"
-    told = [finding for finding in journal(tmp_path, "debugkit-1").findings if finding.rule == "checkpoint-repaired"]
-    assert len(told) == 1, "nothing is left there silently"
-    assert resumed(tmp_path, rules(), module=Scored([0.5, 0.4, 0.35, 0.3]), epochs=4) == 6
-
-
-def test_several_callbacks_go_on_each_with_its_own(tmp_path: Path) -> None:
-    scores = [0.5, 0.1, 0.9, 0.8]
-
-    def both() -> list[NestedCheckpoint]:
-        return [
-            NestedCheckpoint(tmp_path / "best", monitor="val_loss"),
-            NestedCheckpoint(tmp_path / "rare", rules=[Every(epochs=2)]),
-        ]
-
-    train(tmp_path, *both(), module=Scored(scores), epochs=3)
-    assert (kept(tmp_path / "best"), kept(tmp_path / "rare")) == ([4, 6], [4])
-    seen = Resumed()
-    train(tmp_path, seen, *both(), module=Scored(scores), epochs=4, ckpt_path="last")
-    assert seen.step == 6
-    assert (kept(tmp_path / "best"), kept(tmp_path / "rare")) == ([4, 6, 8], [4, 8]), "what was gone on from stays"
-
-
 def test_several_metrics_each_keep_their_best(tmp_path: Path) -> None:
     losses, accuracies = [0.5, 0.3, 0.4, 0.6], [0.1, 0.2, 0.9, 0.4]
 
@@ -276,19 +162,6 @@ def test_a_metric_that_is_no_number_is_told_once(scores: Scores, expected: int, 
     assert found == ["monitor-nonfinite"] * expected
 
 
-class Averaged(Scored):
-    """Logs an object of torchmetrics, and has hyperparameters."""
-
-    def __init__(self, width: int = 3) -> None:
-        super().__init__()
-        self.save_hyperparameters()
-        self.mean = MeanMetric()
-
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self.mean.update(torch.tensor(float(self.global_step)))
-        self.log("val_mean", self.mean)
-
-
 def plain(value: Any) -> bool:
     if isinstance(value, dict):
         return all(isinstance(key, str) and plain(one) for key, one in value.items())
@@ -308,45 +181,3 @@ def test_files_and_records_hold_plain_types(tmp_path: Path) -> None:
     assert plain(record)
     assert (record["step"], record["metrics"]["val_mean"]) == (6, 6.0)
     assert dict(checkpoint["hyper_parameters"]) == {"width": 3}
-
-
-@pytest.mark.parametrize("ckpt_path", ["last", "best", "checkpoints/last.ckpt"])
-def test_the_command_line_of_lightning_goes_on_from_it(
-    ckpt_path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    seen = Resumed()
-
-    class Data(pl.LightningDataModule):
-        def train_dataloader(self) -> Any:
-            return batches(STEPS)
-
-        def val_dataloader(self) -> Any:
-            return batches(1)
-
-    def command(*arguments: str, callbacks: Sequence[pl.Callback] = ()) -> None:
-        defaults = {
-            "logger": False,
-            "accelerator": "cpu",
-            "devices": 1,
-            "enable_progress_bar": False,
-            "enable_model_summary": False,
-            "num_sanity_val_steps": 0,
-            "callbacks": [NestedCheckpoint("checkpoints", monitor="val_mean", mode="max"), *callbacks],
-        }
-        LightningCLI(Averaged, Data, save_config_callback=None, trainer_defaults=defaults, args=["fit", *arguments])
-
-    command("--trainer.max_epochs=2", "--model.width=5")
-    command("--trainer.max_epochs=3", f"--ckpt_path={ckpt_path}", callbacks=[seen])
-    assert seen.step == 4
-
-
-def test_a_folder_that_was_moved_is_gone_on_from(tmp_path: Path) -> None:
-    """Records and links name no path, so that nothing points to where it was."""
-    train(tmp_path, NestedCheckpoint(tmp_path / "old", monitor="val_loss"), module=Scored([0.5, 0.1, 0.9]))
-    shutil.move(tmp_path / "old", tmp_path / "new")
-    callback = NestedCheckpoint(tmp_path / "new", monitor="val_loss")
-    assert resumed(tmp_path, callback, module=Scored([0.5, 0.1, 0.9, 0.8]), epochs=4) == 6
-    assert kept(tmp_path / "new") == [4, 6, 8], "what was gone on from stays"
-    assert step_of(Path(callback.best_model_path)) == 4
-    assert not (tmp_path / "old").exists()
