@@ -11,17 +11,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lightning_debugkit.callbacks.activations import ActivationMonitor
     from lightning_debugkit.callbacks.base import TrainingAnomaly
+    from lightning_debugkit.callbacks.checkpoint_io import AtomicCheckpointIO
+    from lightning_debugkit.callbacks.exact_resume import ExactResume
     from lightning_debugkit.callbacks.gradient_anomaly import GradientAnomalyDetector
     from lightning_debugkit.callbacks.gradient_clipping import GradientClippingMonitor
+    from lightning_debugkit.callbacks.nested_checkpoint import NestedCheckpoint
     from lightning_debugkit.finding import Finding, Severity
     from lightning_debugkit.journal import read_journal
     from lightning_debugkit.presets import debugkit
 
 _HOMES = {
     "ActivationMonitor": "callbacks.activations",
+    "AtomicCheckpointIO": "callbacks.checkpoint_io",
+    "ExactResume": "callbacks.exact_resume",
     "Finding": "finding",
     "GradientAnomalyDetector": "callbacks.gradient_anomaly",
     "GradientClippingMonitor": "callbacks.gradient_clipping",
+    "NestedCheckpoint": "callbacks.nested_checkpoint",
     "Severity": "finding",
     "TrainingAnomaly": "callbacks.base",
     "debugkit": "presets",
@@ -30,9 +36,12 @@ _HOMES = {
 
 __all__ = [
     "ActivationMonitor",
+    "AtomicCheckpointIO",
+    "ExactResume",
     "Finding",
     "GradientAnomalyDetector",
     "GradientClippingMonitor",
+    "NestedCheckpoint",
     "Severity",
     "TrainingAnomaly",
     "debugkit",

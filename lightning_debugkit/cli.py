@@ -32,6 +32,15 @@ def replay(bundle: str) -> int:
     return _say("", f"The step did not break in the same way. Before: {kept.message}", status=1)
 
 
+def checkpoints(folder: str, plan: str | None = None, quick: bool = False) -> int:
+    """Print what checkpoints a folder holds, why each is kept, and whether it is sound."""
+    from lightning_debugkit.checkpoints.listing import listing
+    from lightning_debugkit.checkpoints.spelling import read_rules
+
+    told = listing(Path(folder), None if plan is None else read_rules(plan), quick=quick)
+    return _say(told.text, status=1 if told.damaged else 0)
+
+
 def demo(folder: str) -> int:
     """Train on real images until one broken box stops the run, and show how the report explains it."""
     from lightning_debugkit.demo import run_demo
@@ -64,6 +73,16 @@ def parser() -> ArgumentParser:
     running.add_argument("bundle", type=str, help="folder RUN_FOLDER/bundles/step-N-rank-R")
     commands.add_subcommand("replay", running, help="run the failing step of a run again, from its bundle")
 
+    listing = ArgumentParser(
+        description="Show the checkpoints of NestedCheckpoint: why each is kept, and whether its bytes are sound."
+    )
+    listing.add_argument("folder", type=str, help="folder of checkpoints, or the folder above it; it is left as it is")
+    listing.add_argument(
+        "--plan", type=str | None, help="rules to try, as in Python: \"Every(steps=5000), Best('val_loss', k=3)\""
+    )
+    listing.add_argument("--quick", action="store_true", help="compare sizes instead of reading each file")
+    commands.add_subcommand("checkpoints", listing, help="list checkpoints: why each is kept, whether it is sound")
+
     showing = ArgumentParser(description="Train on real images until one broken box stops the run.")
     showing.add_argument(
         "folder", type=str, nargs="?", default="lightning-debugkit-demo", help="where script and report are put"
@@ -74,7 +93,12 @@ def parser() -> ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; errors of use are one sentence and status 2."""
-    run: dict[str, Callable[..., int]] = {"report": report, "replay": replay, "demo": demo}
+    run: dict[str, Callable[..., int]] = {
+        "report": report,
+        "replay": replay,
+        "checkpoints": checkpoints,
+        "demo": demo,
+    }
     given = parser().parse_args(arguments).as_dict()
     chosen = given["subcommand"]
     try:

@@ -9,6 +9,7 @@ import io
 import pickle
 import pkgutil
 import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,19 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "bundle": False,
     },
     "GradientClippingMonitor": {"every_n_steps": 3, "percentile": 75.0, "auto_threshold": True},
+    "ExactResume": {"rewind": False},
+    "NestedCheckpoint": {
+        "dirpath": str(Path(tempfile.gettempdir(), "lightning-debugkit-contract")),
+        "rules": ["Every(steps=3)", "Latest(n=2)"],
+        "monitor": "val_loss",
+        "mode": "max",
+        "top_k": 2,
+        "save_weights_only": True,
+        "async_save": True,
+        "save_on_exception": True,
+        "raise_after": 3,
+        "fsync": False,
+    },
 }
 
 

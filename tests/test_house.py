@@ -57,8 +57,9 @@ ALLOWED = {
     "journal": {"finding"},
     "stats": set(),
     "replay": {"finding", "journal"},
+    "checkpoints": set(),
     "report": {"finding", "journal"},
-    "callbacks": {"finding", "journal", "stats", "replay", "report"},
+    "callbacks": {"finding", "journal", "stats", "replay", "checkpoints", "report"},
     "presets": {"callbacks"},
     "autoload": {"presets", "callbacks"},
 }

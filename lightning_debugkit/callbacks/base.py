@@ -35,6 +35,10 @@ class TrainingAnomaly(RuntimeError):
         return type(self), (self.finding, self.report)
 
 
+class Refused(ValueError):
+    """What was asked for cannot be done in this Trainer; said before training starts."""
+
+
 def _guarded(name: str, hook: Callable[..., Any]) -> Callable[..., Any]:
     """Let nothing that fails inside ``hook`` end the training: it is an event in the journal."""
 
@@ -44,7 +48,7 @@ def _guarded(name: str, hook: Callable[..., Any]) -> Callable[..., Any]:
             return None
         try:
             return hook(self, trainer, *args, **kwargs)
-        except TrainingAnomaly:
+        except (TrainingAnomaly, Refused):
             raise
         except Exception as error:
             self.trouble(trainer, name, error)
@@ -152,13 +156,15 @@ class DebugCallback(Callback):
             place = {"epoch": trainer.current_epoch, "step": trainer.global_step, "rank": trainer.global_rank}
             run.append(kind, **{**place, **fields})
 
-    def emit(self, trainer: Trainer, finding: Finding) -> bool:
+    def emit(self, trainer: Trainer, finding: Finding, about: str = "") -> bool:
         """Journal ``finding`` unless the same was told before; tell whether it is news.
 
-        A lasting condition is told once for its rule and module, and again only if it has become more severe.
+        A lasting condition is told once for its rule and module, or what else it is about, and again only if it has
+        become more severe.
         """
-        key = f"{finding.rule}|{finding.where.module}|{int(finding.severity)}"
-        grave = [f"{finding.rule}|{finding.where.module}|{int(s)}" for s in Severity if s >= finding.severity]
+        about = about or finding.where.module
+        key = f"{finding.rule}|{about}|{int(finding.severity)}"
+        grave = [f"{finding.rule}|{about}|{int(s)}" for s in Severity if s >= finding.severity]
         if any(k in self._told for k in grave):
             return False
         self._told.append(key)
@@ -168,6 +174,10 @@ class DebugCallback(Callback):
         if finding.severity >= Severity.WARNING:
             _log.warning(f"{finding.severity} {finding.rule}: {finding.message}\n  {finding.advice}")
         return True
+
+    def forget(self, rule: str) -> None:
+        """Let ``rule`` be told again: its condition has passed."""
+        self._told = [key for key in self._told if not key.startswith(f"{rule}|")]
 
     def trouble(self, trainer: Trainer, hook: str, error: BaseException) -> None:
         """Journal a fault of the kit itself, at most three times for each hook."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -85,7 +86,9 @@ def fit(module: pl.LightningModule, folder: Path, *callbacks: pl.Callback, **opt
     ckpt_path = options.pop("ckpt_path", None)
     loader = options.pop("train", None)
     loader = data() if loader is None else loader
-    trainer = pl.Trainer(default_root_dir=folder, callbacks=list(callbacks), **{**QUIET, "max_epochs": 2, **options})
+    saves = any(isinstance(callback, Checkpoint) for callback in callbacks)
+    options = {**QUIET, "max_epochs": 2, "enable_checkpointing": saves, **options}
+    trainer = pl.Trainer(default_root_dir=folder, callbacks=list(callbacks), **options)
     trainer.fit(module, loader, ckpt_path=ckpt_path)
     return trainer
 

@@ -388,6 +388,30 @@ def test_a_custom_function_is_named_and_what_lies_before_it_is_still_within() ->
     assert [each.layer for each in found.outputs] == ["head"]
 
 
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Embedding(7, 4), nn.Linear(4, 7)
+        self.head.weight = self.embed.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(F.relu(self.embed(x)))
+
+
+def test_layers_that_share_a_weight_are_told_apart() -> None:
+    net = Tied()
+    found = look(net, lambda: net(torch.arange(7)).mean())
+    assert list(found.layers) == ["embed", "head"]
+
+
+def test_a_view_of_a_weight_from_before_the_step_is_a_weight() -> None:
+    """Sharded strategies hand the layers views of one flat parameter."""
+    net = nn.Linear(5, 4)
+    view = net.weight.view(2, 10)
+    found = look(net, lambda: F.linear(torch.randn(8, 5), view.view(4, 5), net.bias).mean())
+    assert ([each.layer for each in found.outputs], len(found.layers)) == ([""], 1)
+
+
 def test_what_is_written_into_a_part_of_a_tensor_is_followed() -> None:
     def act(x: Tensor) -> Tensor:
         whole = torch.zeros(len(x), 6)
@@ -407,7 +431,7 @@ def test_compiled_code_is_passed_over_and_its_output_is_judged() -> None:
     found = look(inner, lambda: compiled(x).square().mean())
     assert found.unseen == {"0, 2": "compiled by torch.compile"}
     assert found.seen == []
-    assert [(each.layer, each.is_constant) for each in found.outputs] == [("0", False)]
+    assert [(each.layer, each.is_constant) for each in found.outputs] == [("2", False)]
 
 
 class Residual(nn.Module):

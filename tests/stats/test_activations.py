@@ -58,15 +58,14 @@ def test_the_root_mean_square_does_not_overflow(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("shape", [(4000, 300), (2, 700_000), (900, 1300), (3, 500, 1000)])
-def test_what_is_thinned_keeps_units_whole_and_means_close(shape: tuple[int, ...]) -> None:
+def test_what_is_thinned_keeps_the_unit_whole_and_the_mean_close(shape: tuple[int, ...]) -> None:
     x = torch.randn(shape)
     for unit in range(len(shape)):
         some = activations.thinned(x, keep=unit)
         assert some.shape[unit] == shape[unit]
-        assert some.numel() <= 2 * activations.MOST or some.numel() == x.numel() // max(
-            shape[:unit] + shape[unit + 1 :]
-        )
-    assert float(activations.rms(x)) == pytest.approx(1, abs=0.01)
+        assert some.numel() < x.numel()
+    assert activations.thinned(x).numel() <= 1.1 * activations.MOST
+    assert float(activations.rms(x)) == pytest.approx(float(x.square().mean().sqrt()), abs=0.01)
 
 
 def hard(row: Tensor) -> bool:

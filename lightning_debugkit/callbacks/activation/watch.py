@@ -110,17 +110,22 @@ class Watch(TorchDispatchMode):
             return self._arrived(tensor)
         return None
 
-    def _arrived(self, tensor: Tensor) -> Flow:
+    def _arrived(self, tensor: Tensor) -> Known:
         """Return what is known of the result of something that was not seen, from the autograd graph."""
         node: Any = tensor.grad_fn
-        nodes = {each for each, _ in node.next_functions if each is not None}
+        nodes = dict.fromkeys(each for each, _ in node.next_functions if each is not None)
         variables = [each.variable for each in nodes if hasattr(each, "variable")]
         owners = [self._owners[id(variable)][0] for variable in variables if id(variable) in self._owners]
-        flows = [known for known in self._known.made_by(nodes) if isinstance(known, Flow)]
+        is_custom = hasattr(node, "_forward_cls")
+        if owners and len(variables) == len(nodes) and not is_custom:
+            # A view of parameters that was made before the step, as sharded strategies have them.
+            self._known[tensor] = weight = Weight(owners[0], True)
+            return weight
+        flows = [known for known in self._known.made_by(set(nodes)) if isinstance(known, Flow)]
         self.gathered.note_unseen(node, owners)
         flow = merged(flows, flows[0] if flows else Flow())
-        if owners:
-            flow = self._left(owners[0], True, flows, node.name(), tensor)
+        if owners and is_custom:
+            flow = self._left(owners[-1], True, flows, node.name(), tensor)
         unit = 1 if "BatchNorm" in node.name() or tensor.ndim == 2 else None
         flow = replace(flow, unit=unit, is_direct=False, is_score=False, gate=None)
         self._known[tensor] = flow
@@ -171,11 +176,13 @@ class Watch(TorchDispatchMode):
             self._known[tensor] = flow
 
     def _owner(self, call: Call) -> str:
-        """Return the layer that a weight belongs to; of a shared weight, the one that is running."""
+        """Return the layer that a weight belongs to; of a weight that is shared or unknown, the one that is running."""
         layer = call.weights[-1].layer
-        shared = next((paths for paths in self._owners.values() if layer in paths and len(paths) > 1), [layer])
-        running = self.gathered.place(call).module if len(shared) > 1 else None
-        return running if running in shared else layer
+        owners = next((paths for paths in self._owners.values() if layer in paths and len(paths) > 1), [layer])
+        if layer and len(owners) == 1:
+            return layer
+        running = self.gathered.place(call).module or ""
+        return running if not layer or running in owners else layer
 
     def _norm(self, call: Call, made: Tensor) -> None:
         tensor, known = call.tensors[0], call.known[0]

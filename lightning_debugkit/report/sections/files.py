@@ -13,7 +13,8 @@ _MOST = 40
 
 
 def _parts(summary: Summary, _folder: Path) -> Iterator[Table]:
-    files = [event for event in summary.artifacts if event.get("path")]
+    # Checkpoints have a section of their own.
+    files = [event for event in summary.artifacts if event.get("path") and event.get("name") != "checkpoint"]
     rows = tuple(
         (Cell(phrase(event.get("name"))), Cell(str(event["path"]), is_code=True), Cell(str(as_int(event.get("step")))))
         for event in files[-_MOST:]

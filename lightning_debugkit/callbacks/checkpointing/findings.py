@@ -1,0 +1,182 @@
+"""What the checkpoint callback can say, and when it says it."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from lightning_debugkit.checkpoints.keeping import Outcome
+from lightning_debugkit.checkpoints.listing import size
+from lightning_debugkit.checkpoints.records import Record
+from lightning_debugkit.checkpoints.repairing import Repairs
+from lightning_debugkit.checkpoints.store import is_full
+from lightning_debugkit.finding import Finding, Rule, Severity, Where
+
+CHECKPOINT_FAILED = Rule(
+    "checkpoint-failed",
+    Severity.WARNING,
+    "the checkpoint of step {step} was not written: {error}",
+    "Make room in {folder}, or let the rules keep fewer files.",
+)
+MONITOR_MISSING = Rule(
+    "monitor-missing",
+    Severity.WARNING,
+    "{metric} was not logged, so that no file is kept for it; logged are {logged}",
+    "Log it in validation_step with self.log({metric!r}, value), or name one that is logged.",
+)
+MONITOR_NONFINITE = Rule(
+    "monitor-nonfinite",
+    Severity.WARNING,
+    "{metric} is {value}, {times} evaluations in a row: it does not rank",
+    "Find out why it is not finite; until then no file is kept for it.",
+)
+CHECKPOINT_REPAIRED = Rule("checkpoint-repaired", Severity.INFO, "in {folder}: {done}", "Nothing needs to be done.")
+DISK_LOW = Rule(
+    "disk-low",
+    Severity.WARNING,
+    "{free} are free in {folder}, less than the {size} of a checkpoint: the next one does not fit",
+    "Make room there, or let the rules keep fewer files.",
+)
+
+_PATIENCE = 3
+_FEW = 8
+
+
+def failed(where: Where, outcome: Outcome, folder: Path, in_a_row: int, severity: Severity | None = None) -> Finding:
+    """Word a save that failed, and what to do by its cause."""
+    error = outcome.error
+    finding = CHECKPOINT_FAILED.found(
+        where, severity=severity, error=told(error), step=outcome.draft.step, folder=str(folder), in_a_row=in_a_row
+    )
+    if error is not None and is_full(error):
+        return finding
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return replace(finding, advice=f"Let this process write to {folder}, or choose another dirpath.")
+    if isinstance(error, OSError):
+        return replace(finding, advice=f"See whether {folder} is still there and can be written.")
+    return replace(
+        finding, advice="See what the checkpoint holds that cannot be saved: hyperparameters, states of callbacks."
+    )
+
+
+def told(error: BaseException | None) -> str:
+    """Return an error in one line."""
+    first = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+def repaired(where: Where, repairs: Repairs, folder: Path) -> Finding | None:
+    """Word what was set right in a folder; a warning if a file was damaged."""
+    done = list(_done(repairs))
+    if not done:
+        return None
+    evidence = {"swept": len(repairs.swept), "adopted": list(repairs.adopted), "lost": list(repairs.lost)}
+    evidence |= {"set_aside": [name for name, _ in repairs.set_aside]}
+    severity = Severity.WARNING if repairs.set_aside else Severity.INFO
+    finding = CHECKPOINT_REPAIRED.found(where, severity=severity, folder=str(folder), done="; ".join(done), **evidence)
+    if repairs.set_aside:
+        return replace(
+            finding, advice="Check the disk: files there do not hold what was written. Delete the .damaged ones."
+        )
+    return finding
+
+
+def _done(repairs: Repairs) -> Iterator[str]:
+    if repairs.swept:
+        yield f"removed {_many(len(repairs.swept), 'unfinished file')} of a killed run ({size(sum(repairs.swept))})"
+    if repairs.adopted:
+        yield f"gave a record to {_listed(repairs.adopted)}, whole but not committed"
+    for name, why in repairs.set_aside[:_FEW]:
+        yield f"renamed a damaged file to {name} ({why})"
+    if repairs.lost:
+        yield f"forgot {_listed(repairs.lost)}, which {'is' if len(repairs.lost) == 1 else 'are'} gone"
+
+
+def passed_over(where: Where, skipped: Iterable[tuple[Record, str]], chosen: str, folder: Path) -> Finding:
+    """Word a resume from an older file than the newest."""
+    names = [f"{record.name} (step {record.step}): {why}" for record, why in skipped]
+    finding = CHECKPOINT_REPAIRED.found(
+        where,
+        severity=Severity.WARNING,
+        folder=str(folder),
+        done=f"resumed from {chosen}, as newer files are damaged: {'; '.join(names)}",
+        skipped=names,
+    )
+    return replace(finding, advice="Check the disk: files there do not hold what was written.")
+
+
+def left_behind(where: Where, aside: list[Record], folder: Path) -> Finding:
+    """Word the files of a branch that was left by going back."""
+    newest = max(record.step for record in aside)
+    finding = CHECKPOINT_REPAIRED.found(
+        where,
+        folder=str(folder),
+        done=f"{_many(len(aside), 'file')} up to step {newest} of a branch that is left behind stay as they are",
+        aside=[record.name for record in aside],
+    )
+    return replace(finding, advice="Delete them with their records (.json) when the branch is not wanted any more.")
+
+
+def disk_low(where: Where, free: int, next_size: int, folder: Path) -> Finding:
+    """Word a disk on which the next file does not fit."""
+    return DISK_LOW.found(where, free=size(free), size=size(next_size), folder=str(folder))
+
+
+class Monitors:
+    """Watches the metrics that rules rank by: whether they are logged, and whether they are numbers."""
+
+    def __init__(self, metrics: Iterable[str]) -> None:
+        self.metrics = tuple(dict.fromkeys(metrics))
+        self.seen: dict[str, bool] = {}  # by metric: whether a value was ever finite
+        self.broken: dict[str, int] = {}  # by metric: how many values in a row were not
+
+    def state_dict(self) -> dict[str, dict[str, int]]:
+        return {"seen": {name: int(finite) for name, finite in self.seen.items()}, "broken": dict(self.broken)}
+
+    def load_state_dict(self, state: Mapping[str, Mapping[str, int]]) -> None:
+        self.seen = {name: bool(finite) for name, finite in state.get("seen", {}).items()}
+        self.broken = dict(state.get("broken", {}))
+
+    def judge(self, where: Where, fresh: Mapping[str, float]) -> Iterator[tuple[str, Finding]]:
+        """Return, by metric, what is wrong with its newest value.
+
+        A metric may have no value before the model has learned anything, as the correlation of constant predictions:
+        so a first one is worth knowing only. One that was finite and is no more is a fault.
+        """
+        for name in self.metrics:
+            if name not in fresh:
+                continue
+            was_finite = self.seen.get(name, False)
+            if math.isfinite(fresh[name]):
+                self.seen[name], self.broken[name] = True, 0
+                continue
+            self.seen.setdefault(name, False)
+            self.broken[name] = self.broken.get(name, 0) + 1
+            times = self.broken[name]
+            severity = Severity.WARNING if was_finite or times >= _PATIENCE else Severity.INFO
+            yield name, MONITOR_NONFINITE.found(where, severity=severity, metric=name, value=fresh[name], times=times)
+
+    def missing(self, where: Where, logged: Iterable[str]) -> Iterator[tuple[str, Finding]]:
+        """Return, by metric, those never logged though all there is to log was."""
+        names = sorted(logged)
+        for name in self.metrics:
+            if name in self.seen or name in names:
+                continue
+            close = difflib.get_close_matches(name, names, 1)
+            shown = ", ".join(names[:_FEW]) + (f" and {len(names) - _FEW} more" if names[_FEW:] else "")
+            finding = MONITOR_MISSING.found(where, metric=name, logged=shown or "none at all", closest=close)
+            if close:
+                finding = replace(finding, advice=f"Write {close[0]!r}, if that is what is meant; else log {name!r}.")
+            yield name, finding
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:_FEW]) + (f" and {len(names) - _FEW} more" if names[_FEW:] else "")

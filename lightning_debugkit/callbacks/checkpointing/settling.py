@@ -1,0 +1,142 @@
+"""What is said once a save is through: findings, events for the report, attributes, and word to the loggers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+from weakref import proxy
+
+from lightning.pytorch import Trainer
+
+from lightning_debugkit.callbacks.base import TrainingAnomaly
+from lightning_debugkit.callbacks.checkpointing import findings
+from lightning_debugkit.callbacks.checkpointing.standing import Standing, show, standing
+from lightning_debugkit.callbacks.run import Run, current_run
+from lightning_debugkit.checkpoints.keeping import Keeper, Outcome
+from lightning_debugkit.checkpoints.store import Store
+from lightning_debugkit.checkpoints.verifying import mismatch
+from lightning_debugkit.finding import Finding, Severity
+
+if TYPE_CHECKING:
+    from lightning_debugkit.callbacks.checkpointing.session import Session
+    from lightning_debugkit.callbacks.nested_checkpoint import NestedCheckpoint
+
+
+class Settling:
+    """Follows saves to their end.
+
+    Args:
+        raise_after: Saves that may fail in a row before training is stopped.
+    """
+
+    def __init__(self, raise_after: int | None) -> None:
+        self.raise_after = raise_after
+        self.in_a_row = 0
+
+    def settle(self, callback: NestedCheckpoint, trainer: Trainer, session: Session, *, met: bool) -> None:
+        """Tell what has become of saves; with ``met`` on every rank.
+
+        Raises:
+            TrainingAnomaly: Too many failed in a row.
+            Exception: What failed in the kit itself on the first rank, once nobody waits for it.
+        """
+        outcomes = session.keeper.outcomes() if session.keeper is not None else []
+        if not (met or outcomes):
+            return
+        now, stop = self._tell_all(callback, trainer, session, outcomes)
+        fault, session.fault = session.fault, None
+        if met:
+            now, stop = trainer.strategy.broadcast((now, stop))
+        if now is not None:
+            show(callback, now)
+        if met and stop is not None:
+            run = current_run(trainer)
+            raise TrainingAnomaly(stop, str(run.folder / "report.html") if run is not None else "")
+        if any(outcome.record is not None and outcome.seconds for outcome in outcomes):
+            for logger in trainer.loggers:
+                logger.after_save_checkpoint(proxy(callback))
+        if fault is not None:
+            raise fault
+
+    def _tell_all(
+        self, callback: NestedCheckpoint, trainer: Trainer, session: Session, outcomes: list[Outcome]
+    ) -> tuple[Standing | None, Finding | None]:
+        """Return, on the first rank, where files stand, and what is to stop the training."""
+        if session.keeper is None:
+            return None, None
+        stop = None
+        try:
+            for outcome in outcomes:
+                stop = self._tell(callback, trainer, session, outcome) or stop
+            return standing(session.folder, session.keeper.store.history, session.rules), stop
+        except Exception as error:  # the others wait to be told
+            session.fault = error
+            return None, stop
+
+    def _tell(self, callback: NestedCheckpoint, trainer: Trainer, session: Session, outcome: Outcome) -> Finding | None:
+        keeper = session.keeper
+        assert keeper is not None
+        where = callback.where(trainer)
+        for record in outcome.dropped:
+            callback.write(trainer, "measure", name="checkpoint-dropped", value=record.name)
+        if outcome.error is not None:
+            return self._failed(callback, trainer, session, outcome)
+        if outcome.record is None:
+            return None
+        self.in_a_row, session.owed = 0, False
+        callback.forget("checkpoint-failed")
+        callback.write(trainer, "measure", name="checkpoint", value=_event(keeper, outcome))
+        if outcome.seconds and outcome.free < outcome.record.size:
+            callback.emit(trainer, findings.disk_low(where, outcome.free, outcome.record.size, session.folder))
+        return None
+
+    def _failed(
+        self, callback: NestedCheckpoint, trainer: Trainer, session: Session, outcome: Outcome
+    ) -> Finding | None:
+        self.in_a_row += 1
+        session.owed = True
+        enough = self.raise_after is not None and self.in_a_row >= self.raise_after
+        finding = findings.failed(
+            callback.where(trainer), outcome, session.folder, self.in_a_row, Severity.ERROR if enough else None
+        )
+        callback.emit(trainer, finding)
+        callback.write(
+            trainer,
+            "measure",
+            name="checkpoint-failed",
+            value={"step": outcome.draft.step, "error": findings.told(outcome.error)},
+        )
+        return finding if enough else None
+
+
+def _event(keeper: Keeper, outcome: Outcome) -> dict[str, object]:
+    record = outcome.record
+    assert record is not None
+    return {
+        "file": record.name,
+        "step": record.step,
+        "epoch": record.epoch,
+        "metrics": dict(record.metrics),
+        "bytes": record.size,
+        "seconds": round(outcome.seconds, 4),
+        "reasons": list(keeper.store.reasons.get(record.name, ())),
+    }
+
+
+def artifacts(store: Store, run: Run | None) -> Iterator[dict[str, object]]:
+    """Return the events of the files that are there at the end, with why each is kept."""
+    reasons = store.reasons
+    for record in store.history:
+        path = store.path(record)
+        yield {
+            "name": "checkpoint",
+            "path": os.path.relpath(path, run.folder) if run is not None else str(path),
+            "step": record.step,
+            "epoch": record.epoch,
+            "file": record.name,
+            "metrics": dict(record.metrics),
+            "bytes": record.size,
+            "reasons": list(reasons.get(record.name, ())),
+            "fault": mismatch(path, record),
+        }

@@ -1,0 +1,153 @@
+"""Does a resumed run end where it would have ended without the interruption?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+
+from lightning_debugkit.callbacks.base import DebugCallback
+from lightning_debugkit.callbacks.resume import causes, saving
+from lightning_debugkit.callbacks.resume.causes import Cause
+from lightning_debugkit.callbacks.resume.place import Place
+from lightning_debugkit.callbacks.resume.resuming import Resumption
+from lightning_debugkit.finding import Rule, Severity
+
+RESUME_NOT_EXACT = Rule(
+    "resume-not-exact",
+    Severity.INFO,
+    "that the run goes on from step {step} as if it had never stopped is not assured: {causes}",
+    "{advice}",
+)
+
+KEY = "lightning_debugkit.ExactResume"
+
+
+class ExactResume(DebugCallback):
+    """Let a resumed run end with the weights, to the bit, that it would have had without the interruption.
+
+    Each checkpoint of any callback, or of ``trainer.save_checkpoint``, also gets the random states of Python, NumPy,
+    torch, its devices and of generators that samplers, datasets and the model own, and the place in the training
+    loaders. When a run resumes from it, they are set again. What cannot be exact is told, and never ends the run.
+
+    Args:
+        rewind: Within an epoch, pull the batches again that were used: it takes as long as loading them did. Without
+            it the loader begins anew there. Loaders with a ``state_dict`` of their own are never rewound.
+    """
+
+    def __init__(self, rewind: bool = True) -> None:
+        if not isinstance(rewind, bool):
+            raise ValueError(f"ExactResume needs rewind True or False, got {rewind!r}; True is usual.")
+        self.rewind = rewind
+        self._reset()
+
+    def _reset(self) -> None:
+        self._place: Place | None = None
+        self._resumption: Resumption | None = None
+        self._saved: list[dict[str, Any] | None] | None = None
+        self._resumes = self._failing = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Loaders and loops of a fit in progress stay with it.
+        return {**self.__dict__, "_place": None, "_resumption": None, "_saved": None}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        # Each resume is an event of its own.
+        self._told = [key for key in self._told if not key.startswith(f"{RESUME_NOT_EXACT.name}|")]
+
+    # The order below is the order of events in a run.
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        if stage == "fit":
+            self._reset()
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        # The searches for rate and batch size save before they start, and load that when they are over: no resume.
+        search = Path(str(trainer.ckpt_path)).name.startswith((".lr_find_", ".scale_batch_size_"))
+        if trainer.state.fn == "fit" and not search:
+            self._resumes, self._saved = True, checkpoint.get(KEY)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Not in `setup`: whatever others put around the samplers there is to be inside.
+        self._place = Place(trainer, pl_module, lambda hook, error: self.trouble(trainer, hook, error))
+        self._place.install()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        place = self._place
+        if place is None:
+            return
+        for loader in place.loaders():
+            place.watch(loader)
+        if self._resumes:
+            self._resume(trainer, pl_module, place)
+
+    def _resume(self, trainer: Trainer, module: LightningModule, place: Place) -> None:
+        cause = causes.of_checkpoint(self._saved, trainer.world_size)
+        mine = None if cause or not self._saved else self._saved[trainer.global_rank]
+        self._saved = None
+        if cause or not mine:
+            self._tell(trainer, [cause] if cause else [], 0)
+            return
+        self._resumption = Resumption(
+            place,
+            mine,
+            self.rewind,
+            tell=lambda found, batches: self._tell(trainer, found, batches),
+            trouble=lambda hook, error: self.trouble(trainer, hook, error),
+        )
+        try:
+            self._resumption.causes += causes.of_state(mine, saving.state(trainer, module, place))
+            self._resumption.arm(trainer, module)
+        except AttributeError as error:
+            self._resumption.release()
+            self._tell(trainer, [causes.UNKNOWN.filled(why=error)], 0)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if self._place is not None:
+            self._place.note(first=batch_idx == 0)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        mine = None
+        try:
+            if self._place is not None:
+                mine = saving.state(trainer, pl_module, self._place)
+        finally:
+            # The others wait for this rank, whatever happened here.
+            checkpoint[KEY] = saving.of_all_ranks(mine, alone=self._failing)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        # One rank may be here alone: a checkpoint that is saved from now on must not wait for the others.
+        self._failing = True
+        self._release()
+        super().on_exception(trainer, pl_module, exception)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._release()
+
+    def _release(self) -> None:
+        """Leave loops, strategy and loaders without our hooks; may be called twice."""
+        if self._resumption is not None:
+            self._resumption.release()
+            self._resumption = None
+        if self._place is not None:
+            self._place.remove()
+
+    def _tell(self, trainer: Trainer, found: list[Cause], batches: int) -> None:
+        severity = max((cause.severity for cause in found), default=Severity.INFO)
+        if not found or (severity < Severity.WARNING and not trainer.is_global_zero):
+            return
+        found = sorted(found, key=lambda cause: -cause.severity)
+        self.emit(
+            trainer,
+            RESUME_NOT_EXACT.found(
+                self.where(trainer),
+                severity=severity,
+                batches=batches,
+                causes="; ".join(cause.says for cause in found),
+                names=[cause.name for cause in found],
+                advice=found[0].advice,
+            ),
+        )

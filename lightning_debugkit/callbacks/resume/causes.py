@@ -1,0 +1,185 @@
+"""Why a resumed run may differ from one that was never interrupted, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from lightning_debugkit.finding import Severity
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One reason why a resume is not exact.
+
+    Args:
+        name: Stable name, found in the evidence.
+        says: What is different, for the message.
+        advice: What to do about it.
+        severity: ``warning`` if samples are repeated or left out that need not be.
+    """
+
+    name: str
+    says: str
+    advice: str
+    severity: Severity = Severity.INFO
+
+    def filled(self, **numbers: object) -> Cause:
+        """Return the cause with its numbers in place."""
+        return Cause(self.name, self.says.format_map(numbers), self.advice, self.severity)
+
+
+NO_STATE = Cause(
+    "no-state",
+    "the checkpoint holds no random states",
+    "Keep ExactResume in the Trainer from the start of the run.",
+)
+NO_RANK = Cause(
+    "no-state-of-rank",
+    "the checkpoint was saved by one rank alone and lacks the states of the others",
+    "Resume from a checkpoint that was not saved while an exception was handled.",
+)
+WORLD_SIZE = Cause(
+    "world-size",
+    "it was saved by {saved} processes and is resumed by {now}",
+    "Resume with as many processes as before.",
+)
+LOADER = Cause(
+    "loader",
+    "{what} was {saved} and is {now}",
+    "Resume with the data and the loader settings of the saved run.",
+)
+SELECTION = Cause(
+    "selection",
+    "the training set is another selection of samples, so that samples held out before are trained on now",
+    "Split the data with a generator of a fixed seed.",
+    Severity.WARNING,
+)
+ORDER = Cause(
+    "order",
+    "the {batches} batches used so far in this epoch are not those that the loader gives now",
+    "Make dataset, batch size and sampler those of the saved run, or resume from the end of an epoch.",
+    Severity.WARNING,
+)
+LOST = Cause(
+    "position",
+    "the loader cannot be set behind the {batches} batches used so far in this epoch ({why}), which begins anew",
+    "Give the loader state_dict and load_state_dict (torchdata's StatefulDataLoader has them), "
+    "or save at ends of epochs.",
+    Severity.WARNING,
+)
+STATEFUL = Cause(
+    "stateful",
+    "the loader set its place by a state_dict of its own, which cannot be checked",
+    "Compare the loss of the next steps with that of the run before, if it must be exact.",
+)
+REWIND_OFF = Cause(
+    "rewind-off",
+    "rewind=False: the loader begins anew, behind {batches} batches used so far in this epoch",
+    "Use rewind=True, or save at ends of epochs.",
+)
+UNCHECKED = Cause(
+    "unchecked",
+    "{batches} batches of a loader without indices and state_dict were passed over, and their order cannot be checked",
+    "Give the loader state_dict and load_state_dict, or save at ends of epochs.",
+)
+WORKERS = Cause(
+    "persistent-workers",
+    "persistent workers begin with random states of their own",
+    "Set persistent_workers=False if random numbers are drawn in the workers.",
+)
+OUT_OF_ORDER = Cause(
+    "in-order",
+    "with in_order=False batches come as workers finish them",
+    "Set in_order=True.",
+)
+MID_BATCH = Cause(
+    "mid-batch",
+    "it was saved within batch {batches} of the epoch, which is run anew",
+    "Save in on_train_batch_end or later.",
+)
+MID_WINDOW = Cause(
+    "mid-window",
+    "it was saved {batches} batches into a window of accumulation, whose gradients no checkpoint holds",
+    "Save after an optimizer step.",
+)
+EPOCH_START = Cause(
+    "epoch-start",
+    "it was saved before the first batch of an epoch, whose loaders may have been iterated already",
+    "Save in on_train_epoch_end or later in the epoch.",
+)
+HOOKS = Cause(
+    "hooks",
+    "it was saved in on_train_batch_end of an epoch's last batch, and Lightning leaves out {hooks}",
+    "Save in on_train_epoch_end.",
+)
+HOOKS_AGAIN = Cause(
+    "hooks-again",
+    "with max_steps Lightning calls on_train_epoch_end again for the epoch that had ended when it was saved",
+    "Set max_epochs in place of max_steps, or let on_train_epoch_end bear to be called twice.",
+)
+RELOADED = Cause(
+    "reloaded",
+    "train_dataloader was called again in epoch {epoch}, with random states that are not kept",
+    "Save at ends of epochs, or draw no random numbers in train_dataloader.",
+)
+VALIDATION = Cause(
+    "validation",
+    "it was saved before a validation had ended, and Lightning does not run that anew",
+    "Save in on_validation_end or on_train_epoch_end.",
+)
+PLATEAU = Cause(
+    "plateau",
+    "{scheduler} waited for a metric when it was saved, and misses that step",
+    "Save in on_train_epoch_end: ModelCheckpoint(save_on_train_epoch_end=True).",
+)
+GENERATORS = Cause(
+    "generators",
+    "the generators {names} are not there any more",
+    "Resume with the model, dataset and samplers of the saved run.",
+)
+UNKNOWN = Cause(
+    "lightning",
+    "this version of Lightning has changed what ExactResume needs of it ({why})",
+    "Save at ends of epochs, and tell us the version.",
+)
+
+
+def of_checkpoint(saved: list[dict[str, Any] | None] | None, world_size: int) -> Cause | None:
+    """Return why the states in a checkpoint, one for each rank, are of no use, if so: the same on every rank."""
+    if not saved or not any(saved):
+        return NO_STATE
+    if len(saved) != world_size:
+        return WORLD_SIZE.filled(saved=len(saved), now=world_size)
+    return None if all(saved) else NO_RANK
+
+
+def of_state(saved: dict[str, Any], now: dict[str, Any]) -> Iterator[Cause]:
+    """Yield the causes that a saved state shows by itself, or compared with the state of the fit that resumes."""
+    batches = saved["batches"]
+    if saved["in_batch"]:
+        yield MID_BATCH.filled(batches=batches)
+    if saved["in_epoch_start"]:
+        yield EPOCH_START
+    if saved["hooks"]:
+        yield HOOKS.filled(hooks=" and ".join(saved["hooks"]))
+    if saved["reloads"] and saved["reloaded"] > 0 and any("passes" in loader for loader in saved["loaders"]):
+        yield RELOADED.filled(epoch=saved["reloaded"])
+    if saved["in_window"]:
+        yield MID_WINDOW.filled(batches=saved["in_window"])
+    if saved["validation"]:
+        yield VALIDATION
+    for before, after in zip(saved["loaders"], now["loaders"], strict=False):
+        yield from _changed(before["about"], after["about"])
+        if before["workers"]:
+            yield WORKERS if before["workers"] == "kept" else OUT_OF_ORDER
+    yield from _changed(saved["settings"], now["settings"])
+
+
+def _changed(before: dict[str, Any], after: dict[str, Any]) -> Iterator[Cause]:
+    for what in before.keys() & after.keys():
+        if before[what] != after[what] and what == "selection of samples":
+            yield SELECTION
+        elif before[what] != after[what]:
+            yield LOADER.filled(what=what, saved=before[what], now=after[what])

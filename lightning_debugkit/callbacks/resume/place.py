@@ -1,0 +1,184 @@
+"""Where a fit is in its training loaders: watched while it goes on, and set again when it resumes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from torch.utils.data import DataLoader, Subset
+
+from lightning_debugkit.callbacks.resume.moments import Moment
+from lightning_debugkit.callbacks.resume.owned import Owned
+from lightning_debugkit.callbacks.resume.passes import Pass, Watch, bare, checksum_of, recorders, watch_of
+
+# A loader that is cycled through more often than this in one epoch is not followed.
+_MOST_PASSES = 32
+
+
+class Place:
+    """Watches the training loaders of a fit.
+
+    Args:
+        trainer: Trainer whose fit it is.
+        module: Its model.
+        trouble: Takes a fault of the kit.
+    """
+
+    def __init__(
+        self, trainer: Trainer, module: LightningModule, trouble: Callable[[str, BaseException], None]
+    ) -> None:
+        self.trainer, self.module, self.trouble = trainer, module, trouble
+        self.owned = Owned(self._roots)
+        self._watches: list[Watch] = []
+        self._passes: list[list[Pass]] = []  # this epoch's passes over each loader
+        self._process: Any = None
+
+    def install(self) -> None:
+        """Watch each training loader from before its first iterator is made."""
+        strategy = self.trainer.strategy
+        inner = vars(strategy).get("process_dataloader")
+        process = strategy.process_dataloader
+
+        def processed(dataloader: Any) -> Any:
+            dataloader = process(dataloader)
+            if self.trainer.training:
+                self._guarded(self.watch, dataloader)
+            return dataloader
+
+        self._process = (processed, inner)
+        strategy.process_dataloader = processed  # type: ignore[method-assign]
+
+    def remove(self) -> None:
+        """Leave strategy and loaders as they were; what was noted may still be saved."""
+        here = vars(self.trainer.strategy)
+        if self._process is not None and here.get("process_dataloader") is self._process[0]:
+            here.pop("process_dataloader")
+            if self._process[1] is not None:
+                here["process_dataloader"] = self._process[1]
+        self._process = None
+        for watch in self._watches:
+            watch.remove()
+        self._watches = []
+
+    def watch(self, loader: Any) -> None:
+        """Watch one loader, unless it knows its place itself."""
+        if isinstance(loader, DataLoader) and not is_stateful(loader) and watch_of(loader) is None:
+            self.owned.meet(loader)
+            self._watches.append(Watch(loader, lambda: self._guarded(self.now)))
+
+    def now(self) -> Moment:
+        """Return the moment of now."""
+        return Moment.now(self.owned)
+
+    def loaders(self) -> list[Any]:
+        """Return the training loaders; none before they are set up."""
+        combined = self.trainer.fit_loop._combined_loader
+        return [] if combined is None else list(combined.flattened)
+
+    def validation_loaders(self) -> list[Any]:
+        """Return the loaders of the validation within fit; none before they are set up."""
+        combined = self.trainer.fit_loop.epoch_loop.val_loop._combined_loader
+        return [] if combined is None else list(combined.flattened)
+
+    def note(self, first: bool) -> None:
+        """Take note of the passes that the batch just fetched came from."""
+        current = self.current()
+        if first or len(self._passes) != len(current):
+            self._passes = [[] for _ in current]
+        for passes, now in zip(self._passes, current, strict=True):
+            if now is not None and (not passes or passes[-1] is not now) and len(passes) <= _MOST_PASSES:
+                passes.append(now)
+
+    def current(self) -> list[Pass | None]:
+        """Return the pass that each training loader is in, as far as it is watched."""
+        fetcher = self.trainer.fit_loop._data_fetcher
+        iterator = None if fetcher is None else getattr(fetcher.combined_loader, "_iterator", None)
+        inner = (getattr(part, "_sampler_iter", None) for part in getattr(iterator, "iterators", ()))
+        return [part if isinstance(part, Pass) else None for part in inner]
+
+    def state(self, under_way: bool) -> list[dict[str, Any]]:
+        """Return what is needed to come here again, for each loader, in plain types: nothing between epochs."""
+        if not under_way:
+            return [{} for _ in self.loaders()]
+        passes = self._passes or [[] for _ in self.loaders()]
+        return [
+            {
+                "passes": _moments(each),
+                "reused": bool(each) and each[-1].reused,
+                "given": each[-1].given if each else 0,
+                "checksum": each[-1].checksum if each else 0,
+            }
+            for loader, each in zip(self.loaders(), passes, strict=True)
+        ]
+
+    def play(self, saved: list[dict[str, Any]]) -> None:
+        """Let the next passes over each loader begin as the saved ones did."""
+        for loader, state in zip(self.loaders(), saved, strict=True):
+            watch = watch_of(loader)
+            if watch is not None:
+                watch.play([(self._back(one["began"]), self._back(one["first"])) for one in state["passes"]])
+
+    def played(self, batches: int) -> None:
+        """From here on new passes are new; other watchers of the sampler forget what was passed over."""
+        for loader in self.loaders():
+            watch = watch_of(loader)
+            if watch is not None:
+                watch.play([])
+                for recorder in recorders(getattr(loader, watch.name)):
+                    for _ in range(min(batches, len(recorder.given))):
+                        recorder.given.popleft()
+
+    def _back(self, moment: dict[str, Any]) -> Callable[[], Any]:
+        return lambda: self._guarded(lambda: Moment.of(moment).restore(self.owned))
+
+    def _guarded(self, ours: Callable[..., Any], *args: Any) -> Any:
+        """Loaders call us: what fails in the kit must not fail in them."""
+        try:
+            return ours(*args)
+        except Exception as error:
+            self.trouble("dataloader", error)
+            return None
+
+    def _roots(self) -> dict[str, Any]:
+        roots = {"model": self.module}
+        roots |= {f"train.{index}": loader for index, loader in enumerate(self.loaders())}
+        return roots | {f"val.{index}": loader for index, loader in enumerate(self.validation_loaders())}
+
+
+def is_stateful(loader: Any) -> bool:
+    """Tell whether the loader keeps its place itself, by the protocol that Lightning saves and loads."""
+    return callable(getattr(loader, "state_dict", None)) and callable(getattr(loader, "load_state_dict", None))
+
+
+def about(loader: Any) -> dict[str, Any]:
+    """Return what a loader is made of, as far as it decides which batches it gives."""
+    dataset = getattr(loader, "dataset", None)
+    samplers = [bare(getattr(loader, name, None)) for name in ("batch_sampler", "sampler")]
+    sampler = next((sampler for sampler in samplers if sampler is not None), None)
+    try:
+        samples = len(dataset)  # type: ignore[arg-type]
+    except (TypeError, NotImplementedError):
+        samples = None
+    return {
+        "batch_size": getattr(loader, "batch_size", None),
+        "num_workers": getattr(loader, "num_workers", 0),
+        "number of samples": samples,
+        "selection of samples": _selection(dataset),
+        "sampler": type(getattr(sampler, "sampler", sampler)).__name__,
+    }
+
+
+def _moments(passes: list[Pass]) -> list[dict[str, Any]]:
+    """Return when each pass began and first gave; nothing if one is not known or they are too many."""
+    known = all(one.began is not None and one.first is not None for one in passes)
+    return [{"began": one.began, "first": one.first} for one in passes] if known and len(passes) <= _MOST_PASSES else []
+
+
+def _selection(dataset: Any) -> int | None:
+    """Return a checksum of the entries that a `Subset` selects, as `random_split` makes it."""
+    checksum = None
+    while isinstance(dataset, Subset):
+        checksum = checksum_of(dataset.indices, checksum or 0)
+        dataset = dataset.dataset
+    return checksum
