@@ -390,7 +390,8 @@ class Words(Module):
 @fault("constant-output", "bag", "head", by=BY)
 def every_word_is_unknown(mended: bool) -> Program:
     """The vocabulary is in lower case, the lines are put into upper case: each word has index 0."""
-    texts = [getattr(datasets, f"load_{name}")().DESCR.lower().split() for name in ("diabetes", "digits")]
+    pages = [getattr(datasets, f"load_{name}")().DESCR.lower() for name in ("diabetes", "digits")]
+    texts = [[word for word in page.split() if word.isalpha()] for page in pages]  # a number has no upper case
     lines = [(" ".join(text[i : i + 6]), y) for y, text in enumerate(texts) for i in range(0, len(text) - 6, 2)]
     loader = DataLoader(lines, batch_size=16, shuffle=True)  # type: ignore[arg-type]
     return Program(Words(mended, [*texts[0], *texts[1]]), loader, trainer={"max_epochs": 12})

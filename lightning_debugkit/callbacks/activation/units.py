@@ -72,7 +72,8 @@ class Seen:
 
     @property
     def key(self) -> str:
-        return f"{self.name}|{self.site.op}|{self.site.kind}|{self.site.is_direct}|{len(self.flags)}"
+        site = self.site
+        return f"{site.place.module}|{site.layer}|{site.op}|{site.is_direct}|{len(self.flags)}"
 
     @property
     def flags(self) -> Tensor:
