@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lightning_debugkit.callbacks.base import TrainingAnomaly
+    from lightning_debugkit.callbacks.bias_variance import BiasVarianceReport
     from lightning_debugkit.callbacks.gradient_anomaly import GradientAnomalyDetector
     from lightning_debugkit.finding import Finding, Severity
     from lightning_debugkit.journal import read_journal
     from lightning_debugkit.presets import debugkit
 
 _HOMES = {
+    "BiasVarianceReport": "callbacks.bias_variance",
     "Finding": "finding",
     "GradientAnomalyDetector": "callbacks.gradient_anomaly",
     "Severity": "finding",
@@ -24,7 +26,15 @@ _HOMES = {
     "read_journal": "journal",
 }
 
-__all__ = ["Finding", "GradientAnomalyDetector", "Severity", "TrainingAnomaly", "debugkit", "read_journal"]
+__all__ = [
+    "BiasVarianceReport",
+    "Finding",
+    "GradientAnomalyDetector",
+    "Severity",
+    "TrainingAnomaly",
+    "debugkit",
+    "read_journal",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,111 @@
+"""A metric that the module logs itself: its value over a loader, and what the batches tell of its uncertainty."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.data import extract_batch_size
+from torch import Tensor
+from torchmetrics import Metric
+
+from lightning_debugkit.stats.bootstrap import bootstrap_groups
+from lightning_debugkit.stats.intervals import Interval, bare
+
+_SPLITS = ("train", "valid", "validation", "val", "test")
+
+
+class Heard:
+    """What a module logs under some names while it is listened to.
+
+    Args:
+        names: Names that mean the metric; the first that is logged counts.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = names
+        self.values: dict[str, list[tuple[Any, int]]] = {}
+        self._size = 1
+        self._before: Any = None
+
+    def start(self, module: LightningModule, batch: Any = None) -> None:
+        """Begin to hear what is logged for ``batch``; what is logged is passed on."""
+        self.stop(module)
+        try:
+            self._size = extract_batch_size(batch) if batch is not None else 1
+        except Exception:  # no tensor in the batch: Lightning warns about that itself
+            self._size = 1
+        passed_on = module.log
+        self._before = vars(module).get("log")
+
+        def log(name: str, value: Any, *args: Any, **kwargs: Any) -> None:
+            if name in self.names:
+                self.values.setdefault(name, []).append((_kept(value), kwargs.get("batch_size") or self._size))
+            passed_on(name, value, *args, **kwargs)
+
+        log._heard = True  # type: ignore[attr-defined]
+        # Not setattr: nn.Module would take some callables for submodules.
+        vars(module)["log"] = log
+
+    def stop(self, module: LightningModule) -> None:
+        """Leave the module as it was; may be called at any time."""
+        if getattr(vars(module).get("log"), "_heard", False):
+            del vars(module)["log"]
+            if self._before is not None:
+                vars(module)["log"] = self._before
+
+    def payload(self) -> dict[str, Any]:
+        """Return what was heard as plain numbers, to be merged with that of other ranks."""
+        for name in self.names:
+            held = self.values.get(name)
+            if held:
+                metric = next((value for value, _ in held if isinstance(value, Metric)), None)
+                if metric is not None:
+                    return {"value": float(metric.compute()), "batches": []}
+                return {"value": None, "batches": [(float(value), size) for value, size in held]}
+        return {"value": None, "batches": []}
+
+
+def estimate(payloads: Sequence[dict[str, Any]], logged: Any = None) -> Interval | None:
+    """Return the metric over all batches of all ranks, weighted by their sizes; ``None`` if it was never logged.
+
+    Its interval takes batches as what was drawn. A metric object has one value and tells nothing of its uncertainty.
+
+    Args:
+        payloads: What each rank heard.
+        logged: The value that Lightning made of it, if nothing was heard.
+    """
+    batches = [pair for payload in payloads for pair in payload["batches"]]
+    if batches:
+        n = sum(size for _, size in batches)
+        mean = sum(value * size for value, size in batches) / n
+        if not math.isfinite(mean):
+            return bare(mean, n)
+        found = bootstrap_groups([value * size for value, size in batches], [size for _, size in batches])
+        return Interval(mean, found.low, found.high, n)
+    value = next((payload["value"] for payload in payloads if payload["value"] is not None), logged)
+    return None if value is None else bare(float(value))
+
+
+def names_for(name: str, split: str) -> list[str]:
+    """Return what ``name`` may be called when it is logged for another split.
+
+    Example:
+        >>> names_for("val_mae", "test")
+        ['val_mae', 'test_mae', 'mae']
+        >>> names_for("val/mae", "test")
+        ['val/mae', 'test/mae', 'mae']
+    """
+    found = [name]
+    for known in _SPLITS:
+        if name.startswith((f"{known}_", f"{known}/", f"{known}.")):
+            mark, rest = name[len(known)], name[len(known) + 1 :]
+            found += [f"{split}{mark}{rest}", rest]
+            break
+    return list(dict.fromkeys(found))
+
+
+def _kept(value: Any) -> Any:
+    return value.detach().float().mean().item() if isinstance(value, Tensor) else value
