@@ -7,6 +7,7 @@ training longer and fresh validation data are for, of Ng, Machine Learning Yearn
 from __future__ import annotations
 
 from lightning_debugkit.callbacks.bias.case import Case
+from lightning_debugkit.callbacks.bias.facts import Facts
 from lightning_debugkit.stats.gaps import GAPS, Gap
 from lightning_debugkit.stats.selection import selection_optimism
 
@@ -35,13 +36,12 @@ def _underfitting(case: Case, gap: Gap) -> list[str]:
             f"Train longer{early}: {unit.of('train')} still fell from {unit.value(fell[0])} to {unit.value(fell[1])} "
             "in the last quarter of the run."
         )
-    size = f"{facts.parameters:,} trainable parameters" if facts.parameters else "it"
-    found.append(f"Make the model larger: {size} leave a {unit.of('train')} of {unit.value(gap.after.value)}.")
+    found.append(f"Make the model larger: with {_parameters(facts)}, {unit.of('train')} is {_value(case, gap)}.")
     if facts.frozen > 0:
         found.append(f"Train more of the model: {_percent(facts.frozen)} of its parameters are frozen.")
     held = _regularised(case)
     if held:
-        found.append(f"Regularise less: {held} keep the {unit.of('train')} up.")
+        found.append(f"Regularise less: there is {held}.")
     found += [
         "Look at a hundred training samples that are wrong, and count what they have in common.",
         "Try an architecture that is known to do well on such data.",
@@ -53,7 +53,7 @@ def _underfitting(case: Case, gap: Gap) -> list[str]:
 
 def _overfitting(case: Case, gap: Gap) -> list[str]:
     facts, unit = case.facts, case.unit
-    n = f" than {facts.samples:,} samples" if facts.samples else ""
+    n = f" than these {facts.samples:,} samples" if facts.samples else ""
     found = [f"Collect more training data{n}: learning_curve() tells what it would bring."]
     if not facts.norms:
         found.append("Add normalisation layers, such as batch norm or layer norm: the model has none.")
@@ -73,7 +73,7 @@ def _overfitting(case: Case, gap: Gap) -> list[str]:
     found.append("Leave out features that hardly matter.")
     if facts.parameters:
         samples = f" for {facts.samples:,} samples" if facts.samples else ""
-        found.append(f"Make the model smaller, last of all: it has {facts.parameters:,} parameters{samples}.")
+        found.append(f"Make the model smaller, last of all: it has {_parameters(facts)}{samples}.")
     return found
 
 
@@ -155,6 +155,14 @@ def in_order(gaps: dict[str, Gap], names: list[str]) -> list[str]:
         ordered.append(first)
         waiting.remove(first)
     return ordered
+
+
+def _parameters(facts: Facts) -> str:
+    return f"{facts.parameters:,} trainable parameter{'' if facts.parameters == 1 else 's'}"
+
+
+def _value(case: Case, gap: Gap) -> str:
+    return case.unit.value(gap.after.value)
 
 
 def _regularised(case: Case) -> str:

@@ -120,10 +120,11 @@ def ideal(metric: str | Metric, higher: bool) -> float | None:
 
 def check_adapter(adapter: Any) -> None:
     """Raise unless ``adapter`` is a function or the dotted path of one."""
-    check("adapter", adapter is None or callable(adapter) or isinstance(adapter, str), "to be a function or its "
-          "dotted path", adapter, "it gets outputs and batch, and returns predictions and targets")  # fmt: skip
+    known = adapter is None or callable(adapter)
     if isinstance(adapter, str):
         try:
-            sources.resolve(adapter)
-        except ValueError as error:
-            raise ValueError(f"{_OWNER}: {error}") from None
+            known = callable(sources.resolve(adapter))
+        except ValueError:
+            known = False
+    rule = "to be a function or its dotted path"
+    check("adapter", known, rule, adapter, "it gets outputs and batch, and returns predictions and targets")

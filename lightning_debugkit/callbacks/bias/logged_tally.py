@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lightning.pytorch import LightningModule
@@ -28,7 +28,7 @@ class Heard:
         self.names = names
         self.values: dict[str, list[tuple[Any, int]]] = {}
         self._size = 1
-        self._before: Any = None
+        self._before: dict[str, Any] = {}
 
     def start(self, module: LightningModule, batch: Any = None) -> None:
         """Begin to hear what is logged for ``batch``; what is logged is passed on."""
@@ -37,24 +37,39 @@ class Heard:
             self._size = extract_batch_size(batch) if batch is not None else 1
         except Exception:  # no tensor in the batch: Lightning warns about that itself
             self._size = 1
-        passed_on = module.log
-        self._before = vars(module).get("log")
-
-        def log(name: str, value: Any, *args: Any, **kwargs: Any) -> None:
-            if name in self.names:
-                self.values.setdefault(name, []).append((_kept(value), kwargs.get("batch_size") or self._size))
-            passed_on(name, value, *args, **kwargs)
-
-        log._heard = True  # type: ignore[attr-defined]
-        # Not setattr: nn.Module would take some callables for submodules.
-        vars(module)["log"] = log
+        own = vars(module)
+        self._before = {name: own.get(name) for name in ("log", "log_dict")}
+        # Not setattr: nn.Module would take some callables for submodules. A log_dict that is Lightning's calls log.
+        own["log"] = self._listener(module.log)
+        if "log_dict" in own:
+            own["log_dict"] = self._dict_listener(own["log_dict"])
 
     def stop(self, module: LightningModule) -> None:
         """Leave the module as it was; may be called at any time."""
-        if getattr(vars(module).get("log"), "_heard", False):
-            del vars(module)["log"]
-            if self._before is not None:
-                vars(module)["log"] = self._before
+        for name, before in self._before.items():
+            vars(module).pop(name, None)
+            if before is not None:
+                vars(module)[name] = before
+        self._before = {}
+
+    def _listener(self, passed_on: Callable[..., Any]) -> Callable[..., None]:
+        def log(name: str, value: Any, *args: Any, **kwargs: Any) -> None:
+            self._hear(name, value, kwargs.get("batch_size"))
+            passed_on(name, value, *args, **kwargs)
+
+        return log
+
+    def _dict_listener(self, passed_on: Callable[..., Any]) -> Callable[..., None]:
+        def log_dict(dictionary: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
+            for name, value in dictionary.items():
+                self._hear(name, value, kwargs.get("batch_size"))
+            passed_on(dictionary, *args, **kwargs)
+
+        return log_dict
+
+    def _hear(self, name: str, value: Any, batch_size: int | None) -> None:
+        if name in self.names:
+            self.values.setdefault(name, []).append((_kept(value), batch_size or self._size))
 
     def payload(self) -> dict[str, Any]:
         """Return what was heard as plain numbers, to be merged with that of other ranks."""

@@ -172,9 +172,7 @@ def _unjudgeable(case: Case) -> str:
 def _without_verdict(case: Case) -> list[str]:
     found = []
     if any(not math.isfinite(error.value) for error in case.chain.values()):
-        found.append(
-            f"Find out where {case.unit.metric} stops being a number: GradientAnomalyDetector names the place."
-        )
+        found.append("Find out where the numbers break: GradientAnomalyDetector names operation and samples.")
     if any((table[0] > 0).sum() == 1 for table in case.by_class.values()):
         found.append("Shuffle before splitting: a set of one class cannot tell a good model from a constant.")
     if len(case.chain) < 2:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_debugkit.callbacks.predictions.sources import is_rows
+
 IGNORED = -100
 _PAIR = 2
 
@@ -50,19 +52,17 @@ def scored(predictions: Any, target: Any, cut: float = 0.5, ignore_index: int | 
     Raises:
         NoClasses: The targets are no classes.
     """
-    if not isinstance(predictions, Tensor) or not isinstance(target, Tensor) or target.ndim == 0:
-        raise NoClasses("they are not tensors with one row a sample")
+    if not is_rows(predictions) or not is_rows(target):
+        raise NoClasses("what is no tensor with one row a sample")
     predictions, target = predictions.detach(), target.detach()
-    broken = ~torch.isfinite(predictions.float()).flatten(1).all(1) if predictions.ndim else torch.zeros(0)
+    broken = ~torch.isfinite(predictions.float()).reshape(len(predictions), -1).all(1)
     predictions, target = _squeezed(predictions, target)
     labels, target, classes = _labels(predictions, target, cut)
-    broken = broken[: len(target)] if broken.numel() == len(target) else torch.zeros(len(target), dtype=torch.bool)
     counted = target != IGNORED if ignore_index in (None, IGNORED) else (target != IGNORED) & (target != ignore_index)
     mistaken = (labels != target) & counted
     flat = target.ndim == 1
     wrong = mistaken.long() if flat else mistaken.flatten(1).sum(1)
     size = counted.long() if flat else counted.flatten(1).sum(1)
-    broken = broken.to(wrong.device)
     # A score that is NaN is no answer, whatever argmax makes of it.
     wrong = torch.where(broken, size, wrong)
     return Scored(wrong, size, target if flat else None, labels if flat else None, classes, broken)
