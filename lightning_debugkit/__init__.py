@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from lightning_debugkit.callbacks.base import TrainingAnomaly
     from lightning_debugkit.callbacks.bias_variance import BiasVarianceReport
     from lightning_debugkit.callbacks.gradient_anomaly import GradientAnomalyDetector
+    from lightning_debugkit.callbacks.studies.cross_validate import cross_validate
+    from lightning_debugkit.callbacks.studies.decomposition import bias_variance_decomposition
+    from lightning_debugkit.callbacks.studies.learning_curve import learning_curve
     from lightning_debugkit.finding import Finding, Severity
     from lightning_debugkit.journal import read_journal
     from lightning_debugkit.presets import debugkit
@@ -22,7 +25,10 @@ _HOMES = {
     "GradientAnomalyDetector": "callbacks.gradient_anomaly",
     "Severity": "finding",
     "TrainingAnomaly": "callbacks.base",
+    "bias_variance_decomposition": "callbacks.studies.decomposition",
+    "cross_validate": "callbacks.studies.cross_validate",
     "debugkit": "presets",
+    "learning_curve": "callbacks.studies.learning_curve",
     "read_journal": "journal",
 }
 
@@ -32,7 +38,10 @@ __all__ = [
     "GradientAnomalyDetector",
     "Severity",
     "TrainingAnomaly",
+    "bias_variance_decomposition",
+    "cross_validate",
     "debugkit",
+    "learning_curve",
     "read_journal",
 ]
 

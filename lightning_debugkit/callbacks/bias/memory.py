@@ -71,6 +71,8 @@ class Memory:
         if not best or not last or best["step"] == last["step"] or len(best["bits"]) != len(last["bits"]):
             return ""
         both, only_best, only_last, neither = paired_counts(best["bits"].numpy(), last["bits"].numpy())
+        if not only_best + only_last:
+            return ""
         p = mcnemar(only_best, only_last)
         n = both + only_best + only_last + neither
         verb = "is worse than" if p < 0.05 and only_last > only_best else "cannot be told from"

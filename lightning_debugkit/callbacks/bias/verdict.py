@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lightning_debugkit.callbacks.bias.advice import in_order, steps
@@ -80,15 +80,13 @@ def findings(case: Case, conclusion: Conclusion, where: Where) -> Iterator[Findi
     for name in conclusion.told:
         gap = conclusion.gaps[name]
         rule = SHIFT if name == "validation_overfitting" and shifted else RULES[name]
-        yield rule.found(
-            where,
-            severity=Severity.WARNING if name in conclusion.pressing else Severity.INFO,
-            **_evidence(case, gap),
-            first=_steps(name, case, shifted)[0],
-        )
+        severity = Severity.WARNING if name in conclusion.pressing else Severity.INFO
+        first = _steps(name, case, shifted)[0]
+        found = rule.found(where, severity=severity, first=first, **_words(case, gap))
+        yield replace(found, evidence=_evidence(case, gap))
 
 
-def _evidence(case: Case, gap: Gap) -> dict[str, Any]:
+def _words(case: Case, gap: Gap) -> dict[str, str]:
     unit = case.unit
     before = f"the goal of {unit.value(gap.before.value)}"
     if gap.frm != "goal":
@@ -99,11 +97,19 @@ def _evidence(case: Case, gap: Gap) -> dict[str, Any]:
         "gap": unit.gap(gap.value),
         "bounds": unit.gap_between(gap.interval),
         "before": before,
-        "metric": unit.metric,
-        "size": gap.value,
+    }
+
+
+def _evidence(case: Case, gap: Gap) -> dict[str, Any]:
+    """Return the numbers that the message is made of."""
+    return {
+        "metric": case.unit.metric,
+        gap.frm: gap.before.value,
+        gap.to: gap.after.value,
+        "gap": gap.value,
         "low": gap.low,
         "high": gap.high,
-        "n": gap.after.n,
+        "samples": gap.after.n,
         "goal": None if case.goal is None else case.goal.value,
     }
 
@@ -188,13 +194,11 @@ def _more_samples(case: Case) -> Iterator[str]:
     if case.goal is None:
         open_ = [gap for gap in open_ if gap.frm != "goal"]
     for gap in sorted(open_, key=lambda gap: -gap.value)[:1]:
-        _, after = samples_for_gap(gap.value, gap.before, gap.after)
-        if after:
-            unit = case.unit
-            yield (
-                f"Evaluate about {after:,} {NAMES[gap.to]} samples instead of {gap.after.n:,}: a gap of "
-                f"{unit.gap(gap.value)} would show."
-            )
+        counts = samples_for_gap(gap.value, gap.before, gap.after)
+        sides = zip((gap.frm, gap.to), (gap.before, gap.after), counts, strict=True)
+        asked = [f"{n:,} {NAMES[split]} samples instead of {now.n:,}" for split, now, n in sides if n and now.n]
+        if asked:
+            yield f"Evaluate about {' and '.join(asked)}: a true gap of {case.unit.gap(gap.value)} would show."
 
 
 def _steps(name: str, case: Case, shifted: bool) -> list[str]:

@@ -53,24 +53,24 @@ class Unit:
         return f"{_short(100 * value)} points" if self.is_rate else f"{value:.3g}"
 
     def between(self, interval: Interval) -> str:
-        """Return the bounds of a value.
+        """Return the bounds of a value, without the unit.
 
         Example:
             >>> Unit("error").between(Interval(0.2, 0.176, 0.226))
-            '17.6 to 22.6 %'
+            '17.6 to 22.6'
         """
         if math.isnan(interval.low):
             return "uncertainty unknown"
         if self.is_rate:
-            return f"{_short(100 * interval.low)} to {_short(100 * interval.high)} %"
+            return f"{_short(100 * interval.low)} to {_short(100 * interval.high)}"
         return f"{interval.low:.4g} to {interval.high:.4g}"
 
     def gap_between(self, interval: Interval) -> str:
-        """Return the bounds of a gap."""
+        """Return the bounds of a gap, without the unit."""
         if math.isnan(interval.low):
             return "uncertainty unknown"
         if self.is_rate:
-            return f"{_short(100 * interval.low)} to {_short(100 * interval.high)} points"
+            return f"{_short(100 * interval.low)} to {_short(100 * interval.high)}"
         return f"{interval.low:.3g} to {interval.high:.3g}"
 
     def of(self, split: str) -> str:

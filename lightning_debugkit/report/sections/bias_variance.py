@@ -82,8 +82,7 @@ def _analysis(held: Mapping[str, Any]) -> Iterator[Paragraph | Table | Drawing]:
     if steps:
         yield Table("What to try next", (), tuple((Cell(f"{at}"), Cell(step)) for at, step in enumerate(steps, 1)))
     notes = [str(note) for note in as_list(held.get("notes"))][:_MOST_NOTES]
-    if notes:
-        yield Paragraph(" ".join(notes))
+    yield from map(Paragraph, notes)
 
 
 def _name(split: Any) -> str:
