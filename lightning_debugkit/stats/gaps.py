@@ -89,6 +89,6 @@ def decompose(
     gaps = {}
     for (frm, before), (to, after) in itertools.pairwise(there):
         if (frm, to) in _NAMES:
-            worse = difference(-after, -before) if higher_is_better else difference(after, before)
+            worse = difference(before, after) if higher_is_better else difference(after, before)
             gaps[_NAMES[frm, to]] = Gap(worse, before, after, frm, to)
     return gaps

@@ -68,7 +68,7 @@ def test_the_table_of_the_lecture(tmp_path: Path) -> None:
     assert bounds(gaps["variance"]) == pytest.approx(newcombe(270, 1000, 200, 1000))
     assert bounds(gaps["validation_overfitting"]) == pytest.approx(newcombe(280, 1000, 270, 1000))
 
-    assert found["verdict"].startswith("underfitting: training error is 19 points (16.6 to 21.6 points) worse")
+    assert found["verdict"].startswith("underfitting: training error is 19 points (16.6 to 21.6) worse")
     assert found["next"][0] == "Make the model larger: with 1 trainable parameter, training error is 20 %."
     assert [(f.rule, f.severity) for f in journal(tmp_path).findings] == [
         ("underfitting", Severity.WARNING),
