@@ -20,7 +20,7 @@ from torchmetrics.classification import (
 )
 
 from lightning_debugkit.stats.bootstrap import balanced_accuracy, bootstrap_confusion, cohen_kappa, macro_f1
-from lightning_debugkit.stats.intervals import Interval, bare
+from lightning_debugkit.stats.intervals import Interval, bare, wilson
 from lightning_debugkit.stats.moments import Moments
 
 _KEPT = 2000  # samples remembered, a fair draw of all, for the bootstrap of metrics that know no shorter way
@@ -134,9 +134,19 @@ def _interval(metric: Metric, value: float, payloads: Sequence[dict[str, Any]]) 
     statistic = _statistic(metric)
     if statistic is not None:
         size = int(metric.num_classes)  # type: ignore[arg-type]
-        cells = sum(payload["confusion"] for payload in payloads if payload["confusion"] is not None)
-        return bootstrap_confusion(cells.view(size, size), statistic)
+        cells = sum(payload["confusion"] for payload in payloads if payload["confusion"] is not None).view(size, size)
+        found = bootstrap_confusion(cells, statistic)
+        return found if found.high >= found.low else _flawless(value, cells.sum(1).tolist())
     return _resampled(metric, value, payloads)
+
+
+def _flawless(value: float, samples: Sequence[int]) -> Interval:
+    """Return the interval of a score without a mistake to draw again: each class could err as often as unseen.
+
+    All classes at their bound at once is less than 95 % would ask for: it is wide rather than wrong.
+    """
+    open_ = [wilson(0, n).high for n in samples if n]
+    return Interval(value, value - sum(open_) / len(open_), value) if open_ else bare(value)
 
 
 def _resampled(metric: Metric, value: float, payloads: Sequence[dict[str, Any]]) -> Interval:
@@ -154,10 +164,21 @@ def _resampled(metric: Metric, value: float, payloads: Sequence[dict[str, Any]])
         values.append(_number(fresh))
     if not np.isfinite(values).all():
         return bare(value, n)
+    if min(values) == max(values):
+        return _without_spread(metric, value, n)
     # A draw of m samples spreads by sqrt(n / m) more than all n do.
     low, middle, high = np.quantile(values, [0.025, 0.5, 0.975]).tolist()
     scale = math.sqrt(len(kept) / n)
     return Interval(value, value + (low - middle) * scale, value + (high - middle) * scale)
+
+
+def _without_spread(metric: Metric, value: float, n: int) -> Interval:
+    """Return the interval of a metric at its best on all samples: it could be missed as often as unseen."""
+    low, high = metric.plot_lower_bound, metric.plot_upper_bound
+    if low is None or high is None or value not in (low, high):
+        return bare(value, n)
+    off = (high - low) * wilson(0, n).high
+    return Interval(value, value - off, value) if value == high else Interval(value, value, value + off)
 
 
 def _statistic(metric: Metric) -> Any:
