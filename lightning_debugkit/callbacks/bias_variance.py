@@ -18,7 +18,6 @@ from lightning_debugkit.callbacks.bias.holdout import Holdout
 from lightning_debugkit.callbacks.bias.looks import Looks
 from lightning_debugkit.callbacks.bias.memory import Memory, errors_of, weights_of
 from lightning_debugkit.callbacks.bias.verdict import conclude, findings
-from lightning_debugkit.callbacks.predictions.padding import loaders_of
 from lightning_debugkit.callbacks.predictions.reader import PredictionsNotFound, Reader
 from lightning_debugkit.callbacks.run import current_run, open_run
 from lightning_debugkit.finding import Where
@@ -146,6 +145,9 @@ class BiasVarianceReport(DebugCallback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.facts = facts_of(trainer, pl_module)
+        if trainer.enable_validation and not self.looks.is_settled:
+            # There was no sanity check to tell: better now than after an epoch.
+            self._missed(lambda: self.looks.probe(trainer, pl_module), may_raise=True)
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -170,16 +172,22 @@ class BiasVarianceReport(DebugCallback):
     ) -> None:
         if self._stage == "fit":
             place = ("validation_step", batch_idx, dataloader_idx)
-            self._missed(lambda: self.looks.end(trainer, pl_module, outputs, batch, *place))
+            self._missed(
+                lambda: self.looks.end(trainer, pl_module, outputs, batch, *place), may_raise=trainer.sanity_checking
+            )
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._stage == "fit" and not trainer.sanity_checking:
+        if self._stage != "fit":
+            return
+        if trainer.sanity_checking:
+            self._missed(lambda: self.looks.check_logged(trainer.callback_metrics), may_raise=True)
+        else:
             self._measured(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         running = outcome.running_metric(trainer.callback_metrics, self.looks.gauge.names("train")[1:2])
         self.memory.running = running or self.memory.running
-        if not _validates(trainer) and self._is_due(trainer):
+        if not trainer.enable_validation and self._is_due(trainer):
             self._train_only(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -187,7 +195,7 @@ class BiasVarianceReport(DebugCallback):
         last = self.memory.moments[-1] if self.memory.moments else None
         measured = last is not None and "train" in last["errors"]
         same = last is not None and last["weights"] == weights_of(pl_module)
-        if not (measured and same) and (same or not _validates(trainer)):
+        if not (measured and same) and (same or not trainer.enable_validation):
             self._train_only(trainer, pl_module)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -240,7 +248,7 @@ class BiasVarianceReport(DebugCallback):
     def _is_due(self, trainer: Trainer) -> bool:
         return trainer.current_epoch % self.every_n_epochs == 0
 
-    def _missed(self, look: Callable[[], None], may_raise: bool = True) -> None:
+    def _missed(self, look: Callable[[], None], may_raise: bool = False) -> None:
         """Look, unless predictions could not be found before; say it once if they cannot be found now."""
         if self.looks.missing:
             return
@@ -254,7 +262,7 @@ class BiasVarianceReport(DebugCallback):
 
     def _train_only(self, trainer: Trainer, module: LightningModule) -> None:
         self.looks.renew()
-        self._missed(lambda: self.looks.train(trainer, module, self._holdout, alone=True), may_raise=False)
+        self._missed(lambda: self.looks.train(trainer, module, self._holdout, alone=True))
         self._measured(trainer, module)
 
     def _measured(self, trainer: Trainer, module: LightningModule) -> None:
@@ -283,8 +291,3 @@ class BiasVarianceReport(DebugCallback):
         for finding in findings(case, conclusion, where):
             self.emit(trainer, finding)
         _log.info(f"{type(self).__name__}: {conclusion.verdict}")
-
-
-def _validates(trainer: Trainer) -> bool:
-    """Tell whether this fit validates at all."""
-    return bool(loaders_of(trainer.val_dataloaders)) and trainer.limit_val_batches != 0

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from lightning_debugkit import BiasVarianceReport, Severity
+from lightning_debugkit.callbacks.predictions.reader import PredictionsNotFound
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -620,3 +621,98 @@ def test_wrong_arguments_are_told_in_a_sentence(arguments: Any, said: str) -> No
     with pytest.raises(ValueError) as caught:
         BiasVarianceReport(**arguments)
     assert str(caught.value) == said
+
+
+def test_a_metric_that_is_never_logged_is_told_in_the_sanity_check(tmp_path: Path) -> None:
+    with pytest.raises(PredictionsNotFound) as caught:
+        report(tmp_path, values(64, 1.0), values(64, 1.0), module=Regression(), metric="val_mea")
+    assert str(caught.value) == (
+        "BiasVarianceReport needs validation_step to log 'val_mea', got 'val_mae', 'val_score'; log it there, or name "
+        "one of these as metric."
+    )
+
+
+def test_a_test_step_without_predictions_ends_nothing(tmp_path: Path) -> None:
+    class Silent(Rigged):
+        def test_step(self, batch: Any, batch_idx: int) -> None:
+            self.log("test_anything", 1.0)
+
+    class Odd(Dataset[Any]):
+        def __len__(self) -> int:
+            return 8
+
+        def __getitem__(self, index: int) -> Any:
+            return {"thing": torch.tensor(index)}
+
+    found = report(tmp_path, answers(64, 4), answers(64, 4), DataLoader(Odd(), batch_size=4), module=Silent())
+    assert list(found["errors"]) == ["train", "val"]
+
+
+def test_mid_epoch_validations_have_training_errors_of_the_same_weights(tmp_path: Path) -> None:
+    callback = BiasVarianceReport()
+    delicate(tmp_path, callback, val_check_interval=0.5, max_epochs=2)
+    assert [moment["step"] for moment in callback.memory.moments] == [3, 6, 9, 12]
+    assert all({"train", "val"} <= set(moment["errors"]) for moment in callback.memory.moments)
+
+
+def test_the_training_error_may_be_measured_more_rarely_but_at_the_end(tmp_path: Path) -> None:
+    callback = BiasVarianceReport(every_n_epochs=3)
+    report(tmp_path, answers(64, 4), answers(64, 4), callback=callback, trainer={"max_epochs": 6})
+    assert ["train" in moment["errors"] for moment in callback.memory.moments] == [
+        True, False, False, True, False, True,
+    ]  # fmt: skip
+
+
+def test_averaged_weights_are_measured_as_they_are_validated(tmp_path: Path) -> None:
+    from lightning.pytorch.callbacks import WeightAveraging
+
+    class Drifts(Rigged):
+        """Wrong about class 0 once its parameter is below 0.5; the average gets there later."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(torch.where((x == 0) & (self.scale < 0.5), 1, x))
+
+    for order in (0, 1):
+        callback = BiasVarianceReport()
+        averaging = WeightAveraging()
+        trainer = pl.Trainer(
+            default_root_dir=tmp_path / str(order), max_epochs=8,
+            callbacks=[callback, averaging] if order else [averaging, callback], **QUIET,
+        )  # fmt: skip
+        trainer.fit(Drifts(), answers(320, 0), answers(320, 0))
+        for moment in callback.memory.moments:
+            assert moment["errors"]["train"][0] == moment["errors"]["val"][0], "both of the averaged weights"
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
+def test_other_precisions(precision: str, tmp_path: Path) -> None:
+    found = report(tmp_path, answers(64, 8), answers(64, 8), answers(64, 8), trainer={"precision": precision})
+    assert {name: error["value"] for name, error in found["errors"].items()} == {
+        "train": 0.125,
+        "val": 0.125,
+        "test": 0.125,
+    }
+    assert not journal(tmp_path).of_kind("trouble")
+
+
+def test_manual_optimisation_and_no_validation_step(tmp_path: Path) -> None:
+    class Manual(Rigged):
+        validation_step = None
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.automatic_optimization = False
+
+        def training_step(self, batch: Any, batch_idx: int) -> None:
+            optimizer = self.optimizers()
+            optimizer.zero_grad()
+            loss = self.step(batch)
+            self.manual_backward(loss)
+            optimizer.step()
+
+    alone, watched = Manual(), Manual()
+    found = report(tmp_path, answers(64, 8), module=watched)
+    pl.seed_everything(5, verbose=False)
+    pl.Trainer(max_epochs=1, **QUIET).fit(alone, answers(64, 8))
+    assert differing(alone, watched) == []
+    assert found["errors"]["train"]["value"] == 0.125

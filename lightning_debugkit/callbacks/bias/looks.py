@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -60,6 +60,35 @@ class Looks:
         for split, source in sources.items():
             if self.roles is None or split not in self.roles:
                 self._measure(trainer, module, split, source, alone)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is known where predictions are, or that none are needed."""
+        return bool(self.missing or self.gauge.reader.places or self.gauge.names("val"))
+
+    def probe(self, trainer: Trainer, module: LightningModule) -> None:
+        """Look at one training batch, to find out where predictions are.
+
+        Raises:
+            PredictionsNotFound: They are nowhere.
+        """
+        try:
+            sample = draw(self._train_loader(trainer, module), 1, trainer.global_rank, trainer.world_size)
+            measure(trainer, module, sample, lambda: self.gauge.take("val"))
+        except PredictionsNotFound:
+            raise
+        except Exception:  # the first validation will tell
+            return
+
+    def check_logged(self, logged: Mapping[str, Any]) -> None:
+        """Raise `PredictionsNotFound` if the metric ought to be logged and was not."""
+        names = self.gauge.names("val")
+        if names and not any(name in logged for name in names):
+            found = ", ".join(map(repr, logged)) or "nothing"
+            raise PredictionsNotFound(
+                f"{self.gauge.reader.owner} needs validation_step to log {names[0]!r}, got {found}; "
+                "log it there, or name one of these as metric."
+            )
 
     def _measure(
         self, trainer: Trainer, module: LightningModule, split: str, source: Callable[[], Any], alone: bool
