@@ -16,7 +16,8 @@ def debugkit(preset: Preset = "standard", **options: Any) -> list[Callback]:
     """Return the kit's callbacks for a Trainer: ``Trainer(callbacks=debugkit())``.
 
     ``light`` looks at numbers only. ``standard`` watches the wiring of parameters, too. ``thorough`` also keeps
-    gradient hooks on every module, so that a fault's module is named even where the replay tells nothing.
+    gradient hooks on every module, so that a fault's module is named even where the replay tells nothing, and adds
+    `BiasVarianceReport`, which goes without where it finds no predictions.
 
     Args:
         preset: How much to watch.
@@ -26,6 +27,7 @@ def debugkit(preset: Preset = "standard", **options: Any) -> list[Callback]:
         ValueError: There is no such preset.
         TypeError: No callback of the preset has such an option.
     """
+    from lightning_debugkit.callbacks.bias_variance import BiasVarianceReport
     from lightning_debugkit.callbacks.gradient_anomaly import GradientAnomalyDetector
 
     if preset not in PRESETS:
@@ -41,4 +43,7 @@ def debugkit(preset: Preset = "standard", **options: Any) -> list[Callback]:
         "standard": {},
         "thorough": {"hooks": "always"},
     }
-    return [GradientAnomalyDetector(**{**chosen[preset], **options})]
+    made: list[Callback] = [GradientAnomalyDetector(**{**chosen[preset], **options})]
+    if preset == "thorough":
+        made.append(BiasVarianceReport(train_samples=2000, on_missing="warn"))
+    return made

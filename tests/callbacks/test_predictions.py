@@ -208,10 +208,11 @@ def test_what_cannot_be_found_is_told_at_the_first_batch(sanity: int, tmp_path: 
     monkeypatch.setitem(QUIET, "num_sanity_val_steps", sanity)
     with pytest.raises(PredictionsNotFound) as caught:
         fit(Silent(), tmp_path, pairs())
+    rows = 64 if sanity else 1  # without a sanity check, one training sample is tried before the first step
     assert str(caught.value) == (
         "BiasVarianceReport needs the model's predictions and their targets, and found none for this batch.\n"
         "  validation_step() returned: nothing\n"
-        "  the batch is: list(float32[64, 64], int64[64])\n"
+        f"  the batch is: list(float32[{rows}, 64], int64[{rows}])\n"
         "  forward() returned: not called\n"
         "Mend it in one of three ways:\n"
         '  1. return them from validation_step: return {"loss": loss, "logits": logits, "target": y}\n'

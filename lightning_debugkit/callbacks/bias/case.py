@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from lightning_debugkit.callbacks.bias.facts import Facts
 from lightning_debugkit.callbacks.bias.wording import Unit
+from lightning_debugkit.stats.few_samples import could_be_chance
 from lightning_debugkit.stats.gaps import Gap, decompose
-from lightning_debugkit.stats.intervals import Interval, difference, exact
+from lightning_debugkit.stats.intervals import Interval, Side, difference, exact
 
 SPLITS = ("train", "train_dev", "val", "test")
 
@@ -80,17 +81,29 @@ class Case:
         """Return by how much ``after`` is worse than ``before``."""
         return difference(-after, -before) if self.higher_is_better else difference(after, before)
 
+    def side(self, gap: Gap) -> Side:
+        """Return what the samples tell of the sign of a gap; few of them are no proof, whatever the interval says."""
+        if gap.side != "above" or not self.unit.is_rate or not gap.after.n:
+            return gap.side
+        counts = (round(gap.after.value * gap.after.n), gap.after.n)
+        if gap.before.n:
+            chance = could_be_chance(*counts, round(gap.before.value * gap.before.n), gap.before.n)
+        else:
+            chance = could_be_chance(*counts, rate=gap.before.value)
+        return "across" if chance else "above"
+
     @property
-    def distance(self) -> Interval | None:
+    def distance(self) -> Gap | None:
         """How far the last error is from the stated goal."""
         if self.goal is None or not self.chain:
             return None
-        return self.worse(list(self.chain.values())[-1], self.goal)
+        name, last = list(self.chain.items())[-1]
+        return Gap(self.worse(last, self.goal), self.goal, last, "goal", name)
 
     @property
     def is_missed(self) -> bool:
         """Whether a stated goal is missed beyond doubt."""
-        return self.distance is not None and self.distance.side == "above"
+        return self.distance is not None and self.side(self.distance) == "above"
 
     @property
     def is_reached(self) -> bool:

@@ -10,7 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning_debugkit.callbacks.bias.gauge import Gauge, Measured, Moment, Take
 from lightning_debugkit.callbacks.bias.holdout import Holdout
 from lightning_debugkit.callbacks.bias.ranks import gathered
-from lightning_debugkit.callbacks.bias.train_error import NotMeasurable, again, draw, measure
+from lightning_debugkit.callbacks.bias.train_error import STEPS, NotMeasurable, again, draw, measure
 from lightning_debugkit.callbacks.predictions.padding import counted, loaders_of, positions
 from lightning_debugkit.callbacks.predictions.reader import PredictionsNotFound
 from lightning_debugkit.replay.batch import batch_size
@@ -64,7 +64,7 @@ class Looks:
     @property
     def is_settled(self) -> bool:
         """Whether it is known where predictions are, or that none are needed."""
-        return bool(self.missing or self.gauge.reader.places or self.gauge.names("val"))
+        return bool(self.missing or "validation_step" in self.gauge.reader.places or self.gauge.names("val"))
 
     def probe(self, trainer: Trainer, module: LightningModule) -> None:
         """Look at one training batch, to find out where predictions are.
@@ -74,7 +74,7 @@ class Looks:
         """
         try:
             sample = draw(self._train_loader(trainer, module), 1, trainer.global_rank, trainer.world_size)
-            measure(trainer, module, sample, lambda: self.gauge.take("val"))
+            measure(trainer, module, sample, lambda: self.gauge.take("val"), steps=STEPS[:1])
         except PredictionsNotFound:
             raise
         except Exception:  # the first validation will tell

@@ -35,7 +35,7 @@ def notes_on(case: Case) -> Iterator[str]:
     for name, gap in case.gaps.items():
         if gap.side == "below":
             yield f"{_capital(WORDS[name])} is negative, {unit.gap(gap.value)}: {_causes(name)}."
-        elif gap.side == "across":
+        elif case.side(gap) == "across":
             visible = smallest_visible_gap(gap.before, gap.after)
             yield (
                 f"{_capital(unit.of(gap.to))} and {start_of(case, gap)} cannot be told apart: {unit.gap(gap.value)} "
@@ -70,7 +70,7 @@ def _about_test(case: Case) -> Iterator[str]:
             f"Choosing the best of {case.choices:,} models makes the {unit.of('val')} look up to {unit.gap(most)} "
             "better than it is."
         )
-    if gap.low > most and gap.side == "above":
+    if gap.low > most and case.side(gap) == "above":
         yield (
             "The test error is worse than choosing among models explains: the test data are harder or of another kind, "
             "or validation data are in the training data."

@@ -117,7 +117,7 @@ def as_measure(case: Case, conclusion: Conclusion, speaks_of: str, memory: Memor
             "from": gap.frm,
             "to": gap.to,
             "text": f"{case.unit.gap(gap.value)} ({case.unit.gap_between(gap.interval)})",
-            "side": gap.side,
+            "side": case.side(gap),
         }
         for name, gap in conclusion.gaps.items()
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from lightning_debugkit.callbacks.rerun import muted
 from lightning_debugkit.replay.isolation import isolated
 
 _DEEP = 6
+STEPS = ("validation_step", "training_step")
 
 
 class NotMeasurable(RuntimeError):
@@ -88,13 +89,14 @@ def draw(loader: Any, most: int, rank: int = 0, world: int = 1) -> Sample:
     )
 
 
-def measure(trainer: Trainer, module: LightningModule, sample: Sample, new: Callable[[], Take]) -> Take:
-    """Run the module's ``validation_step``, else its ``training_step``, in eval mode over the sample.
+def measure(
+    trainer: Trainer, module: LightningModule, sample: Sample, new: Callable[[], Take], steps: Sequence[str] = STEPS
+) -> Take:
+    """Run the first of ``steps`` that the module has and that can be run over the sample, in eval mode.
 
     Parameters, buffers, random state, metrics, logged values and modes are those of before afterwards.
     """
-    steps = ["validation_step"] if is_overridden("validation_step", module) else []
-    steps += ["training_step"]
+    steps = [step for step in steps if is_overridden(step, module)]
     for step in steps:
         try:
             return _run(trainer, module, sample, new(), step)

@@ -58,7 +58,7 @@ def conclude(case: Case) -> Conclusion:
     notes = list(notes_on(case))
     if why:
         return Conclusion(f"cannot tell: {why}", _without_verdict(case), gaps, notes)
-    seen = [name for name, gap in gaps.items() if gap.side == "above"]
+    seen = [name for name, gap in gaps.items() if case.side(gap) == "above"]
     if case.goal is None:
         seen = [name for name in seen if name != "avoidable_bias"]
     shifted = is_label_shift(case)
@@ -142,7 +142,7 @@ def _part(case: Case, name: str, shifted: bool) -> str:
 def _cannot_tell_yet(case: Case) -> str:
     unit = case.unit
     judged = {name: gap for name, gap in case.gaps.items() if case.goal is not None or name != "avoidable_bias"}
-    known = {name: gap for name, gap in judged.items() if gap.side in ("across", "below")}
+    known = {name: gap for name, gap in judged.items() if case.side(gap) in ("across", "below")}
     if not judged:
         return "cannot tell: without a goal or a second error there is nothing to compare"
     if not known:
@@ -190,7 +190,7 @@ def _without_verdict(case: Case) -> list[str]:
 
 def _more_samples(case: Case) -> Iterator[str]:
     """Say how many samples would show the largest gap, if it is as large as it looks."""
-    open_ = [gap for gap in case.gaps.values() if gap.side == "across" and gap.value > 0]
+    open_ = [gap for gap in case.gaps.values() if case.side(gap) == "across" and gap.value > 0]
     if case.goal is None:
         open_ = [gap for gap in open_ if gap.frm != "goal"]
     for gap in sorted(open_, key=lambda gap: -gap.value)[:1]:
