@@ -203,6 +203,24 @@ def test_the_training_error_is_that_of_a_plain_forward_in_eval_mode(tmp_path: Pa
     assert any("in eval mode on 96 samples; train_acc" in note and "as it was logged" in note for note in notes)
 
 
+@pytest.mark.parametrize("metric", ["error", "val_acc"])
+def test_a_metric_object_that_the_module_logs_is_read_on_training_data_too(metric: str, tmp_path: Path) -> None:
+    """The second road for a metric that is logged as an object is the error that we count ourselves."""
+
+    class Logs(Rigged):
+        def __init__(self) -> None:
+            super().__init__()
+            self.val_accuracy = torchmetrics.classification.MulticlassAccuracy(4, average="micro")
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.val_accuracy.update(self(batch[0]), batch[1])
+            self.log("val_acc", self.val_accuracy)
+
+    found = report(tmp_path, answers(130, 13), answers(70, 14), module=Logs(), metric=metric)["errors"]
+    right = {name: error["value"] if metric == "val_acc" else 1 - error["value"] for name, error in found.items()}
+    assert right == {"train": pytest.approx(0.9), "val": pytest.approx(0.8)}
+
+
 def test_a_bounded_part_of_the_training_data_is_the_same_each_time(tmp_path: Path) -> None:
     callback = BiasVarianceReport(train_samples=50)
     report(tmp_path, answers(200, 40, shuffle=True), answers(64, 6), callback=callback, trainer={"max_epochs": 3})

@@ -293,6 +293,11 @@ def test_a_sample_without_a_finite_score_is_wrong() -> None:
     assert (found.wrong.tolist(), found.broken.tolist()) == ([1, 0], [True, False])
 
 
+def test_a_masked_class_is_no_broken_score() -> None:
+    found = scored(torch.tensor([[-torch.inf, 0.0], [-torch.inf, 1.0]]), torch.tensor([0, 1]))
+    assert (found.wrong.tolist(), found.broken.tolist()) == ([1, 0], [False, False])
+
+
 @pytest.mark.parametrize(
     ("predictions", "target"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -71,16 +72,21 @@ class Heard:
         if name in self.names:
             self.values.setdefault(name, []).append((_kept(value), batch_size or self._size))
 
+    def settle(self) -> None:
+        """Keep the states of metric objects of now: they are about to be put back."""
+        for name, held in self.values.items():
+            value, size = held[-1]
+            if isinstance(value, Metric):
+                self.values[name] = [(_settled(value), size)]
+
     def payload(self) -> dict[str, Any]:
-        """Return what was heard as plain numbers, to be merged with that of other ranks."""
-        for name in self.names:
-            held = self.values.get(name)
-            if held:
-                metric = next((value for value, _ in held if isinstance(value, Metric)), None)
-                if metric is not None:
-                    return {"value": float(metric.compute()), "batches": []}
-                return {"value": None, "batches": [(float(value), size) for value, size in held]}
-        return {"value": None, "batches": []}
+        """Return what was heard as plain data, to be merged with that of other ranks."""
+        held = next((self.values[name] for name in self.names if self.values.get(name)), [])
+        if held and isinstance(held[-1][0], Metric):
+            # Of a metric that is still the module's own, Lightning has the value.
+            settled = held[-1][0] if getattr(held[-1][0], "_settled", False) else None
+            return {"metric": settled, "batches": []}
+        return {"metric": None, "batches": [(float(value), size) for value, size in held]}
 
 
 def estimate(payloads: Sequence[dict[str, Any]], logged: Any = None) -> Interval | None:
@@ -100,8 +106,12 @@ def estimate(payloads: Sequence[dict[str, Any]], logged: Any = None) -> Interval
             return bare(mean, n)
         found = bootstrap_groups([value * size for value, size in batches], [size for _, size in batches])
         return Interval(mean, found.low, found.high, n)
-    value = next((payload["value"] for payload in payloads if payload["value"] is not None), logged)
-    return None if value is None else bare(float(value))
+    metrics = [payload["metric"] for payload in payloads if payload["metric"] is not None]
+    if metrics:
+        for other in metrics[1:]:
+            metrics[0].merge_state(other)
+        return bare(float(metrics[0].compute()))
+    return None if logged is None else bare(float(logged))
 
 
 def names_for(name: str, split: str) -> list[str]:
@@ -124,3 +134,11 @@ def names_for(name: str, split: str) -> list[str]:
 
 def _kept(value: Any) -> Any:
     return value.detach().float().mean().item() if isinstance(value, Tensor) else value
+
+
+def _settled(metric: Metric) -> Metric:
+    copied = copy.deepcopy(metric).cpu()
+    # Ranks are merged by their payloads: a collective here could wait for a rank that stumbled.
+    copied.sync_on_compute = False
+    copied._settled = True
+    return copied

@@ -134,6 +134,8 @@ def _run(trainer: Trainer, module: LightningModule, sample: Sample, take: Take, 
                 module.on_validation_epoch_end()
             finally:
                 take.stop(module)
+        if isinstance(take, LoggedTake):
+            take.heard.settle()
     return take
 
 

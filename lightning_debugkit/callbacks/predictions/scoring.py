@@ -55,17 +55,19 @@ def scored(predictions: Any, target: Any, cut: float = 0.5, ignore_index: int | 
     if not is_rows(predictions) or not is_rows(target):
         raise NoClasses("what is no tensor with one row a sample")
     predictions, target = predictions.detach(), target.detach()
-    broken = ~torch.isfinite(predictions.float()).reshape(len(predictions), -1).all(1)
+    flat = predictions.float().reshape(len(predictions), -1)
+    # A class that is masked has -inf: that is an answer, too.
+    broken = (flat.isnan() | (flat == torch.inf)).any(1)
     predictions, target = _squeezed(predictions, target)
     labels, target, classes = _labels(predictions, target, cut)
     counted = target != IGNORED if ignore_index in (None, IGNORED) else (target != IGNORED) & (target != ignore_index)
     mistaken = (labels != target) & counted
-    flat = target.ndim == 1
-    wrong = mistaken.long() if flat else mistaken.flatten(1).sum(1)
-    size = counted.long() if flat else counted.flatten(1).sum(1)
+    single = target.ndim == 1
+    wrong = mistaken.long() if single else mistaken.flatten(1).sum(1)
+    size = counted.long() if single else counted.flatten(1).sum(1)
     # A score that is NaN is no answer, whatever argmax makes of it.
     wrong = torch.where(broken, size, wrong)
-    return Scored(wrong, size, target if flat else None, labels if flat else None, classes, broken)
+    return Scored(wrong, size, target if single else None, labels if single else None, classes, broken)
 
 
 def cut_of(predictions: Any, target: Any, place: str) -> float:
