@@ -118,6 +118,6 @@ def _bar(axes: Axes, found: Stack, look: Look) -> None:
         is_back = part.right < part.left
         axes.barh(
             0, part.right - part.left, left=part.left, height=_BAR * (0.55 if is_back else 1.0), label=label,
-            color="none" if is_back else color, edgecolor=color if is_back else look.background,
+            color=look.background if is_back else color, edgecolor=color if is_back else look.background,
             hatch="////" if is_back else None, linewidth=0.8,
         )  # fmt: skip

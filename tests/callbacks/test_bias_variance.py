@@ -19,7 +19,7 @@ from scipy.stats import binomtest
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from lightning_debugkit import BiasVarianceReport, Severity
+from lightning_debugkit import BiasVarianceReport, GradientAnomalyDetector, Severity
 from lightning_debugkit.callbacks.predictions.reader import PredictionsNotFound
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -241,7 +241,7 @@ def test_a_part_of_the_training_data_is_held_out(tmp_path: Path) -> None:
 
     module, callback = Remembers(), BiasVarianceReport(train_dev=0.25, goal=0.0)
     train = answers(200, 40, classes=200, shuffle=True)
-    dataset, sampler = train.dataset, train.sampler
+    dataset, loaded = train.dataset, (train.dataset, train.sampler, train.batch_sampler)
     found = report(
         tmp_path, train, answers(200, 90, classes=200), module=module, callback=callback, trainer={"max_epochs": 3}
     )
@@ -254,8 +254,28 @@ def test_a_part_of_the_training_data_is_held_out(tmp_path: Path) -> None:
     assert (errors["train"]["value"] * 150, errors["train"]["n"]) == (pytest.approx(40 - wrong), 150)
     assert set(found["gaps"]) == {"avoidable_bias", "variance", "distribution_shift"}
     assert found["gaps"]["distribution_shift"]["value"] == pytest.approx(0.45 - wrong / 50)
-    assert train.dataset is dataset, "the user's loader is whole again"
-    assert len(sampler) == 200
+    assert (train.dataset, train.sampler, train.batch_sampler) == loaded, "the user's loader is whole again"
+    assert len(train.sampler) == 200
+    assert callback.facts.samples == 150
+
+
+def test_a_part_held_out_leaves_dataset_indices_as_they_are(tmp_path: Path) -> None:
+    class Breaks(Rigged):
+        """Its loss is NaN for sample 77 of the data set."""
+
+        def step(self, batch: Any) -> Tensor:
+            return super().step((batch[0] % 4, batch[1] % 4)) * torch.where((batch[1] == 77).any(), math.nan, 1.0)
+
+    target = torch.arange(200)
+    loader = DataLoader(TensorDataset(target, target), batch_size=16, shuffle=True)
+    detector = GradientAnomalyDetector(action="warn")
+    pl.seed_everything(1, verbose=False)
+    trainer = pl.Trainer(
+        default_root_dir=tmp_path, max_epochs=1, callbacks=[detector, BiasVarianceReport(train_dev=0.1)], **QUIET
+    )
+    trainer.fit(Breaks(), loader)
+    told = [finding for finding in journal(tmp_path).findings if finding.rule.startswith("nonfinite")]
+    assert told[0].evidence["dataset_indices"] == [77]
 
 
 @pytest.mark.timeout(120)
@@ -734,3 +754,61 @@ def test_manual_optimisation_and_no_validation_step(tmp_path: Path) -> None:
     pl.Trainer(max_epochs=1, **QUIET).fit(alone, answers(64, 8))
     assert differing(alone, watched) == []
     assert found["errors"]["train"]["value"] == 0.125
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"fast_dev_run": True},
+        {"overfit_batches": 2},
+        {"limit_val_batches": 0},
+        {"barebones": True, "logger": None, "enable_checkpointing": None, "enable_progress_bar": None,
+         "enable_model_summary": None},
+        {"accumulate_grad_batches": 4, "gradient_clip_val": 0.1},
+        {"check_val_every_n_epoch": 3, "max_epochs": 4},
+        {"reload_dataloaders_every_n_epochs": 1, "max_epochs": 3},
+    ],
+    ids=lambda options: next(iter(options)),
+)  # fmt: skip
+def test_other_ways_to_run(options: Any, tmp_path: Path) -> None:
+    callback = BiasVarianceReport(train_dev=0.25)
+    report(tmp_path, answers(64, 8, shuffle=True, size=8), answers(64, 8, size=8), callback=callback, trainer=options)
+    assert not journal(tmp_path).of_kind("trouble")
+    assert callback.looks.notes == []
+    moments = callback.memory.moments
+    assert [m for m in moments if "train" not in m["errors"] or "train_dev" not in m["errors"]] == []
+    assert [moment["errors"]["train"][3] for moment in moments] == [48] * len(moments)
+    assert len(moments) == {"reload_dataloaders_every_n_epochs": 3}.get(next(iter(options)), 1)
+
+
+def test_workers_and_a_data_module(tmp_path: Path) -> None:
+    class Data(pl.LightningDataModule):
+        def loader(self, n: int, wrong: int) -> DataLoader[Any]:
+            return DataLoader(answers(n, wrong).dataset, batch_size=16, num_workers=1, persistent_workers=True)
+
+        def train_dataloader(self) -> Any:
+            return self.loader(64, 8)
+
+        def val_dataloader(self) -> Any:
+            return self.loader(48, 6)
+
+        def test_dataloader(self) -> Any:
+            return self.loader(32, 4)
+
+    trainer = pl.Trainer(default_root_dir=tmp_path, callbacks=[BiasVarianceReport()], max_epochs=2, **QUIET)
+    module, data = Rigged(), Data()
+    trainer.fit(module, datamodule=data)
+    trainer.test(module, datamodule=data, verbose=False)
+    assert {name: e["n"] for name, e in read(tmp_path)["errors"].items()} == {"train": 64, "val": 48, "test": 32}
+
+
+def test_an_exception_leaves_what_was_known_until_then(tmp_path: Path) -> None:
+    class Breaks(Rigged):
+        def on_train_epoch_start(self) -> None:
+            if self.current_epoch == 2:
+                raise RuntimeError("the user's own")
+
+    with pytest.raises(RuntimeError, match="the user's own"):
+        report(tmp_path, answers(1000, 200), answers(1000, 270), module=Breaks(), goal=0.01, trainer={"max_epochs": 5})
+    assert read(tmp_path)["verdict"].startswith("underfitting")
+    assert [end["status"] for end in journal(tmp_path).of_kind("end")] == ["exception"]

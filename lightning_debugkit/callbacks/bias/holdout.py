@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -16,6 +17,27 @@ from torch.utils.data import (
 )
 
 
+class Chosen:
+    """A batch sampler that counts in a part of the data and gives their indices in the whole."""
+
+    def __init__(self, sampler: Any, indices: list[int]) -> None:
+        self.batches = sampler
+        self.indices = indices
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in self.batches:
+            yield [self.indices[at] for at in batch]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "batches":
+            raise AttributeError(name)
+        # BatchSampler.sampler is reached by Lightning to set the epoch.
+        return getattr(self.batches, name)
+
+
 class Holdout:
     """Take a fixed part of the training data away from the training loader for the time of a fit.
 
@@ -25,7 +47,8 @@ class Holdout:
 
     def __init__(self, fraction: float) -> None:
         self.fraction = fraction
-        self.loader: DataLoader[Any] | None = None  # what is held out, to be drawn from
+        self.held: DataLoader[Any] | None = None  # both are to be drawn from
+        self.kept: DataLoader[Any] | None = None
         self._strategy: Any = None
         self._changed: list[tuple[Any, str, Any]] = []
 
@@ -69,14 +92,9 @@ class Holdout:
                 "0.1 is a good start."
             )
         order = torch.randperm(n, generator=torch.Generator().manual_seed(0)).tolist()
-        kept = Subset(whole, sorted(order[held:]))
-        self.loader = DataLoader(
-            Subset(whole, sorted(order[:held])),
-            batch_size=loader.batch_size or getattr(loader.batch_sampler, "batch_size", 32),
-            collate_fn=loader.collate_fn,
-            num_workers=loader.num_workers,
-        )
-        self._set(loader, "dataset", kept)
+        # Indices stay those of the whole: whoever records them, records what the user knows.
+        kept = sorted(order[held:])
+        self.held, self.kept = _part(loader, sorted(order[:held])), _part(loader, kept)
         if isinstance(sampler, DistributedSampler):
             share, odd = divmod(len(kept), sampler.num_replicas)
             samples = share if sampler.drop_last or not odd else share + 1
@@ -85,8 +103,19 @@ class Holdout:
             self._set(sampler, "total_size", samples * sampler.num_replicas)
         else:
             self._set(sampler, "data_source", kept)
+        self._set(loader, "batch_sampler", Chosen(loader.batch_sampler, kept))
 
     def _set(self, owner: Any, name: str, value: Any) -> None:
         self._changed.append((owner, name, getattr(owner, name)))
         # DataLoader forbids to set these once it is built; its iterators read them all the same.
         object.__setattr__(owner, name, value)
+
+
+def _part(loader: DataLoader[Any], indices: list[int]) -> DataLoader[Any]:
+    return DataLoader(
+        Subset(loader.dataset, indices),
+        batch_size=loader.batch_size or getattr(loader.batch_sampler, "batch_size", 32),
+        collate_fn=loader.collate_fn,
+        num_workers=loader.num_workers,
+        worker_init_fn=loader.worker_init_fn,
+    )

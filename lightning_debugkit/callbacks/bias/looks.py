@@ -54,9 +54,9 @@ class Looks:
         Raises:
             PredictionsNotFound: Nothing can be read, and it is ``alone``: no validation will tell why.
         """
-        sources = {"train": lambda: self._train_loader(trainer, module)}
+        sources = {"train": lambda: self._train_loader(trainer, module, holdout)}
         if holdout is not None:
-            sources["train_dev"] = lambda: holdout.loader
+            sources["train_dev"] = lambda: holdout.held
         for split, source in sources.items():
             if self.roles is None or split not in self.roles:
                 self._measure(trainer, module, split, source, alone)
@@ -108,7 +108,7 @@ class Looks:
             self.failed.add(split)
             self._note(f"The {split} error is not measured: {type(error).__name__}: {error}.")
 
-    def _train_loader(self, trainer: Trainer, module: LightningModule) -> Any:
+    def _train_loader(self, trainer: Trainer, module: LightningModule, holdout: Holdout | None = None) -> Any:
         given = self.train_loader
         if isinstance(given, str):
             for owner in (module, getattr(trainer, "datamodule", None)):
@@ -116,7 +116,7 @@ class Looks:
                     return getattr(owner, given)()
             raise NotMeasurable(f"neither module nor data module has a method {given}")
         if given is None:
-            return trainer.train_dataloader
+            return trainer.train_dataloader if holdout is None else holdout.kept
         return given() if callable(given) and not hasattr(given, "dataset") else given
 
     def _note(self, text: str) -> None:

@@ -133,7 +133,7 @@ def _shown(found: CrossValidation, rows: Sequence[dict[str, Any]], unit: Unit) -
             row["run"],
             unit.value(fold["train"].value) if "train" in fold else "",
             f"{unit.value(fold['val'].value)} ({unit.between(fold['val'])})",
-            verdict,
+            verdict.partition(":")[0],
         ]
         for row, fold, verdict in zip(rows, found.folds, found.verdicts, strict=True)
     ]

@@ -18,7 +18,7 @@ from lightning_debugkit.callbacks.base import DebugCallback
 from lightning_debugkit.callbacks.bias import arguments
 from lightning_debugkit.callbacks.bias.memory import errors_of
 from lightning_debugkit.callbacks.bias_variance import BiasVarianceReport
-from lightning_debugkit.journal import Journal, strict
+from lightning_debugkit.journal import Journal, read_journal, strict
 from lightning_debugkit.stats.intervals import Interval
 
 Fit = Callable[[Dataset[Any], Dataset[Any]], Trainer]
@@ -72,12 +72,16 @@ class Study:
         from lightning_debugkit.report import render  # late, as it needs matplotlib
 
         journal = Journal(self.folder)
+        runs = read_journal(self.folder).of_kind("run") if journal.path.exists() else []
+        alone = all("study" in run.get("config", {}) for run in runs)
         if not journal.path.exists():
             journal.append({"kind": "run", "rank": 0, "world_size": 1, "config": {"study": self.name}})
         journal.append({"kind": "measure", "epoch": 0, "step": 0, "rank": 0, "name": self.name, "value": value})
         journal.append(
             {"kind": "artifact", "rank": 0, "step": 0, "name": self.name, "path": f"studies/{self.path.name}"}
         )
+        if alone:  # no run whose end says how it went
+            journal.append({"kind": "end", "rank": 0, "step": 0, "status": "finished", "told": value["verdict"]})
         render(self.folder)
 
 

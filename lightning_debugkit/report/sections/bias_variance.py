@@ -26,6 +26,11 @@ _SIDES = {
     "across": "could be chance",
     "unknown": "uncertainty unknown",
 }
+_STUDIES = {
+    "learning-curve": "Learning curve",
+    "bias-variance-decomposition": "Bias and variance of retrained models",
+    "cross-validation": "Cross-validation",
+}
 _MOST_NOTES = 14
 
 
@@ -39,7 +44,7 @@ def _parts(summary: Summary, _folder: Path) -> Iterator[Paragraph | Table | Draw
     if held:
         yield from _analysis(held)
     yield from _over_time(summary.measures.get("bias-variance-errors", ()), held)
-    for name in ("learning-curve", "bias-variance-decomposition", "cross-validation"):
+    for name in _STUDIES:
         for point in summary.measures.get(name, ())[-1:]:
             yield from _study(name, as_mapping(point.value))
 
@@ -126,7 +131,7 @@ def _study(name: str, held: Mapping[str, Any]) -> Iterator[Paragraph | Table | D
     """What came of training more than once."""
     said = str(held.get("verdict", ""))
     if said:
-        yield Paragraph(f"{name.replace('-', ' ').capitalize()}: {said}.")
+        yield Paragraph(f"{_STUDIES[name]}: {said}.")
     header = tuple(map(str, as_list(held.get("header"))))
     rows = tuple(tuple(Cell(str(cell)) for cell in as_list(row)) for row in as_list(held.get("rows")))
     if rows:
@@ -141,7 +146,7 @@ def _study(name: str, held: Mapping[str, Any]) -> Iterator[Paragraph | Table | D
         found = curves(points)
         draw = partial(_draw_sizes, found, str(held.get("metric", "error")))
         alt = "; ".join(f"{c.label} from {c.values[0]:.4g} to {c.values[-1]:.4g}" for c in found)
-        yield Drawing(name, f"{name.replace('-', ' ').capitalize()}", f"{alt}.", draw, str(held.get("note", "")))
+        yield Drawing(name, _STUDIES[name], f"{alt}.", draw, str(held.get("note", "")))
 
 
 def _draw_sizes(found: list[Curve], metric: str, look: Look) -> Canvas:
