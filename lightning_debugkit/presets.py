@@ -45,5 +45,5 @@ def debugkit(preset: Preset = "standard", **options: Any) -> list[Callback]:
     }
     made: list[Callback] = [GradientAnomalyDetector(**{**chosen[preset], **options})]
     if preset == "thorough":
-        made.append(BiasVarianceReport(train_samples=2000, on_missing="warn"))
+        made.append(BiasVarianceReport(every_n_epochs="auto", train_samples=2000, on_missing="warn"))
     return made

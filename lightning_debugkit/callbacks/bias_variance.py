@@ -45,7 +45,8 @@ class BiasVarianceReport(DebugCallback):
         train_samples: Training samples on which the training error is measured.
         train_loader: Training data with the transforms of validation: a loader, or the name of a method of the module
             or the data module that returns one. The samples of the training loader otherwise.
-        every_n_epochs: Epochs from one measurement of the training error to the next; the last is always measured.
+        every_n_epochs: Epochs from one measurement of the training error to the next; ``auto`` measures as often as
+            costs a tenth of the samples trained on. The last is always measured.
         roles: What each validation loader holds: ``val``, ``train_dev``, ``train``, or a name of its own.
         trials: Models that were compared on the validation data, this one included, such as hyper-parameter trials.
         interval: ``wilson``, or ``exact`` (Clopper-Pearson: never covers less than 95 %, often more) for error rates.
@@ -66,7 +67,7 @@ class BiasVarianceReport(DebugCallback):
         train_dev: float = 0.0,
         train_samples: int = 10_000,
         train_loader: str | Callable[[], Any] | Any = None,
-        every_n_epochs: int = 1,
+        every_n_epochs: int | Literal["auto"] = 1,
         roles: Sequence[str] | None = None,
         trials: int = 1,
         interval: Literal["wilson", "exact"] = "wilson",
@@ -248,7 +249,10 @@ class BiasVarianceReport(DebugCallback):
             self._holdout.remove()
 
     def _is_due(self, trainer: Trainer) -> bool:
-        return trainer.current_epoch % self.every_n_epochs == 0
+        if isinstance(self.every_n_epochs, int):
+            return trainer.current_epoch % self.every_n_epochs == 0
+        n = self.facts.samples or self.train_samples
+        return self.memory.affords(min(self.train_samples, n), n * (trainer.current_epoch + 1))
 
     def _missed(self, look: Callable[[], None], may_raise: bool = False) -> None:
         """Look, unless predictions could not be found before; say it once if they cannot be found now."""

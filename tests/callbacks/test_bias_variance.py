@@ -701,6 +701,13 @@ def test_the_training_error_may_be_measured_more_rarely_but_at_the_end(tmp_path:
     ]  # fmt: skip
 
 
+def test_the_training_error_may_be_measured_as_cost_allows(tmp_path: Path) -> None:
+    callback = BiasVarianceReport(every_n_epochs="auto", train_samples=20)
+    report(tmp_path, answers(64, 4), answers(64, 4), callback=callback, trainer={"max_epochs": 12})
+    measured = [m["epoch"] for m in callback.memory.moments if "train" in m["errors"]]
+    assert measured == [3, 6, 9, 11], "20 of 64 samples: three or four epochs pay for one look; the last is free"
+
+
 def test_averaged_weights_are_measured_as_they_are_validated(tmp_path: Path) -> None:
     from lightning.pytorch.callbacks import WeightAveraging
 

@@ -15,7 +15,10 @@ from lightning_debugkit import BiasVarianceReport, GradientAnomalyDetector, debu
         ("standard", [GradientAnomalyDetector()]),
         (
             "thorough",
-            [GradientAnomalyDetector(hooks="always"), BiasVarianceReport(train_samples=2000, on_missing="warn")],
+            [
+                GradientAnomalyDetector(hooks="always"),
+                BiasVarianceReport(every_n_epochs="auto", train_samples=2000, on_missing="warn"),
+            ],
         ),
     ],
 )

@@ -30,11 +30,11 @@ def check_numbers(train_dev: Any, train_samples: Any, every_n_epochs: Any, trial
     check("train_dev", is_number(train_dev) and 0 <= train_dev < 1, "from 0 to below 1", train_dev, "0.1 is usual")
     for name, value, advice in (
         ("train_samples", train_samples, "10000 is a good start"),
-        ("every_n_epochs", every_n_epochs, "1 measures at each validation"),
+        ("every_n_epochs", every_n_epochs, "1 measures at each validation, 'auto' as cost allows"),
         ("trials", trials, "1 is a single run"),
     ):
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        check(name, whole and value >= 1, ">= 1", value, advice)
+        whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+        check(name, whole or (name == "every_n_epochs" and value == "auto"), ">= 1", value, advice)
 
 
 def check_choices(interval: Any, on_missing: Any) -> None:

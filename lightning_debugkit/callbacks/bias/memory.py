@@ -19,6 +19,7 @@ from lightning_debugkit.stats.tensors import bits
 
 _MOST = 500  # moments remembered; every second of the older ones goes when there are more
 _CLASSED = 32  # moments whose counts by class are remembered
+_SHARE = 0.1
 _WORD = (1 << 61) - 1
 
 
@@ -59,6 +60,11 @@ class Memory:
     def at_step(self, step: int) -> dict[str, Any] | None:
         """Return the last moment at this step."""
         return next((moment for moment in reversed(self.moments) if moment["step"] == step), None)
+
+    def affords(self, samples: int, trained: int) -> bool:
+        """Tell whether one more look at so many training samples is cheap beside those that were trained on."""
+        looks = 1 + sum("train" in moment.get("errors", {}) for moment in self.moments)
+        return looks * samples <= _SHARE * trained
 
     @property
     def past(self) -> list[Past]:
