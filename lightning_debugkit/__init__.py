@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lightning_debugkit.callbacks.activations import ActivationMonitor
     from lightning_debugkit.callbacks.base import TrainingAnomaly
+    from lightning_debugkit.callbacks.bias_variance import BiasVarianceReport
     from lightning_debugkit.callbacks.checkpoint_io import AtomicCheckpointIO
     from lightning_debugkit.callbacks.exact_resume import ExactResume
     from lightning_debugkit.callbacks.gradient_anomaly import GradientAnomalyDetector
     from lightning_debugkit.callbacks.gradient_clipping import GradientClippingMonitor
     from lightning_debugkit.callbacks.nested_checkpoint import NestedCheckpoint
+    from lightning_debugkit.callbacks.studies.cross_validate import cross_validate
+    from lightning_debugkit.callbacks.studies.decomposition import bias_variance_decomposition
+    from lightning_debugkit.callbacks.studies.learning_curve import learning_curve
     from lightning_debugkit.finding import Finding, Severity
     from lightning_debugkit.journal import read_journal
     from lightning_debugkit.presets import debugkit
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "ActivationMonitor": "callbacks.activations",
     "AtomicCheckpointIO": "callbacks.checkpoint_io",
+    "BiasVarianceReport": "callbacks.bias_variance",
     "ExactResume": "callbacks.exact_resume",
     "Finding": "finding",
     "GradientAnomalyDetector": "callbacks.gradient_anomaly",
@@ -30,13 +35,17 @@ _HOMES = {
     "NestedCheckpoint": "callbacks.nested_checkpoint",
     "Severity": "finding",
     "TrainingAnomaly": "callbacks.base",
+    "bias_variance_decomposition": "callbacks.studies.decomposition",
+    "cross_validate": "callbacks.studies.cross_validate",
     "debugkit": "presets",
+    "learning_curve": "callbacks.studies.learning_curve",
     "read_journal": "journal",
 }
 
 __all__ = [
     "ActivationMonitor",
     "AtomicCheckpointIO",
+    "BiasVarianceReport",
     "ExactResume",
     "Finding",
     "GradientAnomalyDetector",
@@ -44,7 +53,10 @@ __all__ = [
     "NestedCheckpoint",
     "Severity",
     "TrainingAnomaly",
+    "bias_variance_decomposition",
+    "cross_validate",
     "debugkit",
+    "learning_curve",
     "read_journal",
 ]
 

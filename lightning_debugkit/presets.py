@@ -17,7 +17,8 @@ def debugkit(preset: Preset = "standard", **options: Any) -> list[Callback]:
 
     ``light`` looks at the numbers of gradients and of their clipping. ``standard`` watches the wiring of parameters
     and, on sampled steps, activations, too. ``thorough`` also keeps gradient hooks on every module, so that a fault's
-    module is named even where the replay tells nothing, and looks at activations ten times as often.
+    module is named even where the replay tells nothing, looks at activations ten times as often, and adds
+    `BiasVarianceReport`, which goes without where it finds no predictions.
 
     Args:
         preset: How much to watch.
@@ -28,6 +29,7 @@ def debugkit(preset: Preset = "standard", **options: Any) -> list[Callback]:
         TypeError: No callback of the preset has such an option.
     """
     from lightning_debugkit.callbacks.activations import ActivationMonitor
+    from lightning_debugkit.callbacks.bias_variance import BiasVarianceReport
     from lightning_debugkit.callbacks.gradient_anomaly import GradientAnomalyDetector
     from lightning_debugkit.callbacks.gradient_clipping import GradientClippingMonitor
 
@@ -42,6 +44,7 @@ def debugkit(preset: Preset = "standard", **options: Any) -> list[Callback]:
             GradientAnomalyDetector: {"hooks": "always"},
             GradientClippingMonitor: {},
             ActivationMonitor: {"every_n_steps": 10},
+            BiasVarianceReport: {"every_n_epochs": "auto", "train_samples": 2000, "on_missing": "warn"},
         },
     }
     known = {kind: list(inspect.signature(kind).parameters) for kind in chosen[preset]}

@@ -27,6 +27,23 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 # Arguments that are not the default, one set a callback: all of its parameters.
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "ActivationMonitor": {"every_n_steps": 7},
+    "BiasVarianceReport": {
+        "goal": {"val_mae": 0.3},
+        "metric": "val_mae",
+        "maximize": False,
+        "train_dev": 0.1,
+        "train_samples": 100,
+        "train_loader": "plain_dataloader",
+        "every_n_epochs": 2,
+        "roles": ["val", "train_dev"],
+        "trials": 20,
+        "interval": "exact",
+        "group": "patient",
+        "predictions": "scores",
+        "target": "truth",
+        "adapter": "operator.getitem",
+        "on_missing": "warn",
+    },
     "GradientAnomalyDetector": {
         "action": "skip",
         "max_skips": 3,

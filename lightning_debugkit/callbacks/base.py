@@ -48,7 +48,7 @@ def _guarded(name: str, hook: Callable[..., Any]) -> Callable[..., Any]:
             return None
         try:
             return hook(self, trainer, *args, **kwargs)
-        except (TrainingAnomaly, Refused):
+        except self.passes:
             raise
         except Exception as error:
             self.trouble(trainer, name, error)
@@ -65,6 +65,8 @@ class DebugCallback(Callback):
     last kit callback of a Trainer writes the end of the run and renders the report.
     """
 
+    # What may leave a hook: it is meant for the user.
+    passes: tuple[type[Exception], ...] = (TrainingAnomaly, Refused)
     # Set for callbacks that the environment variable added: they give way to the user's own.
     autoloaded = False
     idle = False

@@ -10,7 +10,7 @@ from lightning_debugkit.finding import Finding, Severity
 from lightning_debugkit.journal import VERSION, Event, Events
 from lightning_debugkit.report import verdict as verdicts
 from lightning_debugkit.report.folding import Folded, fold, in_order
-from lightning_debugkit.report.wording import as_int, as_mapping, as_number, plural
+from lightning_debugkit.report.wording import as_int, as_mapping, as_number, plural, sentence
 
 Status = Literal["finished", "exception", "stopped", "unfinished"]
 _WORST_FIRST: tuple[Status, ...] = ("exception", "stopped", "finished")
@@ -85,7 +85,7 @@ def summarize(events: Events) -> Summary:
     told_exception = ": ".join(str(exception[key]) for key in ("type", "message") if exception.get(key))
     ending = verdicts.Ending(status, steps, told_exception)
     return Summary(
-        verdict=verdicts.verdict(ending, shown),
+        verdict=_told(end) or verdicts.verdict(ending, shown),
         start_here=verdicts.start_here(shown),
         status=status,
         steps=steps,
@@ -99,6 +99,12 @@ def summarize(events: Events) -> Summary:
         run=run,
         remarks=tuple(_remarks(events, findings, open_ranks if ends else [])),
     )
+
+
+def _told(end: Event | None) -> str:
+    """Return the sentence that an end brings with it, as one does that no Trainer wrote."""
+    said = sentence(str((end or {}).get("told", "")))
+    return f"{said[:1].upper()}{said[1:]}." if said else ""
 
 
 def _ends(events: Events) -> tuple[list[Event], list[int]]:

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 from lightning.pytorch import Callback
 
-from lightning_debugkit import ActivationMonitor, GradientAnomalyDetector, GradientClippingMonitor, debugkit
+from lightning_debugkit import (
+    ActivationMonitor,
+    BiasVarianceReport,
+    GradientAnomalyDetector,
+    GradientClippingMonitor,
+    debugkit,
+)
 
 
 @pytest.mark.parametrize(
@@ -15,7 +21,12 @@ from lightning_debugkit import ActivationMonitor, GradientAnomalyDetector, Gradi
         ("standard", [GradientAnomalyDetector(), GradientClippingMonitor(), ActivationMonitor()]),
         (
             "thorough",
-            [GradientAnomalyDetector(hooks="always"), GradientClippingMonitor(), ActivationMonitor(every_n_steps=10)],
+            [
+                GradientAnomalyDetector(hooks="always"),
+                GradientClippingMonitor(),
+                ActivationMonitor(every_n_steps=10),
+                BiasVarianceReport(every_n_epochs="auto", train_samples=2000, on_missing="warn"),
+            ],
         ),
     ],
 )
@@ -33,7 +44,7 @@ def test_an_option_overrides_the_preset() -> None:
 
 
 def test_an_option_goes_to_all_callbacks_that_have_it() -> None:
-    _, clipping, activations = debugkit("thorough", every_n_steps=25)
+    _, clipping, activations = debugkit("standard", every_n_steps=25)
     assert (clipping.every_n_steps, activations.every_n_steps) == (25, 25)
 
 

@@ -1,0 +1,1 @@
+"""What `BiasVarianceReport` is made of: what is counted, where the errors come from, and what they mean."""

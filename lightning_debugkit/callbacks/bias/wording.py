@@ -1,0 +1,96 @@
+"""Numbers of the analysis as people write them: rates in percent and points, other metrics as they are."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from lightning_debugkit.stats.intervals import Interval
+
+NAMES = {
+    "train": "training",
+    "train_dev": "held-out training",
+    "val": "validation",
+    "test": "test",
+    "goal": "goal",
+}
+
+
+@dataclass(frozen=True)
+class Unit:
+    """How a metric is called and written.
+
+    Args:
+        metric: Its name, ``error`` for the share of wrong answers.
+    """
+
+    metric: str
+
+    @property
+    def is_rate(self) -> bool:
+        return self.metric == "error"
+
+    def value(self, value: float) -> str:
+        """Return a value with its unit.
+
+        Example:
+            >>> Unit("error").value(0.2), Unit("val_mae").value(0.31234)
+            ('20 %', '0.3123')
+        """
+        if not math.isfinite(value):
+            return str(value)
+        return f"{_short(100 * value)} %" if self.is_rate else f"{value:.4g}"
+
+    def gap(self, value: float) -> str:
+        """Return the size of a gap: points of a percentage, or the metric's own unit.
+
+        Example:
+            >>> Unit("error").gap(0.19), Unit("val_mae").gap(0.05)
+            ('19 points', '0.05')
+        """
+        if not math.isfinite(value):
+            return str(value)
+        return f"{_short(100 * value)} points" if self.is_rate else f"{value:.3g}"
+
+    def between(self, interval: Interval) -> str:
+        """Return the bounds of a value, without the unit.
+
+        Example:
+            >>> Unit("error").between(Interval(0.2, 0.176, 0.226))
+            '17.6 to 22.6'
+        """
+        if math.isnan(interval.low):
+            return "uncertainty unknown"
+        if self.is_rate:
+            return f"{_short(100 * interval.low)} to {_short(100 * interval.high)}"
+        return f"{interval.low:.4g} to {interval.high:.4g}"
+
+    def gap_between(self, interval: Interval) -> str:
+        """Return the bounds of a gap, without the unit."""
+        if math.isnan(interval.low):
+            return "uncertainty unknown"
+        if self.is_rate:
+            return f"{_short(100 * interval.low)} to {_short(100 * interval.high)}"
+        return f"{interval.low:.3g} to {interval.high:.3g}"
+
+    def of(self, split: str) -> str:
+        """Return what the metric of a split is called.
+
+        Example:
+            >>> Unit("error").of("val"), Unit("val_mae").of("train")
+            ('validation error', 'training val_mae')
+        """
+        name = NAMES.get(split, split.replace("_", " "))
+        return f"{name} {self.metric}"
+
+
+def _short(value: float) -> str:
+    """Return at most one decimal where that says enough, two significant digits where it does not.
+
+    Example:
+        >>> _short(19.04), _short(0.123), _short(7.0), _short(-1.25)
+        ('19', '0.12', '7', '-1.2')
+    """
+    if value == 0:
+        return "0"
+    return f"{value:.1f}".removesuffix(".0") if abs(value) >= 1 else f"{value:.2g}"

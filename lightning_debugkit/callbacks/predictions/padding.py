@@ -1,0 +1,37 @@
+"""Which samples of an evaluation batch count: a distributed sampler repeats some to deal out equal shares."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+from torch.utils.data import DataLoader, DistributedSampler
+
+
+def loaders_of(loaders: Any) -> list[Any]:
+    """Return one or many loaders, however nested, as a list."""
+    return [] if loaders is None else list(tree_leaves(loaders))
+
+
+def positions(loader: Any, batch_idx: int, rows: int) -> Tensor | None:
+    """Return the place of each row in the order of all ranks, ``None`` where it cannot be told.
+
+    The places of repeated samples lie beyond the end of the data set: PyTorch appends them.
+    """
+    size = loader.batch_size if isinstance(loader, DataLoader) else None
+    if size is None:
+        return None
+    local = batch_idx * size + torch.arange(rows)
+    sampler = loader.sampler
+    return sampler.rank + sampler.num_replicas * local if isinstance(sampler, DistributedSampler) else local
+
+
+def counted(loader: Any, places: Tensor | None) -> Tensor | None:
+    """Return which rows are no repetitions, ``None`` if all count."""
+    sampler = loader.sampler if isinstance(loader, DataLoader) else None
+    if places is None or not isinstance(sampler, DistributedSampler) or sampler.drop_last:
+        return None
+    length = len(sampler.dataset)  # type: ignore[arg-type]  # a distributed sampler needs it, too
+    return torch.lt(places, length)

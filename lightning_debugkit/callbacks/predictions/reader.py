@@ -1,0 +1,160 @@
+"""Find predictions and targets of a batch, the surest way first, and go the same way for every later batch."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from lightning_debugkit.callbacks.predictions import sources
+from lightning_debugkit.callbacks.predictions.instruments import CLASS_LOSSES, ForwardWatch, LossWatch, watching
+from lightning_debugkit.callbacks.predictions.sources import Adapter, Reading, fit_together
+
+_log = logging.getLogger("lightning_debugkit")
+Way = Literal["returned", "forward", "loss"]
+Rerun = Callable[[], Any]
+
+
+class PredictionsNotFound(ValueError):
+    """No predictions or targets could be found; the message says what was seen and how to mend it."""
+
+
+class Reader:
+    """Predictions and targets of a step's batches.
+
+    Ways, in order: the adapter; what the step returns and what the batch holds, by names given or known; what
+    ``forward`` of the module returned; what a loss function of torch was called with. The first batch of a step
+    decides, by running it once more under both instruments if it must; later ones pay for the one they need only.
+
+    Args:
+        owner: Class that asks, for its error.
+        adapter: Function of outputs and batch, or its dotted path.
+        predictions: Name of the predictions in what the step returns.
+        target: Name of the targets there or in the batch.
+    """
+
+    def __init__(
+        self,
+        owner: str,
+        adapter: Adapter | str | None = None,
+        predictions: str | None = None,
+        target: str | None = None,
+    ) -> None:
+        self.owner = owner
+        self.adapter = sources.resolve(adapter) if isinstance(adapter, str) else adapter
+        self.predictions = predictions
+        self.target = target
+        self.ways: dict[str, Way] = {}
+        self.places: dict[str, tuple[str, str]] = {}
+        self._ignored: dict[str, int | None] = {}
+        self._forward: ForwardWatch | None = None
+        self._losses: LossWatch | None = None
+
+    def begin(self, step: str, module: LightningModule) -> None:
+        """Get ready for a batch of ``step``; every call is followed by `read` or `release`."""
+        self.release()
+        way = self.ways.get(step)
+        if way == "forward":
+            self._forward = ForwardWatch(module)
+        elif way == "loss":
+            self._losses = LossWatch()
+            self._losses.__enter__()  # type: ignore[no-untyped-call]
+
+    def release(self) -> None:
+        """Leave module and torch without instruments; may be called at any time."""
+        if self._forward is not None:
+            self._forward.remove()
+        if self._losses is not None:
+            self._losses.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+        self._forward = self._losses = None
+
+    def read(self, step: str, module: LightningModule, outputs: Any, batch: Any, rerun: Rerun | None = None) -> Reading:
+        """Return predictions and targets of the batch that has just run.
+
+        Args:
+            step: Name of the step, such as ``validation_step``.
+            module: Module whose step it is.
+            outputs: What the step returned.
+            batch: What it was given.
+            rerun: Runs the step once more, without a trace, and returns its outputs.
+
+        Raises:
+            PredictionsNotFound: They are nowhere to be found.
+        """
+        forward, losses = self._forward, self._losses
+        self.release()
+        found = self._returned(step, outputs, batch)
+        way: Way = "returned"
+        if found is None and self.adapter is None:
+            if forward is None and losses is None and rerun is not None:
+                with watching(module) as (forward, losses):
+                    outputs = rerun()
+            found, way = self._watched(step, outputs, batch, forward, losses)
+        if found is None:
+            raise PredictionsNotFound(self._unseen(step, outputs, batch, forward))
+        if self.ways.get(step) != way or self.places.get(step) != found.places:
+            self.ways[step], self.places[step] = way, found.places
+            _log.info(f"{self.owner}: predictions from {found.places[0]}, targets from {found.places[1]}")
+        return found
+
+    def _returned(self, step: str, outputs: Any, batch: Any) -> Reading | None:
+        if self.adapter is not None:
+            return sources.adapted(self.adapter, outputs, batch)
+        predictions = sources.predictions_in(outputs, step, self.predictions)
+        target = sources.target_in(outputs, batch, step, self.target)
+        if predictions is None or target is None:
+            return None
+        if not (self.predictions or self.target) and not fit_together(predictions[1], target[1]):
+            return None
+        return Reading(predictions[1], target[1], (predictions[0], target[0]))
+
+    def _watched(
+        self, step: str, outputs: Any, batch: Any, forward: ForwardWatch | None, losses: LossWatch | None
+    ) -> tuple[Reading | None, Way]:
+        scores = forward.only(outputs) if forward is not None and not self.predictions else None
+        target = sources.target_in(outputs, batch, step, self.target)
+        compared = _compared(losses)
+        if scores is not None and target is not None and fit_together(scores, target[1]):
+            # Where a loss was seen, it must be of these: a forward may return an embedding, a batch may hold labels
+            # that nobody uses.
+            same = [call for call in compared if _same_question(call, scores, target[1])]
+            if same or not compared:
+                ignored = same[0].ignore_index if same else self._ignored.get(step)
+                self._ignored[step] = ignored
+                return Reading(scores, target[1], ("forward()", target[0]), ignored), "forward"
+        return (compared[0], "loss") if len(compared) == 1 else (None, "loss")
+
+    def _unseen(self, step: str, outputs: Any, batch: Any, forward: ForwardWatch | None) -> str:
+        seen = [shown for shown in map(sources.shown, forward.outputs if forward else []) if shown != "nothing"]
+        return (
+            f"{self.owner} needs the model's predictions and their targets, and found none for this batch.\n"
+            f"  {step}() returned: {sources.shown(outputs)}\n"
+            f"  the batch is: {sources.shown(batch)}\n"
+            f"  forward() returned: {'; '.join(seen[:3]) or 'not called'}\n"
+            "Mend it in one of three ways:\n"
+            f'  1. return them from {step}: return {{"loss": loss, "logits": logits, "target": y}}\n'
+            f'  2. or name their keys: {self.owner}(predictions="my_scores", target="my_label")\n'
+            f'  3. or give a function: {self.owner}(adapter=lambda outputs, batch: (outputs[0], batch["y"]))'
+        )
+
+
+def _compared(losses: LossWatch | None) -> list[Reading]:
+    """Return what loss functions compared: comparisons with classes if there are any, else with values."""
+    calls = losses.calls if losses is not None else []
+    calls = [call for call in calls if call[1].ndim and call[2].ndim and call[1].shape[0] == call[2].shape[0]]
+    classes = [call for call in calls if call[0] in CLASS_LOSSES]
+    return [
+        Reading(scores, target, (f"what {name}() was given",) * 2, ignored)
+        for name, scores, target, ignored in classes or calls
+    ]
+
+
+def _same_question(call: Reading, scores: Tensor, target: Tensor) -> bool:
+    """Tell whether a loss compared these scores, or what was made of them, with this target, in whatever form."""
+    if call.predictions.numel() != scores.numel():
+        return False
+    return call.target.numel() != target.numel() or torch.equal(call.target.flatten().float(), target.flatten().float())
