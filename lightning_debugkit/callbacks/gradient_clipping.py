@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -157,7 +158,7 @@ class GradientClippingMonitor(DebugCallback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._judge(trainer)
         for index, judge in enumerate(self._judges):
-            self._tell(trainer, judge.conclude(is_adaptive=_is_adaptive(trainer.optimizers[index])))
+            self._tell_of(trainer, index, judge.conclude(is_adaptive=_is_adaptive(trainer.optimizers[index])))
         self._sum_up(trainer)
         self._release(trainer)
 
@@ -211,12 +212,20 @@ class GradientClippingMonitor(DebugCallback):
             mine = list(group)
             adaptive = _is_adaptive(trainer.optimizers[index])
             sound = [step for step in mine if not is_scaled(step)]  # of the others all has been said
-            self._tell(trainer, self._judges[index].take(sound, is_adaptive=adaptive))
+            self._tell_of(trainer, index, self._judges[index].take(sound, is_adaptive=adaptive))
             self._record(trainer, index, mine)
 
     def _tell(self, trainer: Trainer, findings: Iterable[Finding]) -> None:
         for finding in findings:
             self.emit(trainer, finding)
+
+    def _tell_of(self, trainer: Trainer, index: int, findings: Iterable[Finding]) -> None:
+        """Tell what is said of one optimizer; where there are several, which."""
+        name = _name(trainer, index)
+        for finding in findings:
+            message = f"{name}: {finding.message}" if len(trainer.optimizers) > 1 else finding.message
+            named = replace(finding, message=message, evidence={**finding.evidence, "optimizer": name})
+            self.emit(trainer, named, about=name)
 
     def _record(self, trainer: Trainer, index: int, steps: list[Step]) -> None:
         name = _name(trainer, index)

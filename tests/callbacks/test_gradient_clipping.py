@@ -10,7 +10,7 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
-from callbacks.clipping_styles import STYLES, Automatic, Manual, Plain, digits, fit, half, lightnings
+from callbacks.clipping_styles import STYLES, Automatic, Manual, Plain, TwoOptimizers, digits, fit, half, lightnings
 from torch import nn
 
 from lightning_debugkit import GradientAnomalyDetector, GradientClippingMonitor, read_journal
@@ -233,6 +233,13 @@ def test_layers_share_the_squared_norm(tmp_path: Path) -> None:
     assert set(counts["layers"]) == {"body", "head"}
     assert sum(counts["layers"].values()) == pytest.approx(1)
     assert (counts["steps"], counts["clipped"], sum(counts["counts"])) == (30, 30, 30)
+
+
+def test_each_optimizer_is_told_by_name(tmp_path: Path) -> None:
+    fit(TwoOptimizers(lightnings), tmp_path, GradientClippingMonitor(), max_epochs=8)
+    found = [f for f in journal(tmp_path).findings if f.rule == "clipping-always"]
+    assert [f.evidence["optimizer"] for f in found] == ["SGD", "SGD-1"]
+    assert [f.message.partition(": ")[0] for f in found] == ["SGD", "SGD-1"]
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ class ClipsOnRankZero(TwoParts):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         if self.mended or self.global_rank == 0:
-            nn.utils.clip_grad_norm_(self.parameters(), 0.1)
+            nn.utils.clip_grad_norm_(self.parameters(), 0.4)
 
     def configure_optimizers(self) -> Any:
         return torch.optim.SGD(self.parameters(), lr=0.1)
