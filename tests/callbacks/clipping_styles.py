@@ -124,9 +124,11 @@ class Manual(Automatic):
 class TwoOptimizers(Manual):
     """Body and head have their own optimizers and thresholds."""
 
+    thresholds = (0.3, 0.1)
+
     def training_step(self, batch: Any, batch_idx: int) -> None:
         self.manual_backward(self.loss(batch))
-        for part, optimizer, threshold in zip((self.body, self.head), self.optimizers(), (0.3, 0.1), strict=True):
+        for part, optimizer, threshold in zip((self.body, self.head), self.optimizers(), self.thresholds, strict=True):
             self.before.append(size(part.parameters()))
             self.clip_gradients(optimizer, gradient_clip_val=threshold, gradient_clip_algorithm="norm")
             self.after.append(size(part.parameters()))
