@@ -10,18 +10,11 @@ from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader, IterableDataset
 
 
-class Recorder:
-    """A batch sampler that remembers what it gave, in order."""
+class AroundSampler:
+    """What stands around a batch sampler: in all but its iteration it is the sampler itself."""
 
     def __init__(self, sampler: Any) -> None:
         self.sampler = sampler
-        self.given: deque[list[int]] = deque()
-
-    def __iter__(self) -> Iterator[Any]:
-        self.given.clear()
-        for indices in self.sampler:
-            self.given.append(list(indices))
-            yield indices
 
     def __len__(self) -> int:
         return len(self.sampler)
@@ -31,6 +24,20 @@ class Recorder:
             raise AttributeError(name)
         # BatchSampler.sampler is reached by Lightning to set the epoch.
         return getattr(self.sampler, name)
+
+
+class Recorder(AroundSampler):
+    """A batch sampler that remembers what it gave, in order."""
+
+    def __init__(self, sampler: Any) -> None:
+        super().__init__(sampler)
+        self.given: deque[list[int]] = deque()
+
+    def __iter__(self) -> Iterator[Any]:
+        self.given.clear()
+        for indices in self.sampler:
+            self.given.append(list(indices))
+            yield indices
 
 
 class SampleOrder:

@@ -16,26 +16,19 @@ from torch.utils.data import (
     Subset,
 )
 
+from lightning_debugkit.callbacks.sample_order import AroundSampler
 
-class Chosen:
+
+class Chosen(AroundSampler):
     """A batch sampler that counts in a part of the data and gives their indices in the whole."""
 
     def __init__(self, sampler: Any, indices: list[int]) -> None:
-        self.batches = sampler
+        super().__init__(sampler)
         self.indices = indices
 
     def __iter__(self) -> Iterator[list[int]]:
-        for batch in self.batches:
+        for batch in self.sampler:
             yield [self.indices[at] for at in batch]
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "batches":
-            raise AttributeError(name)
-        # BatchSampler.sampler is reached by Lightning to set the epoch.
-        return getattr(self.batches, name)
 
 
 class Holdout:

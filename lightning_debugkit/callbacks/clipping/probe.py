@@ -161,7 +161,7 @@ class Probe:
                 pending.before = self._look(optimizer, None)
 
     def before_step(self, index: int, where: Where, must_look: bool) -> Tensor | None:
-        """Open the step that ``optimizer`` is about to take; return the norm of its gradients if it was read."""
+        """Open the step that an optimizer is about to take; return the norm of its gradients if it ``must_look``."""
         self._moment += 1
         pending = self._pending[index]
         if pending.opened is not None:
@@ -174,7 +174,7 @@ class Probe:
             pending.before = self._look(optimizer, self._moment) if needed else None
         elif pending.before is None and not pending.drafts:
             pending.before = self._look(optimizer, self._moment)
-        return None if pending.before is None else _total(pending.before[1])
+        return _total(pending.before[1]) if must_look and pending.before is not None else None
 
     def step_over(self, index: int) -> None:
         """Close the step of an optimizer: it is taken, or the loss scale has skipped it."""
