@@ -12,6 +12,7 @@ from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor
 
+from lightning_debugkit.callbacks.predictions.instruments import aside
 from lightning_debugkit.callbacks.run import current_run
 from lightning_debugkit.replay.diagnosis import Backward, Diagnosis, Step, diagnose
 from lightning_debugkit.replay.graph import Wiring, wiring
@@ -68,6 +69,7 @@ def muted(trainer: Trainer, module: LightningModule) -> Iterator[None]:
 
     schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
     with contextlib.ExitStack() as stack:
+        stack.enter_context(aside())
         for name in ("log", "log_dict", "manual_backward", "clip_gradients", "toggle_optimizer", "untoggle_optimizer"):
             stack.enter_context(_attribute(module, name, nothing))
         for owner in (*trainer.optimizers, *schedulers):

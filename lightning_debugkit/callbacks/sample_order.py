@@ -26,6 +26,18 @@ class AroundSampler:
         return getattr(self.sampler, name)
 
 
+def take_out(loader: Any, around: AroundSampler) -> None:
+    """Take ``around`` off a loader's batch sampler, whatever else has come to stand around it since."""
+    outer = loader.batch_sampler
+    if outer is around:
+        # DataLoader forbids to set batch_sampler once it is built; its iterators read it all the same.
+        object.__setattr__(loader, "batch_sampler", around.sampler)
+    while isinstance(outer, AroundSampler):
+        if outer.sampler is around:
+            outer.sampler = around.sampler
+        outer = outer.sampler
+
+
 class Recorder(AroundSampler):
     """A batch sampler that remembers what it gave, in order."""
 
@@ -71,7 +83,7 @@ class SampleOrder:
             vars(self._strategy).pop("process_dataloader", None)
             self._strategy = None
         for loader, recorder in self._recorders:
-            object.__setattr__(loader, "batch_sampler", recorder.sampler)
+            take_out(loader, recorder)
         self._recorders = []
 
     def advance(self) -> None:
@@ -86,10 +98,11 @@ class SampleOrder:
 
     def _listen(self, loader: DataLoader[Any]) -> None:
         sampler = loader.batch_sampler
-        if sampler is None or isinstance(sampler, Recorder) or isinstance(loader.dataset, IterableDataset):
+        known = any(loader is listened for listened, _ in self._recorders)
+        if sampler is None or known or isinstance(loader.dataset, IterableDataset):
             return
         recorder = Recorder(sampler)
-        # DataLoader forbids to set batch_sampler once it is built; its iterators read it all the same.
+        # Set as in `take_out`.
         object.__setattr__(loader, "batch_sampler", recorder)
         self._recorders.append((loader, recorder))
 

@@ -50,26 +50,30 @@ class Reader:
         self.target = target
         self.ways: dict[str, Way] = {}
         self.places: dict[str, tuple[str, str]] = {}
-        self._ignored: dict[str, int | None] = {}
+        self._seen: dict[str, tuple[int | None, str]] = {}
         self._forward: ForwardWatch | None = None
         self._losses: LossWatch | None = None
 
-    def begin(self, step: str, module: LightningModule) -> None:
-        """Get ready for a batch of ``step``; every call is followed by `read` or `release`."""
+    def begin(self, step: str, module: LightningModule, watch: bool = False) -> None:
+        """Get ready for a batch of ``step``; every call is followed by `read` or `release`.
+
+        With ``watch``, a first batch is watched as it runs, so that it need not run again.
+        """
         self.release()
         way = self.ways.get(step)
-        if way == "forward":
+        both = watch and way is None and self.adapter is None
+        if way == "forward" or both:
             self._forward = ForwardWatch(module)
-        elif way == "loss":
+        if way == "loss" or both:
             self._losses = LossWatch()
-            self._losses.__enter__()  # type: ignore[no-untyped-call]
+            self._losses.__enter__()
 
     def release(self) -> None:
         """Leave module and torch without instruments; may be called at any time."""
         if self._forward is not None:
             self._forward.remove()
         if self._losses is not None:
-            self._losses.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+            self._losses.__exit__(None, None, None)
         self._forward = self._losses = None
 
     def read(self, step: str, module: LightningModule, outputs: Any, batch: Any, rerun: Rerun | None = None) -> Reading:
@@ -122,10 +126,10 @@ class Reader:
             # Where a loss was seen, it must be of these: a forward may return an embedding, a batch may hold labels
             # that nobody uses.
             same = [call for call in compared if _same_question(call, scores, target[1])]
-            if same or not compared:
-                ignored = same[0].ignore_index if same else self._ignored.get(step)
-                self._ignored[step] = ignored
-                return Reading(scores, target[1], ("forward()", target[0]), ignored), "forward"
+            if same or not compared or sources.is_detections(scores):
+                seen = (same[0].ignore_index, same[0].function) if same else self._seen.get(step, (None, ""))
+                self._seen[step] = seen
+                return Reading(scores, target[1], ("forward()", target[0]), *seen), "forward"
         return (compared[0], "loss") if len(compared) == 1 else (None, "loss")
 
     def _unseen(self, step: str, outputs: Any, batch: Any, forward: ForwardWatch | None) -> str:
@@ -148,13 +152,15 @@ def _compared(losses: LossWatch | None) -> list[Reading]:
     calls = [call for call in calls if call[1].ndim and call[2].ndim and call[1].shape[0] == call[2].shape[0]]
     classes = [call for call in calls if call[0] in CLASS_LOSSES]
     return [
-        Reading(scores, target, (f"what {name}() was given",) * 2, ignored)
+        Reading(scores, target, (f"what {name}() was given",) * 2, ignored, name)
         for name, scores, target, ignored in classes or calls
     ]
 
 
-def _same_question(call: Reading, scores: Tensor, target: Tensor) -> bool:
+def _same_question(call: Reading, scores: Any, target: Any) -> bool:
     """Tell whether a loss compared these scores, or what was made of them, with this target, in whatever form."""
+    if not isinstance(scores, Tensor) or not isinstance(target, Tensor):
+        return False
     if call.predictions.numel() != scores.numel():
         return False
     return call.target.numel() != target.numel() or torch.equal(call.target.flatten().float(), target.flatten().float())

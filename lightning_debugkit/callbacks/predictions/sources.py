@@ -23,12 +23,14 @@ class Reading:
         target: What they should have been.
         places: Such as ``("validation_step()['logits']", "batch[1]")``.
         ignore_index: Targets of this value are not counted, if the loss function says so.
+        function: Name of the loss function that was seen to compare the two, empty if none was.
     """
 
     predictions: Any
     target: Any
     places: tuple[str, str]
     ignore_index: int | None = field(default=None)
+    function: str = ""
 
 
 def resolve(name: str) -> Adapter:
@@ -84,9 +86,9 @@ def named(held: Any, names: tuple[str, ...]) -> tuple[str, Any] | None:
 def predictions_in(outputs: Any, step: str, name: str | None) -> tuple[str, Any] | None:
     """Return the predictions among what a step returned, and their place in words."""
     found = named(outputs, (name,) if name else PREDICTIONS)
-    if found is not None and (name or is_rows(found[1])):
+    if found is not None and (name or _is_of_samples(found[1])):
         return f"{step}()[{found[0]!r}]", found[1]
-    if name is None and is_rows(outputs):
+    if name is None and _is_of_samples(outputs):
         return f"{step}()", outputs
     return None
 
@@ -94,12 +96,12 @@ def predictions_in(outputs: Any, step: str, name: str | None) -> tuple[str, Any]
 def target_in(outputs: Any, batch: Any, step: str, name: str | None) -> tuple[str, Any] | None:
     """Return the targets among what a step returned or in its batch, and their place in words."""
     names = (name,) if name else TARGETS
-    if isinstance(outputs, Mapping) and (found := named(outputs, names)) and (name or is_rows(found[1])):
+    if isinstance(outputs, Mapping) and (found := named(outputs, names)) and (name or _is_of_samples(found[1])):
         return f"{step}()[{found[0]!r}]", found[1]
-    if (found := named(batch, names)) and (name or is_rows(found[1])):
+    if (found := named(batch, names)) and (name or _is_of_samples(found[1])):
         return f"batch[{found[0]!r}]", found[1]
     pair = isinstance(batch, tuple | list) and len(batch) > 1 and not name
-    return ("batch[1]", batch[1]) if pair and is_rows(batch[1]) else None
+    return ("batch[1]", batch[1]) if pair and _is_of_samples(batch[1]) else None
 
 
 def is_rows(value: Any) -> bool:
@@ -107,8 +109,29 @@ def is_rows(value: Any) -> bool:
     return isinstance(value, Tensor) and value.ndim >= 1
 
 
+def is_detections(value: Any) -> bool:
+    """Tell whether ``value`` is a list with a mapping of boxes and labels for each image, as torchvision has them.
+
+    Example:
+        >>> import torch
+        >>> is_detections([{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0)}]), is_detections([])
+        (True, False)
+    """
+    return (
+        isinstance(value, tuple | list)
+        and bool(value)
+        and all(isinstance(item, Mapping) and "boxes" in item and "labels" in item for item in value)
+    )
+
+
+def _is_of_samples(value: Any) -> bool:
+    return is_rows(value) or is_detections(value)
+
+
 def fit_together(predictions: Any, target: Any) -> bool:
-    """Tell whether two tensors speak of the same samples."""
+    """Tell whether predictions and targets speak of the same samples."""
+    if is_detections(predictions) or is_detections(target):
+        return is_detections(predictions) and is_detections(target) and len(predictions) == len(target)
     return is_rows(predictions) and is_rows(target) and predictions.shape[0] == target.shape[0]
 
 

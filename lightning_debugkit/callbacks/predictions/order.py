@@ -1,0 +1,137 @@
+"""Which dataset entries an evaluation batch was made of, whatever sampler its loader has, and which rows count."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor
+from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, IterableDataset
+
+from lightning_debugkit.callbacks.sample_order import AroundSampler, take_out
+
+
+class Given(AroundSampler):
+    """A batch sampler that keeps what it gave in its last pass until it is asked for."""
+
+    def __init__(self, sampler: Any) -> None:
+        super().__init__(sampler)
+        self.given: deque[list[Any]] = deque()
+
+    def __iter__(self) -> Iterator[Any]:
+        # Of each pass its own: another may still be under way where a loader is trained and validated on.
+        given: deque[list[Any]] = deque()
+        self.given = given
+        for indices in self.sampler:
+            given.append(list(indices))
+            yield indices
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Where the rows of a batch come from.
+
+    Args:
+        indices: Dataset index of each row, ``None`` if it is not known.
+        counted: Rows that are no repetitions for equal shares of the ranks, ``None`` if all count.
+        may_repeat: Whether rows may be repetitions that cannot be told.
+    """
+
+    indices: Tensor | None
+    counted: Tensor | None = None
+    may_repeat: bool = False
+
+
+class EvaluationOrder:
+    """Record the dataset indices of validation and test batches, without touching data, workers or random numbers."""
+
+    def __init__(self) -> None:
+        self._given: list[tuple[DataLoader[Any], Given]] = []
+        self._begun: dict[int, int] = {}
+        self._strategy: Any = None
+
+    def install(self, trainer: Trainer) -> None:
+        """Listen from before a loader's first iterator is made: workers draw ahead."""
+        strategy = trainer.strategy
+        process = strategy.process_dataloader
+
+        def processed(dataloader: Any) -> Any:
+            dataloader = process(dataloader)
+            if not trainer.training and isinstance(dataloader, DataLoader):
+                self._listen(dataloader)
+            return dataloader
+
+        self._strategy = strategy
+        strategy.process_dataloader = processed  # type: ignore[method-assign]
+
+    def remove(self) -> None:
+        """Leave strategy and loaders as they were."""
+        if self._strategy is not None:
+            vars(self._strategy).pop("process_dataloader", None)
+            self._strategy = None
+        for loader, given in self._given:
+            take_out(loader, given)
+        self._given = []
+
+    def begin(self) -> None:
+        """Take note that the loaders are read from their start."""
+        self._begun = {}
+
+    def rows(self, loader: Any, rows: int) -> Rows:
+        """Return where the rows of the next batch of a loader come from; ask once for each batch, in order."""
+        given = next((each for listened, each in self._given if listened is loader), None)
+        if given is None or not given.given:
+            return Rows(None, may_repeat=_is_shared())
+        entries = given.given.popleft()
+        first = self._begun.get(id(loader), 0)
+        self._begun[id(loader)] = first + len(entries)
+        try:
+            indices = torch.tensor([int(entry) for entry in entries])
+        except (TypeError, ValueError):  # keys that are no numbers
+            indices = None
+        if len(entries) != rows:
+            return Rows(None, may_repeat=_is_shared())
+        counted, may_repeat = _counted(loader, given.sampler, first, rows)
+        return Rows(indices, counted, may_repeat)
+
+    def _listen(self, loader: DataLoader[Any]) -> None:
+        if loader.batch_sampler is None or isinstance(loader.dataset, IterableDataset):
+            return
+        if any(loader is listened for listened, _ in self._given):
+            return
+        given = Given(loader.batch_sampler)
+        # Set as in `take_out`.
+        object.__setattr__(loader, "batch_sampler", given)
+        self._given.append((loader, given))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_given": [], "_begun": {}, "_strategy": None}
+
+
+def _counted(loader: DataLoader[Any], sampler: Any, first: int, rows: int) -> tuple[Tensor | None, bool]:
+    """Return which rows count, and whether some may be repetitions nobody can tell.
+
+    A distributed sampler appends what it repeats: it lies beyond the end of the data in the order of all ranks.
+    """
+    dealt = loader.sampler
+    if not isinstance(dealt, DistributedSampler):
+        return None, _is_shared()
+    if dealt.drop_last:
+        return None, False
+    while isinstance(sampler, AroundSampler):
+        sampler = sampler.sampler
+    if not isinstance(sampler, BatchSampler):
+        return None, True
+    places = dealt.rank + dealt.num_replicas * (first + torch.arange(rows))
+    length = len(dealt.dataset)  # type: ignore[arg-type]  # a distributed sampler needs it, too
+    return (None if int(places[-1]) < length else places < length), False
+
+
+def _is_shared() -> bool:
+    """Tell whether ranks read the same loader, each a share that nobody knows."""
+    world = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+    return world > 1
