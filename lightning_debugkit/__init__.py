@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lightning_debugkit.callbacks.base import TrainingAnomaly
     from lightning_debugkit.callbacks.bias_variance import BiasVarianceReport
     from lightning_debugkit.callbacks.checkpoint_io import AtomicCheckpointIO
+    from lightning_debugkit.callbacks.error_analysis import ErrorAnalysis
     from lightning_debugkit.callbacks.exact_resume import ExactResume
     from lightning_debugkit.callbacks.gradient_anomaly import GradientAnomalyDetector
     from lightning_debugkit.callbacks.gradient_clipping import GradientClippingMonitor
@@ -28,6 +29,7 @@ _HOMES = {
     "ActivationMonitor": "callbacks.activations",
     "AtomicCheckpointIO": "callbacks.checkpoint_io",
     "BiasVarianceReport": "callbacks.bias_variance",
+    "ErrorAnalysis": "callbacks.error_analysis",
     "ExactResume": "callbacks.exact_resume",
     "Finding": "finding",
     "GradientAnomalyDetector": "callbacks.gradient_anomaly",
@@ -46,6 +48,7 @@ __all__ = [
     "ActivationMonitor",
     "AtomicCheckpointIO",
     "BiasVarianceReport",
+    "ErrorAnalysis",
     "ExactResume",
     "Finding",
     "GradientAnomalyDetector",

@@ -1,4 +1,4 @@
-"""Which dataset entries an evaluation batch was made of, whatever sampler its loader has, and which rows count."""
+"""Which dataset entries a batch was made of, whatever sampler its loader has, and which rows count."""
 
 from __future__ import annotations
 
@@ -46,10 +46,15 @@ class Rows:
     may_repeat: bool = False
 
 
-class EvaluationOrder:
-    """Record the dataset indices of validation and test batches, without touching data, workers or random numbers."""
+class LoaderOrder:
+    """Record the dataset indices of batches, without touching data, loader workers or random numbers.
 
-    def __init__(self) -> None:
+    Args:
+        training: Whether to listen to training loaders, not to those of validation and test.
+    """
+
+    def __init__(self, training: bool = False) -> None:
+        self.training = training
         self._given: list[tuple[DataLoader[Any], Given]] = []
         self._begun: dict[int, int] = {}
         self._strategy: Any = None
@@ -61,7 +66,7 @@ class EvaluationOrder:
 
         def processed(dataloader: Any) -> Any:
             dataloader = process(dataloader)
-            if not trainer.training and isinstance(dataloader, DataLoader):
+            if trainer.training == self.training and isinstance(dataloader, DataLoader):
                 self._listen(dataloader)
             return dataloader
 
@@ -109,7 +114,7 @@ class EvaluationOrder:
         self._given.append((loader, given))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_given": [], "_begun": {}, "_strategy": None}
+        return {"training": self.training, "_given": [], "_begun": {}, "_strategy": None}
 
 
 def _counted(loader: DataLoader[Any], sampler: Any, first: int, rows: int) -> tuple[Tensor | None, bool]:

@@ -1,0 +1,294 @@
+"""What the model confuses, on which samples, and what that is worth."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+from lightning.pytorch import LightningModule, Trainer
+
+from lightning_debugkit.callbacks.base import DebugCallback, TrainingAnomaly
+from lightning_debugkit.callbacks.errors import arguments
+from lightning_debugkit.callbacks.errors.analysis import Analysis, Moment
+from lightning_debugkit.callbacks.errors.forms import Task
+from lightning_debugkit.callbacks.errors.gathering import Gathered
+from lightning_debugkit.callbacks.errors.history import History
+from lightning_debugkit.callbacks.errors.learning import Learning
+from lightning_debugkit.callbacks.errors.leaving import leave
+from lightning_debugkit.callbacks.errors.names import class_names as names_of
+from lightning_debugkit.callbacks.errors.watch import Watch
+from lightning_debugkit.callbacks.predictions.reader import PredictionsNotFound, Reader
+from lightning_debugkit.callbacks.run import current_run, open_run
+from lightning_debugkit.finding import Where
+
+_log = logging.getLogger("lightning_debugkit")
+_SHARE = 0.05  # of a run's time that analyses on the way may take; the last is always made
+
+
+class ErrorAnalysis(DebugCallback):
+    """Tell what the model confuses: pairs of classes, worst samples, wrong labels, weak slices, calibration.
+
+    It looks on while the Trainer validates and tests; a sample counts once, also where ranks repeat some. The result is
+    ``errors.json`` in the run folder (``errors-test.json`` of a test), a table of the samples that are wrong, pictures
+    of the most telling ones, a section of the report, and findings where more than chance is at work.
+
+    Args:
+        class_names: Names of the classes; found on the data module, the data set or the module if not given.
+        task: ``multiclass``, ``binary``, ``multilabel``, ``segmentation`` or ``detection``; told by the first batch if
+            not given.
+        slices: Entries of the batch to search weak slices by; every one that has a number or a word for each sample if
+            not given.
+        loaders: Numbers of the loaders that count; all of them if not given.
+        training_dynamics: Whether to follow every training sample over the epochs, at 19 bytes a sample.
+        pictures: Samples that are drawn at most.
+        max_samples: Samples that are remembered one by one; those beyond are counted all the same.
+        predictions: Name of the predictions in what the step returns.
+        target: Name of the targets there or in the batch.
+        adapter: Function of the step's outputs and the batch, or its dotted path, that returns both.
+        on_missing: ``raise`` in the sanity check where predictions cannot be found, or ``warn`` once and go without.
+    """
+
+    passes = (TrainingAnomaly, PredictionsNotFound)
+
+    def __init__(
+        self,
+        class_names: Sequence[str] | Mapping[int, str] | None = None,
+        task: Task | None = None,
+        slices: Sequence[str] | None = None,
+        loaders: Sequence[int] | None = None,
+        training_dynamics: bool = False,
+        pictures: int = 64,
+        max_samples: int = 1_000_000,
+        predictions: str | None = None,
+        target: str | None = None,
+        adapter: str | Callable[[Any, Any], Any] | None = None,
+        on_missing: Literal["raise", "warn"] = "raise",
+    ) -> None:
+        arguments.check_names(class_names, slices, loaders)
+        arguments.check_numbers(pictures, max_samples)
+        arguments.check_choices(task, on_missing)
+        arguments.check_adapter(adapter)
+        self.class_names = class_names
+        self.task = task
+        self.slices = slices
+        self.loaders = loaders
+        self.training_dynamics = training_dynamics
+        self.pictures = pictures
+        self.max_samples = max_samples
+        self.predictions = predictions
+        self.target = target
+        self.adapter = adapter
+        self.on_missing = on_missing
+        self.history = History()
+        self._stage = ""
+        self._reset()
+
+    def _reset(self) -> None:
+        self.watch = Watch(self._reader(), self.task, self.loaders, self.slices, self.max_samples)
+        self.learning = Learning(self._reader()) if self.training_dynamics else None
+        self._last: tuple[Gathered, Moment, list[str]] | None = None
+        self._spent = 0.0
+
+    def _reader(self) -> Reader:
+        return Reader(type(self).__name__, self.adapter, self.predictions, self.target)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What watches a fit in progress stays with it.
+        held = {name: value for name, value in self.__dict__.items() if name not in ("watch", "learning", "_last")}
+        return {**held, "_learnt": self.learning.state_dict() if self.learning else {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        learnt = state.pop("_learnt")
+        self.__dict__.update(state)
+        self._reset()
+        if self.learning is not None:
+            self.learning.load_state_dict(learnt)
+
+    def state_dict(self) -> dict[str, Any]:
+        learnt = self.learning.state_dict() if self.learning else {}
+        return {**super().state_dict(), "history": self.history.state_dict(), "learnt": learnt}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if self._stage in ("validate", "test", "predict"):
+            # A checkpoint that is tested knows less than a run that has gone on since.
+            if not self.history.moments:
+                self.history.load_state_dict(state_dict.get("history"))
+            return
+        super().load_state_dict(state_dict)
+        self.history.load_state_dict(state_dict.get("history"))
+        if self.learning is not None:
+            self.learning.load_state_dict(state_dict.get("learnt"))
+
+    # The order below is the order of events in a run.
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        self._stage = stage
+        if stage != "fit":
+            self.idle = self.gives_way(trainer)
+        if self.idle or stage == "predict":
+            return
+        if stage == "fit":
+            # Before anything is restored: a fit that resumes gets its memory back after this.
+            self._reset()
+            self.history = History()
+            if self.learning is not None:
+                self.learning.order.install(trainer)
+        self.watch.missing = ""
+        self.watch.order.install(trainer)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.learning is not None:
+            self.learning.order.begin()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if self.learning is not None:
+            self.learning.begin(pl_module)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self.learning is not None:
+            self.learning.end(trainer, pl_module, outputs, batch)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.learning is not None:
+            self.learning.settle(trainer)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._start(trainer, pl_module)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._start(trainer, pl_module)
+
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self.watch.begin(pl_module, "validation_step", dataloader_idx)
+
+    def on_test_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self.watch.begin(pl_module, "test_step", dataloader_idx)
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        may_raise = trainer.sanity_checking or self._stage == "validate"
+        self._look(trainer, pl_module, outputs, batch, ("validation_step", batch_idx, dataloader_idx), may_raise)
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._look(trainer, pl_module, outputs, batch, ("test_step", batch_idx, dataloader_idx), True)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.sanity_checking:
+            self.watch.renew()
+            return
+        self._gather(trainer, pl_module, "validate")
+        if self._stage == "validate":
+            self._conclude(trainer, pl_module, is_over=True)
+            self.finish(trainer, "finished", force=True)
+        elif self._affords(trainer):
+            self._conclude(trainer, pl_module, is_last=False)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._gather(trainer, pl_module, "test")
+        self._conclude(trainer, pl_module, is_over=True)
+        self.finish(trainer, "finished", force=True)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._release()
+        self._conclude(trainer, pl_module, is_over=not trainer.interrupted)
+        super().on_fit_end(trainer, pl_module)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._release()
+        self._conclude(trainer, pl_module)
+        super().on_exception(trainer, pl_module, exception)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._release()
+
+    def _release(self) -> None:
+        """Leave module and loaders without anything of ours; may be called twice."""
+        self.watch.stop()
+        if self.learning is not None:
+            self.learning.stop()
+
+    def _start(self, trainer: Trainer, module: LightningModule) -> None:
+        if current_run(trainer) is None:
+            open_run(trainer, module)
+        self.watch.renew()
+
+    def _look(
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        place: tuple[str, int, int],
+        may_raise: bool,
+    ) -> None:
+        """Take up a batch, unless predictions could not be found before; say it once if they cannot be found now."""
+        try:
+            self.watch.end(trainer, module, outputs, batch, *place)
+        except PredictionsNotFound as error:
+            self.watch.missing = str(error)
+            if may_raise and self.on_missing == "raise":
+                raise
+            _log.warning(f"{error}\n{type(self).__name__} leaves its section out.")
+
+    def _gather(self, trainer: Trainer, module: LightningModule, stage: Literal["validate", "test"]) -> None:
+        """Bring together what ranks saw; every rank must call this at the same place."""
+        found = self.watch.gathered(trainer)
+        if found is None:
+            return
+        where = self.where(trainer)
+        if stage == "validate" and self._stage == "fit":
+            self.history.add(found, where.epoch, where.step)
+        if trainer.is_global_zero:
+            names, note = names_of(self.class_names, trainer, module, found.named, found.form.classes > 0)
+            notes = [*self.watch.told(), *([note] if note else [])]
+            self._last = found, Moment(stage, where.epoch, where.step, names), notes
+        self.watch.renew()
+
+    def _affords(self, trainer: Trainer) -> bool:
+        run = current_run(trainer)
+        return run is not None and self._spent <= _SHARE * run.seconds
+
+    def _conclude(self, trainer: Trainer, module: LightningModule, is_over: bool = False, is_last: bool = True) -> None:
+        """Leave the last analysis in the run folder, with pictures and findings if there will be no other."""
+        run = current_run(trainer)
+        if run is None or self._last is None:
+            return
+        began = time.monotonic()
+        found, moment, notes = self._last
+        analysis = Analysis(found, moment, self.history, notes)
+        course = self.learning.as_rows() if self.learning is not None else None
+        if self.learning is not None and self.learning.why_not:
+            analysis.notes = [*notes, self.learning.why_not]
+        pictures = self.pictures if is_last else 0
+        for fields in leave(run.folder, trainer, module, analysis, course, pictures):
+            self.write(trainer, "artifact", **fields)
+        if is_last:
+            self._last = None
+            where = Where(moment.epoch, moment.step, trainer.global_rank)
+            for finding in analysis.findings(where, is_over):
+                self.emit(trainer, finding, about=moment.stage)
+        self._spent += time.monotonic() - began

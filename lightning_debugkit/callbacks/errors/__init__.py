@@ -1,0 +1,1 @@
+"""What `ErrorAnalysis` is made of: reading answers, gathering them, and saying what they show."""

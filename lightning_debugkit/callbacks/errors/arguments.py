@@ -1,0 +1,63 @@
+"""What `ErrorAnalysis` may be asked for, and what to say of what it may not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lightning_debugkit.callbacks.errors.forms import TASKS
+from lightning_debugkit.callbacks.predictions import sources
+
+_OWNER = "ErrorAnalysis"
+
+
+def check(name: str, holds: bool, rule: str, value: Any, advice: str) -> None:
+    """Raise the house's sentence unless ``holds``."""
+    if not holds:
+        raise ValueError(f"{_OWNER} needs {name} {rule}, got {value!r}; {advice}.")
+
+
+def check_numbers(pictures: Any, max_samples: Any) -> None:
+    """Raise unless the numbers say how many."""
+    for name, value, least, advice in (
+        ("pictures", pictures, 0, "64 fill a page, 0 draws none"),
+        ("max_samples", max_samples, 1, "1000000 is usual and takes about 100 MB"),
+    ):
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        check(name, whole and value >= least, f">= {least}", value, advice)
+
+
+def check_choices(task: Any, on_missing: Any) -> None:
+    """Raise unless both are among what there is."""
+    known = task is None or task in TASKS
+    check("task", known, f"None or one of {', '.join(TASKS)}", task, "None tells it by the first batch")
+    check("on_missing", on_missing in ("raise", "warn"), "'raise' or 'warn'", on_missing, "'raise' says it at once")
+
+
+def check_names(class_names: Any, slices: Any, loaders: Any) -> None:
+    """Raise unless names are words, and loaders numbers."""
+    given = list(class_names) if isinstance(class_names, Mapping) else []
+    fits = (
+        class_names is None or _is_listing(class_names, str) or (given and all(isinstance(key, int) for key in given))
+    )
+    check("class_names", bool(fits), "as a list, or a mapping of class to name", class_names, "write ['cat', 'dog']")
+    fits = slices is None or _is_listing(slices, str)
+    check("slices", fits, "as a list of names", slices, "name entries of the batch, such as ['camera']")
+    fits = loaders is None or (_is_listing(loaders, int) and all(number >= 0 for number in loaders))
+    check("loaders", fits, "as a list of numbers >= 0", loaders, "[0] counts the first loader alone")
+
+
+def check_adapter(adapter: Any) -> None:
+    """Raise unless ``adapter`` is a function or the dotted path of one."""
+    known = adapter is None or callable(adapter)
+    if isinstance(adapter, str):
+        try:
+            known = callable(sources.resolve(adapter))
+        except ValueError:
+            known = False
+    rule = "to be a function or its dotted path"
+    check("adapter", known, rule, adapter, "it gets outputs and batch, and returns predictions and targets")
+
+
+def _is_listing(value: Any, kind: type) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(item, kind) for item in value)

@@ -1,0 +1,81 @@
+"""Answers of a classifier that gives each sample one class."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lightning_debugkit.callbacks.errors.forms import Form
+from lightning_debugkit.callbacks.errors.look import NONE, Look, blank
+from lightning_debugkit.callbacks.predictions.scoring import IGNORED
+from lightning_debugkit.stats.records import seen
+
+
+def of_classes(form: Form, predictions: Tensor, target: Tensor, ignore: int | None) -> Look:
+    """Return the answers of a batch of ``multiclass`` or ``binary``.
+
+    Shapes:
+        predictions: (n, classes), or (n,) scores of a yes or classes; target: (n,), or (n, classes) shares.
+    """
+    if form.scores == "classes":
+        return _of_given_classes(predictions.long(), target.long(), ignore)
+    scores = both(form, predictions) if form.channel is None else predictions.detach()
+    label = target.argmax(1) if form.soft else target.long()
+    valid, outside = in_range(label, scores.shape[1], ignore)
+    label = torch.where(valid, label, NONE)
+    found = seen(scores, label, is_logits=form.scores == "logits")
+    broken = ~found.confidence.isfinite()
+    counts = valid & ~broken
+    return Look(
+        target=torch.where(counts, label, NONE),
+        predicted=torch.where(counts, found.predicted, NONE),
+        wrong=counts & (found.predicted != label),
+        size=counts,
+        loss=_of_shares(form, scores, target) if form.soft else found.loss,
+        confidence=found.confidence,
+        given=found.probability,
+        broken=broken,
+        outside=outside,
+        seen=found,
+    )
+
+
+def both(form: Form, values: Tensor) -> Tensor:
+    """Return scores of no and yes, from those of a yes alone; classes come second."""
+    values = values.detach().float()
+    return torch.stack([torch.zeros_like(values) if form.scores == "logits" else 1 - values, values], 1)
+
+
+def _of_shares(form: Form, scores: Tensor, shares: Tensor) -> Tensor:
+    """Return the cross entropy with targets that are shares of classes."""
+    scores = scores.float()
+    logs = scores.log_softmax(1) if form.scores == "logits" else scores.log()
+    # A share of nothing times a logarithm of minus infinity is nothing.
+    return -(shares.float() * logs.clamp(min=torch.finfo(torch.float32).min)).sum(1)
+
+
+def in_range(label: Tensor, classes: int, ignore: int | None) -> tuple[Tensor, Tensor]:
+    """Return which labels are classes, and which are neither classes nor to be ignored."""
+    inside = (label >= 0) & (label < classes)
+    ignored = label == IGNORED
+    if ignore is not None and ignore != IGNORED:
+        ignored = ignored | (label == ignore)
+    return inside & ~ignored, ~(inside | ignored)
+
+
+def _of_given_classes(predicted: Tensor, label: Tensor, ignore: int | None) -> Look:
+    """Classes without scores: there is no loss, and nothing is known of how sure the model was."""
+    valid, outside = in_range(label, torch.iinfo(torch.int32).max, ignore)
+    counts = valid & (predicted >= 0)
+    nothing = blank(label)
+    return Look(
+        target=torch.where(counts, label, NONE),
+        predicted=torch.where(counts, predicted, NONE),
+        wrong=counts & (predicted != label),
+        size=counts,
+        loss=nothing,
+        confidence=nothing,
+        given=nothing,
+        broken=torch.zeros_like(valid),
+        outside=outside,
+    )

@@ -1,0 +1,159 @@
+"""What else is known of each sample, for the search of weak slices: metadata of the batch, and what its input shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lightning_debugkit.callbacks.predictions.sources import TARGETS, named
+
+Column: TypeAlias = Tensor | Sequence[Any]
+
+INDICES = ("index", "idx", "indices", "sample_id", "dataset_index")
+MOST = 12
+_INPUTS = ("image", "images", "pixel_values", "x", "input", "inputs", "input_ids", "text", "texts", "sentence")
+_COLORS = (1, 3, 4)
+_IMAGE, _TOKENS = 4, 2
+_VALUES = 1_000  # a text column of more values names samples, not kinds of them
+
+
+def columns_of(
+    batch: Any, outputs: Any, n: int, names: Sequence[str] | None, taken: Sequence[Any]
+) -> dict[str, Column]:
+    """Return what is known of the ``n`` samples of a batch, by name.
+
+    Args:
+        batch: What the step was given.
+        outputs: What it returned.
+        n: Samples.
+        names: Entries wanted; every one that holds a number or a word for each sample if ``None``.
+        taken: Tensors that are predictions and targets.
+    """
+    if names is not None:
+        found = {name: named(batch, (name,)) or named(outputs, (name,)) for name in names}
+        columns = {name: held[1] for name, held in found.items() if held is not None and _is_column(held[1], n)}
+    else:
+        entries = (*_metadata(batch), *_metadata(outputs.get("slices") if isinstance(outputs, Mapping) else None))
+        own = [(name, held) for name, held in entries if not any(held is one for one in taken)]
+        columns = {name: held for name, held in own if name not in (*TARGETS, *INDICES) and _is_column(held, n)}
+    return dict(list({**columns, **_computed(batch, n, taken)}.items())[:MOST])
+
+
+def indices_of(batch: Any, outputs: Any, n: int) -> Tensor | None:
+    """Return the dataset indices that a batch or a step names itself."""
+    for held in (named(outputs, INDICES), named(batch, INDICES)):
+        if held is not None and isinstance(held[1], Tensor) and held[1].shape == (n,):
+            return held[1].long()
+    return None
+
+
+def _metadata(batch: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the entries of a mapping, and of what stands beside the input and the target of a tuple."""
+    if isinstance(batch, Mapping):
+        yield from ((str(name), held) for name, held in batch.items())
+    elif isinstance(batch, tuple | list) and not path:
+        for at, held in list(enumerate(batch))[2:]:
+            if isinstance(held, Mapping):
+                yield from _metadata(held, path="inside")
+            else:
+                yield f"batch[{at}]", held
+
+
+def _is_column(held: Any, n: int) -> bool:
+    if isinstance(held, Tensor):
+        return held.shape in ((n,), (n, 1)) and not held.is_complex()
+    return isinstance(held, tuple | list) and len(held) == n and all(isinstance(v, str | int | float) for v in held)
+
+
+def _computed(batch: Any, n: int, taken: Sequence[Any]) -> dict[str, Column]:
+    """Return simple properties of the input: light and contrast of images, length of texts."""
+    for held in _inputs(batch):
+        if any(held is one for one in taken):
+            continue
+        if isinstance(held, Tensor) and len(held) == n and held.ndim == _IMAGE:
+            if held.shape[1] in _COLORS or held.shape[3] in _COLORS:
+                pixels = held.detach().flatten(1).float()
+                deviation, mean = torch.std_mean(pixels, 1)
+                return {"brightness": mean, "contrast": deviation}
+        elif isinstance(held, Tensor) and held.ndim == _TOKENS and len(held) == n and held.dtype == torch.long:
+            mask = named(batch, ("attention_mask",))
+            seen = mask[1] if mask is not None and mask[1].shape == held.shape else held
+            return {"length": (seen != 0).sum(1)}
+        elif isinstance(held, list | tuple) and len(held) == n and all(isinstance(text, str) for text in held):
+            return {"length": [len(text) for text in held]}
+    return {}
+
+
+def _inputs(batch: Any) -> Iterator[Any]:
+    if isinstance(batch, tuple | list) and batch:
+        yield batch[0]
+    elif isinstance(batch, Mapping):
+        yield from (batch[name] for name in _INPUTS if name in batch)
+
+
+class Columns:
+    """Turns columns into one tensor of numbers a batch; words become codes.
+
+    Args:
+        names: Columns, those of the first batch.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = list(names)
+        self.codes: dict[str, dict[str, int]] = {}
+
+    def numbers(self, columns: Mapping[str, Column], n: int, device: torch.device) -> Tensor:
+        """Return a batch's columns, (n, columns); nan where a column is missing."""
+        missing = torch.full((n,), torch.nan, device=device)
+        given = [self._number(name, columns[name], device) if name in columns else missing for name in self.names]
+        return torch.stack(given, 1) if given else torch.zeros(n, 0, device=device)
+
+    def _number(self, name: str, held: Column, device: torch.device) -> Tensor:
+        if isinstance(held, Tensor):
+            return held.detach().reshape(-1).to(device, torch.float32)
+        if name not in self.codes and not any(isinstance(value, str) for value in held):
+            return torch.tensor([float(value) for value in held], device=device)
+        codes = self.codes.setdefault(name, {})
+        # Codes of words that are too many are of no use: the column is dropped in the end.
+        limit = _VALUES + 1
+        known = [codes.setdefault(_kind(value), len(codes)) if len(codes) < limit else limit for value in held]
+        return torch.tensor(known, device=device, dtype=torch.float32)
+
+
+def _kind(value: Any) -> str:
+    """Return the word that a sample shares with others: of a file, its folder."""
+    text = str(value)
+    path = PurePath(text)
+    return str(path.parent) if path.suffix and len(path.parts) > 1 else text
+
+
+def decoded(names: Sequence[str], codes: Sequence[Mapping[str, Mapping[str, int]]], parts: Sequence[NDArray[np.float32]]
+) -> dict[str, NDArray[Any]]:  # fmt: skip
+    """Return the columns of all ranks, words as words; without those of too many words.
+
+    Args:
+        names: Columns.
+        codes: Of each rank, by column.
+        parts: Of each rank, (n, columns).
+    """
+    found: dict[str, NDArray[Any]] = {}
+    for at, name in enumerate(names):
+        if not any(name in held for held in codes):
+            found[name] = np.concatenate([part[:, at] for part in parts])
+        elif all(len(held.get(name, {})) <= _VALUES for held in codes):
+            found[name] = np.concatenate(
+                [_words(held.get(name, {}), part[:, at]) for held, part in zip(codes, parts, strict=True)]
+            )
+    return found
+
+
+def _words(codes: Mapping[str, int], column: NDArray[np.float32]) -> NDArray[Any]:
+    words = np.array([*codes, ""], dtype=object)
+    found: NDArray[Any] = words[np.where(np.isnan(column), len(codes), column).astype(int)]
+    return found

@@ -1,0 +1,172 @@
+"""What kind of question a model answers, and in which form its scores come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from lightning_debugkit.callbacks.predictions.scoring import IGNORED, NoClasses
+from lightning_debugkit.callbacks.predictions.sources import Reading, is_detections, is_rows, shown
+
+Task: TypeAlias = Literal["multiclass", "binary", "multilabel", "segmentation", "detection"]
+Scores: TypeAlias = Literal["logits", "probabilities", "classes"]
+TASKS: tuple[Task, ...] = ("multiclass", "binary", "multilabel", "segmentation", "detection")
+
+_ONE_BY_ONE = ("binary_cross_entropy", "binary_cross_entropy_with_logits", "multilabel_soft_margin_loss")
+_COLUMNS = 2
+_TOKENS = 2
+_CLOSE = 1e-3
+
+
+@dataclass(frozen=True)
+class Form:
+    """How the answers of a batch are to be read.
+
+    Args:
+        task: Kind of question.
+        unit: What is counted: ``samples``, ``labels``, ``pixels``, ``tokens`` or ``boxes``.
+        scores: What the scores are.
+        classes: Classes that they tell apart, 0 if that is not known.
+        channel: Dimension of the classes, ``None`` where a score is that of a yes.
+        soft: Whether targets are shares of classes.
+    """
+
+    task: Task
+    unit: str
+    scores: Scores
+    classes: int = 0
+    channel: int | None = 1
+    soft: bool = False
+
+
+def shaped(reading: Reading, rows: int | None) -> Reading:
+    """Return a reading with one row a sample: ``(n, 1)`` is ``(n,)``, and tokens stand by their samples again."""
+    predictions, target = reading.predictions, reading.target
+    if not is_rows(predictions) or not is_rows(target):
+        return reading
+    if target.ndim == _COLUMNS and target.shape[1] == 1 and predictions.ndim <= _COLUMNS:
+        target = target[:, 0]
+    if predictions.ndim == target.ndim + 1 and predictions.shape[1] == 1:
+        predictions = predictions.squeeze(1)
+    elif target.ndim == predictions.ndim + 1 and target.shape[1] == 1:
+        target = target.squeeze(1)
+    each, rest = divmod(len(target), rows) if rows else (1, 0)
+    if target.ndim == 1 and each > 1 and not rest and len(predictions) == len(target):
+        # A loss over tokens is often asked with samples and tokens as one dimension.
+        predictions, target = (part.reshape(rows, each, *part.shape[1:]) for part in (predictions, target))
+    return replace(reading, predictions=predictions, target=target)
+
+
+def form_of(reading: Reading, task: Task | None = None) -> Form:
+    """Return the form of a reading that `shaped` gave.
+
+    Raises:
+        NoClasses: The targets are no classes, do not go with the predictions, or not with ``task``.
+    """
+    found = _form(reading, task)
+    if task is not None and found.task != task:
+        raise NoClasses(f"what looks like task {found.task!r}: {_both(reading)}")
+    return found
+
+
+def _form(reading: Reading, task: Task | None) -> Form:
+    predictions, target = reading.predictions, reading.target
+    if is_detections(predictions) and is_detections(target) and len(predictions) == len(target):
+        return Form("detection", "boxes", "classes")
+    if not is_rows(predictions) or not is_rows(target):
+        raise NoClasses(f"what is no tensor with one row a sample: {_both(reading)}")
+    if not predictions.is_floating_point():
+        return _of_labels(reading)
+    if predictions.shape == target.shape:
+        return _of_same_shape(reading, task)
+    channel = _channel(predictions, target)
+    if channel is None or target.is_floating_point():
+        raise NoClasses(_both(reading))
+    scores, classes = _kind_of(predictions, channel), predictions.shape[channel]
+    if target.ndim == 1:
+        return Form("multiclass", "samples", scores, classes)
+    return Form("segmentation", _places(target), scores, classes, channel)
+
+
+def _of_labels(reading: Reading) -> Form:
+    predictions, target = reading.predictions, reading.target
+    if predictions.shape != target.shape or (target.is_floating_point() and not _is_binary(target)):
+        raise NoClasses(_both(reading))
+    classes = _COLUMNS if predictions.dtype == torch.bool else 0
+    if target.ndim == 1:
+        return Form("binary" if classes else "multiclass", "samples", "classes", classes, None)
+    if target.ndim == _COLUMNS and (classes or target.is_floating_point()):
+        return Form("multilabel", "labels", "classes", target.shape[1], None)
+    return Form("segmentation", _places(target), "classes", classes, None)
+
+
+def _of_same_shape(reading: Reading, task: Task | None) -> Form:
+    predictions, target = reading.predictions, reading.target
+    binary = _is_binary(target)
+    wide = target.ndim > 1 and target.shape[1] > 1
+    one_by_one = reading.function in _ONE_BY_ONE or task == "multilabel"
+    shares = wide and not one_by_one and _sums_to_one(target.float().clamp(min=0), 1)
+    if shares and (target.ndim == _COLUMNS or binary):
+        place = ("multiclass", "samples") if target.ndim == _COLUMNS else ("segmentation", "pixels")
+        return Form(*place, _kind_of(predictions, 1), target.shape[1], 1, soft=True)  # type: ignore[arg-type]
+    if not binary:
+        raise NoClasses(_both(reading))
+    scores = _kind_of_yes(reading)
+    if target.ndim == 1:
+        return Form("binary", "samples", scores, _COLUMNS, None)
+    if target.ndim == _COLUMNS:
+        return Form("multilabel", "labels", scores, target.shape[1], None)
+    return Form("segmentation", "pixels", scores, _COLUMNS, None)
+
+
+def _channel(predictions: Tensor, target: Tensor) -> int | None:
+    if predictions.ndim != target.ndim + 1:
+        return None
+    for dim in (1, predictions.ndim - 1):
+        if predictions.shape[:dim] + predictions.shape[dim + 1 :] == target.shape:
+            return dim
+    return None
+
+
+def _kind_of(predictions: Tensor, channel: int) -> Scores:
+    values = predictions.detach().float()
+    inside = bool(((values >= 0) & (values <= 1 + _CLOSE)).all())
+    return "probabilities" if inside and _sums_to_one(values, channel) else "logits"
+
+
+def _kind_of_yes(reading: Reading) -> Scores:
+    place = f"{reading.places[0]} {reading.function}"
+    if "logits" in place:
+        return "logits"
+    values = reading.predictions
+    inside = bool(((values >= 0) & (values <= 1)).all())
+    known = "binary_cross_entropy" in place or "probs" in place
+    return "probabilities" if inside or known else "logits"
+
+
+def is_still(form: Form, predictions: Tensor) -> bool:
+    """Tell whether scores of a yes that were taken for probabilities may still be some."""
+    if form.scores != "probabilities" or form.channel is not None:
+        return True
+    return not bool(((predictions < 0) | (predictions > 1)).any())
+
+
+def _sums_to_one(values: Tensor, dim: int) -> bool:
+    sums = values.sum(dim)
+    return bool(((sums - 1).abs() < _CLOSE).all())
+
+
+def _is_binary(target: Tensor) -> bool:
+    return bool(((target == 0) | (target == 1) | (target == IGNORED)).all())
+
+
+def _places(target: Tensor) -> str:
+    return "tokens" if target.ndim == _TOKENS else "pixels"
+
+
+def _both(reading: Reading) -> str:
+    kind = "values" if isinstance(reading.target, Tensor) and reading.target.is_floating_point() else "classes"
+    return f"predictions are {shown(reading.predictions)}, targets are {kind} {shown(reading.target)}"

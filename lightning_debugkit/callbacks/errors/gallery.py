@@ -1,0 +1,81 @@
+"""Samples to look at, drawn again from the data set in the end, without a trace in its random numbers."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from torch.utils.data import IterableDataset
+
+from lightning_debugkit.callbacks.bias.train_error import kept_generators
+from lightning_debugkit.callbacks.errors.drawing import picture_of, save_picture, text_of
+from lightning_debugkit.callbacks.predictions.padding import loaders_of
+from lightning_debugkit.replay.randomness import RandomState
+
+FOLDER = "errors"
+
+
+class Gallery:
+    """Draws samples by their index and leaves pictures in the run folder, or texts.
+
+    Args:
+        folder: Run folder.
+        loaders: Loaders whose data are counted through, one after another.
+        tokenizer: Turns numbers into text, ``None`` if there is none.
+        prefix: Begins the names of the pictures.
+    """
+
+    def __init__(self, folder: Path, loaders: Any, tokenizer: Any = None, prefix: str = "") -> None:
+        self.folder = folder
+        self.prefix = prefix
+        self.tokenizer = tokenizer
+        found = [getattr(loader, "dataset", None) for loader in loaders_of(loaders)]
+        self.datasets: Sequence[Any] = found
+        self.pictures: dict[str, str] = {}
+        self.samples: dict[str, str] = {}
+        self.failed = ""
+
+    def draw(self, indices: Iterable[int], most: int) -> None:
+        """Draw the first ``most`` of the indices that can be drawn; those that are unknown are passed over."""
+        state = RandomState.capture()
+        with contextlib.ExitStack() as stack:
+            stack.callback(state.restore)
+            for dataset in self.datasets:
+                stack.enter_context(kept_generators(dataset))
+            for index in list(dict.fromkeys(index for index in indices if index >= 0))[:most]:
+                try:
+                    self._draw(index)
+                except Exception as error:  # a data set that is gone, or minds being read from here
+                    self.failed = f"Samples could not be drawn again: {type(error).__name__}: {error}."
+                    return
+
+    def _draw(self, index: int) -> None:
+        sample = self._sample(index)
+        pixels = picture_of(sample)
+        if pixels is not None:
+            path = f"{FOLDER}/{self.prefix}{index}.png"
+            (self.folder / FOLDER).mkdir(exist_ok=True)
+            save_picture(self.folder / path, pixels)
+            self.pictures[str(index)] = path
+        elif (text := text_of(sample, self.tokenizer)) is not None:
+            self.samples[str(index)] = text
+
+    def _sample(self, index: int) -> Any:
+        for dataset in self.datasets:
+            n = len(dataset) if hasattr(dataset, "__len__") and not isinstance(dataset, IterableDataset) else 0
+            if index < n:
+                return dataset[index]
+            index -= n
+        return None
+
+
+def tokenizer_of(trainer: Trainer, module: LightningModule) -> Any:
+    """Return what turns numbers into text, if the module or the data module has it."""
+    for holder in (module, getattr(trainer, "datamodule", None)):
+        found = getattr(holder, "tokenizer", None)
+        if callable(getattr(found, "decode", None)):
+            return found
+    return None

@@ -1,0 +1,186 @@
+"""What of an analysis is beyond chance and worth telling, by rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from lightning_debugkit.callbacks.errors.case import Case
+from lightning_debugkit.callbacks.errors.unpredicted import never_predicted
+from lightning_debugkit.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.stats.confused import Pair
+from lightning_debugkit.stats.special import incomplete_beta
+
+CONFUSED = Rule(
+    "confused-classes",
+    Severity.INFO,
+    "{target} is taken for {predicted} in {count} of {support} {unit} ({low:.0%} to {high:.0%}), "
+    "{lift:.1f} times as often as mistakes fall there by chance",
+    "Look at the examples of this pair in the report first: {part:.0%} of all mistakes are of it.",
+)
+MERGE = Rule(
+    "merge-candidate",
+    Severity.INFO,
+    "{first} and {second} are taken for each other {count} times: as one class, kappa would rise from {kappa:.3f} to "
+    "{kappa_merged:.3f}",
+    "Ask whether the two need to be told apart; if so, give both more samples that show the difference.",
+)
+LABELS = Rule(
+    "label-issue",
+    Severity.INFO,
+    "{issues} of {n} labels ({low:.1%} to {high:.1%}) look wrong: where the model is surest, {wrong} answers go "
+    "against the label and its own probabilities allow for {allowed:.1f}",
+    "Look through the list of the report from the top and mend the labels that are wrong.",
+)
+SLICE = Rule(
+    "weak-slice",
+    Severity.INFO,
+    "where {slice}, {rate:.1%} of {n} samples are wrong ({low:.1%} to {high:.1%}), {rest_rate:.1%} elsewhere",
+    "Add training samples where {slice}, and look at those that go wrong.",
+)
+SURE = Rule(
+    "overconfident",
+    Severity.INFO,
+    "{error:.1%} ({low:.1%} to {high:.1%}) of the answers are wrong where the model's probabilities admit "
+    "{claimed:.1%}",
+    "Do not use its probabilities as they are: fit a temperature on held-out data, or train with label smoothing.",
+)
+_CHANCE = 0.01
+_TWICE = 2.0
+
+
+def findings(case: Case, where: Where) -> Iterator[Finding]:
+    """Yield what is beyond chance."""
+    if case.found.totals.wrong:
+        yield from _confused(case, where)
+        yield from _merge(case, where)
+        yield from _labels(case, where)
+        yield from _slice(case, where)
+        yield from _sure(case, where)
+    if case.is_over:
+        yield from never_predicted(case, where)
+
+
+def _tail(count: float, n: float, expected: float) -> float:
+    """Return how likely so many of ``n`` are, or more, where ``expected`` are on average."""
+    if count <= 0:
+        return 1.0
+    return incomplete_beta(count, max(n - count, 0) + 1, min(expected / n, 1.0))
+
+
+def _own(case: Case) -> list[Pair]:
+    return [pair for pair in case.pairs if case.found.none not in (pair.target, pair.predicted)]
+
+
+def _chance(case: Case, pair: Pair) -> float:
+    """Return how likely a pair is among mistakes that fall anywhere.
+
+    Answers of one sample go together: they weigh as much as the samples they are of.
+    """
+    weight = case.found.totals.samples / case.found.totals.answers
+    return _tail(pair.count * weight, case.found.totals.wrong * weight, pair.count / pair.lift * weight)
+
+
+def _confused(case: Case, where: Where) -> Iterator[Finding]:
+    classes = case.found.confusion.classes
+    tested = max(classes * (classes - 1), 1)
+    for pair in _own(case):
+        if _chance(case, pair) * tested < _CHANCE:
+            yield CONFUSED.found(
+                where,
+                stage=case.stage,
+                target=case.names[pair.target],
+                predicted=case.names[pair.predicted],
+                count=pair.count,
+                support=pair.support,
+                unit=case.unit,
+                low=pair.low,
+                high=pair.high,
+                lift=pair.lift,
+                part=pair.count / max(case.found.confusion.total - case.found.confusion.correct, 1),
+                classes=[pair.target, pair.predicted],
+            )
+            return
+
+
+def _merge(case: Case, where: Where) -> Iterator[Finding]:
+    """Classes that are mixed up are so in both directions; other class weights would mend one alone."""
+    chances = {(pair.target, pair.predicted): _chance(case, pair) for pair in _own(case)}
+    tested = max(len(chances), 1)
+    for merge in case.merges:
+        there = chances.get((merge.first, merge.second), 1.0)
+        back = chances.get((merge.second, merge.first), 1.0)
+        if min(there, back) * tested < _CHANCE and max(there, back) < _CHANCE:
+            yield MERGE.found(
+                where,
+                stage=case.stage,
+                first=case.names[merge.first],
+                second=case.names[merge.second],
+                count=merge.count,
+                kappa=merge.kappa,
+                kappa_merged=merge.kappa_merged,
+                accuracy=merge.accuracy,
+                accuracy_merged=merge.accuracy_merged,
+                classes=[merge.first, merge.second],
+            )
+            return
+
+
+def _labels(case: Case, where: Where) -> Iterator[Finding]:
+    """Of a model that is merely too sure, mistakes are too many everywhere; wrong labels are so where it is surest."""
+    issues, table = case.issues, case.found.table
+    if issues is None or not len(issues):
+        return
+    sure, wrong = table["confidence"].astype(np.float64), table["wrong"] > 0
+    right = np.bincount(table["target"], weights=table["given"], minlength=case.found.confusion.classes)
+    usual = right / np.maximum(np.bincount(table["target"], minlength=len(right)), 1)
+    surest = sure >= usual[table["predicted"]]
+    admitted, others = float((1 - sure)[surest].sum()), float((1 - sure)[~surest].sum())
+    too_sure = max(float(wrong[~surest].sum()) / others, 1.0) if others > 0 else 1.0
+    allowed, against = admitted * too_sure, int(wrong[surest].sum())
+    if _tail(against, int(surest.sum()), allowed) < _CHANCE:
+        yield LABELS.found(
+            where,
+            stage=case.stage,
+            issues=len(issues),
+            n=len(sure),
+            low=issues.rate.low,
+            high=issues.rate.high,
+            wrong=against,
+            allowed=allowed,
+            dataset_indices=[int(index) for index in issues.indices[:10] if index >= 0],
+        )
+
+
+def _slice(case: Case, where: Where) -> Iterator[Finding]:
+    """The scores of the classes tell of slices that are classes."""
+    for part in case.slices:
+        if set(part.conditions) - {"class"}:
+            yield SLICE.found(
+                where,
+                stage=case.stage,
+                slice=" and ".join(f"{name} is {value}" for name, value in part.conditions.items()),
+                n=part.n,
+                errors=part.errors,
+                rate=part.rate,
+                low=part.low,
+                high=part.high,
+                rest_rate=part.rest_rate,
+                p=part.p_adjusted,
+            )
+            return
+
+
+def _sure(case: Case, where: Where) -> Iterator[Finding]:
+    gap = case.found.calibration.gap()
+    if case.found.form.task == "detection" or not gap.n:
+        return
+    low, high = 1 - case.accuracy.high, 1 - case.accuracy.low
+    error = 1 - case.accuracy.value
+    claimed = error - gap.value
+    if low > _TWICE * claimed:
+        ece = case.found.calibration.ece()
+        yield SURE.found(
+            where, stage=case.stage, error=error, low=low, high=high, claimed=max(claimed, 0.0), ece=ece.value
+        )

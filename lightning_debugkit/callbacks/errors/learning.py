@@ -1,0 +1,150 @@
+"""How each training sample fares from epoch to epoch, read off the training steps as they run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+
+from lightning_debugkit.callbacks.bias.ranks import gathered
+from lightning_debugkit.callbacks.errors.classes import both, in_range
+from lightning_debugkit.callbacks.errors.forms import Form, form_of, shaped
+from lightning_debugkit.callbacks.predictions.order import LoaderOrder
+from lightning_debugkit.callbacks.predictions.padding import loaders_of
+from lightning_debugkit.callbacks.predictions.reader import PredictionsNotFound, Reader
+from lightning_debugkit.callbacks.predictions.scoring import NoClasses
+from lightning_debugkit.callbacks.predictions.sources import Reading
+from lightning_debugkit.replay.batch import batch_size
+from lightning_debugkit.stats import dynamics
+from lightning_debugkit.stats.dynamics import REGIONS, Course, Dynamics
+
+STEP = "training_step"
+HARDEST = 25
+_POINTS = 2_000
+
+
+class Learning:
+    """Watch training batches; what was seen survives a checkpoint.
+
+    Args:
+        reader: Finds predictions and targets of training steps.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
+        self.order = LoaderOrder(training=True)
+        self.why_not = ""
+        self.start: Dynamics | None = None  # what all ranks know since the last epoch
+        self.mine: Dynamics | None = None
+        self._form: Form | None = None
+
+    def begin(self, module: LightningModule) -> None:
+        """Get ready for a batch."""
+        if not self.why_not:
+            self.reader.begin(STEP, module, watch=True)
+
+    def end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any) -> None:
+        """Take up a batch that has run."""
+        if self.why_not:
+            return
+        try:
+            self._look(trainer, self.reader.read(STEP, module, outputs, batch), batch)
+        except (PredictionsNotFound, NoClasses) as error:
+            self.why_not = f"Training dynamics are not known: {str(error).splitlines()[0]}"
+            self.reader.release()
+
+    def _look(self, trainer: Trainer, found: Reading, batch: Any) -> None:
+        loaders = loaders_of(trainer.train_dataloader)
+        n = batch_size(batch) or len(found.target)
+        found = shaped(found, n)
+        rows = self.order.rows(loaders[0], n) if len(loaders) == 1 else None
+        if rows is None or rows.indices is None:
+            raise NoClasses("training data without indices (one DataLoader of a data set with a length has them)")
+        if self._form is None:
+            self._form = form_of(found)
+        form = self._form
+        if form.task not in ("multiclass", "binary") or form.scores == "classes" or len(found.target) != n:
+            raise NoClasses("what is not one scored class a sample")
+        if form.soft and not bool(((found.target == 0) | (found.target == 1)).all()):
+            raise NoClasses("targets that are mixtures of classes")
+        if self.mine is None:
+            self.start = self.start or Dynamics(len(loaders[0].dataset))
+            self.mine = Dynamics.of(self.start.state())
+        scores = both(form, found.predictions) if form.channel is None else found.predictions.detach().float()
+        label = found.target.argmax(1) if form.soft else found.target.long()
+        # A repetition is of no sample: it is not counted.
+        index = rows.indices if rows.counted is None else rows.indices.where(rows.counted, -1)
+        self.mine.update(index, *_margins(scores, label.to(scores.device), form, found.ignore_index))
+
+    def settle(self, trainer: Trainer) -> None:
+        """Bring together what ranks saw in an epoch; every rank must call this at the same place."""
+        parts = gathered(trainer, None if self.mine is None else self.mine.state())
+        known = [Dynamics.of(part) for part in parts if part is not None]
+        if known:
+            start = self.start or Dynamics(known[0].n)
+            self.start = dynamics.gathered(start, known)
+            self.mine = None
+
+    def stop(self) -> None:
+        """Leave module, torch and loader as they were; may be called twice."""
+        self.reader.release()
+        self.order.remove()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        held = self.mine or self.start
+        return {} if held is None else held.state()
+
+    def load_state_dict(self, held: Any) -> None:
+        self.start = Dynamics.of(held) if held else None
+        self.mine = None
+
+    def as_rows(self) -> dict[str, Any] | None:
+        """Return how samples fared as ``errors.json`` holds it, ``None`` if none was seen twice."""
+        held = self.mine or self.start
+        return None if held is None else as_rows(held.course())
+
+
+def _margins(scores: Tensor, label: Tensor, form: Form, ignore: int | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the probability of the label, whether it is the likeliest, and its logit less the largest other."""
+    valid, _ = in_range(label, scores.shape[1], ignore)
+    at = torch.where(valid, label, 0)[:, None]
+    logits = scores if form.scores == "logits" else scores.clamp(min=torch.finfo(torch.float32).tiny).log()
+    own = logits.gather(1, at)[:, 0]
+    others = logits.scatter(1, at, -torch.inf).amax(1)
+    p = (own - logits.logsumexp(1)).exp()
+    # What is not finite is not counted.
+    return torch.where(valid, p, torch.nan), scores.argmax(1) == label, own - others
+
+
+def as_rows(course: Course, seed: int = 0) -> dict[str, Any] | None:
+    """Return the map of the training samples as ``errors.json`` holds it, ``None`` if none was seen twice."""
+    region = course.region()
+    known = np.flatnonzero(region >= 0)
+    if not len(known):
+        return None
+    order = known[np.argsort(course.aum[known], kind="stable")]
+    drawn = np.random.default_rng(seed).permutation(known)[:_POINTS]
+    correct = course.correct / np.maximum(course.seen, 1)
+    return {
+        "regions": {name: int((region == number).sum()) for number, name in REGIONS.items()},
+        "hardest": [
+            {
+                "index": int(row),
+                "confidence": float(course.confidence[row]),
+                "variability": float(course.variability[row]),
+                "forgets": int(course.forgets[row]),
+                "ever_learnt": bool(course.ever_learnt[row]),
+                "aum": float(course.aum[row]),
+            }
+            for row in order[:HARDEST].tolist()
+        ],
+        "points": [
+            [float(course.variability[row]), float(course.confidence[row]), float(correct[row])]
+            for row in np.sort(drawn).tolist()
+        ],
+        "never_learnt": int((~course.ever_learnt[known]).sum()),
+        "forgotten": int((course.forgets[known] > 0).sum()),
+    }

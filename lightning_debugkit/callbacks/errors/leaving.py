@@ -1,0 +1,47 @@
+"""The files that an analysis leaves in the run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+
+from lightning_debugkit.callbacks.errors.analysis import Analysis, write
+from lightning_debugkit.callbacks.errors.gallery import Gallery, tokenizer_of
+from lightning_debugkit.callbacks.errors.misclassified import write_misclassified
+
+FILES = {"validate": ("errors.json", "misclassified.csv"), "test": ("errors-test.json", "misclassified-test.csv")}
+
+
+def leave(
+    folder: Path, trainer: Trainer, module: LightningModule, analysis: Analysis, course: Any, pictures: int
+) -> Iterator[dict[str, Any]]:
+    """Write an analysis, and the samples that go with it; yield the artifacts.
+
+    Args:
+        folder: Run folder.
+        trainer: Whose loaders hold the samples.
+        module: Model.
+        analysis: What to write.
+        course: How training samples fared, ``None`` if that is not known.
+        pictures: Samples to draw at most.
+    """
+    stage = analysis.moment.stage
+    held = analysis.as_dict()
+    held["dynamics"] = course
+    path, table = FILES[stage]
+    if pictures:
+        loaders = trainer.test_dataloaders if stage == "test" else trainer.val_dataloaders
+        gallery = Gallery(folder, loaders, tokenizer_of(trainer, module), "test-" if stage == "test" else "")
+        gallery.draw(analysis.shown(held), pictures)
+        held["pictures"], held["samples"] = gallery.pictures, gallery.samples
+        held["notes"] += [gallery.failed] if gallery.failed else []
+    write(folder, path, held)
+    right = analysis.accuracy.value
+    told = {"stage": stage, "accuracy": right, "errors": analysis.found.totals.wrong, "n": held["n"]}
+    yield {"name": "error-analysis", "what": "error-analysis", "path": path, **told}
+    wrong = write_misclassified(folder / table, analysis.found, analysis.samples, analysis.names)
+    if wrong:
+        yield {"name": "misclassified", "path": table, "samples": wrong}

@@ -1,0 +1,63 @@
+"""Whether the loss of the samples is the loss of the step: then the answers read are those it was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_debugkit.callbacks.errors.answers import look_at
+from lightning_debugkit.callbacks.errors.forms import Form
+from lightning_debugkit.callbacks.predictions.sources import Reading
+
+_FIRST, _EVERY = 4, 16
+_CLOSE = 1e-3
+_HALF = 2e-2  # what bfloat16 leaves of a loss
+
+
+class LossCheck:
+    """Compare the mean loss of batches with what its step returned, without a wait for the device."""
+
+    def __init__(self) -> None:
+        self._batches = 0
+        self._apart: Tensor | None = None
+        self._half = False
+
+    def compare(self, outputs: Any, form: Form, found: Reading) -> None:
+        """Compare a batch: each of the first, then one in a while."""
+        self._batches += 1
+        if self._batches > _FIRST and self._batches % _EVERY:
+            return
+        theirs = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+        if not isinstance(theirs, Tensor) or theirs.numel() != 1 or not isinstance(found.predictions, Tensor):
+            return
+        look = look_at(form, found)
+        counts = look.size > 0
+        total = torch.where(counts, look.loss * look.size, 0.0).sum()
+        ours, theirs = total / look.size.sum(), theirs.detach().float().reshape(()).to(total.device)
+        apart = (ours - theirs).abs() / theirs.abs().clamp(min=1e-6)
+        # Tiny losses differ by rounding alone.
+        apart = torch.where((ours - theirs).abs() < 1e-6, 0.0, apart).nan_to_num(0.0)
+        self._apart = apart if self._apart is None else torch.maximum(self._apart, apart)
+        self._half = self._half or found.predictions.dtype != torch.float32
+
+    def result(self) -> float | None:
+        """Return the largest relative difference in terms of what is tolerated, ``None`` if there was no loss."""
+        if self._apart is None:
+            return None
+        return float(self._apart) / (_HALF if self._half else _CLOSE)
+
+    @staticmethod
+    def told(results: Sequence[float | None]) -> str:
+        """Return what the comparisons of all ranks say."""
+        known = [result for result in results if result is not None]
+        if not known:
+            return "The step returns no loss to compare with: the loss of a sample is plain cross entropy."
+        if max(known) <= 1:
+            return "The losses of the samples are verified: their mean is the loss that the step returns."
+        return (
+            "The step's own loss is another (weights of classes, label smoothing, a further term): "
+            "samples are ranked by plain cross entropy."
+        )

@@ -1,0 +1,43 @@
+"""Every sample that went wrong, as a table to sort and to go through by hand."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+from typing import Any
+
+from lightning_debugkit.callbacks.errors.gathering import Gathered
+from lightning_debugkit.callbacks.errors.summary import Samples
+
+MOST = 100_000
+_HEADER = ("index", "target", "target_name", "predicted", "predicted_name", "loss", "probability", "confidence")
+
+
+def write_misclassified(path: Path, found: Gathered, samples: Samples, names: list[str]) -> int:
+    """Write the samples that are wrong, the largest loss first; return how many there are."""
+    table, rows = found.table, samples.rows[:MOST]
+    own = [table[name][rows].tolist() for name in ("index", "target", "predicted", "loss", "given", "confidence")]
+    counts = [table[name][rows].tolist() for name in ("wrong", "size")]
+    more = {name: values[rows].tolist() for name, values in found.columns.items()}
+    many = found.form.unit != "samples"
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        writer = csv.writer(file)
+        writer.writerow([*_HEADER, *(("wrong", "answers") if many else ()), *more])
+        for index, target, predicted, loss, given, confidence, *rest in zip(
+            *own, *(counts if many else ()), *more.values(), strict=True
+        ):
+            place = index if index >= 0 else ""
+            pair = (target, _name(names, target), predicted, _name(names, predicted))
+            writer.writerow([place, *pair, *map(_plain, (loss, given, confidence)), *map(_plain, rest)])
+    return len(samples.rows)
+
+
+def _name(names: list[str], number: int) -> str:
+    return names[number] if 0 <= number < len(names) else ""
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.6g}"
+    return value

@@ -1,0 +1,75 @@
+"""How classes are called: by the user, the data module, the data set or the module, in that order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+
+from lightning_debugkit.callbacks.predictions.padding import loaders_of
+
+_PLACES = ("class_names", "classes", "target_names", "label_names", "class_to_idx", "id2label", "features")
+_DEEP = 4
+
+
+def class_names(
+    given: Sequence[str] | Mapping[int, str] | None,
+    trainer: Trainer,
+    module: LightningModule,
+    classes: int,
+    is_all: bool = True,
+) -> tuple[list[str], str]:
+    """Return a name for each class, its number where nobody knows better, and a note where names do not fit.
+
+    With ``is_all``, there are no classes but those that were counted.
+    """
+    if given is not None:
+        names = _listed(given)
+        if names is not None and len(names) >= classes:
+            return names[:classes], ""
+        return _numbers(classes), f"There are {len(given)} class_names for {classes} classes: numbers stand for them."
+    for holder in _holders(trainer, module):
+        for place in _PLACES:
+            names = _listed(getattr(holder, place, None))
+            if names is not None and (len(names) == classes or (len(names) > classes and not is_all)):
+                return names[:classes], ""
+    return _numbers(classes), ""
+
+
+def _numbers(classes: int) -> list[str]:
+    return [str(number) for number in range(classes)]
+
+
+def _holders(trainer: Trainer, module: LightningModule) -> Iterator[Any]:
+    """Yield who may know: from the data outwards, and what a part of a data set is a part of."""
+    yield getattr(trainer, "datamodule", None)
+    for loaders in (trainer.test_dataloaders, trainer.val_dataloaders, trainer.train_dataloader):
+        for loader in loaders_of(loaders):
+            dataset = getattr(loader, "dataset", None)
+            for _ in range(_DEEP):
+                if dataset is None:
+                    break
+                yield dataset
+                parts = getattr(dataset, "datasets", None)
+                dataset = parts[0] if isinstance(parts, list) and parts else getattr(dataset, "dataset", None)
+    yield module
+    yield getattr(module, "config", None)
+
+
+def _listed(held: Any) -> list[str] | None:
+    """Return names by class from a list, a mapping of classes to names or of names to classes, or HF features."""
+    if isinstance(held, Mapping):
+        label = next((held[name] for name in ("label", "labels") if name in held), None)
+        if getattr(label, "names", None):
+            return [str(name) for name in label.names]  # type: ignore[union-attr]
+        if held and all(isinstance(number, int) for number in held.values()):
+            held = {number: name for name, number in held.items()}
+        keys = sorted(key for key in held if isinstance(key, int))
+        return [str(held[key]) for key in keys] if keys and keys == list(range(len(held))) else None
+    if callable(held) or isinstance(held, str) or not hasattr(held, "__len__"):
+        return None
+    try:
+        return [str(name) for name in held]
+    except TypeError:
+        return None

@@ -1,0 +1,90 @@
+"""Classes that a model never predicts, and whether that means that it did not learn them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from lightning_debugkit.callbacks.errors.case import Case
+from lightning_debugkit.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.stats.intervals import wilson
+
+NEVER = Rule(
+    "class-never-predicted",
+    Severity.WARNING,
+    "{label} is never predicted, though {support} {unit} are of it{more}: {why}",
+    "{first}",
+)
+
+_TENTH = 0.1
+_UNKNOWN = "its probabilities are not known"
+
+
+def never_predicted(case: Case, where: Where) -> Iterator[Finding]:
+    """A model that knows but the share of a class gives its samples that share of probability; less, it was not learnt.
+
+    A class that is never the likeliest may be well known all the same, as a rare one in noise is.
+    """
+    classes = [label for label in _unpredicted(case) if case.stage == "test" or case.history.never_predicted(label)]
+    if not classes or (case.history.moments and not case.history.is_settled):
+        return
+    support = case.found.confusion.support
+    given = {label: _given(case, label) for label in classes}
+    shares = {label: float(support[label]) / case.found.confusion.total for label in classes}
+    unlearnt = [label for label in classes if given[label] is not None and given[label] < _TENTH * shares[label]]  # type: ignore[operator]
+    told = unlearnt or classes
+    label, others = told[0], len(told) - 1
+    value = given[label]
+    why, first = _why(value, shares[label])
+    more = "" if not others else f", and so it is with {others} more class{'es' if others > 1 else ''}"
+    yield NEVER.found(
+        where,
+        severity=Severity.WARNING if unlearnt else Severity.INFO,
+        stage=case.stage,
+        label=case.names[label],
+        support=int(support[label]),
+        unit=case.unit,
+        more=more,
+        why=why,
+        first=first,
+        given="unknown" if value is None else value,
+        share=shares[label],
+        classes=told,
+    )
+
+
+def _why(given: float | None, share: float) -> tuple[str, str]:
+    if given is None:
+        return _UNKNOWN, "Look at its samples in the report, and whether the training data hold the class."
+    if given < _TENTH * share:
+        return (
+            f"they get {given:.2g} of probability on average, and guessing by frequency would give {share:.2g}",
+            "Check that the training data hold the class, and that neither its number nor a mask keeps it from the "
+            "loss.",
+        )
+    return (
+        f"they get {given:.2g} of probability on average, but another class always gets more",
+        "Lower the threshold for it or weight its loss if it must be found: it is known, but outweighed.",
+    )
+
+
+def _unpredicted(case: Case) -> list[int]:
+    """Return classes whose recall is beyond doubt below that of the others."""
+    confusion = case.found.confusion
+    found = []
+    for label, (support, predicted) in enumerate(
+        zip(confusion.support.tolist(), confusion.predicted_count.tolist(), strict=True)
+    ):
+        if support and not predicted and label != case.found.none and wilson(0, support).high < case.accuracy.low:
+            found.append(label)
+    return found
+
+
+def _given(case: Case, label: int) -> float | None:
+    table: dict[str, Any] = case.found.table
+    own = table["given"][table["target"] == label]
+    if case.unit != "samples" or not len(own) or np.isnan(own).any():
+        return None
+    return float(own.mean())

@@ -1,0 +1,168 @@
+"""The batches of one pass over validation or test data: read, compared and taken up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+
+from lightning_debugkit.callbacks.bias.ranks import gathered
+from lightning_debugkit.callbacks.bias.train_error import again
+from lightning_debugkit.callbacks.errors.columns import columns_of, indices_of
+from lightning_debugkit.callbacks.errors.forms import Form, Task, form_of, is_still, shaped
+from lightning_debugkit.callbacks.errors.gathering import Gathered, Gathering, merged
+from lightning_debugkit.callbacks.errors.loss_check import LossCheck
+from lightning_debugkit.callbacks.predictions.order import LoaderOrder, Rows
+from lightning_debugkit.callbacks.predictions.padding import loaders_of
+from lightning_debugkit.callbacks.predictions.reader import PredictionsNotFound, Reader
+from lightning_debugkit.callbacks.predictions.scoring import NoClasses
+from lightning_debugkit.callbacks.predictions.sources import Reading
+from lightning_debugkit.replay.batch import batch_size, take
+
+
+class Watch:
+    """Looks at every batch of a pass; what stays from pass to pass is how the module is read.
+
+    Args:
+        reader: Finds predictions and targets.
+        task: Kind of question, ``None`` to tell by the first batch.
+        loaders: Loaders that count, all if ``None``.
+        slices: Entries of the batch to search weak slices by, all that fit if ``None``.
+        most: Samples that are remembered one by one.
+    """
+
+    def __init__(
+        self, reader: Reader, task: Task | None, loaders: Sequence[int] | None, slices: Sequence[str] | None, most: int
+    ) -> None:
+        self.reader = reader
+        self.task = task
+        self.loaders = loaders
+        self.slices = slices
+        self.most = most
+        self.order = LoaderOrder()
+        self.missing = ""
+        self.forms: dict[str, Form] = {}
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin anew: another pass."""
+        self.order.begin()
+        self.gathering: Gathering | None = None
+        self.check = LossCheck()
+        self.notes: dict[str, None] = {}
+
+    def note(self, text: str) -> None:
+        self.notes[text] = None
+
+    def begin(self, module: LightningModule, step: str, dataloader_idx: int) -> None:
+        """Get ready for a batch."""
+        if self._counts(dataloader_idx):
+            self.reader.begin(step, module, watch=True)
+
+    def end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, step: str, batch_idx: int, at: int
+    ) -> None:
+        """Take up a batch that has run.
+
+        Raises:
+            PredictionsNotFound: There are none, or they are no answers that can be counted.
+        """
+        if not self._counts(at):
+            return
+        rerun = again(trainer, module, step, batch, batch_idx, at)
+        found = self.reader.read(step, module, outputs, batch, rerun)
+        loaders = loaders_of(trainer.test_dataloaders if step == "test_step" else trainer.val_dataloaders)
+        size = batch_size(batch) or len(found.target)
+        rows = self.order.rows(loaders[at] if at < len(loaders) else None, size)
+        found = shaped(found, size)
+        form = self._form(step, found)
+        n = len(found.predictions)
+        if n != size:
+            rows = Rows(None, may_repeat=rows.may_repeat)
+        if rows.may_repeat:
+            self.note("Which share of the data a rank read is not known: a sample that two of them got counts twice.")
+        columns = columns_of(batch, outputs, n, self.slices, (found.predictions, found.target))
+        if len(loaders) > 1:
+            columns["loader"] = [float(at)] * n
+        indices = rows.indices if rows.indices is not None else indices_of(batch, outputs, n)
+        if indices is not None:
+            indices = indices + _begins(loaders, at)
+        if rows.counted is not None:
+            keep = rows.counted.nonzero()[:, 0]
+            found, columns = _kept(found, keep), take(columns, n, keep.tolist())
+            indices = None if indices is None else indices[keep.to(indices.device)]
+        if self.gathering is None:
+            self.gathering = Gathering(form, list(columns), self.most)
+        self.gathering.add(found, indices, columns)
+        if rows.counted is None:
+            self.check.compare(outputs, form, found)
+
+    def told(self) -> list[str]:
+        """Return how to read the numbers."""
+        places = next(iter(reversed(self.reader.places.values())), None)
+        found = [f"Predictions are from {places[0]}, targets from {places[1]}."] if places else []
+        return [*found, *filter(None, self.notes)]
+
+    def _counts(self, dataloader_idx: int) -> bool:
+        return not self.missing and (self.loaders is None or dataloader_idx in self.loaders)
+
+    def _form(self, step: str, found: Reading) -> Form:
+        form = self.forms.get(step)
+        try:
+            if form is None:
+                form = self.forms[step] = form_of(found, self.task)
+            elif not is_still(form, found.predictions):
+                form = self.forms[step] = replace(form, scores="logits")
+                if self.gathering is not None:
+                    self.gathering.reread(form)
+                self.note("Scores lay between 0 and 1 at first and do not any more: only now they are read as logits.")
+        except NoClasses as error:
+            task = f"task {self.task!r}" if self.task else "classes"
+            raise PredictionsNotFound(
+                f"{self.reader.owner} needs predictions of {task} with their targets, got {error} "
+                f"(from {found.places[0]} and {found.places[1]}); name others by predictions= and target=, "
+                "or give an adapter."
+            ) from error
+        return form
+
+    def stop(self) -> None:
+        """Leave module, torch and loaders as they were; may be called twice."""
+        self.reader.release()
+        self.order.remove()
+
+    def gathered(self, trainer: Trainer) -> Gathered | None:
+        """Return what all ranks saw; every rank must call this at the same place."""
+        mine: Any = None
+        if self.gathering is not None:
+            try:
+                mine = (self.gathering.payload(), self.check.result())
+            except Exception as error:  # no rank may be left waiting
+                mine = None
+                self.note(f"What rank {trainer.global_rank} saw is lost: {type(error).__name__}: {error}.")
+        ranks = gathered(trainer, (mine, list(self.notes)))
+        for note in (note for _, notes in ranks for note in notes):
+            self.note(note)
+        held = [each for each, _ in ranks if each is not None]
+        found = merged([payload for payload, _ in held])
+        if found is not None:
+            self.note(LossCheck.told([result for _, result in held]))
+        return found
+
+
+def _kept(found: Reading, keep: Tensor) -> Reading:
+    def part(value: Any) -> Any:
+        return value[keep.to(value.device)] if isinstance(value, Tensor) else [value[at] for at in keep.tolist()]
+
+    return replace(found, predictions=part(found.predictions), target=part(found.target))
+
+
+def _begins(loaders: Sequence[Any], at: int) -> int:
+    """Return where the data of a loader begin when all are counted through, as ConcatDataset does."""
+    first = 0
+    for loader in loaders[:at]:
+        dataset = getattr(loader, "dataset", ())
+        first += len(dataset) if hasattr(dataset, "__len__") else 0
+    return first
