@@ -138,8 +138,8 @@ def _kind_of(predictions: Tensor, channel: int) -> Scores:
 
 
 def _kind_of_yes(reading: Reading) -> Scores:
-    place = f"{reading.places[0]} {reading.function}"
-    if "logits" in place:
+    place = reading.places[0]
+    if "logits" in place or "logits" in reading.function:
         return "logits"
     values = reading.predictions
     inside = bool(((values >= 0) & (values <= 1)).all())

@@ -23,6 +23,8 @@ class History:
     def add(self, found: Gathered, epoch: int, step: int) -> None:
         """Remember a validation; another of the same step takes its place."""
         totals = found.totals
+        if not totals.answers:
+            return
         self.moments = [moment for moment in self.moments if moment["step"] != step]
         self.moments.append(
             {

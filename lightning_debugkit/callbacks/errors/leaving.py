@@ -30,7 +30,7 @@ def leave(
     """
     stage = analysis.moment.stage
     held = analysis.as_dict()
-    held["dynamics"] = course
+    held["dynamics"] = course if stage == "validate" else None
     path, table = FILES[stage]
     if pictures:
         loaders = trainer.test_dataloaders if stage == "test" else trainer.val_dataloaders
@@ -42,6 +42,8 @@ def leave(
     right = analysis.accuracy.value
     told = {"stage": stage, "accuracy": right, "errors": analysis.found.totals.wrong, "n": held["n"]}
     yield {"name": "error-analysis", "what": "error-analysis", "path": path, **told}
-    wrong = write_misclassified(folder / table, analysis.found, analysis.samples, analysis.names)
-    if wrong:
-        yield {"name": "misclassified", "path": table, "samples": wrong}
+    if len(analysis.samples.rows):
+        write_misclassified(folder / table, analysis.found, analysis.samples, analysis.names)
+        yield {"name": "misclassified", "path": table, "samples": len(analysis.samples.rows)}
+    else:  # of an earlier validation
+        (folder / table).unlink(missing_ok=True)

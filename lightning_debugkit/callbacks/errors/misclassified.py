@@ -14,8 +14,8 @@ MOST = 100_000
 _HEADER = ("index", "target", "target_name", "predicted", "predicted_name", "loss", "probability", "confidence")
 
 
-def write_misclassified(path: Path, found: Gathered, samples: Samples, names: list[str]) -> int:
-    """Write the samples that are wrong, the largest loss first; return how many there are."""
+def write_misclassified(path: Path, found: Gathered, samples: Samples, names: list[str]) -> None:
+    """Write the samples that are wrong, the largest loss first."""
     table, rows = found.table, samples.rows[:MOST]
     own = [table[name][rows].tolist() for name in ("index", "target", "predicted", "loss", "given", "confidence")]
     counts = [table[name][rows].tolist() for name in ("wrong", "size")]
@@ -30,7 +30,6 @@ def write_misclassified(path: Path, found: Gathered, samples: Samples, names: li
             place = index if index >= 0 else ""
             pair = (target, _name(names, target), predicted, _name(names, predicted))
             writer.writerow([place, *pair, *map(_plain, (loss, given, confidence)), *map(_plain, rest)])
-    return len(samples.rows)
 
 
 def _name(names: list[str], number: int) -> str:

@@ -30,24 +30,21 @@ def notes_on(found: Gathered, issues: LabelIssues | None) -> Iterator[str]:
     if form.scores == "classes" and form.task != "detection":
         yield "Predictions are classes without scores: there are no losses, label issues or calibration."
     if totals.broken:
-        yield f"{_samples(totals.broken)} with scores that are not finite left out of all counts."
+        have = "samples have" if totals.broken > 1 else "sample has"
+        yield f"{totals.broken:,} {have} scores that are not finite, and no part in the counts."
     if totals.outside:
         last = f" from 0 to {form.classes - 1}" if form.classes else ""
         yield f"{totals.outside:,} targets are no class{last}: they are left out of all counts."
     if found.none is None and totals.answers and np.count_nonzero(confusion.support) == 1:
         name = int(np.flatnonzero(confusion.support)[0])
-        yield f"All targets are of one class, {name}: recall and accuracy are the same, and nothing tells of the others."
+        yield f"All targets are of one class, {name}: the numbers tell nothing of the others."
     rows = len(found.table["index"])
     if rows < totals.samples:
         yield (
-            f"The first {rows:,} of {totals.samples:,} samples are remembered one by one: label issues, weak slices and "
-            "the table of mistakes are of them."
+            f"The first {rows:,} of {totals.samples:,} samples are remembered one by one: label issues, weak slices "
+            "and the table of mistakes are of them."
         )
     if rows and (found.table["index"] < 0).any():
         yield "Dataset indices are not known: samples cannot be named or drawn. Put an index into the batch."
     if issues is not None and not issues.is_exact:
         yield f"Label issues are approximate: of {issues.uncertain:,} samples more than three classes matter."
-
-
-def _samples(count: int) -> str:
-    return f"{count:,} sample{'s are' if count > 1 else ' is'}"

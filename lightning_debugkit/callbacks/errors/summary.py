@@ -28,7 +28,7 @@ def accuracy_of(found: Gathered) -> Interval:
     """
     totals = found.totals
     right, n = totals.answers - totals.wrong, totals.answers
-    if found.form.unit == "samples":
+    if found.form.unit == "samples" or not n:
         return wilson(right, n)
     value = right / n
     wrong, sizes = found.table["wrong"], found.table["size"]
