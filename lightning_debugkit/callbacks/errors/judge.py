@@ -10,6 +10,7 @@ from lightning_debugkit.callbacks.errors.case import Case
 from lightning_debugkit.callbacks.errors.unpredicted import never_predicted
 from lightning_debugkit.finding import Finding, Rule, Severity, Where
 from lightning_debugkit.stats.confused import Pair
+from lightning_debugkit.stats.few_samples import hypergeometric_tail
 from lightning_debugkit.stats.special import incomplete_beta
 
 CONFUSED = Rule(
@@ -29,8 +30,8 @@ MERGE = Rule(
 LABELS = Rule(
     "label-issue",
     Severity.INFO,
-    "{issues} of {n} labels ({low:.1%} to {high:.1%}) look wrong: where the model is surest, {wrong} answers go "
-    "against the label and its own probabilities allow for {allowed:.1f}",
+    "{issues} of {n} labels ({low:.1%} to {high:.1%}) look wrong: of the {sure} mistakes that the model is surest of, "
+    "{second} have their label in second place, of the {others} others {second_others}",
     "Look through the list of the report from the top and mend the labels that are wrong.",
 )
 SLICE = Rule(
@@ -128,27 +129,35 @@ def _merge(case: Case, where: Where) -> Iterator[Finding]:
 
 
 def _labels(case: Case, where: Where) -> Iterator[Finding]:
-    """Of a model that is merely too sure, mistakes are too many everywhere; wrong labels are so where it is surest."""
-    issues, table = case.issues, case.found.table
-    if issues is None or not len(issues):
+    """A model that errs, however sure, mostly has the right class in second place; a wrong label is in any."""
+    issues, records = case.issues, case.found.records
+    if issues is None or records is None or not len(issues):
         return
-    sure, wrong = table["confidence"].astype(np.float64), table["wrong"] > 0
-    right = np.bincount(table["target"], weights=table["given"], minlength=case.found.confusion.classes)
-    usual = right / np.maximum(np.bincount(table["target"], minlength=len(right)), 1)
-    surest = sure >= usual[table["predicted"]]
-    admitted, others = float((1 - sure)[surest].sum()), float((1 - sure)[~surest].sum())
-    too_sure = max(float(wrong[~surest].sum()) / others, 1.0) if others > 0 else 1.0
-    allowed, against = admitted * too_sure, int(wrong[surest].sum())
-    if _tail(against, int(surest.sum()), allowed) < _CHANCE:
+    table = records.table()
+    first, label = table.classes[:, 0], table.label
+    sums = np.bincount(label, weights=table.probability, minlength=records.classes + 1)
+    usual = sums / np.maximum(np.bincount(label, minlength=len(sums)), 1)
+    wrong, second = first != label, table.classes[:, 1] == label
+    surest = table.probabilities[:, 0] >= usual[first]
+    counts = [int(part.sum()) for part in (wrong & surest, wrong & surest & second, wrong & ~surest)]
+    sure, seconds, others = counts
+    if not sure or not others:
+        return
+    second_others = int((wrong & ~surest & second).sum())
+    # So few seconds among the surest mistakes, if sureness told nothing of it.
+    chance = hypergeometric_tail(sure - seconds, sure, sure + others - seconds - second_others, sure + others)
+    if chance < _CHANCE:
         yield LABELS.found(
             where,
             stage=case.stage,
             issues=len(issues),
-            n=len(sure),
+            n=len(label),
             low=issues.rate.low,
             high=issues.rate.high,
-            wrong=against,
-            allowed=allowed,
+            sure=sure,
+            second=seconds,
+            others=others,
+            second_others=second_others,
             dataset_indices=[int(index) for index in issues.indices[:10] if index >= 0],
         )
 
