@@ -18,7 +18,7 @@ def debugkit(preset: Preset = "standard", **options: Any) -> list[Callback]:
     ``light`` looks at the numbers of gradients and of their clipping. ``standard`` watches the wiring of parameters
     and, on sampled steps, activations, too. ``thorough`` also keeps gradient hooks on every module, so that a fault's
     module is named even where the replay tells nothing, looks at activations ten times as often, and adds
-    `BiasVarianceReport`, which goes without where it finds no predictions.
+    `BiasVarianceReport` and `ErrorAnalysis`, which go without where they find no predictions.
 
     Args:
         preset: How much to watch.
@@ -30,6 +30,7 @@ def debugkit(preset: Preset = "standard", **options: Any) -> list[Callback]:
     """
     from lightning_debugkit.callbacks.activations import ActivationMonitor
     from lightning_debugkit.callbacks.bias_variance import BiasVarianceReport
+    from lightning_debugkit.callbacks.error_analysis import ErrorAnalysis
     from lightning_debugkit.callbacks.gradient_anomaly import GradientAnomalyDetector
     from lightning_debugkit.callbacks.gradient_clipping import GradientClippingMonitor
 
@@ -45,6 +46,7 @@ def debugkit(preset: Preset = "standard", **options: Any) -> list[Callback]:
             GradientClippingMonitor: {},
             ActivationMonitor: {"every_n_steps": 10},
             BiasVarianceReport: {"every_n_epochs": "auto", "train_samples": 2000, "on_missing": "warn"},
+            ErrorAnalysis: {"on_missing": "warn"},
         },
     }
     known = {kind: list(inspect.signature(kind).parameters) for kind in chosen[preset]}

@@ -8,6 +8,7 @@ from lightning.pytorch import Callback
 from lightning_debugkit import (
     ActivationMonitor,
     BiasVarianceReport,
+    ErrorAnalysis,
     GradientAnomalyDetector,
     GradientClippingMonitor,
     debugkit,
@@ -26,6 +27,7 @@ from lightning_debugkit import (
                 GradientClippingMonitor(),
                 ActivationMonitor(every_n_steps=10),
                 BiasVarianceReport(every_n_epochs="auto", train_samples=2000, on_missing="warn"),
+                ErrorAnalysis(on_missing="warn"),
             ],
         ),
     ],

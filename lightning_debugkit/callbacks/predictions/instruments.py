@@ -131,7 +131,8 @@ class ForwardWatch(_Watch):
         Under DDP a step runs inside ``forward``: what it returned is no output of the model.
         """
         found = [output for output in self.outputs if output is not returned] or self.detections
-        return scores_of(found[0]) if len(found) == 1 else None
+        scores = [part for part in map(scores_of, found) if part is not None]
+        return scores[0] if len(scores) == 1 else None
 
 
 def scores_of(output: Any) -> Any:
