@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings(
 
 UNTOUCHED = (
     "accumulation_and_clipping",
+    "buckets_by_length",
     "clipped_at_the_start_of_the_next_batch",
     "cnn",
     "compiled_part",

@@ -38,6 +38,19 @@ def take_out(loader: Any, around: AroundSampler) -> None:
         outer = outer.sampler
 
 
+def kept(sampler: Any, given: deque[list[Any]]) -> Iterator[Any]:
+    """Iterate over a batch sampler, and keep what it gives."""
+    # Begun here and now, not with the first batch: a sampler may draw its order when it is asked for an iterator,
+    # before the loader draws the seed of its workers.
+    return _kept(iter(sampler), given)
+
+
+def _kept(batches: Iterator[Any], given: deque[list[Any]]) -> Iterator[Any]:
+    for indices in batches:
+        given.append(list(indices))
+        yield indices
+
+
 class Recorder(AroundSampler):
     """A batch sampler that remembers what it gave, in order."""
 
@@ -47,9 +60,7 @@ class Recorder(AroundSampler):
 
     def __iter__(self) -> Iterator[Any]:
         self.given.clear()
-        for indices in self.sampler:
-            self.given.append(list(indices))
-            yield indices
+        return kept(self.sampler, self.given)
 
 
 class SampleOrder:

@@ -337,3 +337,16 @@ def test_the_report_holds_whatever_there_is(kind: str, tmp_path: Path) -> None:
 
     run(tmp_path, loader(logits, target), ReturnsClasses() if kind == "classes" else None)
     assert "What the model confuses" in (tmp_path / "debugkit/report.html").read_text()
+
+
+def test_batches_of_another_question_are_left_out_and_told(tmp_path: Path) -> None:
+    class TwoQuestions(Says):
+        def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+            logits = self(batch[0])
+            return {"logits": logits[:, :2] if batch_idx == 1 else logits, "target": batch[1]}
+
+    logits, target = random_answers(48, 3)
+    held = run(tmp_path, loader(logits, target), TwoQuestions())
+    kept = torch.tensor([not 16 <= at < 32 for at in range(48)])
+    assert table(held).tolist() == confusion_matrix(target[kept], logits.argmax(1)[kept]).tolist()
+    assert "Batches with answers of another kind than the first are left out." in held["notes"]

@@ -36,6 +36,7 @@ from lightning_debugkit.stats.per_class import per_class
 from lightning_debugkit.stats.slices import Scan, scan_slices
 
 _ISSUES = 1_000
+_JUDGED = 5_000  # pairs: of 1,000 classes there may be a million
 _NOTHING = {"multilabel": "(no label)", "detection": "(background)"}
 
 
@@ -81,7 +82,7 @@ class Analysis:
         self.accuracy = accuracy_of(found)
         self.issues = self._label_issues()
         self.scan = self._scan()
-        self.pairs = most_confused(found.confusion)
+        self.pairs = most_confused(found.confusion, most=_JUDGED)
         of_one = found.none is None
         self.merges = merge_candidates(found.confusion) if of_one else []
 

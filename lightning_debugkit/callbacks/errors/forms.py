@@ -147,6 +147,22 @@ def _kind_of_yes(reading: Reading) -> Scores:
     return "probabilities" if inside or known else "logits"
 
 
+def fits(form: Form, reading: Reading) -> bool:
+    """Tell whether a batch is of the same make as the one that the form was told by."""
+    predictions, target = reading.predictions, reading.target
+    if form.task == "detection":
+        return is_detections(predictions) and is_detections(target) and len(predictions) == len(target)
+    if not is_rows(predictions) or not is_rows(target):
+        return False
+    if form.channel is None or form.soft:
+        several = form.task == "multilabel" or form.soft
+        return bool(predictions.shape == target.shape and (not several or predictions.shape[1] == form.classes))
+    if predictions.ndim != target.ndim + 1 or (target.ndim == 1) != (form.task == "multiclass"):
+        return False
+    shape = list(predictions.shape)
+    return shape.pop(form.channel) == form.classes and shape == list(target.shape)
+
+
 def is_still(form: Form, predictions: Tensor) -> bool:
     """Tell whether scores of a yes that were taken for probabilities may still be some."""
     if form.scores != "probabilities" or form.channel is not None:

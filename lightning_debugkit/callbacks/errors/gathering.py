@@ -174,8 +174,13 @@ class Gathering:
         self._settle()
         for block in self._staging.rest():
             self._take(block)
-        parts = list(zip(*self._blocks, strict=True))
-        columns = [np.concatenate(part) for part in parts] or [np.zeros(0)] * len(_DTYPES)
+        # Column by column, so that a million samples are not held twice.
+        parts = [list(part) for part in zip(*self._blocks, strict=True)]
+        self._blocks = []
+        columns = []
+        for part in parts:
+            columns.append(np.concatenate(part))
+            part.clear()
         return {
             "form": self.form,
             "confusion": self.confusion.state(),
@@ -247,13 +252,20 @@ def merged(payloads: Sequence[dict[str, Any] | None]) -> Gathered | None:
             found.records.merge(Records.of(other["records"]))
     tables = [payload["table"] for payload in held]
     columns = decoded(first["names"], [payload["codes"] for payload in held], [table[-1] for table in tables])
-    rows = [np.concatenate([table[at] for table in tables]) for at in range(len(_DTYPES))]
-    # Ranks take turns with the samples: in the order of the data the result does not tell how many there were.
-    order = np.argsort(rows[0], kind="stable")
-    found.table = {name: part[order] for name, part in zip(_DTYPES, rows, strict=True)}
-    found.columns = {name: part[order] for name, part in columns.items()}
+    rows = [_joined([table[at] for table in tables]) for at in range(len(_DTYPES))]
+    found.table, found.columns = dict(zip(_DTYPES, rows, strict=True)), columns
+    if (np.diff(rows[0]) < 0).any():
+        # Ranks take turns with the samples: in the order of the data the result does not tell how many there were.
+        order = np.argsort(rows[0], kind="stable")
+        for held_columns in (found.table, found.columns):
+            for name, part in held_columns.items():
+                held_columns[name] = part[order]
     _settle_none(found)
     return found
+
+
+def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _settle_none(found: Gathered) -> None:

@@ -108,7 +108,7 @@ def _confused(case: Case, where: Where) -> Iterator[Finding]:
 def _merge(case: Case, where: Where) -> Iterator[Finding]:
     """Classes that are mixed up are so in both directions; other class weights would mend one alone."""
     chances = {(pair.target, pair.predicted): _chance(case, pair) for pair in _own(case)}
-    tested = max(len(chances), 1)
+    tested = max(case.found.confusion.classes * (case.found.confusion.classes - 1), 1)
     for merge in case.merges:
         there = chances.get((merge.first, merge.second), 1.0)
         back = chances.get((merge.second, merge.first), 1.0)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_debugkit.callbacks.bias.ranks import gathered
 from lightning_debugkit.callbacks.errors.classes import both, in_range
-from lightning_debugkit.callbacks.errors.forms import Form, form_of, shaped
+from lightning_debugkit.callbacks.errors.forms import Form, fits, form_of, shaped
 from lightning_debugkit.callbacks.predictions.order import LoaderOrder
 from lightning_debugkit.callbacks.predictions.padding import loaders_of
 from lightning_debugkit.callbacks.predictions.reader import PredictionsNotFound, Reader
@@ -53,7 +53,8 @@ class Learning:
         try:
             self._look(trainer, self.reader.read(STEP, module, outputs, batch), batch)
         except (PredictionsNotFound, NoClasses) as error:
-            self.why_not = f"Training dynamics are not known: {str(error).splitlines()[0]}"
+            self.why_not = f"Training dynamics are not known: {str(error).splitlines()[0].rstrip('.')}."
+            self.start = self.mine = None
             self.reader.release()
 
     def _look(self, trainer: Trainer, found: Reading, batch: Any) -> None:
@@ -66,6 +67,8 @@ class Learning:
         if self._form is None:
             self._form = form_of(found)
         form = self._form
+        if not fits(form, found):
+            raise NoClasses("answers of more than one kind")
         if form.task not in ("multiclass", "binary") or form.scores == "classes" or len(found.target) != n:
             raise NoClasses("what is not one scored class a sample")
         if form.soft and not bool(((found.target == 0) | (found.target == 1)).all()):

@@ -12,7 +12,7 @@ from torch import Tensor
 from lightning_debugkit.callbacks.bias.ranks import gathered
 from lightning_debugkit.callbacks.bias.train_error import again
 from lightning_debugkit.callbacks.errors.columns import columns_of, indices_of
-from lightning_debugkit.callbacks.errors.forms import Form, Task, form_of, is_still, shaped
+from lightning_debugkit.callbacks.errors.forms import Form, Task, fits, form_of, is_still, shaped
 from lightning_debugkit.callbacks.errors.gathering import Gathered, Gathering, merged
 from lightning_debugkit.callbacks.errors.loss_check import LossCheck
 from lightning_debugkit.callbacks.predictions.order import LoaderOrder, Rows
@@ -79,6 +79,9 @@ class Watch:
         rows = self.order.rows(loaders[at] if at < len(loaders) else None, size)
         found = shaped(found, size)
         form = self._form(step, found)
+        if not fits(form, found):
+            self.note("Batches with answers of another kind than the first are left out.")
+            return
         n = len(found.predictions)
         if n != size:
             rows = Rows(None, may_repeat=rows.may_repeat)

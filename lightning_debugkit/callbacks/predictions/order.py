@@ -12,7 +12,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, IterableDataset
 
-from lightning_debugkit.callbacks.sample_order import AroundSampler, take_out
+from lightning_debugkit.callbacks.sample_order import AroundSampler, kept, take_out
 
 
 class Given(AroundSampler):
@@ -24,11 +24,8 @@ class Given(AroundSampler):
 
     def __iter__(self) -> Iterator[Any]:
         # Of each pass its own: another may still be under way where a loader is trained and validated on.
-        given: deque[list[Any]] = deque()
-        self.given = given
-        for indices in self.sampler:
-            given.append(list(indices))
-            yield indices
+        self.given = deque()
+        return kept(self.sampler, self.given)
 
 
 @dataclass(frozen=True)
