@@ -147,20 +147,6 @@ class _Cells:
         return hits, actual, predicted
 
 
-def group_sums(values: Numbers, groups: Numbers) -> tuple[Floats, Floats]:
-    """Return the sum and the number of the values of each group, such as the samples of one patient.
-
-    Example:
-        >>> totals, sizes = group_sums([1.0, 0.0, 1.0], [7, 7, 3])
-        >>> totals.tolist(), sizes.tolist()
-        ([1.0, 1.0], [1.0, 2.0])
-    """
-    _, index = np.unique(np.asarray(groups), return_inverse=True)
-    index = index.reshape(-1)
-    weights = floats(values).reshape(-1)
-    return floats(np.bincount(index, weights=weights)), floats(np.bincount(index))
-
-
 def bootstrap_groups(
     totals: Numbers, sizes: Numbers, replicates: int = 1_000, level: float = 0.95, seed: int = 0
 ) -> Interval:

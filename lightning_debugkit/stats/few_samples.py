@@ -43,7 +43,7 @@ def could_be_chance(
     expected = (part * column / total for part in (n, m) for column in (all_wrong, total - all_wrong))
     if min(expected, default=0.0) >= _LEAST_EXPECTED:
         return False
-    return _hypergeometric_tail(wrong, n, all_wrong, total) >= tail
+    return hypergeometric_tail(wrong, n, all_wrong, total) >= tail
 
 
 def _binomial_tail(k: int, n: int, rate: float) -> float:
@@ -55,8 +55,13 @@ def _binomial_tail(k: int, n: int, rate: float) -> float:
     return _tail(k, n, lambda i: _log_ways(n, i) + i * math.log(rate) + (n - i) * math.log1p(-rate))
 
 
-def _hypergeometric_tail(k: int, n: int, marked: int, total: int) -> float:
-    """The probability that ``k`` or more of ``marked`` among ``total`` are in a draw of ``n``."""
+def hypergeometric_tail(k: int, n: int, marked: int, total: int) -> float:
+    """Return the probability that ``k`` or more of ``marked`` among ``total`` are in a draw of ``n``.
+
+    Example:
+        >>> hypergeometric_tail(2, 2, 2, 4)  # both of two marked: 1 of the 6 draws of two
+        0.1667
+    """
     if k <= n * marked / total:
         return 1.0
     ways = _log_ways(total, n)

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from lightning_debugkit.stats.arrays import Floats, Numbers, floats, integers
+from lightning_debugkit.stats.arrays import Floats, Numbers, floats
 from lightning_debugkit.stats.intervals import Interval, quantile
 
 Counts: TypeAlias = tuple[Numbers, Numbers]
@@ -29,22 +29,6 @@ class LabelShift:
     within: float
     by_class_labels: Floats
     by_class_within: Floats
-
-
-def of_confusion(confusion: Numbers) -> tuple[Floats, Floats]:
-    """Return samples and wrong samples of each class.
-
-    Shapes:
-        confusion: (classes, classes), row = target, column = prediction; returns (classes,) twice.
-
-    Example:
-        >>> supports, wrong = of_confusion([[8, 2], [1, 9]])
-        >>> supports.tolist(), wrong.tolist()
-        ([10.0, 10.0], [2.0, 1.0])
-    """
-    table = floats(integers(confusion))
-    supports = table.sum(axis=1)
-    return supports, supports - np.diagonal(table)
 
 
 def kitagawa(before: Counts, after: Counts) -> LabelShift:

@@ -22,7 +22,6 @@ from lightning_debugkit.stats.bootstrap import (
     bootstrap_confusion,
     bootstrap_groups,
     cohen_kappa,
-    group_sums,
     macro_f1,
 )
 from lightning_debugkit.stats.intervals import wilson
@@ -146,17 +145,6 @@ def test_each_sample_a_group_of_its_own_is_an_interval_of_a_rate() -> None:
     wrong[:100] = 1
     found, reference = bootstrap_groups(wrong, np.ones(1_000), replicates=5_000), wilson(100, 1_000)
     assert (found.low, found.high) == pytest.approx((reference.low, reference.high), abs=0.004)
-
-
-def test_the_order_of_samples_and_the_names_of_groups_do_not_matter() -> None:
-    rng = np.random.default_rng(6)
-    values, groups = rng.random(60), rng.integers(0, 7, 60)
-    totals, sizes = group_sums(torch.from_numpy(values), groups)
-    assert totals == pytest.approx([values[groups == group].sum() for group in range(7)])
-    assert sizes.tolist() == [(groups == group).sum() for group in range(7)]
-    order = rng.permutation(60)
-    again = group_sums(values[order], np.array(list("gfedcba"))[groups][order])
-    assert again[0][::-1] == pytest.approx(totals)
 
 
 def test_the_same_seed_draws_the_same_and_leaves_other_draws_alone() -> None:

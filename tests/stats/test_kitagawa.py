@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stats.coverage import RUNS, holds
 
-from lightning_debugkit.stats.kitagawa import bootstrap_kitagawa, kitagawa, of_confusion
+from lightning_debugkit.stats.kitagawa import bootstrap_kitagawa, kitagawa
 
 classes = st.lists(
     st.integers(0, 50).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n))), min_size=4, max_size=4
@@ -57,12 +56,6 @@ def test_a_class_that_is_new_is_label_shift() -> None:
 def test_a_class_that_neither_set_has_adds_nothing() -> None:
     shift = kitagawa(([0, 10], [0, 1]), ([0, 10], [0, 3]))
     assert (shift.labels, shift.within) == pytest.approx((0.0, 0.2))
-
-
-def test_counts_come_from_a_confusion_matrix() -> None:
-    supports, wrong = of_confusion(torch.tensor([[8, 2, 0], [0, 0, 0], [1, 3, 6]]))
-    assert supports.tolist() == [10, 0, 10]
-    assert wrong.tolist() == [2, 0, 4]
 
 
 def test_intervals_hold_both_parts_in_95_of_100_runs() -> None:

@@ -1,0 +1,81 @@
+"""Metadata of samples as a few numbered values, and what each value is called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from lightning_debugkit.stats.arrays import Floats, Integers, Numbers, floats
+
+FEW = 20  # values up to which a number is taken for a category
+BINS = 5
+_MOST = 100  # values of a category that are looked at, those of most samples
+
+
+@dataclass(frozen=True)
+class Category:
+    """A column.
+
+    Args:
+        name: Of it.
+        codes: (n,) number of each sample's value, -1 where it has none that is looked at.
+        values: What the values are called.
+        numbers: (n,) the numbers that were cut into ranges; None of a category.
+    """
+
+    name: str
+    codes: Integers
+    values: tuple[str, ...]
+    numbers: Floats | None = None
+
+
+def category(name: str, values: Numbers | Sequence[str]) -> Category:
+    """Return ``values`` numbered; numbers of which there are many are cut into ranges of as many samples each.
+
+    Example:
+        >>> found = category("source", ["a", "b", "a"])
+        >>> found.codes.tolist(), found.values
+        ([0, 1, 0], ('a', 'b'))
+        >>> category("brightness", np.arange(100.0)).values
+        ('<= 19.8', '19.8 to 39.6', '39.6 to 59.4', '59.4 to 79.2', '> 79.2')
+    """
+    raw = np.asarray(values)
+    if raw.dtype.kind in "iuf" and len(np.unique(raw)) > FEW:
+        return _ranges(name, floats(raw))
+    known = np.isfinite(raw) if raw.dtype.kind == "f" else np.ones(len(raw), dtype=np.bool_)
+    if raw.dtype.kind == "O":
+        known = np.array([value is not None for value in raw.tolist()], dtype=np.bool_)
+    # Of mixed kinds there is an order of their texts only.
+    there, codes, counts = np.unique(
+        raw[known].astype(str) if raw.dtype.kind == "O" else raw[known], return_inverse=True, return_counts=True
+    )
+    names = [f"{value:g}" if isinstance(value, float) else str(value) for value in there.tolist()]
+    chosen = np.sort(np.argsort(-counts, kind="stable")[:_MOST])
+    number = np.full(len(names) + 1, -1)
+    number[chosen] = np.arange(len(chosen))
+    found = np.full(len(raw), -1)
+    found[known] = number[codes]
+    return Category(name, found, tuple(names[index] for index in chosen.tolist()))
+
+
+def called(low: float, high: float) -> str:
+    """Return what a range is called; the upper bound is in it.
+
+    Example:
+        >>> called(-np.inf, 0.5), called(0.25, 0.5), called(0.5, np.inf)
+        ('<= 0.5', '0.25 to 0.5', '> 0.5')
+    """
+    if low == -np.inf:
+        return f"<= {high:.4g}"
+    return f"> {low:.4g}" if high == np.inf else f"{low:.4g} to {high:.4g}"
+
+
+def _ranges(name: str, numbers: Floats) -> Category:
+    known = np.isfinite(numbers)
+    edges = np.unique(np.quantile(numbers[known], np.arange(1, BINS) / BINS))
+    codes = np.where(known, np.searchsorted(edges, numbers), -1)
+    ends = [-np.inf, *edges.tolist(), np.inf]
+    return Category(name, codes, tuple(called(*pair) for pair in pairwise(ends)), numbers)

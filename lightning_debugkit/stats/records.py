@@ -1,0 +1,235 @@
+"""What a model says of each sample, in few bytes: enough for label errors without all the probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lightning_debugkit.stats.arrays import Integers
+from lightning_debugkit.stats.staging import Block, Staging
+
+TOP = 3
+ALL = 10  # classes up to which all are kept
+_NARROW = (1 << 16) - 1  # classes that 16 bits number
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the scores of a batch say, a row a sample, on their device.
+
+    Args:
+        classes: (n, kept) the likeliest classes, the likeliest first: three, or all of ten or fewer.
+        probabilities: Of them.
+        probability: (n,) of the target; nan where the target is no class.
+        loss: (n,) cross entropy of the sample.
+        width: Classes that there are scores of.
+    """
+
+    classes: Tensor
+    probabilities: Tensor
+    probability: Tensor
+    loss: Tensor
+    width: int
+
+    @property
+    def predicted(self) -> Tensor:
+        """(n,) the class that ``argmax`` gives, also among equals."""
+        return self.classes[:, 0]
+
+    @property
+    def confidence(self) -> Tensor:
+        return self.probabilities[:, 0]
+
+
+def seen(scores: Tensor, target: Tensor, is_logits: bool = True) -> Seen:
+    """Return the likeliest classes, their probabilities and that of the target.
+
+    Args:
+        scores: Logits or probabilities.
+        target: Classes.
+        is_logits: Whether ``scores`` are logits.
+
+    Shapes:
+        scores: (n, classes); target: (n,).
+
+    Example:
+        >>> found = seen(torch.tensor([[0.1, 0.7, 0.2]]), torch.tensor([2]), is_logits=False)
+        >>> found.classes, found.probability
+        (tensor([[1, 2, 0]]), tensor([0.2000]))
+    """
+    if scores.ndim != 2 or target.shape != scores.shape[:1] or target.is_floating_point():
+        raise ValueError(
+            "Records needs scores of shape (n, classes) and whole targets of shape (n,), got "
+            f"{list(scores.shape)} and {list(target.shape)} {target.dtype}; give a row of scores and a class a sample."
+        )
+    scores, target, width = scores.detach(), target.to(scores.device), scores.shape[1]
+    scores = scores if scores.dtype in (torch.float32, torch.float64) else scores.float()
+    top, classes = _top(scores)
+    inside = (target >= 0) & (target < width)
+    # An index out of bounds would end a CUDA process.
+    own = scores.gather(1, target.long().clamp(0, width - 1)[:, None])[:, 0]
+    own = own.masked_fill(~inside, torch.nan)
+    if is_logits:
+        total = scores.logsumexp(dim=1)
+        return Seen(classes, (top - total[:, None]).exp(), (own - total).exp(), total - own, width)
+    return Seen(classes, top, own, -own.log(), width)
+
+
+def _top(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest scores and their classes, the first as ``argmax`` has it: ``topk`` orders equal ones as it likes."""
+    top, classes = scores.topk(scores.shape[1] if scores.shape[1] <= ALL else TOP, dim=1)
+    if scores.shape[1] < 2:
+        return top, classes
+    equal = top[:, 0] == top[:, 1]
+    if scores.device.type == "cpu" and not equal.any():
+        return top, classes
+    first = torch.where(equal, scores.argmax(dim=1), classes[:, 0])
+    classes = torch.where(classes == first[:, None], classes[:, :1], classes)
+    return top, torch.cat([first[:, None], classes[:, 1:]], dim=1)
+
+
+@dataclass(frozen=True)
+class Table:
+    """The samples of a record, a row each, without those that have no label or no numbers.
+
+    Args:
+        index: Of the sample in the dataset.
+        label: Its class.
+        probability: Of the label.
+        classes: (n, kept) the likeliest classes, the likeliest first.
+        probabilities: Of them.
+        width: Classes that there were scores of.
+    """
+
+    index: Integers
+    label: NDArray[Any]
+    probability: NDArray[np.float32]
+    classes: NDArray[Any]
+    probabilities: NDArray[np.float32]
+    width: int
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+
+class Records:
+    """A record a sample: label, the likeliest classes, their probabilities and that of the label.
+
+    The three likeliest are kept, or all where there are ten or fewer: 24 bytes a sample, on the host, 66 with ten
+    classes, 32 with more than 65,535; and 8 more where an index is given.
+
+    Example:
+        >>> records = Records()
+        >>> found = records.update(torch.tensor([[0.1, 0.7, 0.2]]), torch.tensor([2]), is_logits=False)
+        >>> records.table().label, records.table().probability
+        (array([2], dtype=uint16), array([0.2], dtype=float32))
+    """
+
+    def __init__(self) -> None:
+        self.classes = 0
+        self._is_indexed = False
+        self._staging: Staging | None = None
+        self._blocks: list[Block] = []
+
+    def update(self, scores: Tensor, target: Tensor, index: Tensor | None = None, is_logits: bool = True) -> Seen:
+        """Keep a batch, and return what was seen in it.
+
+        Args:
+            scores: (n, classes) logits or probabilities.
+            target: (n,) classes; a sample whose target is none of them is left out.
+            index: (n,) places in the dataset; without it samples are numbered as they come.
+            is_logits: Whether ``scores`` are logits.
+        """
+        found = seen(scores, target, is_logits)
+        self.add(found, target, index)
+        return found
+
+    def add(self, found: Seen, target: Tensor, index: Tensor | None = None) -> None:
+        """Keep a batch that was looked at before."""
+        staging = self._staging or self._begin(found.width, index is not None)
+        if self._is_indexed != (index is not None):
+            raise ValueError("Records needs an index with every batch or with none; number the others yourself.")
+        if self.classes != found.width:
+            raise ValueError(f"Records needs scores of {self.classes} classes as before, got {found.width}.")
+        columns = [target.to(found.loss.device), found.probability, found.classes, found.probabilities]
+        if index is not None:
+            columns.append(index.to(found.loss.device))
+        self._keep(staging.add(*columns))
+
+    def merge(self, other: Records) -> None:
+        """Take in the samples of another, such as of another rank; give both an index, or theirs follow ours."""
+        other._settle()
+        if not other._blocks:
+            return
+        if self._staging is None:
+            self._begin(other.classes, other._is_indexed)
+        self._settle()
+        if (self._is_indexed, self.classes) != (other._is_indexed, other.classes):
+            raise ValueError(
+                "Records needs parts of as many classes, all with an index or none; number the others yourself."
+            )
+        self._blocks += other._blocks
+
+    def __len__(self) -> int:
+        """Samples kept, those without a label or numbers too."""
+        self._settle()
+        return sum(len(block[0]) for block in self._blocks)
+
+    @property
+    def broken(self) -> int:
+        """Samples left out of the table because their target is no class or a score is no number."""
+        return len(self) - len(self.table())
+
+    def table(self) -> Table:
+        """Return the samples as arrays."""
+        self._settle()
+        if not self._blocks:
+            none = np.empty(0, dtype=np.float32)
+            names = none.astype(np.uint16)
+            return Table(np.empty(0, np.int64), names, none, names[:, None], none[:, None], self.classes)
+        if len(self._blocks) > 1:
+            self._blocks = [tuple(torch.cat(column) for column in zip(*self._blocks, strict=True))]
+        label, probability, names, numbers = (column.numpy() for column in self._blocks[0][:4])
+        index = self._blocks[0][4].numpy() if self._is_indexed else np.arange(len(label))
+        whole = np.isfinite(probability) & np.isfinite(numbers).all(axis=1)
+        columns = (index, label, probability, names, numbers)
+        if not whole.all():
+            index, label, probability, names, numbers = (column[whole] for column in columns)
+        unsigned = np.dtype(f"u{names.dtype.itemsize}")
+        return Table(index, label.view(unsigned), probability, names.view(unsigned), numbers, self.classes)
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint or another rank needs: ``of`` makes the same again."""
+        self._settle()
+        columns = [torch.cat(column) for column in zip(*self._blocks, strict=True)]
+        return {"classes": self.classes, "is_indexed": self._is_indexed, "columns": columns}
+
+    @classmethod
+    def of(cls, state: dict[str, Any]) -> Records:
+        found = cls()
+        if state["columns"]:
+            found._begin(state["classes"], state["is_indexed"])
+            found._blocks = [tuple(state["columns"])]
+        return found
+
+    def _begin(self, width: int, is_indexed: bool) -> Staging:
+        names = torch.int16 if width <= _NARROW else torch.int32
+        dtypes = [names, torch.float32, names, torch.float32] + [torch.int64] * is_indexed
+        self._staging, self._is_indexed, self.classes = Staging(dtypes), is_indexed, width
+        return self._staging
+
+    def _settle(self) -> None:
+        if self._staging is not None:
+            self._keep(self._staging.rest())
+
+    def _keep(self, blocks: Iterable[Block]) -> None:
+        for block in blocks:
+            self._blocks.append(
+                tuple(column.clone() if column.device.type == "cpu" else column.cpu() for column in block)
+            )
