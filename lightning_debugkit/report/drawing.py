@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import matplotlib as mpl
 import matplotlib.style
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from PIL import Image, ImageColor
@@ -21,6 +22,7 @@ from lightning_debugkit.report.summary import Summary
 _DPI = 130
 _LARGE = 60_000  # bytes
 BAD_PIXEL = "#ee1c1c"
+_PLACES = np.array([1 << 16, 1 << 8, 1], dtype=np.uint32)  # one number for each colour
 _NARROWEST_WIDE = 5.0
 _NUMBERS = 3
 _LABEL_INCHES = 0.5
@@ -102,12 +104,17 @@ def _png(draw: Callable[[Look], Canvas], look: Look) -> bytes:
 def _smaller(buffer: io.BytesIO, look: Look) -> bytes:
     """Return a large image in 256 colours, a fifth of the size."""
     # A few red cells among many others would lose their colour: those that mean something are kept as they are.
-    meant = [look.background, look.ink, look.error, look.warning, look.zero, BAD_PIXEL]
-    with Image.open(buffer) as image, Image.new("P", (1, 1)) as palette, io.BytesIO() as smaller:
+    meant = [ImageColor.getrgb(c) for c in (look.background, look.ink, look.error, look.warning, look.zero, BAD_PIXEL)]
+    with Image.open(buffer) as image, io.BytesIO() as smaller:
         colors = image.convert("RGB")
-        common = colors.quantize(256 - len(meant), dither=Image.Dither.NONE).getpalette() or []
-        palette.putpalette([*common, *(part for color in meant for part in ImageColor.getrgb(color))])
-        colors.quantize(palette=palette, dither=Image.Dither.NONE).save(smaller, "PNG", optimize=True)
+        few = colors.quantize(256 - len(meant), dither=Image.Dither.NONE)
+        common = (few.getpalette() or [])[: 3 * (256 - len(meant))]
+        pixels, places = np.asarray(colors, dtype=np.uint32) @ _PLACES, np.array(few)
+        for count, color in enumerate(meant):
+            places[pixels == np.array(color, dtype=np.uint32) @ _PLACES] = len(common) // 3 + count
+        exact = Image.fromarray(places)  # grey until it has its palette
+        exact.putpalette([*common, *(part for color in meant for part in color)])
+        exact.save(smaller, "PNG", optimize=True)
         return smaller.getvalue()
 
 

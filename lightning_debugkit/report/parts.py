@@ -5,7 +5,7 @@ A new section is one new file in ``report/sections/`` with a ``SECTION``; nothin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +26,13 @@ class Paragraph:
 
     text: str
     is_problem: bool = False
+
+
+@dataclass(frozen=True)
+class Heading:
+    """What the parts below it, within a section, have in common."""
+
+    text: str
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,41 @@ class Figure:
         return f"figures/{self.name}.png"
 
 
-Part = Paragraph | Code | Table | Figure
+@dataclass(frozen=True)
+class Sample:
+    """One sample of a gallery.
+
+    Args:
+        lines: What to say of it; the first is set bold.
+        image: A small PNG; empty if the sample is no picture.
+        path: Where the picture lies in the run folder.
+        text: The sample itself as text, where it is no picture.
+    """
+
+    lines: tuple[str, ...]
+    image: bytes = b""
+    path: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Samples side by side."""
+
+    title: str
+    samples: tuple[Sample, ...]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Details:
+    """Parts that stay folded until the reader asks for them."""
+
+    title: str
+    parts: tuple[Part | Drawing, ...]
+
+
+Part = Paragraph | Heading | Code | Table | Figure | Gallery | Details
 
 
 def _none(_finding: Finding) -> bool:
@@ -125,4 +166,12 @@ class Chapter:
 
     @property
     def figures(self) -> tuple[Figure, ...]:
-        return tuple(part for part in self.parts if isinstance(part, Figure))
+        return tuple(_figures(self.parts))
+
+
+def _figures(parts: Iterable[Part | Drawing]) -> Iterator[Figure]:
+    for part in parts:
+        if isinstance(part, Figure):
+            yield part
+        elif isinstance(part, Details):
+            yield from _figures(part.parts)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lightning_debugkit.journal import read_journal
-from lightning_debugkit.report.parts import Chapter, Drawing, Paragraph, Part, Section
+from lightning_debugkit.report.parts import Chapter, Details, Drawing, Paragraph, Part, Section
 from lightning_debugkit.report.summary import Summary, summarize
 from lightning_debugkit.report.to_html import html
 from lightning_debugkit.report.to_json import as_json
@@ -59,9 +59,15 @@ def _chapter(section: Section, summary: Summary, folder: Path) -> Chapter:
 def _parts(section: Section, summary: Summary, folder: Path) -> Iterator[Part]:
     try:
         for part in section.parts(summary, folder):
-            yield _drawn(part) if isinstance(part, Drawing) else part
+            yield _filled(part)
     except Exception as error:  # a section that fails must not take the report with it
         yield _problem(f"The section “{section.title}” could not be completed", error)
+
+
+def _filled(part: Part | Drawing) -> Part:
+    if isinstance(part, Details):
+        return Details(part.title, tuple(map(_filled, part.parts)))
+    return _drawn(part) if isinstance(part, Drawing) else part
 
 
 def _drawn(drawing: Drawing) -> Part:

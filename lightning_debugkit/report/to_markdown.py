@@ -8,7 +8,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from lightning_debugkit.finding import Finding, Severity
 from lightning_debugkit.report.evidence import note, rows, source
 from lightning_debugkit.report.folding import Folded, place
-from lightning_debugkit.report.parts import Cell, Chapter, Code, Figure, Paragraph, Part, Table
+from lightning_debugkit.report.parts import (
+    Cell,
+    Chapter,
+    Code,
+    Details,
+    Drawing,
+    Figure,
+    Gallery,
+    Heading,
+    Paragraph,
+    Part,
+    Sample,
+    Table,
+)
 from lightning_debugkit.report.summary import Summary
 
 _MOST_AGAIN = 12
@@ -126,20 +139,43 @@ def _chapter(chapter: Chapter) -> Iterator[str]:
         yield from _part(part)
 
 
-def _part(part: Part) -> Iterator[str]:
+def _part(part: Part | Drawing) -> Iterator[str]:
     match part:
         case Paragraph():
             yield f"> {escaped(part.text)}" if part.is_problem else escaped(part.text)
+        case Heading():
+            yield f"### {escaped(part.text)}"
         case Code():
-            if part.before:
-                yield escaped(part.before)
+            yield from ([escaped(part.before)] if part.before else [])
             yield code_block(part.text, "sh")
         case Table():
             yield f"**{escaped(part.caption)}**"
             yield _table(part.header, part.rows)
         case Figure():
-            alt = escaped(part.alt).replace("]", "\\]")
-            yield f"**{escaped(part.title)}**"
-            yield f"![{alt}]({part.path})"
-            if part.caption:
-                yield escaped(part.caption)
+            yield from _captioned(part.title, _image(part.alt, part.path), part.caption)
+        case Gallery():
+            yield from _captioned(part.title, "\n".join(map(_sample, part.samples)), part.caption)
+        case Details():
+            yield f"<details><summary>{escaped(part.title)}</summary>"
+            yield from (block for inner in part.parts for block in _part(inner))
+            yield "</details>"
+        case Drawing():
+            pass  # a chapter holds figures
+
+
+def _captioned(title: str, shown: str, caption: str) -> Iterator[str]:
+    yield f"**{escaped(title)}**"
+    yield shown
+    if caption:
+        yield escaped(caption)
+
+
+def _image(alt: str, path: str) -> str:
+    words = escaped(alt).replace("]", "\\]")
+    return f"![{words}]({path})"
+
+
+def _sample(sample: Sample) -> str:
+    told = "; ".join(sample.lines)
+    shown = f"{_image(told, f'<{sample.path}>')} " if sample.image else ""
+    return f"- {shown}{escaped(told)}" + (f": “{escaped(sample.text)}”" if sample.text else "")

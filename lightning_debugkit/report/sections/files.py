@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from lightning_debugkit.journal import Event
 from lightning_debugkit.report.parts import Cell, Section, Table
 from lightning_debugkit.report.summary import Summary
 from lightning_debugkit.report.wording import as_int, phrase
@@ -13,15 +14,20 @@ _MOST = 40
 
 
 def _parts(summary: Summary, _folder: Path) -> Iterator[Table]:
-    # Checkpoints have a section of their own.
-    files = [event for event in summary.artifacts if event.get("path") and event.get("name") != "checkpoint"]
+    # Checkpoints have a section of their own; a file that was written again is the same file.
+    held = [event for event in summary.artifacts if event.get("path") and event.get("name") != "checkpoint"]
+    files = list({str(event["path"]): event for event in held}.values())
     rows = tuple(
-        (Cell(phrase(event.get("name"))), Cell(str(event["path"]), is_code=True), Cell(str(as_int(event.get("step")))))
+        (Cell(_what(event)), Cell(str(event["path"]), is_code=True), Cell(str(as_int(event.get("step")))))
         for event in files[-_MOST:]
     )
     if rows:
         caption = f"The last {_MOST} of {len(files)} files" if len(files) > _MOST else "Files in the run folder"
         yield Table(caption, ("what", "path", "step"), rows)
+
+
+def _what(event: Event) -> str:
+    return phrase(event.get("name", event.get("what")))
 
 
 SECTION = Section("Files", order=90, parts=_parts, is_small=True)

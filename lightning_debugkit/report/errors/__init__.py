@@ -1,0 +1,1 @@
+"""What an error analysis left, drawn and worded part by part."""

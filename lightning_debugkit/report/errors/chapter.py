@@ -1,0 +1,98 @@
+"""The whole of an error analysis, in the order in which a tired reader wants it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from lightning_debugkit.report.errors import classes, confusions, learning, matrix, reliability
+from lightning_debugkit.report.errors.album import Album
+from lightning_debugkit.report.errors.analysis import Analysis, finite, has_stage, known, of_stage
+from lightning_debugkit.report.errors.losses import losses
+from lightning_debugkit.report.parts import Details, Drawing, Paragraph, Part
+from lightning_debugkit.report.summary import Summary
+from lightning_debugkit.report.wording import as_int, as_list, as_mapping, percent, sentence
+
+RULES = frozenset(
+    ("confused-classes", "merge-candidate", "label-issue", "weak-slice", "overconfident", "class-never-predicted")
+)
+_MOST_NOTES = 20
+
+
+def chapter(summary: Summary, folder: Path, stage: str, stem: str) -> Iterator[Part | Drawing]:
+    """Yield the parts of the last analysis of a stage; ``stem`` begins the names of its figures."""
+    try:
+        analysis = of_stage(summary, folder, stage)
+    except (OSError, ValueError) as error:
+        yield Paragraph(f"The error analysis cannot be shown: {sentence(str(error), 200)}.", is_problem=True)
+        return
+    if analysis is None:
+        return
+    album = Album(folder, analysis)
+    yield from _verdict(analysis)
+    if analysis.n:
+        yield from matrix.drawings(analysis, stem)
+        yield from confusions.pairs(analysis, album)
+        yield from confusions.merges(analysis)
+        yield from losses(analysis, album)
+        yield from confusions.issues(analysis, album)
+        yield from classes.slices(analysis)
+        yield from classes.scores(analysis)
+        yield from reliability.reliability(analysis, stem)
+    if stage != "test" or not has_stage(summary, "validate"):  # what tells of the training is told once
+        yield from learning.history(analysis, stem)
+        yield from learning.dynamics(analysis, stem)
+    yield from _notes(analysis)
+
+
+def _verdict(analysis: Analysis) -> Iterator[Paragraph]:
+    if not analysis.n:
+        yield Paragraph(f"No {analysis.unit} were counted, so that there is nothing to say of mistakes.")
+        return
+    right = as_mapping(analysis.held.get("accuracy"))
+    value, least = finite(right, "value"), finite(analysis.held, "baseline_accuracy")
+    said = f"{analysis.n:,} {analysis.unit if analysis.n > 1 else analysis.noun}"
+    said += f": {percent(value)} right" if value is not None else ""
+    low, high = known(right, "low", percent), known(right, "high", percent)
+    said += f" (95 % interval {low.removesuffix(' %')} to {high.removesuffix(' %')})" if low and high else ""
+    said += f", {_mistakes(analysis.mistakes)}." if len(analysis.cells) else "."
+    yield Paragraph(said + _leading(analysis))
+    if value is not None and least is not None and len(matrix.places(analysis)) > 1:
+        always = f"Always answering the most frequent class would be right in {percent(least)}"
+        yield Paragraph(f"{always}: the model is no better than that." if value <= least else f"{always}.")
+    broken = as_int(analysis.held.get("broken"))
+    if broken:
+        have = f"1 {analysis.noun} has" if broken == 1 else f"{broken:,} {analysis.unit} have"
+        yield Paragraph(f"{have} scores that are not finite.", is_problem=True)
+    if told := classes.never_predicted(analysis):
+        yield Paragraph(told)
+    if len(matrix.places(analysis)) == 1:
+        yield Paragraph("There is only one class: nothing can be confused with another.")
+
+
+def _mistakes(count: int) -> str:
+    return "no mistake" if not count else "1 mistake" if count == 1 else f"{count:,} mistakes"
+
+
+def _leading(analysis: Analysis) -> str:
+    """Return the most frequent confusion in a sentence."""
+    found = analysis.rows("most_confused")[:1]
+    if not found or not analysis.mistakes:
+        return ""
+    row, count = found[0], as_int(found[0].get("count"))
+    part = f", {percent(count / analysis.mistakes)} of all mistakes" if count < analysis.mistakes else ""
+    target, predicted = row.get("target"), row.get("predicted")
+    said = f"{analysis.name(target)} is taken for {analysis.name(predicted)}"
+    if analysis.is_nothing(predicted):
+        said = f"{analysis.name(target)} is missed"
+    elif analysis.is_nothing(target):
+        said = f"{analysis.name(predicted)} is seen where there is none"
+    return f" Most often {said}: {count:,} times{part}."
+
+
+def _notes(analysis: Analysis) -> Iterator[Part]:
+    notes = [str(note) for note in as_list(analysis.held.get("notes"))]
+    at = f"Counted at step {as_int(analysis.held.get('step')):,}, epoch {as_int(analysis.held.get('epoch')):,}."
+    told = [at] if "step" in analysis.held else []
+    if notes or told:
+        yield Details("How this was measured", tuple(map(Paragraph, [*told, *notes[:_MOST_NOTES]])))

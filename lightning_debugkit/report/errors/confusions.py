@@ -1,0 +1,165 @@
+"""The most confused pairs, what merging them is worth, and labels that may be wrong, each with its samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from lightning_debugkit.report.errors.album import Album, gallery
+from lightning_debugkit.report.errors.analysis import Analysis, Row, finite, known, probability, share
+from lightning_debugkit.report.parts import Cell, Details, Gallery, Heading, Paragraph, Part, Sample, Table
+from lightning_debugkit.report.wording import as_int, as_list, as_mapping, number, percent
+
+_SHOWN, _MOST = 8, 50
+_MERGES = 5
+_PAIRS, _OF_PAIR = 3, 3
+_ISSUES, _LISTED = 14, 100
+
+
+def pairs(analysis: Analysis, album: Album) -> Iterator[Part]:
+    """Yield the most confused pairs as a table, and the first of them side by side."""
+    found = analysis.rows("most_confused")
+    if not found:
+        return
+    yield _pairs("Most confused", found[:_SHOWN], analysis)
+    yield from _side_by_side(found, analysis, album)
+    if found[_SHOWN:]:
+        rest = found[_SHOWN:_MOST]
+        title = f"The next {len(rest)} pairs" if len(rest) > 1 else "The next pair"
+        yield Details(title, (_pairs("Most confused, continued", rest, analysis),))
+
+
+def _pairs(caption: str, found: Sequence[Row], analysis: Analysis) -> Table:
+    rows = tuple(
+        (
+            Cell(analysis.name(row.get("target"))),
+            Cell(analysis.name(row.get("predicted"))),
+            Cell(f"{as_int(row.get('count')):,}"),
+            Cell(analysis.share(row, "share", "low", "high")),
+            Cell(f"{as_int(row.get('reverse')):,}" if "reverse" in row else ""),
+        )
+        for row in found
+    )
+    header = ("true class", "taken for", "times", f"of its class{analysis.bounded}", "other way round")
+    return Table(caption, header, rows)
+
+
+def _side_by_side(found: Sequence[Row], analysis: Analysis, album: Album) -> Iterator[Gallery]:
+    by_pair = {(as_int(row.get("target"), -1), as_int(row.get("predicted"), -1)): row for row in found}
+    shown: set[frozenset[object]] = set()
+    for target, predicted in by_pair:
+        both = frozenset((target, predicted))
+        if both in shown or len(shown) == _PAIRS:
+            continue
+        shown.add(both)
+        yield from gallery(
+            f"{analysis.name(target)} and {analysis.name(predicted)}",
+            (
+                album.sample(index, f"true: {analysis.name(one)}", f"taken for {analysis.name(other)}")
+                for one, other in ((target, predicted), (predicted, target))
+                for index in as_list(by_pair.get((one, other), {}).get("examples"))[:_OF_PAIR]
+            ),
+        )
+
+
+def merges(analysis: Analysis) -> Iterator[Part]:
+    """Yield what would be gained if two labels were one."""
+    found = analysis.rows("merge_candidates")
+    if not found:
+        return
+    yield Table(
+        "If two classes were one",
+        ("classes", "confused", "each way", "accuracy", "kappa", "model cannot tell"),
+        tuple(
+            (
+                Cell(f"{analysis.name(row.get('first'))} and {analysis.name(row.get('second'))}"),
+                Cell(f"{as_int(row.get('count')):,}"),
+                Cell(_each_way(row)),
+                Cell(_change(row, "accuracy", is_rate=True)),
+                Cell(_change(row, "kappa", is_rate=False)),
+                Cell(known(row, "cannot_tell", lambda told: f"{percent(told)} of them")),
+            )
+            for row in found[:_MERGES]
+        ),
+    )
+    yield Paragraph(
+        "Accuracy rises with every merge; kappa takes off what guessing would give. If mistakes go both ways and "
+        "people cannot tell the samples apart either, the labels ask too much. If nearly all go one way, one class "
+        "swallows the other: weights or a threshold mend that, a merge does not."
+    )
+
+
+def _each_way(row: Row) -> str:
+    count, asymmetry = as_int(row.get("count")), finite(row, "asymmetry")
+    if asymmetry is None:
+        return ""
+    forth = round(count * (1 + asymmetry) / 2)
+    return f"{forth:,} and {count - forth:,}"
+
+
+def _change(row: Row, key: str, *, is_rate: bool) -> str:
+    before, after = finite(row, key), finite(row, f"{key}_merged")
+    if before is None or after is None:
+        return ""
+    said = [percent(value) if is_rate else number(round(value, 4)) for value in (before, after)]
+    return f"{said[0]} to {said[1]}"
+
+
+def issues(analysis: Analysis, album: Album) -> Iterator[Part]:
+    """Yield the samples whose labels the model contradicts most."""
+    found = analysis.rows("label_issues")
+    rate = as_mapping(analysis.held.get("label_issue_rate"))
+    told = share(rate, "value", "low", "high")
+    if not found:
+        return
+    yield Heading("Labels that may be wrong")
+    # The list is cut where it is very long; the counts by class are whole.
+    count = max(len(found), sum(as_int(row.get("issues")) for row in analysis.rows("label_issue_classes")))
+    one = f"1 {analysis.noun} has a label" if count == 1 else f"{count:,} {analysis.unit} have labels"
+    yield Paragraph(
+        f"{one} that the model's own probabilities contradict (confident learning, most doubtful first)."
+        + (f" That is {told} of all." if told else "")
+        + " A suspect is not a culprit: look before you change a label."
+    )
+    shown = tuple(gallery("Most doubtful labels", (_issue(row, analysis, album) for row in found[:_ISSUES])))
+    table = Table(
+        f"The first {_LISTED} of {count:,}" if count > _LISTED else "All suspects",
+        ("index", "label", "looks like", "p(looks like)", "label quality"),
+        tuple(
+            (
+                Cell(str(row.get("index", ""))),
+                Cell(analysis.name(row.get("label"))),
+                Cell(analysis.name(row.get("suggested"))),
+                Cell(known(row, "probability", probability)),
+                Cell(known(row, "score", number)),
+            )
+            for row in found[:_LISTED]
+        ),
+    )
+    yield from shown or (table,)
+    folded = (*((table,) if shown else ()), *_by_class(analysis))
+    if folded:
+        yield Details("Doubtful labels as a table" if shown else "Class by class", folded)
+
+
+def _by_class(analysis: Analysis) -> Iterator[Table]:
+    rows = tuple(
+        (
+            Cell(analysis.name(row.get("class"))),
+            Cell(f"{as_int(row.get('support')):,}"),
+            Cell(f"{as_int(row.get('issues')):,}"),
+            Cell(share(row, "share", "low", "high")),
+        )
+        for row in analysis.rows("label_issue_classes")[:_MOST]
+    )
+    if rows:
+        yield Table("By class", ("label", analysis.unit, "doubtful", "share (95 %)"), rows)
+
+
+def _issue(row: Row, analysis: Analysis, album: Album) -> Sample:
+    sure = known(row, "probability", probability)
+    return album.sample(
+        row.get("index"),
+        f"label: {analysis.name(row.get('label'))}",
+        f"looks like {analysis.name(row.get('suggested'))}",
+        f"{sure} sure" if sure else "",
+    )
