@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from lightning_debugkit.callbacks.base import TrainingAnomaly
     from lightning_debugkit.callbacks.bias_variance import BiasVarianceReport
     from lightning_debugkit.callbacks.checkpoint_io import AtomicCheckpointIO
+    from lightning_debugkit.callbacks.code_snapshot import CodeSnapshot
     from lightning_debugkit.callbacks.exact_resume import ExactResume
     from lightning_debugkit.callbacks.gradient_anomaly import GradientAnomalyDetector
     from lightning_debugkit.callbacks.gradient_clipping import GradientClippingMonitor
+    from lightning_debugkit.callbacks.loading import load_model
     from lightning_debugkit.callbacks.nested_checkpoint import NestedCheckpoint
     from lightning_debugkit.callbacks.studies.cross_validate import cross_validate
     from lightning_debugkit.callbacks.studies.decomposition import bias_variance_decomposition
@@ -28,6 +30,7 @@ _HOMES = {
     "ActivationMonitor": "callbacks.activations",
     "AtomicCheckpointIO": "callbacks.checkpoint_io",
     "BiasVarianceReport": "callbacks.bias_variance",
+    "CodeSnapshot": "callbacks.code_snapshot",
     "ExactResume": "callbacks.exact_resume",
     "Finding": "finding",
     "GradientAnomalyDetector": "callbacks.gradient_anomaly",
@@ -39,6 +42,7 @@ _HOMES = {
     "cross_validate": "callbacks.studies.cross_validate",
     "debugkit": "presets",
     "learning_curve": "callbacks.studies.learning_curve",
+    "load_model": "callbacks.loading",
     "read_journal": "journal",
 }
 
@@ -46,6 +50,7 @@ __all__ = [
     "ActivationMonitor",
     "AtomicCheckpointIO",
     "BiasVarianceReport",
+    "CodeSnapshot",
     "ExactResume",
     "Finding",
     "GradientAnomalyDetector",
@@ -57,6 +62,7 @@ __all__ = [
     "cross_validate",
     "debugkit",
     "learning_curve",
+    "load_model",
     "read_journal",
 ]
 

@@ -44,6 +44,16 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "adapter": "operator.getitem",
         "on_missing": "warn",
     },
+    "CodeSnapshot": {
+        "note": "is a deeper head worth it?",
+        "label": "e1.1",
+        "side_ref": False,
+        "include": ["*.json"],
+        "max_file": 1000,
+        "max_bundle": 2000,
+        "timeout": 5.0,
+        "export": True,
+    },
     "GradientAnomalyDetector": {
         "action": "skip",
         "max_skips": 3,
