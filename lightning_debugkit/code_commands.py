@@ -81,6 +81,8 @@ def refs(
     from lightning_debugkit.provenance import refs as references
     from lightning_debugkit.provenance.git import Unavailable, open_repository
 
+    if action == "prune" and keep is None and older_than_days is None:
+        raise ValueError("refs prune needs --keep N or --older-than-days D; with --dry-run it only tells.")
     try:
         with open_repository(Path(path), 600.0 if action == "push" else 60.0) as repository:
             if action == "list":
@@ -88,17 +90,11 @@ def refs(
             if action == "push":
                 pushed = references.push(repository, remote)
                 return f"{len(pushed)} references pushed to {remote}.", 0
-            if keep is None and older_than_days is None:
-                raise ValueError("refs prune needs --keep N or --older-than-days D; with --dry-run it only tells.")
             gone = references.prune(repository, keep=keep, older_than_days=older_than_days, dry=dry_run)
             said = "would be deleted" if dry_run else "deleted; git gc frees their space"
             return "\n".join([*gone, f"{len(gone)} references {said}."]), 0
     except Unavailable as error:
-        raise ValueError(_unavailable(error.reason, error.advice)) from None
-
-
-def _unavailable(reason: str, advice: str) -> str:
-    return f"refs needs a git repository: {reason}. {advice}".rstrip()
+        raise ValueError(f"refs {action} cannot be done: {error.words}. {error.advice}".rstrip()) from None
 
 
 def _project(manifest: Manifest, path: str | None) -> Path:

@@ -20,13 +20,6 @@ from lightning_debugkit.provenance.manifest import FORMAT, Manifest
 from lightning_debugkit.provenance.secrets import scrub_arguments
 
 Part = dict[str, Any]
-_WORDS = {
-    "no-git": "there is no git program",
-    "no-repository": "the project lies in no git repository",
-    "bare": "the repository is bare",
-    "dubious-ownership": "the repository belongs to another user, and git distrusts it",
-    "timeout": "git took too long",
-}
 _PARTS = ("identity", "tree", "source", "environment")
 
 
@@ -128,7 +121,7 @@ class _Picture:
                 found = {"identity": {**identities.identity(repository), "present": True}}
                 return {**found, **_tried(("tree",), lambda: {"tree": self._commit(repository)})}
         except git.Unavailable as error:
-            absent = {"present": False, "reason": _WORDS.get(error.reason) or str(error), "advice": error.advice}
+            absent = {"present": False, "reason": error.words, "advice": error.advice}
             known = identities.bare_identity(self.root) or {}
             return {"identity": {**known, **absent}, "tree": absent}
         except Exception as error:

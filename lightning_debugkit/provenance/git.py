@@ -41,6 +41,13 @@ WITHOUT_LFS = ("filter.lfs.process=", "filter.lfs.clean=", "filter.lfs.smudge=",
 _LAST_WORDS = 1.0  # seconds that a killed process has to give its pipes back
 
 _DUBIOUS = re.compile(r"git config --global --add safe\.directory .+")
+_WORDS = {
+    "no-git": "there is no git program",
+    "no-repository": "the project lies in no git repository",
+    "bare": "the repository is bare",
+    "dubious-ownership": "the repository belongs to another user, and git distrusts it",
+    "timeout": "git took too long",
+}
 _ADVICE = {
     "no-git": "Install git and gitpython, or set GIT_PYTHON_GIT_EXECUTABLE to the path of git.",
     "no-repository": "Put the project under git: git init.",
@@ -64,6 +71,11 @@ class Unavailable(Exception):
         self.reason = reason
         self.advice = advice or _ADVICE.get(reason, "")
         self.detail = detail
+
+    @property
+    def words(self) -> str:
+        """The reason as part of a sentence."""
+        return _WORDS.get(self.reason) or str(self)
 
 
 class Repository:

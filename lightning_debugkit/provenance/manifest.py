@@ -129,16 +129,19 @@ def _check(data: Any) -> None:
     if not isinstance(data.get("id"), str) or not _ID.fullmatch(data["id"]) or ".." in data["id"]:
         raise Malformed(f"A manifest needs an id of letters, digits, '.', '_' and '-', got {_told(data.get('id'))}.")
     for name in _MAPPINGS:
-        if not isinstance(data.get(name, {}), dict | None):
-            raise Malformed(f"A manifest needs a mapping as {name}, got {type(data[name]).__name__}.")
+        _check_mapping(data, name)
     source, model = data.get("source") or {}, data.get("model") or {}
+    _check_mapping(source, "outside")
     for file in _list(source, "files"):
         _check_file(file)
-    if not isinstance(source.get("outside", {}), dict | None):
-        raise Malformed(f"A manifest needs a mapping as outside, got {type(source['outside']).__name__}.")
     for named in (*_list(source, "import_roots"), *_list(model, "files")):
         if not isinstance(named, str):
             raise Malformed(f"A manifest needs paths as text, got {type(named).__name__}.")
+
+
+def _check_mapping(part: Mapping[str, Any], name: str) -> None:
+    if not isinstance(part.get(name, {}), dict | None):
+        raise Malformed(f"A manifest needs a mapping as {name}, got {type(part[name]).__name__}.")
 
 
 def _check_file(file: Any) -> None:

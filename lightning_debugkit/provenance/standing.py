@@ -16,6 +16,7 @@ from lightning_debugkit.provenance.importing import Alias, Captured
 
 # One at a time: sys.modules is the process's.
 _lock = threading.RLock()
+_MAINS = ("__main__", "__mp_main__")  # the second is the script's name in a spawned rank
 
 
 @contextmanager
@@ -35,8 +36,10 @@ def standing(captured: Captured, arguments: Sequence[str] = ()) -> Iterator[None
             del sys.modules[name]
         show_imported(captured)
         if captured.main is not None:
-            saved["__main__"] = sys.modules["__main__"]
-            sys.modules["__main__"] = captured.main
+            for name in _MAINS:
+                if name in sys.modules:
+                    saved[name] = sys.modules[name]
+                sys.modules[name] = captured.main
         if arguments:
             sys.argv = list(arguments)
         sys.meta_path.insert(0, finder)
@@ -47,6 +50,9 @@ def standing(captured: Captured, arguments: Sequence[str] = ()) -> Iterator[None
             sys.argv = argv
             for name in [name for name in sys.modules if _gives_way(name, captured)]:
                 del sys.modules[name]
+            for name in _MAINS:
+                if sys.modules.get(name) is captured.main:
+                    sys.modules.pop(name, None)
             sys.modules.update(saved)
 
 

@@ -88,8 +88,6 @@ def test_a_patch_applies_whatever_the_settings(tmp_path: Path, setting: str) -> 
 
 def applied(folder: Path, before: str, data: bytes) -> str:
     """Apply to an index of its own."""
-    for name in ("GIT_INDEX_FILE",):
-        assert name not in os.environ
     place = folder.parent / "applied"
     git(folder, "worktree", "add", "-q", "--detach", str(place), before)
     git(
@@ -110,7 +108,7 @@ def applied(folder: Path, before: str, data: bytes) -> str:
 def test_each_change_is_named(tmp_path: Path) -> None:
     before, after = two_trees(tmp_path / "project")
     with open_repository(tmp_path / "project", 60.0) as repository:
-        assert dict((path, status) for status, path in changed(repository, before, after)) == {
+        assert {path: status for status, path in changed(repository, before, after)} == {
             "text.py": "modified",
             "binary.bin": "modified",
             "gone.py": "deleted",

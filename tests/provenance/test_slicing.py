@@ -30,7 +30,7 @@ def made(text: str, name: str) -> Any:
         ("x = [1]\nx.append(2)\nfor i in range(2):\n    x.append(i)\nnet = lambda: x", [1, 2, 0, 1]),
         ("class N:\n    pass\nN.a = 7\nnet = lambda: N.a", 7),
         (
-            "try:\n    import no_such_module\nexcept ImportError:\n    no_such_module = 5\nnet = lambda: no_such_module",
+            "try:\n    import no_module\nexcept ImportError:\n    no_module = 5\nnet = lambda: no_module",
             5,
         ),
         ("if __name__ == '__main__':\n    W = 4\n    net = lambda: W\n    1 / 0", 4),
