@@ -30,7 +30,7 @@ def standing(captured: Captured, arguments: Sequence[str] = ()) -> Iterator[None
         arguments: Command line of the run: a script's class may ask for it.
     """
     with _lock:
-        saved = {name: module for name, module in sys.modules.items() if _gives_way(name, captured)}
+        saved = {name: module for name, module in list(sys.modules.items()) if _gives_way(name, captured)}
         finder, argv = _ByOwnName(captured), sys.argv
         for name in saved:
             del sys.modules[name]
@@ -48,7 +48,7 @@ def standing(captured: Captured, arguments: Sequence[str] = ()) -> Iterator[None
         finally:
             sys.meta_path.remove(finder)
             sys.argv = argv
-            for name in [name for name in sys.modules if _gives_way(name, captured)]:
+            for name in [name for name in list(sys.modules) if _gives_way(name, captured)]:
                 del sys.modules[name]
             for name in _MAINS:
                 if sys.modules.get(name) is captured.main:
