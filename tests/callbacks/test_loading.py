@@ -255,3 +255,23 @@ def test_the_code_of_now_without_trust_unpickles_no_class(one: Path, now: Path) 
         ValueError, match=r"trust_code=True to unpickle .*bricks.config.Config.* in '.*net.ckpt', got False"
     ):
         load_model(one / "net.ckpt", code="current")
+
+
+def test_plain_checkpoints_of_unchanged_code_need_neither_trust_nor_an_import(tmp_path: Path) -> None:
+    """In a new process, as people do it."""
+    train = """
+        from saving_for_tests import trained
+        from bricks import Net
+        trained(Net(), "net.ckpt")
+        """
+    load = """
+        import torch
+        from lightning_debugkit.callbacks.loading import load_model
+        net = load_model("net.ckpt").eval()
+        told = torch.load("net.told")
+        print(type(net).__module__, torch.equal(net(told["given"]), told["answer"]))
+        """
+    model = VERSION_ONE["src/bricks/model.py"].replace("self.save_hyperparameters()", "pass")
+    root = write(tmp_path, {**VERSION_ONE, "src/bricks/model.py": model, "train.py": train, "load.py": load})
+    run(root, "train.py", path=(root / "src",))
+    assert run(root, "load.py", path=(root / "src",)).split()[-2:] == ["bricks.model", "True"]

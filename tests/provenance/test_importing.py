@@ -138,8 +138,7 @@ def test_code_on_disk_that_someone_changed_does_not_run() -> None:
 
 
 def test_an_extension_that_cannot_be_captured_is_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import _ctypes_test as compiled
-
+    compiled = pytest.importorskip("_ctypes_test")
     on_path(tmp_path, {"im_pkg/__init__.py": ""}, monkeypatch)
     (tmp_path / "im_pkg" / Path(compiled.__file__).name).symlink_to(compiled.__file__)
     then = captured({"im_pkg/__init__.py": "from . import _ctypes_test\nfrom im_pkg import _ctypes_test as again\n"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from lightning_debugkit.finding import Finding, Rule, Severity, Where
@@ -41,6 +42,7 @@ CODE_DIFFERS = Rule(
     'To run it as it was trained: load_model("{checkpoint}", code="snapshot", trust_code=True).',
 )
 _SHOWN = 5
+_MOST = 50
 
 
 def of_capture(manifest: Manifest, where: Where) -> Iterator[Finding]:
@@ -49,25 +51,24 @@ def of_capture(manifest: Manifest, where: Where) -> Iterator[Finding]:
     if not identity.get("present"):
         reason = str(identity.get("reason", "git could not be asked"))
         todo = str(identity.get("advice") or "Put the project under git (git init); the sources are kept all the same.")
-        yield NO_REPOSITORY.found(where, reason=reason, todo=todo)
+        yield _said(NO_REPOSITORY, where, {"todo": todo}, reason=reason)
     elif manifest.is_dirty and manifest.commit:
         changed = [str(each.get("path")) for each in identity.get("changed", ())]
         count = int(identity.get("changed_count", len(changed)))
-        yield CODE_UNCOMMITTED.found(
-            where, count=count, noun=_noun(count), commit=manifest.commit[:10], paths=listed(changed, count)
-        )
+        words = {"noun": _noun(count), "paths": listed(changed, count), "commit": manifest.commit[:10]}
+        yield _said(CODE_UNCOMMITTED, where, words, count=count)
     skipped = {str(each["path"]): each for part in ("source", "tree") for each in manifest[part].get("skipped", ())}
     if skipped:
         shown = [f"{path} ({each['reason']})" for path, each in sorted(skipped.items())]
-        yield FILE_SKIPPED.found(where, count=len(shown), noun=_noun(len(shown)), paths=listed(shown, len(shown)))
+        words = {"noun": _noun(len(shown)), "paths": listed(shown, len(shown))}
+        yield _said(FILE_SKIPPED, where, words, count=len(shown))
     if stale := sorted(str(file["path"]) for file in manifest.files if file.get("stale")):
-        yield CODE_CHANGED.found(
-            where,
-            told="changed on disk after this process had started, and before its code was captured",
-            paths=listed(stale, len(stale)),
-            files=stale[:_SHOWN],
-            todo="The snapshot may not be what ran: start the run again if the weights are worth keeping.",
-        )
+        words = {
+            "told": "changed on disk after this process had started, and before its code was captured",
+            "paths": listed(stale, len(stale)),
+            "todo": "The snapshot may not be what ran: start the run again if the weights are worth keeping.",
+        }
+        yield _said(CODE_CHANGED, where, words, files=stale[:_MOST])
 
 
 def drifted(paths: Sequence[str], mixed: Sequence[str], where: Where) -> Finding | None:
@@ -76,24 +77,22 @@ def drifted(paths: Sequence[str], mixed: Sequence[str], where: Where) -> Finding
     Args:
         paths: Those files.
         mixed: Those of them that the run imported after they had changed.
+        where: Place of the finding.
     """
     if mixed:
-        return CODE_CHANGED.found(
-            where,
-            told="imported during the run, after it had been changed on disk",
-            paths=listed(mixed, len(mixed)),
-            files=list(mixed[:_SHOWN]),
-            todo="The run has mixed old and new code: run it again from one state, or import these at the start.",
-        )
+        words = {
+            "told": "imported during the run, after it had been changed on disk",
+            "paths": listed(mixed, len(mixed)),
+            "todo": "The run has mixed old and new code: run it again from one state, or import these at the start.",
+        }
+        return _said(CODE_CHANGED, where, words, files=list(mixed[:_MOST]))
     if paths:
-        return CODE_CHANGED.found(
-            where,
-            severity=Severity.INFO,
-            told="changed on disk during the run, which went on with the code it had",
-            paths=listed(paths, len(paths)),
-            files=list(paths[:_SHOWN]),
-            todo="Nothing to mend: the checkpoints hold the code that ran, not what is on disk now.",
-        )
+        words = {
+            "told": "changed on disk during the run, which went on with the code it had",
+            "paths": listed(paths, len(paths)),
+            "todo": "Nothing to mend: the checkpoints hold the code that ran, not what is on disk now.",
+        }
+        return _said(CODE_CHANGED, where, words, severity=Severity.INFO, files=list(paths[:_MOST]))
     return None
 
 
@@ -102,20 +101,25 @@ def differing(comparison: Comparison, checkpoint: str, where: Where) -> Finding 
     unlike = [each for each in comparison.files if each.verdict != "identical"]
     for_model = [f"{each.path} ({each.verdict})" for each in unlike if each.is_model]
     others = [f"{each.path} ({each.verdict})" for each in unlike if not each.is_model]
-    evidence: dict[str, Any] = {"model": comparison.model, "others": comparison.others}
+    severity, shown = Severity.INFO, for_model + others
     if comparison.model == "changed":
-        return CODE_DIFFERS.found(
-            where, told="the model's code has changed since", checkpoint=checkpoint,
-            paths=listed(for_model, len(for_model)), files=for_model, **evidence,
-        )  # fmt: skip
-    if comparison.model == "cosmetic" or comparison.others == "changed":
-        said = "in comments and docstrings only" if comparison.model == "cosmetic" else "outside of the model only"
-        shown = for_model + others
-        return CODE_DIFFERS.found(
-            where, severity=Severity.INFO, told=f"the code has changed, {said}, since", checkpoint=checkpoint,
-            paths=listed(shown, len(shown)), files=shown, **evidence,
-        )  # fmt: skip
-    return None
+        told, severity, shown = "the model's code has changed since", Severity.WARNING, for_model
+    elif comparison.model == "cosmetic":
+        told = "the code has changed, in comments and docstrings only, since"
+    elif comparison.others == "changed":
+        told = "the code has changed, outside of the model only, since"
+    else:
+        return None
+    evidence = {"checkpoint": checkpoint, "files": shown[:_MOST]}
+    return _said(CODE_DIFFERS, where, {"told": told, "paths": listed(shown, len(shown))}, severity=severity, **evidence)
+
+
+def _said(
+    rule: Rule, where: Where, words: dict[str, str], *, severity: Severity | None = None, **evidence: Any
+) -> Finding:
+    """Return a finding whose ``words`` stand in its sentences and not, once more, in its evidence."""
+    finding = rule.found(where, severity=severity, **words, **evidence)
+    return replace(finding, evidence=evidence)
 
 
 def listed(paths: Sequence[str], count: int) -> str:

@@ -67,7 +67,8 @@ def _facts(manifest: Mapping[str, Any]) -> Iterator[tuple[str, Cell]]:
         if value:
             yield name, Cell(str(value))
     for name in ("commit", "branch", "describe", "remote"):
-        if identity.get(name):
+        # A describe without a tag is the commit once more.
+        if identity.get(name) and (name == "commit" or not str(identity.get("commit")).startswith(str(identity[name]))):
             yield name, Cell(str(identity[name]), is_code=name == "commit")
     if tree.get("ref"):
         yield "kept as", Cell(str(tree["ref"]), is_code=True)
