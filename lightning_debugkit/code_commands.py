@@ -113,9 +113,7 @@ def _of_references(folder: Path) -> list[Experiment]:
 
     try:
         with open_repository(folder) as repository:
-            return [
-                of_reference(run.id, run.base or "", run.when, run.subject, run.trailers) for run in listed(repository)
-            ]
+            return [of_reference(run.id, run.base or "", run.when, run.trailers) for run in listed(repository)]
     except Unavailable:
         return []
 

@@ -16,7 +16,7 @@ from lightning_debugkit.callbacks.snapshot.exporting import Example
 from lightning_debugkit.callbacks.snapshot.leaving import leave
 from lightning_debugkit.callbacks.snapshot.outcome import Outcome, keep_outcome, summary_of
 from lightning_debugkit.callbacks.snapshot.programs import leave_programs
-from lightning_debugkit.callbacks.snapshot.request import run_facts
+from lightning_debugkit.callbacks.snapshot.request import arguments_not_kept, run_facts
 from lightning_debugkit.callbacks.snapshot.standing import Standing, compared
 from lightning_debugkit.provenance.capture import Wanted, capture
 from lightning_debugkit.provenance.manifest import KEY, NoSnapshot, embedded, taken_from
@@ -90,6 +90,7 @@ class CodeSnapshot(DebugCallback):
             Wanted(
                 model=type(module),
                 main=main_file(),
+                made_of=tuple({type(part).__module__ for part in module.modules()}),
                 run=run_facts(trainer, module),
                 note=self.note,
                 label=self.label,
@@ -104,7 +105,9 @@ class CodeSnapshot(DebugCallback):
         self._standing = Standing(taken)
         # It stays there: many save by hand when the fit is over.
         embedding.install(trainer, Saving, lambda checkpoint, path: self._add(trainer, checkpoint, path))
-        for finding in findings.of_capture(taken.manifest, self.where(trainer)):
+        where, model = self.where(trainer), str(taken.manifest["model"].get("qualname"))
+        unbuildable = findings.of_model(model, arguments_not_kept(module), where)
+        for finding in filter(None, (*findings.of_capture(taken.manifest, where), unbuildable)):
             self.emit(trainer, finding)
         run = current_run(trainer)
         if run is not None:
@@ -169,9 +172,9 @@ class CodeSnapshot(DebugCallback):
         if finding is not None:
             self.emit(trainer, finding, about="drift")
         self.write(trainer, "artifact", name="code-end", **summary_of(trainer))
-        if self.export:
-            for event in leave_programs(trainer, module, self._example):
-                self.write(trainer, "artifact", name="export", **event)
         run = current_run(trainer)
         if run is not None:
             keep_outcome(standing, trainer, outcome, run.folder, max_file=self.max_file, seconds=self.timeout)
+        if self.export:
+            for event in leave_programs(trainer, module, self._example):
+                self.write(trainer, "artifact", name="export", **event)

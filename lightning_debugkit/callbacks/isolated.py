@@ -58,6 +58,7 @@ class IsolatedModel:
     ) -> None:
         folder = Path(tempfile.mkdtemp(prefix="lightning-debugkit-"))
         self._lock = threading.Lock()
+        self._name = str(manifest["model"].get("qualname"))
         try:
             restore(archive, folder / "source")
             roots = [str(root) for root in manifest["source"].get("import_roots") or ()]
@@ -102,6 +103,22 @@ class IsolatedModel:
             IsolatedError: It has raised, or its process has ended.
         """
         return self._ask({"method": method, "args": args, "kwargs": kwargs})
+
+    def eval(self) -> IsolatedModel:
+        """Return this model: it is in eval mode."""
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise AttributeError(
+            f"IsolatedModel needs call({name!r}, ...) for a method of its model, got .{name}; the model itself is in "
+            "another process."
+        )
+
+    def __repr__(self) -> str:
+        state = "running" if self._end.alive else "closed"
+        return f"<IsolatedModel of {self._name}, {state}>"
 
     def close(self) -> None:
         """End the process; safe to call twice."""

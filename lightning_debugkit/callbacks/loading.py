@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import pickle
 import sys
 import warnings
@@ -93,13 +94,16 @@ def load_model(
         raise ValueError(f"load_model needs code to be snapshot, current or auto, got {code!r}; take auto.")
     if isolated and code == "current":
         raise ValueError("load_model needs code=\"snapshot\" for isolated=True, got 'current'; leave one of them out.")
+    for name, given in (("trust_code", trust_code), ("isolated", isolated)):
+        if not isinstance(given, bool):
+            raise ValueError(f"load_model needs {name} True or False, got {given!r}; the text 'False' would be a yes.")
     path = _local(ckpt)
     manifest, source = read_snapshot(path)
     request = _Request(path, manifest, source, map_location, strict, hyper_parameters)
     if "<locals>" in request.qualname:
         raise ValueError(
-            f"load_model needs a class that can be named, got {request.qualname} within a function; move the class to "
-            "the top level of its file for the next run."
+            f"load_model needs a class that its module has a name for, got {request.qualname} within a function; "
+            "restore the sources and build it there, or name it at the top level of its file for the next run."
         )
     if isolated or code == "snapshot":
         _demand_trust(trust_code, request, "")
@@ -115,6 +119,8 @@ def load_model(
 
 
 def _local(ckpt: str | Path) -> Path:
+    if not isinstance(ckpt, str | os.PathLike):
+        raise ValueError(f"load_model needs the path of a checkpoint, got {ckpt!r}.")
     path = local_path(ckpt)
     if path is None:
         raise ValueError(f"load_model needs a file on a local or mounted disk, got {str(ckpt)!r}; download it first.")

@@ -29,6 +29,7 @@ class Wanted:
 
     Args:
         model: Class of the model.
+        made_of: Modules that define the classes of its parts.
         main: Script that runs, ``None`` in a notebook.
         run: What is known of the run.
         note: Why it is run.
@@ -42,6 +43,7 @@ class Wanted:
 
     model: type
     main: Path | None
+    made_of: tuple[str, ...] = ()
     run: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
     label: str = ""
@@ -118,8 +120,8 @@ class _Picture:
         try:
             with git.open_repository(self.root, max(self.until - time.monotonic(), 0.1)) as repository:
                 self.root = modules.project_root(self.wanted.model, self.wanted.main, repository.root)
-                found = {"identity": {**identities.identity(repository), "present": True}}
-                return {**found, **_tried(("tree",), lambda: {"tree": self._commit(repository)})}
+                self.parts["identity"] = {**identities.identity(repository), "present": True}
+                return _tried(("tree",), lambda: {"tree": self._commit(repository)})
         except git.Unavailable as error:
             absent = {"present": False, "reason": error.words, "advice": error.advice}
             known = identities.bare_identity(self.root) or {}
@@ -131,8 +133,11 @@ class _Picture:
         if not self.wanted.side_ref:
             return {"present": False, "reason": "side_ref is off"}
         # The first line is what git shows of a commit.
-        said = " ".join(filter(None, (self.wanted.label, self.wanted.note))) or f"run {self.id}"
-        kept = tree.commit_tree(repository, self.id, said, max_file=self.wanted.max_file)
+        said = self.wanted.note or self.wanted.label or f"run {self.id}"
+        dirty = "yes" if self.parts.get("identity", {}).get("dirty") else "no"
+        told = {"Debugkit-Dirty": dirty, "Debugkit-Note": self.wanted.note, "Debugkit-Label": self.wanted.label}
+        trailers = {name: text for name, text in told.items() if text}
+        kept = tree.commit_tree(repository, self.id, said, max_file=self.wanted.max_file, trailers=trailers)
         skipped = [{"path": each.path, "reason": each.reason, "bytes": each.bytes} for each in kept.skipped]
         return {"present": True, "commit": kept.commit, "tree": kept.tree, "ref": kept.ref, "skipped": skipped}
 
@@ -143,12 +148,12 @@ class _Picture:
             self.root, found, wanted.main, wanted.include, max_file=wanted.max_file, max_bundle=wanted.max_bundle
         )
         self.zip = taken.zip
-        parts = taken.parts(wanted.model)
+        parts = taken.parts(wanted.model, wanted.made_of)
         return {**parts, "source": {**parts["source"], "present": True}}
 
     def _of_environment(self) -> dict[str, Part]:
         editable = {name: str(path) for name, path in modules.editable_roots().items()}
-        return {"environment": environment(scrub_arguments(sys.argv), editable)}
+        return {"environment": environment(scrub_arguments(sys.argv), editable, modules.main_module())}
 
 
 def _tried(names: tuple[str, ...], take: Callable[[], dict[str, Part]]) -> dict[str, Part]:

@@ -14,12 +14,13 @@ _SECRET = re.compile(r"pass(word|wd|phrase)|secret|token|api_?key|credential|pri
 LEFT_OUT = "<left out>"
 
 
-def environment(arguments: Sequence[str], editable: Mapping[str, str]) -> dict[str, Any]:
+def environment(arguments: Sequence[str], editable: Mapping[str, str], module: str | None = None) -> dict[str, Any]:
     """Return what this process runs on, as plain types.
 
     Args:
         arguments: The command line, secrets already taken out.
         editable: Folders of distributions that are installed from their source, by name.
+        module: What runs, if it was started as ``python -m module``.
     """
     import torch  # late: the manifest is read without
 
@@ -36,6 +37,7 @@ def environment(arguments: Sequence[str], editable: Mapping[str, str]) -> dict[s
         "packages": dict(_packages()),
         "editable": dict(editable),
         "arguments": list(arguments),
+        "module": module,
     }
 
 

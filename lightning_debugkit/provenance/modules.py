@@ -142,6 +142,12 @@ def main_file() -> Path | None:
     return path if path.suffix == ".py" and is_own(path) else None
 
 
+def main_module() -> str | None:
+    """Return the module that ``python -m`` has started, ``None`` if this process was started in another way."""
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    return spec.name.removesuffix(".__main__") if spec is not None and spec.name else None
+
+
 def project_root(model_class: type, main: Path | None, repository_root: Path | None = None) -> Path:
     """Return the folder of the project: of the repository, of the packaging files, or of the imports.
 

@@ -25,9 +25,16 @@ class Reach:
 
     def modules(self, start: Iterable[str]) -> set[str]:
         """Return the captured modules that those in ``start`` use, themselves included."""
+        return self._follow([(name, None) for name in start])
+
+    def text_leads(self, text: bytes | str, package: str = "") -> set[str]:
+        """Return the captured modules that ``text`` uses, a script or a part of one."""
+        tree = _parsed(text)
+        return self._follow([lead for node in _imports(tree) for lead in self._of(node, package)] if tree else [])
+
+    def _follow(self, waiting: list[tuple[str, str | None]]) -> set[str]:
         reached: set[str] = set()
         seen: set[tuple[str, str | None]] = set()
-        waiting: list[tuple[str, str | None]] = [(name, None) for name in start]
         while waiting:
             asked = waiting.pop()
             if asked in seen:
@@ -38,12 +45,6 @@ class Reach:
                 reached.add(module)
                 waiting.extend(self._leads(module, name))
         return reached | {parent for module in reached for parent in _parents(module) if parent in self.texts}
-
-    def text_leads(self, text: bytes | str, package: str = "") -> set[str]:
-        """Return the captured modules that ``text`` uses, a script or a part of one."""
-        tree = _parsed(text)
-        leads = [lead for node in _imports(tree) for lead in self._of(node, package)] if tree else []
-        return self.modules({name for name, _ in leads}) if leads else set()
 
     def _leads(self, module: str, name: str | None) -> Iterator[tuple[str, str | None]]:
         if module not in self._trees:

@@ -40,8 +40,11 @@ def _encoded(text: Any, encoding: Any = "latin1") -> bytes:
     return codecs.encode(text, "latin1")
 
 
-class _Reader(pickle.Unpickler):
-    """Reads plain types; any class or function is replaced by one that does nothing."""
+class _Reader(pickle._Unpickler):
+    """Reads plain types; any class or function is replaced by one that does nothing.
+
+    Not the unpickler in C: ten bytes of a pickle make that one allocate as many gigabytes as they name.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("_codecs", "encode"):
@@ -80,7 +83,8 @@ def read_snapshot(checkpoint: str | Path) -> tuple[Manifest, bytes | None]:
 
 def _plain(path: Path) -> Any:
     try:
-        path.stat()  # is_zipfile says no to a file that is not there
+        if not path.exists():  # is_zipfile says no, too
+            raise FileNotFoundError(f"There is no checkpoint {str(path)!r}; check the path.")
         if not zipfile.is_zipfile(path):
             return _of_old_format(path)
         with zipfile.ZipFile(path) as archive:

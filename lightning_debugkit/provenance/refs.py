@@ -117,10 +117,13 @@ def prune(
 
     Raises:
         Unavailable: Git does not.
-        ValueError: Neither limit is given.
+        ValueError: Neither limit is given, or one is negative.
     """
     if keep is None and older_than_days is None:
         raise ValueError("prune needs keep or older_than_days, got neither; keep=50 is a good start.")
+    for name, given in (("keep", keep), ("older_than_days", older_than_days)):
+        if given is not None and not given >= 0:
+            raise ValueError(f"prune needs {name} >= 0, got {given!r}; nothing was deleted.")
     runs = listed(repository)
     doomed = runs[: max(len(runs) - keep, 0)] if keep is not None else runs
     if older_than_days is not None:
@@ -154,7 +157,11 @@ def push(repository: Repository, remote: str, ids: Sequence[str] | None = None) 
         options = ("--no-verify", "--no-follow-tags", "--recurse-submodules=no", "--no-signed", "--porcelain")
         settings = (f"remote.{remote}.mirror=false", "push.pushOption=")
         names = [f"{reference(run_id)}:{reference(run_id)}" for run_id in wanted]
-        repository.run("push", *options, "--", remote, *names, settings=settings)
+        try:
+            repository.run("push", *options, "--", remote, *names, settings=settings)
+        except Unavailable as error:
+            said = next((line for line in error.detail.splitlines() if line.strip()), "")
+            raise Unavailable(error.reason, f"Look at the remote: git remote get-url {remote}.", said) from error
     return wanted
 
 

@@ -81,25 +81,47 @@ class Slice:
             NotFound: One of ``names`` is bound nowhere.
         """
         wanted = list(names)
+        stars = [place for place, statement in enumerate(self.statements) if statement.is_star]
+        for name in wanted:
+            if not self._binders(name) and not hasattr(builtins, name) and not stars:
+                raise NotFound(f"{name} is defined nowhere at its top level")
         taken = {place for place, statement in enumerate(self.statements) if statement.is_future}
         seen: set[str] = set()
+        self._follow(wanted, seen, taken)
+        while joining := [place for place in range(len(self.statements)) if self._joins(place, seen, taken)]:
+            taken.update(joining)
+            self._follow([name for place in joining for name in self.statements[place].uses], seen, taken)
+        return sorted(taken)
+
+    def _follow(self, waiting: list[str], seen: set[str], taken: set[int]) -> None:
+        """Add to ``seen`` the names that those in ``waiting`` need, to ``taken`` the statements that bind them."""
         stars = [place for place, statement in enumerate(self.statements) if statement.is_star]
-        waiting = list(wanted)
         while waiting:
             name = waiting.pop()
             if name in seen:
                 continue
             seen.add(name)
-            places = self._binders(name)
-            if not places and not hasattr(builtins, name):
-                if name in wanted and not stars:
-                    raise NotFound(f"{name} is defined nowhere at its top level")
-                places = stars
-            for place in places:
+            for place in self._binders(name) or ([] if hasattr(builtins, name) else stars):
                 if place not in taken:
                     taken.add(place)
                     waiting.extend(self.statements[place].uses)
-        return sorted(taken)
+
+    def _joins(self, place: int, seen: set[str], taken: set[int]) -> bool:
+        """Tell whether a definition that nothing names writes itself into what is needed, as a registry's entries do.
+
+        It can by its decorators and by its bases. What they get from imports is no state of the script.
+        """
+        node = self.statements[place].node
+        if place in taken or not isinstance(node, _DEFINITIONS):
+            return False
+        hooks = [*node.decorator_list, *(node.bases if isinstance(node, ast.ClassDef) else ())]
+        names = {part.id for hook in hooks for part in ast.walk(hook) if isinstance(part, ast.Name)}
+        reached: set[str] = set()
+        self._follow(list(names), reached, set())
+        return any(self._is_made_here(name) for name in reached & seen)
+
+    def _is_made_here(self, name: str) -> bool:
+        return any(not isinstance(self.statements[place].node, _IMPORTS) for place in self._binders(name))
 
     def nodes(self, names: Iterable[str]) -> list[ast.stmt]:
         """Return the syntax of the statements that ``names`` need."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -48,11 +47,16 @@ class Source:
     contents: Mapping[str, bytes]
     zip: bytes | None
 
-    def parts(self, model_class: type) -> dict[str, dict[str, Any]]:
-        """Return the parts ``source`` and ``model`` of a manifest."""
+    def parts(self, model_class: type, made_of: Iterable[str] = ()) -> dict[str, dict[str, Any]]:
+        """Return the parts ``source`` and ``model`` of a manifest.
+
+        Args:
+            model_class: Class of the model.
+            made_of: Modules that define the classes of its parts: a configuration may have chosen them.
+        """
         where = {"root": str(self.root), "outside": self.outside, "import_roots": self.import_roots, "main": self.main}
         source = {**where, "files": self.files, "skipped": self.skipped}
-        return {"source": source, "model": model_part(model_class, self.files, self.contents)}
+        return {"source": source, "model": model_part(model_class, self.files, self.contents, made_of)}
 
 
 def collect(
@@ -234,8 +238,3 @@ class _Collecting:
             contents=self.contents,
             zip=pack(self.contents) if fits else None,
         )
-
-
-def is_code(file: Mapping[str, Any]) -> bool:
-    """Tell whether a captured file is Python that was run."""
-    return file.get("kind") in _CODE and os.path.splitext(str(file.get("path")))[1] == ".py"  # noqa: PTH122

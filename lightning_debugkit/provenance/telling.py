@@ -64,9 +64,13 @@ def rerun(manifest: Manifest, folder: Path, checkpoint: str) -> str:
             f'load_model({checkpoint!r}, code="snapshot", trust_code=True)  # in Python: the run was started from '
             "a notebook or a shell"
         )
-    roots = [str(root) for root in manifest["source"].get("import_roots") or () if root]
+    module = manifest["environment"].get("module")
+    started = ["-m", str(module)] if module else [str(main)]
+    # The folder of a script is on its import path anyway; that of a module that runs is not, and must not be.
+    own = str(main).rpartition("/")[0]
+    roots = [str(root) for root in manifest["source"].get("import_roots") or () if root and root != own]
     path = f"PYTHONPATH={shlex.quote(':'.join(roots))} " if roots else ""
-    return f"cd {shlex.quote(str(folder.resolve()))} && {path}python {shlex.join([str(main), *arguments[1:]])}"
+    return f"cd {shlex.quote(str(folder.resolve()))} && {path}python {shlex.join([*started, *arguments[1:]])}"
 
 
 def _commit(identity: Mapping[str, Any]) -> str:

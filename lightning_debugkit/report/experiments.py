@@ -98,14 +98,16 @@ def _best(end: Mapping[str, Any]) -> str:
     return "" if value is None else f"{best.get('name')} {number(value)}"
 
 
-def of_reference(name: str, commit: str, when: str, message: str, trailers: Mapping[str, str]) -> Experiment:
+def of_reference(name: str, commit: str, when: str, trailers: Mapping[str, str]) -> Experiment:
     """Return what a side reference alone tells of a run."""
     found = dict(part.partition("=")[::2] for part in trailers.get("Debugkit-Findings", "").split())
     step = trailers.get("Debugkit-Step", "")
     return Experiment(
         id=name,
-        note=message,
+        label=trailers.get("Debugkit-Label", ""),
+        note=trailers.get("Debugkit-Note", ""),
         commit=commit,
+        dirty=trailers.get("Debugkit-Dirty") == "yes",
         when=when,
         outcome=trailers.get("Debugkit-Outcome", "unfinished"),
         step=int(step) if step.isdigit() else 0,

@@ -17,7 +17,6 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning_debugkit import CodeSnapshot, NestedCheckpoint, read_journal
 from lightning_debugkit.callbacks.snapshot.embedding import Saving
 from lightning_debugkit.journal import Events
-from lightning_debugkit.provenance.manifest import KEY
 from lightning_debugkit.provenance.reading import read_snapshot
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
@@ -302,6 +301,40 @@ def test_an_exported_program_runs_as_the_checkpoint_does(project: Path) -> None:
         assert torch.equal(program(inputs), net.eval()(inputs))
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("        self.layers =", "        self.example_input_array = torch.zeros(1, 4)\n        self.layers ="),
+        ("    def forward(self, x):", "    def forward(self, x, *, scale=None, shift=0.0):"),
+        ("        return self.layers(x)", "        self.log('seen', x.mean())\n        return self.layers(x)"),
+    ],
+)
+def test_the_program_takes_a_batch_of_any_size(project: Path, old: str, new: str) -> None:
+    text = MODEL.replace(old, new)
+    if "scale" in new:
+        text = text.replace("self(batch[0]).square()", "self(batch[0], scale=batch[0], shift=1.0).square()")
+    (project / "model.py").write_text(text)
+    fit(project, CodeSnapshot(export=True), enable_checkpointing=False)
+    (event,) = [event for event in journal(project).of_kind("artifact") if event["name"] == "export"]
+    assert (event.get("reason"), event.get("fixed")) == (None, [])
+    program = torch.export.load(event["path"]).module()
+    further = {"scale": torch.zeros(7, 4), "shift": 1.0} if "scale" in new else {}
+    assert program(torch.randn(7, 4), **further).shape == (7, 1)
+
+
+def test_a_batch_that_must_keep_its_size_is_told(project: Path) -> None:
+    (project / "model.py").write_text(MODEL.replace("return self.layers(x)", "return self.layers(x).view(2, 1)"))
+    (project / "model.py").write_text(
+        (project / "model.py")
+        .read_text()
+        .replace(", 8)", ", 2)")
+        .replace("self.layers =", "self.example_input_array = torch.zeros(2, 4)\n        self.layers =")
+    )
+    fit(project, CodeSnapshot(export=True), enable_checkpointing=False)
+    (event,) = [event for event in journal(project).of_kind("artifact") if event["name"] == "export"]
+    assert event["fixed"] == [2]
+
+
 def test_a_model_that_cannot_be_exported_says_why(project: Path) -> None:
     (project / "model.py").write_text(
         MODEL.replace("return self.layers(x)", "return self.layers(x) if float(x.sum()) > -1e9 else x")
@@ -368,3 +401,29 @@ def test_a_wrong_argument_is_told_in_one_sentence(arguments: dict[str, Any], sai
     with pytest.raises(ValueError) as caught:
         CodeSnapshot(**arguments)
     assert str(caught.value) == said
+
+
+def noted(package: Path) -> str:
+    (finding,) = [each for each in journal(package).findings if each.rule == "model-not-loadable"]
+    assert str(finding.severity) == "info"
+    return finding.message
+
+
+def test_arguments_that_are_not_kept_are_noted(project: Path) -> None:
+    (project / "model.py").write_text(MODEL.replace("        self.save_hyperparameters()\n", ""))
+    fit(project, CodeSnapshot(), enable_checkpointing=False)
+    assert noted(project) == (
+        "load_model cannot rebuild Net from a checkpoint alone: its hyper-parameters lack the argument width"
+    )
+
+
+def test_a_class_made_within_a_function_is_noted_unless_its_module_has_a_name_for_it(project: Path) -> None:
+    wrapped = MODEL.replace("class Net(", "class _Net(") + "\n\ndef made():\n    class Net(_Net): ...\n    return Net\n"
+    (project / "model.py").write_text(f"{wrapped}\nNamed = made()\nNet = lambda: Named()\n")
+    fit(project, CodeSnapshot(), enable_checkpointing=False)
+    assert "model-not-loadable" not in rules(journal(project))
+    (project / "model.py").write_text(f"{wrapped}\nNet = lambda: made()()\n")
+    del sys.modules[f"{project.name}.model"]
+    fit(project, CodeSnapshot(), enable_checkpointing=False)
+    (finding,) = [each for each in journal(project, 1).findings if each.rule == "model-not-loadable"]
+    assert "the class was made within a function" in finding.message

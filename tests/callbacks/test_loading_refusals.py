@@ -103,7 +103,7 @@ def test_a_format_of_the_future(tmp_path: Path) -> None:
 
 def test_a_class_within_a_function(tmp_path: Path) -> None:
     held = with_model(qualname="build.<locals>.Net")
-    with says("load_model needs a class that can be named, got build.<locals>.Net within a function"):
+    with says("load_model needs a class that its module has a name for, got build.<locals>.Net within a function"):
         snapshot(checkpoint(tmp_path, held))
 
 

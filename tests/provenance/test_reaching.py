@@ -45,3 +45,11 @@ def test_rings_end() -> None:
 
 def test_what_is_not_captured_is_passed_over() -> None:
     assert reach().modules(["numpy", "pkg.gone"]) == set()
+
+
+def test_a_script_uses_of_a_package_what_it_asks_for() -> None:
+    project = reach(pkg=b"from .heads import Head\nfrom .training import fit\n")
+    assert project.text_leads("from pkg import Head\nimport numpy\n") == {"pkg", "pkg.heads"}
+    assert project.text_leads("from .heads import Head\n", "pkg") == {"pkg", "pkg.heads"}
+    assert "pkg.training" in project.text_leads("import pkg\n")
+    assert project.text_leads("1 +") == set()

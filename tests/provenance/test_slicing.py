@@ -96,3 +96,35 @@ def test_what_ran_already_does_not_run_again() -> None:
 def test_a_name_that_is_not_there_is_told() -> None:
     with pytest.raises(NotFound, match="Net is defined nowhere at its top level"):
         sliced("x = 1", "Net")
+
+
+REGISTRY = """
+import functools
+REG = {}
+def register(made):
+    REG[made.__name__] = made
+    return made
+@register
+class Block:
+    width = 3
+class Kept:
+    kinds = []
+    def __init_subclass__(cls):
+        Kept.kinds.append(cls.__name__)
+class First(Kept):
+    pass
+@functools.cache
+def unrelated():
+    return no_such_name
+def net():
+    return REG["Block"].width, Kept.kinds
+1 / 0
+"""
+
+
+def test_definitions_that_write_themselves_into_what_is_needed_are_chosen() -> None:
+    assert made(REGISTRY, "net")() == (3, ["First"])
+
+
+def test_a_decorator_of_a_library_is_no_reason_to_take_a_function() -> None:
+    assert "unrelated" not in sliced(REGISTRY, "net")

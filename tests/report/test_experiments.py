@@ -82,13 +82,15 @@ def test_json_comes_back(runs: Path) -> None:
 def test_a_reference_tells_only_of_runs_whose_folders_are_gone(runs: Path) -> None:
     trailers = {
         "Debugkit-Outcome": "finished", "Debugkit-Step": "5", "Debugkit-Best": "val_acc 0.9",
+        "Debugkit-Label": "e0", "Debugkit-Note": "the first", "Debugkit-Dirty": "yes",
         "Debugkit-Findings": "error=1 info=2", "Debugkit-Checkpoint": "a.ckpt b.ckpt",
     }  # fmt: skip
-    gone = of_reference("run-0", "c" * 40, "2026-05-01T10:00:00+00:00", "the first", trailers)
-    kept = of_reference("run-1", "c" * 40, "2026-06-01T10:00:00+00:00", "twice", {})
+    gone = of_reference("run-0", "c" * 40, "2026-05-01T10:00:00+00:00", trailers)
+    kept = of_reference("run-1", "c" * 40, "2026-06-01T10:00:00+00:00", {})
     told = merged(experiments(runs), [kept, gone])
     assert [each.id for each in told] == ["run-0", "run-1", "run-2", ""]
     assert (told[0].step, told[0].findings, told[0].checkpoints) == (5, {"error": 1, "info": 2}, ("a.ckpt", "b.ckpt"))
+    assert (told[0].label, told[0].note, told[0].dirty) == ("e0", "the first", True)
     assert told[1].folder
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +38,7 @@ class Example:
         given = module.example_input_array
         if given is not None:
             positional = given if isinstance(given, tuple) else () if isinstance(given, dict) else (given,)
-            self.arguments = positional, dict(given) if isinstance(given, dict) else {}
+            self.arguments = tree_map(_few, (positional, dict(given) if isinstance(given, dict) else {}))
         elif self.arguments is None and self._handle is None:
             self._handle = module.register_forward_pre_hook(self._saw, with_kwargs=True)
 
@@ -50,13 +54,16 @@ class Example:
         self.release()
 
 
-def export(module: LightningModule, example: Example, files: list[tuple[Path, Any]]) -> None:
+def export(module: LightningModule, example: Example, files: list[tuple[Path, Any]]) -> list[int]:
     """Write a `torch.export` program for each file of weights; the module is afterwards as it was before.
 
     Args:
         module: Module whose ``forward`` is exported, in eval mode.
-        example: What it is called with; the first dimension of its tensors may have any size in the program.
+        example: What it is called with; the first dimension of its tensors may have any size, if the model allows it.
         files: Where to write, and a ``state_dict`` or ``None`` for the weights of now.
+
+    Returns:
+        Sizes that the first dimension of an input must have, empty if it may have any.
 
     Raises:
         CannotExport: The model or its example does not allow it.
@@ -65,7 +72,7 @@ def export(module: LightningModule, example: Example, files: list[tuple[Path, An
         raise CannotExport(
             "forward() was not called with tensors; set example_input_array in the module, or call self(x) in its steps"
         )
-    with isolated(module):
+    with isolated(module), _quiet():
         module.eval()
         args, kwargs = move_data_to_device(example.arguments, module.device)
         with torch.no_grad():
@@ -74,6 +81,18 @@ def export(module: LightningModule, example: Example, files: list[tuple[Path, An
             if weights is not None:
                 module.load_state_dict(weights)  # the program refers to the module's own tensors
             _write(program, path)
+    return _fixed(program)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what torch logs of its tracing, which nobody can act on, from the console."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def weights_of(path: Path) -> Any:
@@ -107,17 +126,25 @@ def _program(module: LightningModule, args: tuple[Any, ...], kwargs: dict[str, A
     def any_batch(leaf: Any) -> Any:
         return {0: torch.export.Dim.AUTO} if isinstance(leaf, Tensor) and leaf.ndim else None
 
-    shapes = tree_map(any_batch, (args, kwargs))
     try:
         try:
-            # A mapping of names is how torch.export takes shapes where there are keyword arguments.
-            dynamic = shapes[0] if not kwargs else None
-            return torch.export.export(module, args, kwargs, dynamic_shapes=dynamic)
+            # By their names in the signature: so torch.export takes shapes of keyword arguments, too.
+            named = inspect.signature(module.forward).bind(*args, **kwargs).arguments
+            shapes = {name: tree_map(any_batch, value) for name, value in named.items()}
+            return torch.export.export(module, args, kwargs, dynamic_shapes=shapes)
         except Exception:
             return torch.export.export(module, args, kwargs)
     except Exception as error:
         said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
         raise CannotExport(f"torch.export cannot trace forward() ({type(error).__name__}: {said[:300]})") from error
+
+
+def _fixed(program: Any) -> list[int]:
+    inputs = set(program.graph_signature.user_inputs)
+    values = [node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder" and node.name in inputs]
+    sizes = [value.shape[0] for value in values if isinstance(value, Tensor) and value.ndim]
+    # A size that may vary has the name of a symbol; one that tracing has fixed may still be of that type.
+    return sorted({int(str(size)) for size in sizes if str(size).isdigit()})
 
 
 def _write(program: Any, path: Path) -> None:
@@ -130,7 +157,8 @@ def _write(program: Any, path: Path) -> None:
 
 
 def _few(leaf: Any) -> Any:
-    if not isinstance(leaf, Tensor):
-        return leaf
+    if not isinstance(leaf, Tensor) or not leaf.ndim:
+        return leaf.detach().to("cpu", copy=True) if isinstance(leaf, Tensor) else leaf
     # A copy: a view would keep the whole batch alive.
-    return (leaf[:_FEW] if leaf.ndim else leaf).detach().to("cpu", copy=True)
+    few = leaf[:_FEW].detach().to("cpu", copy=True)
+    return torch.cat([few, few]) if len(few) == 1 else few

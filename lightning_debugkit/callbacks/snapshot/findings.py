@@ -41,6 +41,12 @@ CODE_DIFFERS = Rule(
     "See what changed: lightning-debugkit diff {checkpoint}. "
     'To run it as it was trained: load_model("{checkpoint}", code="snapshot", trust_code=True).',
 )
+NOT_LOADABLE = Rule(
+    "model-not-loadable",
+    Severity.INFO,
+    "load_model cannot rebuild {model} from a checkpoint alone: {reason}",
+    "{todo}",
+)
 _SHOWN = 5
 _MOST = 50
 
@@ -69,6 +75,32 @@ def of_capture(manifest: Manifest, where: Where) -> Iterator[Finding]:
             "todo": "The snapshot may not be what ran: start the run again if the weights are worth keeping.",
         }
         yield _said(CODE_CHANGED, where, words, files=stale[:_MOST])
+
+
+def of_model(model: str, missing: Sequence[str], where: Where) -> Finding | None:
+    """Return what to say of a model that its checkpoints do not suffice to build.
+
+    Args:
+        model: Name of its class, as its module knows it.
+        missing: Its arguments that are not among its hyper-parameters.
+        where: Place of the finding.
+    """
+    if "<locals>" in model:
+        words = {
+            "model": model,
+            "reason": "the class was made within a function, and its module has no name for it",
+            "todo": "Define or name it at the top level of its file. The sources are kept all the same.",
+        }
+        return _said(NOT_LOADABLE, where, words)
+    if missing:
+        names = f"argument{'s' if len(missing) > 1 else ''} {listed(missing, len(missing))}"
+        words = {
+            "model": model,
+            "reason": f"its hyper-parameters lack the {names}",
+            "todo": f"Call self.save_hyperparameters() in its __init__, or give load_model {missing[0]}=....",
+        }
+        return _said(NOT_LOADABLE, where, words, arguments=list(missing))
+    return None
 
 
 def drifted(paths: Sequence[str], mixed: Sequence[str], where: Where) -> Finding | None:

@@ -37,14 +37,14 @@ def keep_outcome(
     told = {
         "Debugkit-Outcome": " ".join(filter(None, (outcome.status, outcome.said)))[:300],
         "Debugkit-Step": str(trainer.global_step),
-        "Debugkit-Best": "" if value is None else f"{name} {value:.6g}",
+        "Debugkit-Best": "" if value is None else f"{name} {value:.4g}",
         "Debugkit-Metrics": " ".join(f"{name}={value}" for name, value in sorted(metrics_of(trainer).items())),
         "Debugkit-Findings": _findings(run_folder),
         "Debugkit-Checkpoint": " ".join(best_and_last(trainer)),
     }
     trailers = {name: " ".join(value.split()) for name, value in told.items() if value}
     with contextlib.suppress(Unavailable), open_repository(standing.taken.root, seconds) as repository:
-        known_as = manifest.data.get("label") or manifest.data.get("note") or manifest.id
+        known_as = manifest.data.get("note") or manifest.data.get("label") or manifest.id
         message = f"{outcome.status}: {' '.join(str(known_as).split())}"
         end_run(repository, manifest.id, str(kept["commit"]), message, trailers, max_file=max_file)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 
+from lightning_debugkit.callbacks.rerun import muted
 from lightning_debugkit.callbacks.run import current_run
 from lightning_debugkit.callbacks.snapshot.exporting import CannotExport, Example, export, refuse, weights_of
 from lightning_debugkit.callbacks.snapshot.outcome import best_and_last
@@ -25,10 +26,11 @@ def leave_programs(trainer: Trainer, module: LightningModule, example: Example) 
         run = current_run(trainer)
         if not files and run is not None:
             files = [(run.folder / "code" / "model.pt2", None)]
-        export(module, example, files)
+        with muted(trainer, module):
+            fixed = export(module, example, files)
     except CannotExport as error:
         _log.warning(f"CodeSnapshot(export=True) leaves no program: {error}")
         yield {"path": None, "reason": str(error)}
         return
     for path, _ in files:
-        yield {"path": str(path), "bytes": path.stat().st_size}
+        yield {"path": str(path), "bytes": path.stat().st_size, "fixed": fixed}

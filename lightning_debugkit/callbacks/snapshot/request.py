@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,6 +30,14 @@ def run_facts(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
         "strategy": type(trainer.strategy).__name__,
         "precision": str(trainer.precision),
     }
+
+
+def arguments_not_kept(module: LightningModule) -> list[str]:
+    """Return the arguments of the module's class that its hyper-parameters, which checkpoints hold, do not have."""
+    parameters = list(inspect.signature(type(module).__init__).parameters.values())[1:]
+    named = [each.name for each in parameters if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)]
+    kept = set(module.hparams) | {getattr(module, "_hparams_name", None)}
+    return [name for name in named if name not in kept]
 
 
 def _config(trainer: Trainer) -> Any:

@@ -17,6 +17,7 @@ _RULES = (
     "code-uncommitted",
     "code-changed-during-run",
     "model-code-differs",
+    "model-not-loadable",
     "no-repository",
     "file-skipped",
 )
@@ -108,7 +109,11 @@ def _programs(summary: Summary) -> Iterator[Paragraph]:
             continue
         if event.get("path"):
             size = number(as_int(event.get("bytes")) / 1e6)
-            yield Paragraph(f"{event['path']} ({size} MB) runs without any code: torch.export.load(path).module().")
+            fixed = phrase(event["fixed"]) if event.get("fixed") else ""
+            only = f" The first dimension of its input must be {fixed}." if fixed else ""
+            yield Paragraph(
+                f"{event['path']} ({size} MB) runs without any code: torch.export.load(path).module().{only}"
+            )
         else:
             yield Paragraph(f"No exported program was left: {event.get('reason')}.", is_problem=True)
 
