@@ -115,6 +115,9 @@ def main(arguments: list[str] | None = None) -> int:
             text, status = told[chosen](**given[chosen])
             return _say(text, status=status)
         return run[chosen](**given[chosen])
+    except BrokenPipeError:  # who reads has seen enough
+        sys.stderr.close()
+        return 0
     except (OSError, ValueError, ImportError, RuntimeError) as error:
         print(f"lightning-debugkit: {error}", file=sys.stderr)
         return 2

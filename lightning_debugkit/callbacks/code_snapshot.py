@@ -115,7 +115,7 @@ class CodeSnapshot(DebugCallback):
             manifest, kept = taken.manifest, taken.manifest["tree"]
             self.write(
                 trainer, "artifact", name="code", path="code/manifest.json", id=manifest.id, commit=manifest.commit,
-                dirty=manifest.is_dirty, ref=kept.get("ref"), note=self.note, label=self.label,
+                dirty=manifest.is_dirty, ref=kept.get("ref"), note=manifest.data["note"], label=manifest.data["label"],
                 seconds=round(taken.seconds, 3), bytes=len(taken.source or b""),
             )  # fmt: skip
 

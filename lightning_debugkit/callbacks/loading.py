@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import inspect
 import os
@@ -20,7 +21,7 @@ from lightning_debugkit.callbacks.checkpoint_io import local_path
 from lightning_debugkit.callbacks.isolated import IsolatedModel, arguments_of
 from lightning_debugkit.provenance.archive import Archive, Refused, open_archive
 from lightning_debugkit.provenance.comparing import Comparison, verdicts
-from lightning_debugkit.provenance.current import defines, reader
+from lightning_debugkit.provenance.current import appeared, defines, file_of, reader
 from lightning_debugkit.provenance.importing import Captured, mount
 from lightning_debugkit.provenance.main_module import set_main
 from lightning_debugkit.provenance.manifest import Manifest
@@ -156,6 +157,8 @@ def _why_snapshot(request: _Request) -> str:
         more = f" and {len(files) - 5} more" if len(files) > 5 else ""
         verb = "has" if len(files) == 1 else "have"
         return f"{', '.join(files[:5])}{more} {verb} changed since or cannot be found"
+    if request.source is not None and (names := appeared(request.manifest, request.archive().contents)):
+        return f"{', '.join(names[:5])}, which its code tries to import, has appeared since"
     if request.module == "__main__" and _living_class(request) is None:
         return f"{request.qualname} was defined in a script or notebook that is not the one running"
     return ""
@@ -172,16 +175,27 @@ def _from_current(request: _Request, trust_code: bool) -> LightningModule:
     model_class = _living_class(request)
     if model_class is None:
         # A name in a file must not make us import just anything.
-        if request.module == "__main__" or not (trust_code or defines(request.module, request.qualname)):
+        if request.module == "__main__" or not (trust_code or _is_as_captured(request)):
             raise ValueError(
-                f"load_model needs {request.module}.{request.qualname} of now, got no such class; import what defines "
-                'it first, or load with code="snapshot".'
+                f"load_model needs {request.module}.{request.qualname} of now, got no such class, or another file than "
+                'the captured one; import what defines it first, or load with code="snapshot".'
             )
         importlib.import_module(request.module)
         model_class = _living_class(request)
     if not trust_code:
         _demand_plain(request)
     return _load(_checked(model_class, request), request, weights_only=not trust_code)
+
+
+def _is_as_captured(request: _Request) -> bool:
+    """Tell whether the module to import is the very file that was captured: a name alone may be anybody's script."""
+    place = file_of(request.module)
+    hashes = {str(file["sha256"]) for file in request.manifest.files if file.get("module") == request.module}
+    try:
+        is_same = place is not None and hashlib.sha256(place.read_bytes()).hexdigest() in hashes
+    except OSError:
+        return False
+    return is_same and defines(request.module, request.qualname)
 
 
 def _demand_plain(request: _Request) -> None:

@@ -17,6 +17,8 @@ _MOST_FILES = 100_000
 _PLAUSIBLE = 50_000_000, 100  # unpacked bytes above which no more than so many times the packed ones are believed
 _LONGEST_PATH, _LONGEST_NAME = 1000, 255
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+# In a folder that git takes for a repository, its configuration names programs that git runs.
+_GIT = re.compile(r"(\.git|git~\d+)[. ]*", re.IGNORECASE)
 _WHEN = (1980, 1, 1, 0, 0, 0)
 
 
@@ -97,6 +99,8 @@ def name_fault(path: Any) -> str | None:
     for name in path.split("/"):
         if name in ("", ".", ".."):
             return f"it has a {name!r} in it"
+        if _GIT.fullmatch(name):
+            return "it would be read by git as its own"
         if len(name.encode()) > _LONGEST_NAME or name[-1] in ". " or _DEVICES.fullmatch(name):
             return f"{name[:50]!r} is no name on every system"
     return None
@@ -122,7 +126,7 @@ def _check_files(files: list[Mapping[str, Any]], most_bytes: int, packed: int) -
         if fault:
             raise Refused(f"{str(path)[:200]!r} may not be written: {fault}")
         if not isinstance(size, int) or size < 0:
-            raise Refused(f"{path!r} has {size!r} as its size")
+            raise Refused(f"{path!r} has no size")
         total += size
     if total > most_bytes:
         raise Refused(f"it unpacks to {total:,} bytes; {most_bytes:,} are the most")

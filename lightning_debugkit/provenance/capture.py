@@ -17,7 +17,8 @@ from lightning_debugkit.provenance import git, modules, source, tree
 from lightning_debugkit.provenance import identity as identities
 from lightning_debugkit.provenance.environment import environment
 from lightning_debugkit.provenance.manifest import FORMAT, Manifest
-from lightning_debugkit.provenance.secrets import scrub_arguments
+from lightning_debugkit.provenance.notebook import notebook_source
+from lightning_debugkit.provenance.secrets import scrub_arguments, scrub_text
 
 Part = dict[str, Any]
 _PARTS = ("identity", "tree", "source", "environment")
@@ -88,8 +89,8 @@ def capture(wanted: Wanted) -> Capture:
         "format": FORMAT,
         "id": picture.id,
         "captured": now.isoformat(timespec="seconds"),
-        "note": wanted.note,
-        "label": wanted.label,
+        "note": picture.note,
+        "label": picture.label,
         "run": dict(wanted.run),
         "model": {"module": wanted.model.__module__, "qualname": wanted.model.__qualname__, "path": None, "files": []},
         **parts,
@@ -103,6 +104,7 @@ class _Picture:
     def __init__(self, wanted: Wanted, name: str) -> None:
         self.wanted = wanted
         self.id = name
+        self.note, self.label = scrub_text(wanted.note), scrub_text(wanted.label)
         self.parts: dict[str, Part] = {}
         self.zip: bytes | None = None
         self.root = wanted.main.parent if wanted.main else Path.cwd()
@@ -133,9 +135,9 @@ class _Picture:
         if not self.wanted.side_ref:
             return {"present": False, "reason": "side_ref is off"}
         # The first line is what git shows of a commit.
-        said = self.wanted.note or self.wanted.label or f"run {self.id}"
+        said = self.note or self.label or f"run {self.id}"
         dirty = "yes" if self.parts.get("identity", {}).get("dirty") else "no"
-        told = {"Debugkit-Dirty": dirty, "Debugkit-Note": self.wanted.note, "Debugkit-Label": self.wanted.label}
+        told = {"Debugkit-Dirty": dirty, "Debugkit-Note": self.note, "Debugkit-Label": self.label}
         trailers = {name: text for name, text in told.items() if text}
         kept = tree.commit_tree(repository, self.id, said, max_file=self.wanted.max_file, trailers=trailers)
         skipped = [{"path": each.path, "reason": each.reason, "bytes": each.bytes} for each in kept.skipped]
@@ -153,7 +155,8 @@ class _Picture:
 
     def _of_environment(self) -> dict[str, Part]:
         editable = {name: str(path) for name, path in modules.editable_roots().items()}
-        return {"environment": environment(scrub_arguments(sys.argv), editable, modules.main_module())}
+        arguments = [] if notebook_source() is not None else scrub_arguments(sys.argv)  # those are a kernel's
+        return {"environment": environment(arguments, editable, modules.main_module())}
 
 
 def _tried(names: tuple[str, ...], take: Callable[[], dict[str, Part]]) -> dict[str, Part]:

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from lightning_debugkit.provenance.importing import located
 from lightning_debugkit.provenance.manifest import Manifest
+from lightning_debugkit.provenance.model_files import modules_of
 from lightning_debugkit.provenance.modules import main_file
 from lightning_debugkit.provenance.notebook import notebook_source
+from lightning_debugkit.provenance.reaching import imported_names
 from lightning_debugkit.provenance.staleness import is_stale, process_start
 
 
@@ -43,6 +45,21 @@ def _text(place: Path, module: str | None) -> bytes | None:
     if module is not None and is_stale(text, place, place.stat().st_mtime, module, process_start()):
         return None
     return text
+
+
+def appeared(manifest: Manifest, contents: Mapping[str, bytes]) -> list[str]:
+    """Return the modules that the model's files try to import, that were not there when captured, and now are."""
+    captured = set(modules_of(manifest.files))
+    packages = {name.partition(".")[0] for name in captured}
+    found = set()
+    for file in manifest.files:
+        path, name = str(file["path"]), file.get("module")
+        if path not in manifest.model_files or path not in contents or not isinstance(name, str):
+            continue
+        package = name if path.endswith("__init__.py") else name.rpartition(".")[0]
+        asked = imported_names(contents[path], package)
+        found |= {each for each in asked - captured if each.partition(".")[0] in packages and file_of(each)}
+    return sorted(found)
 
 
 def file_of(module: str) -> Path | None:

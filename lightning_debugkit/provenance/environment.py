@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import functools
 import platform
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
-_SECRET = re.compile(r"pass(word|wd|phrase)|secret|token|api_?key|credential|private_?key", re.IGNORECASE)
-LEFT_OUT = "<left out>"
+from lightning_debugkit.provenance.secrets import HIDDEN, is_secret_name, scrub_text
 
 
 def environment(arguments: Sequence[str], editable: Mapping[str, str], module: str | None = None) -> dict[str, Any]:
@@ -54,20 +52,20 @@ def _packages() -> tuple[tuple[str, str], ...]:
 
 
 def without_secrets(value: Any) -> Any:
-    """Return ``value`` with what goes by the name of a secret left out.
+    """Return ``value`` without what goes by the name of a secret, tokens, and credentials in URLs.
 
     Example:
         >>> without_secrets({"lr": 0.1, "db": {"password": "hunter2", "host": "h"}})
-        {'lr': 0.1, 'db': {'password': '<left out>', 'host': 'h'}}
+        {'lr': 0.1, 'db': {'password': '***', 'host': 'h'}}
     """
     if isinstance(value, Mapping):
         return {
-            key: LEFT_OUT if isinstance(item, str) and _SECRET.search(str(key)) else without_secrets(item)
+            key: HIDDEN if isinstance(item, str) and is_secret_name(str(key)) else without_secrets(item)
             for key, item in value.items()
         }
     if isinstance(value, list | tuple):
         return [without_secrets(item) for item in value]
-    return value
+    return scrub_text(value) if isinstance(value, str) else value
 
 
 def difference(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, str, str]]:

@@ -11,6 +11,7 @@ from typing import Any
 KEY = "lightning_debugkit"
 FORMAT = 1
 _LONGEST = 16_000_000  # characters; the manifest of fifty thousand files has ten million
+_HUGE = 2**63
 _HASH = re.compile(r"[0-9a-f]{64}")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MAPPINGS = ("identity", "tree", "source", "model", "environment", "run", "checkpoint")
@@ -105,8 +106,8 @@ def taken_from(checkpoint: Any) -> tuple[Manifest, bytes | None]:
     held = checkpoint.get(KEY) if isinstance(checkpoint, Mapping) else None
     if held is None:
         raise NoSnapshot(
-            "This checkpoint carries no code: it was saved without CodeSnapshot. Add CodeSnapshot() to the callbacks "
-            "of the next run; for this one, load it with the code it was trained with."
+            "This checkpoint carries no code: it was saved without CodeSnapshot, or by hand after a fit in forked "
+            "processes. Add CodeSnapshot() to the callbacks of the next run; load this one with its code of then."
         )
     if not isinstance(held, Mapping):
         raise Malformed(f"A snapshot needs a mapping, got {type(held).__name__}.")
@@ -130,6 +131,7 @@ def _check(data: Any) -> None:
         raise Malformed(f"A manifest needs an id of letters, digits, '.', '_' and '-', got {_told(data.get('id'))}.")
     for name in _MAPPINGS:
         _check_mapping(data, name)
+    _check_names(data.get("model") or {})
     source, model = data.get("source") or {}, data.get("model") or {}
     _check_mapping(source, "outside")
     for file in _list(source, "files"):
@@ -137,6 +139,15 @@ def _check(data: Any) -> None:
     for named in (*_list(source, "import_roots"), *_list(model, "files")):
         if not isinstance(named, str):
             raise Malformed(f"A manifest needs paths as text, got {type(named).__name__}.")
+
+
+def _check_names(model: Mapping[str, Any]) -> None:
+    """The names are looked up: each part of them is an identifier, or Python's ``<locals>``."""
+    for name in ("module", "qualname"):
+        value = model.get(name)
+        parts = value.replace("<locals>", "locals").split(".") if isinstance(value, str) else [""]
+        if value is not None and not all(part.isidentifier() for part in parts):
+            raise Malformed(f"A manifest needs a dotted name as the model's {name}, got {_told(value)}.")
 
 
 def _check_mapping(part: Mapping[str, Any], name: str) -> None:
@@ -148,7 +159,7 @@ def _check_file(file: Any) -> None:
     if not isinstance(file, dict) or not isinstance(file.get("path"), str):
         raise Malformed(f"A manifest needs a path for each file, got {_told(file)}.")
     size, digest = file.get("bytes"), file.get("sha256")
-    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < _HUGE:
         raise Malformed(f"A manifest needs the bytes of {file['path'][:200]!r} as a number from 0, got {_told(size)}.")
     if not isinstance(digest, str) or not _HASH.fullmatch(digest):
         raise Malformed(f"A manifest needs the SHA-256 of {file['path'][:200]!r}, got {_told(digest)}.")
@@ -164,4 +175,6 @@ def _list(part: Mapping[str, Any], name: str) -> list[Any]:
 
 
 def _told(value: Any) -> str:
+    if isinstance(value, int) and abs(value) >= _HUGE:
+        return "a number beyond all sizes"  # it may have thousands of digits
     return f"{len(value):,} characters" if isinstance(value, str) and len(value) > 200 else repr(value)[:200]

@@ -73,6 +73,19 @@ class Reach:
                 yield base, None if alias.name == "*" else alias.name
 
 
+def imported_names(text: bytes, package: str) -> set[str]:
+    """Return the dotted names of modules that a program imports, those that may be names within a module included."""
+    tree = _parsed(text)
+    names: set[str] = set()
+    for node in _imports(tree) if tree else ():
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        else:
+            base = _absolute(node, package)
+            names |= {base, *(f"{base}.{alias.name}" for alias in node.names if alias.name != "*")}
+    return names
+
+
 def _parsed(text: bytes | str) -> ast.Module | None:
     try:
         return ast.parse(text)

@@ -161,14 +161,20 @@ def scrub_arguments(argv: Sequence[str]) -> list[str]:
             scrubbed.append(HIDDEN)
             hide_next = False
             continue
-        hide_next = argument.startswith("-") and "=" not in argument and _is_secret_option(argument)
-        scrubbed.append(_scrub_argument(argument))
+        hide_next = argument.startswith("-") and "=" not in argument and is_secret_name(argument)
+        scrubbed.append(scrub_text(argument))
     return scrubbed
 
 
-def _scrub_argument(argument: str) -> str:
+def scrub_text(argument: str) -> str:
+    """Return a text with values of secret names, tokens and credentials in URLs hidden.
+
+    Example:
+        >>> scrub_text("postgres://me:hunter2@host/db")
+        'postgres://host/db'
+    """
     setting = _SETTING.match(argument)
-    if setting and _is_secret_option(setting["name"]):
+    if setting and is_secret_name(setting["name"]):
         return f"{setting['name']}={HIDDEN}"
     argument = _ITEM.sub(_hide_item, argument)
     argument = _URL.sub(_scrub_argument_url, argument)
@@ -178,7 +184,7 @@ def _scrub_argument(argument: str) -> str:
 
 
 def _hide_item(item: re.Match[str]) -> str:
-    if not _is_secret_option(item["name"]):
+    if not is_secret_name(item["name"]):
         return item[0]
     return f'{item["quote"]}{item["name"]}{item["quote"]}{item["colon"]}"{HIDDEN}"'
 
@@ -191,11 +197,14 @@ def _scrub_argument_url(url: re.Match[str]) -> str:
 
 
 def _is_secret_parameter(name: str) -> bool:
-    return _is_secret_option(name) or name.lower() in ("sig", "signature", "key", "x-amz-signature", "x-goog-signature")
+    return is_secret_name(name) or name.lower() in ("sig", "signature", "key", "x-amz-signature", "x-goog-signature")
 
 
-def _is_secret_option(name: str) -> bool:
-    """``--hf-token`` and ``logger.api_key`` are, ``--max-tokens`` and ``--pad_token`` are none."""
+def is_secret_name(name: str) -> bool:
+    """Tell whether a name is that of a secret.
+
+    ``--hf-token`` and ``logger.api_key`` are, ``--max-tokens`` and ``--pad_token`` are none.
+    """
     snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
     words = [word for word in re.split(r"[^a-z0-9]+", snake.lower()) if word]
     if not words:

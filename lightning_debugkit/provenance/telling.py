@@ -9,6 +9,7 @@ from typing import Any
 
 from lightning_debugkit.provenance.comparing import Comparison
 from lightning_debugkit.provenance.manifest import Manifest
+from lightning_debugkit.provenance.notebook import CELLS
 
 _SAID = {
     "identical": "identical",
@@ -59,7 +60,7 @@ def rerun(manifest: Manifest, folder: Path, checkpoint: str) -> str:
     """Return the command that runs a restored project again."""
     main = manifest["source"].get("main")
     arguments = [str(each) for each in manifest["environment"].get("arguments") or ()]
-    if not main:
+    if not main or main == CELLS:
         return (
             f'load_model({checkpoint!r}, code="snapshot", trust_code=True)  # in Python: the run was started from '
             "a notebook or a shell"

@@ -16,6 +16,8 @@ import torch
 from callbacks.snapshots import run, write
 
 from lightning_debugkit.callbacks.loading import load_model
+from lightning_debugkit.provenance.current import appeared
+from lightning_debugkit.provenance.manifest import Manifest
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning", "ignore::FutureWarning")
 
@@ -222,7 +224,7 @@ def test_nothing_runs_without_trust(one: Path, now: Path) -> None:
         load_model(one / "net.ckpt", code="snapshot")
     with pytest.raises(ValueError, match=r"snapshot, as src/bricks/model.py has changed since or cannot be found, got"):
         load_model(one / "net.ckpt")
-    with pytest.raises(ValueError, match=r"got no such class; import what defines it first"):
+    with pytest.raises(ValueError, match=r"got no such class, or another file than the captured one; import what"):
         load_model(one / "net.ckpt", code="current")
     assert [name for name in set(sys.modules) - before if "bricks" in name] == []
 
@@ -275,3 +277,27 @@ def test_plain_checkpoints_of_unchanged_code_need_neither_trust_nor_an_import(tm
     root = write(tmp_path, {**VERSION_ONE, "src/bricks/model.py": model, "train.py": train, "load.py": load})
     run(root, "train.py", path=(root / "src",))
     assert run(root, "load.py", path=(root / "src",)).split()[-2:] == ["bricks.model", "True"]
+
+
+def test_auto_sees_a_file_that_wins_an_optional_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The captured files are what they were; the model is another one all the same."""
+    text = "from bricks import fast\n"
+    manifest = Manifest(
+        {
+            "format": 1,
+            "id": "x",
+            "source": {
+                "files": [{"path": "bricks/model.py", "sha256": "0" * 64, "bytes": 1, "module": "bricks.model"}]
+            },
+            "model": {"files": ["bricks/model.py"]},
+        }
+    )
+    (tmp_path / "bricks").mkdir()
+    (tmp_path / "bricks/__init__.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    contents = {"bricks/model.py": text.encode()}
+    monkeypatch.delitem(sys.modules, "bricks", raising=False)
+    assert appeared(manifest, contents) == []
+    (tmp_path / "bricks/fast.py").write_text("")
+    importlib.invalidate_caches()
+    assert appeared(manifest, contents) == ["bricks.fast"]

@@ -153,7 +153,9 @@ def test_the_name_of_a_module_makes_nothing_import(tmp_path: Path, monkeypatch: 
     monkeypatch.syspath_prepend(tmp_path)
     held = carrying({"x.py": b""}, model={"module": "boxes", "qualname": "Net", "files": []})
     for code in ("auto", "current"):
-        with says("load_model needs boxes.Net of now, got no such class; import what defines it first"):
+        with says(
+            "load_model needs boxes.Net of now, got no such class, or another file than the captured one; import what"
+        ):
             load_model(checkpoint(tmp_path, held), code=code)  # type: ignore[arg-type]
 
 
@@ -185,7 +187,7 @@ def test_odd_types_in_a_manifest_do_no_harm(tmp_path: Path, part: dict[str, Any]
 
     path = checkpoint(tmp_path, changed(with_model(), change))
     if "model" in part:
-        with says("load_model needs 4, which the snapshot does not hold"):
+        with says("A manifest needs a dotted name as the model's module, got 4."):
             snapshot(path)
     else:
         assert torch.equal(snapshot(path).inner.bias, torch.ones(2))

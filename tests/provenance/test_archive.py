@@ -172,5 +172,13 @@ def test_what_is_no_zip_file_is_refused(data: bytes) -> None:
 
 @pytest.mark.parametrize("size", [-1, "7", None, 1.5])
 def test_absurd_sizes_are_refused(size: Any) -> None:
-    with refuses("as its size"):
+    with refuses("has no size"):
         open_archive(b"", [{"path": "a.py", "bytes": size, "sha256": "0" * 64}])
+
+
+@pytest.mark.parametrize("path", [".git/config", "sub/.GIT/hooks/pre-commit", "GIT~1/config", "a/.git. /x"])
+def test_nothing_becomes_a_repository(path: str) -> None:
+    """``git status``, or a prompt that asks it, runs what the configuration of a repository names."""
+    assert name_fault(path) is not None
+    assert name_fault(".gitignore") is None
+    assert name_fault("git/config.py") is None

@@ -40,10 +40,17 @@ def test_a_foreign_environment_is_no_error() -> None:
 
 
 def test_values_under_the_names_of_secrets_are_left_out_at_any_depth() -> None:
-    held = {"logger": [{"api_key": "abc", "project": "p"}], "HF_TOKEN": "x", "max_tokens": 512, "tokenizer": {"n": 1}}
+    held = {
+        "logger": [{"api_key": "abc", "project": "p"}],
+        "url": "postgres://u:hunter2@h/db",
+        "HF_TOKEN": "x",
+        "max_tokens": 512,
+        "tokenizer": {"n": 1},
+    }
     assert without_secrets(held) == {
-        "logger": [{"api_key": "<left out>", "project": "p"}],
-        "HF_TOKEN": "<left out>",
+        "logger": [{"api_key": "***", "project": "p"}],
+        "HF_TOKEN": "***",
+        "url": "postgres://h/db",
         "max_tokens": 512,
         "tokenizer": {"n": 1},
     }

@@ -14,7 +14,7 @@ CODE_UNCOMMITTED = Rule(
     "code-uncommitted",
     Severity.INFO,
     "{count} {noun} differ from commit {commit}: {paths}",
-    "Nothing is lost: they travel with every checkpoint. Commit them when the run was worth it.",
+    "{todo}",
 )
 NO_REPOSITORY = Rule(
     "no-repository",
@@ -61,7 +61,15 @@ def of_capture(manifest: Manifest, where: Where) -> Iterator[Finding]:
     elif manifest.is_dirty and manifest.commit:
         changed = [str(each.get("path")) for each in identity.get("changed", ())]
         count = int(identity.get("changed_count", len(changed)))
-        words = {"noun": _noun(count), "paths": listed(changed, count), "commit": manifest.commit[:10]}
+        kept = (
+            f"All that was not left out is kept on {ref}" if (ref := manifest["tree"].get("ref")) else "Commit the rest"
+        )
+        words = {
+            "noun": _noun(count),
+            "paths": listed(changed, count),
+            "commit": manifest.commit[:10],
+            "todo": f"{kept}; what the run imports travels with every checkpoint.",
+        }
         yield _said(CODE_UNCOMMITTED, where, words, count=count)
     skipped = {str(each["path"]): each for part in ("source", "tree") for each in manifest[part].get("skipped", ())}
     if skipped:
