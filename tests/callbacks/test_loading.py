@@ -282,16 +282,9 @@ def test_plain_checkpoints_of_unchanged_code_need_neither_trust_nor_an_import(tm
 def test_auto_sees_a_file_that_wins_an_optional_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The captured files are what they were; the model is another one all the same."""
     text = "from bricks import fast\n"
-    manifest = Manifest(
-        {
-            "format": 1,
-            "id": "x",
-            "source": {
-                "files": [{"path": "bricks/model.py", "sha256": "0" * 64, "bytes": 1, "module": "bricks.model"}]
-            },
-            "model": {"files": ["bricks/model.py"]},
-        }
-    )
+    names = {"bricks/__init__.py": "bricks", "bricks/model.py": "bricks.model"}
+    files = [{"path": path, "sha256": "0" * 64, "bytes": 1, "module": name} for path, name in names.items()]
+    manifest = Manifest({"format": 1, "id": "x", "source": {"files": files}, "model": {"files": list(names)}})
     (tmp_path / "bricks").mkdir()
     (tmp_path / "bricks/__init__.py").write_text("")
     monkeypatch.syspath_prepend(str(tmp_path))
