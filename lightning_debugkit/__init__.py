@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from lightning_debugkit.callbacks.base import TrainingAnomaly
     from lightning_debugkit.callbacks.bias_variance import BiasVarianceReport
     from lightning_debugkit.callbacks.checkpoint_io import AtomicCheckpointIO
+    from lightning_debugkit.callbacks.code_snapshot import CodeSnapshot
     from lightning_debugkit.callbacks.error_analysis import ErrorAnalysis
     from lightning_debugkit.callbacks.exact_resume import ExactResume
     from lightning_debugkit.callbacks.gradient_anomaly import GradientAnomalyDetector
     from lightning_debugkit.callbacks.gradient_clipping import GradientClippingMonitor
+    from lightning_debugkit.callbacks.loading import load_model
     from lightning_debugkit.callbacks.nested_checkpoint import NestedCheckpoint
     from lightning_debugkit.callbacks.studies.cross_validate import cross_validate
     from lightning_debugkit.callbacks.studies.decomposition import bias_variance_decomposition
@@ -29,6 +31,7 @@ _HOMES = {
     "ActivationMonitor": "callbacks.activations",
     "AtomicCheckpointIO": "callbacks.checkpoint_io",
     "BiasVarianceReport": "callbacks.bias_variance",
+    "CodeSnapshot": "callbacks.code_snapshot",
     "ErrorAnalysis": "callbacks.error_analysis",
     "ExactResume": "callbacks.exact_resume",
     "Finding": "finding",
@@ -41,6 +44,7 @@ _HOMES = {
     "cross_validate": "callbacks.studies.cross_validate",
     "debugkit": "presets",
     "learning_curve": "callbacks.studies.learning_curve",
+    "load_model": "callbacks.loading",
     "read_journal": "journal",
 }
 
@@ -48,6 +52,7 @@ __all__ = [
     "ActivationMonitor",
     "AtomicCheckpointIO",
     "BiasVarianceReport",
+    "CodeSnapshot",
     "ErrorAnalysis",
     "ExactResume",
     "Finding",
@@ -60,6 +65,7 @@ __all__ = [
     "cross_validate",
     "debugkit",
     "learning_curve",
+    "load_model",
     "read_journal",
 ]
 

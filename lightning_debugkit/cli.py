@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
+from lightning_debugkit import code_commands
 from lightning_debugkit.finding import Finding
 
 
@@ -88,6 +89,7 @@ def parser() -> ArgumentParser:
         "folder", type=str, nargs="?", default="lightning-debugkit-demo", help="where script and report are put"
     )
     commands.add_subcommand("demo", showing, help="see it at work: half a minute, no download")
+    code_commands.add_to(commands)
     return top
 
 
@@ -99,10 +101,23 @@ def main(arguments: list[str] | None = None) -> int:
         "checkpoints": checkpoints,
         "demo": demo,
     }
+    told: dict[str, Callable[..., code_commands.Told]] = {
+        "show": code_commands.show,
+        "diff": code_commands.diff,
+        "restore": code_commands.restore,
+        "log": code_commands.log,
+        "refs": code_commands.refs,
+    }
     given = parser().parse_args(arguments).as_dict()
     chosen = given["subcommand"]
     try:
+        if chosen in told:
+            text, status = told[chosen](**given[chosen])
+            return _say(text, status=status)
         return run[chosen](**given[chosen])
+    except BrokenPipeError:  # who reads has seen enough
+        sys.stderr.close()
+        return 0
     except (OSError, ValueError, ImportError, RuntimeError) as error:
         print(f"lightning-debugkit: {error}", file=sys.stderr)
         return 2

@@ -16,9 +16,10 @@ def debugkit(preset: Preset = "standard", **options: Any) -> list[Callback]:
     """Return the kit's callbacks for a Trainer: ``Trainer(callbacks=debugkit())``.
 
     ``light`` looks at the numbers of gradients and of their clipping. ``standard`` watches the wiring of parameters
-    and, on sampled steps, activations, too. ``thorough`` also keeps gradient hooks on every module, so that a fault's
-    module is named even where the replay tells nothing, looks at activations ten times as often, and adds
-    `BiasVarianceReport` and `ErrorAnalysis`, which go without where they find no predictions.
+    and, on sampled steps, activations, too, and lets checkpoints carry their code. ``thorough`` also keeps gradient
+    hooks on every module, so that a fault's module is named even where the replay tells nothing, looks at activations
+    ten times as often, and adds `BiasVarianceReport` and `ErrorAnalysis`, which go without where they find no
+    predictions.
 
     Args:
         preset: How much to watch.
@@ -30,6 +31,7 @@ def debugkit(preset: Preset = "standard", **options: Any) -> list[Callback]:
     """
     from lightning_debugkit.callbacks.activations import ActivationMonitor
     from lightning_debugkit.callbacks.bias_variance import BiasVarianceReport
+    from lightning_debugkit.callbacks.code_snapshot import CodeSnapshot
     from lightning_debugkit.callbacks.error_analysis import ErrorAnalysis
     from lightning_debugkit.callbacks.gradient_anomaly import GradientAnomalyDetector
     from lightning_debugkit.callbacks.gradient_clipping import GradientClippingMonitor
@@ -40,11 +42,17 @@ def debugkit(preset: Preset = "standard", **options: Any) -> list[Callback]:
         )
     chosen: dict[str, dict[type[Callback], dict[str, Any]]] = {
         "light": {GradientAnomalyDetector: {"wiring": False, "bundle": False}, GradientClippingMonitor: {}},
-        "standard": {GradientAnomalyDetector: {}, GradientClippingMonitor: {}, ActivationMonitor: {}},
+        "standard": {
+            GradientAnomalyDetector: {},
+            GradientClippingMonitor: {},
+            ActivationMonitor: {},
+            CodeSnapshot: {},
+        },
         "thorough": {
             GradientAnomalyDetector: {"hooks": "always"},
             GradientClippingMonitor: {},
             ActivationMonitor: {"every_n_steps": 10},
+            CodeSnapshot: {},
             BiasVarianceReport: {"every_n_epochs": "auto", "train_samples": 2000, "on_missing": "warn"},
             ErrorAnalysis: {"on_missing": "warn"},
         },

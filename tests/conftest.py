@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
@@ -17,6 +21,21 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def _no_reference_of_a_test_in_this_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that trains in this process is a run of this repository's code, which `CodeSnapshot` would keep."""
+    from lightning_debugkit.provenance import capture, git
+
+    usual = git.open_repository
+
+    def elsewhere_only(path: Path, *args: Any, **options: Any) -> Any:
+        if Path(path).resolve().is_relative_to(ROOT):
+            raise git.Unavailable("no-repository")
+        return usual(path, *args, **options)
+
+    monkeypatch.setattr(capture.git, "open_repository", elsewhere_only)
 
 
 @pytest.fixture

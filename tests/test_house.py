@@ -58,8 +58,9 @@ ALLOWED = {
     "stats": set(),
     "replay": {"finding", "journal"},
     "checkpoints": set(),
+    "provenance": set(),
     "report": {"finding", "journal"},
-    "callbacks": {"finding", "journal", "stats", "replay", "checkpoints", "report"},
+    "callbacks": {"finding", "journal", "stats", "replay", "checkpoints", "provenance", "report"},
     "presets": {"callbacks"},
     "autoload": {"presets", "callbacks"},
 }
@@ -73,7 +74,7 @@ def test_arrows_run_one_way(name: str) -> None:
 
 def test_lightning_enters_by_the_callbacks_only() -> None:
     """Presets, autoload, command line and demo may, but only when they are called, and typing may always."""
-    late = {"presets", "autoload", "cli", "demo", "__main__"}
+    late = {"presets", "autoload", "cli", "code_commands", "demo", "__main__"}
     wrong = []
     for path in FILES:
         if room(path) == "callbacks":

@@ -21,6 +21,8 @@ from torch import Tensor
 
 from lightning_debugkit.journal import Journal
 
+_SECONDS = 3.0  # that git may take to name the commit
+
 # Keyed by Trainer, not kept on it: the Trainer is the user's.
 _runs: WeakKeyDictionary[Trainer, Run] = WeakKeyDictionary()
 
@@ -104,7 +106,7 @@ def _claim(base: Path) -> str:
 
 
 def _header(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
-    commit, dirty = _commit() if trainer.is_global_zero else (None, None)
+    commit, dirty = _commit(module) if trainer.is_global_zero else (None, None)
     seed = os.environ.get("PL_GLOBAL_SEED")
     return {
         "rank": trainer.global_rank,
@@ -140,12 +142,16 @@ def _version() -> str:
         return "unknown"
 
 
-def _commit() -> tuple[str | None, bool | None]:
-    """Return the commit of the working folder and whether tracked files differ from it, if git can tell."""
-    try:
-        import git  # late: it looks for the git program when imported
+def _commit(module: LightningModule) -> tuple[str | None, bool | None]:
+    """Return the commit of the module's project and whether tracked files differ from it, if git can tell."""
+    # Late: a rank that is not the first has no use for it.
+    from lightning_debugkit.provenance import git
+    from lightning_debugkit.provenance.modules import main_file, project_root
+    from lightning_debugkit.provenance.status import look
 
-        with git.Repo(Path.cwd(), search_parent_directories=True) as repository:
-            return repository.head.commit.hexsha, repository.is_dirty(untracked_files=False)
+    try:
+        with git.open_repository(project_root(type(module), main_file()), _SECONDS) as repository:
+            status = look(repository).status
+            return status.commit, any(entry.status != "untracked" for entry in status.entries)
     except Exception:  # no git, no repository, no commit yet, foreign owner: each is a plain "unknown"
         return None, None

@@ -8,6 +8,7 @@ from lightning.pytorch import Callback
 from lightning_debugkit import (
     ActivationMonitor,
     BiasVarianceReport,
+    CodeSnapshot,
     ErrorAnalysis,
     GradientAnomalyDetector,
     GradientClippingMonitor,
@@ -19,13 +20,14 @@ from lightning_debugkit import (
     ("preset", "expected"),
     [
         ("light", [GradientAnomalyDetector(wiring=False, bundle=False), GradientClippingMonitor()]),
-        ("standard", [GradientAnomalyDetector(), GradientClippingMonitor(), ActivationMonitor()]),
+        ("standard", [GradientAnomalyDetector(), GradientClippingMonitor(), ActivationMonitor(), CodeSnapshot()]),
         (
             "thorough",
             [
                 GradientAnomalyDetector(hooks="always"),
                 GradientClippingMonitor(),
                 ActivationMonitor(every_n_steps=10),
+                CodeSnapshot(),
                 BiasVarianceReport(every_n_epochs="auto", train_samples=2000, on_missing="warn"),
                 ErrorAnalysis(on_missing="warn"),
             ],
@@ -46,7 +48,7 @@ def test_an_option_overrides_the_preset() -> None:
 
 
 def test_an_option_goes_to_all_callbacks_that_have_it() -> None:
-    _, clipping, activations = debugkit("standard", every_n_steps=25)
+    _, clipping, activations, _ = debugkit("standard", every_n_steps=25)
     assert (clipping.every_n_steps, activations.every_n_steps) == (25, 25)
 
 

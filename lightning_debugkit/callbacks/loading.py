@@ -1,0 +1,286 @@
+"""Load a model with the code it was trained with, while the code of now stays what it is."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import os
+import pickle
+import sys
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningModule
+
+from lightning_debugkit.callbacks.checkpoint_io import local_path
+from lightning_debugkit.callbacks.isolated import IsolatedModel, arguments_of
+from lightning_debugkit.provenance.archive import Archive, Refused, open_archive
+from lightning_debugkit.provenance.comparing import Comparison, verdicts
+from lightning_debugkit.provenance.current import appeared, defines, file_of, reader
+from lightning_debugkit.provenance.importing import Captured, mount
+from lightning_debugkit.provenance.main_module import set_main
+from lightning_debugkit.provenance.manifest import Manifest
+from lightning_debugkit.provenance.reading import read_snapshot
+from lightning_debugkit.provenance.standing import show_imported, standing
+
+Code = Literal["snapshot", "current", "auto"]
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A checkpoint and how its model is to be loaded."""
+
+    path: Path
+    manifest: Manifest
+    source: bytes | None
+    map_location: Any
+    strict: bool | None
+    hyper_parameters: Mapping[str, Any]
+
+    @property
+    def module(self) -> str:
+        return str(self.manifest["model"].get("module") or "")
+
+    @property
+    def qualname(self) -> str:
+        return str(self.manifest["model"].get("qualname") or "")
+
+    def archive(self) -> Archive:
+        if self.source is None:
+            raise ValueError(
+                f"load_model needs the source within the checkpoint, got {str(self.path)!r} with hashes only; get its "
+                f'code back{_whence(self.manifest)}, put it on the import path and load with code="current".'
+            )
+        try:
+            return open_archive(self.source, self.manifest.files)
+        except Refused as error:
+            raise ValueError(
+                f"load_model needs sources as they were captured, got {str(self.path)!r}: {error}."
+            ) from error
+
+
+def load_model(
+    ckpt: str | Path,
+    code: Code = "auto",
+    trust_code: bool = False,
+    isolated: bool = False,
+    map_location: Any = "cpu",
+    strict: bool | None = None,
+    **hyper_parameters: Any,
+) -> LightningModule | IsolatedModel:
+    """Return the model of a checkpoint that `CodeSnapshot` has marked, with its weights.
+
+    The captured code is imported under a private name: the packages of now, changed since or not, live on beside it,
+    and so do other snapshots. It is the user's code and runs with the user's rights: load it from people you trust.
+
+    Args:
+        ckpt: The checkpoint file.
+        code: ``snapshot``: as it was trained. ``current``: the classes of now. ``auto``: those of now if the model's
+            files are the same program, else the snapshot, with a warning.
+        trust_code: Let captured code run and classes be unpickled.
+        isolated: Run the snapshot in a process of its own; returns an `IsolatedModel`.
+        map_location: Where the weights go, as for `torch.load`.
+        strict: Whether the weights must fit exactly; as the model says if not given.
+        **hyper_parameters: Arguments of the model that replace those in the checkpoint.
+
+    Raises:
+        ValueError: The checkpoint cannot be loaded this way; the message says what can be done.
+    """
+    if code not in ("snapshot", "current", "auto"):
+        raise ValueError(f"load_model needs code to be snapshot, current or auto, got {code!r}; take auto.")
+    if isolated and code == "current":
+        raise ValueError("load_model needs code=\"snapshot\" for isolated=True, got 'current'; leave one of them out.")
+    for name, given in (("trust_code", trust_code), ("isolated", isolated)):
+        if not isinstance(given, bool):
+            raise ValueError(f"load_model needs {name} True or False, got {given!r}; the text 'False' would be a yes.")
+    path = _local(ckpt)
+    manifest, source = read_snapshot(path)
+    request = _Request(path, manifest, source, map_location, strict, hyper_parameters)
+    if "<locals>" in request.qualname:
+        raise ValueError(
+            f"load_model needs a class that its module has a name for, got {request.qualname} within a function; "
+            "restore the sources and build it there, or name it at the top level of its file for the next run."
+        )
+    if isolated or code == "snapshot":
+        _demand_trust(trust_code, request, "")
+        return _isolated(request) if isolated else _from_snapshot(request)
+    if code == "auto":
+        snapshot_because = _why_snapshot(request)
+        if snapshot_because:
+            _demand_trust(trust_code, request, snapshot_because)
+            model = _from_snapshot(request)
+            warnings.warn(f"{path.name} is loaded with its snapshot: {snapshot_because}.", stacklevel=2)
+            return model
+    return _from_current(request, trust_code)
+
+
+def _local(ckpt: str | Path) -> Path:
+    if not isinstance(ckpt, str | os.PathLike):
+        raise ValueError(f"load_model needs the path of a checkpoint, got {ckpt!r}.")
+    path = local_path(ckpt)
+    if path is None:
+        raise ValueError(f"load_model needs a file on a local or mounted disk, got {str(ckpt)!r}; download it first.")
+    if path.is_dir():
+        raise ValueError(
+            f"load_model needs a checkpoint in one file, got the folder {str(ckpt)!r}; make one of its shards with "
+            "python -m lightning.pytorch.utilities.consolidate_checkpoint."
+        )
+    return path
+
+
+def _demand_trust(trust_code: bool, request: _Request, because: str) -> None:
+    if not trust_code:
+        told = f", as {because}" if because else ""
+        raise ValueError(
+            f"load_model needs trust_code=True to load {str(request.path)!r} with its snapshot{told}, got False; that "
+            "runs the captured code and unpickles its classes with your rights: give it if you trust who made the file."
+        )
+
+
+def compare_with_current(manifest: Manifest, archive: Archive | None) -> Comparison:
+    """Compare the captured code with what an import would find now."""
+    contents = archive.contents if archive is not None else {}
+    needed = str(manifest["model"].get("qualname") or "")
+    return verdicts(manifest.files, contents, reader(manifest), set(manifest.model_files), needed=needed)
+
+
+def _why_snapshot(request: _Request) -> str:
+    """Return why the code of now will not do, empty if it will."""
+    comparison = compare_with_current(request.manifest, request.archive() if request.source is not None else None)
+    if comparison.model == "changed":
+        files = comparison.model_changes
+        more = f" and {len(files) - 5} more" if len(files) > 5 else ""
+        verb = "has" if len(files) == 1 else "have"
+        return f"{', '.join(files[:5])}{more} {verb} changed since or cannot be found"
+    if request.source is not None and (names := appeared(request.manifest, request.archive().contents)):
+        return f"{', '.join(names[:5])}, which its code tries to import, has appeared since"
+    if request.module == "__main__" and _living_class(request) is None:
+        return f"{request.qualname} was defined in a script or notebook that is not the one running"
+    return ""
+
+
+def _living_class(request: _Request) -> Any:
+    found: Any = sys.modules.get(request.module)
+    for name in request.qualname.split("."):
+        found = getattr(found, name, None)
+    return found
+
+
+def _from_current(request: _Request, trust_code: bool) -> LightningModule:
+    model_class = _living_class(request)
+    if model_class is None:
+        # A name in a file must not make us import just anything.
+        if request.module == "__main__" or not (trust_code or _is_as_captured(request)):
+            raise ValueError(
+                f"load_model needs {request.module}.{request.qualname} of now, got no such class, or another file than "
+                'the captured one; import what defines it first, or load with code="snapshot".'
+            )
+        importlib.import_module(request.module)
+        model_class = _living_class(request)
+    if not trust_code:
+        _demand_plain(request)
+    return _load(_checked(model_class, request), request, weights_only=not trust_code)
+
+
+def _is_as_captured(request: _Request) -> bool:
+    """Tell whether the module to import is the very file that was captured: a name alone may be anybody's script."""
+    place = file_of(request.module)
+    hashes = {str(file["sha256"]) for file in request.manifest.files if file.get("module") == request.module}
+    try:
+        is_same = place is not None and hashlib.sha256(place.read_bytes()).hexdigest() in hashes
+    except OSError:
+        return False
+    return is_same and defines(request.module, request.qualname)
+
+
+def _demand_plain(request: _Request) -> None:
+    """Refuse classes in the checkpoint: not every Lightning would."""
+    try:
+        torch.load(request.path, map_location="meta", weights_only=True)
+    except pickle.UnpicklingError as error:
+        named = getattr(torch.serialization, "get_unsafe_globals_in_checkpoint", lambda _: ["classes"])(request.path)
+        raise ValueError(
+            f"load_model needs trust_code=True to unpickle {', '.join(named)} in {str(request.path)!r}, got False; "
+            "give it if you trust who made the file."
+        ) from error
+
+
+def _from_snapshot(request: _Request) -> LightningModule:
+    captured = _mounted(request)
+    with standing(captured, arguments_of(request.manifest) if captured.main else ()):
+        found: Any = _module_of(request, captured)
+        for name in request.qualname.split("."):
+            found = getattr(found, name, None)
+        show_imported(captured)
+        return _load(_checked(found, request), request, weights_only=False)
+
+
+def _mounted(request: _Request) -> Captured:
+    archive, manifest = request.archive(), request.manifest
+    skipped = manifest["source"].get("skipped")
+    listed = [each for each in skipped if isinstance(each, Mapping)] if isinstance(skipped, list) else []
+    captured = mount(archive, manifest.files, listed)
+    main = manifest["source"].get("main")
+    entry = next((file for file in manifest.files if file["path"] == main), None)
+    if entry is not None:
+        set_main(captured, str(main), entry.get("module"))
+    return captured
+
+
+def _module_of(request: _Request, captured: Captured) -> Any:
+    module = request.module
+    if captured.has(module) or (module == "__main__" and captured.main is not None):
+        return captured.module(module)
+    if module == "__main__" or captured.owns(module):
+        raise ValueError(
+            f"load_model needs the source of {module}, got a snapshot without it; its class "
+            f"{request.qualname} can be loaded with the code of then{_whence(request.manifest)} only."
+        )
+    try:
+        return importlib.import_module(module)  # an installed library's class
+    except ImportError as error:
+        raise ValueError(
+            f"load_model needs {module}, which the snapshot does not hold, got {type(error).__name__}: {error}; "
+            "install the library that has it."
+        ) from error
+
+
+def _checked(found: Any, request: _Request) -> type[LightningModule]:
+    if not isinstance(found, type) or not hasattr(found, "load_from_checkpoint"):
+        raise ValueError(
+            f"load_model needs a LightningModule as {request.module}.{request.qualname}, got {found!r}; the class may "
+            "be made at run time, so that its source does not name it."
+        )
+    return found
+
+
+def _load(model_class: type[LightningModule], request: _Request, weights_only: bool) -> LightningModule:
+    options: dict[str, Any] = dict(request.hyper_parameters)
+    if "weights_only" in inspect.signature(model_class.load_from_checkpoint).parameters:
+        options["weights_only"] = weights_only
+    return model_class.load_from_checkpoint(
+        request.path, map_location=request.map_location, strict=request.strict, **options
+    )
+
+
+def _isolated(request: _Request) -> IsolatedModel:
+    return IsolatedModel(
+        request.path,
+        request.manifest,
+        request.archive(),
+        map_location=request.map_location,
+        strict=request.strict,
+        hyper_parameters=request.hyper_parameters,
+    )
+
+
+def _whence(manifest: Manifest) -> str:
+    tree = manifest["tree"]
+    if tree.get("present") and tree.get("ref"):
+        return f" (git worktree add --detach FOLDER {tree['ref']})"
+    return f" (commit {manifest.commit})" if manifest.commit else ""

@@ -1,0 +1,1 @@
+"""Parts of `CodeSnapshot`: what it asks for, what it puts into checkpoints, what it leaves beside the run."""

@@ -1,0 +1,178 @@
+"""What `CodeSnapshot` can say, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from lightning_debugkit.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.provenance.comparing import Comparison
+from lightning_debugkit.provenance.manifest import Manifest
+
+CODE_UNCOMMITTED = Rule(
+    "code-uncommitted",
+    Severity.INFO,
+    "{count} {noun} differ from commit {commit}: {paths}",
+    "{todo}",
+)
+NO_REPOSITORY = Rule(
+    "no-repository",
+    Severity.INFO,
+    "no commit is recorded with the weights: {reason}",
+    "{todo}",
+)
+FILE_SKIPPED = Rule(
+    "file-skipped",
+    Severity.INFO,
+    "{count} {noun} left out of the snapshot: {paths}",
+    "Whoever restores this run needs them from elsewhere; raise max_file or max_bundle if they are code.",
+)
+CODE_CHANGED = Rule(
+    "code-changed-during-run",
+    Severity.WARNING,
+    "{told}: {paths}",
+    "{todo}",
+)
+CODE_DIFFERS = Rule(
+    "model-code-differs",
+    Severity.WARNING,
+    "{told} {checkpoint}: {paths}",
+    "See what changed: lightning-debugkit diff {checkpoint}. "
+    'To run it as it was trained: load_model("{checkpoint}", code="snapshot", trust_code=True).',
+)
+NOT_LOADABLE = Rule(
+    "model-not-loadable",
+    Severity.INFO,
+    "load_model cannot rebuild {model} from a checkpoint alone: {reason}",
+    "{todo}",
+)
+_SHOWN = 5
+_MOST = 50
+
+
+def of_capture(manifest: Manifest, where: Where) -> Iterator[Finding]:
+    """Return what is worth knowing of what was, and was not, captured."""
+    identity = manifest["identity"]
+    if not identity.get("present"):
+        reason = str(identity.get("reason", "git could not be asked"))
+        todo = str(identity.get("advice") or "Put the project under git (git init); the sources are kept all the same.")
+        yield _said(NO_REPOSITORY, where, {"todo": todo}, reason=reason)
+    elif manifest.is_dirty and manifest.commit:
+        changed = [str(each.get("path")) for each in identity.get("changed", ())]
+        count = int(identity.get("changed_count", len(changed)))
+        kept = (
+            f"All that was not left out is kept on {ref}" if (ref := manifest["tree"].get("ref")) else "Commit the rest"
+        )
+        words = {
+            "noun": _noun(count),
+            "paths": listed(changed, count),
+            "commit": manifest.commit[:10],
+            "todo": f"{kept}; what the run imports travels with every checkpoint.",
+        }
+        yield _said(CODE_UNCOMMITTED, where, words, count=count)
+    skipped = {str(each["path"]): each for part in ("source", "tree") for each in manifest[part].get("skipped", ())}
+    if skipped:
+        shown = [f"{path} ({each['reason']})" for path, each in sorted(skipped.items())]
+        words = {"noun": _noun(len(shown)), "paths": listed(shown, len(shown))}
+        yield _said(FILE_SKIPPED, where, words, count=len(shown))
+    if stale := sorted(str(file["path"]) for file in manifest.files if file.get("stale")):
+        words = {
+            "told": "changed on disk after this process had started, and before its code was captured",
+            "paths": listed(stale, len(stale)),
+            "todo": "The snapshot may not be what ran: start the run again if the weights are worth keeping.",
+        }
+        yield _said(CODE_CHANGED, where, words, files=stale[:_MOST])
+
+
+def of_model(model: str, missing: Sequence[str], where: Where) -> Finding | None:
+    """Return what to say of a model that its checkpoints do not suffice to build.
+
+    Args:
+        model: Name of its class, as its module knows it.
+        missing: Its arguments that are not among its hyper-parameters.
+        where: Place of the finding.
+    """
+    if "<locals>" in model:
+        words = {
+            "model": model,
+            "reason": "the class was made within a function, and its module has no name for it",
+            "todo": "Define or name it at the top level of its file. The sources are kept all the same.",
+        }
+        return _said(NOT_LOADABLE, where, words)
+    if missing:
+        names = f"argument{'s' if len(missing) > 1 else ''} {listed(missing, len(missing))}"
+        words = {
+            "model": model,
+            "reason": f"its hyper-parameters lack the {names}",
+            "todo": f"Call self.save_hyperparameters() in its __init__, or give load_model {missing[0]}=....",
+        }
+        return _said(NOT_LOADABLE, where, words, arguments=list(missing))
+    return None
+
+
+def drifted(paths: Sequence[str], mixed: Sequence[str], where: Where) -> Finding | None:
+    """Return what to say of files that changed after they were captured.
+
+    Args:
+        paths: Those files.
+        mixed: Those of them that the run imported after they had changed.
+        where: Place of the finding.
+    """
+    if mixed:
+        words = {
+            "told": "imported during the run, after it had been changed on disk",
+            "paths": listed(mixed, len(mixed)),
+            "todo": "The run has mixed old and new code: run it again from one state, or import these at the start.",
+        }
+        return _said(CODE_CHANGED, where, words, files=list(mixed[:_MOST]))
+    if paths:
+        words = {
+            "told": "changed on disk during the run, which went on with the code it had",
+            "paths": listed(paths, len(paths)),
+            "todo": "Nothing to mend: the checkpoints hold the code that ran, not what is on disk now.",
+        }
+        return _said(CODE_CHANGED, where, words, severity=Severity.INFO, files=list(paths[:_MOST]))
+    return None
+
+
+def differing(comparison: Comparison, checkpoint: str, where: Where) -> Finding | None:
+    """Return what to say of a checkpoint whose code is not the one that is about to run, ``None`` if it is."""
+    unlike = [each for each in comparison.files if each.verdict != "identical"]
+    for_model = [f"{each.path} ({each.verdict})" for each in unlike if each.is_model]
+    others = [f"{each.path} ({each.verdict})" for each in unlike if not each.is_model]
+    severity, shown = Severity.INFO, for_model + others
+    if comparison.model == "changed":
+        told, severity, shown = "the model's code has changed since", Severity.WARNING, for_model
+    elif comparison.model == "cosmetic":
+        told = "the code has changed, in comments and docstrings only, since"
+    elif comparison.others == "changed":
+        told = "the code has changed, outside of the model only, since"
+    else:
+        return None
+    evidence = {"checkpoint": checkpoint, "files": shown[:_MOST]}
+    return _said(CODE_DIFFERS, where, {"told": told, "paths": listed(shown, len(shown))}, severity=severity, **evidence)
+
+
+def _said(
+    rule: Rule, where: Where, words: dict[str, str], *, severity: Severity | None = None, **evidence: Any
+) -> Finding:
+    """Return a finding whose ``words`` stand in its sentences and not, once more, in its evidence."""
+    finding = rule.found(where, severity=severity, **words, **evidence)
+    return replace(finding, evidence=evidence)
+
+
+def listed(paths: Sequence[str], count: int) -> str:
+    """Return the first few of ``paths`` in words.
+
+    Example:
+        >>> listed(["a.py", "b.py"], 7)
+        'a.py, b.py and 5 more'
+    """
+    shown = paths[:_SHOWN]
+    more = count - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+
+
+def _noun(count: int) -> str:
+    return "file" if count == 1 else "files"

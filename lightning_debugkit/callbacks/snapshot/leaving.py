@@ -1,0 +1,72 @@
+"""Leave the code beside the run in a form to read: the sources as files, the differences as a patch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from lightning_debugkit.provenance.archive import open_archive
+from lightning_debugkit.provenance.capture import Capture
+from lightning_debugkit.provenance.environment import difference
+from lightning_debugkit.provenance.git import Unavailable, open_repository
+from lightning_debugkit.provenance.manifest import Malformed, Manifest
+from lightning_debugkit.provenance.patch import patch
+from lightning_debugkit.provenance.restoring import restore
+
+FOLDER = "code"
+MANIFEST = "manifest.json"
+PATCH = "changes.patch"
+PREVIOUS = "previous.json"
+SOURCES = "sources"
+_MOST = 200
+
+
+def leave(capture: Capture, run_folder: Path) -> Path:
+    """Write what was captured into ``code/`` of a run folder; return that folder.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    folder = run_folder / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    if capture.source is not None:
+        restore(open_archive(capture.source, capture.manifest.files), folder / SOURCES)
+    if changes := _changes(capture):
+        (folder / PATCH).write_bytes(changes)
+    before = previous(run_folder)
+    if before is not None:
+        told = {
+            "id": before.id,
+            "captured": before.data.get("captured"),
+            "commit": before.commit,
+            "environment": difference(before["environment"], capture.manifest["environment"])[:_MOST],
+        }
+        (folder / PREVIOUS).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    # Last: who finds the manifest finds the rest.
+    (folder / MANIFEST).write_text(json.dumps(capture.manifest.data, indent=1) + "\n", encoding="utf-8")
+    return folder
+
+
+def _changes(capture: Capture) -> bytes:
+    """Return what the working tree had beyond its commit, as a patch."""
+    kept, commit = capture.manifest["tree"], capture.manifest.commit
+    if not kept.get("present") or not commit or not capture.manifest.is_dirty:
+        return b""
+    try:
+        with open_repository(capture.root) as repository:
+            return patch(repository, commit, str(kept["tree"]))
+    except Unavailable:
+        return b""
+
+
+def previous(run_folder: Path) -> Manifest | None:
+    """Return the manifest of the run before this one, of the folders beside it, ``None`` if there is none."""
+    pattern = f"debugkit*/{FOLDER}/{MANIFEST}"
+    beside = [*run_folder.parent.glob(pattern), *run_folder.parent.parent.glob(f"*/{pattern}")]
+    found = [(path.stat().st_mtime_ns, path) for path in beside if not path.is_relative_to(run_folder)]
+    for _, path in sorted(found, reverse=True):
+        try:
+            return Manifest.from_json(path.read_text(encoding="utf-8"))
+        except (OSError, Malformed):
+            continue
+    return None

@@ -1,0 +1,81 @@
+"""Compare the code of a checkpoint with what lies on this disk."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from lightning_debugkit.provenance.archive import open_archive
+from lightning_debugkit.provenance.comparing import Comparison, verdicts
+from lightning_debugkit.provenance.current import reader
+from lightning_debugkit.provenance.drift import places
+from lightning_debugkit.provenance.manifest import Manifest
+from lightning_debugkit.provenance.modules import editable_roots
+from lightning_debugkit.provenance.notebook import CELLS
+
+Now = Callable[[str], bytes | None]
+
+
+def places_of(manifest: Manifest, root: Path) -> dict[str, Path]:
+    """Return where the files of a manifest lie on this machine, if the project is at ``root``."""
+    recorded = {str(name): Path(str(path)) for name, path in dict(manifest["source"].get("outside") or {}).items()}
+    return places(root, manifest.files, {**recorded, **editable_roots()})
+
+
+def on_disk(manifest: Manifest, root: Path) -> Now:
+    """Return what reads a file of the manifest as it is now, ``None`` where there is none."""
+    where = places_of(manifest, root)
+
+    def now(path: str) -> bytes | None:
+        try:
+            return where[path].read_bytes()
+        except (KeyError, OSError):
+            return None
+
+    return now
+
+
+def imported(manifest: Manifest, root: Path) -> Now:
+    """Return what reads a file of the manifest as this process has it, or would import it; others at ``root``."""
+    by_import, below = reader(manifest), on_disk(manifest, root)
+    code = {str(file["path"]) for file in manifest.files if file.get("kind") in ("module", "main", "cells")}
+    return lambda path: by_import(path) if path in code else below(path)
+
+
+def compare(manifest: Manifest, source: bytes | None, now: Now) -> Comparison:
+    """Compare the code of a checkpoint with that of now."""
+    contents = {} if source is None else open_archive(source, manifest.files).contents
+    needed = str(manifest["model"].get("qualname") or "")
+    return verdicts(manifest.files, contents, now, manifest.model_files, needed=needed)
+
+
+def unified(manifest: Manifest, source: bytes, root: Path) -> Iterator[str]:
+    """Yield the unified diff from the code of a checkpoint to the project at ``root``, files of the model first."""
+    archive = open_archive(source, manifest.files)
+    now = on_disk(manifest, root)
+    model = set(manifest.model_files)
+    for path in sorted((str(file["path"]) for file in manifest.files), key=lambda path: (path not in model, path)):
+        then, here = archive[path], now(path)
+        if then == here or path == CELLS:
+            continue
+        yield from _file(path, then, here)
+
+
+def _file(path: str, then: bytes, now: bytes | None) -> Iterator[str]:
+    before, after = _lines(then), _lines(now if now is not None else b"")
+    if before is None or after is None:
+        yield f"Binary files a/{path} and b/{path} differ"
+        return
+    names = f"a/{path}", f"b/{path}" if now is not None else "/dev/null"
+    for line in difflib.unified_diff(before, after, *names, lineterm="\n"):
+        yield line.removesuffix("\n")
+        if not line.endswith("\n"):
+            yield "\\ No newline at end of file"
+
+
+def _lines(data: bytes) -> list[str] | None:
+    try:
+        return data.decode("utf-8").splitlines(keepends=True) if b"\0" not in data else None
+    except UnicodeDecodeError:
+        return None

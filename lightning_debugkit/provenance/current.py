@@ -1,0 +1,90 @@
+"""The code of now that stands where captured code stood: found by the names of modules, without importing them."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from lightning_debugkit.provenance.importing import located
+from lightning_debugkit.provenance.manifest import Manifest
+from lightning_debugkit.provenance.model_files import modules_of
+from lightning_debugkit.provenance.modules import main_file
+from lightning_debugkit.provenance.notebook import notebook_source
+from lightning_debugkit.provenance.reaching import imported_names
+from lightning_debugkit.provenance.staleness import is_stale, process_start
+
+
+def reader(manifest: Manifest) -> Callable[[str], bytes | None]:
+    """Return what reads the present form of a captured file, ``None`` where there is none.
+
+    A module is looked for where an import would find it now, wherever the project has moved; other files below the
+    project's folder. One that was edited after it was imported has no known form.
+    """
+    by_path: Mapping[str, Mapping[str, object]] = {str(file["path"]): file for file in manifest.files}
+    root = Path(str(manifest["source"].get("root") or "."))
+
+    def now(path: str) -> bytes | None:
+        file = by_path.get(path, {})
+        if file.get("kind") == "cells":
+            return (notebook_source() or "").encode("utf-8", "replace") or None
+        module = str(file["module"]) if file.get("module") else None
+        place = file_of(module) if module else _script(path, root, file.get("kind"))
+        try:
+            return _text(place, module) if place is not None else None
+        except OSError:
+            return None
+
+    return now
+
+
+def _text(place: Path, module: str | None) -> bytes | None:
+    """What a file holds, unless the imported module is known to be of another text."""
+    text = place.read_bytes()
+    if module is not None and is_stale(text, place, place.stat().st_mtime, module, process_start()):
+        return None
+    return text
+
+
+def appeared(manifest: Manifest, contents: Mapping[str, bytes]) -> list[str]:
+    """Return the modules that the model's files try to import, that were not there when captured, and now are."""
+    captured = set(modules_of(manifest.files))
+    packages = {name.partition(".")[0] for name in captured}
+    found = set()
+    for file in manifest.files:
+        path, name = str(file["path"]), file.get("module")
+        if path not in manifest.model_files or path not in contents or not isinstance(name, str):
+            continue
+        package = name if path.endswith("__init__.py") else name.rpartition(".")[0]
+        asked = imported_names(contents[path], package)
+        found |= {each for each in asked - captured if each.partition(".")[0] in packages and file_of(each)}
+    return sorted(found)
+
+
+def file_of(module: str) -> Path | None:
+    """Return the file of a module: of the imported one, else the one that an import would find."""
+    held = getattr(sys.modules.get(module), "__dict__", {}).get("__file__")
+    if held is None:
+        spec = located(module)
+        held = spec.origin if spec is not None and spec.has_location else None
+    return Path(held) if isinstance(held, str) and held.endswith(".py") else None
+
+
+def defines(module: str, qualname: str) -> bool:
+    """Tell whether the file of ``module`` has a class statement of this name at its top level."""
+    place = file_of(module)
+    try:
+        tree = ast.parse(place.read_bytes()) if place is not None else None
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    name = qualname.partition(".")[0]
+    return tree is not None and any(isinstance(node, ast.ClassDef) and node.name == name for node in ast.walk(tree))
+
+
+def _script(path: str, root: Path, kind: object) -> Path | None:
+    main = main_file() if kind == "main" else None
+    if main is not None and main.name == Path(path).name:
+        return main
+    place = root / path
+    return place if not path.startswith("@") and place.is_file() else None

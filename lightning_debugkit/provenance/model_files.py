@@ -1,0 +1,117 @@
+"""Which of the captured files the model's class uses."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from lightning_debugkit.provenance.by_name import imported_by_name
+from lightning_debugkit.provenance.reaching import Reach
+from lightning_debugkit.provenance.slicing import Slice
+
+_READS = (b"__file__", b"__path__", b"resources", b"get_data")
+_TOLD_TO_READERS = (".md", ".rst", ".ipynb", "license", "licence")
+_MAINS = ("__main__", "__mp_main__")
+
+
+def model_part(
+    model_class: type,
+    files: Sequence[Mapping[str, Any]],
+    contents: Mapping[str, bytes],
+    made_of: Iterable[str] = (),
+) -> dict[str, Any]:
+    """Return the part ``model`` of a manifest: where the class is, and the files that it, its bases and parts reach."""
+    module = model_class.__module__
+    is_main = module in _MAINS
+    qualname = name_of(model_class)
+    home = {"module": "__main__" if is_main else module, "qualname": qualname}
+    main = next((file for file in files if file["kind"] in ("main", "cells")), None)
+    by_name = modules_of(files)
+    path = main["path"] if is_main and main else by_name.get(module)
+    start = {base.__module__ for base in model_class.__mro__} | set(made_of)
+    further = files_of_main(main, qualname, files, contents) if is_main and main else set()
+    reached = _reached(start, further, files, contents)
+    return {**home, "path": path, "files": sorted(reached | _data_of(reached, files, contents))}
+
+
+def _reached(
+    start: set[str], further: set[str], files: Sequence[Mapping[str, Any]], contents: Mapping[str, bytes]
+) -> set[str]:
+    """Return the paths that modules and ``further`` files use, those included that they import by names in strings."""
+    by_name = modules_of(files)
+    names = {path: name for name, path in by_name.items()}
+    reached = reached_files(start, files, contents) | further
+    looked: set[str] = set()
+    while waiting := reached - looked:
+        looked |= waiting
+        spelt: set[str] = set()
+        for path in waiting & contents.keys():
+            name = names.get(path, "")
+            package = name if path.endswith("__init__.py") else name.rpartition(".")[0]
+            found, more = imported_by_name(contents[path], package)
+            if more:
+                return reached | set(by_name.values())  # each that is there may be one
+            spelt |= found
+        reached |= reached_files(spelt, files, contents)
+    return reached
+
+
+def _data_of(reached: set[str], files: Sequence[Mapping[str, Any]], contents: Mapping[str, bytes]) -> set[str]:
+    """Return the data files of the packages that ``reached`` files are of, if one of those reads such files at all."""
+    if not any(word in contents.get(path, b"") for path in reached for word in _READS):
+        return set()
+    packages = {
+        str(file["path"]).removesuffix("/".join(str(file["module"]).split(".")[1:]) + ".py")
+        for file in files
+        if file["path"] in reached and "." in str(file.get("module"))
+    }
+    return {
+        str(file["path"])
+        for file in files
+        if file["kind"] == "data"
+        and any(package.endswith("/") and str(file["path"]).startswith(package) for package in packages)
+        and not str(file["path"]).lower().endswith(_TOLD_TO_READERS)
+    }
+
+
+def name_of(model_class: type) -> str:
+    """Return the name by which a module knows a class: of one that a function has made, the name it was given there."""
+    qualname = model_class.__qualname__
+    if "<locals>" not in qualname:
+        return qualname
+    held = vars(sys.modules.get(model_class.__module__, object))
+    return next((name for name, value in held.items() if value is model_class), qualname)
+
+
+def modules_of(files: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the path of each captured module by its dotted names."""
+    named: dict[str, str] = {}
+    for file in files:
+        for name in (file.get("module"), *(file.get("aliases") or ())):
+            if isinstance(name, str):
+                named.setdefault(name, str(file["path"]))
+    return named
+
+
+def reach_of(files: Sequence[Mapping[str, Any]], contents: Mapping[str, bytes]) -> Reach:
+    """Return what follows imports among captured files."""
+    named = modules_of(files)
+    packages = frozenset(name for name, path in named.items() if path.rpartition("/")[2] == "__init__.py")
+    return Reach({name: contents[path] for name, path in named.items() if path in contents}, packages)
+
+
+def reached_files(start: set[str], files: Sequence[Mapping[str, Any]], contents: Mapping[str, bytes]) -> set[str]:
+    """Return the paths of the captured files that the modules in ``start`` use."""
+    named = modules_of(files)
+    return {named[name] for name in reach_of(files, contents).modules(start & named.keys())}
+
+
+def files_of_main(
+    main: Mapping[str, Any], qualname: str, files: Sequence[Mapping[str, Any]], contents: Mapping[str, bytes]
+) -> set[str]:
+    """Return the paths that a class of the script uses: of what the script imports, only what the class needs."""
+    named = modules_of(files)
+    package = str(main.get("module") or "").rpartition(".")[0]
+    text = Slice.of(contents[main["path"]]).text_of([qualname.partition(".")[0]])
+    return {str(main["path"])} | {named[name] for name in reach_of(files, contents).text_leads(text, package)}

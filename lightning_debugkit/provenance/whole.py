@@ -1,0 +1,80 @@
+"""Restore what a run was started from: its captured sources, and the whole tree where its repository is at hand."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightning_debugkit.provenance.archive import open_archive
+from lightning_debugkit.provenance.checkout import export_tree
+from lightning_debugkit.provenance.git import Unavailable, open_repository
+from lightning_debugkit.provenance.manifest import Manifest
+from lightning_debugkit.provenance.restoring import restore
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What was written.
+
+    Args:
+        count: Files.
+        origin: Where they came from, in words.
+        remarks: What is not there, in sentences.
+    """
+
+    count: int
+    origin: str
+    remarks: tuple[str, ...] = ()
+
+
+def restore_whole(manifest: Manifest, source: bytes | None, to: Path) -> Restored:
+    """Write the code of a checkpoint into ``to``.
+
+    Raises:
+        ValueError: ``to`` is not empty, the sources are not what the manifest says, or there is nothing to restore.
+        OSError: It cannot be written.
+    """
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise ValueError(f"restore needs a folder that is new or empty, got {str(to)!r}; nothing was written.")
+    left_out = tuple(
+        f"Left out of the snapshot: {each.get('path')} ({each.get('reason')})"
+        for part in ("source", "tree")
+        for each in manifest[part].get("skipped", ())
+    )
+    to.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{to.name}-", dir=to.parent) as draft:
+        whole = Path(draft) / "tree"
+        from_git = _from_repository(manifest, whole)
+        if source is None and not from_git:
+            raise ValueError(
+                "restore needs the sources: this checkpoint carries hashes only, and the repository with "
+                f"{manifest['tree'].get('ref') or 'its commit'} is not at hand; run it from there."
+            )
+        if source is not None:
+            part = Path(draft) / "sources"
+            restore(open_archive(source, manifest.files), part)
+            # Over the tree: these are the raw bytes, where git may have changed the ends of lines.
+            shutil.copytree(part, whole, dirs_exist_ok=True, symlinks=True)
+        count = sum(1 for path in whole.rglob("*") if not path.is_dir())
+        if to.exists():
+            to.rmdir()
+        whole.replace(to)
+    origin = "the whole tree, from the repository" if from_git else "the captured sources, from the checkpoint"
+    return Restored(count, origin, left_out)
+
+
+def _from_repository(manifest: Manifest, to: Path) -> bool:
+    """Write the run's tree into ``to`` if its repository is here; tell whether it is."""
+    kept = manifest["tree"]
+    if not kept.get("present"):
+        return False
+    for root in (Path(str(manifest["source"].get("root") or "")), Path.cwd()):
+        try:
+            with open_repository(root, 120.0) as repository:
+                export_tree(repository, str(kept["tree"]), to)
+                return True
+        except (Unavailable, OSError):
+            shutil.rmtree(to, ignore_errors=True)
+    return False

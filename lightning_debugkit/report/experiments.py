@@ -1,0 +1,160 @@
+"""The experiment log: every run that left a journal under a folder, when, from which code, how it ended."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning_debugkit.finding import Severity
+from lightning_debugkit.journal import read_journal
+from lightning_debugkit.report.summary import summarize
+from lightning_debugkit.report.wording import as_list, as_mapping, as_number, number, phrase
+
+_SKIPPED = {"node_modules", "__pycache__", "site-packages", "checkpoints", "code", "figures"}
+_COLUMNS = ("when", "run", "commit", "outcome", "best", "findings", "checkpoints", "note")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One run.
+
+    Args:
+        id: Its name, empty for a run without a snapshot.
+        label: The name that its author gave it.
+        note: Why it was made.
+        commit: What was checked out, empty if that is not known.
+        dirty: Whether files differed from it.
+        when: When it began, ISO 8601.
+        outcome: ``finished``, ``stopped``, ``exception`` or ``unfinished``, and what an exception said.
+        step: Optimizer steps taken.
+        best: Name and value of the monitored metric at its best.
+        checkpoints: Files that were left.
+        findings: How many, by severity.
+        folder: Run folder, empty if it is gone and only the side reference tells of the run.
+    """
+
+    id: str = ""
+    label: str = ""
+    note: str = ""
+    commit: str = ""
+    dirty: bool = False
+    when: str = ""
+    outcome: str = ""
+    step: int = 0
+    best: str = ""
+    checkpoints: tuple[str, ...] = ()
+    findings: Mapping[str, int] | None = None
+    folder: str = ""
+
+
+def experiments(folder: Path) -> list[Experiment]:
+    """Return the runs whose journals lie under ``folder``, the oldest first."""
+    found = [_of_run(run) for run in run_folders(folder)]
+    return sorted((each for each in found if each is not None), key=lambda each: each.when)
+
+
+def run_folders(folder: Path) -> Iterator[Path]:
+    """Yield the run folders under ``folder``, itself included."""
+    for path, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _SKIPPED)
+        if "pyvenv.cfg" in files:
+            folders[:] = []
+        if "journal-0.jsonl" in files:
+            yield Path(path)
+
+
+def _of_run(folder: Path) -> Experiment | None:
+    try:
+        summary = summarize(read_journal(folder))
+    except OSError:
+        return None
+    code = next((event for event in summary.artifacts if event.get("name") == "code"), {})
+    end = next((event for event in reversed(summary.artifacts) if event.get("name") == "code-end"), {})
+    run = summary.run
+    said = f" {summary.exception}" if summary.status == "exception" and summary.exception else ""
+    return Experiment(
+        id=str(code.get("id") or ""),
+        label=str(code.get("label") or ""),
+        note=str(code.get("note") or ""),
+        commit=str(code.get("commit") or run.get("commit") or ""),
+        dirty=bool(code.get("dirty", run.get("dirty"))),
+        when=str(run.get("started") or ""),
+        outcome=f"{summary.status}{said}",
+        step=summary.steps,
+        best=_best(end),
+        checkpoints=tuple(map(str, as_list(end.get("checkpoints")))),
+        findings={str(each): len(summary.of(each)) for each in reversed(Severity) if summary.of(each)},
+        folder=str(folder),
+    )
+
+
+def _best(end: Mapping[str, Any]) -> str:
+    best = as_mapping(end.get("best"))
+    value = as_number(best.get("value"))
+    return "" if value is None else f"{best.get('name')} {number(value)}"
+
+
+def of_reference(name: str, commit: str, when: str, trailers: Mapping[str, str]) -> Experiment:
+    """Return what a side reference alone tells of a run."""
+    found = dict(part.partition("=")[::2] for part in trailers.get("Debugkit-Findings", "").split())
+    step = trailers.get("Debugkit-Step", "")
+    return Experiment(
+        id=name,
+        label=trailers.get("Debugkit-Label", ""),
+        note=trailers.get("Debugkit-Note", ""),
+        commit=commit,
+        dirty=trailers.get("Debugkit-Dirty") == "yes",
+        when=when,
+        outcome=trailers.get("Debugkit-Outcome", "unfinished"),
+        step=int(step) if step.isdigit() else 0,
+        best=trailers.get("Debugkit-Best", ""),
+        checkpoints=tuple(trailers.get("Debugkit-Checkpoint", "").split()),
+        findings={name: int(count) for name, count in found.items() if count.isdigit()},
+    )
+
+
+def merged(runs: Iterable[Experiment], references: Iterable[Experiment]) -> list[Experiment]:
+    """Return all runs, those of which only a reference is left included, the oldest first."""
+    runs = list(runs)
+    known = {run.id for run in runs if run.id}
+    return sorted([*runs, *(each for each in references if each.id not in known)], key=lambda each: each.when)
+
+
+def as_table(runs: Iterable[Experiment]) -> str:
+    """Return the log as columns of text."""
+    rows = [_COLUMNS, *map(_cells, runs)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
+    lines = (zip(row, widths, strict=True) for row in rows)
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in line).rstrip() for line in lines)
+
+
+def as_markdown(runs: Iterable[Experiment]) -> str:
+    """Return the log as a table in Markdown."""
+    rows = [_COLUMNS, tuple("---" for _ in _COLUMNS), *map(_cells, runs)]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
+
+
+def as_json(runs: Iterable[Experiment]) -> str:
+    """Return the log as JSON: a list, one mapping a run."""
+    return json.dumps([asdict(run) for run in runs], indent=2)
+
+
+def _cells(run: Experiment) -> tuple[str, ...]:
+    commit = f"{run.commit[:8]}{'+' if run.dirty else ''}" if run.commit else "-"
+    told = ", ".join(f"{count} {name}" for name, count in (run.findings or {}).items())
+    files = [Path(path).name for path in run.checkpoints]
+    cells = (
+        run.when[:16].replace("T", " "),
+        run.label or run.id or Path(run.folder).parent.name,
+        commit,
+        f"{run.outcome} at step {run.step}" if run.step else run.outcome,
+        run.best or "-",
+        told or "none",
+        phrase(files, 2) if files else "-",
+        run.note,
+    )
+    return tuple(" ".join(cell.split())[:100] for cell in cells)
