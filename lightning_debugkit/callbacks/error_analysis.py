@@ -19,6 +19,7 @@ from lightning_debugkit.callbacks.errors.learning import Learning
 from lightning_debugkit.callbacks.errors.leaving import leave
 from lightning_debugkit.callbacks.errors.names import class_names as names_of
 from lightning_debugkit.callbacks.errors.watch import Watch
+from lightning_debugkit.callbacks.predictions.padding import loaders_of
 from lightning_debugkit.callbacks.predictions.reader import PredictionsNotFound, Reader
 from lightning_debugkit.callbacks.run import current_run, open_run
 from lightning_debugkit.finding import Where
@@ -70,6 +71,7 @@ class ErrorAnalysis(DebugCallback):
         arguments.check_numbers(pictures, max_samples)
         arguments.check_choices(task, on_missing)
         arguments.check_adapter(adapter)
+        arguments.check_sources(predictions, target, adapter, training_dynamics)
         self.class_names = class_names
         self.task = task
         self.slices = slices
@@ -214,6 +216,11 @@ class ErrorAnalysis(DebugCallback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._release()
+        if self.learning is not None and self._last is None and not self.watch.missing and not self.history.moments:
+            _log.warning(
+                f"{type(self).__name__} has followed the training samples, and leaves its section out: there was no "
+                "validation to stand beside. Give the Trainer validation data."
+            )
         self._conclude(trainer, pl_module, is_over=not trainer.interrupted)
         super().on_fit_end(trainer, pl_module)
 
@@ -235,6 +242,15 @@ class ErrorAnalysis(DebugCallback):
         if current_run(trainer) is None:
             open_run(trainer, module)
         self.watch.renew()
+        there = len(loaders_of(trainer.test_dataloaders if self._stage == "test" else trainer.val_dataloaders))
+        if self.loaders and there and min(self.loaders) >= there and not self.watch.missing:
+            self.watch.missing = (
+                f"{type(self).__name__} needs loaders below {there}, as there are so many, got {self.loaders!r}; "
+                "loaders=[0] counts the first."
+            )
+            if self.on_missing == "raise" and (trainer.sanity_checking or self._stage != "fit"):
+                raise PredictionsNotFound(self.watch.missing)
+            _log.warning(f"{self.watch.missing}\n{type(self).__name__} leaves its section out.")
 
     def _look(
         self,

@@ -349,3 +349,16 @@ def test_the_test_leaves_a_file_of_its_own(tmp_path: Path) -> None:
         ("test", "errors-test.json"),
     ]
     assert math.isclose(told[-1]["accuracy"], read(tmp_path, "test")["accuracy"]["value"])
+
+
+def test_an_adapter_that_raises_is_named_in_the_sanity_check(tmp_path: Path) -> None:
+    logits, target = random_answers(30, 3)
+    says = r"needs an adapter that returns predictions and targets, got IndexError: .* from it; validation_step\(\) ret"
+    with pytest.raises(PredictionsNotFound, match=says):
+        run(tmp_path, loader(logits, target), adapter=lambda outputs, batch: batch[7])
+
+
+def test_loaders_that_are_not_there_are_told(tmp_path: Path) -> None:
+    logits, target = random_answers(30, 3)
+    with pytest.raises(PredictionsNotFound, match=r"needs loaders below 1, as there are so many, got \[7\]"):
+        run(tmp_path, loader(logits, target), loaders=[7])

@@ -214,3 +214,39 @@ def test_random_answers_have_no_favourite_pair(tmp_path: Path) -> None:
         run(tmp_path / str(seed), loader(*random_answers(500, 8, seed=seed), size=256))
         told += [seed] if "confused-classes" in found(tmp_path / str(seed)) else []
     assert told == []
+
+
+def test_a_model_that_is_mostly_wrong_accuses_no_label(tmp_path: Path) -> None:
+    logits, target = random_answers(600, 4, skill=0.1)
+    logits *= 8  # and sure of itself
+    held = run(tmp_path, loader(logits, target))
+    assert held["accuracy"]["low"] < 0.5
+    assert held["label_issues"], "the list is there to be looked at"
+    assert "label-issue" not in found(tmp_path)
+
+
+def test_labels_of_a_class_that_is_masked_out_are_not_accused(tmp_path: Path) -> None:
+    logits, target = calibrated(800, 4, sharp=4)
+    logits[:, 3] = -torch.inf
+    held = run(tmp_path, loader(logits, target))
+    accused = [issue["label"] for issue in held["label_issues"]]
+    assert accused.count(3) > len(accused) / 2
+    assert "label-issue" not in found(tmp_path)
+
+
+@pytest.mark.parametrize("broken", [1, 200])
+def test_scores_that_are_nan_are_told(broken: int, tmp_path: Path) -> None:
+    logits, target = calibrated(200, 3)
+    logits[:broken] = torch.nan
+    held = run(tmp_path, loader(logits, target))
+    assert (held["n"], held["broken"]) == (200 - broken, broken)
+    told = found(tmp_path)["nonfinite-scores"]
+    assert told.severity == Severity.WARNING
+    assert told.message == f"the scores of {broken} of 200 samples are NaN or infinite: they are not counted"
+
+
+def test_a_masked_class_is_not_taken_for_nan(tmp_path: Path) -> None:
+    logits, target = calibrated(200, 4)
+    logits[target != 3, 3] = -torch.inf
+    run(tmp_path, loader(logits, target))
+    assert "nonfinite-scores" not in found(tmp_path)

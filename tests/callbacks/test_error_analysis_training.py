@@ -261,8 +261,13 @@ def test_classes_are_called_as_the_data_call_them(tmp_path: Path) -> None:
     assert run(tmp_path / "module", source, module)["classes"] == ["no", "yes", "maybe"]
     assert run(tmp_path / "given", source, class_names={0: "a", 1: "b", 2: "c"})["classes"] == ["a", "b", "c"]
     held = run(tmp_path / "few", source, class_names=["a"])
-    assert held["classes"] == ["0", "1", "2"]
-    assert "There are 1 class_names for 3 classes: numbers stand for them." in held["notes"]
+    assert held["classes"] == ["a", "1", "2"]
+    assert "There are 1 class_names for 3 classes: numbers stand for those without." in held["notes"]
+    held = run(tmp_path / "some", source, class_names={2: "c", 0: ""})
+    assert held["classes"] == ["0", "1", "c"]
+    held = run(tmp_path / "many", source, class_names=["a", "b", "c", "d"])
+    assert held["classes"] == ["a", "b", "c"]
+    assert any(note.startswith("There are 4 class_names for 3 classes") for note in held["notes"])
 
 
 def test_slices_are_asked_for_by_name(tmp_path: Path) -> None:
@@ -287,6 +292,9 @@ def test_slices_are_asked_for_by_name(tmp_path: Path) -> None:
     assert every["weak_slices"][0]["n"] == 50
     one = run(tmp_path / "one", DataLoader(Cameras(), batch_size=32), Reads(), slices=["hour"])
     assert all("file" not in part["conditions"] for part in one["weak_slices"])
+    none = run(tmp_path / "none", DataLoader(Cameras(), batch_size=32), Reads(), slices=["camera", "hour"])
+    note = "Slices by camera are not searched: the batch has no such entry for each sample."
+    assert note in none["notes"]
 
 
 def test_what_is_costly_on_the_way_is_made_at_the_end_alone(tmp_path: Path, monkeypatch: Any) -> None:
@@ -327,8 +335,15 @@ WRONG = [
      "write ['cat', 'dog']."),
     ({"slices": "camera"}, "ErrorAnalysis needs slices as a list of names, got 'camera'; name entries of the batch, "
      "such as ['camera']."),
+    ({"predictions": 3}, "ErrorAnalysis needs predictions as the name of an entry, got 3; leave it out to search."),
+    ({"training_dynamics": "yes"}, "ErrorAnalysis needs training_dynamics True or False, got 'yes'; True follows every "
+     "training sample."),
+    ({"adapter": "operator.add", "target": "y"}, "ErrorAnalysis needs adapter alone, got 'operator.add'; predictions= "
+     "and target= are for those that go without."),
+    ({"loaders": []}, "ErrorAnalysis needs loaders as a list of numbers >= 0, got []; [0] counts the first loader "
+     "alone, None all."),
     ({"loaders": [-1]}, "ErrorAnalysis needs loaders as a list of numbers >= 0, got [-1]; "
-     "[0] counts the first loader alone."),
+     "[0] counts the first loader alone, None all."),
     ({"on_missing": "stop"}, "ErrorAnalysis needs on_missing 'raise' or 'warn', got 'stop'; 'raise' says it at once."),
     ({"adapter": "no.such"}, "ErrorAnalysis needs adapter to be a function or its dotted path, got 'no.such'; "
      "it gets outputs and batch, and returns predictions and targets."),

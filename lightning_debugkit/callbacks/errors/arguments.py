@@ -43,8 +43,18 @@ def check_names(class_names: Any, slices: Any, loaders: Any) -> None:
     check("class_names", bool(fits), "as a list, or a mapping of class to name", class_names, "write ['cat', 'dog']")
     fits = slices is None or _is_listing(slices, str)
     check("slices", fits, "as a list of names", slices, "name entries of the batch, such as ['camera']")
-    fits = loaders is None or (_is_listing(loaders, int) and all(number >= 0 for number in loaders))
-    check("loaders", fits, "as a list of numbers >= 0", loaders, "[0] counts the first loader alone")
+    fits = loaders is None or bool(loaders and _is_listing(loaders, int) and all(number >= 0 for number in loaders))
+    check("loaders", fits, "as a list of numbers >= 0", loaders, "[0] counts the first loader alone, None all")
+
+
+def check_sources(predictions: Any, target: Any, adapter: Any, training_dynamics: Any) -> None:
+    """Raise unless predictions are to be found in one way, and what is a switch is one."""
+    for name, value in (("predictions", predictions), ("target", target)):
+        check(name, value is None or isinstance(value, str), "as the name of an entry", value, "leave it out to search")
+    both = adapter is not None and (predictions is not None or target is not None)
+    check("adapter", not both, "alone", adapter, "predictions= and target= are for those that go without")
+    is_switch = isinstance(training_dynamics, bool)
+    check("training_dynamics", is_switch, "True or False", training_dynamics, "True follows every training sample")
 
 
 def check_adapter(adapter: Any) -> None:

@@ -47,12 +47,22 @@ SURE = Rule(
     "{claimed:.1%}",
     "Do not use its probabilities as they are: fit a temperature on held-out data, or train with label smoothing.",
 )
+NONFINITE = Rule(
+    "nonfinite-scores",
+    Severity.WARNING,
+    "the scores of {broken} of {samples} samples are NaN or infinite: they are not counted",
+    "Look at what the module gives for the first of them; GradientAnomalyDetector names the operation in training.",
+)
 _CHANCE = 0.01
 _TWICE = 2.0
+_HALF = 0.5
 
 
 def findings(case: Case, where: Where) -> Iterator[Finding]:
     """Yield what is beyond chance."""
+    totals = case.found.totals
+    if totals.broken:
+        yield NONFINITE.found(where, stage=case.stage, broken=totals.broken, samples=totals.samples + totals.broken)
     if case.found.totals.wrong:
         yield from _confused(case, where)
         yield from _merge(case, where)
@@ -131,13 +141,19 @@ def _merge(case: Case, where: Where) -> Iterator[Finding]:
 def _labels(case: Case, where: Where) -> Iterator[Finding]:
     """A model that errs, however sure, mostly has the right class in second place; a wrong label is in any."""
     issues, records = case.issues, case.found.records
-    if issues is None or records is None or not len(issues):
+    # A model that is wrong as often as right accuses nobody.
+    if issues is None or records is None or not len(issues) or case.accuracy.low < _HALF:
+        return
+    # Nor does one accuse the labels of a class that it never predicts: it does not know the class.
+    known = np.asarray(case.found.confusion.predicted_count.tolist()) > 0
+    suspects = int(known[issues.labels].sum())
+    if suspects < len(issues) - suspects:
         return
     table = records.table()
     first, label = table.classes[:, 0], table.label
     sums = np.bincount(label, weights=table.probability, minlength=records.classes + 1)
     usual = sums / np.maximum(np.bincount(label, minlength=len(sums)), 1)
-    wrong, second = first != label, table.classes[:, 1] == label
+    wrong, second = (first != label) & known[label], table.classes[:, 1] == label
     surest = table.probabilities[:, 0] >= usual[first]
     counts = [int(part.sum()) for part in (wrong & surest, wrong & surest & second, wrong & ~surest)]
     sure, seconds, others = counts

@@ -25,10 +25,11 @@ def class_names(
     With ``is_all``, there are no classes but those that were counted.
     """
     if given is not None:
-        names = _listed(given)
-        if names is not None and len(names) >= classes:
-            return names[:classes], ""
-        return _numbers(classes), f"There are {len(given)} class_names for {classes} classes: numbers stand for them."
+        by_class = dict(given) if isinstance(given, Mapping) else dict(enumerate(given))
+        called = [str(by_class.get(number) or number) for number in range(classes)]
+        fits = len(by_class) == classes or (len(by_class) > classes and not is_all)
+        note = f"There are {len(by_class)} class_names for {classes} classes: numbers stand for those without."
+        return called, "" if fits and set(by_class) >= set(range(classes)) else note
     for holder in _holders(trainer, module):
         for place in _PLACES:
             names = _listed(getattr(holder, place, None))

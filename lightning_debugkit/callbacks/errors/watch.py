@@ -19,7 +19,7 @@ from lightning_debugkit.callbacks.predictions.order import LoaderOrder, Rows
 from lightning_debugkit.callbacks.predictions.padding import loaders_of
 from lightning_debugkit.callbacks.predictions.reader import PredictionsNotFound, Reader
 from lightning_debugkit.callbacks.predictions.scoring import NoClasses
-from lightning_debugkit.callbacks.predictions.sources import Reading
+from lightning_debugkit.callbacks.predictions.sources import Reading, shown
 from lightning_debugkit.replay.batch import batch_size, take
 
 
@@ -73,7 +73,7 @@ class Watch:
         if not self._counts(at):
             return
         rerun = again(trainer, module, step, batch, batch_idx, at)
-        found = self.reader.read(step, module, outputs, batch, rerun)
+        found = self._read(step, module, outputs, batch, rerun)
         loaders = loaders_of(trainer.test_dataloaders if step == "test_step" else trainer.val_dataloaders)
         size = batch_size(batch) or len(found.target)
         rows = self.order.rows(loaders[at] if at < len(loaders) else None, size)
@@ -87,9 +87,7 @@ class Watch:
             rows = Rows(None, may_repeat=rows.may_repeat)
         if rows.may_repeat:
             self.note("Which share of the data a rank read is not known: a sample that two of them got counts twice.")
-        columns = columns_of(batch, outputs, n, self.slices, (found.predictions, found.target))
-        if len(loaders) > 1:
-            columns["loader"] = [float(at)] * n
+        columns = self._columns(batch, outputs, found, at if len(loaders) > 1 else None)
         indices = rows.indices if rows.indices is not None else indices_of(batch, outputs, n)
         if indices is not None:
             indices = indices + _begins(loaders, at)
@@ -102,6 +100,27 @@ class Watch:
         self.gathering.add(found, indices, columns)
         if rows.counted is None:
             self.check.compare(outputs, form, found)
+
+    def _columns(self, batch: Any, outputs: Any, found: Reading, loader: int | None) -> dict[str, Any]:
+        n = len(found.predictions)
+        columns = columns_of(batch, outputs, n, self.slices, (found.predictions, found.target))
+        if lacking := [name for name in self.slices or () if name not in columns]:
+            self.note(f"Slices by {', '.join(lacking)} are not searched: the batch has no such entry for each sample.")
+        return columns if loader is None else {**columns, "loader": [float(loader)] * n}
+
+    def _read(self, step: str, module: LightningModule, outputs: Any, batch: Any, rerun: Any) -> Reading:
+        try:
+            return self.reader.read(step, module, outputs, batch, rerun)
+        except PredictionsNotFound:
+            raise
+        except Exception as error:
+            if self.reader.adapter is None:
+                raise
+            raise PredictionsNotFound(
+                f"{self.reader.owner} needs an adapter that returns predictions and targets, got "
+                f"{type(error).__name__}: {error} from it; {step}() returned {shown(outputs)}, "
+                f"the batch is {shown(batch)}."
+            ) from error
 
     def told(self) -> list[str]:
         """Return how to read the numbers."""

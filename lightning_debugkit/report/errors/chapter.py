@@ -14,7 +14,15 @@ from lightning_debugkit.report.summary import Summary
 from lightning_debugkit.report.wording import as_int, as_list, as_mapping, percent, sentence
 
 RULES = frozenset(
-    ("confused-classes", "merge-candidate", "label-issue", "weak-slice", "overconfident", "class-never-predicted")
+    (
+        "confused-classes",
+        "merge-candidate",
+        "label-issue",
+        "weak-slice",
+        "overconfident",
+        "nonfinite-scores",
+        "class-never-predicted",
+    )
 )
 _MOST_NOTES = 20
 
