@@ -203,6 +203,93 @@ def test_a_usual_module_needs_no_change(
     assert moment["errors"]["train"][0] == pytest.approx(value), "the same data, the same step"
 
 
+class TwoHeads(Base):
+    """A second question is asked of the same images first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.aux = nn.Linear(64, 3)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> Any:
+        x, y = batch
+        return 0.1 * F.cross_entropy(self.aux(x), y % 3) + F.cross_entropy(self.net(x), y)
+
+
+@pytest.mark.parametrize("sanity", [0, 2])
+def test_of_several_losses_that_of_the_batch_s_own_target_counts(sanity: int, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setitem(QUIET, "num_sanity_val_steps", sanity)
+    module = TwoHeads()
+    callback = fit(module, tmp_path, pairs())
+    (moment,) = callback.memory.moments
+    assert moment["errors"]["val"][0] == pytest.approx(truth(module))
+
+
+def test_own_values_by_chance_do_not_hide_the_own_target() -> None:
+    """Labels of the first batch that are their own remainders."""
+    module, reader = TwoHeads(), Reader("Report")
+    for labels in (torch.tensor([0, 1, 2, 1]), torch.tensor([7, 8, 9, 3])):
+        batch = [IMAGES[:4], labels]
+        reader.begin("validation_step", module, watch=True)
+        outputs = module.validation_step(batch, 0)
+        found = reader.read("validation_step", module, outputs, batch)
+        assert (found.predictions.shape, found.target.tolist()) == ((4, 10), labels.tolist())
+
+
+def test_losses_of_which_none_can_be_told_are_listed() -> None:
+    class Supervised(TwoHeads):
+        def validation_step(self, batch: Any, batch_idx: int) -> Any:
+            x, y = batch
+            return F.cross_entropy(self.aux(x), y % 3) + F.mse_loss(x, x) + F.cross_entropy(self.net(x), 9 - y)
+
+    module, batch, reader = Supervised(), [IMAGES[:64], LABELS[:64]], Reader("Report")
+    reader.begin("validation_step", module, watch=True)
+    with pytest.raises(PredictionsNotFound) as caught:
+        reader.read("validation_step", module, module.validation_step(batch, 0), batch)
+    assert (
+        "  loss functions were given: cross_entropy(float32[64, 3], int64[64]); "
+        "mse_loss(float32[64, 64], float32[64, 64]); cross_entropy(float32[64, 10], int64[64])\nMend it"
+    ) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (
+            {"predictions": "foo"},
+            "Report needs predictions= to name an entry of what validation_step() returns, got 'foo'; "
+            "validation_step() returned {'loss': float32[], 'logits': float32[200, 10], 'target': int64[200]}.",
+        ),
+        (
+            {"target": "bar"},
+            "Report needs target= to name an entry of what validation_step() returns or of the batch, got 'bar'; "
+            "validation_step() returned {'loss': float32[], 'logits': float32[200, 10], 'target': int64[200]}, "
+            "the batch is list(float32[200, 64], int64[200]).",
+        ),
+    ],
+)
+def test_a_name_that_is_not_there_is_refused(arguments: Any, told: str) -> None:
+    module, batch, reader = ReturnsADict(), [IMAGES[:200], LABELS[:200]], Reader("Report", **arguments)
+    reader.begin("validation_step", module, watch=True)
+    with pytest.raises(PredictionsNotFound) as caught:
+        reader.read("validation_step", module, module.validation_step(batch, 0), batch)
+    assert str(caught.value) == told
+
+
+def test_predictions_by_name_are_not_given_up_where_targets_are_missing() -> None:
+    """Else the scores of the loss would be taken, which are others."""
+
+    class Calibrated(Base):
+        def validation_step(self, batch: Any, batch_idx: int) -> Any:
+            scores = self.net(batch["pixels"])
+            return {"loss": F.cross_entropy(scores, batch["digit"]), "mine": scores / 2}
+
+    module, batch = Calibrated(), {"pixels": IMAGES[:8], "digit": LABELS[:8]}
+    reader = Reader("Report", predictions="mine")
+    reader.begin("validation_step", module, watch=True)
+    with pytest.raises(PredictionsNotFound, match=r"needs target= to name an entry of .*'digit'"):
+        reader.read("validation_step", module, module.validation_step(batch, 0), batch)
+
+
 @pytest.mark.parametrize("sanity", [0, 2])
 def test_what_cannot_be_found_is_told_at_the_first_batch(sanity: int, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setitem(QUIET, "num_sanity_val_steps", sanity)

@@ -8,8 +8,9 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from lightning_debugkit.callbacks.predictions.instruments import VALUE_LOSSES
 from lightning_debugkit.callbacks.predictions.scoring import IGNORED, NoClasses
-from lightning_debugkit.callbacks.predictions.sources import Reading, is_detections, is_rows, shown
+from lightning_debugkit.callbacks.predictions.sources import Reading, both, is_detections, is_rows
 
 Task: TypeAlias = Literal["multiclass", "binary", "multilabel", "segmentation", "detection"]
 Scores: TypeAlias = Literal["logits", "probabilities", "classes"]
@@ -19,6 +20,7 @@ _ONE_BY_ONE = ("binary_cross_entropy", "binary_cross_entropy_with_logits", "mult
 _COLUMNS = 2
 _TOKENS = 2
 _CLOSE = 1e-3
+_HALF = 0.5
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Form:
         classes: Classes that they tell apart, 0 if that is not known.
         channel: Dimension of the classes, ``None`` where a score is that of a yes.
         soft: Whether targets are shares of classes.
+        rounded: Whether targets were shares of a yes, and are yes or no by what is more.
     """
 
     task: Task
@@ -40,10 +43,14 @@ class Form:
     classes: int = 0
     channel: int | None = 1
     soft: bool = False
+    rounded: bool = False
 
 
 def shaped(reading: Reading, rows: int | None) -> Reading:
-    """Return a reading with one row a sample: ``(n, 1)`` is ``(n,)``, and tokens stand by their samples again."""
+    """Return a reading with one row a sample: ``(n, 1)`` is ``(n,)``, and tokens stand by their samples again.
+
+    What a binary loss was given as the share of a yes, as label smoothing makes it, is a yes or no.
+    """
     predictions, target = reading.predictions, reading.target
     if not is_rows(predictions) or not is_rows(target):
         return reading
@@ -57,7 +64,11 @@ def shaped(reading: Reading, rows: int | None) -> Reading:
     if target.ndim == 1 and each > 1 and not rest and len(predictions) == len(target):
         # A loss over tokens is often asked with samples and tokens as one dimension.
         predictions, target = (part.reshape(rows, each, *part.shape[1:]) for part in (predictions, target))
-    return replace(reading, predictions=predictions, target=target)
+    reading = replace(reading, predictions=predictions, target=target)
+    if reading.function in _ONE_BY_ONE and target.is_floating_point() and predictions.shape == target.shape:
+        between = (target > 0) & (target < 1)
+        reading = replace(reading, target=torch.where(between, (target > _HALF).to(target.dtype), target), given=target)
+    return reading
 
 
 def form_of(reading: Reading, task: Task | None = None) -> Form:
@@ -66,6 +77,9 @@ def form_of(reading: Reading, task: Task | None = None) -> Form:
     Raises:
         NoClasses: The targets are no classes, do not go with the predictions, or not with ``task``.
     """
+    if task is None and _is_of_values(reading):
+        told = _both(reading).replace(" and targets", " with targets")
+        raise NoClasses(f"a regression, whose error BiasVarianceReport measures: {told}")
     found = _form(reading, task)
     if task is not None and found.task != task:
         raise NoClasses(f"what looks like task {found.task!r}: {_both(reading)}")
@@ -106,20 +120,19 @@ def _of_labels(reading: Reading) -> Form:
 def _of_same_shape(reading: Reading, task: Task | None) -> Form:
     predictions, target = reading.predictions, reading.target
     binary = _is_binary(target)
-    wide = target.ndim > 1 and target.shape[1] > 1
-    one_by_one = reading.function in _ONE_BY_ONE or task == "multilabel"
-    shares = wide and not one_by_one and _sums_to_one(target.float().clamp(min=0), 1)
+    one_by_one = task == "multilabel" or (reading.function in _ONE_BY_ONE and task != "multiclass")
+    shares = not one_by_one and _may_be_shares(target)
     if shares and (target.ndim == _COLUMNS or binary):
         place = ("multiclass", "samples") if target.ndim == _COLUMNS else ("segmentation", "pixels")
         return Form(*place, _kind_of(predictions, 1), target.shape[1], 1, soft=True)  # type: ignore[arg-type]
     if not binary:
         raise NoClasses(_both(reading))
-    scores = _kind_of_yes(reading)
+    scores, rounded = _kind_of_yes(reading), reading.given is not None and not _is_binary(reading.given)
     if target.ndim == 1:
-        return Form("binary", "samples", scores, _COLUMNS, None)
+        return Form("binary", "samples", scores, _COLUMNS, None, rounded=rounded)
     if target.ndim == _COLUMNS:
-        return Form("multilabel", "labels", scores, target.shape[1], None)
-    return Form("segmentation", "pixels", scores, _COLUMNS, None)
+        return Form("multilabel", "labels", scores, target.shape[1], None, rounded=rounded)
+    return Form("segmentation", "pixels", scores, _COLUMNS, None, rounded=rounded)
 
 
 def _channel(predictions: Tensor, target: Tensor) -> int | None:
@@ -175,6 +188,24 @@ def _sums_to_one(values: Tensor, dim: int) -> bool:
     return bool(((sums - 1).abs() < _CLOSE).all())
 
 
+def _is_of_values(reading: Reading) -> bool:
+    """Tell whether predictions are compared with values, not with classes."""
+    predictions, target = reading.predictions, reading.target
+    if not is_rows(predictions) or not is_rows(target) or predictions.shape != target.shape:
+        return False
+    if reading.given is not None:
+        # Smoothed yes and no are two values; an image that is made anew by a binary loss has many.
+        between = reading.given[(reading.given > 0) & (reading.given < 1)]
+        return not _is_binary(target) or (target.ndim > 1 and len(between.unique()) > _COLUMNS)
+    if _is_binary(target) or _may_be_shares(target):
+        return False
+    return target.is_floating_point() or reading.function in VALUE_LOSSES
+
+
+def _may_be_shares(target: Tensor) -> bool:
+    return target.ndim > 1 and target.shape[1] > 1 and _sums_to_one(target.float().clamp(min=0), 1)
+
+
 def _is_binary(target: Tensor) -> bool:
     return bool(((target == 0) | (target == 1) | (target == IGNORED)).all())
 
@@ -184,5 +215,4 @@ def _places(target: Tensor) -> str:
 
 
 def _both(reading: Reading) -> str:
-    kind = "values" if isinstance(reading.target, Tensor) and reading.target.is_floating_point() else "classes"
-    return f"predictions are {shown(reading.predictions)}, targets are {kind} {shown(reading.target)}"
+    return both(reading.predictions, reading.target)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -11,6 +12,8 @@ from torch import Tensor
 from lightning_debugkit.callbacks.errors.answers import look_at
 from lightning_debugkit.callbacks.errors.forms import Form
 from lightning_debugkit.callbacks.predictions.sources import Reading
+
+Apart: TypeAlias = tuple[float, float]  # of the mean, and of the sum, of the samples' losses
 
 _FIRST, _EVERY = 4, 16
 _CLOSE = 1e-3
@@ -36,27 +39,36 @@ class LossCheck:
         look = look_at(form, found)
         counts = look.size > 0
         total = torch.where(counts, look.loss * look.size, 0.0).sum()
-        ours, theirs = total / look.size.sum(), theirs.detach().float().reshape(()).to(total.device)
+        # A step may return the mean of its samples' losses, or with reduction="sum" the sum.
+        ours = torch.stack([total / look.size.sum(), total])
+        theirs = theirs.detach().float().reshape(()).to(total.device)
         apart = (ours - theirs).abs() / theirs.abs().clamp(min=1e-6)
-        # Tiny losses differ by rounding alone.
-        apart = torch.where((ours - theirs).abs() < 1e-6, 0.0, apart).nan_to_num(0.0)
+        # Tiny losses differ by rounding alone; a batch of targets to ignore has none.
+        is_close = ((ours - theirs).abs() < 1e-6) | ((look.size.sum() == 0) & ~look.broken.any())
+        apart = torch.where(is_close, 0.0, apart)
         self._apart = apart if self._apart is None else torch.maximum(self._apart, apart)
         self._half = self._half or found.predictions.dtype != torch.float32
 
-    def result(self) -> float | None:
-        """Return the largest relative difference in terms of what is tolerated, ``None`` if there was no loss."""
+    def result(self) -> Apart | None:
+        """Return the largest relative differences in terms of what is tolerated, ``None`` if there was no loss."""
         if self._apart is None:
             return None
-        return float(self._apart) / (_HALF if self._half else _CLOSE)
+        mean, total = (self._apart / (_HALF if self._half else _CLOSE)).tolist()
+        return mean, total
 
     @staticmethod
-    def told(results: Sequence[float | None]) -> str:
+    def told(results: Sequence[Apart | None]) -> str:
         """Return what the comparisons of all ranks say."""
         known = [result for result in results if result is not None]
         if not known:
             return "The step returns no loss to compare with: the loss of a sample is plain cross entropy."
-        if max(known) <= 1:
+        if not all(math.isfinite(apart) for result in known for apart in result):
+            return "The losses of the samples are not verified: some are not finite, or the step's own loss is not."
+        mean, total = (max(parts) for parts in zip(*known, strict=True))
+        if mean <= 1:
             return "The losses of the samples are verified: their mean is the loss that the step returns."
+        if total <= 1:
+            return "The losses of the samples are verified: their sum is the loss that the step returns."
         return (
             "The step's own loss is another (weights of classes, label smoothing, a further term): "
             "samples are ranked by plain cross entropy."

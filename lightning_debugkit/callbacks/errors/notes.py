@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from lightning_debugkit.callbacks.errors.forms import Form
 from lightning_debugkit.callbacks.errors.gathering import Gathered
 from lightning_debugkit.stats.label_issues import LabelIssues
 
@@ -23,12 +24,7 @@ _ANSWERS = {
 def notes_on(found: Gathered, issues: LabelIssues | None) -> Iterator[str]:
     """Yield what a reader has to know."""
     form, totals, confusion = found.form, found.totals, found.confusion
-    if form.unit in _ANSWERS:
-        yield _ANSWERS[form.unit]
-    if form.soft:
-        yield "Targets are shares of classes: the largest counts as the class, the loss is that of all shares."
-    if form.scores == "classes" and form.task != "detection":
-        yield "Predictions are classes without scores: there are no losses, label issues or calibration."
+    yield from _on_the_form(form)
     if totals.broken:
         have = "samples have" if totals.broken > 1 else "sample has"
         yield f"{totals.broken:,} {have} scores that are not finite, and no part in the counts."
@@ -48,3 +44,14 @@ def notes_on(found: Gathered, issues: LabelIssues | None) -> Iterator[str]:
         yield "Dataset indices are not known: samples cannot be named or drawn. Put an index into the batch."
     if issues is not None and not issues.is_exact:
         yield f"Label issues are approximate: of {issues.uncertain:,} samples more than three classes matter."
+
+
+def _on_the_form(form: Form) -> Iterator[str]:
+    if form.unit in _ANSWERS:
+        yield _ANSWERS[form.unit]
+    if form.soft:
+        yield "Targets are shares of classes: the largest counts as the class, the loss is that of all shares."
+    if form.rounded:
+        yield "Targets are shares of a yes: above 0.5 counts as yes, and the loss is that of the yes or no."
+    if form.scores == "classes" and form.task != "detection":
+        yield "Predictions are classes without scores: there are no losses, label issues or calibration."

@@ -6,12 +6,10 @@ import logging
 from collections.abc import Callable
 from typing import Any, Literal
 
-import torch
 from lightning.pytorch import LightningModule
-from torch import Tensor
 
-from lightning_debugkit.callbacks.predictions import sources
-from lightning_debugkit.callbacks.predictions.instruments import CLASS_LOSSES, ForwardWatch, LossWatch, watching
+from lightning_debugkit.callbacks.predictions import comparisons, sources
+from lightning_debugkit.callbacks.predictions.instruments import ForwardWatch, LossWatch, watching
 from lightning_debugkit.callbacks.predictions.sources import Adapter, Reading, fit_together
 
 _log = logging.getLogger("lightning_debugkit")
@@ -51,6 +49,7 @@ class Reader:
         self.ways: dict[str, Way] = {}
         self.places: dict[str, tuple[str, str]] = {}
         self._seen: dict[str, tuple[int | None, str]] = {}
+        self._call: dict[str, tuple[int, int]] = {}
         self._forward: ForwardWatch | None = None
         self._losses: LossWatch | None = None
 
@@ -99,7 +98,7 @@ class Reader:
                     outputs = rerun()
             found, way = self._watched(step, outputs, batch, forward, losses)
         if found is None:
-            raise PredictionsNotFound(self._unseen(step, outputs, batch, forward))
+            raise PredictionsNotFound(self._unseen(step, outputs, batch, forward, losses))
         if self.ways.get(step) != way or self.places.get(step) != found.places:
             self.ways[step], self.places[step] = way, found.places
             _log.info(f"{self.owner}: predictions from {found.places[0]}, targets from {found.places[1]}")
@@ -110,6 +109,7 @@ class Reader:
             return sources.adapted(self.adapter, outputs, batch)
         predictions = sources.predictions_in(outputs, step, self.predictions)
         target = sources.target_in(outputs, batch, step, self.target)
+        self._check_names(step, outputs, batch, predictions is not None, target is not None)
         if predictions is None or target is None:
             return None
         if not (self.predictions or self.target) and not fit_together(predictions[1], target[1]):
@@ -121,46 +121,52 @@ class Reader:
     ) -> tuple[Reading | None, Way]:
         scores = forward.only(outputs) if forward is not None and not self.predictions else None
         target = sources.target_in(outputs, batch, step, self.target)
-        compared = _compared(losses)
+        compared = comparisons.of(losses)
         if scores is not None and target is not None and fit_together(scores, target[1]):
             # Where a loss was seen, it must be of these: a forward may return an embedding, a batch may hold labels
             # that nobody uses.
-            same = [call for call in compared if _same_question(call, scores, target[1])]
+            same = [call for call in compared if comparisons.is_same(call, scores, target[1])]
             if same or not compared or sources.is_detections(scores):
                 seen = (same[0].ignore_index, same[0].function) if same else self._seen.get(step, (None, ""))
                 self._seen[step] = seen
                 return Reading(scores, target[1], ("forward()", target[0]), *seen), "forward"
-        return (compared[0], "loss") if len(compared) == 1 else (None, "loss")
+        at, of = self._call.get(step, (None, 0))
+        if at is None or of != len(compared):
+            at = comparisons.settled(compared, None if target is None else target[1])
+        if at is None:
+            return None, "loss"
+        self._call[step] = at, len(compared)
+        return compared[at], "loss"
 
-    def _unseen(self, step: str, outputs: Any, batch: Any, forward: ForwardWatch | None) -> str:
+    def _check_names(self, step: str, outputs: Any, batch: Any, has_predictions: bool, has_target: bool) -> None:
+        """Refuse a name that leads nowhere; what a training step returns is its loss, as a rule."""
+        if step == "training_step":
+            return
+        returned = f"{step}() returned {sources.shown(outputs)}"
+        if self.predictions and not has_predictions:
+            raise PredictionsNotFound(
+                f"{self.owner} needs predictions= to name an entry of what {step}() returns, got {self.predictions!r}; "
+                f"{returned}."
+            )
+        if (self.predictions or self.target) and not has_target:
+            raise PredictionsNotFound(
+                f"{self.owner} needs target= to name an entry of what {step}() returns or of the batch, "
+                f"got {self.target!r}; {returned}, the batch is {sources.shown(batch)}."
+            )
+
+    def _unseen(
+        self, step: str, outputs: Any, batch: Any, forward: ForwardWatch | None, losses: LossWatch | None
+    ) -> str:
+        calls = comparisons.shown(losses)
         seen = [shown for shown in map(sources.shown, forward.outputs if forward else []) if shown != "nothing"]
         return (
             f"{self.owner} needs the model's predictions and their targets, and found none for this batch.\n"
             f"  {step}() returned: {sources.shown(outputs)}\n"
             f"  the batch is: {sources.shown(batch)}\n"
             f"  forward() returned: {'; '.join(seen[:3]) or 'not called'}\n"
-            "Mend it in one of three ways:\n"
+            + (f"  loss functions were given: {calls}\n" if calls else "")
+            + "Mend it in one of three ways:\n"
             f'  1. return them from {step}: return {{"loss": loss, "logits": logits, "target": y}}\n'
             f'  2. or name their keys: {self.owner}(predictions="my_scores", target="my_label")\n'
             f'  3. or give a function: {self.owner}(adapter=lambda outputs, batch: (outputs[0], batch["y"]))'
         )
-
-
-def _compared(losses: LossWatch | None) -> list[Reading]:
-    """Return what loss functions compared: comparisons with classes if there are any, else with values."""
-    calls = losses.calls if losses is not None else []
-    calls = [call for call in calls if call[1].ndim and call[2].ndim and call[1].shape[0] == call[2].shape[0]]
-    classes = [call for call in calls if call[0] in CLASS_LOSSES]
-    return [
-        Reading(scores, target, (f"what {name}() was given",) * 2, ignored, name)
-        for name, scores, target, ignored in classes or calls
-    ]
-
-
-def _same_question(call: Reading, scores: Any, target: Any) -> bool:
-    """Tell whether a loss compared these scores, or what was made of them, with this target, in whatever form."""
-    if not isinstance(scores, Tensor) or not isinstance(target, Tensor):
-        return False
-    if call.predictions.numel() != scores.numel():
-        return False
-    return call.target.numel() != target.numel() or torch.equal(call.target.flatten().float(), target.flatten().float())

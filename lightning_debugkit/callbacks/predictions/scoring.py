@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_debugkit.callbacks.predictions.sources import is_rows
+from lightning_debugkit.callbacks.predictions.sources import both, is_rows
 
 IGNORED = -100
 _PAIR = 2
@@ -94,17 +94,17 @@ def _labels(predictions: Tensor, target: Tensor, cut: float) -> tuple[Tensor, Te
     soft = target.is_floating_point()
     if not predictions.is_floating_point():
         if soft or predictions.shape != target.shape:
-            raise NoClasses(_both(predictions, target))
+            raise NoClasses(both(predictions, target))
         return predictions.long(), target.long(), _PAIR if predictions.dtype == torch.bool else 0
     if predictions.shape == target.shape:
         return _same_shape(predictions, target, soft, cut)
     if soft:
-        raise NoClasses(_both(predictions, target))
+        raise NoClasses(both(predictions, target))
     if predictions.ndim == target.ndim + 1:
         for dim in (1, predictions.ndim - 1):
             if predictions.shape[:dim] + predictions.shape[dim + 1 :] == target.shape:
                 return predictions.argmax(dim), target.long(), predictions.shape[dim]
-    raise NoClasses(_both(predictions, target))
+    raise NoClasses(both(predictions, target))
 
 
 def _same_shape(predictions: Tensor, target: Tensor, soft: bool, cut: float) -> tuple[Tensor, Tensor, int]:
@@ -116,13 +116,4 @@ def _same_shape(predictions: Tensor, target: Tensor, soft: bool, cut: float) -> 
     rows = soft and target.ndim == _PAIR and target.shape[1] > 1 and bool((target >= 0).all())
     if rows and torch.allclose(target.sum(1), torch.ones_like(target[:, 0]), atol=1e-3):
         return predictions.argmax(1), target.argmax(1), target.shape[1]
-    raise NoClasses(_both(predictions, target))
-
-
-def _both(predictions: Tensor, target: Tensor) -> str:
-    kind = "values" if target.is_floating_point() else "classes"
-    return f"predictions are {_shown(predictions)}, targets are {kind} {_shown(target)}"
-
-
-def _shown(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
+    raise NoClasses(both(predictions, target))

@@ -24,6 +24,7 @@ class Reading:
         places: Such as ``("validation_step()['logits']", "batch[1]")``.
         ignore_index: Targets of this value are not counted, if the loss function says so.
         function: Name of the loss function that was seen to compare the two, empty if none was.
+        given: Targets as they were, where shares of a yes have been made yes or no.
     """
 
     predictions: Any
@@ -31,6 +32,7 @@ class Reading:
     places: tuple[str, str]
     ignore_index: int | None = field(default=None)
     function: str = ""
+    given: Tensor | None = field(default=None)
 
 
 def resolve(name: str) -> Adapter:
@@ -133,6 +135,18 @@ def fit_together(predictions: Any, target: Any) -> bool:
     if is_detections(predictions) or is_detections(target):
         return is_detections(predictions) and is_detections(target) and len(predictions) == len(target)
     return is_rows(predictions) and is_rows(target) and predictions.shape[0] == target.shape[0]
+
+
+def both(predictions: Any, target: Any) -> str:
+    """Return what predictions and targets are, for a sentence that begins with "got".
+
+    Example:
+        >>> import torch
+        >>> both(torch.zeros(5, 4), torch.zeros(32))
+        'predictions of float32[5, 4] and targets of float32[32]: their lengths differ'
+    """
+    apart = is_rows(predictions) and is_rows(target) and len(predictions) != len(target)
+    return f"predictions of {shown(predictions)} and targets of {shown(target)}" + ": their lengths differ" * apart
 
 
 def shown(value: Any, depth: int = 2) -> str:

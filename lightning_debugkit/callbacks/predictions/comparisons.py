@@ -1,0 +1,71 @@
+"""Which of the comparisons that loss functions made in a step is the one of its predictions with its targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_debugkit.callbacks.predictions import sources
+from lightning_debugkit.callbacks.predictions.instruments import CLASS_LOSSES, LossWatch
+from lightning_debugkit.callbacks.predictions.sources import Reading
+
+_SHOWN = 6
+
+
+def of(losses: LossWatch | None) -> list[Reading]:
+    """Return what loss functions compared: comparisons with classes if there are any, else with values."""
+    calls = losses.calls if losses is not None else []
+    calls = [call for call in calls if call[1].ndim and call[2].ndim and call[1].shape[0] == call[2].shape[0]]
+    classes = [call for call in calls if call[0] in CLASS_LOSSES]
+    return [
+        Reading(scores, target, (f"what {name}() was given",) * 2, ignored, name)
+        for name, scores, target, ignored in classes or calls
+    ]
+
+
+def shown(losses: LossWatch | None) -> str:
+    """Return the calls of loss functions in short, for a sentence about what was seen."""
+    calls = losses.calls if losses is not None else []
+    told = [f"{name}({sources.shown(scores)}, {sources.shown(target)})" for name, scores, target, _ in calls]
+    return "; ".join([*told[:_SHOWN], *(["..."] if len(told) > _SHOWN else [])])
+
+
+def settled(compared: Sequence[Reading], target: Any) -> int | None:
+    """Return the place of the only comparison, or of the only one with the batch's own target; ``None`` if none is."""
+    if len(compared) == 1:
+        return 0
+    if not isinstance(target, Tensor):
+        return None
+    # In a small batch targets made of the batch's own may have its values by chance: the tensor itself comes first.
+    for is_own in (_is_part, _is_alike):
+        own = [at for at, call in enumerate(compared) if is_own(call.target, target)]
+        if len(own) == 1:
+            return own[0]
+    return None
+
+
+def is_same(call: Reading, scores: Any, target: Any) -> bool:
+    """Tell whether a loss compared these scores, or what was made of them, with this target, in whatever form."""
+    if not isinstance(scores, Tensor) or not isinstance(target, Tensor):
+        return False
+    if call.predictions.numel() != scores.numel():
+        return False
+    if call.target.numel() == target.numel():
+        return _is_alike(call.target, target)
+    # Else it must be one-hot, or shares of the classes: what is neither is no form of this target.
+    if call.target.shape != call.predictions.shape or call.target.ndim == 1:
+        return False
+    return any(_is_alike(call.target.argmax(dim), target) for dim in (1, -1))
+
+
+def _is_alike(one: Tensor, other: Tensor) -> bool:
+    if one.numel() != other.numel():
+        return False
+    return torch.equal(one.flatten().float(), other.flatten().float().to(one.device))
+
+
+def _is_part(one: Tensor, other: Tensor) -> bool:
+    return one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
