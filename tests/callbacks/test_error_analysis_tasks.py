@@ -437,3 +437,63 @@ def test_batches_of_another_question_are_left_out_and_told(tmp_path: Path) -> No
     kept = torch.tensor([not 16 <= at < 32 for at in range(48)])
     assert table(held).tolist() == confusion_matrix(target[kept], logits.argmax(1)[kept]).tolist()
     assert "Batches with answers of another kind than the first are left out." in held["notes"]
+
+
+class Tokens(Says):
+    """Says the classes of tokens, the classes in the last dimension."""
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
+        return F.cross_entropy(self(batch[0]).transpose(1, 2), batch[1])
+
+
+class Flat(Says):
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
+        return F.cross_entropy(self(batch[0]).flatten(0, 1), batch[1].flatten())
+
+
+@pytest.mark.parametrize("kind", [Tokens, Flat])
+def test_as_many_tokens_as_classes_are_told_apart_by_what_the_loss_is_given(kind: Any, tmp_path: Path) -> None:
+    target = torch.randint(5, (40, 5), generator=torch.Generator().manual_seed(0))
+    held = run(tmp_path, loader(F.one_hot(target, 5).float() * 9, target), kind())
+    assert (held["n"], held["accuracy"]["value"]) == (200, 1.0)
+
+
+def test_tokens_that_are_taken_out_before_the_loss_leave_the_others(tmp_path: Path) -> None:
+    class Masked(Says):
+        def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
+            kept = batch[1] != -100
+            return F.cross_entropy(self.net(batch[0])[kept], batch[1][kept])
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = nn.Identity()
+
+    generator = torch.Generator().manual_seed(0)
+    target = torch.randint(4, (41, 7), generator=generator)
+    target[torch.rand(41, 7, generator=generator) < 0.3] = -100
+    logits = torch.randn(41, 7, 4, generator=generator)
+    held = run(tmp_path, loader(logits, target, size=8), Masked())
+    kept = target != -100
+    assert held["n"] == int(kept.sum())
+    assert held["accuracy"]["value"] == pytest.approx(float((logits.argmax(-1) == target)[kept].float().mean()))
+
+
+@pytest.mark.skipif(not hasattr(torch.compiler, "set_stance"), reason="torch 2.6 runs compiled code eagerly")
+def test_a_compiled_module_is_read_too(tmp_path: Path) -> None:
+    class Calls(Says):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = nn.Linear(3, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.net(x)
+
+        def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
+            return F.cross_entropy(self(batch[0]), batch[1])
+
+    torch.manual_seed(0)
+    module = Calls()
+    logits, target = random_answers(60, 3)
+    held = run(tmp_path, loader(logits, target), torch.compile(module, backend="eager"))
+    right = (module.net(logits).argmax(1) == target).float().mean()
+    assert (held["n"], held["accuracy"]["value"]) == (60, pytest.approx(float(right)))

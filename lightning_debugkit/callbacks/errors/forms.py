@@ -64,6 +64,9 @@ def shaped(reading: Reading, rows: int | None) -> Reading:
     if target.ndim == 1 and each > 1 and not rest and len(predictions) == len(target):
         # A loss over tokens is often asked with samples and tokens as one dimension.
         predictions, target = (part.reshape(rows, each, *part.shape[1:]) for part in (predictions, target))
+    elif target.ndim == 1 and each >= 1 and rest and len(predictions) == len(target):
+        # Some were taken out before the loss: nobody knows of which sample which token is.
+        predictions, target = predictions[None], target[None]
     reading = replace(reading, predictions=predictions, target=target)
     if reading.function in _ONE_BY_ONE and target.is_floating_point() and predictions.shape == target.shape:
         between = (target > 0) & (target < 1)

@@ -13,6 +13,7 @@ from lightning_debugkit.callbacks.predictions.instruments import CLASS_LOSSES, L
 from lightning_debugkit.callbacks.predictions.sources import Reading
 
 _SHOWN = 6
+_ROWS = 2
 
 
 def of(losses: LossWatch | None) -> list[Reading]:
@@ -59,6 +60,18 @@ def is_same(call: Reading, scores: Any, target: Any) -> bool:
     if call.target.shape != call.predictions.shape or call.target.ndim == 1:
         return False
     return any(_is_alike(call.target.argmax(dim), target) for dim in (1, -1))
+
+
+def has_classes_last(call: Reading, scores: Any) -> bool:
+    """Tell where the classes are in scores whose shape does not: as many as there are places in a row.
+
+    A loss takes them in the second dimension, or has rows of classes alone; what it was given tells which.
+    """
+    if not isinstance(scores, Tensor) or scores.ndim <= _ROWS or scores.shape[1] != scores.shape[-1]:
+        return False
+    if call.predictions.ndim == _ROWS:
+        return torch.equal(call.predictions, scores.reshape(call.predictions.shape))
+    return call.predictions.shape == scores.shape and not torch.equal(call.predictions, scores)
 
 
 def _is_alike(one: Tensor, other: Tensor) -> bool:

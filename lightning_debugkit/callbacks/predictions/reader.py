@@ -50,6 +50,7 @@ class Reader:
         self.places: dict[str, tuple[str, str]] = {}
         self._seen: dict[str, tuple[int | None, str]] = {}
         self._call: dict[str, tuple[int, int]] = {}
+        self._last: dict[str, bool] = {}
         self._forward: ForwardWatch | None = None
         self._losses: LossWatch | None = None
 
@@ -59,6 +60,8 @@ class Reader:
         With ``watch``, a first batch is watched as it runs, so that it need not run again.
         """
         self.release()
+        if getattr(module, "_compiler_ctx", None) is not None:
+            return  # nothing can be heard within compiled code: each batch is read by running it once more
         way = self.ways.get(step)
         both = watch and way is None and self.adapter is None
         if way == "forward" or both:
@@ -129,6 +132,10 @@ class Reader:
             if same or not compared or sources.is_detections(scores):
                 seen = (same[0].ignore_index, same[0].function) if same else self._seen.get(step, (None, ""))
                 self._seen[step] = seen
+                self._last[step] = (
+                    comparisons.has_classes_last(same[0], scores) if same else self._last.get(step, False)
+                )
+                scores = scores.movedim(-1, 1) if self._last[step] else scores
                 return Reading(scores, target[1], ("forward()", target[0]), *seen), "forward"
         at, of = self._call.get(step, (None, 0))
         if at is None or of != len(compared):
