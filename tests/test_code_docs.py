@@ -89,7 +89,7 @@ def test_what_the_commands_are_given_wrongly_is_one_sentence(
 ) -> None:
     (tmp_path / "x.ckpt").write_bytes(b"nothing")
     for arguments, said in (
-        (["show", str(tmp_path / "none.ckpt")], "No such file"),
+        (["show", str(tmp_path / "none.ckpt")], "There is no checkpoint"),
         (["show", str(tmp_path / "x.ckpt")], "it is no checkpoint that torch can load"),
         (["restore", str(tmp_path / "x.ckpt"), "--to", str(tmp_path / "y")], "no checkpoint"),
         (["log", str(tmp_path / "none")], "log needs a folder"),
