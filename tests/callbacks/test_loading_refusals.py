@@ -209,3 +209,26 @@ def test_wrong_arguments(tmp_path: Path) -> None:
         load_model(tmp_path)
     with says("load_model needs a file on a local or mounted disk, got 's3://bucket/x.ckpt'; download it first."):
         load_model("s3://bucket/x.ckpt")
+
+
+@pytest.mark.parametrize("trust", ["yes", "False", 1, None])
+def test_trust_is_a_yes_or_a_no(tmp_path: Path, trust: Any) -> None:
+    path = checkpoint(tmp_path, with_model())
+    with says(f"load_model needs trust_code True or False, got {trust!r}; the text 'False' would be a yes."):
+        load_model(path, code="snapshot", trust_code=trust)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"There is no checkpoint '.*none\.ckpt'; check the path\."):
+        load_model(tmp_path / "none.ckpt")
+
+
+def test_without_trust_only_the_captured_file_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name alone could make any script of the user's run."""
+    name = f"script_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text("class Net: ...\nraise SystemExit('the script has run')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    path = checkpoint(tmp_path, changed(with_model(), lambda manifest: manifest["model"].update(module=name)))
+    with says("got no such class, or another file than the captured one"):
+        load_model(path, code="current")
+    assert name not in sys.modules

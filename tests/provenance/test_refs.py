@@ -161,3 +161,12 @@ def test_a_run_that_is_unknown_is_not_pushed(tmp_path: Path) -> None:
         pytest.raises(Unavailable, match="no such run: heads/main"),
     ):
         push(repository, "origin", ["heads/main"])
+
+
+@pytest.mark.parametrize("limit", [{"keep": -1}, {"older_than_days": -0.5}, {"older_than_days": float("nan")}])
+def test_a_limit_below_nothing_deletes_nothing(tmp_path: Path, limit: dict[str, float]) -> None:
+    with open_repository(project(tmp_path / "project")) as repository:
+        run(repository, "one")
+        with pytest.raises(ValueError, match="nothing was deleted"):
+            prune(repository, **limit)  # type: ignore[arg-type]
+        assert [each.id for each in listed(repository)] == ["one"]

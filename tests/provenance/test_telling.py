@@ -56,6 +56,14 @@ def test_the_command_runs_the_script_where_it_was_restored() -> None:
     )
 
 
+def test_what_was_started_as_a_module_is_started_so_again() -> None:
+    """Its own folder on the import path would hide that it is part of a package."""
+    started = {**MANIFEST.data["environment"], "module": "pkg.train", "arguments": ["/abs/src/pkg/train.py", "out"]}
+    source = {"main": "src/pkg/train.py", "import_roots": ["src", "src/pkg"]}
+    manifest = Manifest({**MANIFEST.data, "environment": started, "source": source})
+    assert rerun(manifest, Path("/to"), "x.ckpt") == "cd /to && PYTHONPATH=src python -m pkg.train out"
+
+
 def test_a_run_of_a_notebook_is_loaded_instead() -> None:
     manifest = Manifest({**MANIFEST.data, "source": {"main": None}})
     assert rerun(manifest, Path("/to"), "x.ckpt").startswith("load_model('x.ckpt', code=\"snapshot\", trust_code=True)")
