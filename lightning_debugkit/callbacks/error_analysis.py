@@ -19,7 +19,6 @@ from lightning_debugkit.callbacks.errors.learning import Learning
 from lightning_debugkit.callbacks.errors.leaving import leave
 from lightning_debugkit.callbacks.errors.names import class_names as names_of
 from lightning_debugkit.callbacks.errors.watch import Watch
-from lightning_debugkit.callbacks.predictions.padding import loaders_of
 from lightning_debugkit.callbacks.predictions.reader import PredictionsNotFound, Reader
 from lightning_debugkit.callbacks.run import current_run, open_run
 from lightning_debugkit.finding import Where
@@ -69,9 +68,8 @@ class ErrorAnalysis(DebugCallback):
     ) -> None:
         arguments.check_names(class_names, slices, loaders)
         arguments.check_numbers(pictures, max_samples)
-        arguments.check_choices(task, on_missing)
-        arguments.check_adapter(adapter)
-        arguments.check_sources(predictions, target, adapter, training_dynamics)
+        arguments.check_choices(task, training_dynamics, on_missing)
+        arguments.check_sources(predictions, target, adapter)
         self.class_names = class_names
         self.task = task
         self.slices = slices
@@ -216,11 +214,8 @@ class ErrorAnalysis(DebugCallback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._release()
-        if self.learning is not None and self._last is None and not self.watch.missing and not self.history.moments:
-            _log.warning(
-                f"{type(self).__name__} has followed the training samples, and leaves its section out: there was no "
-                "validation to stand beside. Give the Trainer validation data."
-            )
+        if self.learning is not None and not self.watch.missing and not self.history.moments:
+            _log.warning("ErrorAnalysis has followed the training samples, and needs validation data for its section.")
         self._conclude(trainer, pl_module, is_over=not trainer.interrupted)
         super().on_fit_end(trainer, pl_module)
 
@@ -242,15 +237,8 @@ class ErrorAnalysis(DebugCallback):
         if current_run(trainer) is None:
             open_run(trainer, module)
         self.watch.renew()
-        there = len(loaders_of(trainer.test_dataloaders if self._stage == "test" else trainer.val_dataloaders))
-        if self.loaders and there and min(self.loaders) >= there and not self.watch.missing:
-            self.watch.missing = (
-                f"{type(self).__name__} needs loaders below {there}, as there are so many, got {self.loaders!r}; "
-                "loaders=[0] counts the first."
-            )
-            if self.on_missing == "raise" and (trainer.sanity_checking or self._stage != "fit"):
-                raise PredictionsNotFound(self.watch.missing)
-            _log.warning(f"{self.watch.missing}\n{type(self).__name__} leaves its section out.")
+        if error := self.watch.lacking(trainer):
+            self._miss(error, trainer.sanity_checking or self._stage != "fit")
 
     def _look(
         self,
@@ -265,15 +253,17 @@ class ErrorAnalysis(DebugCallback):
         try:
             self.watch.end(trainer, module, outputs, batch, *place)
         except PredictionsNotFound as error:
-            self.watch.missing = str(error)
-            if may_raise and self.on_missing == "raise":
-                raise
-            _log.warning(f"{error}\n{type(self).__name__} leaves its section out.")
+            self._miss(error, may_raise)
+
+    def _miss(self, error: PredictionsNotFound, may_raise: bool) -> None:
+        self.watch.missing = str(error)
+        if may_raise and self.on_missing == "raise":
+            raise error
+        _log.warning(f"{error}\n{type(self).__name__} leaves its section out.")
 
     def _gather(self, trainer: Trainer, module: LightningModule, stage: Literal["validate", "test"]) -> None:
         """Bring together what ranks saw; every rank must call this at the same place."""
-        found = self.watch.gathered(trainer)
-        if found is None:
+        if (found := self.watch.gathered(trainer)) is None:
             return
         where = self.where(trainer)
         if stage == "validate" and self._stage == "fit":
@@ -290,15 +280,14 @@ class ErrorAnalysis(DebugCallback):
 
     def _conclude(self, trainer: Trainer, module: LightningModule, is_over: bool = False, is_last: bool = True) -> None:
         """Leave the last analysis in the run folder, with pictures and findings if there will be no other."""
-        run = current_run(trainer)
-        if run is None or self._last is None:
+        if (run := current_run(trainer)) is None or self._last is None:
             return
         began = time.monotonic()
         found, moment, notes = self._last
-        analysis = Analysis(found, moment, self.history, notes)
-        course = self.learning.as_rows() if self.learning is not None else None
-        if self.learning is not None and self.learning.why_not:
-            analysis.notes = [*notes, self.learning.why_not]
+        learning = self.learning
+        why_not = [learning.why_not] if learning and learning.why_not else []
+        analysis = Analysis(found, moment, self.history, [*notes, *why_not])
+        course = learning.as_rows() if learning else None
         pictures = self.pictures if is_last else 0
         for fields in leave(run.folder, trainer, module, analysis, course, pictures):
             self.write(trainer, "artifact", **fields)

@@ -68,7 +68,7 @@ def project_modules(root: Path, main: Path | None = None) -> list[ProjectModule]
     """
     found = []
     is_installed = not _is_own_folder(root.absolute())
-    for name, module in list(sys.modules.items()):
+    for name, module in sys.modules.copy().items():
         path = _file_of(name, module)
         if path is not None and (is_own(path) or (is_installed and path.is_relative_to(root))):
             found.append(ProjectModule(name, path))

@@ -30,7 +30,8 @@ def standing(captured: Captured, arguments: Sequence[str] = ()) -> Iterator[None
         arguments: Command line of the run: a script's class may ask for it.
     """
     with _lock:
-        saved = {name: module for name, module in list(sys.modules.items()) if _gives_way(name, captured)}
+        # A copy, here and elsewhere: a thread that imports may change the mapping while a list is made of it.
+        saved = {name: module for name, module in sys.modules.copy().items() if _gives_way(name, captured)}
         finder, argv = _ByOwnName(captured), sys.argv
         for name in saved:
             del sys.modules[name]
@@ -48,7 +49,7 @@ def standing(captured: Captured, arguments: Sequence[str] = ()) -> Iterator[None
         finally:
             sys.meta_path.remove(finder)
             sys.argv = argv
-            for name in [name for name in list(sys.modules) if _gives_way(name, captured)]:
+            for name in [name for name in list(sys.modules.copy()) if _gives_way(name, captured)]:
                 del sys.modules[name]
             for name in _MAINS:
                 if sys.modules.get(name) is captured.main:
@@ -58,7 +59,7 @@ def standing(captured: Captured, arguments: Sequence[str] = ()) -> Iterator[None
 
 def show_imported(captured: Captured) -> None:
     """Let the captured modules that are imported by now stand too: some libraries only look, and never import."""
-    for name, module in list(sys.modules.items()):
+    for name, module in sys.modules.copy().items():
         if name.startswith(f"{captured.name}.") and name != captured.private("__main__"):
             sys.modules[name[len(captured.name) + 1 :]] = module
 

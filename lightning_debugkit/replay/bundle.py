@@ -133,7 +133,7 @@ def _copy_code(folder: Path) -> list[str]:
 
 
 def _project_files() -> Iterator[tuple[str, Path]]:
-    for name, module in list(sys.modules.items()):
+    for name, module in sys.modules.copy().items():
         file = getattr(module, "__file__", None)
         if not file or name in ("__main__", "__mp_main__") or name.partition(".")[0] == "lightning_debugkit":
             continue

@@ -338,8 +338,6 @@ WRONG = [
     ({"predictions": 3}, "ErrorAnalysis needs predictions as the name of an entry, got 3; leave it out to search."),
     ({"training_dynamics": "yes"}, "ErrorAnalysis needs training_dynamics True or False, got 'yes'; True follows every "
      "training sample."),
-    ({"adapter": "operator.add", "target": "y"}, "ErrorAnalysis needs adapter alone, got 'operator.add'; predictions= "
-     "and target= are for those that go without."),
     ({"loaders": []}, "ErrorAnalysis needs loaders as a list of numbers >= 0, got []; [0] counts the first loader "
      "alone, None all."),
     ({"loaders": [-1]}, "ErrorAnalysis needs loaders as a list of numbers >= 0, got [-1]; "

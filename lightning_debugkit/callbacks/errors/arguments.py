@@ -27,10 +27,12 @@ def check_numbers(pictures: Any, max_samples: Any) -> None:
         check(name, whole and value >= least, f">= {least}", value, advice)
 
 
-def check_choices(task: Any, on_missing: Any) -> None:
-    """Raise unless both are among what there is."""
+def check_choices(task: Any, training_dynamics: Any, on_missing: Any) -> None:
+    """Raise unless each is among what there is."""
     known = task is None or task in TASKS
     check("task", known, f"None or one of {', '.join(TASKS)}", task, "None tells it by the first batch")
+    is_switch = isinstance(training_dynamics, bool)
+    check("training_dynamics", is_switch, "True or False", training_dynamics, "True follows every training sample")
     check("on_missing", on_missing in ("raise", "warn"), "'raise' or 'warn'", on_missing, "'raise' says it at once")
 
 
@@ -47,18 +49,10 @@ def check_names(class_names: Any, slices: Any, loaders: Any) -> None:
     check("loaders", fits, "as a list of numbers >= 0", loaders, "[0] counts the first loader alone, None all")
 
 
-def check_sources(predictions: Any, target: Any, adapter: Any, training_dynamics: Any) -> None:
-    """Raise unless predictions are to be found in one way, and what is a switch is one."""
+def check_sources(predictions: Any, target: Any, adapter: Any) -> None:
+    """Raise unless entries are named, and ``adapter`` is a function or the dotted path of one."""
     for name, value in (("predictions", predictions), ("target", target)):
         check(name, value is None or isinstance(value, str), "as the name of an entry", value, "leave it out to search")
-    both = adapter is not None and (predictions is not None or target is not None)
-    check("adapter", not both, "alone", adapter, "predictions= and target= are for those that go without")
-    is_switch = isinstance(training_dynamics, bool)
-    check("training_dynamics", is_switch, "True or False", training_dynamics, "True follows every training sample")
-
-
-def check_adapter(adapter: Any) -> None:
-    """Raise unless ``adapter`` is a function or the dotted path of one."""
     known = adapter is None or callable(adapter)
     if isinstance(adapter, str):
         try:

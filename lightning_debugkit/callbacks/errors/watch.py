@@ -54,6 +54,16 @@ class Watch:
         self.check = LossCheck()
         self.notes: dict[str, None] = {}
 
+    def lacking(self, trainer: Trainer) -> PredictionsNotFound | None:
+        """Return what to say if none of the loaders that count is among those that are there."""
+        there = len(loaders_of(trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders))
+        if not self.loaders or not there or min(self.loaders) < there or self.missing:
+            return None
+        return PredictionsNotFound(
+            f"{self.reader.owner} needs loaders below {there}, as there are so many, got {self.loaders!r}; "
+            "loaders=[0] counts the first."
+        )
+
     def note(self, text: str) -> None:
         self.notes[text] = None
 
