@@ -100,7 +100,7 @@ def label_issues(
         raise ValueError(f"label_issues needs a filter and a rank it knows, got {filter_by!r} and {rank_by!r}.")
     table, width = records.table(), max(classes or 0, records.classes)
     guess = guesses(table, thresholds(table, width))
-    is_rival = table.probabilities[:, 0] > floats(table.probability) + EQUAL  # the model prefers another class
+    is_rival = table.confidence > floats(table.probability) + EQUAL  # the model prefers another class
     prunes = list(to_prune(table, guess, width))
     if filter_by == "confident_learning":
         flagged, unsure = (guess.label >= 0) & (guess.label != table.label), guess.is_open
@@ -108,18 +108,18 @@ def label_issues(
         flagged, unsure = _pruned(table, prunes, is_rival, filter_by)
         unsure |= guess.is_open  # the joint may lack them
     rows = np.flatnonzero(flagged & is_rival)
-    scores = floats(table.probability[rows])
+    issues = table.take(rows)
+    scores = floats(issues.probability)
     if rank_by == "normalized_margin":
-        scores = (scores - table.probabilities[rows, 0] + 1) / 2
+        scores = (scores - issues.confidence + 1) / 2
     order = np.argsort(scores, kind="stable")
-    rows = rows[order]
-    n = len(table)
+    rows, issues, n = rows[order], issues.take(order), len(table)
     return LabelIssues(
-        indices=table.index[rows],
-        labels=integers(table.label[rows]),
-        suggested=integers(table.classes[rows, 0]),
+        indices=issues.index,
+        labels=integers(issues.label),
+        suggested=integers(issues.predicted),
         scores=scores[order],
-        probability=floats(table.probabilities[rows, 0]),
+        probability=floats(issues.confidence),
         by_class=_shares(table, rows, width, level),
         rate=wilson(len(rows), n, level),
         noise=sum(int(prune.counts.sum()) for prune in prunes) / n if n else math.nan,
@@ -146,18 +146,17 @@ def _pruned(table: Table, prunes: list[Prune], is_rival: Flags, filter_by: Filte
     flagged, unsure = np.zeros(len(table), np.bool_), np.zeros(len(table), np.bool_)
     for prune in prunes:
         rows = order[ends[prune.label] : ends[prune.label + 1]]
-        lowest = _lowest(table, rows, prune)
         if filter_by == "prune_by_class":
-            flagged[lowest] = True
+            flagged[_lowest(table, rows, prune)] = True
             continue
-        rows = _near(table, rows, is_rival)
-        group = _Group(table, rows, is_rival[rows])
+        near = _near(table, rows, is_rival)
+        group = _Group(table.take(near), is_rival[near])
         chosen, doubtful = group.chosen(prune)
         if filter_by == "both":
             low = np.zeros(len(table), np.bool_)
-            low[lowest] = True
-            chosen, doubtful = chosen & low[rows], doubtful & low[rows]
-        flagged[rows], unsure[rows] = chosen, doubtful
+            low[_lowest(table, rows, prune)] = True
+            chosen, doubtful = chosen & low[near], doubtful & low[near]
+        flagged[near], unsure[near] = chosen, doubtful
     return flagged, unsure
 
 
@@ -176,21 +175,21 @@ def _near(table: Table, rows: Integers, is_rival: Flags) -> Integers:
     if not rivals.any():
         return rows[:0]
     own = floats(table.probability[rows])
-    place = np.where(table.classes[rows, 0] == table.label[rows], 1, 0)
-    margin = table.probabilities[rows, place] - own
-    near: Integers = rows[rivals | (margin >= -own[rivals].max())]
+    # What another class has is at most what the label leaves.
+    lowest = -own[rivals].max()
+    near: Integers = rows[rivals | (1 + EQUAL - 2 * own >= lowest)]
     return near
 
 
 class _Group:
     """The samples of one label."""
 
-    def __init__(self, table: Table, rows: Integers, is_rival: Flags) -> None:
-        self.own = floats(table.probability[rows])
-        self.names = table.classes[rows]
-        self.numbers = floats(table.probabilities[rows])
+    def __init__(self, table: Table, is_rival: Flags) -> None:
+        self.own = floats(table.probability)
+        self.is_whole, self.names = table.is_whole, table.classes
+        self.numbers = floats(table.probabilities)
         self.is_rival = is_rival
-        self.reach = unnamed(table, rows) - self.own  # the largest margin of a class that a record does not name
+        self.reach = unnamed(table) - self.own  # the largest margin of a class that a record does not name
         self.highest = float(self.reach.max(initial=-2.0))
         self.highest_rival = float(self.reach[is_rival].max(initial=-2.0))
 
@@ -214,6 +213,11 @@ class _Group:
 
     def _named(self, prune: Prune) -> Iterator[tuple[int, Integers, Floats]]:
         """For each other class: samples wanted, the samples whose record names it, their margins."""
+        if self.is_whole:
+            every = np.arange(len(self.own))
+            for other, count in zip(prune.others.tolist(), prune.counts.tolist(), strict=True):
+                yield count, every, self.numbers[:, other] - self.own
+            return
         wanted = np.zeros(int(max(prune.others.max(initial=0), self.names.max(initial=0))) + 1, np.int64)
         wanted[prune.others] = prune.counts
         flat = self.names.reshape(-1)

@@ -24,8 +24,9 @@ class Seen:
     """What the scores of a batch say, a row a sample, on their device.
 
     Args:
-        classes: (n, kept) the likeliest classes, the likeliest first: three, or all of ten or fewer.
-        probabilities: Of them.
+        classes: (n, named) the likeliest classes, the likeliest first: three, or one where there are ten or fewer.
+        probabilities: (n, kept) of them, or of all classes in their order where there are ten or fewer.
+        confidence: (n,) of the likeliest.
         probability: (n,) of the target; nan where the target is no class.
         loss: (n,) cross entropy of the sample.
         width: Classes that there are scores of.
@@ -33,6 +34,7 @@ class Seen:
 
     classes: Tensor
     probabilities: Tensor
+    confidence: Tensor
     probability: Tensor
     loss: Tensor
     width: int
@@ -41,10 +43,6 @@ class Seen:
     def predicted(self) -> Tensor:
         """(n,) the class that ``argmax`` gives, also among equals."""
         return self.classes[:, 0]
-
-    @property
-    def confidence(self) -> Tensor:
-        return self.probabilities[:, 0]
 
 
 def seen(scores: Tensor, target: Tensor, is_logits: bool = True) -> Seen:
@@ -61,7 +59,7 @@ def seen(scores: Tensor, target: Tensor, is_logits: bool = True) -> Seen:
     Example:
         >>> found = seen(torch.tensor([[0.1, 0.7, 0.2]]), torch.tensor([2]), is_logits=False)
         >>> found.classes, found.probability
-        (tensor([[1, 2, 0]]), tensor([0.2000]))
+        (tensor([[1]]), tensor([0.2000]))
     """
     if scores.ndim != 2 or target.shape != scores.shape[:1] or target.is_floating_point():
         raise ValueError(
@@ -70,28 +68,31 @@ def seen(scores: Tensor, target: Tensor, is_logits: bool = True) -> Seen:
         )
     scores, target, width = scores.detach(), target.to(scores.device), scores.shape[1]
     scores = scores if scores.dtype in (torch.float32, torch.float64) else scores.float()
-    top, classes = _top(scores)
     inside = (target >= 0) & (target < width)
     # An index out of bounds would end a CUDA process.
     own = scores.gather(1, target.long().clamp(0, width - 1)[:, None])[:, 0]
     own = own.masked_fill(~inside, torch.nan)
+    kept, top, classes = _likeliest(scores)
     if is_logits:
         total = scores.logsumexp(dim=1)
-        return Seen(classes, (top - total[:, None]).exp(), (own - total).exp(), total - own, width)
-    return Seen(classes, top, own, -own.log(), width)
+        kept, top = (kept - total[:, None]).exp(), (top - total).exp()
+        return Seen(classes, kept, top, (own - total).exp(), total - own, width)
+    return Seen(classes, kept, top, own, -own.log(), width)
 
 
-def _top(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """The largest scores and their classes, the first as ``argmax`` has it: ``topk`` orders equal ones as it likes."""
-    top, classes = scores.topk(scores.shape[1] if scores.shape[1] <= ALL else TOP, dim=1)
-    if scores.shape[1] < 2:
-        return top, classes
-    equal = top[:, 0] == top[:, 1]
-    if scores.device.type == "cpu" and not equal.any():
-        return top, classes
-    first = torch.where(equal, scores.argmax(dim=1), classes[:, 0])
-    classes = torch.where(classes == first[:, None], classes[:, :1], classes)
-    return top, torch.cat([first[:, None], classes[:, 1:]], dim=1)
+def _likeliest(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The scores to keep, the largest, and the classes of the largest, the first as ``argmax`` has it."""
+    if scores.shape[1] <= ALL:
+        top, first = scores.max(dim=1)
+        return scores, top, first[:, None]
+    largest, classes = scores.topk(TOP, dim=1)
+    equal = largest[:, 0] == largest[:, 1]
+    # ``topk`` orders equal ones as it likes.
+    if scores.device.type != "cpu" or equal.any():
+        first = torch.where(equal, scores.argmax(dim=1), classes[:, 0])
+        classes = torch.where(classes == first[:, None], classes[:, :1], classes)
+        classes = torch.cat([first[:, None], classes[:, 1:]], dim=1)
+    return largest, largest[:, 0], classes
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,8 @@ class Table:
         index: Of the sample in the dataset.
         label: Its class.
         probability: Of the label.
-        classes: (n, kept) the likeliest classes, the likeliest first.
-        probabilities: Of them.
+        classes: (n, named) the likeliest classes, the likeliest first: one where all probabilities are kept.
+        probabilities: (n, kept) of them, or of all classes in their order.
         width: Classes that there were scores of.
     """
 
@@ -117,11 +118,39 @@ class Table:
     def __len__(self) -> int:
         return len(self.label)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the probabilities of all classes are kept."""
+        return bool(self.probabilities.shape[1] == self.width)
+
+    @property
+    def predicted(self) -> NDArray[Any]:
+        """The likeliest class of each sample."""
+        return self.classes[:, 0]
+
+    @property
+    def confidence(self) -> NDArray[np.float32]:
+        """The probability of the likeliest class."""
+        if not self.is_whole:
+            return self.probabilities[:, 0]
+        return np.take_along_axis(self.probabilities, self.classes.astype(np.int64), axis=1)[:, 0]
+
+    def take(self, rows: Integers) -> Table:
+        """Return some of the samples."""
+        return Table(
+            self.index[rows],
+            self.label[rows],
+            self.probability[rows],
+            self.classes[rows],
+            self.probabilities[rows],
+            self.width,
+        )
+
 
 class Records:
     """A record a sample: label, the likeliest classes, their probabilities and that of the label.
 
-    The three likeliest are kept, or all where there are ten or fewer: 24 bytes a sample, on the host, 66 with ten
+    The three likeliest are kept, or all where there are ten or fewer: 24 bytes a sample, on the host, 48 with ten
     classes, 32 with more than 65,535; and 8 more where an index is given.
 
     Example:
@@ -197,12 +226,12 @@ class Records:
             self._blocks = [tuple(torch.cat(column) for column in zip(*self._blocks, strict=True))]
         label, probability, names, numbers = (column.numpy() for column in self._blocks[0][:4])
         index = self._blocks[0][4].numpy() if self._is_indexed else np.arange(len(label))
-        whole = np.isfinite(probability) & np.isfinite(numbers).all(axis=1)
-        columns = (index, label, probability, names, numbers)
-        if not whole.all():
-            index, label, probability, names, numbers = (column[whole] for column in columns)
         unsigned = np.dtype(f"u{names.dtype.itemsize}")
-        return Table(index, label.view(unsigned), probability, names.view(unsigned), numbers, self.classes)
+        table = Table(index, label.view(unsigned), probability, names.view(unsigned), numbers, self.classes)
+        whole = np.isfinite(probability)
+        if not np.isfinite(numbers).all():
+            whole &= np.isfinite(numbers).all(axis=1)
+        return table if whole.all() else table.take(np.flatnonzero(whole))
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint or another rank needs: ``of`` makes the same again."""

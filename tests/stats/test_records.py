@@ -27,17 +27,20 @@ def recorded(scores: torch.Tensor, target: torch.Tensor, batch: int = 64, first:
 
 
 @pytest.mark.parametrize("classes", [1, 2, 3, 10, 300])
-def test_a_record_has_the_likeliest_classes_and_the_labels_probability(classes: int) -> None:
+def test_a_record_has_all_probabilities_or_the_likeliest_and_the_labels(classes: int) -> None:
     logits, target = drawn(500, classes)
     truth, table = logits.double().softmax(dim=1), recorded(logits, target).table()
-    names = truth.argsort(dim=1, descending=True)[:, : classes if classes <= 10 else 3].numpy()
+    names = truth.argsort(dim=1, descending=True).numpy()
+    kept = np.arange(classes)[None].repeat(500, 0) if classes <= 10 else names[:, :3]
     assert np.array_equal(table.label, target)
-    assert np.array_equal(table.classes, names)
+    assert np.array_equal(table.classes, names[:, : table.classes.shape[1]])
     assert table.probability == pytest.approx(truth[torch.arange(500), target].numpy(), rel=1e-5)
-    assert table.probabilities == pytest.approx(np.take_along_axis(truth.numpy(), names, 1), rel=1e-5)
+    assert table.probabilities == pytest.approx(np.take_along_axis(truth.numpy(), kept, 1), rel=1e-5)
+    assert table.confidence == pytest.approx(truth.amax(1).numpy(), rel=1e-5)
+    assert table.is_whole == (classes <= 10)
 
 
-@pytest.mark.parametrize(("classes", "size"), [(2, 18), (10, 66), (11, 24), (65_535, 24), (65_536, 32)])
+@pytest.mark.parametrize(("classes", "size"), [(2, 16), (10, 48), (11, 24), (65_535, 24), (65_536, 32)])
 def test_a_sample_takes_24_bytes_and_more_where_all_classes_are_kept(classes: int, size: int) -> None:
     logits = torch.zeros(4, classes)
     logits[:, -1], logits[:, -2] = 2.0, 1.0
@@ -46,7 +49,10 @@ def test_a_sample_takes_24_bytes_and_more_where_all_classes_are_kept(classes: in
     columns = records.state()["columns"]
     assert sum(column[0].nelement() * column.element_size() for column in columns) == size
     assert records.table().label.tolist() == [classes - 1] * 4
-    assert records.table().classes[0, :2].tolist() == [classes - 1, classes - 2]
+    table = records.table()
+    named = table.probabilities[0].argsort()[::-1] if table.is_whole else table.classes[0]
+    assert named[:2].tolist() == [classes - 1, classes - 2]
+    assert table.predicted.tolist() == [classes - 1] * 4
 
 
 @settings(deadline=None)

@@ -150,11 +150,12 @@ def _labels(case: Case, where: Where) -> Iterator[Finding]:
     if suspects < len(issues) - suspects:
         return
     table = records.table()
-    first, label = table.classes[:, 0], table.label
+    first, label = table.predicted, table.label
     sums = np.bincount(label, weights=table.probability, minlength=records.classes + 1)
     usual = sums / np.maximum(np.bincount(label, minlength=len(sums)), 1)
-    wrong, second = (first != label) & known[label], table.classes[:, 1] == label
-    surest = table.probabilities[:, 0] >= usual[first]
+    # Of those kept, also where these are the three likeliest: one class alone is likelier than the label.
+    wrong, second = (first != label) & known[label], (table.probabilities > table.probability[:, None]).sum(axis=1) == 1
+    surest = table.confidence >= usual[first]
     counts = [int(part.sum()) for part in (wrong & surest, wrong & surest & second, wrong & ~surest)]
     sure, seconds, others = counts
     if not sure or not others:
