@@ -199,15 +199,24 @@ def _is_as_captured(request: _Request) -> bool:
 
 
 def _demand_plain(request: _Request) -> None:
-    """Refuse classes in the checkpoint: not every Lightning would."""
+    """Refuse what would run at a word of the checkpoint, classes and builders: not every Lightning would."""
     try:
-        torch.load(request.path, map_location="meta", weights_only=True)
+        held = torch.load(request.path, map_location="meta", weights_only=True)
     except pickle.UnpicklingError as error:
         named = getattr(torch.serialization, "get_unsafe_globals_in_checkpoint", lambda _: ["classes"])(request.path)
         raise ValueError(
             f"load_model needs trust_code=True to unpickle {', '.join(named)} in {str(request.path)!r}, got False; "
             "give it if you trust who made the file."
         ) from error
+    parts = [part for part in held.values() if isinstance(part, Mapping)] if isinstance(held, Mapping) else []
+    # Lightning hands the hyper-parameters to what is named here, and that imports and calls what they name.
+    builders = [part["_instantiator"] for part in parts if part.get("_instantiator") is not None]
+    if builders:
+        raise ValueError(
+            f"load_model needs trust_code=True to build the model of {str(request.path)!r} by {builders[0]!r}, as "
+            "LightningCLI does, got False; its hyper-parameters may name any class: give it if you trust who made the "
+            "file."
+        )
 
 
 def _from_snapshot(request: _Request) -> LightningModule:
