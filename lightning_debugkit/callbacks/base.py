@@ -14,6 +14,7 @@ from lightning_debugkit.callbacks.run import Run, current_run, open_run
 from lightning_debugkit.finding import Finding, Severity, Where
 
 _log = logging.getLogger("lightning_debugkit")
+_ENDS = ("on_fit_end", "on_exception")
 
 
 class TrainingAnomaly(RuntimeError):
@@ -52,6 +53,8 @@ def _guarded(name: str, hook: Callable[..., Any]) -> Callable[..., Any]:
             raise
         except Exception as error:
             self.trouble(trainer, name, error)
+            if name in _ENDS:  # the end and the report are those of all callbacks
+                getattr(DebugCallback, name)(self, trainer, *args, **kwargs)
             return None
 
     guarded._guarded = True  # type: ignore[attr-defined]  # by this the contract's test knows every hook is

@@ -272,6 +272,8 @@ def _load(model_class: type[LightningModule], request: _Request, weights_only: b
     options: dict[str, Any] = dict(request.hyper_parameters)
     if "weights_only" in inspect.signature(model_class.load_from_checkpoint).parameters:
         options["weights_only"] = weights_only
+    if weights_only:
+        options["_instantiator"] = None  # whatever the file says, in whichever form
     return model_class.load_from_checkpoint(
         request.path, map_location=request.map_location, strict=request.strict, **options
     )

@@ -91,9 +91,10 @@ def _claim(base: Path) -> str:
             try:
                 folder.mkdir()
             except FileExistsError:
-                if folder.is_dir() and not any(folder.glob("journal-*.jsonl")):
-                    return str(folder)
-                continue
+                if not folder.is_dir() or any(folder.glob("journal-*.jsonl")):
+                    continue
+            # What a run leaves is no change of the project that trains.
+            (folder / ".gitignore").write_text("*\n", encoding="utf-8")
             return str(folder)
     except OSError as error:
         folder = Path(tempfile.mkdtemp(prefix="lightning-debugkit-"))

@@ -11,7 +11,7 @@ from lightning_debugkit.provenance.archive import open_archive
 from lightning_debugkit.provenance.checkout import export_tree
 from lightning_debugkit.provenance.git import Unavailable, open_repository
 from lightning_debugkit.provenance.manifest import Manifest
-from lightning_debugkit.provenance.restoring import restore
+from lightning_debugkit.provenance.restoring import put, restore
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ def restore_whole(manifest: Manifest, source: bytes | None, to: Path) -> Restore
         for part in ("source", "tree")
         for each in manifest[part].get("skipped", ())
     )
+    to = to.resolve()  # "." has no name, and a link is not what is to be replaced
     to.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{to.name}-", dir=to.parent) as draft:
         whole = Path(draft) / "tree"
@@ -58,9 +59,7 @@ def restore_whole(manifest: Manifest, source: bytes | None, to: Path) -> Restore
             # Over the tree: these are the raw bytes, where git may have changed the ends of lines.
             links = _lay(part, whole)
         count = sum(1 for path in whole.rglob("*") if not path.is_dir())
-        if to.exists():
-            to.rmdir()
-        whole.replace(to)
+        put(whole, to)
     origin = "the whole tree, from the repository" if from_git else "the captured sources, from the checkpoint"
     replaced = tuple(f"{link} was a link; the files that ran lie in its place" for link in links)
     return Restored(count, origin, left_out + replaced)

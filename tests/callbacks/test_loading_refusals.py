@@ -161,6 +161,16 @@ def test_no_builder_that_the_file_names_is_called(
         load_model(path)
 
 
+@pytest.mark.parametrize("key", ["hparams", "module_arguments"])
+def test_nor_one_that_is_hidden_in_a_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    (tmp_path / "boxes.py").write_text("raise SystemExit('ran')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    held = carrying({"train.py": b""}, model={"module": BoringModel.__module__, "qualname": "BoringModel", "files": []})
+    pairs = [("_instantiator", "boxes.build")]
+    path = checkpoint(tmp_path, held, state_dict=BoringModel().state_dict(), **{key: pairs})
+    assert type(load_model(path)) is BoringModel
+
+
 def test_the_name_of_a_module_makes_nothing_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a crafted file could run any module on the import path."""
     (tmp_path / "boxes.py").write_text("raise SystemExit('ran')\n")

@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
-See = Callable[[dict[str, Any], Any], None]
+See = Callable[[Trainer, dict[str, Any], Any], None]
 
 
 class Saving:
@@ -18,12 +18,13 @@ class Saving:
 
     name = "save_checkpoint"
 
-    def __init__(self, usual: Callable[..., None], see: See) -> None:
+    def __init__(self, usual: Callable[..., None], see: See, trainer: Trainer) -> None:
         self.usual = usual
         self.see = see
+        self.trainer = trainer
 
     def __call__(self, checkpoint: dict[str, Any], filepath: Any, *args: Any, **options: Any) -> None:
-        self.see(checkpoint, filepath)
+        self.see(self.trainer, checkpoint, filepath)
         self.usual(checkpoint, filepath, *args, **options)
 
 
@@ -35,13 +36,14 @@ class Loading:
 
     name = "load_checkpoint"
 
-    def __init__(self, usual: Callable[..., dict[str, Any]], see: See) -> None:
+    def __init__(self, usual: Callable[..., dict[str, Any]], see: See, trainer: Trainer) -> None:
         self.usual = usual
         self.see = see
+        self.trainer = trainer
 
     def __call__(self, checkpoint_path: Any, *args: Any, **options: Any) -> dict[str, Any]:
         checkpoint = self.usual(checkpoint_path, *args, **options)
-        self.see(checkpoint, checkpoint_path)
+        self.see(self.trainer, checkpoint, checkpoint_path)
         return checkpoint
 
 
@@ -49,7 +51,7 @@ def install(trainer: Trainer, kind: type[Saving] | type[Loading], see: See) -> N
     """Let ``see`` meet each checkpoint of ``trainer`` on its way; `remove` it, or leave it to the Trainer's end."""
     remove(trainer, kind)
     strategy = trainer.strategy
-    strategy.__dict__[kind.name] = kind(getattr(strategy, kind.name), see)
+    strategy.__dict__[kind.name] = kind(getattr(strategy, kind.name), see, trainer)
 
 
 def remove(trainer: Trainer, kind: type[Saving] | type[Loading]) -> None:

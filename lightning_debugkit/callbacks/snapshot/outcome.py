@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,7 @@ def keep_outcome(
         "Debugkit-Best": "" if value is None else f"{name} {value:.4g}",
         "Debugkit-Metrics": " ".join(f"{name}={value}" for name, value in sorted(metrics_of(trainer).items())),
         "Debugkit-Findings": _findings(run_folder),
-        "Debugkit-Checkpoint": " ".join(best_and_last(trainer)),
+        "Debugkit-Checkpoint": shlex.join(best_and_last(trainer)),
     }
     trailers = {name: " ".join(value.split()) for name, value in told.items() if value}
     with contextlib.suppress(Unavailable), open_repository(standing.taken.root, seconds) as repository:
