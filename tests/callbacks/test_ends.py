@@ -14,6 +14,8 @@ from lightning_debugkit.callbacks.base import DebugCallback
 
 
 class FailsAtTheEnd(DebugCallback):
+    def __init__(self) -> None: ...
+
     def on_fit_end(self, *args: Any) -> None:
         raise OSError(28, "No space left on device")
 
