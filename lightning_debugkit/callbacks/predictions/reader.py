@@ -9,6 +9,7 @@ from typing import Any, Literal
 from lightning.pytorch import LightningModule
 
 from lightning_debugkit.callbacks.predictions import comparisons, sources
+from lightning_debugkit.callbacks.predictions.comparisons import Heard
 from lightning_debugkit.callbacks.predictions.instruments import ForwardWatch, LossWatch, watching
 from lightning_debugkit.callbacks.predictions.sources import Adapter, Reading, fit_together
 
@@ -48,9 +49,8 @@ class Reader:
         self.target = target
         self.ways: dict[str, Way] = {}
         self.places: dict[str, tuple[str, str]] = {}
-        self._seen: dict[str, tuple[int | None, str]] = {}
+        self._heard: dict[str, Heard] = {}
         self._call: dict[str, tuple[int, int]] = {}
-        self._last: dict[str, bool] = {}
         self._forward: ForwardWatch | None = None
         self._losses: LossWatch | None = None
 
@@ -100,6 +100,8 @@ class Reader:
                 with watching(module) as (forward, losses):
                     outputs = rerun()
             found, way = self._watched(step, outputs, batch, forward, losses)
+        elif found is not None and self.adapter is None:
+            found = self._as_classes(step, found, losses)
         if found is None:
             raise PredictionsNotFound(self._unseen(step, outputs, batch, forward, losses))
         if self.ways.get(step) != way or self.places.get(step) != found.places:
@@ -119,6 +121,13 @@ class Reader:
             return None
         return Reading(predictions[1], target[1], (predictions[0], target[0]))
 
+    def _as_classes(self, step: str, found: Reading, losses: LossWatch | None) -> Reading:
+        """Return what a step returned; its targets are classes, though written as floats, if its loss had them so."""
+        if losses is not None:
+            heard = comparisons.heard(comparisons.of(losses), found.predictions, found.target)
+            self._heard[step] = Heard(has_classes=heard is not None and heard.has_classes)
+        return self._heard.get(step, Heard()).applied(found)
+
     def _watched(
         self, step: str, outputs: Any, batch: Any, forward: ForwardWatch | None, losses: LossWatch | None
     ) -> tuple[Reading | None, Way]:
@@ -128,15 +137,11 @@ class Reader:
         if scores is not None and target is not None and fit_together(scores, target[1]):
             # Where a loss was seen, it must be of these: a forward may return an embedding, a batch may hold labels
             # that nobody uses.
-            same = [call for call in compared if comparisons.is_same(call, scores, target[1])]
-            if same or not compared or sources.is_detections(scores):
-                seen = (same[0].ignore_index, same[0].function) if same else self._seen.get(step, (None, ""))
-                self._seen[step] = seen
-                self._last[step] = (
-                    comparisons.has_classes_last(same[0], scores) if same else self._last.get(step, False)
-                )
-                scores = scores.movedim(-1, 1) if self._last[step] else scores
-                return Reading(scores, target[1], ("forward()", target[0]), *seen), "forward"
+            heard = comparisons.heard(compared, scores, target[1])
+            if heard or not compared or sources.is_detections(scores):
+                self._heard[step] = heard or self._heard.get(step, Heard())
+                found = Reading(scores, target[1], ("forward()", target[0]))
+                return self._heard[step].applied(found), "forward"
         at, of = self._call.get(step, (None, 0))
         if at is None or of != len(compared):
             at = comparisons.settled(compared, None if target is None else target[1])
