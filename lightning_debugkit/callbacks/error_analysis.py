@@ -44,8 +44,8 @@ class ErrorAnalysis(DebugCallback):
         training_dynamics: Whether to follow every training sample over the epochs, at 19 bytes a sample.
         pictures: Samples that are drawn at most.
         max_samples: Samples that are remembered one by one; those beyond are counted all the same.
-        predictions: Name of the predictions in what the step returns.
-        target: Name of the targets there or in the batch.
+        predictions: Name of the predictions in what the step or ``forward`` returns.
+        target: Name of the targets in what the step returns or in the batch.
         adapter: Function of the step's outputs and the batch, or its dotted path, that returns both.
         on_missing: ``raise`` in the sanity check where predictions cannot be found, or ``warn`` once and go without.
     """
