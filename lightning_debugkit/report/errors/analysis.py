@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_debugkit.report.parts import Cell, Table
 from lightning_debugkit.report.summary import Summary
 from lightning_debugkit.report.wording import as_int, as_list, as_mapping, as_number, percent, shortened
 
@@ -131,6 +132,13 @@ def share(row: Row, key: str, low: str, high: str) -> str:
     if least is None or most is None:
         return percent(value)
     return f"{percent(value)} ({percent(least).removesuffix(' %')} to {percent(most).removesuffix(' %')})"
+
+
+def filled(caption: str, header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Table:
+    """Return a table without the columns that have nothing in any row."""
+    whole = [tuple(row) for row in rows]
+    kept = [at for at in range(len(header)) if not at or any(row[at].text for row in whole)]
+    return Table(caption, tuple(header[at] for at in kept), tuple(tuple(row[at] for at in kept) for row in whole))
 
 
 def has_stage(summary: Summary, stage: str) -> bool:
