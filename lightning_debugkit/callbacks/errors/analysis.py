@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -87,8 +87,11 @@ class Analysis:
         of_one = found.none is None
         self.merges = merge_candidates(found.confusion) if of_one else []
 
-    def findings(self, where: Where, is_over: bool) -> Iterator[Finding]:
-        """Yield what is beyond chance; of classes that are not learnt only when learning is over."""
+    def findings(self, where: Where, is_over: bool, file: str) -> Iterator[Finding]:
+        """Yield what is beyond chance; of classes that are not learnt only when learning is over.
+
+        Each names the ``file`` of the analysis that it is of.
+        """
         case = Case(
             self.found,
             self.names,
@@ -101,7 +104,8 @@ class Analysis:
             self.history,
             is_over,
         )
-        return findings(case, where)
+        for finding in findings(case, where):
+            yield replace(finding, evidence={**finding.evidence, "analysis": file})
 
     def _label_issues(self) -> LabelIssues | None:
         records = self.found.records
