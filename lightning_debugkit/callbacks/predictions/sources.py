@@ -34,6 +34,11 @@ class Reading:
     function: str = ""
     given: Tensor | None = field(default=None)
 
+    @property
+    def origin(self) -> str:
+        """The places in words, for a sentence that ends with "from"."""
+        return " and ".join(dict.fromkeys(self.places))
+
 
 def resolve(name: str) -> Adapter:
     """Return the function that a dotted path names.
