@@ -212,13 +212,13 @@ class ErrorAnalysis(DebugCallback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._release()
-        if self.learning is not None and not self.watch.missing and not self.history.moments:
-            _log.warning("ErrorAnalysis has followed the training samples, and needs validation data for its section.")
+        self._take_training(trainer, pl_module)
         self._conclude(trainer, pl_module, is_over=not trainer.interrupted)
         super().on_fit_end(trainer, pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._release()
+        self._take_training(trainer, pl_module)
         self._conclude(trainer, pl_module)
         super().on_exception(trainer, pl_module, exception)
 
@@ -249,6 +249,20 @@ class ErrorAnalysis(DebugCallback):
             notes = [*self.watch.told(), *([note] if note else [])]
             self._last = found, Moment(stage, where.epoch, where.step, names), notes
         self.watch.renew()
+
+    def _take_training(self, trainer: Trainer, module: LightningModule) -> None:
+        """Where nothing was validated, the training samples that were followed are all that there is to tell."""
+        learning, is_told = self.learning, self._last is not None or bool(self.history.moments)
+        if learning is None or is_told or self.watch.missing or not trainer.is_global_zero:
+            return
+        if (found := learning.alone()) is None:
+            why = learning.why_not or "It needs two epochs of training, or validation data."
+            _log.warning(f"{type(self).__name__} leaves its section out. {why}")
+            return
+        names, note = names_of(self.class_names, trainer, module, found.named)
+        notes = ["Nothing was validated: mistakes are counted where the Trainer validates or tests.", note]
+        where = self.where(trainer)
+        self._last = found, Moment("validate", where.epoch, where.step, names), [*filter(None, notes)]
 
     def _affords(self, trainer: Trainer) -> bool:
         run = current_run(trainer)

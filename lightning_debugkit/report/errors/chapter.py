@@ -86,6 +86,10 @@ def _whole(analysis: Analysis, album: Album, stem: str, tells_training: bool) ->
 
 
 def _verdict(analysis: Analysis) -> Iterator[Paragraph]:
+    broken = as_int(analysis.held.get("broken"))
+    if not analysis.n and not broken and as_mapping(analysis.held.get("dynamics")):
+        yield Paragraph("Nothing was validated: what is known is how the training samples fared.")
+        return
     if not analysis.n:
         yield Paragraph(f"No {analysis.unit} were counted, so that there is nothing to say of mistakes.")
         return
@@ -100,7 +104,6 @@ def _verdict(analysis: Analysis) -> Iterator[Paragraph]:
     if value is not None and least is not None and len(matrix.places(analysis)) > 1:
         always = f"Always answering the most frequent class would be right in {percent(least)}"
         yield Paragraph(f"{always}: the model is no better than that." if value <= least else f"{always}.")
-    broken = as_int(analysis.held.get("broken"))
     if broken:
         have = f"1 {analysis.noun} has" if broken == 1 else f"{broken:,} {analysis.unit} have"
         yield Paragraph(f"{have} scores that are not finite.", is_problem=True)
