@@ -74,18 +74,17 @@ def merges(analysis: Analysis) -> Iterator[Part]:
         return
     yield filled(
         "If two classes were one",
-        ("classes", "confused", "each way", "accuracy", "kappa", f"rise{analysis.bounded}",
-         f"told apart{analysis.bounded}", "model cannot tell"),
+        ("classes", "confused", "accuracy", "kappa", "its rise (95 %)" if analysis.bounded else "its rise",
+         f"told apart{analysis.bounded}", "cannot tell"),
         tuple(
             (
                 Cell(f"{analysis.name(row.get('first'))} and {analysis.name(row.get('second'))}"),
-                Cell(f"{as_int(row.get('count')):,}"),
                 Cell(_each_way(row)),
                 Cell(_change(row, "accuracy", is_rate=True)),
                 Cell(_change(row, "kappa", is_rate=False)),
-                Cell(_within(row, "rise", analysis)),
+                Cell(_within(row, "rise", analysis, is_short=True)),
                 Cell(_within(row, "told_apart", analysis)),
-                Cell(known(row, "cannot_tell", lambda told: f"{percent(told)} of them")),
+                Cell(known(row, "cannot_tell", percent)),
             )
             for row in found[:_MERGES]
         ),
@@ -95,27 +94,26 @@ def merges(analysis: Analysis) -> Iterator[Part]:
         "told apart worse than classes are on average. Told apart is the kappa of the two alone: 1 is never taken for "
         "each other, 0 is guessing. If that is low, mistakes go both ways and people cannot tell the samples apart "
         "either, the labels ask too much. If nearly all go one way, one class swallows the other: weights or a "
-        "threshold mend that, a merge does not."
+        "threshold mend that, a merge does not. In a mistake where the model cannot tell, it gave the right class at "
+        "least half of what it gave the wrong one."
     )
 
 
-def _within(row: Row, key: str, analysis: Analysis) -> str:
-    """Return a number with its interval, where answers are independent."""
-    value, low, high = finite(row, key), finite(row, f"{key}_low"), finite(row, f"{key}_high")
-    if value is None:
-        return ""
-    worded = number(round(value, 3))
-    if low is None or high is None or not analysis.bounded:
-        return worded
-    return f"{worded} ({number(round(low, 3))} to {number(round(high, 3))})"
+def _within(row: Row, key: str, analysis: Analysis, is_short: bool = False) -> str:
+    """Return a number, and where answers are independent its interval; of a short one that alone."""
+    value, low, high = (known(row, name, "{:.2g}".format) for name in (key, f"{key}_low", f"{key}_high"))
+    if not (low and high and analysis.bounded):
+        return value
+    return f"{low} to {high}" if is_short else f"{value} ({low} to {high})"
 
 
 def _each_way(row: Row) -> str:
+    """Return how often two classes are taken for each other, and of that how often in each direction."""
     count, asymmetry = as_int(row.get("count")), finite(row, "asymmetry")
     if asymmetry is None:
-        return ""
+        return f"{count:,}"
     forth = round(count * (1 + asymmetry) / 2)
-    return f"{forth:,} and {count - forth:,}"
+    return f"{count:,} ({forth:,} and {count - forth:,})"
 
 
 def _change(row: Row, key: str, *, is_rate: bool) -> str:
