@@ -12,6 +12,7 @@ from torch import Tensor
 from lightning_debugkit.callbacks.bias.ranks import gathered
 from lightning_debugkit.callbacks.errors.classes import both, in_range
 from lightning_debugkit.callbacks.errors.forms import Form, fits, form_of, shaped
+from lightning_debugkit.callbacks.errors.gathering import Gathered, Gathering, merged
 from lightning_debugkit.callbacks.predictions.order import LoaderOrder
 from lightning_debugkit.callbacks.predictions.padding import loaders_of
 from lightning_debugkit.callbacks.predictions.reader import PredictionsNotFound, Reader
@@ -108,6 +109,12 @@ class Learning:
         """Return how samples fared as ``errors.json`` holds it, ``None`` if none was seen twice."""
         held = self.mine or self.start
         return None if held is None else as_rows(held.course())
+
+    def alone(self) -> Gathered | None:
+        """Return an analysis with nothing counted, for what is known of training samples where nothing is validated."""
+        if self._form is None or self.as_rows() is None:
+            return None
+        return merged([Gathering(self._form, [], 1).payload()])
 
 
 def _margins(scores: Tensor, label: Tensor, form: Form, ignore: int | None) -> tuple[Tensor, Tensor, Tensor]:

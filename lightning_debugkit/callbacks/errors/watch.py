@@ -12,7 +12,7 @@ from torch import Tensor
 from lightning_debugkit.callbacks.bias.ranks import gathered
 from lightning_debugkit.callbacks.bias.train_error import again
 from lightning_debugkit.callbacks.errors.columns import columns_of, indices_of
-from lightning_debugkit.callbacks.errors.forms import Form, Task, fits, form_of, is_still, shaped
+from lightning_debugkit.callbacks.errors.forms import Form, Task, fits, form_of, is_still, of_places, shaped
 from lightning_debugkit.callbacks.errors.gathering import Gathered, Gathering, merged
 from lightning_debugkit.callbacks.errors.loss_check import LossCheck
 from lightning_debugkit.callbacks.predictions.order import LoaderOrder, Rows
@@ -88,7 +88,7 @@ class Watch:
         size = batch_size(batch) or len(found.target)
         rows = self.order.rows(loaders[at] if at < len(loaders) else None, size)
         found = shaped(found, size)
-        form = self._form(step, found)
+        form = self._form(step, found, batch)
         if not fits(form, found):
             self.note("Batches with answers of another kind than the first are left out.")
             return
@@ -135,17 +135,20 @@ class Watch:
     def told(self) -> list[str]:
         """Return how to read the numbers."""
         places = next(iter(reversed(self.reader.places.values())), None)
-        found = [f"Predictions are from {places[0]}, targets from {places[1]}."] if places else []
-        return [*found, *filter(None, self.notes)]
+        if not places:
+            return list(filter(None, self.notes))
+        one, other = places
+        apart = f"Predictions are from {one}, targets from {other}."
+        return [f"Predictions and targets are from {one}." if one == other else apart, *filter(None, self.notes)]
 
     def _counts(self, dataloader_idx: int) -> bool:
         return not self.missing and (self.loaders is None or dataloader_idx in self.loaders)
 
-    def _form(self, step: str, found: Reading) -> Form:
+    def _form(self, step: str, found: Reading, batch: Any) -> Form:
         form = self.forms.get(step)
         try:
             if form is None:
-                form = self.forms[step] = form_of(found, self.task)
+                form = self.forms[step] = of_places(form_of(found, self.task), found, batch)
             elif not is_still(form, found.predictions):
                 form = self.forms[step] = replace(form, scores="logits")
                 if self.gathering is not None:
@@ -155,8 +158,7 @@ class Watch:
             task = f"task {self.task!r}" if self.task else "classes"
             raise PredictionsNotFound(
                 f"{self.reader.owner} needs predictions of {task} with their targets, got {error} "
-                f"(from {found.places[0]} and {found.places[1]}); name others by predictions= and target=, "
-                "or give an adapter."
+                f"(from {found.origin}); name others by predictions= and target=, or give an adapter."
             ) from error
         return form
 
@@ -180,7 +182,7 @@ class Watch:
         held = [each for each, _ in ranks if each is not None]
         found = merged([payload for payload, _ in held])
         if found is not None:
-            self.note(LossCheck.told([result for _, result in held]))
+            self.note(LossCheck.told([result for _, result in held], found.form))
         return found
 
 

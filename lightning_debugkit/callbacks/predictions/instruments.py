@@ -125,12 +125,16 @@ class ForwardWatch(_Watch):
         for handle in self._handles:
             handle.remove()
 
-    def only(self, returned: Any) -> Any:
-        """Return the one output that there was, ``None`` if there was none or more than one.
+    def others(self, returned: Any) -> list[Any]:
+        """Return the outputs that there were.
 
         Under DDP a step runs inside ``forward``: what it returned is no output of the model.
         """
-        found = [output for output in self.outputs if output is not returned] or self.detections
+        return [output for output in self.outputs if output is not returned]
+
+    def only(self, returned: Any) -> Any:
+        """Return the scores of the one output that there was, ``None`` if there was none or more than one."""
+        found = self.others(returned) or self.detections
         scores = [part for part in map(scores_of, found) if part is not None]
         return scores[0] if len(scores) == 1 else None
 
