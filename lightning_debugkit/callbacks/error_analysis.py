@@ -16,7 +16,7 @@ from lightning_debugkit.callbacks.errors.forms import Task
 from lightning_debugkit.callbacks.errors.gathering import Gathered
 from lightning_debugkit.callbacks.errors.history import History
 from lightning_debugkit.callbacks.errors.learning import Learning
-from lightning_debugkit.callbacks.errors.leaving import leave
+from lightning_debugkit.callbacks.errors.leaving import leave, settled
 from lightning_debugkit.callbacks.errors.names import class_names as names_of
 from lightning_debugkit.callbacks.errors.watch import Watch
 from lightning_debugkit.callbacks.predictions.reader import PredictionsNotFound, Reader
@@ -284,11 +284,10 @@ class ErrorAnalysis(DebugCallback):
             return
         began = time.monotonic()
         found, moment, notes = self._last
-        learning = self.learning
-        why_not = [learning.why_not] if learning and learning.why_not else []
-        analysis = Analysis(found, moment, self.history, [*notes, *why_not])
-        course = learning.as_rows() if learning else None
-        pictures = self.pictures if is_last else 0
+        named = settled(found, trainer, moment.stage, is_last)
+        course, why_not = self.learning.told(trainer, is_last) if self.learning else (None, [])
+        analysis = Analysis(named.found, moment, self.history, [*notes, *named.notes, *why_not])
+        pictures = self.pictures if is_last and named.may_draw else 0
         for fields in leave(run.folder, trainer, module, analysis, course, pictures):
             self.write(trainer, "artifact", **fields)
         if is_last:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from lightning_debugkit.callbacks.errors.answers import look_at
 from lightning_debugkit.callbacks.errors.boxes import NOTHING, settled
 from lightning_debugkit.callbacks.errors.classes import of_classes
 from lightning_debugkit.callbacks.errors.columns import Column, Columns, decoded
+from lightning_debugkit.callbacks.errors.evidence import Evidence
 from lightning_debugkit.callbacks.errors.forms import Form
 from lightning_debugkit.callbacks.errors.look import Look
 from lightning_debugkit.callbacks.predictions.sources import Reading
@@ -208,6 +209,7 @@ class Gathered:
         table: A row for each remembered sample, by dataset index.
         columns: What else is known of these.
         none: Class that stands for nothing, no label or background; ``None`` where there is no such.
+        evidence: What names of samples hang on.
     """
 
     form: Form
@@ -219,12 +221,18 @@ class Gathered:
     table: Table = field(default_factory=dict)
     columns: Table = field(default_factory=dict)
     none: int | None = None
+    evidence: Evidence = field(default_factory=Evidence)
 
     @property
     def named(self) -> int:
         """Classes that have a name: one that stands for nothing beyond them has none."""
         classes = max(self.confusion.classes, self.form.classes)
         return classes - (self.none is not None and 0 < self.none == classes - 1)
+
+    def nameless(self) -> Gathered:
+        """Return the same without indices of samples."""
+        table = {**self.table, "index": np.full_like(self.table["index"], -1)}
+        return replace(self, table=table, top=self.top.nameless(), records=self.records and self.records.nameless())
 
 
 def merged(payloads: Sequence[dict[str, Any] | None]) -> Gathered | None:

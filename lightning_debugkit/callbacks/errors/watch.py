@@ -12,11 +12,12 @@ from torch import Tensor
 from lightning_debugkit.callbacks.bias.ranks import gathered
 from lightning_debugkit.callbacks.bias.train_error import again
 from lightning_debugkit.callbacks.errors.columns import columns_of, indices_of
+from lightning_debugkit.callbacks.errors.evidence import Evidence
 from lightning_debugkit.callbacks.errors.forms import Form, Task, fits, form_of, is_still, shaped
 from lightning_debugkit.callbacks.errors.gathering import Gathered, Gathering, merged
 from lightning_debugkit.callbacks.errors.loss_check import LossCheck
 from lightning_debugkit.callbacks.predictions.order import LoaderOrder, Rows
-from lightning_debugkit.callbacks.predictions.padding import loaders_of
+from lightning_debugkit.callbacks.predictions.padding import begins, loaders_of
 from lightning_debugkit.callbacks.predictions.reader import PredictionsNotFound, Reader
 from lightning_debugkit.callbacks.predictions.scoring import NoClasses
 from lightning_debugkit.callbacks.predictions.sources import Reading, shown
@@ -52,6 +53,7 @@ class Watch:
         self.order.begin()
         self.gathering: Gathering | None = None
         self.check = LossCheck()
+        self.evidence = Evidence()
         self.notes: dict[str, None] = {}
 
     def lacking(self, trainer: Trainer) -> PredictionsNotFound | None:
@@ -98,9 +100,7 @@ class Watch:
         if rows.may_repeat:
             self.note("Which share of the data a rank read is not known: a sample that two of them got counts twice.")
         columns = self._columns(batch, outputs, found, at if len(loaders) > 1 else None)
-        indices = rows.indices if rows.indices is not None else indices_of(batch, outputs, n)
-        if indices is not None:
-            indices = indices + _begins(loaders, at)
+        indices = self._indices(batch, outputs, n, rows, loaders, at)
         if rows.counted is not None:
             keep = rows.counted.nonzero()[:, 0]
             found, columns = _kept(found, keep), take(columns, n, keep.tolist())
@@ -110,6 +110,17 @@ class Watch:
         self.gathering.add(found, indices, columns)
         if rows.counted is None:
             self.check.compare(outputs, form, found)
+
+    def _indices(self, batch: Any, outputs: Any, n: int, rows: Rows, loaders: Sequence[Any], at: int) -> Tensor | None:
+        """Return the indices of a batch's samples: in the order they were asked for, unless the batch says better."""
+        recorded = None if rows.indices is None else rows.indices + begins(loaders, at)
+        if recorded is not None and rows.is_sure:
+            return recorded
+        own = indices_of(batch, outputs, n)
+        indices = recorded if own is None else own
+        if rows.indices is not None and indices is not None:
+            self.evidence.keep(at, indices.cpu(), batch, is_own=own is not None)
+        return indices
 
     def _columns(self, batch: Any, outputs: Any, found: Reading, loader: int | None) -> dict[str, Any]:
         n = len(found.predictions)
@@ -180,6 +191,7 @@ class Watch:
         held = [each for each, _ in ranks if each is not None]
         found = merged([payload for payload, _ in held])
         if found is not None:
+            found.evidence = self.evidence
             self.note(LossCheck.told([result for _, result in held]))
         return found
 
@@ -189,12 +201,3 @@ def _kept(found: Reading, keep: Tensor) -> Reading:
         return value[keep.to(value.device)] if isinstance(value, Tensor) else [value[at] for at in keep.tolist()]
 
     return replace(found, predictions=part(found.predictions), target=part(found.target))
-
-
-def _begins(loaders: Sequence[Any], at: int) -> int:
-    """Return where the data of a loader begin when all are counted through, as ConcatDataset does."""
-    first = 0
-    for loader in loaders[:at]:
-        dataset = getattr(loader, "dataset", ())
-        first += len(dataset) if hasattr(dataset, "__len__") else 0
-    return first

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, DistributedSampler
+from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, default_collate, default_convert
 
 from lightning_debugkit.callbacks.sample_order import AroundSampler, LoaderEar, kept
 
@@ -36,11 +36,14 @@ class Rows:
         indices: Dataset index of each row, ``None`` if it is not known.
         counted: Rows that are no repetitions for equal shares of the ranks, ``None`` if all count.
         may_repeat: Whether rows may be repetitions that cannot be told.
+        is_sure: Whether the rows are in the order of the indices beyond doubt: a collate function of the user's own may
+            sort them.
     """
 
     indices: Tensor | None
     counted: Tensor | None = None
     may_repeat: bool = False
+    is_sure: bool = True
 
 
 class LoaderOrder:
@@ -81,7 +84,7 @@ class LoaderOrder:
         if len(entries) != rows:
             return Rows(None, may_repeat=_is_shared())
         counted, may_repeat = _counted(loader, given.sampler, first, rows)
-        return Rows(indices, counted, may_repeat)
+        return Rows(indices, counted, may_repeat, loader.collate_fn in (default_collate, default_convert))
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_ear": self._ear, "_begun": {}}
