@@ -20,6 +20,7 @@ MOST = 12
 _INPUTS = ("image", "images", "pixel_values", "x", "input", "inputs", "input_ids", "text", "texts", "sentence")
 _COLORS = (1, 3, 4)
 _IMAGE, _TOKENS = 4, 2
+_PART = 1_000
 _VALUES = 1_000  # a text column of more values names samples, not kinds of them
 
 
@@ -157,3 +158,19 @@ def _words(codes: Mapping[str, int], column: NDArray[np.float32]) -> NDArray[Any
     words = np.array([*codes, ""], dtype=object)
     found: NDArray[Any] = words[np.where(np.isnan(column), len(codes), column).astype(int)]
     return found
+
+
+def says_the_same(column: NDArray[Any], target: NDArray[Any]) -> bool:
+    """Tell whether a column is the target, by whatever name: each of its values stands for one class.
+
+    Example:
+        >>> says_the_same(np.array(["cat", "dog", "cat"]), np.array([3, 5, 3]))
+        True
+    """
+    # What is not the same in a part is not the same.
+    for part in (slice(_PART), slice(None)):
+        values, classes = column[part].tolist(), target[part].tolist()
+        pairs = set(zip(values, classes, strict=True))
+        if not len(set(values)) == len(set(classes)) == len(pairs) > 1:
+            return False
+    return True
