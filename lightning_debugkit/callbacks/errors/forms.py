@@ -81,12 +81,33 @@ def form_of(reading: Reading, task: Task | None = None) -> Form:
         NoClasses: The targets are no classes, do not go with the predictions, or not with ``task``.
     """
     if task is None and _is_of_values(reading):
-        told = _both(reading).replace(" and targets", " with targets")
-        raise NoClasses(f"a regression, whose error BiasVarianceReport measures: {told}")
+        raise _regression(reading)
     found = _form(reading, task)
     if task is not None and found.task != task:
         raise NoClasses(f"what looks like task {found.task!r}: {_both(reading)}")
     return found
+
+
+def _regression(reading: Reading) -> NoClasses:
+    told = _both(reading).replace(" and targets", " with targets")
+    return NoClasses(f"a regression, whose error BiasVarianceReport measures: {told}")
+
+
+def check_still(form: Form, reading: Reading) -> None:
+    """Refuse values that were taken for yes and no, because the first ones were all 0 or 1.
+
+    Raises:
+        NoClasses: They are values.
+    """
+    target, is_told = reading.target, reading.function in _ONE_BY_ONE
+    if form.channel is not None or form.soft or form.scores == "classes" or is_told or not is_rows(target):
+        return
+    odd = (target != 0) & (target != 1) & (target != IGNORED) & (target == target)
+    if reading.function not in VALUE_LOSSES:
+        # A whole number may stand for what is not known.
+        odd &= target != target.round() if target.is_floating_point() else torch.zeros_like(odd)
+    if bool(odd.any()):
+        raise _regression(reading)
 
 
 def _form(reading: Reading, task: Task | None) -> Form:

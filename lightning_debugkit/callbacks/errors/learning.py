@@ -13,7 +13,7 @@ from lightning_debugkit.callbacks.bias.ranks import gathered
 from lightning_debugkit.callbacks.errors.classes import both, in_range
 from lightning_debugkit.callbacks.errors.columns import indices_of
 from lightning_debugkit.callbacks.errors.evidence import Evidence
-from lightning_debugkit.callbacks.errors.forms import Form, fits, form_of, shaped
+from lightning_debugkit.callbacks.errors.forms import Form, check_still, fits, form_of, shaped
 from lightning_debugkit.callbacks.predictions.order import LoaderOrder, Rows
 from lightning_debugkit.callbacks.predictions.padding import length_of, loaders_of
 from lightning_debugkit.callbacks.predictions.reader import PredictionsNotFound, Reader
@@ -74,6 +74,7 @@ class Learning:
         if self._form is None:
             self._form = form_of(found)
         form = self._form
+        check_still(form, found)
         if not fits(form, found):
             raise NoClasses("answers of more than one kind")
         if form.task not in ("multiclass", "binary") or form.scores == "classes" or len(found.target) != n:

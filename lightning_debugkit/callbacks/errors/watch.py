@@ -13,7 +13,7 @@ from lightning_debugkit.callbacks.bias.ranks import gathered
 from lightning_debugkit.callbacks.bias.train_error import again
 from lightning_debugkit.callbacks.errors.columns import columns_of, indices_of
 from lightning_debugkit.callbacks.errors.evidence import Evidence
-from lightning_debugkit.callbacks.errors.forms import Form, Task, fits, form_of, is_still, shaped
+from lightning_debugkit.callbacks.errors.forms import Form, Task, check_still, fits, form_of, is_still, shaped
 from lightning_debugkit.callbacks.errors.gathering import Gathered, Gathering, merged
 from lightning_debugkit.callbacks.errors.loss_check import LossCheck
 from lightning_debugkit.callbacks.predictions.order import LoaderOrder, Rows
@@ -157,12 +157,16 @@ class Watch:
         try:
             if form is None:
                 form = self.forms[step] = form_of(found, self.task)
-            elif not is_still(form, found.predictions):
+                return form
+            if self.task is None:
+                check_still(form, found)
+            if not is_still(form, found.predictions):
                 form = self.forms[step] = replace(form, scores="logits")
                 if self.gathering is not None:
                     self.gathering.reread(form)
                 self.note("Scores lay between 0 and 1 at first and do not any more: only now they are read as logits.")
         except NoClasses as error:
+            self.gathering = None
             task = f"task {self.task!r}" if self.task else "classes"
             raise PredictionsNotFound(
                 f"{self.reader.owner} needs predictions of {task} with their targets, got {error} "
