@@ -55,6 +55,8 @@ class Watch:
         self.check = LossCheck()
         self.evidence = Evidence()
         self.notes: dict[str, None] = {}
+        self.lost = 0
+        self.why_lost = ""
 
     def lacking(self, trainer: Trainer) -> PredictionsNotFound | None:
         """Return what to say if none of the loaders that count is among those that are there."""
@@ -84,6 +86,18 @@ class Watch:
         """
         if not self._counts(at):
             return
+        try:
+            self._take_up(trainer, module, outputs, batch, step, batch_idx, at)
+        except PredictionsNotFound:
+            raise
+        except Exception as error:
+            self.lost += 1
+            self.why_lost = self.why_lost or f"{type(error).__name__}: {error}"
+            raise
+
+    def _take_up(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, step: str, batch_idx: int, at: int
+    ) -> None:
         rerun = again(trainer, module, step, batch, batch_idx, at)
         found = self._read(step, module, outputs, batch, rerun)
         loaders = loaders_of(trainer.test_dataloaders if step == "test_step" else trainer.val_dataloaders)
@@ -189,10 +203,13 @@ class Watch:
             except Exception as error:  # no rank may be left waiting
                 mine = None
                 self.note(f"What rank {trainer.global_rank} saw is lost: {type(error).__name__}: {error}.")
-        ranks = gathered(trainer, (mine, list(self.notes)))
-        for note in (note for _, notes in ranks for note in notes):
+        ranks = gathered(trainer, (mine, list(self.notes), (self.lost, self.why_lost)))
+        for note in (note for _, notes, _ in ranks for note in notes):
             self.note(note)
-        held = [each for each, _ in ranks if each is not None]
+        if lost := sum(lost for *_, (lost, _) in ranks):
+            why = next(why for *_, (_, why) in ranks if why)
+            self.note(f"{lost:,} {'batches' if lost > 1 else 'batch'} could not be taken up, and count nowhere: {why}.")
+        held = [each for each, *_ in ranks if each is not None]
         found = merged([payload for payload, _ in held])
         if found is not None:
             found.evidence = self.evidence
