@@ -99,3 +99,21 @@ def test_batches_that_could_not_be_taken_up_are_told(tmp_path: Path, monkeypatch
     held = json.loads((tmp_path / "debugkit" / "errors.json").read_text())
     assert held["n"] == 20
     assert "2 batches could not be taken up, and count nowhere: KeyError: 'unknown'." in held["notes"]
+
+
+class WithFeatures(TensorDataset):
+    features: Any = None
+
+
+@pytest.mark.parametrize(
+    ("features", "classes"),
+    [
+        (["age", "sex", "bmi"], ["0", "1", "2"]),
+        ({"age": 0, "sex": 1, "bmi": 2}, ["0", "1", "2"]),
+        ({"label": type("ClassLabel", (), {"names": ["ant", "bee", "cat"]})()}, ["ant", "bee", "cat"]),
+    ],
+)
+def test_features_name_classes_only_by_their_label(features: Any, classes: list[str], tmp_path: Path) -> None:
+    data = WithFeatures(*random_answers(60, 3))
+    data.features = features
+    assert run(tmp_path, DataLoader(data, 20))["classes"] == classes

@@ -33,7 +33,7 @@ def class_names(
         return called, "" if fits and set(by_class) >= set(range(classes)) else note
     for holder in _holders(trainer, module):
         for place in _PLACES:
-            names = _listed(_held(holder, place))
+            names = (_of_features if place == "features" else _listed)(_held(holder, place))
             if names is not None and (len(names) == classes or (len(names) > classes and not is_all)):
                 return names[:classes], ""
     return _numbers(classes), ""
@@ -66,12 +66,18 @@ def _held(holder: Any, place: str) -> Any:
     return None
 
 
+def _of_features(held: Any) -> list[str] | None:
+    """Return names by class from the features of Hugging Face; a list of features is that of the inputs."""
+    label = (
+        next((held[name] for name in ("label", "labels") if name in held), None) if isinstance(held, Mapping) else None
+    )
+    names = getattr(label, "names", None)
+    return [str(name) for name in names] if names else None
+
+
 def _listed(held: Any) -> list[str] | None:
-    """Return names by class from a list, a mapping of classes to names or of names to classes, or HF features."""
+    """Return names by class from a list, a mapping of classes to names or of names to classes."""
     if isinstance(held, Mapping):
-        label = next((held[name] for name in ("label", "labels") if name in held), None)
-        if getattr(label, "names", None):
-            return [str(name) for name in label.names]  # type: ignore[union-attr]
         if held and all(isinstance(number, int) for number in held.values()):
             held = {number: name for name, number in held.items()}
         keys = sorted(key for key in held if isinstance(key, int))
