@@ -73,3 +73,38 @@ def test_several_kinds_of_a_class_are_slices(tmp_path: Path) -> None:
     logits[weak] = logits[weak].roll(1, 1)
     held = run(tmp_path, DataLoader(Rows({"breed": breed}, logits), 50), OfKinds())
     assert held["weak_slices"][0]["conditions"] == {"breed": "cat 1"}
+
+
+def test_words_in_a_column_of_numbers_are_no_number(tmp_path: Path) -> None:
+    wards: list[Any] = [500 + at if at < 300 else "unknown" for at in range(600)]
+    held = run(tmp_path, DataLoader(Rows({"ward": wards}), 100, collate_fn=listed), OfKinds())
+    assert held["n"] == 600
+    rows = (tmp_path / "debugkit" / "misclassified.csv").read_text().splitlines()
+    assert rows[0].endswith("ward")
+    told = {int(row.split(",")[0]): row.split(",")[-1] for row in rows[1:]}
+    assert told == {index: str(wards[index]) if index < 300 else "" for index in told}
+
+
+def test_numbers_in_a_column_of_words_are_words(tmp_path: Path) -> None:
+    wards: list[Any] = ["north" if at < 300 else 1 for at in range(600)]
+    run(tmp_path, DataLoader(Rows({"ward": wards}), 100, collate_fn=listed), OfKinds())
+    rows = (tmp_path / "debugkit" / "misclassified.csv").read_text().splitlines()
+    told = {int(row.split(",")[0]): row.split(",")[-1] for row in rows[1:]}
+    assert told == {index: str(wards[index]) for index in told}
+
+
+@pytest.mark.parametrize("kind", [torch.int64, torch.float64])
+def test_identity_numbers_of_nine_digits_are_apart(kind: torch.dtype, tmp_path: Path) -> None:
+    hospital = 100_000_001 + torch.arange(600) % 2
+    logits = F.one_hot(TARGET, 4).float()
+    weak = (hospital == 100_000_002) & (torch.arange(600) % 5 > 0)
+    logits[weak] = logits[weak].roll(1, 1)
+    held = run(tmp_path, DataLoader(Rows({"hospital": hospital.to(kind)}, logits), 50), OfKinds())
+    assert held["weak_slices"][0]["conditions"] == {"hospital": "100000002"}
+    table = (tmp_path / "debugkit" / "misclassified.csv").read_text()
+    assert ",100000002\n" in table
+
+
+def test_a_column_with_infinities_costs_no_analysis(tmp_path: Path) -> None:
+    speed = torch.where(torch.arange(600) % 3 > 0, torch.inf, torch.arange(600.0))
+    assert run(tmp_path, DataLoader(Rows({"speed": speed}), 50), OfKinds())["n"] == 600

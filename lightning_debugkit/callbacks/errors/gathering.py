@@ -86,7 +86,7 @@ class Gathering:
         self.top = TopLosses(TOP)
         self.totals = Totals()
         self.records = Records() if form.task in ("multiclass", "binary") else None
-        self._staging = Staging([*_DTYPES.values(), torch.float32], _STAGED)
+        self._staging: Staging | None = None
         self._waiting: Staging | None = None
         self._ignore: int | None = None
         self._blocks: list[tuple[NDArray[Any], ...]] = []
@@ -109,7 +109,7 @@ class Gathering:
             return
         # Many small batches cost more in calls than in numbers: they wait until they are one large batch.
         if self._waiting is None:
-            dtypes = (found.predictions.dtype, torch.int64, torch.int64, torch.float32)
+            dtypes = (found.predictions.dtype, torch.int64, torch.int64, numbers.dtype)
             self._waiting = Staging(dtypes, _STAGED)
         self._ignore = found.ignore_index
         target = found.target.to(device)
@@ -142,6 +142,8 @@ class Gathering:
             self.records.add(look.seen, look.target, index)
         self._seen += len(index)
         own = {name: getattr(look, name) for name in _DTYPES if name != "index"}
+        if self._staging is None:
+            self._staging = Staging([*_DTYPES.values(), numbers.dtype], _STAGED)
         for block in self._staging.add(index, *own.values(), numbers):
             self._take(block)
 
@@ -173,7 +175,7 @@ class Gathering:
     def payload(self) -> dict[str, Any]:
         """Return all that was counted."""
         self._settle()
-        for block in self._staging.rest():
+        for block in () if self._staging is None else self._staging.rest():
             self._take(block)
         # Column by column, so that a million samples are not held twice.
         parts = [list(part) for part in zip(*self._blocks, strict=True)]
