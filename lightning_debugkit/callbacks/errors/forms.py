@@ -20,6 +20,7 @@ _ONE_BY_ONE = ("binary_cross_entropy", "binary_cross_entropy_with_logits", "mult
 _COLUMNS = 2
 _TOKENS = 2
 _CLOSE = 1e-3
+_LOOSE = 2 * torch.finfo(torch.bfloat16).eps
 _HALF = 0.5
 
 
@@ -123,7 +124,7 @@ def _form(reading: Reading, task: Task | None) -> Form:
     channel = _channel(predictions, target)
     if channel is None or target.is_floating_point():
         raise NoClasses(_both(reading))
-    scores, classes = _kind_of(predictions, channel), predictions.shape[channel]
+    scores, classes = _kind_of(reading, channel), predictions.shape[channel]
     if target.ndim == 1:
         return Form("multiclass", "samples", scores, classes)
     return Form("segmentation", _places(target), scores, classes, channel)
@@ -142,13 +143,13 @@ def _of_labels(reading: Reading) -> Form:
 
 
 def _of_same_shape(reading: Reading, task: Task | None) -> Form:
-    predictions, target = reading.predictions, reading.target
+    target = reading.target
     binary = _is_binary(target)
     one_by_one = task == "multilabel" or (reading.function in _ONE_BY_ONE and task != "multiclass")
     shares = not one_by_one and _may_be_shares(target)
     if shares and (target.ndim == _COLUMNS or binary):
         place = ("multiclass", "samples") if target.ndim == _COLUMNS else ("segmentation", "pixels")
-        return Form(*place, _kind_of(predictions, 1), target.shape[1], 1, soft=True)  # type: ignore[arg-type]
+        return Form(*place, _kind_of(reading, 1), target.shape[1], 1, soft=True)  # type: ignore[arg-type]
     if not binary:
         raise NoClasses(_both(reading))
     scores, rounded = _kind_of_yes(reading), reading.given is not None and not _is_binary(reading.given)
@@ -168,18 +169,40 @@ def _channel(predictions: Tensor, target: Tensor) -> int | None:
     return None
 
 
-def _kind_of(predictions: Tensor, channel: int) -> Scores:
-    values = predictions.detach().float()
-    inside = bool(((values >= 0) & (values <= 1 + _CLOSE)).all())
-    return "probabilities" if inside and _sums_to_one(values, channel) else "logits"
+def is_decided(reading: Reading) -> bool:
+    """Tell whether there are scores to tell a form by: of a batch that is all NaN nothing can be said."""
+    predictions = reading.predictions
+    return not isinstance(predictions, Tensor) or bool(predictions.isfinite().any())
+
+
+def at_most_one(confidence: Tensor) -> Tensor:
+    """Return probabilities that are above 1 by no more than they are rounded as 1."""
+    return torch.where(confidence <= 1 + _LOOSE, confidence.clamp(max=1), confidence)
+
+
+def _kind_of(reading: Reading, channel: int) -> Scores:
+    values = reading.predictions.detach().float().movedim(channel, -1).flatten(0, -2)
+    values = values[values.isfinite().all(1)]
+    close = _rounding(values)
+    inside = bool(((values >= 0) & (values <= 1 + close)).all())
+    # What is called probabilities need not be rounded in a way that can be seen.
+    return "probabilities" if inside and ("prob" in reading.places[0] or _sums_to_one(values, 1)) else "logits"
+
+
+def _rounding(values: Tensor) -> float:
+    """Return how far from 1 rows of probabilities may sum up to, by the digits that they have."""
+    for short in (torch.bfloat16, torch.float16):
+        if torch.equal(values, values.to(short).to(values.dtype)):
+            return max(_CLOSE, 2 * torch.finfo(short).eps)
+    return _CLOSE
 
 
 def _kind_of_yes(reading: Reading) -> Scores:
     place = reading.places[0]
     if "logits" in place or "logits" in reading.function:
         return "logits"
-    values = reading.predictions
-    inside = bool(((values >= 0) & (values <= 1)).all())
+    values = reading.predictions[reading.predictions.isfinite()]
+    inside = bool(((values >= 0) & (values <= 1 + _rounding(values))).all())
     known = "binary_cross_entropy" in place or "probs" in place
     return "probabilities" if inside or known else "logits"
 
@@ -204,12 +227,12 @@ def is_still(form: Form, predictions: Tensor) -> bool:
     """Tell whether scores of a yes that were taken for probabilities may still be some."""
     if form.scores != "probabilities" or form.channel is not None:
         return True
-    return not bool(((predictions < 0) | (predictions > 1)).any())
+    return not bool(((predictions < 0) | (predictions > 1 + _LOOSE)).any())
 
 
 def _sums_to_one(values: Tensor, dim: int) -> bool:
     sums = values.sum(dim)
-    return bool(((sums - 1).abs() < _CLOSE).all())
+    return bool(((sums - 1).abs() < _rounding(values)).all())
 
 
 def _is_of_values(reading: Reading) -> bool:

@@ -13,7 +13,7 @@ from lightning_debugkit.callbacks.bias.ranks import gathered
 from lightning_debugkit.callbacks.errors.classes import both, in_range
 from lightning_debugkit.callbacks.errors.columns import indices_of
 from lightning_debugkit.callbacks.errors.evidence import Evidence
-from lightning_debugkit.callbacks.errors.forms import Form, check_still, fits, form_of, shaped
+from lightning_debugkit.callbacks.errors.forms import Form, check_still, fits, form_of, is_decided, shaped
 from lightning_debugkit.callbacks.predictions.order import LoaderOrder, Rows
 from lightning_debugkit.callbacks.predictions.padding import length_of, loaders_of
 from lightning_debugkit.callbacks.predictions.reader import PredictionsNotFound, Reader
@@ -71,9 +71,9 @@ class Learning:
         index = None if rows is None else self._indices(rows, outputs, batch, n, length_of(loaders[0].dataset))
         if rows is None or index is None:
             raise NoClasses("training data without indices (one DataLoader of a data set with a length has them)")
-        if self._form is None:
-            self._form = form_of(found)
-        form = self._form
+        form = self._form or form_of(found)
+        if self._form is None and is_decided(found):
+            self._form = form
         check_still(form, found)
         if not fits(form, found):
             raise NoClasses("answers of more than one kind")

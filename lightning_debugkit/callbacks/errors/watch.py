@@ -13,7 +13,16 @@ from lightning_debugkit.callbacks.bias.ranks import gathered
 from lightning_debugkit.callbacks.bias.train_error import again
 from lightning_debugkit.callbacks.errors.columns import columns_of, indices_of
 from lightning_debugkit.callbacks.errors.evidence import Evidence
-from lightning_debugkit.callbacks.errors.forms import Form, Task, check_still, fits, form_of, is_still, shaped
+from lightning_debugkit.callbacks.errors.forms import (
+    Form,
+    Task,
+    check_still,
+    fits,
+    form_of,
+    is_decided,
+    is_still,
+    shaped,
+)
 from lightning_debugkit.callbacks.errors.gathering import Gathered, Gathering, merged
 from lightning_debugkit.callbacks.errors.loss_check import LossCheck
 from lightning_debugkit.callbacks.predictions.order import LoaderOrder, Rows
@@ -170,7 +179,11 @@ class Watch:
         form = self.forms.get(step)
         try:
             if form is None:
-                form = self.forms[step] = form_of(found, self.task)
+                form = form_of(found, self.task)
+                if is_decided(found):
+                    self.forms[step] = form
+                if self.gathering is not None and self.gathering.form != form:
+                    self.gathering.reread(form)
                 return form
             if self.task is None:
                 check_still(form, found)
