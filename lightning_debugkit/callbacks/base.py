@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -52,6 +53,9 @@ def _guarded(name: str, hook: Callable[..., Any]) -> Callable[..., Any]:
             raise
         except Exception as error:
             self.trouble(trainer, name, error)
+            if name in ("on_fit_end", "on_exception"):  # other callbacks wait for the report
+                with contextlib.suppress(Exception):
+                    getattr(DebugCallback, name)(self, trainer, *args, **kwargs)
             return None
 
     guarded._guarded = True  # type: ignore[attr-defined]  # by this the contract's test knows every hook is
@@ -132,6 +136,15 @@ class DebugCallback(Callback):
         if trainer.is_global_zero and run.rendered != run.written:
             self._render(run)
             run.rendered = run.written
+
+    @contextlib.contextmanager
+    def ending(self, trainer: Trainer, now: bool = True) -> Iterator[None]:
+        """End the run with what runs inside, also if it fails; not if it is not the end ``now``."""
+        try:
+            yield
+        finally:
+            if now:
+                self.finish(trainer, "finished", force=True)
 
     def _render(self, run: Run) -> None:
         # Late: matplotlib takes a second to import, and a run that goes well has no need of it before its end.

@@ -200,17 +200,17 @@ class ErrorAnalysis(DebugCallback):
         if trainer.sanity_checking:
             self.watch.renew()
             return
-        self._gather(trainer, pl_module, "validate")
-        if self._stage == "validate":
-            self._conclude(trainer, pl_module, is_over=True)
-            self.finish(trainer, "finished", force=True)
-        elif self._affords(trainer):
-            self._conclude(trainer, pl_module, is_last=False)
+        with self.ending(trainer, self._stage == "validate"):
+            self._gather(trainer, pl_module, "validate")
+            if self._stage == "validate":
+                self._conclude(trainer, pl_module, is_over=True)
+            elif self._affords(trainer):
+                self._conclude(trainer, pl_module, is_last=False)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._gather(trainer, pl_module, "test")
-        self._conclude(trainer, pl_module, is_over=True)
-        self.finish(trainer, "finished", force=True)
+        with self.ending(trainer):
+            self._gather(trainer, pl_module, "test")
+            self._conclude(trainer, pl_module, is_over=True)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._release()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from callbacks.breaking import QUIET
 from callbacks.erring import Says, loader, random_answers, read, run
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from lightning_debugkit import ErrorAnalysis, read_journal
+from lightning_debugkit import ErrorAnalysis, GradientAnomalyDetector, read_journal
+from lightning_debugkit.callbacks.base import DebugCallback
+from lightning_debugkit.callbacks.errors.analysis import Analysis
 from lightning_debugkit.callbacks.errors.watch import Watch
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -117,3 +120,34 @@ def test_features_name_classes_only_by_their_label(features: Any, classes: list[
     data = WithFeatures(*random_answers(60, 3))
     data.features = features
     assert run(tmp_path, DataLoader(data, 20))["classes"] == classes
+
+
+@pytest.mark.parametrize("stage", ["fit", "validate", "test", "exception"])
+@pytest.mark.parametrize("is_first", [False, True])
+def test_a_fault_of_the_analysis_costs_no_report(
+    stage: str, is_first: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(self: Any) -> None:
+        raise RuntimeError("no analysis")
+
+    class Stops(pl.Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+            if stage == "exception" and trainer.global_step == 6:
+                raise KeyError("of the user's own")
+
+    rendered: list[int] = []
+    monkeypatch.setattr(Analysis, "__post_init__", fails)
+    monkeypatch.setattr(DebugCallback, "_render", lambda self, run: rendered.append(1))
+    kit: list[pl.Callback] = [GradientAnomalyDetector(), ErrorAnalysis()]
+    kit = [*(kit[::-1] if is_first else kit), Stops()]
+    trainer = pl.Trainer(default_root_dir=tmp_path, callbacks=kit, max_epochs=2, **QUIET)
+    data = loader(*random_answers(60, 3))
+    if stage in ("fit", "exception"):
+        with pytest.raises(KeyError) if stage == "exception" else contextlib.nullcontext():
+            trainer.fit(Says(), data, data)
+    else:
+        (trainer.validate if stage == "validate" else trainer.test)(Says(), data, verbose=False)
+    journal = read_journal(tmp_path / "debugkit")
+    assert "RuntimeError: no analysis" in {row["error"] for row in journal.of_kind("trouble")}
+    assert len(journal.of_kind("end")) == 1
+    assert rendered == [1]
