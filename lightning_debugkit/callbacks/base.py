@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -135,6 +136,15 @@ class DebugCallback(Callback):
         if trainer.is_global_zero and run.rendered != run.written:
             self._render(run)
             run.rendered = run.written
+
+    @contextlib.contextmanager
+    def ending(self, trainer: Trainer, now: bool = True) -> Iterator[None]:
+        """End the run with what runs inside, also if it fails; not if it is not the end ``now``."""
+        try:
+            yield
+        finally:
+            if now:
+                self.finish(trainer, "finished", force=True)
 
     def _render(self, run: Run) -> None:
         # Late: matplotlib takes a second to import, and a run that goes well has no need of it before its end.

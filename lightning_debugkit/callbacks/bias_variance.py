@@ -228,11 +228,10 @@ class BiasVarianceReport(DebugCallback):
         self._missed(lambda: self.looks.end(trainer, pl_module, outputs, batch, *place))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        found = self.looks.merged(trainer)
-        if found:
-            self.memory.add_test(weights_of(pl_module), found)
-            self._conclude(trainer)
-        self.finish(trainer, "finished", force=True)
+        with self.ending(trainer):
+            if found := self.looks.merged(trainer):
+                self.memory.add_test(weights_of(pl_module), found)
+                self._conclude(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._release(pl_module)

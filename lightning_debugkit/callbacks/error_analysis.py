@@ -16,7 +16,7 @@ from lightning_debugkit.callbacks.errors.forms import Task
 from lightning_debugkit.callbacks.errors.gathering import Gathered
 from lightning_debugkit.callbacks.errors.history import History
 from lightning_debugkit.callbacks.errors.learning import Learning
-from lightning_debugkit.callbacks.errors.leaving import files_of, leave
+from lightning_debugkit.callbacks.errors.leaving import files_of, leave, settled
 from lightning_debugkit.callbacks.errors.names import class_names as names_of
 from lightning_debugkit.callbacks.errors.watch import Watch
 from lightning_debugkit.callbacks.predictions.reader import PredictionsNotFound, Reader
@@ -198,17 +198,17 @@ class ErrorAnalysis(DebugCallback):
         if trainer.sanity_checking:
             self.watch.renew()
             return
-        self._gather(trainer, pl_module, "validate")
-        if self._stage == "validate":
-            self._conclude(trainer, pl_module, is_over=True)
-            self.finish(trainer, "finished", force=True)
-        elif self._affords(trainer):
-            self._conclude(trainer, pl_module, is_last=False)
+        with self.ending(trainer, self._stage == "validate"):
+            self._gather(trainer, pl_module, "validate")
+            if self._stage == "validate":
+                self._conclude(trainer, pl_module, is_over=True)
+            elif self._affords(trainer):
+                self._conclude(trainer, pl_module, is_last=False)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._gather(trainer, pl_module, "test")
-        self._conclude(trainer, pl_module, is_over=True)
-        self.finish(trainer, "finished", force=True)
+        with self.ending(trainer):
+            self._gather(trainer, pl_module, "test")
+            self._conclude(trainer, pl_module, is_over=True)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._release()
@@ -274,11 +274,10 @@ class ErrorAnalysis(DebugCallback):
             return
         began = time.monotonic()
         found, moment, notes = self._last
-        learning = self.learning
-        why_not = [learning.why_not] if learning and learning.why_not else []
-        analysis = Analysis(found, moment, self.history, [*notes, *why_not])
-        course = learning.as_rows() if learning else None
-        pictures = self.pictures if is_last else 0
+        named = settled(found, trainer, moment.stage, is_last)
+        course, why_not = self.learning.told(trainer, is_last) if self.learning else (None, [])
+        analysis = Analysis(named.found, moment, self.history, [*notes, *named.notes, *why_not])
+        pictures = self.pictures if is_last and named.may_draw else 0
         asked = f"{type(self).__name__}{arguments.asked(self)}"
         number = arguments.number_of(self, trainer)
         files = files_of(run.folder, moment.stage, self._stage == "fit", number, asked)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Generic, TypeVar
+from weakref import WeakKeyDictionary
 
 from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader, IterableDataset
+
+from lightning_debugkit.callbacks.predictions.padding import loaders_of
 
 
 class AroundSampler:
@@ -63,25 +66,32 @@ class Recorder(AroundSampler):
         return kept(self.sampler, self.given)
 
 
-class SampleOrder:
-    """Record the dataset indices of each training batch, without touching data, loader workers or random numbers.
+_Around = TypeVar("_Around", bound=AroundSampler)
 
-    Known for one map-style `DataLoader` with a batch sampler; anything else has no indices to know.
+
+class LoaderEar(Generic[_Around]):
+    """Stands something around the batch sampler of each map-style `DataLoader`, for as long as the loader is there.
+
+    Args:
+        around: What to stand there.
+        training: Whether to listen to training loaders, not to those of validation and test.
     """
 
-    def __init__(self) -> None:
-        self._recorders: list[tuple[DataLoader[Any], Recorder]] = []
+    def __init__(self, around: type[_Around], training: bool) -> None:
+        self.around = around
+        self.training = training
+        # Nothing of a loader is kept alive: data that are loaded anew every few epochs would pile up.
+        self._heard: WeakKeyDictionary[DataLoader[Any], _Around] = WeakKeyDictionary()
         self._strategy: Any = None
-        self.current: list[int] | None = None
 
     def install(self, trainer: Trainer) -> None:
-        """Listen from before the loader's first iterator is made: workers draw ahead."""
+        """Listen from before a loader's first iterator is made: workers draw ahead."""
         strategy = trainer.strategy
         process = strategy.process_dataloader
 
         def processed(dataloader: Any) -> Any:
             dataloader = process(dataloader)
-            if trainer.training and isinstance(dataloader, DataLoader):
+            if trainer.training == self.training and isinstance(dataloader, DataLoader):
                 self._listen(dataloader)
             return dataloader
 
@@ -93,13 +103,51 @@ class SampleOrder:
         if self._strategy is not None:
             vars(self._strategy).pop("process_dataloader", None)
             self._strategy = None
-        for loader, recorder in self._recorders:
-            take_out(loader, recorder)
-        self._recorders = []
+        for loader, around in list(self._heard.items()):
+            take_out(loader, around)
+        self._heard.clear()
 
-    def advance(self) -> None:
+    def heard(self, loader: Any) -> _Around | None:
+        """Return what stands around a loader's batch sampler, ``None`` if nothing does."""
+        return self._heard.get(loader) if isinstance(loader, DataLoader) else None
+
+    def _listen(self, loader: DataLoader[Any]) -> None:
+        if loader.batch_sampler is None or loader in self._heard or isinstance(loader.dataset, IterableDataset):
+            return
+        around = self.around(loader.batch_sampler)
+        # Set as in `take_out`.
+        object.__setattr__(loader, "batch_sampler", around)
+        self._heard[loader] = around
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"around": self.around, "training": self.training}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+
+class SampleOrder:
+    """Record the dataset indices of each training batch, without touching data, loader workers or random numbers.
+
+    Known for one map-style `DataLoader` with a batch sampler; anything else has no indices to know.
+    """
+
+    def __init__(self) -> None:
+        self._ear = LoaderEar(Recorder, training=True)
+        self.current: list[int] | None = None
+
+    def install(self, trainer: Trainer) -> None:
+        """Listen from before the loader's first iterator is made."""
+        self._ear.install(trainer)
+
+    def remove(self) -> None:
+        """Leave strategy and loaders as they were."""
+        self._ear.remove()
+
+    def advance(self, trainer: Trainer) -> None:
         """Take note that the next batch has been handed out."""
-        alone = self._recorders[0][1] if len(self._recorders) == 1 else None
+        loaders = loaders_of(trainer.train_dataloader)
+        alone = self._ear.heard(loaders[0]) if len(loaders) == 1 else None
         self.current = alone.given.popleft() if alone is not None and alone.given else None
 
     def of(self, samples: list[int]) -> list[int]:
@@ -107,15 +155,5 @@ class SampleOrder:
         order = self.current
         return [order[index] for index in samples] if order and max(samples, default=-1) < len(order) else []
 
-    def _listen(self, loader: DataLoader[Any]) -> None:
-        sampler = loader.batch_sampler
-        known = any(loader is listened for listened, _ in self._recorders)
-        if sampler is None or known or isinstance(loader.dataset, IterableDataset):
-            return
-        recorder = Recorder(sampler)
-        # Set as in `take_out`.
-        object.__setattr__(loader, "batch_sampler", recorder)
-        self._recorders.append((loader, recorder))
-
     def __getstate__(self) -> dict[str, Any]:
-        return {"_recorders": [], "_strategy": None, "current": None}
+        return {"_ear": self._ear, "current": None}

@@ -71,7 +71,8 @@ def unified(manifest: Manifest, source: bytes, root: Path) -> Iterator[str]:
         then, here = archive[path], now(path)
         if then == here or path == CELLS:
             continue
-        if path.startswith("@") and path[1:].partition("/")[0] not in known and here is not None:
+        is_told = path.startswith("@") and path[1:].partition("/")[0] not in known and not path.endswith(".py")
+        if is_told and here is not None:
             # Where it lies is a word of the checkpoint, which anybody may have written: it may be a private file.
             yield f"Files a/{path} and b/{path} differ, the latter outside of the project: its text is not shown"
             continue

@@ -12,6 +12,9 @@ from lightning_debugkit.stats.arrays import Floats, Integers, Numbers, floats
 
 FEW = 20  # values up to which a number is taken for a category
 BINS = 5
+_DIGITS = 4
+_ALL_DIGITS = 17
+_WHOLE = 2.0**53
 _MOST = 100  # values of a category that are looked at, those of most samples
 
 
@@ -52,7 +55,7 @@ def category(name: str, values: Numbers | Sequence[str]) -> Category:
     there, codes, counts = np.unique(
         raw[known].astype(str) if raw.dtype.kind == "O" else raw[known], return_inverse=True, return_counts=True
     )
-    names = [f"{value:g}" if isinstance(value, float) else str(value) for value in there.tolist()]
+    names = _told(there.tolist()) if there.dtype.kind == "f" else [str(value) for value in there.tolist()]
     chosen = np.sort(np.argsort(-counts, kind="stable")[:_MOST])
     number = np.full(len(names) + 1, -1)
     number[chosen] = np.arange(len(chosen))
@@ -61,16 +64,44 @@ def category(name: str, values: Numbers | Sequence[str]) -> Category:
     return Category(name, found, tuple(names[index] for index in chosen.tolist()))
 
 
-def called(low: float, high: float) -> str:
+def called(low: float, high: float, edges: Sequence[float] = ()) -> str:
     """Return what a range is called; the upper bound is in it.
+
+    Args:
+        low: Lower bound.
+        high: Upper bound.
+        edges: Others that it has to be told apart from.
 
     Example:
         >>> called(-np.inf, 0.5), called(0.25, 0.5), called(0.5, np.inf)
         ('<= 0.5', '0.25 to 0.5', '> 0.5')
+        >>> called(1_700_000_200.0, 1_700_000_400.0)
+        '1700000200 to 1700000400'
     """
+    numbers = sorted({low, high, *edges} - {-np.inf, np.inf})
+    told = dict(zip(numbers, _told(numbers, _DIGITS), strict=True))
     if low == -np.inf:
-        return f"<= {high:.4g}"
-    return f"> {low:.4g}" if high == np.inf else f"{low:.4g} to {high:.4g}"
+        return f"<= {told[high]}"
+    return f"> {told[low]}" if high == np.inf else f"{told[low]} to {told[high]}"
+
+
+def _told(numbers: Sequence[float], digits: int = 6) -> list[str]:
+    """Return numbers with as many digits as tell them apart.
+
+    Example:
+        >>> _told([0.5, 100_000_001.0]), _told([100_000_001.0, 100_000_002.0])
+        (['0.5', '1e+08'], ['100000001', '100000002'])
+    """
+    for more in range(digits, _ALL_DIGITS):
+        found = [f"{number:.{more}g}" for number in numbers]
+        if len(set(found)) == len(found):
+            return found if more == digits else [_plain(text) for text in found]
+    return [repr(number) for number in numbers]
+
+
+def _plain(text: str) -> str:
+    """Return a whole number of many digits without an exponent."""
+    return f"{float(text):.0f}" if "e+" in text and abs(float(text)) < _WHOLE else text
 
 
 def _ranges(name: str, numbers: Floats) -> Category:
@@ -78,4 +109,4 @@ def _ranges(name: str, numbers: Floats) -> Category:
     edges = np.unique(np.quantile(numbers[known], np.arange(1, BINS) / BINS))
     codes = np.where(known, np.searchsorted(edges, numbers), -1)
     ends = [-np.inf, *edges.tolist(), np.inf]
-    return Category(name, codes, tuple(called(*pair) for pair in pairwise(ends)), numbers)
+    return Category(name, codes, tuple(called(*pair, edges.tolist()) for pair in pairwise(ends)), numbers)

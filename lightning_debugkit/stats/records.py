@@ -233,6 +233,13 @@ class Records:
             whole &= np.isfinite(numbers).all(axis=1)
         return table if whole.all() else table.take(np.flatnonzero(whole))
 
+    def nameless(self) -> Records:
+        """Return the same samples, their places in the dataset unknown."""
+        held = self.state()
+        columns = held["columns"][:4]
+        index = [torch.full((len(columns[0]),), -1)] if columns else []
+        return Records.of({**held, "is_indexed": True, "columns": [*columns, *index]})
+
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint or another rank needs: ``of`` makes the same again."""
         self._settle()

@@ -207,16 +207,15 @@ def _tree(categories: Sequence[Category], bad: Flags, least: int, seed: int) -> 
         return
     from sklearn.tree import DecisionTreeClassifier
 
-    # A number that is missing is put in the middle.
-    table = np.stack([np.where(np.isfinite(column), column, np.nanmedian(column)) for column in numbers], axis=1)
+    columns = np.stack([_filled(column) for column in numbers], axis=1)
     grown = np.random.default_rng(seed).random(len(bad)) < 0.5
     judges = ~grown
     if min(int(grown.sum()), int(judges.sum())) < 2 * least or not bad[grown].any():
         return
     size = max(least, int(grown.sum()) // 100)
     tree = DecisionTreeClassifier(max_depth=_DEPTH, min_samples_leaf=size, random_state=seed)
-    tree.fit(table[grown], bad[grown])
-    table, everyone = table.astype(np.float32), (int(bad[judges].sum()), int(judges.sum()))  # as the tree compares
+    tree.fit(columns[grown], bad[grown])
+    table, everyone = columns.astype(np.float32), (int(bad[judges].sum()), int(judges.sum()))  # as the tree compares
     for bounds, parent in _nodes(tree.tree_):
         inside = partial(_within, table, bounds)
         k, n = _judged(inside(), bad, judges)
@@ -224,6 +223,12 @@ def _tree(categories: Sequence[Category], bad: Flags, least: int, seed: int) -> 
             conditions = {names[column]: called(*ends) for column, ends in bounds.items()}
             chance = max(worse(k, n, *counts) for counts in (_judged(_within(table, parent), bad, judges), everyone))
             yield _Test(conditions, chance, inside, judges)
+
+
+def _filled(column: Floats) -> Floats:
+    """The numbers, as the tree can take them: one that is missing or infinite is put in the middle."""
+    known, most = np.isfinite(column), float(np.finfo(np.float32).max)
+    return np.clip(np.where(known, column, np.median(column[known])), -most, most)
 
 
 def _nodes(tree: Any) -> Iterator[tuple[_Bounds, _Bounds]]:

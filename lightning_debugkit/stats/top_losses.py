@@ -101,6 +101,12 @@ class TopLosses:
             for loss, probability, confidence, target, predicted, index in zip(*columns, strict=True)
         ]
 
+    def nameless(self) -> TopLosses:
+        """Return the same samples, their places in the dataset unknown."""
+        held = self.state()
+        *others, index = held["columns"] or [None]
+        return TopLosses.of({**held, "columns": [*others, torch.full_like(index, -1)] if others else []})
+
     @property
     def broken(self) -> int:
         """Samples whose loss is not a number."""

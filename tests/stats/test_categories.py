@@ -39,3 +39,13 @@ def test_a_name_for_each_sample_is_cut_to_the_most_frequent() -> None:
 
 def test_truth_values_are_two_categories() -> None:
     assert category("rotated", torch.tensor([True, False])).values == ("False", "True")
+
+
+def test_ranges_of_large_numbers_that_are_near_can_be_told_apart() -> None:
+    values = category("time", 1.7e9 + np.arange(1000)).values
+    assert len(set(values)) == 5
+    assert values[0] == "<= 1700000200"
+
+
+def test_numbers_that_are_near_have_names_of_their_own() -> None:
+    assert category("hospital", np.array([100_000_001.0, 100_000_002.0])).values == ("100000001", "100000002")

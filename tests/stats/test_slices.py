@@ -128,3 +128,19 @@ def test_the_number_of_tests_is_told() -> None:
 def test_a_column_has_a_value_a_sample() -> None:
     with pytest.raises(ValueError, match="weak_slices needs a value a sample, got 2 of 'camera' for 3 samples"):
         weak_slices({"camera": ["a", "b"]}, [0, 1, 0])
+
+
+@pytest.mark.parametrize("odd", [np.inf, -np.inf, np.nan])
+def test_numbers_that_are_not_finite_leave_the_others_searched(odd: float) -> None:
+    rng = np.random.default_rng(0)
+    numbers, wrong = rng.random(2000), rng.random(2000) < 0.05
+    wrong |= numbers > 0.9
+    numbers[rng.random(2000) < 0.6] = odd
+    found = weak_slices({"speed": numbers}, wrong)
+    assert any(part.conditions["speed"].startswith("> 0.") for part in found)
+
+
+def test_numbers_beyond_those_of_the_tree_end_no_search() -> None:
+    rng = np.random.default_rng(0)
+    numbers = np.where(rng.random(2000) < 0.5, 1e300, rng.random(2000))
+    assert scan_slices({"speed": numbers}, rng.random(2000) < 0.2).tested

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lightning_debugkit.callbacks.errors.forms import Form
+from lightning_debugkit.callbacks.errors.forms import Form, at_most_one
 from lightning_debugkit.callbacks.errors.look import NONE, Look, blank
 from lightning_debugkit.callbacks.predictions.scoring import IGNORED
 from lightning_debugkit.stats.records import seen
@@ -32,7 +32,7 @@ def of_classes(form: Form, predictions: Tensor, target: Tensor, ignore: int | No
         wrong=counts & (found.predicted != label),
         size=counts,
         loss=_of_shares(form, scores, target) if form.soft else found.loss,
-        confidence=found.confidence,
+        confidence=at_most_one(found.confidence),
         given=found.probability,
         broken=broken,
         outside=outside,
@@ -43,6 +43,7 @@ def of_classes(form: Form, predictions: Tensor, target: Tensor, ignore: int | No
 def both(form: Form, values: Tensor) -> Tensor:
     """Return scores of no and yes, from those of a yes alone; classes come second."""
     values = values.detach().float()
+    values = values if form.scores == "logits" else at_most_one(values)
     return torch.stack([torch.zeros_like(values) if form.scores == "logits" else 1 - values, values], 1)
 
 

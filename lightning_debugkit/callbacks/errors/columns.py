@@ -20,6 +20,7 @@ MOST = 12
 _INPUTS = ("image", "images", "pixel_values", "x", "input", "inputs", "input_ids", "text", "texts", "sentence")
 _COLORS = (1, 3, 4)
 _IMAGE, _TOKENS = 4, 2
+_PART = 1_000
 _VALUES = 1_000  # a text column of more values names samples, not kinds of them
 
 
@@ -107,23 +108,35 @@ class Columns:
     def __init__(self, names: Sequence[str]) -> None:
         self.names = list(names)
         self.codes: dict[str, dict[str, int]] = {}
+        self._has_words: dict[str, bool] = {}
 
     def numbers(self, columns: Mapping[str, Column], n: int, device: torch.device) -> Tensor:
         """Return a batch's columns, (n, columns); nan where a column is missing."""
-        missing = torch.full((n,), torch.nan, device=device)
-        given = [self._number(name, columns[name], device) if name in columns else missing for name in self.names]
-        return torch.stack(given, 1) if given else torch.zeros(n, 0, device=device)
+        # Identity numbers of nine digits are apart in 64 bits only, which Apple's devices do not have.
+        dtype = torch.float32 if device.type == "mps" else torch.float64
+        missing = torch.full((n,), torch.nan, dtype=dtype, device=device)
+        given = [
+            self._number(name, columns[name]).to(device, dtype) if name in columns else missing for name in self.names
+        ]
+        return torch.stack(given, 1) if given else torch.zeros(n, 0, dtype=dtype, device=device)
 
-    def _number(self, name: str, held: Column, device: torch.device) -> Tensor:
+    def _number(self, name: str, held: Column) -> Tensor:
+        if name not in self._has_words:
+            # The first batch tells for all: what is a number there is none where it is a word.
+            self._has_words[name] = not isinstance(held, Tensor) and any(isinstance(value, str) for value in held)
         if isinstance(held, Tensor):
-            return held.detach().reshape(-1).to(device, torch.float32)
-        if name not in self.codes and not any(isinstance(value, str) for value in held):
-            return torch.tensor([float(value) for value in held], device=device)
+            held = held.detach().reshape(-1)
+            if not self._has_words[name]:
+                return held
+            held = held.tolist()
+        if not self._has_words[name]:
+            numbers = [torch.nan if isinstance(value, str) else float(value) for value in held]
+            return torch.tensor(numbers, dtype=torch.float64)
         codes = self.codes.setdefault(name, {})
         # Codes of words that are too many are of no use: the column is dropped in the end.
         limit = _VALUES + 1
         known = [codes.setdefault(_kind(value), len(codes)) if len(codes) < limit else limit for value in held]
-        return torch.tensor(known, device=device, dtype=torch.float32)
+        return torch.tensor(known)
 
 
 def _kind(value: Any) -> str:
@@ -133,7 +146,7 @@ def _kind(value: Any) -> str:
     return str(path.parent) if path.suffix and len(path.parts) > 1 else text
 
 
-def decoded(names: Sequence[str], codes: Sequence[Mapping[str, Mapping[str, int]]], parts: Sequence[NDArray[np.float32]]
+def decoded(names: Sequence[str], codes: Sequence[Mapping[str, Mapping[str, int]]], parts: Sequence[NDArray[Any]]
 ) -> dict[str, NDArray[Any]]:  # fmt: skip
     """Return the columns of all ranks, words as words; without those of too many words.
 
@@ -153,7 +166,23 @@ def decoded(names: Sequence[str], codes: Sequence[Mapping[str, Mapping[str, int]
     return found
 
 
-def _words(codes: Mapping[str, int], column: NDArray[np.float32]) -> NDArray[Any]:
+def _words(codes: Mapping[str, int], column: NDArray[Any]) -> NDArray[Any]:
     words = np.array([*codes, ""], dtype=object)
     found: NDArray[Any] = words[np.where(np.isnan(column), len(codes), column).astype(int)]
     return found
+
+
+def says_the_same(column: NDArray[Any], target: NDArray[Any]) -> bool:
+    """Tell whether a column is the target, by whatever name: each of its values stands for one class.
+
+    Example:
+        >>> says_the_same(np.array(["cat", "dog", "cat"]), np.array([3, 5, 3]))
+        True
+    """
+    # What is not the same in a part is not the same.
+    for part in (slice(_PART), slice(None)):
+        values, classes = column[part].tolist(), target[part].tolist()
+        pairs = set(zip(values, classes, strict=True))
+        if not len(set(values)) == len(set(classes)) == len(pairs) > 1:
+            return False
+    return True

@@ -21,6 +21,7 @@ _ONE_BY_ONE = ("binary_cross_entropy", "binary_cross_entropy_with_logits", "mult
 _COLUMNS = 2
 _TOKENS = 2
 _CLOSE = 1e-3
+_LOOSE = 2 * torch.finfo(torch.bfloat16).eps
 _HALF = 0.5
 
 
@@ -82,8 +83,7 @@ def form_of(reading: Reading, task: Task | None = None) -> Form:
         NoClasses: The targets are no classes, do not go with the predictions, or not with ``task``.
     """
     if task is None and _is_of_values(reading):
-        told = _both(reading).replace(" and targets", " with targets")
-        raise NoClasses(f"a regression, whose error BiasVarianceReport measures: {told}")
+        raise _regression(reading)
     found = _form(reading, task)
     if task is not None and found.task != task:
         raise NoClasses(f"what looks like task {found.task!r}: {_both(reading)}")
@@ -99,6 +99,28 @@ def of_places(form: Form, reading: Reading, batch: Any) -> Form:
     return replace(form, unit="pixels") if is_mask else form
 
 
+def _regression(reading: Reading) -> NoClasses:
+    told = _both(reading).replace(" and targets", " with targets")
+    return NoClasses(f"a regression, whose error BiasVarianceReport measures: {told}")
+
+
+def check_still(form: Form, reading: Reading) -> None:
+    """Refuse values that were taken for yes and no, because the first ones were all 0 or 1.
+
+    Raises:
+        NoClasses: They are values.
+    """
+    target, is_told = reading.target, reading.function in _ONE_BY_ONE
+    if form.channel is not None or form.soft or form.scores == "classes" or is_told or not is_rows(target):
+        return
+    odd = (target != 0) & (target != 1) & (target != IGNORED) & (target == target)
+    if reading.function not in VALUE_LOSSES:
+        # A whole number may stand for what is not known.
+        odd &= target != target.round() if target.is_floating_point() else torch.zeros_like(odd)
+    if bool(odd.any()):
+        raise _regression(reading)
+
+
 def _form(reading: Reading, task: Task | None) -> Form:
     predictions, target = reading.predictions, reading.target
     if is_detections(predictions) and is_detections(target) and len(predictions) == len(target):
@@ -112,7 +134,7 @@ def _form(reading: Reading, task: Task | None) -> Form:
     channel = _channel(predictions, target)
     if channel is None or target.is_floating_point():
         raise NoClasses(_both(reading))
-    scores, classes = _kind_of(predictions, channel), predictions.shape[channel]
+    scores, classes = _kind_of(reading, channel), predictions.shape[channel]
     if target.ndim == 1:
         return Form("multiclass", "samples", scores, classes)
     return Form("segmentation", _places(target), scores, classes, channel)
@@ -131,13 +153,13 @@ def _of_labels(reading: Reading) -> Form:
 
 
 def _of_same_shape(reading: Reading, task: Task | None) -> Form:
-    predictions, target = reading.predictions, reading.target
+    target = reading.target
     binary = _is_binary(target)
     one_by_one = task == "multilabel" or (reading.function in _ONE_BY_ONE and task != "multiclass")
     shares = not one_by_one and _may_be_shares(target)
     if shares and (target.ndim == _COLUMNS or binary):
         place = ("multiclass", "samples") if target.ndim == _COLUMNS else ("segmentation", "pixels")
-        return Form(*place, _kind_of(predictions, 1), target.shape[1], 1, soft=True)  # type: ignore[arg-type]
+        return Form(*place, _kind_of(reading, 1), target.shape[1], 1, soft=True)  # type: ignore[arg-type]
     if not binary:
         raise NoClasses(_both(reading))
     scores, rounded = _kind_of_yes(reading), reading.given is not None and not _is_binary(reading.given)
@@ -157,18 +179,40 @@ def _channel(predictions: Tensor, target: Tensor) -> int | None:
     return None
 
 
-def _kind_of(predictions: Tensor, channel: int) -> Scores:
-    values = predictions.detach().float()
-    inside = bool(((values >= 0) & (values <= 1 + _CLOSE)).all())
-    return "probabilities" if inside and _sums_to_one(values, channel) else "logits"
+def is_decided(reading: Reading) -> bool:
+    """Tell whether there are scores to tell a form by: of a batch that is all NaN nothing can be said."""
+    predictions = reading.predictions
+    return not isinstance(predictions, Tensor) or bool(predictions.isfinite().any())
+
+
+def at_most_one(confidence: Tensor) -> Tensor:
+    """Return probabilities that are above 1 by no more than they are rounded as 1."""
+    return torch.where(confidence <= 1 + _LOOSE, confidence.clamp(max=1), confidence)
+
+
+def _kind_of(reading: Reading, channel: int) -> Scores:
+    values = reading.predictions.detach().float().movedim(channel, -1).flatten(0, -2)
+    values = values[values.isfinite().all(1)]
+    close = _rounding(values)
+    inside = bool(((values >= 0) & (values <= 1 + close)).all())
+    # What is called probabilities need not be rounded in a way that can be seen.
+    return "probabilities" if inside and ("prob" in reading.places[0] or _sums_to_one(values, 1)) else "logits"
+
+
+def _rounding(values: Tensor) -> float:
+    """Return how far from 1 rows of probabilities may sum up to, by the digits that they have."""
+    for short in (torch.bfloat16, torch.float16):
+        if torch.equal(values, values.to(short).to(values.dtype)):
+            return max(_CLOSE, 2 * torch.finfo(short).eps)
+    return _CLOSE
 
 
 def _kind_of_yes(reading: Reading) -> Scores:
     place = reading.places[0]
     if "logits" in place or "logits" in reading.function:
         return "logits"
-    values = reading.predictions
-    inside = bool(((values >= 0) & (values <= 1)).all())
+    values = reading.predictions[reading.predictions.isfinite()]
+    inside = bool(((values >= 0) & (values <= 1 + _rounding(values))).all())
     known = "binary_cross_entropy" in place or "probs" in place
     return "probabilities" if inside or known else "logits"
 
@@ -193,12 +237,12 @@ def is_still(form: Form, predictions: Tensor) -> bool:
     """Tell whether scores of a yes that were taken for probabilities may still be some."""
     if form.scores != "probabilities" or form.channel is not None:
         return True
-    return not bool(((predictions < 0) | (predictions > 1)).any())
+    return not bool(((predictions < 0) | (predictions > 1 + _LOOSE)).any())
 
 
 def _sums_to_one(values: Tensor, dim: int) -> bool:
     sums = values.sum(dim)
-    return bool(((sums - 1).abs() < _CLOSE).all())
+    return bool(((sums - 1).abs() < _rounding(values)).all())
 
 
 def _is_of_values(reading: Reading) -> bool:

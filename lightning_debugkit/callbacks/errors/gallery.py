@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from torch.utils.data import IterableDataset
 
 from lightning_debugkit.callbacks.bias.train_error import kept_generators
 from lightning_debugkit.callbacks.errors.drawing import picture_of, save_picture, text_of
+from lightning_debugkit.callbacks.errors.evidence import sample_at
 from lightning_debugkit.callbacks.predictions.padding import loaders_of
 from lightning_debugkit.replay.randomness import RandomState
 
@@ -53,7 +53,7 @@ class Gallery:
                     return
 
     def _draw(self, index: int) -> None:
-        sample = self._sample(index)
+        sample = sample_at(self.datasets, index)
         pixels = picture_of(sample)
         if pixels is not None:
             path = f"{FOLDER}/{self.prefix}{index}.png"
@@ -62,14 +62,6 @@ class Gallery:
             self.pictures[str(index)] = path
         elif (text := text_of(sample, self.tokenizer)) is not None:
             self.samples[str(index)] = text
-
-    def _sample(self, index: int) -> Any:
-        for dataset in self.datasets:
-            n = len(dataset) if hasattr(dataset, "__len__") and not isinstance(dataset, IterableDataset) else 0
-            if index < n:
-                return dataset[index]
-            index -= n
-        return None
 
 
 def tokenizer_of(trainer: Trainer, module: LightningModule) -> Any:

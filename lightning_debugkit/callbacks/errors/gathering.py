@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from lightning_debugkit.callbacks.errors.answers import look_at
 from lightning_debugkit.callbacks.errors.boxes import NOTHING, settled
 from lightning_debugkit.callbacks.errors.classes import of_classes
 from lightning_debugkit.callbacks.errors.columns import Column, Columns, decoded
+from lightning_debugkit.callbacks.errors.evidence import Evidence
 from lightning_debugkit.callbacks.errors.forms import Form
 from lightning_debugkit.callbacks.errors.look import Look
 from lightning_debugkit.callbacks.predictions.sources import Reading
@@ -85,7 +86,7 @@ class Gathering:
         self.top = TopLosses(TOP)
         self.totals = Totals()
         self.records = Records() if form.task in ("multiclass", "binary") else None
-        self._staging = Staging([*_DTYPES.values(), torch.float32], _STAGED)
+        self._staging: Staging | None = None
         self._waiting: Staging | None = None
         self._ignore: int | None = None
         self._blocks: list[tuple[NDArray[Any], ...]] = []
@@ -108,7 +109,7 @@ class Gathering:
             return
         # Many small batches cost more in calls than in numbers: they wait until they are one large batch.
         if self._waiting is None:
-            dtypes = (found.predictions.dtype, torch.int64, torch.int64, torch.float32)
+            dtypes = (found.predictions.dtype, torch.int64, torch.int64, numbers.dtype)
             self._waiting = Staging(dtypes, _STAGED)
         self._ignore = found.ignore_index
         target = found.target.to(device)
@@ -141,6 +142,8 @@ class Gathering:
             self.records.add(look.seen, look.target, index)
         self._seen += len(index)
         own = {name: getattr(look, name) for name in _DTYPES if name != "index"}
+        if self._staging is None:
+            self._staging = Staging([*_DTYPES.values(), numbers.dtype], _STAGED)
         for block in self._staging.add(index, *own.values(), numbers):
             self._take(block)
 
@@ -172,7 +175,7 @@ class Gathering:
     def payload(self) -> dict[str, Any]:
         """Return all that was counted."""
         self._settle()
-        for block in self._staging.rest():
+        for block in () if self._staging is None else self._staging.rest():
             self._take(block)
         empty = [torch.zeros(0, dtype=dtype).numpy() for dtype in _DTYPES.values()]
         blocks = self._blocks or [(*empty, np.zeros((0, len(self.columns.names)), np.float32))]
@@ -211,6 +214,7 @@ class Gathered:
         table: A row for each remembered sample, by dataset index.
         columns: What else is known of these.
         none: Class that stands for nothing, no label or background; ``None`` where there is no such.
+        evidence: What names of samples hang on.
     """
 
     form: Form
@@ -222,12 +226,18 @@ class Gathered:
     table: Table = field(default_factory=dict)
     columns: Table = field(default_factory=dict)
     none: int | None = None
+    evidence: Evidence = field(default_factory=Evidence)
 
     @property
     def named(self) -> int:
         """Classes that have a name: one that stands for nothing beyond them has none."""
         classes = max(self.confusion.classes, self.form.classes)
         return classes - (self.none is not None and 0 < self.none == classes - 1)
+
+    def nameless(self) -> Gathered:
+        """Return the same without indices of samples."""
+        table = {**self.table, "index": np.full_like(self.table["index"], -1)}
+        return replace(self, table=table, top=self.top.nameless(), records=self.records and self.records.nameless())
 
 
 def merged(payloads: Sequence[dict[str, Any] | None]) -> Gathered | None:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_debugkit.callbacks.errors.forms import Form
+from lightning_debugkit.callbacks.errors.forms import Form, at_most_one
 from lightning_debugkit.callbacks.errors.look import NONE, Look, blank
 from lightning_debugkit.callbacks.predictions.scoring import IGNORED
 
@@ -21,6 +21,7 @@ def of_labels(form: Form, predictions: Tensor, target: Tensor, ignore: int | Non
         predictions: (n, labels); target: (n, labels) of 0, 1 and values to ignore.
     """
     values = predictions.detach().float()
+    values = values if form.scores == "logits" else at_most_one(values)
     asked = (target == 0) | (target == 1)
     if ignore is not None:
         asked = asked & (target != ignore)

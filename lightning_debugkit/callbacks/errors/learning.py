@@ -11,10 +11,12 @@ from torch import Tensor
 
 from lightning_debugkit.callbacks.bias.ranks import gathered
 from lightning_debugkit.callbacks.errors.classes import both, in_range
-from lightning_debugkit.callbacks.errors.forms import Form, fits, form_of, shaped
+from lightning_debugkit.callbacks.errors.columns import indices_of
+from lightning_debugkit.callbacks.errors.evidence import Evidence
+from lightning_debugkit.callbacks.errors.forms import Form, check_still, fits, form_of, is_decided, shaped
 from lightning_debugkit.callbacks.errors.gathering import Gathered, Gathering, merged
-from lightning_debugkit.callbacks.predictions.order import LoaderOrder
-from lightning_debugkit.callbacks.predictions.padding import loaders_of
+from lightning_debugkit.callbacks.predictions.order import LoaderOrder, Rows
+from lightning_debugkit.callbacks.predictions.padding import length_of, loaders_of
 from lightning_debugkit.callbacks.predictions.reader import PredictionsNotFound, Reader
 from lightning_debugkit.callbacks.predictions.scoring import NoClasses
 from lightning_debugkit.callbacks.predictions.sources import Reading
@@ -41,6 +43,7 @@ class Learning:
         self.start: Dynamics | None = None  # what all ranks know since the last epoch
         self.mine: Dynamics | None = None
         self._form: Form | None = None
+        self.evidence = Evidence()
 
     def begin(self, module: LightningModule) -> None:
         """Get ready for a batch."""
@@ -52,22 +55,27 @@ class Learning:
         if self.why_not:
             return
         try:
-            self._look(trainer, self.reader.read(STEP, module, outputs, batch), batch)
+            self._look(trainer, self.reader.read(STEP, module, outputs, batch), outputs, batch)
         except (PredictionsNotFound, NoClasses) as error:
-            self.why_not = f"Training dynamics are not known: {str(error).splitlines()[0].rstrip('.')}."
-            self.start = self.mine = None
-            self.reader.release()
+            self._give_up(str(error))
 
-    def _look(self, trainer: Trainer, found: Reading, batch: Any) -> None:
+    def _give_up(self, why: str) -> None:
+        self.why_not = f"Training dynamics are not known: {why.splitlines()[0].rstrip('.')}."
+        self.start = self.mine = None
+        self.reader.release()
+
+    def _look(self, trainer: Trainer, found: Reading, outputs: Any, batch: Any) -> None:
         loaders = loaders_of(trainer.train_dataloader)
         n = batch_size(batch) or len(found.target)
         found = shaped(found, n)
         rows = self.order.rows(loaders[0], n) if len(loaders) == 1 else None
-        if rows is None or rows.indices is None:
+        index = None if rows is None else self._indices(rows, outputs, batch, n, length_of(loaders[0].dataset))
+        if rows is None or index is None:
             raise NoClasses("training data without indices (one DataLoader of a data set with a length has them)")
-        if self._form is None:
-            self._form = form_of(found)
-        form = self._form
+        form = self._form or form_of(found)
+        if self._form is None and is_decided(found):
+            self._form = form
+        check_still(form, found)
         if not fits(form, found):
             raise NoClasses("answers of more than one kind")
         if form.task not in ("multiclass", "binary") or form.scores == "classes" or len(found.target) != n:
@@ -80,8 +88,19 @@ class Learning:
         scores = both(form, found.predictions) if form.channel is None else found.predictions.detach().float()
         label = found.target.argmax(1) if form.soft else found.target.long()
         # A repetition is of no sample: it is not counted.
-        index = rows.indices if rows.counted is None else rows.indices.where(rows.counted, -1)
+        index = index if rows.counted is None else index.where(rows.counted, -1)
         self.mine.update(index, *_margins(scores, label.to(scores.device), form, found.ignore_index))
+
+    def _indices(self, rows: Rows, outputs: Any, batch: Any, n: int, length: int) -> Tensor | None:
+        """Return the indices of a batch's samples: in the order they were asked for, unless the batch says better."""
+        own = None if rows.is_sure or rows.indices is None else indices_of(batch, outputs, n)
+        if own is None:
+            if rows.indices is not None and not rows.is_sure:
+                self.evidence.keep(0, rows.indices, batch)
+            return rows.indices
+        if bool(((own < 0) | (own >= length)).any()):
+            raise NoClasses("an index in the batch that is no place in the training data")
+        return own.cpu()
 
     def settle(self, trainer: Trainer) -> None:
         """Bring together what ranks saw in an epoch; every rank must call this at the same place."""
@@ -105,14 +124,21 @@ class Learning:
         self.start = Dynamics.of(held) if held else None
         self.mine = None
 
-    def as_rows(self) -> dict[str, Any] | None:
-        """Return how samples fared as ``errors.json`` holds it, ``None`` if none was seen twice."""
+    def told(self, trainer: Trainer, is_last: bool) -> tuple[dict[str, Any] | None, list[str]]:
+        """Return how samples fared as ``errors.json`` holds it, ``None`` if none was seen twice, and why it may not."""
+        if self.evidence.is_pending:
+            if not is_last:
+                return None, []
+            if unnamed := self.evidence.judge(loaders_of(trainer.train_dataloader)).unnamed:
+                self._give_up(unnamed)
+            self.evidence = Evidence()
         held = self.mine or self.start
-        return None if held is None else as_rows(held.course())
+        return None if held is None else as_rows(held.course()), [self.why_not] if self.why_not else []
 
     def alone(self) -> Gathered | None:
         """Return an analysis with nothing counted, for what is known of training samples where nothing is validated."""
-        if self._form is None or self.as_rows() is None:
+        held = self.mine or self.start
+        if self._form is None or held is None or as_rows(held.course()) is None:
             return None
         return merged([Gathering(self._form, [], 1).payload()])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +12,9 @@ from lightning.pytorch import LightningModule, Trainer
 
 from lightning_debugkit.callbacks.errors.analysis import Analysis, write
 from lightning_debugkit.callbacks.errors.gallery import Gallery, tokenizer_of
+from lightning_debugkit.callbacks.errors.gathering import Gathered
 from lightning_debugkit.callbacks.errors.misclassified import write_misclassified
+from lightning_debugkit.callbacks.predictions.padding import loaders_of
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,34 @@ def _rests(stage: str) -> Iterator[str]:
     yield from (f"-{stage}-{times}" for times in itertools.count(2))
 
 
+@dataclass(frozen=True)
+class Named:
+    """What was gathered, with the names of its samples, or without.
+
+    Args:
+        found: What was gathered.
+        notes: What to say of the names.
+        may_draw: Whether the data set has the samples at their indices.
+    """
+
+    found: Gathered
+    notes: list[str] = field(default_factory=list)
+    may_draw: bool = True
+
+
+def settled(found: Gathered, trainer: Trainer, stage: str, is_last: bool) -> Named:
+    """Return what was gathered with the names that are beyond doubt; in doubt, the last analysis looks at the data."""
+    if not is_last:
+        return Named(found.nameless()) if found.evidence.is_pending else Named(found)
+    verdict = found.evidence.judge(loaders_of(_loaders(trainer, stage)))
+    notes = [note for note in (verdict.unnamed, verdict.undrawn) if note]
+    return Named(found.nameless() if verdict.unnamed else found, notes, not verdict.undrawn)
+
+
+def _loaders(trainer: Trainer, stage: str) -> Any:
+    return trainer.test_dataloaders if stage == "test" else trainer.val_dataloaders
+
+
 def leave(
     folder: Path,
     trainer: Trainer,
@@ -105,8 +135,7 @@ def leave(
     if files.is_later:  # what tells of the training is told once
         held["history"], held["dynamics"] = [], None
     if pictures:
-        loaders = trainer.test_dataloaders if stage == "test" else trainer.val_dataloaders
-        gallery = Gallery(folder, loaders, tokenizer_of(trainer, module), files.prefix)
+        gallery = Gallery(folder, _loaders(trainer, stage), tokenizer_of(trainer, module), files.prefix)
         gallery.draw(analysis.shown(held), pictures)
         held["pictures"], held["samples"] = gallery.pictures, gallery.samples
         held["notes"] += [gallery.failed] if gallery.failed else []

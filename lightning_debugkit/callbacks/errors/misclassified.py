@@ -11,6 +11,7 @@ from lightning_debugkit.callbacks.errors.gathering import Gathered
 from lightning_debugkit.callbacks.errors.summary import Samples
 
 MOST = 100_000
+_WHOLE = 2.0**53
 _HEADER = ("index", "target", "target_name", "predicted", "predicted_name", "loss", "probability", "confidence")
 
 
@@ -38,5 +39,7 @@ def _name(names: list[str], number: int) -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, float):
+        if value.is_integer() and abs(value) < _WHOLE:
+            return f"{value:.0f}"
         return "" if math.isnan(value) else f"{value:.6g}"
     return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -32,7 +33,7 @@ def class_names(
         return called, "" if fits and set(by_class) >= set(range(classes)) else note
     for holder in _holders(trainer, module):
         for place in _PLACES:
-            names = _listed(getattr(holder, place, None))
+            names = (_of_features if place == "features" else _listed)(_held(holder, place))
             if names is not None and (len(names) == classes or (len(names) > classes and not is_all)):
                 return names[:classes], ""
     return _numbers(classes), ""
@@ -44,26 +45,39 @@ def _numbers(classes: int) -> list[str]:
 
 def _holders(trainer: Trainer, module: LightningModule) -> Iterator[Any]:
     """Yield who may know: from the data outwards, and what a part of a data set is a part of."""
-    yield getattr(trainer, "datamodule", None)
+    yield _held(trainer, "datamodule")
     for loaders in (trainer.test_dataloaders, trainer.val_dataloaders, trainer.train_dataloader):
         for loader in loaders_of(loaders):
-            dataset = getattr(loader, "dataset", None)
+            dataset = _held(loader, "dataset")
             for _ in range(_DEEP):
                 if dataset is None:
                     break
                 yield dataset
-                parts = getattr(dataset, "datasets", None)
-                dataset = parts[0] if isinstance(parts, list) and parts else getattr(dataset, "dataset", None)
+                parts = _held(dataset, "datasets")
+                dataset = parts[0] if isinstance(parts, list) and parts else _held(dataset, "dataset")
     yield module
-    yield getattr(module, "config", None)
+    yield _held(module, "config")
+
+
+def _held(holder: Any, place: str) -> Any:
+    """Return the user's own attribute; a property may raise whatever it likes."""
+    with suppress(Exception):
+        return getattr(holder, place, None)
+    return None
+
+
+def _of_features(held: Any) -> list[str] | None:
+    """Return names by class from the features of Hugging Face; a list of features is that of the inputs."""
+    label = (
+        next((held[name] for name in ("label", "labels") if name in held), None) if isinstance(held, Mapping) else None
+    )
+    names = getattr(label, "names", None)
+    return [str(name) for name in names] if names else None
 
 
 def _listed(held: Any) -> list[str] | None:
-    """Return names by class from a list, a mapping of classes to names or of names to classes, or HF features."""
+    """Return names by class from a list, a mapping of classes to names or of names to classes."""
     if isinstance(held, Mapping):
-        label = next((held[name] for name in ("label", "labels") if name in held), None)
-        if getattr(label, "names", None):
-            return [str(name) for name in label.names]  # type: ignore[union-attr]
         if held and all(isinstance(number, int) for number in held.values()):
             held = {number: name for name, number in held.items()}
         keys = sorted(key for key in held if isinstance(key, int))

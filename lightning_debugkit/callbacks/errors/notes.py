@@ -28,6 +28,8 @@ def notes_on(found: Gathered, issues: LabelIssues | None) -> Iterator[str]:
     if totals.broken:
         have = "samples have" if totals.broken > 1 else "sample has"
         yield f"{totals.broken:,} {have} scores that are not finite, and no part in the counts."
+    if form.unit == "samples" and form.scores != "classes" and (out := found.calibration.broken):
+        yield f"The confidence of {out:,} samples is no number from 0 to 1: they are left out of the calibration."
     if totals.outside:
         last = f" from 0 to {form.classes - 1}" if form.classes else ""
         yield f"{totals.outside:,} targets are no class{last}: they are left out of all counts."

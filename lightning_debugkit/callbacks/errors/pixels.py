@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lightning_debugkit.callbacks.errors.classes import both, in_range
-from lightning_debugkit.callbacks.errors.forms import Form
+from lightning_debugkit.callbacks.errors.forms import Form, at_most_one
 from lightning_debugkit.callbacks.errors.look import NONE, Look, blank
 
 
@@ -29,7 +29,7 @@ def of_pixels(form: Form, predictions: Tensor, target: Tensor, ignore: int | Non
         classes, logits = values.shape[1], form.scores == "logits"
         score, predicted = values.max(1)
         total = values.float().logsumexp(1) if logits else 0.0
-        confidence = (score - total).exp() if logits else score
+        confidence = (score - total).exp() if logits else at_most_one(score)
         own = values.gather(1, label.clamp(0, classes - 1)[:, None])[:, 0].float()
         own = own - total if logits else own.log()
         broken = ~confidence.isfinite().all(1)

@@ -12,11 +12,22 @@ from torch import Tensor
 from lightning_debugkit.callbacks.bias.ranks import gathered
 from lightning_debugkit.callbacks.bias.train_error import again
 from lightning_debugkit.callbacks.errors.columns import columns_of, indices_of
-from lightning_debugkit.callbacks.errors.forms import Form, Task, fits, form_of, is_still, of_places, shaped
+from lightning_debugkit.callbacks.errors.evidence import Evidence
+from lightning_debugkit.callbacks.errors.forms import (
+    Form,
+    Task,
+    check_still,
+    fits,
+    form_of,
+    is_decided,
+    is_still,
+    of_places,
+    shaped,
+)
 from lightning_debugkit.callbacks.errors.gathering import Gathered, Gathering, merged
 from lightning_debugkit.callbacks.errors.loss_check import LossCheck
 from lightning_debugkit.callbacks.predictions.order import LoaderOrder, Rows
-from lightning_debugkit.callbacks.predictions.padding import loaders_of
+from lightning_debugkit.callbacks.predictions.padding import begins, loaders_of
 from lightning_debugkit.callbacks.predictions.reader import PredictionsNotFound, Reader
 from lightning_debugkit.callbacks.predictions.scoring import NoClasses
 from lightning_debugkit.callbacks.predictions.sources import Reading, shown
@@ -52,7 +63,10 @@ class Watch:
         self.order.begin()
         self.gathering: Gathering | None = None
         self.check = LossCheck()
+        self.evidence = Evidence()
         self.notes: dict[str, None] = {}
+        self.lost = 0
+        self.why_lost = ""
 
     def lacking(self, trainer: Trainer) -> PredictionsNotFound | None:
         """Return what to say if none of the loaders that count is among those that are there."""
@@ -82,6 +96,18 @@ class Watch:
         """
         if not self._counts(at):
             return
+        try:
+            self._take_up(trainer, module, outputs, batch, step, batch_idx, at)
+        except PredictionsNotFound:
+            raise
+        except Exception as error:
+            self.lost += 1
+            self.why_lost = self.why_lost or f"{type(error).__name__}: {error}"
+            raise
+
+    def _take_up(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, step: str, batch_idx: int, at: int
+    ) -> None:
         rerun = again(trainer, module, step, batch, batch_idx, at)
         found = self._read(step, module, outputs, batch, rerun)
         loaders = loaders_of(trainer.test_dataloaders if step == "test_step" else trainer.val_dataloaders)
@@ -98,9 +124,7 @@ class Watch:
         if rows.may_repeat:
             self.note("Which share of the data a rank read is not known: a sample that two of them got counts twice.")
         columns = self._columns(batch, outputs, found, at if len(loaders) > 1 else None)
-        indices = rows.indices if rows.indices is not None else indices_of(batch, outputs, n)
-        if indices is not None:
-            indices = indices + _begins(loaders, at)
+        indices = self._indices(batch, outputs, n, rows, loaders, at)
         if rows.counted is not None:
             keep = rows.counted.nonzero()[:, 0]
             found, columns = _kept(found, keep), take(columns, n, keep.tolist())
@@ -110,6 +134,17 @@ class Watch:
         self.gathering.add(found, indices, columns)
         if rows.counted is None:
             self.check.compare(outputs, form, found)
+
+    def _indices(self, batch: Any, outputs: Any, n: int, rows: Rows, loaders: Sequence[Any], at: int) -> Tensor | None:
+        """Return the indices of a batch's samples: in the order they were asked for, unless the batch says better."""
+        recorded = None if rows.indices is None else rows.indices + begins(loaders, at)
+        if recorded is not None and rows.is_sure:
+            return recorded
+        own = indices_of(batch, outputs, n)
+        indices = recorded if own is None else own
+        if rows.indices is not None and indices is not None:
+            self.evidence.keep(at, indices.cpu(), batch, is_own=own is not None)
+        return indices
 
     def _columns(self, batch: Any, outputs: Any, found: Reading, loader: int | None) -> dict[str, Any]:
         n = len(found.predictions)
@@ -148,13 +183,21 @@ class Watch:
         form = self.forms.get(step)
         try:
             if form is None:
-                form = self.forms[step] = of_places(form_of(found, self.task), found, batch)
-            elif not is_still(form, found.predictions):
+                form = of_places(form_of(found, self.task), found, batch)
+                if is_decided(found):
+                    self.forms[step] = form
+                if self.gathering is not None and self.gathering.form != form:
+                    self.gathering.reread(form)
+                return form
+            if self.task is None:
+                check_still(form, found)
+            if not is_still(form, found.predictions):
                 form = self.forms[step] = replace(form, scores="logits")
                 if self.gathering is not None:
                     self.gathering.reread(form)
                 self.note("Scores lay between 0 and 1 at first and do not any more: only now they are read as logits.")
         except NoClasses as error:
+            self.gathering = None
             task = f"task {self.task!r}" if self.task else "classes"
             raise PredictionsNotFound(
                 f"{self.reader.owner} needs predictions of {task} with their targets, got {error} "
@@ -176,12 +219,16 @@ class Watch:
             except Exception as error:  # no rank may be left waiting
                 mine = None
                 self.note(f"What rank {trainer.global_rank} saw is lost: {type(error).__name__}: {error}.")
-        ranks = gathered(trainer, (mine, list(self.notes)))
-        for note in (note for _, notes in ranks for note in notes):
+        ranks = gathered(trainer, (mine, list(self.notes), (self.lost, self.why_lost)))
+        for note in (note for _, notes, _ in ranks for note in notes):
             self.note(note)
-        held = [each for each, _ in ranks if each is not None]
+        if lost := sum(lost for *_, (lost, _) in ranks):
+            why = next(why for *_, (_, why) in ranks if why)
+            self.note(f"{lost:,} {'batches' if lost > 1 else 'batch'} could not be taken up, and count nowhere: {why}.")
+        held = [each for each, *_ in ranks if each is not None]
         found = merged([payload for payload, _ in held])
         if found is not None:
+            found.evidence = self.evidence
             self.note(LossCheck.told([result for _, result in held], found.form))
         return found
 
@@ -191,12 +238,3 @@ def _kept(found: Reading, keep: Tensor) -> Reading:
         return value[keep.to(value.device)] if isinstance(value, Tensor) else [value[at] for at in keep.tolist()]
 
     return replace(found, predictions=part(found.predictions), target=part(found.target))
-
-
-def _begins(loaders: Sequence[Any], at: int) -> int:
-    """Return where the data of a loader begin when all are counted through, as ConcatDataset does."""
-    first = 0
-    for loader in loaders[:at]:
-        dataset = getattr(loader, "dataset", ())
-        first += len(dataset) if hasattr(dataset, "__len__") else 0
-    return first

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, IterableDataset
+from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, default_collate, default_convert
 
-from lightning_debugkit.callbacks.sample_order import AroundSampler, kept, take_out
+from lightning_debugkit.callbacks.sample_order import AroundSampler, LoaderEar, kept
 
 
 class Given(AroundSampler):
@@ -36,11 +36,14 @@ class Rows:
         indices: Dataset index of each row, ``None`` if it is not known.
         counted: Rows that are no repetitions for equal shares of the ranks, ``None`` if all count.
         may_repeat: Whether rows may be repetitions that cannot be told.
+        is_sure: Whether the rows are in the order of the indices beyond doubt: a collate function of the user's own may
+            sort them.
     """
 
     indices: Tensor | None
     counted: Tensor | None = None
     may_repeat: bool = False
+    is_sure: bool = True
 
 
 class LoaderOrder:
@@ -51,33 +54,16 @@ class LoaderOrder:
     """
 
     def __init__(self, training: bool = False) -> None:
-        self.training = training
-        self._given: list[tuple[DataLoader[Any], Given]] = []
+        self._ear = LoaderEar(Given, training)
         self._begun: dict[int, int] = {}
-        self._strategy: Any = None
 
     def install(self, trainer: Trainer) -> None:
-        """Listen from before a loader's first iterator is made: workers draw ahead."""
-        strategy = trainer.strategy
-        process = strategy.process_dataloader
-
-        def processed(dataloader: Any) -> Any:
-            dataloader = process(dataloader)
-            if trainer.training == self.training and isinstance(dataloader, DataLoader):
-                self._listen(dataloader)
-            return dataloader
-
-        self._strategy = strategy
-        strategy.process_dataloader = processed  # type: ignore[method-assign]
+        """Listen from before a loader's first iterator is made."""
+        self._ear.install(trainer)
 
     def remove(self) -> None:
         """Leave strategy and loaders as they were."""
-        if self._strategy is not None:
-            vars(self._strategy).pop("process_dataloader", None)
-            self._strategy = None
-        for loader, given in self._given:
-            take_out(loader, given)
-        self._given = []
+        self._ear.remove()
 
     def begin(self) -> None:
         """Take note that the loaders are read from their start."""
@@ -85,7 +71,7 @@ class LoaderOrder:
 
     def rows(self, loader: Any, rows: int) -> Rows:
         """Return where the rows of the next batch of a loader come from; ask once for each batch, in order."""
-        given = next((each for listened, each in self._given if listened is loader), None)
+        given = self._ear.heard(loader)
         if given is None or not given.given:
             return Rows(None, may_repeat=_is_shared())
         entries = given.given.popleft()
@@ -98,20 +84,10 @@ class LoaderOrder:
         if len(entries) != rows:
             return Rows(None, may_repeat=_is_shared())
         counted, may_repeat = _counted(loader, given.sampler, first, rows)
-        return Rows(indices, counted, may_repeat)
-
-    def _listen(self, loader: DataLoader[Any]) -> None:
-        if loader.batch_sampler is None or isinstance(loader.dataset, IterableDataset):
-            return
-        if any(loader is listened for listened, _ in self._given):
-            return
-        given = Given(loader.batch_sampler)
-        # Set as in `take_out`.
-        object.__setattr__(loader, "batch_sampler", given)
-        self._given.append((loader, given))
+        return Rows(indices, counted, may_repeat, loader.collate_fn in (default_collate, default_convert))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"training": self.training, "_given": [], "_begun": {}, "_strategy": None}
+        return {"_ear": self._ear, "_begun": {}}
 
 
 def _counted(loader: DataLoader[Any], sampler: Any, first: int, rows: int) -> tuple[Tensor | None, bool]:

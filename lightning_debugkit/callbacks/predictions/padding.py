@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,6 +14,19 @@ from torch.utils.data import DataLoader, DistributedSampler
 def loaders_of(loaders: Any) -> list[Any]:
     """Return one or many loaders, however nested, as a list."""
     return [] if loaders is None else list(tree_leaves(loaders))
+
+
+def length_of(dataset: Any) -> int:
+    """Return how many samples a data set has, 0 if it does not say."""
+    try:
+        return len(dataset)
+    except Exception:  # whatever the user's own raises where it has none
+        return 0
+
+
+def begins(loaders: Sequence[Any], at: int) -> int:
+    """Return where the data of a loader begin when all are counted through, as ConcatDataset does."""
+    return sum(length_of(getattr(loader, "dataset", None)) for loader in loaders[:at])
 
 
 def positions(loader: Any, batch_idx: int, rows: int) -> Tensor | None:

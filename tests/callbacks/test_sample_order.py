@@ -1,0 +1,108 @@
+"""Listening to loaders leaves them as free to go as without, and hears the loader that is in use."""
+
+from __future__ import annotations
+
+import gc
+import pickle
+import weakref
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+from callbacks.breaking import QUIET
+from callbacks.erring import Says, random_answers
+from torch.utils.data import DataLoader, TensorDataset
+
+from lightning_debugkit import ErrorAnalysis
+from lightning_debugkit.callbacks.sample_order import SampleOrder
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+class Reloading(Says):
+    """Its data are made anew each epoch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[Any] = []
+
+    def _loader(self) -> DataLoader[Any]:
+        data = TensorDataset(*random_answers(32, 3))
+        self.made.append(weakref.ref(data))
+        return DataLoader(data, 8)
+
+    def train_dataloader(self) -> Any:
+        return self._loader()
+
+    def val_dataloader(self) -> Any:
+        return self._loader()
+
+
+class Alive(pl.Callback):
+    """Counts the data sets that are there at the end of each epoch."""
+
+    def __init__(self) -> None:
+        self.counts: list[int] = []
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        gc.collect()
+        self.counts.append(sum(data() is not None for data in pl_module.made))
+
+
+class Following(pl.Callback):
+    """Takes note of the dataset indices of each training batch."""
+
+    def __init__(self) -> None:
+        self.order = SampleOrder()
+        self.seen: list[Any] = []
+
+    def setup(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
+        self.order.install(trainer)
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        self.order.advance(trainer)
+        self.seen.append(self.order.current)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
+        self.order.remove()
+
+
+def fit(folder: Path, *callbacks: pl.Callback, epochs: int = 4) -> Reloading:
+    options = {**QUIET, "max_epochs": epochs, "reload_dataloaders_every_n_epochs": 1}
+    module = Reloading()
+    pl.Trainer(default_root_dir=folder, callbacks=list(callbacks), **options).fit(module)
+    return module
+
+
+@pytest.mark.parametrize("training_dynamics", [False, True])
+def test_data_that_are_loaded_anew_are_not_kept(training_dynamics: bool, tmp_path: Path) -> None:
+    without, alive = Alive(), Alive()
+    fit(tmp_path / "without", without)
+    fit(tmp_path / "with", ErrorAnalysis(training_dynamics=training_dynamics), alive)
+    assert len(alive.counts) == 4
+    assert alive.counts == without.counts
+
+
+def test_the_order_is_known_of_every_loader_that_is_loaded_anew(tmp_path: Path) -> None:
+    following = Following()
+    fit(tmp_path, following, epochs=3)
+    assert following.seen == [list(range(first, first + 8)) for first in (0, 8, 16, 24)] * 3
+
+
+def test_loaders_get_their_samplers_back(tmp_path: Path) -> None:
+    loader = DataLoader(TensorDataset(*random_answers(32, 3)), 8)
+    sampler = loader.batch_sampler
+    pl.Trainer(default_root_dir=tmp_path, callbacks=[Following()], **QUIET).fit(Says(), loader)
+    assert loader.batch_sampler is sampler
+
+
+def test_a_copy_listens_to_nothing_yet(tmp_path: Path) -> None:
+    order = SampleOrder()
+    trainer = pl.Trainer(default_root_dir=tmp_path, **QUIET)
+    order.install(trainer)
+    copy = pickle.loads(pickle.dumps(order))
+    copy.remove()  # leaves the original's ear where it is
+    assert "process_dataloader" in vars(trainer.strategy)
+    order.remove()
+    assert "process_dataloader" not in vars(trainer.strategy)
