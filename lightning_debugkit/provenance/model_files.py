@@ -30,18 +30,18 @@ def model_part(
     by_name = modules_of(files)
     path = main["path"] if is_main and main else by_name.get(module)
     start = {base.__module__ for base in model_class.__mro__} | set(made_of)
-    further = files_of_main(main, qualname, files, contents) if is_main and main else set()
-    reached = _reached(start, further, files, contents)
+    reach = reach_of(files, contents)
+    further = files_of_main(main, qualname, by_name, reach, contents) if is_main and main else set()
+    reached = _reached(start, further, by_name, reach, contents)
     return {**home, "path": path, "files": sorted(reached | _data_of(reached, files, contents))}
 
 
 def _reached(
-    start: set[str], further: set[str], files: Sequence[Mapping[str, Any]], contents: Mapping[str, bytes]
+    start: set[str], further: set[str], by_name: Mapping[str, str], reach: Reach, contents: Mapping[str, bytes]
 ) -> set[str]:
     """Return the paths that modules and ``further`` files use, those included that they import by names in strings."""
-    by_name = modules_of(files)
     names = {path: name for name, path in by_name.items()}
-    reached = reached_files(start, files, contents) | further
+    reached = _paths(reach, start, by_name) | further
     looked: set[str] = set()
     while waiting := reached - looked:
         looked |= waiting
@@ -53,8 +53,12 @@ def _reached(
             if more:
                 return reached | set(by_name.values())  # each that is there may be one
             spelt |= found
-        reached |= reached_files(spelt, files, contents)
+        reached |= _paths(reach, spelt, by_name)
     return reached
+
+
+def _paths(reach: Reach, start: set[str], by_name: Mapping[str, str]) -> set[str]:
+    return {by_name[name] for name in reach.modules(start & by_name.keys())}
 
 
 def _data_of(reached: set[str], files: Sequence[Mapping[str, Any]], contents: Mapping[str, bytes]) -> set[str]:
@@ -101,17 +105,14 @@ def reach_of(files: Sequence[Mapping[str, Any]], contents: Mapping[str, bytes]) 
     return Reach({name: contents[path] for name, path in named.items() if path in contents}, packages)
 
 
-def reached_files(start: set[str], files: Sequence[Mapping[str, Any]], contents: Mapping[str, bytes]) -> set[str]:
-    """Return the paths of the captured files that the modules in ``start`` use."""
-    named = modules_of(files)
-    return {named[name] for name in reach_of(files, contents).modules(start & named.keys())}
-
-
 def files_of_main(
-    main: Mapping[str, Any], qualname: str, files: Sequence[Mapping[str, Any]], contents: Mapping[str, bytes]
+    main: Mapping[str, Any],
+    qualname: str,
+    by_name: Mapping[str, str],
+    reach: Reach,
+    contents: Mapping[str, bytes],
 ) -> set[str]:
     """Return the paths that a class of the script uses: of what the script imports, only what the class needs."""
-    named = modules_of(files)
     package = str(main.get("module") or "").rpartition(".")[0]
     text = Slice.of(contents[main["path"]]).text_of([qualname.partition(".")[0]])
-    return {str(main["path"])} | {named[name] for name in reach_of(files, contents).text_leads(text, package)}
+    return {str(main["path"])} | {by_name[name] for name in reach.text_leads(text, package)}
