@@ -19,18 +19,18 @@ from lightning_debugkit.provenance.staleness import is_stale, process_start
 def reader(manifest: Manifest) -> Callable[[str], bytes | None]:
     """Return what reads the present form of a captured file, ``None`` where there is none.
 
-    A module is looked for where an import would find it now, wherever the project has moved; other files below the
-    project's folder. One that was edited after it was imported has no known form.
+    A module is looked for where an import would find it now, wherever the project has moved or was copied to; any other
+    file where it lies from there. One that was edited after it was imported has no known form.
     """
     by_path: Mapping[str, Mapping[str, object]] = {str(file["path"]): file for file in manifest.files}
-    root = Path(str(manifest["source"].get("root") or "."))
+    home = _Home(manifest)
 
     def now(path: str) -> bytes | None:
         file = by_path.get(path, {})
         if file.get("kind") == "cells":
             return (notebook_source() or "").encode("utf-8", "replace") or None
         module = str(file["module"]) if file.get("module") else None
-        place = file_of(module) if module else _script(path, root, file.get("kind"))
+        place = file_of(module) if module else _script(path, file.get("kind")) or home.of(path)
         try:
             return _text(place, module) if place is not None else None
         except OSError:
@@ -82,9 +82,44 @@ def defines(module: str, qualname: str) -> bool:
     return tree is not None and any(isinstance(node, ast.ClassDef) and node.name == name for node in ast.walk(tree))
 
 
-def _script(path: str, root: Path, kind: object) -> Path | None:
+def _script(path: str, kind: object) -> Path | None:
     main = main_file() if kind == "main" else None
-    if main is not None and main.name == Path(path).name:
-        return main
-    place = root / path
-    return place if not path.startswith("@") and place.is_file() else None
+    return main if main is not None and main.name == Path(path).name else None
+
+
+class _Home:
+    """Where the files of a snapshot that are no modules lie now: as far from the modules as they lay then.
+
+    The folder that the manifest names is another copy of the project, or gone, once this one was cloned or moved.
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        self.root = Path(str(manifest["source"].get("root") or "."))
+        self.modules = {path: name for name, path in modules_of(manifest.files).items()}
+        self.model_files = set(manifest.model_files)
+        self.scripts = [str(file["path"]) for file in manifest.files if file.get("kind") == "main"]
+        self.found: dict[str, Path | None] = {}
+
+    def of(self, path: str) -> Path | None:
+        folders = path.split("/")[:-1]
+        shared = {known: _shared(folders, known.split("/")[:-1]) for known in (*self.modules, *self.scripts)}
+        for known in sorted(shared, key=lambda each: (-shared[each], each not in self.model_files, each)):
+            if path.startswith("@") and not shared[known]:
+                break  # another folder than the project's
+            rest = known.split("/")[shared[known] :]
+            place = self._place(known)
+            if place is not None and list(place.parts[-len(rest) :]) == rest:
+                return place.parents[len(rest) - 1].joinpath(*path.split("/")[shared[known] :])
+        return None if path.startswith("@") else self.root / path
+
+    def _place(self, known: str) -> Path | None:
+        if known not in self.found:
+            module = self.modules.get(known)
+            self.found[known] = file_of(module) if module else _script(known, "main")
+        return self.found[known]
+
+
+def _shared(one: list[str], other: list[str]) -> int:
+    """How many folders two files share, from the first on."""
+    pairs = zip(one, other, strict=False)
+    return next((place for place, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
