@@ -18,6 +18,7 @@ from typing import Any
 from lightning_debugkit.callbacks.isolated_child import decoded, encoded, receive, send
 from lightning_debugkit.provenance.archive import Archive
 from lightning_debugkit.provenance.manifest import Manifest
+from lightning_debugkit.provenance.modules import is_own
 from lightning_debugkit.provenance.restoring import restore
 
 # -I leaves out what the environment and the working folder would put on the import path; argv tells what is on it.
@@ -171,8 +172,17 @@ def _import_path(manifest: Manifest, source: Path, roots: list[str]) -> list[str
     kit = str(Path(__file__).resolve().parents[2])
     root = Path(str(manifest["source"].get("root") or "."))
     now = {str(root / each) for each in roots} | {str(Path.cwd()), ""}
-    theirs = [entry for entry in sys.path if entry == kit or entry not in now]
+    own = [str(file.get("module")) for file in manifest.files if file.get("module") and file["path"][0] != "@"]
+    tops = {name.partition(".")[0] for name in own}
+    theirs = [entry for entry in sys.path if entry == kit or not (entry in now or _holds(Path(entry), tops))]
     return [*(str(source / each) for each in roots), *([kit] if kit not in theirs else []), *theirs]
+
+
+def _holds(folder: Path, tops: set[str]) -> bool:
+    """Tell whether a folder of the user's has modules of the project: another copy of it."""
+    if not is_own(folder / "_"):
+        return False
+    return any((folder / f"{top}.py").is_file() or (folder / top / "__init__.py").is_file() for top in tops)
 
 
 def _end(process: subprocess.Popen[bytes], folder: Path, owner: int) -> None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import ast
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from lightning_debugkit.provenance.importing import located
+from lightning_debugkit.provenance.locating import file_of, newcomer
 from lightning_debugkit.provenance.manifest import Manifest
-from lightning_debugkit.provenance.model_files import modules_of
+from lightning_debugkit.provenance.model_files import modules_of, text_of_class
 from lightning_debugkit.provenance.modules import main_file
 from lightning_debugkit.provenance.notebook import notebook_source
 from lightning_debugkit.provenance.reaching import imported_names
+from lightning_debugkit.provenance.slicing import NotFound
 from lightning_debugkit.provenance.staleness import is_stale, process_start
 
 
@@ -50,25 +50,29 @@ def _text(place: Path, module: str | None) -> bytes | None:
 def appeared(manifest: Manifest, contents: Mapping[str, bytes]) -> list[str]:
     """Return the modules that the model's files try to import, that were not there when captured, and now are."""
     captured = set(modules_of(manifest.files))
-    packages = {name.partition(".")[0] for name in captured}
+    captured |= {Path(str(file["path"])).stem for file in manifest.files if file.get("kind") == "main"}
+    qualname = str(manifest["model"].get("qualname") or "")
     found = set()
     for file in manifest.files:
-        path, name = str(file["path"]), file.get("module")
-        if path not in manifest.model_files or path not in contents or not isinstance(name, str):
+        path, name = str(file["path"]), str(file.get("module") or "")
+        if path not in manifest.model_files or path not in contents:
             continue
         package = name if path.endswith("__init__.py") else name.rpartition(".")[0]
-        asked = imported_names(contents[path], package)
-        found |= {each for each in asked - captured if each.partition(".")[0] in packages and file_of(each)}
+        asked = imported_names(_of_model(file, contents, qualname), package)
+        found |= {new[0] for each in asked - captured if (new := newcomer(each, captured)) is not None}
     return sorted(found)
 
 
-def file_of(module: str) -> Path | None:
-    """Return the file of a module: of the imported one, else the one that an import would find."""
-    held = getattr(sys.modules.get(module), "__dict__", {}).get("__file__")
-    if held is None:
-        spec = located(module)
-        held = spec.origin if spec is not None and spec.has_location else None
-    return Path(held) if isinstance(held, str) and held.endswith(".py") else None
+def _of_model(file: Mapping[str, object], contents: Mapping[str, bytes], qualname: str) -> bytes:
+    """Return what the model needs of a file: of a script, what the class needs."""
+    try:
+        return (
+            text_of_class(file, qualname, contents)
+            if file.get("kind") in ("main", "cells")
+            else contents[str(file["path"])]
+        )
+    except (SyntaxError, ValueError, RecursionError, MemoryError, NotFound):
+        return contents[str(file["path"])]
 
 
 def defines(module: str, qualname: str) -> bool:
@@ -79,7 +83,7 @@ def defines(module: str, qualname: str) -> bool:
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     name = qualname.partition(".")[0]
-    return tree is not None and any(isinstance(node, ast.ClassDef) and node.name == name for node in ast.walk(tree))
+    return tree is not None and any(isinstance(node, ast.ClassDef) and node.name == name for node in tree.body)
 
 
 def _script(path: str, kind: object) -> Path | None:
