@@ -21,8 +21,9 @@ from lightning_debugkit.callbacks.checkpoint_io import local_path
 from lightning_debugkit.callbacks.isolated import IsolatedModel, arguments_of
 from lightning_debugkit.provenance.archive import Archive, Refused, open_archive
 from lightning_debugkit.provenance.comparing import Comparison, verdicts
-from lightning_debugkit.provenance.current import appeared, defines, file_of, reader
+from lightning_debugkit.provenance.current import appeared, defines, reader
 from lightning_debugkit.provenance.importing import Captured, mount
+from lightning_debugkit.provenance.locating import file_of
 from lightning_debugkit.provenance.main_module import set_main
 from lightning_debugkit.provenance.manifest import Manifest
 from lightning_debugkit.provenance.reading import read_snapshot

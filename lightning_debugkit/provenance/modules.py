@@ -82,7 +82,7 @@ def project_modules(root: Path, main: Path | None = None) -> list[ProjectModule]
 
 
 def _file_of(name: str, module: Any) -> Path | None:
-    if name in _MAINS or name.startswith(_TOOLS) or name.partition(".")[0] in FRAMEWORKS:
+    if name in _MAINS or is_shared(name):
         return None
     # Not getattr: a lazy module would import what nobody asked for.
     facts = module.__dict__ if isinstance(module, ModuleType) else {}
@@ -100,6 +100,11 @@ def _straight(file: str) -> Path:
         return path
     # Behind a link, the folder above may be another one.
     return straight if straight.exists() and straight.samefile(path) else path.resolve()
+
+
+def is_shared(name: str) -> bool:
+    """Tell whether a module is never captured, wherever it lies: of a framework, or of a debugger."""
+    return name.startswith(_TOOLS) or name.partition(".")[0] in FRAMEWORKS
 
 
 def is_own(path: Path) -> bool:

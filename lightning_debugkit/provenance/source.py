@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_debugkit.provenance.archive import name_fault, pack, same_place
-from lightning_debugkit.provenance.finding_files import Neighbours, imported_siblings
+from lightning_debugkit.provenance.finding_files import Neighbours, imported_elsewhere, imported_siblings
 from lightning_debugkit.provenance.model_files import model_part
 from lightning_debugkit.provenance.modules import ProjectModule, editable_roots
 from lightning_debugkit.provenance.notebook import CELLS, notebook_source
@@ -138,6 +138,12 @@ class _Collecting:
         for base in sorted(bases):
             texts = [text for path, text in self.contents.items() if self.files[path]["kind"] in _CODE]
             neighbours.look_for(base, imported_siblings(texts, base))
+        texts = [text for path, text in self.contents.items() if self.files[path]["kind"] in _CODE]
+        known = {str(name).partition(".")[0] for _, name, _ in neighbours.code} | {
+            m.name.partition(".")[0] for m in named
+        }
+        for base, top in imported_elsewhere(texts, known):
+            neighbours.look_for(base, [top])
         for path, name, base in neighbours.code:
             self.add(path, "module", name, base)
         for path in neighbours.data:
