@@ -113,6 +113,7 @@ class DebugCallback(Callback):
             self.idle = self.gives_way(trainer)
             if not self.idle:
                 self._told = []
+                self._troubles = {}
                 open_run(trainer, pl_module)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -158,7 +159,8 @@ class DebugCallback(Callback):
                 f"try: lightning-debugkit report {run.folder}"
             )
             return
-        _log.warning(f"lightning-debugkit: {summary.verdict}\n  Report: {run.folder / 'report.html'}")
+        told = "\n  ".join([summary.verdict, *(each.remark for each in summary.troubles if not each.is_lasting)])
+        _log.warning(f"lightning-debugkit: {told}\n  Report: {run.folder / 'report.html'}")
 
     def where(self, trainer: Trainer, module: str = "") -> Where:
         """Return the place of now."""

@@ -122,6 +122,7 @@ def _header(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
             "torch": torch.__version__,
             "python": platform.python_version(),
         },
+        "callbacks": _company(trainer),
         "config": {
             "model": type(module).__name__,
             "parameters": sum(p.numel() for p in module.parameters() if not torch.nn.parameter.is_lazy(p)),
@@ -134,6 +135,12 @@ def _header(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
             "automatic_optimization": module.automatic_optimization,
         },
     }
+
+
+def _company(trainer: Trainer) -> list[str]:
+    """Return the names of the kit's callbacks that look at this run."""
+    ours = [c for c in trainer.callbacks if hasattr(c, "gives_way")]  # type: ignore[attr-defined]
+    return [type(callback).__name__ for callback in ours if not callback.gives_way(trainer)]
 
 
 def _version() -> str:
