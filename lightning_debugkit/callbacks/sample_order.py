@@ -9,6 +9,8 @@ from typing import Any
 from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader, IterableDataset
 
+from lightning_debugkit.replay.unseen import StandIn
+
 
 class AroundSampler:
     """What stands around a batch sampler: in all but its iteration it is the sampler itself."""
@@ -86,7 +88,7 @@ class SampleOrder:
             return dataloader
 
         self._strategy = strategy
-        strategy.process_dataloader = processed  # type: ignore[method-assign]
+        vars(strategy)["process_dataloader"] = StandIn(strategy, "process_dataloader", processed)
 
     def remove(self) -> None:
         """Leave strategy and loaders as they were."""

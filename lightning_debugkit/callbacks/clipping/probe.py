@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.utils.hooks import unserializable_hook
 
 from lightning_debugkit.callbacks.clipping import tap
 from lightning_debugkit.callbacks.clipping.order import Order
@@ -148,6 +149,7 @@ class Probe:
         if loss.requires_grad:
             loss.register_hook(self._backward_begins)
 
+    @unserializable_hook  # type: ignore[untyped-decorator]  # else torch warns where a loss that has it is saved
     def _backward_begins(self, _: Tensor) -> None:
         self.is_forward = False
 

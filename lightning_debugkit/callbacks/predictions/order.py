@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, IterableDataset
 
 from lightning_debugkit.callbacks.sample_order import AroundSampler, kept, take_out
+from lightning_debugkit.replay.unseen import StandIn
 
 
 class Given(AroundSampler):
@@ -68,7 +69,7 @@ class LoaderOrder:
             return dataloader
 
         self._strategy = strategy
-        strategy.process_dataloader = processed  # type: ignore[method-assign]
+        vars(strategy)["process_dataloader"] = StandIn(strategy, "process_dataloader", processed)
 
     def remove(self) -> None:
         """Leave strategy and loaders as they were."""

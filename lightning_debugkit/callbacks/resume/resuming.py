@@ -16,6 +16,7 @@ from lightning_debugkit.callbacks.resume.causes import Cause
 from lightning_debugkit.callbacks.resume.moments import Moment
 from lightning_debugkit.callbacks.resume.passes import watch_of
 from lightning_debugkit.callbacks.resume.place import Place, is_stateful
+from lightning_debugkit.replay.unseen import StandIn
 
 
 class Resumption:
@@ -76,7 +77,7 @@ class Resumption:
             method(*args)
             self._guarded(name, after, *args)
 
-        setattr(owner, name, called)
+        vars(owner)[name] = StandIn(owner, name, called)
 
     def _guarded(self, name: str, ours: Callable[..., None], *args: Any) -> None:
         try:
