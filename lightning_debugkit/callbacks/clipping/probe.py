@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.hooks import unserializable_hook
@@ -18,6 +17,7 @@ from lightning_debugkit.callbacks.clipping.order import Order
 from lightning_debugkit.callbacks.clipping.steps import By, Draft
 from lightning_debugkit.callbacks.norms import shared_norms
 from lightning_debugkit.callbacks.optimizers import Parameters, is_whole, scale_left
+from lightning_debugkit.callbacks.packages import overrides
 from lightning_debugkit.callbacks.run import current_run
 from lightning_debugkit.finding import Where
 from lightning_debugkit.replay.source import place_of
@@ -63,7 +63,7 @@ class Probe:
         self._parameters = Parameters()
         self._owners: dict[int, int] = {}
         self._pending = [_Pending() for _ in trainer.optimizers]
-        self._may_clip = not module.automatic_optimization or any(is_overridden(n, module) for n in _OWN_CLIPPING)
+        self._may_clip = not module.automatic_optimization or any(overrides(module, n) for n in _OWN_CLIPPING)
         tap.listen(self)
 
     def close(self) -> None:
