@@ -84,7 +84,7 @@ class CodeSnapshot(DebugCallback):
         if stage == "fit":
             self._standing = None
             self._begin(trainer, pl_module)
-        embedding.install(trainer, Loading, self._compare)
+        embedding.install(trainer, Loading, lambda checkpoint, path: self._compare(trainer, checkpoint, path))
 
     def _begin(self, trainer: Trainer, module: LightningModule) -> None:
         taken = capture(
@@ -105,7 +105,7 @@ class CodeSnapshot(DebugCallback):
         )
         self._standing = Standing(taken)
         # It stays there: many save by hand when the fit is over.
-        embedding.install(trainer, Saving, self._add)
+        embedding.install(trainer, Saving, lambda checkpoint, path: self._add(trainer, checkpoint, path))
         run = current_run(trainer)
         if run is not None:
             leave(taken, run.folder)

@@ -7,10 +7,12 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
-See = Callable[[Trainer, dict[str, Any], Any], None]
+from lightning_debugkit.replay.unseen import StandIn
+
+See = Callable[[dict[str, Any], Any], None]
 
 
-class Saving:
+class Saving(StandIn):
     """Stands before a strategy's ``save_checkpoint``: ``see`` may put something into the checkpoint.
 
     Lightning calls no callback for weights-only files: the strategy is the one way that all of them go.
@@ -18,17 +20,17 @@ class Saving:
 
     name = "save_checkpoint"
 
-    def __init__(self, usual: Callable[..., None], see: See, trainer: Trainer) -> None:
-        self.usual = usual
+    def __init__(self, owner: Any, see: See) -> None:
+        super().__init__(owner, self.name, self._saved)
+        self.usual = getattr(owner, self.name)
         self.see = see
-        self.trainer = trainer
 
-    def __call__(self, checkpoint: dict[str, Any], filepath: Any, *args: Any, **options: Any) -> None:
-        self.see(self.trainer, checkpoint, filepath)
+    def _saved(self, checkpoint: dict[str, Any], filepath: Any, *args: Any, **options: Any) -> None:
+        self.see(checkpoint, filepath)
         self.usual(checkpoint, filepath, *args, **options)
 
 
-class Loading:
+class Loading(StandIn):
     """Stands behind a strategy's ``load_checkpoint``: ``see`` is told before Lightning makes use of what was loaded.
 
     Weights that do not fit end the run before any callback is asked.
@@ -36,14 +38,14 @@ class Loading:
 
     name = "load_checkpoint"
 
-    def __init__(self, usual: Callable[..., dict[str, Any]], see: See, trainer: Trainer) -> None:
-        self.usual = usual
+    def __init__(self, owner: Any, see: See) -> None:
+        super().__init__(owner, self.name, self._loaded)
+        self.usual = getattr(owner, self.name)
         self.see = see
-        self.trainer = trainer
 
-    def __call__(self, checkpoint_path: Any, *args: Any, **options: Any) -> dict[str, Any]:
-        checkpoint = self.usual(checkpoint_path, *args, **options)
-        self.see(self.trainer, checkpoint, checkpoint_path)
+    def _loaded(self, checkpoint_path: Any, *args: Any, **options: Any) -> dict[str, Any]:
+        checkpoint: dict[str, Any] = self.usual(checkpoint_path, *args, **options)
+        self.see(checkpoint, checkpoint_path)
         return checkpoint
 
 
@@ -51,7 +53,7 @@ def install(trainer: Trainer, kind: type[Saving] | type[Loading], see: See) -> N
     """Let ``see`` meet each checkpoint of ``trainer`` on its way; `remove` it, or leave it to the Trainer's end."""
     remove(trainer, kind)
     strategy = trainer.strategy
-    strategy.__dict__[kind.name] = kind(getattr(strategy, kind.name), see, trainer)
+    strategy.__dict__[kind.name] = kind(strategy, see)
 
 
 def remove(trainer: Trainer, kind: type[Saving] | type[Loading]) -> None:

@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.hooks import RemovableHandle
 
 from lightning_debugkit.replay.isolation import isolated
+from lightning_debugkit.replay.unseen import Hook
 
 _FEW = 2  # a batch of one would be taken for a constant
 
@@ -40,7 +41,7 @@ class Example:
             positional = given if isinstance(given, tuple) else () if isinstance(given, dict) else (given,)
             self._keep((positional, dict(given) if isinstance(given, dict) else {}))
         elif self.arguments is None and self._handle is None:
-            self._handle = module.register_forward_pre_hook(self._saw, with_kwargs=True)
+            self._handle = module.register_forward_pre_hook(Hook(self._saw), with_kwargs=True)
 
     def release(self) -> None:
         """Leave the module without a hook."""

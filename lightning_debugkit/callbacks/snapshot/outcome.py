@@ -12,6 +12,7 @@ from typing import Any
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from lightning_debugkit.callbacks.packages import twins
 from lightning_debugkit.callbacks.snapshot.standing import Standing, metrics_of
 from lightning_debugkit.journal import read_journal
 from lightning_debugkit.provenance.git import Unavailable, open_repository
@@ -60,7 +61,7 @@ def summary_of(trainer: Trainer) -> dict[str, Any]:
 def _best(trainer: Trainer) -> tuple[str, float | None]:
     for callback in trainer.checkpoint_callbacks:
         score = getattr(callback, "best_model_score", None)
-        if isinstance(callback, ModelCheckpoint) and callback.monitor and score is not None:
+        if isinstance(callback, twins(ModelCheckpoint)) and callback.monitor and score is not None:
             return callback.monitor, float(score)
     return "", None
 
@@ -69,7 +70,7 @@ def best_and_last(trainer: Trainer) -> list[str]:
     """Return the paths of the best and the last checkpoints of this run that are there."""
     found: list[str] = []
     for callback in trainer.checkpoint_callbacks:
-        if isinstance(callback, ModelCheckpoint):
+        if isinstance(callback, twins(ModelCheckpoint)):
             found += [path for path in (callback.best_model_path, callback.last_model_path) if path]
     return list(dict.fromkeys(path for path in found if Path(path).exists()))
 
