@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import ast
 import builtins
-import re
 import symtable
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import CodeType
 
-# Methods that change what they are called on, as `parser.add_argument(...)` or `CONFIG.update(...)`; `trainer.fit` and
-# `log.info` are none.
-_CHANGES_ITS_OWNER = re.compile(
-    r"(add|append|extend|insert|pop|register|remove|reverse|set|sort|update)([_A-Z].*|left)?|clear|setdefault"
-)
+from lightning_debugkit.provenance.effects import Effects
+
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _IMPORTS = (ast.Import, ast.ImportFrom)
 
@@ -72,7 +68,9 @@ class Slice:
     @classmethod
     def of(cls, text: bytes | str) -> Slice:
         """Return the slice-able form of ``text``; raise ``SyntaxError`` or ``ValueError`` if it is no Python."""
-        return cls(tuple(_statement(node) for node in _flattened(ast.parse(text).body)))
+        body = list(_flattened(ast.parse(text).body))
+        effects = Effects.of(body)
+        return cls(tuple(_statement(node, effects) for node in body))
 
     def chosen(self, names: Iterable[str]) -> list[int]:
         """Return the places of the statements that ``names`` need, in order.
@@ -168,9 +166,9 @@ def _flattened(body: list[ast.stmt]) -> Iterator[ast.stmt]:
             yield node
 
 
-def _statement(node: ast.stmt) -> Statement:
+def _statement(node: ast.stmt, effects: Effects) -> Statement:
     bound, used = _names(node)
-    changed = {root for target in ast.walk(node) if (root := _root_of_change(target))} if _may_change(node) else set()
+    changed = effects.changed(node) if _may_change(node) else set()
     return Statement(node, frozenset(bound | changed), frozenset(used | _annotated(node)))
 
 
@@ -194,20 +192,6 @@ def _names(node: ast.stmt) -> tuple[set[str], set[str]]:
 
 def _may_change(node: ast.stmt) -> bool:
     return not isinstance(node, (*_DEFINITIONS, *_IMPORTS))
-
-
-def _root_of_change(node: ast.AST) -> str | None:
-    """The name whose value a part of a statement changes: ``CONFIG`` of ``CONFIG["a"] = 1`` and ``CONFIG.update()``."""
-    if isinstance(node, ast.Call):
-        func = node.func
-        owner = func.value if isinstance(func, ast.Attribute) and _CHANGES_ITS_OWNER.fullmatch(func.attr) else None
-    elif isinstance(node, ast.Attribute | ast.Subscript) and isinstance(node.ctx, ast.Store | ast.Del):
-        owner = node.value
-    else:
-        return None
-    while isinstance(owner, ast.Attribute | ast.Subscript):
-        owner = owner.value
-    return owner.id if isinstance(owner, ast.Name) else None
 
 
 def _annotated(node: ast.stmt) -> set[str]:

@@ -128,3 +128,34 @@ def test_definitions_that_write_themselves_into_what_is_needed_are_chosen() -> N
 
 def test_a_decorator_of_a_library_is_no_reason_to_take_a_function() -> None:
     assert "unrelated" not in sliced(REGISTRY, "net")
+
+
+@pytest.mark.parametrize(
+    ("text", "result"),
+    [
+        ("class N:\n    a = 1\nsetattr(N, 'a', 5)\nnet = lambda: N.a", 5),
+        ("class N:\n    a = 1\ndef patch(kind):\n    kind.a = 5\npatch(N)\nnet = lambda: N.a", 5),
+        ("C = {}\ndef fill(c, k):\n    c[k] = 5\nfill(k='k', c=C)\nnet = lambda: C", {"k": 5}),
+        ("C = {}\ndef one(c):\n    c.update(k=1)\ndef two(d):\n    one(d)\ntwo(C)\nnet = lambda: C", {"k": 1}),
+        ("def configure():\n    global W\n    W = 8\nconfigure()\nnet = lambda: W", 8),
+        ("C = {'a': 1}\ndef configure():\n    C['a'] = 2\nconfigure()\nnet = lambda: C", {"a": 2}),
+        (
+            "C = {'a': 1}\ndef again(n):\n    C['a'] = n\n    if n:\n        again(n - 1)\nagain(2)\nnet = lambda: C",
+            {"a": 0},
+        ),
+    ],
+)
+def test_what_a_function_of_the_script_changes_is_changed(text: str, result: Any) -> None:
+    assert made(text, "net")() == result
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "W = 3\ndef main():\n    global W\n    W = W + 1\n    trainer.fit(1 / 0)\nmain()\nnet = lambda: W",
+        "W = 3\ndef main():\n    run(1 / 0)\n    W\nmain()\nnet = lambda: W",
+        "W = 3\ndef local(W):\n    W = 5\n    x = W\nlocal(1 / 0)\nnet = lambda: W",
+    ],
+)
+def test_a_function_that_may_train_does_not_run_again(text: str) -> None:
+    assert made(text, "net")() == 3
