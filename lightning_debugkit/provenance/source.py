@@ -121,6 +121,7 @@ class _Collecting:
         self.editable = editable_roots()
         self.outside: dict[str, Path] = {}
         self.places: dict[str, str] = {}
+        self.folders: dict[str, str] = {}
         self.start = process_start()
         self.packed = 0
         self.data_bytes = 0
@@ -182,10 +183,14 @@ class _Collecting:
 
     def keep(self, place: str, data: bytes, kind: str, module: str | None, stale: bool) -> bool:
         """Put bytes into the bundle if there is room; code is kept in any case."""
-        taken = self.places.setdefault(same_place(place), place)
-        if taken != place:
-            self.skip(place, f"one file with {taken} on some systems", len(data))
+        here = same_place(place)
+        above = [here[:at] for at, character in enumerate(here) if character == "/"]
+        taken = self.places.get(here) or next((self.places[folder] for folder in above if folder in self.places), None)
+        if taken not in (None, place) or here in self.folders:
+            self.skip(place, f"one name with {taken or self.folders[here]} on some systems", len(data))
             return False
+        self.places[here] = place
+        self.folders.update((folder, place[: len(folder)]) for folder in above)
         packed = len(zlib.compress(data, 6)) + 2 * len(place) + 150  # what a zip file writes beside
         is_full = self.packed + packed > self.max_bundle or self.data_bytes + len(data) > _MOST_DATA
         if kind not in _CODE and is_full:

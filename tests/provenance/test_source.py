@@ -159,3 +159,14 @@ def test_a_file_that_vanishes_is_told(project: Path) -> None:
     (project / "cs_tool.py").unlink()
     source = collect(project, own, None)
     assert skipped(source) == {"cs_tool.py": "cannot be read: No such file or directory"}
+
+
+def test_a_file_and_a_folder_of_one_name_but_for_case_leave_a_readable_bundle(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("x = 1\n")
+    (tmp_path / "Config.yaml").write_text("a: 1\n")
+    (tmp_path / "config.yaml").mkdir()
+    (tmp_path / "config.yaml" / "b.yaml").write_text("b: 1\n")
+    taken = collect(tmp_path, [], tmp_path / "train.py", ["*.yaml", "*/*.yaml"])
+    assert taken.zip is not None
+    assert len(open_archive(taken.zip, taken.files).contents) == 2
+    assert [each["reason"] for each in taken.skipped] == ["one name with Config.yaml on some systems"]
