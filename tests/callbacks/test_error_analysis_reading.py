@@ -112,14 +112,42 @@ def test_one_head_of_many_is_named(kind: Any, way: str, head: str, tmp_path: Pat
     assert f"Predictions are from {place}['{head}'], targets from batch[1]['{head}']." in held["notes"]
 
 
-def test_one_head_is_followed_in_training(tmp_path: Path) -> None:
+@pytest.mark.timeout(120)
+@pytest.mark.usefixtures("no_process_left")
+@pytest.mark.parametrize("options", [{}, {"strategy": "ddp_fork", "devices": 2}], ids=["alone", "two"])
+def test_one_head_is_followed_in_training(options: Any, tmp_path: Path) -> None:
     data = Asked()
     callback = ErrorAnalysis(predictions="shape", target="shape", training_dynamics=True)
-    trainer = pl.Trainer(default_root_dir=tmp_path, callbacks=[callback], **{**QUIET, "max_epochs": 2})
+    trainer = pl.Trainer(default_root_dir=tmp_path, callbacks=[callback], **{**QUIET, "max_epochs": 2, **options})
     trainer.fit(Heads(), loader(data), loader(data))
     held = read(tmp_path)
     assert table(held).tolist() == data.matrix("shape")
     assert held["dynamics"]["never_learnt"] == held["n"] - sum(table(held).diagonal())
+
+
+def test_of_several_calls_of_forward_the_one_with_the_name_is_meant(tmp_path: Path) -> None:
+    class OneByOne(Heads):
+        def forward(self, x: Tensor, head: str = "") -> Any:
+            return {head: super().forward(x)[head]}
+
+        def loss(self, batch: Any) -> Tensor:
+            color, shape = (F.cross_entropy(self(batch[0], head)[head], batch[1][head]) for head in ("color", "shape"))
+            return color + shape
+
+    data = Asked()
+    held = run(tmp_path, loader(data), OneByOne(), predictions="shape", target="shape")
+    assert table(held).tolist() == data.matrix("shape")
+
+
+def test_of_two_calls_with_the_name_none_is_guessed(tmp_path: Path) -> None:
+    class Twice(Heads):
+        def loss(self, batch: Any) -> Tensor:
+            return super().loss(batch) + super().loss([-batch[0], batch[1]])
+
+    assert refusal(tmp_path, Twice, predictions="shape", target="shape").endswith(
+        "got 'shape'; there are none in validation_step(), and forward() was called 2 times: nobody knows which one is "
+        "meant."
+    )
 
 
 def refusal(folder: Path, kind: type[Says], **arguments: Any) -> str:

@@ -125,8 +125,10 @@ class Reader:
         """Return predictions and targets, and their places in words: by the names given, else by those known."""
         returned = (f"{step}()", outputs)
         if self.predictions:
-            heard = [("forward()", forward[0])] if len(forward) == 1 else []
-            predictions = self._named("predictions", self.predictions, [returned, *heard])
+            heard = [("forward()", output) for output in forward]
+            having = [place for place in heard if self._named("predictions", self.predictions, [place])]
+            known = having if len(having) == 1 else []  # of two calls nobody knows which is meant
+            predictions = self._named("predictions", self.predictions, [returned, *known])
         else:
             predictions = sources.predictions_in(outputs, step)
         if self.target:

@@ -141,7 +141,7 @@ def issues(analysis: Analysis, album: Album) -> Iterator[Part]:
         + " A suspect is not a culprit: look before you change a label."
     )
     shown = tuple(gallery("Most doubtful labels", (_issue(row, analysis, album) for row in found[:_ISSUES])))
-    table = filled(
+    table = Table(
         f"The first {_LISTED} of {count:,}" if count > _LISTED else "All suspects",
         ("index", "label", "looks like", "p(looks like)", "label quality"),
         tuple(
