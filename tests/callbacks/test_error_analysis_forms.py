@@ -14,7 +14,7 @@ from callbacks.breaking import QUIET
 from callbacks.erring import Says, loader, random_answers, run
 from torch import Tensor
 
-from lightning_debugkit import ErrorAnalysis
+from lightning_debugkit import ErrorAnalysis, read_journal
 from lightning_debugkit.callbacks.predictions.reader import PredictionsNotFound
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -130,3 +130,38 @@ def test_the_surest_samples_are_in_the_calibration(classes: int, tmp_path: Path)
     assert sum(row["n"] for row in held["calibration"]["bins"]) == 400
     assert held["accuracy"]["value"] > 0.99
     assert not any("left out of the calibration" in note for note in held["notes"])
+
+
+class OfTokens(Says):
+    def loss(self, batch: Any) -> Tensor:
+        return F.cross_entropy(self(batch[0]).transpose(1, 2), batch[1])
+
+
+def answers_at_padding(kind: str) -> tuple[Tensor, Tensor, type[Says]]:
+    scores, target = random_answers(400, 5)
+    is_padding = torch.arange(400) % 4 == 3
+    if kind == "labels":
+        target = torch.randint(0, 2, (100, 5)).float()
+        scores = scores[:100]
+        scores[:, 2], target[:, 2] = torch.nan, -100
+        return scores, target, Says
+    scores[is_padding], target[is_padding] = torch.nan, -100
+    if kind == "samples":
+        return scores, target, Says
+    return scores.reshape(100, 4, 5), target.reshape(100, 4), OfTokens
+
+
+@pytest.mark.parametrize(("kind", "counted"), [("samples", 300), ("tokens", 300), ("labels", 400)])
+def test_scores_that_nobody_asked_for_may_be_anything(kind: str, counted: int, tmp_path: Path) -> None:
+    scores, target, module = answers_at_padding(kind)
+    if kind == "labels":
+        held = run(tmp_path, loader(scores, target), Both(), task="multilabel")
+    else:
+        held = run(tmp_path, loader(scores, target), module())
+    assert (held["n"], held["broken"]) == (counted, 0)
+    assert not [each.rule for each in read_journal(tmp_path / "debugkit").findings if each.rule == "nonfinite-scores"]
+
+
+class Both(Says):
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        return {"logits": self(batch[0]), "target": batch[1]}

@@ -24,7 +24,7 @@ def of_classes(form: Form, predictions: Tensor, target: Tensor, ignore: int | No
     valid, outside = in_range(label, scores.shape[1], ignore)
     label = torch.where(valid, label, NONE)
     found = seen(scores, label, is_logits=form.scores == "logits")
-    broken = ~found.confidence.isfinite()
+    broken = valid & ~found.confidence.isfinite()
     counts = valid & ~broken
     return Look(
         target=torch.where(counts, label, NONE),

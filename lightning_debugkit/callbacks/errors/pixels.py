@@ -22,7 +22,6 @@ def of_pixels(form: Form, predictions: Tensor, target: Tensor, ignore: int | Non
         predicted = predictions.long().flatten(1)
         classes = torch.iinfo(torch.int32).max
         confidence = own = torch.full(label.shape, torch.nan, device=label.device)
-        broken = torch.zeros(len(label), dtype=torch.bool, device=label.device)
     else:
         values = both(form, predictions) if form.channel is None else predictions.detach()
         values = values.movedim(form.channel or 1, 1).flatten(2)
@@ -32,8 +31,9 @@ def of_pixels(form: Form, predictions: Tensor, target: Tensor, ignore: int | Non
         confidence = (score - total).exp() if logits else at_most_one(score)
         own = values.gather(1, label.clamp(0, classes - 1)[:, None])[:, 0].float()
         own = own - total if logits else own.log()
-        broken = ~confidence.isfinite().all(1)
     valid, outside = in_range(label, classes, ignore)
+    # Attention over nothing but padding gives NaN where nobody asks.
+    broken = (valid & ~confidence.isfinite()).any(1) & (form.scores != "classes")
     counts = valid & ~broken[:, None]
     wrong = counts & (predicted != label)
     size = counts.sum(1)
