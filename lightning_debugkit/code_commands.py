@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -30,16 +31,25 @@ def diff(checkpoint: str, path: str | None = None) -> Told:
     """Compare the code of a checkpoint with the project as it is now; status 1 if the model's code has changed."""
     from lightning_debugkit.provenance.against import compare, on_disk, unified
     from lightning_debugkit.provenance.reading import read_snapshot
-    from lightning_debugkit.provenance.telling import verdict
+    from lightning_debugkit.provenance.telling import harmless, verdict
 
     manifest, source = read_snapshot(checkpoint)
-    root = _project(manifest, path)
-    comparison = compare(manifest, source, on_disk(manifest, root))
-    lines = [] if source is None else list(unified(manifest, source, root))
+    root, lines = _project(manifest, path), list[str]()
+    comparison = compare(manifest, source, on_disk(manifest, root), cells=False)
     told = verdict(comparison, root)
+    # A root that only the checkpoint names may be any folder of the reader's, with private files in it.
+    is_known = path is not None or Path.cwd().is_relative_to(root) or root.is_relative_to(Path.cwd())
+    if source is not None and is_known:
+        lines = list(unified(manifest, source, root))
+    elif source is not None and any(file.verdict == "changed" for file in comparison.files):
+        told += f"\nName the project to see the differences: lightning-debugkit diff {checkpoint} {root}"
+    if any(file.get("kind") == "cells" for file in manifest.files):
+        told += "\nThe run was started from a notebook, whose cells are not compared; the files that they import are."
     if source is None:
         told += "\nThe checkpoint carries hashes only: its sources were too large to travel with it."
     # Lines before the first file are passed over by patch and by git apply.
+    if sys.stdout.isatty():
+        lines = [harmless(line) for line in lines]
     return "\n".join([*(f"# {line}" for line in told.splitlines()), *lines]), int(comparison.model == "changed")
 
 

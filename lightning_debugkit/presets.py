@@ -16,8 +16,8 @@ def debugkit(preset: Preset = "standard", **options: Any) -> list[Callback]:
     """Return the kit's callbacks for a Trainer: ``Trainer(callbacks=debugkit())``.
 
     ``light`` looks at the numbers of gradients and of their clipping. ``standard`` watches the wiring of parameters
-    and, on sampled steps, activations, too, and lets checkpoints carry their code. ``thorough`` also keeps gradient
-    hooks on every module, so that a fault's module is named even where the replay tells nothing, looks at activations
+    and, on sampled steps, activations, too, and lets checkpoints carry their code. ``thorough`` also looks at the
+    output of every module, so that a fault's module is named even where the replay tells nothing, looks at activations
     ten times as often, and adds `BiasVarianceReport` and `ErrorAnalysis`, which go without where they find no
     predictions.
 

@@ -15,6 +15,7 @@ from lightning_debugkit.callbacks.activation.outputs import Outputs, is_cut
 from lightning_debugkit.callbacks.activation.units import Units
 from lightning_debugkit.callbacks.activation.watch import Watch
 from lightning_debugkit.callbacks.base import DebugCallback
+from lightning_debugkit.replay.unseen import StandIn
 from lightning_debugkit.stats.looks import Looks
 from lightning_debugkit.stats.thinning import Thinning
 
@@ -137,7 +138,7 @@ def _wrapped(strategy: Any, watch: Watch) -> Callable[[], None]:
     had, kept = "training_step" in own, own.get("training_step")
 
     def undo() -> None:
-        if own.get("training_step") is watched:
+        if own.get("training_step") is standing:
             if had:
                 own["training_step"] = kept
             else:
@@ -148,5 +149,5 @@ def _wrapped(strategy: Any, watch: Watch) -> Callable[[], None]:
         with watch:
             return step(*args, **kwargs)
 
-    own["training_step"] = watched
+    standing = own["training_step"] = StandIn(strategy, "training_step", watched)
     return undo

@@ -12,6 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.plugins import MixedPrecision
 
 from lightning_debugkit.callbacks.anomaly.nonfinite import finding
+from lightning_debugkit.callbacks.packages import beside
 from lightning_debugkit.callbacks.rerun import replay
 from lightning_debugkit.finding import Finding
 from lightning_debugkit.replay import bundle
@@ -57,12 +58,13 @@ def same(kept: Finding, again: Finding | None) -> bool:
 
 def _trainer(facts: Mapping[str, Any], module: LightningModule) -> Trainer:
     """Return a Trainer that is just enough for the step: precision, epoch, optimizers."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    for name in ("lightning.pytorch", "pytorch_lightning"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     precision = facts["precision"]
     how: dict[str, Any] = {"precision": precision}
     if precision == "16-mixed":  # Lightning would take bfloat16 on a CPU
-        how = {"plugins": [MixedPrecision("16-mixed", "cpu")]}
-    trainer = Trainer(
+        how = {"plugins": [beside(MixedPrecision, module)("16-mixed", "cpu")]}
+    trainer = beside(Trainer, module)(
         accelerator="cpu",
         devices=1,
         max_epochs=facts["max_epochs"],

@@ -15,6 +15,7 @@ from lightning_debugkit.callbacks.run import Run, current_run, open_run
 from lightning_debugkit.finding import Finding, Severity, Where
 
 _log = logging.getLogger("lightning_debugkit")
+_ENDS = ("on_fit_end", "on_exception")
 
 
 class TrainingAnomaly(RuntimeError):
@@ -53,9 +54,8 @@ def _guarded(name: str, hook: Callable[..., Any]) -> Callable[..., Any]:
             raise
         except Exception as error:
             self.trouble(trainer, name, error)
-            if name in ("on_fit_end", "on_exception"):  # other callbacks wait for the report
-                with contextlib.suppress(Exception):
-                    getattr(DebugCallback, name)(self, trainer, *args, **kwargs)
+            if name in _ENDS:  # the end and the report are those of all callbacks
+                getattr(DebugCallback, name)(self, trainer, *args, **kwargs)
             return None
 
     guarded._guarded = True  # type: ignore[attr-defined]  # by this the contract's test knows every hook is
@@ -113,6 +113,7 @@ class DebugCallback(Callback):
             self.idle = self.gives_way(trainer)
             if not self.idle:
                 self._told = []
+                self._troubles = {}
                 open_run(trainer, pl_module)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -158,7 +159,8 @@ class DebugCallback(Callback):
                 f"try: lightning-debugkit report {run.folder}"
             )
             return
-        _log.warning(f"lightning-debugkit: {summary.verdict}\n  Report: {run.folder / 'report.html'}")
+        told = "\n  ".join([summary.verdict, *(each.remark for each in summary.troubles if not each.is_lasting)])
+        _log.warning(f"lightning-debugkit: {told}\n  Report: {run.folder / 'report.html'}")
 
     def where(self, trainer: Trainer, module: str = "") -> Where:
         """Return the place of now."""

@@ -51,8 +51,8 @@ class BiasVarianceReport(DebugCallback):
         trials: Models that were compared on the validation data, this one included, such as hyper-parameter trials.
         interval: ``wilson``, or ``exact`` (Clopper-Pearson: never covers less than 95 %, often more) for error rates.
         group: Entry of the batch that says which samples belong together, such as those of one patient.
-        predictions: Name of the predictions in what the step returns.
-        target: Name of the targets there or in the batch.
+        predictions: Name of the predictions in what the step or ``forward`` returns.
+        target: Name of the targets in what the step returns or in the batch.
         adapter: Function of the step's outputs and the batch, or its dotted path, that returns both.
         on_missing: ``raise`` in the sanity check where predictions cannot be found, or ``warn`` once and go without.
     """

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -105,10 +106,6 @@ class CodeSnapshot(DebugCallback):
         self._standing = Standing(taken)
         # It stays there: many save by hand when the fit is over.
         embedding.install(trainer, Saving, lambda checkpoint, path: self._add(trainer, checkpoint, path))
-        where, model = self.where(trainer), str(taken.manifest["model"].get("qualname"))
-        unbuildable = findings.of_model(model, arguments_not_kept(module), where)
-        for finding in filter(None, (*findings.of_capture(taken.manifest, where), unbuildable)):
-            self.emit(trainer, finding)
         run = current_run(trainer)
         if run is not None:
             leave(taken, run.folder)
@@ -118,6 +115,12 @@ class CodeSnapshot(DebugCallback):
                 dirty=manifest.is_dirty, ref=kept.get("ref"), note=manifest.data["note"], label=manifest.data["label"],
                 seconds=round(taken.seconds, 3), bytes=len(taken.source or b""),
             )  # fmt: skip
+        where, model = self.where(trainer), str(taken.manifest["model"].get("qualname"))
+        for finding in findings.of_capture(taken.manifest, where, self.max_bundle):
+            self.emit(trainer, finding)
+        unbuildable = findings.of_model(model, arguments_not_kept(module), where)
+        if unbuildable is not None:
+            self.emit(trainer, unbuildable)
 
     def _compare(self, trainer: Trainer, checkpoint: dict[str, Any], path: Any) -> None:
         """Tell whether the code of a checkpoint is not the one that is about to run; never in the way of it."""
@@ -151,30 +154,48 @@ class CodeSnapshot(DebugCallback):
             self._example.watch(pl_module)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        outcome = Outcome("stopped" if trainer.interrupted else "finished")
-        self._end(trainer, pl_module, outcome)
-        super().on_fit_end(trainer, pl_module)
+        try:
+            self._end(trainer, Outcome("stopped" if trainer.interrupted else "finished"))
+            if self.export:
+                self._part(trainer, "export", lambda: self._leave_programs(trainer, pl_module))
+        finally:
+            super().on_fit_end(trainer, pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        is_stop = isinstance(exception, KeyboardInterrupt)
+        outcome = Outcome("stopped") if is_stop else Outcome("exception", f"{type(exception).__name__}: {exception}")
         try:
-            self._end(trainer, pl_module, Outcome("exception", f"{type(exception).__name__}: {exception}"))
+            self._end(trainer, outcome)
         finally:
             super().on_exception(trainer, pl_module, exception)
 
-    def _end(self, trainer: Trainer, module: LightningModule, outcome: Outcome) -> None:
+    def _end(self, trainer: Trainer, outcome: Outcome) -> None:
+        """Tell how it ended, each part by itself: what cannot be told must not take the rest with it."""
         self._example.release()
-        standing = self._standing
+        standing, run = self._standing, current_run(trainer)
         if standing is None or standing.has_ended:
             return
         standing.has_ended = True
-        changed, mixed = standing.drift()
-        finding = findings.drifted(changed, mixed, self.where(trainer))
+        self._part(trainer, "drift", lambda: self._tell_drift(trainer, standing))
+        self._part(trainer, "outcome", lambda: self.write(trainer, "artifact", name="code-end", **summary_of(trainer)))
+        if run is not None:
+            self._part(trainer, "commit", lambda: self._keep(trainer, outcome, standing, run.folder))
+
+    def _keep(self, trainer: Trainer, outcome: Outcome, standing: Standing, folder: Path) -> None:
+        keep_outcome(standing, trainer, outcome, folder, max_file=self.max_file, seconds=self.timeout)
+
+    def _part(self, trainer: Trainer, name: str, do: Callable[[], object]) -> None:
+        try:
+            do()
+        except Exception as error:
+            self.trouble(trainer, name, error)
+
+    def _tell_drift(self, trainer: Trainer, standing: Standing) -> None:
+        finding = findings.drifted(*standing.drift(), self.where(trainer))
         if finding is not None:
             self.emit(trainer, finding, about="drift")
-        self.write(trainer, "artifact", name="code-end", **summary_of(trainer))
-        run = current_run(trainer)
-        if run is not None:
-            keep_outcome(standing, trainer, outcome, run.folder, max_file=self.max_file, seconds=self.timeout)
-        if self.export:
+
+    def _leave_programs(self, trainer: Trainer, module: LightningModule) -> None:
+        if self._standing is not None:
             for event in leave_programs(trainer, module, self._example):
                 self.write(trainer, "artifact", name="export", **event)

@@ -16,7 +16,7 @@ from lightning_debugkit.callbacks.errors.forms import Task
 from lightning_debugkit.callbacks.errors.gathering import Gathered
 from lightning_debugkit.callbacks.errors.history import History
 from lightning_debugkit.callbacks.errors.learning import Learning
-from lightning_debugkit.callbacks.errors.leaving import leave, settled
+from lightning_debugkit.callbacks.errors.leaving import files_of, leave, settled
 from lightning_debugkit.callbacks.errors.names import class_names as names_of
 from lightning_debugkit.callbacks.errors.watch import Watch
 from lightning_debugkit.callbacks.predictions.reader import PredictionsNotFound, Reader
@@ -44,8 +44,8 @@ class ErrorAnalysis(DebugCallback):
         training_dynamics: Whether to follow every training sample over the epochs, at 19 bytes a sample.
         pictures: Samples that are drawn at most.
         max_samples: Samples that are remembered one by one; those beyond are counted all the same.
-        predictions: Name of the predictions in what the step returns.
-        target: Name of the targets there or in the batch.
+        predictions: Name of the predictions in what the step or ``forward`` returns.
+        target: Name of the targets in what the step returns or in the batch.
         adapter: Function of the step's outputs and the batch, or its dotted path, that returns both.
         on_missing: ``raise`` in the sanity check where predictions cannot be found, or ``warn`` once and go without.
     """
@@ -106,6 +106,10 @@ class ErrorAnalysis(DebugCallback):
         if self.learning is not None:
             self.learning.load_state_dict(learnt)
 
+    @property
+    def state_key(self) -> str:
+        return f"{super().state_key}{arguments.asked(self)}"
+
     def state_dict(self) -> dict[str, Any]:
         learnt = self.learning.state_dict() if self.learning else {}
         return {**super().state_dict(), "history": self.history.state_dict(), "learnt": learnt}
@@ -158,20 +162,20 @@ class ErrorAnalysis(DebugCallback):
             self.learning.settle(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._start(trainer, pl_module)
+        if current_run(trainer) is None:
+            open_run(trainer, pl_module)
+        self.watch.renew()
+        if error := self.watch.lacking(trainer):
+            self._miss(error, trainer.sanity_checking or self._stage != "fit")
 
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._start(trainer, pl_module)
+    on_test_start = on_validation_start
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        self.watch.begin(pl_module, "validation_step", dataloader_idx)
+        self.watch.begin(pl_module, _step(trainer), dataloader_idx)
 
-    def on_test_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        self.watch.begin(pl_module, "test_step", dataloader_idx)
+    on_test_batch_start = on_validation_batch_start
 
     def on_validation_batch_end(
         self,
@@ -182,19 +186,13 @@ class ErrorAnalysis(DebugCallback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        may_raise = trainer.sanity_checking or self._stage == "validate"
-        self._look(trainer, pl_module, outputs, batch, ("validation_step", batch_idx, dataloader_idx), may_raise)
+        """Take up a batch, unless predictions could not be found before; say it once if they cannot be found now."""
+        try:
+            self.watch.end(trainer, pl_module, outputs, batch, _step(trainer), batch_idx, dataloader_idx)
+        except PredictionsNotFound as error:
+            self._miss(error, trainer.sanity_checking or self._stage != "fit")
 
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self._look(trainer, pl_module, outputs, batch, ("test_step", batch_idx, dataloader_idx), True)
+    on_test_batch_end = on_validation_batch_end
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking:
@@ -214,13 +212,13 @@ class ErrorAnalysis(DebugCallback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._release()
-        if self.learning is not None and not self.watch.missing and not self.history.moments:
-            _log.warning("ErrorAnalysis has followed the training samples, and needs validation data for its section.")
+        self._take_training(trainer, pl_module)
         self._conclude(trainer, pl_module, is_over=not trainer.interrupted)
         super().on_fit_end(trainer, pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._release()
+        self._take_training(trainer, pl_module)
         self._conclude(trainer, pl_module)
         super().on_exception(trainer, pl_module, exception)
 
@@ -232,28 +230,6 @@ class ErrorAnalysis(DebugCallback):
         self.watch.stop()
         if self.learning is not None:
             self.learning.stop()
-
-    def _start(self, trainer: Trainer, module: LightningModule) -> None:
-        if current_run(trainer) is None:
-            open_run(trainer, module)
-        self.watch.renew()
-        if error := self.watch.lacking(trainer):
-            self._miss(error, trainer.sanity_checking or self._stage != "fit")
-
-    def _look(
-        self,
-        trainer: Trainer,
-        module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        place: tuple[str, int, int],
-        may_raise: bool,
-    ) -> None:
-        """Take up a batch, unless predictions could not be found before; say it once if they cannot be found now."""
-        try:
-            self.watch.end(trainer, module, outputs, batch, *place)
-        except PredictionsNotFound as error:
-            self._miss(error, may_raise)
 
     def _miss(self, error: PredictionsNotFound, may_raise: bool) -> None:
         self.watch.missing = str(error)
@@ -274,6 +250,20 @@ class ErrorAnalysis(DebugCallback):
             self._last = found, Moment(stage, where.epoch, where.step, names), notes
         self.watch.renew()
 
+    def _take_training(self, trainer: Trainer, module: LightningModule) -> None:
+        """Where nothing was validated, the training samples that were followed are all that there is to tell."""
+        learning, is_told = self.learning, self._last is not None or bool(self.history.moments)
+        if learning is None or is_told or self.watch.missing or not trainer.is_global_zero:
+            return
+        if (found := learning.alone()) is None:
+            why = learning.why_not or "It needs two epochs of training, or validation data."
+            _log.warning(f"{type(self).__name__} leaves its section out. {why}")
+            return
+        names, note = names_of(self.class_names, trainer, module, found.named)
+        notes = ["Nothing was validated: mistakes are counted where the Trainer validates or tests.", note]
+        where = self.where(trainer)
+        self._last = found, Moment("validate", where.epoch, where.step, names), [*filter(None, notes)]
+
     def _affords(self, trainer: Trainer) -> bool:
         run = current_run(trainer)
         return run is not None and self._spent <= _SHARE * run.seconds
@@ -288,11 +278,18 @@ class ErrorAnalysis(DebugCallback):
         course, why_not = self.learning.told(trainer, is_last) if self.learning else (None, [])
         analysis = Analysis(named.found, moment, self.history, [*notes, *named.notes, *why_not])
         pictures = self.pictures if is_last and named.may_draw else 0
-        for fields in leave(run.folder, trainer, module, analysis, course, pictures):
+        asked = f"{type(self).__name__}{arguments.asked(self)}"
+        number = arguments.number_of(self, trainer)
+        files = files_of(run.folder, moment.stage, self._stage == "fit", number, asked)
+        for fields in leave(run.folder, trainer, module, analysis, course, pictures, files):
             self.write(trainer, "artifact", **fields)
         if is_last:
             self._last = None
             where = Where(moment.epoch, moment.step, trainer.global_rank)
-            for finding in analysis.findings(where, is_over):
-                self.emit(trainer, finding, about=moment.stage)
+            for finding in analysis.findings(where, is_over, files.analysis):
+                self.emit(trainer, finding, about=files.analysis)
         self._spent += time.monotonic() - began
+
+
+def _step(trainer: Trainer) -> str:
+    return "test_step" if trainer.testing else "validation_step"

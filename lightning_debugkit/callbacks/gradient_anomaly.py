@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.utils.hooks import unserializable_hook
 
 from lightning_debugkit.callbacks.anomaly.failure import Failure
 from lightning_debugkit.callbacks.anomaly.look import Look
@@ -38,8 +39,8 @@ class GradientAnomalyDetector(DebugCallback):
             the finding, weights still clean; ``stop`` drops the update and ends the fit in order; ``skip`` drops the
             update and goes on; ``warn`` only reports.
         max_skips: Updates that ``skip`` may drop before it raises.
-        hooks: ``replay`` instruments a step only when it is replayed; ``always`` keeps hooks on every module in every
-            step, so that the module is named even where the replay tells nothing.
+        hooks: ``replay`` instruments a step only when it is replayed; ``always`` looks at the output of every module in
+            every step, so that the module is named even where the replay tells nothing.
         wiring: Look for parameters that are wired wrongly, too.
         bundle: Leave the failing step as a folder that ``lightning-debugkit replay`` runs again.
     """
@@ -166,6 +167,10 @@ class GradientAnomalyDetector(DebugCallback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        hooks = self._module_hooks
+        if hooks is not None and hooks.error is not None:
+            self.trouble(trainer, "hooks", hooks.error)
+            hooks.error = None
         self._tell(trainer, self.watches.after_batch(trainer, pl_module, self.where(trainer)))
         self._sight.end()
 
@@ -243,6 +248,7 @@ class GradientAnomalyDetector(DebugCallback):
 def _contagion(loss: Tensor) -> Any:
     """Return a hook that turns the gradient of a broken loss to NaN, and leaves that of a sound one as it is."""
 
+    @unserializable_hook  # type: ignore[untyped-decorator]  # else torch warns where a loss that has it is saved
     def hook(grad: Tensor) -> Tensor:
         return torch.where(torch.isfinite(loss).all(), grad, torch.full_like(grad, math.nan))
 

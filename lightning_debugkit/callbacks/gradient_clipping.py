@@ -21,6 +21,7 @@ from lightning_debugkit.callbacks.clipping.steps import Step, read, tightest
 from lightning_debugkit.callbacks.clipping.tally import Tally
 from lightning_debugkit.callbacks.clipping.threshold import AutoThreshold, obstacle
 from lightning_debugkit.callbacks.optimizers import raw
+from lightning_debugkit.callbacks.packages import twins
 from lightning_debugkit.finding import Finding
 from lightning_debugkit.stats.thinning import Thinning
 
@@ -97,7 +98,7 @@ class GradientClippingMonitor(DebugCallback):
             self._reset()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
+        if not isinstance(trainer.strategy, twins(SingleDeviceStrategy, DDPStrategy)):
             why = f"{type(trainer.strategy).__name__} clips gradients by itself, out of sight"
             self.write(trainer, "measure", name="clipping-unseen", value={"why": why})
             return

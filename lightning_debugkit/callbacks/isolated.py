@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,9 +15,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning_debugkit.callbacks.isolated_child import receive, send
+from lightning_debugkit.callbacks.isolated_child import decoded, encoded, receive, send
 from lightning_debugkit.provenance.archive import Archive
 from lightning_debugkit.provenance.manifest import Manifest
+from lightning_debugkit.provenance.modules import is_own
 from lightning_debugkit.provenance.restoring import restore
 
 # -I leaves out what the environment and the working folder would put on the import path; argv tells what is on it.
@@ -34,9 +36,9 @@ class IsolatedError(RuntimeError):
 class IsolatedModel:
     """A model that runs in another process, in eval mode and without gradients.
 
-    Called like the model, it takes and returns tensors, numbers, text and containers of them. Its code sees its own
-    packages under their own names, so that nothing of the snapshot's limits applies; it is no sandbox, as it runs with
-    the user's rights.
+    Called like the model, it takes and returns tensors, numbers, text, and lists, tuples and mappings of them. Its code
+    sees its own packages under their own names, so that nothing of the snapshot's limits applies; it is no sandbox, as
+    it runs with the user's rights. A call that is interrupted, by Ctrl-C or a time limit, ends the process.
 
     Args:
         path: The checkpoint.
@@ -67,12 +69,15 @@ class IsolatedModel:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 cwd=folder / "source",
+                start_new_session=True,  # a Ctrl-C in the terminal is for this process
             )
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         self._process = process
-        self._end = weakref.finalize(self, _end, process, folder)
+        self._owner = os.getpid()
+        self._closed = "is closed"
+        self._end = weakref.finalize(self, _end, process, folder, self._owner)
         main = manifest["source"].get("main")
         entry = next((file for file in manifest.files if file["path"] == main), {})
         wanted = {
@@ -131,17 +136,26 @@ class IsolatedModel:
         self.close()
 
     def _ask(self, question: Mapping[str, Any]) -> Any:
+        if os.getpid() != self._owner:
+            raise IsolatedError("The isolated model answers only the process that has loaded it; load it again here.")
+        data = encoded(question)  # what cannot be sent is refused before anything is
         with self._lock:
             if not self._end.alive:
-                raise IsolatedError("The isolated model is closed; load it again.")
+                raise IsolatedError(f"The isolated model {self._closed}; load it again.")
             assert self._process.stdin is not None
             assert self._process.stdout is not None
             try:
-                send(self._process.stdin, dict(question))
-                answer = receive(self._process.stdout)
+                send(self._process.stdin, data)
+                told = receive(self._process.stdout)
             except (EOFError, BrokenPipeError):
                 code = self._process.wait(_PATIENCE)
                 raise IsolatedError(f"The process of the isolated model has ended with exit code {code}.") from None
+            except BaseException as error:
+                # Its answer, or the rest of it, would come as that to the next question.
+                self._closed = f"was closed when a call was interrupted ({type(error).__name__})"
+                self._end()
+                raise
+        answer = decoded(told)
         if "error" in answer:
             raise IsolatedError(f"{answer['error']}\n\nIn the process of the model:\n{answer['traceback']}")
         return answer["value"]
@@ -158,11 +172,22 @@ def _import_path(manifest: Manifest, source: Path, roots: list[str]) -> list[str
     kit = str(Path(__file__).resolve().parents[2])
     root = Path(str(manifest["source"].get("root") or "."))
     now = {str(root / each) for each in roots} | {str(Path.cwd()), ""}
-    theirs = [entry for entry in sys.path if entry == kit or entry not in now]
+    own = [str(file.get("module")) for file in manifest.files if file.get("module") and file["path"][0] != "@"]
+    tops = {name.partition(".")[0] for name in own}
+    theirs = [entry for entry in sys.path if entry == kit or not (entry in now or _holds(Path(entry), tops))]
     return [*(str(source / each) for each in roots), *([kit] if kit not in theirs else []), *theirs]
 
 
-def _end(process: subprocess.Popen[bytes], folder: Path) -> None:
+def _holds(folder: Path, tops: set[str]) -> bool:
+    """Tell whether a folder of the user's has modules of the project: another copy of it."""
+    if not is_own(folder / "_"):
+        return False
+    return any((folder / f"{top}.py").is_file() or (folder / top / "__init__.py").is_file() for top in tops)
+
+
+def _end(process: subprocess.Popen[bytes], folder: Path, owner: int) -> None:
+    if os.getpid() != owner:  # a fork that ends: the model is its parent's
+        return
     if process.stdin is not None:
         with contextlib.suppress(OSError):
             process.stdin.close()  # the child ends when it has nothing more to read

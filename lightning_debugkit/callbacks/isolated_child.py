@@ -21,18 +21,31 @@ import torch
 _LENGTH = struct.Struct("<Q")
 
 
-def send(stream: Any, message: Mapping[str, Any]) -> None:
-    """Write one message: plain types and tensors, as `torch.save` writes them."""
+def encoded(message: Mapping[str, Any]) -> bytes:
+    """Return a message, plain types and tensors, as `torch.save` writes it.
+
+    Raises:
+        TypeError: It holds something else.
+    """
     buffer = io.BytesIO()
     torch.save(plain(message), buffer)
-    data = buffer.getbuffer()
+    return buffer.getvalue()
+
+
+def decoded(data: bytes) -> Any:
+    """Return the message that `encoded` has written; neither side unpickles classes of the other."""
+    return torch.load(io.BytesIO(data), weights_only=True)
+
+
+def send(stream: Any, data: bytes) -> None:
+    """Write one message."""
     stream.write(_LENGTH.pack(len(data)))
     stream.write(data)
     stream.flush()
 
 
-def receive(stream: Any) -> Any:
-    """Read one message; neither side unpickles classes of the other.
+def receive(stream: Any) -> bytes:
+    """Read one message.
 
     Raises:
         EOFError: The other side is gone.
@@ -41,22 +54,30 @@ def receive(stream: Any) -> Any:
     if len(head) < _LENGTH.size:
         raise EOFError
     length = _LENGTH.unpack(head)[0]
-    data = stream.read(length)
+    data: bytes = stream.read(length)
     if len(data) < length:
         raise EOFError
-    return torch.load(io.BytesIO(data), weights_only=True)
+    return data
 
 
 def plain(value: Any) -> Any:
-    """Return ``value`` as tensors on the CPU, numbers, text and containers of them.
+    """Return ``value`` as tensors on the CPU, numbers, text, and lists, tuples and mappings of them.
+
+    Of a class that extends one of these types, the plain value comes across: pickled as it is, it would be a class that
+    the other side may not know.
 
     Raises:
         TypeError: It holds something else.
     """
     if isinstance(value, torch.Tensor):
-        return value.detach().cpu()
-    if value is None or isinstance(value, bool | int | float | complex | str | bytes | torch.device | torch.dtype):
+        return value.detach().cpu().as_subclass(torch.Tensor)
+    if value is None or isinstance(value, bool | torch.device | torch.dtype):
         return value
+    if isinstance(value, complex):
+        return torch.tensor(complex(value), dtype=torch.complex128)  # not every torch reads the number itself
+    for kind in (int, float, str, bytes):
+        if isinstance(value, kind):
+            return _exactly(kind, value)
     if isinstance(value, Mapping):
         return {plain(key): plain(item) for key, item in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -67,8 +88,18 @@ def plain(value: Any) -> Any:
     if hasattr(value, "__array__"):
         return torch.as_tensor(value)
     raise TypeError(
-        f"An isolated model needs tensors, numbers, text and containers of those, got {type(value).__name__}."
+        "An isolated model needs tensors, numbers, text, and lists, tuples and mappings of those, got "
+        f"{type(value).__name__}."
     )
+
+
+def _exactly(kind: type, value: Any) -> Any:
+    """Return the plain value of a NumPy number, an enumeration's member or the like."""
+    if type(value) is kind:
+        return value
+    # By the type's own methods: a class may print itself as it likes.
+    own: dict[type, Any] = {int: int.__index__, float: float.__float__, str: str.__str__, bytes: memoryview}
+    return kind(own[kind](value))
 
 
 def main() -> None:
@@ -76,25 +107,26 @@ def main() -> None:
     # What the model prints must not get between the messages.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    questions: queue.Queue[Any] = queue.Queue()
+    questions: queue.Queue[bytes] = queue.Queue()
     threading.Thread(target=_listen, args=(sys.stdin.buffer, questions), daemon=True).start()
     model: Any = None
     while True:
-        question = questions.get()
+        data = questions.get()
         try:
+            question = decoded(data)
             if model is None:
                 model = _loaded(question)
                 value = None
             else:
                 with torch.no_grad():
                     value = getattr(model, question["method"])(*question["args"], **question["kwargs"])
-            answer = {"value": plain(value)}
+            answer = encoded({"value": value})
         except BaseException as error:
-            answer = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+            answer = encoded({"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()})
         send(answers, answer)
 
 
-def _listen(stream: BinaryIO, questions: queue.Queue[Any]) -> None:
+def _listen(stream: BinaryIO, questions: queue.Queue[bytes]) -> None:
     """Pass questions on; when the other side is gone, end at once, even in the middle of one."""
     try:
         while True:

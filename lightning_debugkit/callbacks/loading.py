@@ -21,8 +21,9 @@ from lightning_debugkit.callbacks.checkpoint_io import local_path
 from lightning_debugkit.callbacks.isolated import IsolatedModel, arguments_of
 from lightning_debugkit.provenance.archive import Archive, Refused, open_archive
 from lightning_debugkit.provenance.comparing import Comparison, verdicts
-from lightning_debugkit.provenance.current import appeared, defines, file_of, reader
+from lightning_debugkit.provenance.current import appeared, defines, reader
 from lightning_debugkit.provenance.importing import Captured, mount
+from lightning_debugkit.provenance.locating import file_of
 from lightning_debugkit.provenance.main_module import set_main
 from lightning_debugkit.provenance.manifest import Manifest
 from lightning_debugkit.provenance.reading import read_snapshot
@@ -199,15 +200,24 @@ def _is_as_captured(request: _Request) -> bool:
 
 
 def _demand_plain(request: _Request) -> None:
-    """Refuse classes in the checkpoint: not every Lightning would."""
+    """Refuse what would run at a word of the checkpoint, classes and builders: not every Lightning would."""
     try:
-        torch.load(request.path, map_location="meta", weights_only=True)
+        held = torch.load(request.path, map_location="meta", weights_only=True)
     except pickle.UnpicklingError as error:
         named = getattr(torch.serialization, "get_unsafe_globals_in_checkpoint", lambda _: ["classes"])(request.path)
         raise ValueError(
             f"load_model needs trust_code=True to unpickle {', '.join(named)} in {str(request.path)!r}, got False; "
             "give it if you trust who made the file."
         ) from error
+    parts = [part for part in held.values() if isinstance(part, Mapping)] if isinstance(held, Mapping) else []
+    # Lightning hands the hyper-parameters to what is named here, and that imports and calls what they name.
+    builders = [part["_instantiator"] for part in parts if part.get("_instantiator") is not None]
+    if builders:
+        raise ValueError(
+            f"load_model needs trust_code=True to build the model of {str(request.path)!r} by {builders[0]!r}, as "
+            "LightningCLI does, got False; its hyper-parameters may name any class: give it if you trust who made the "
+            "file."
+        )
 
 
 def _from_snapshot(request: _Request) -> LightningModule:
@@ -263,6 +273,8 @@ def _load(model_class: type[LightningModule], request: _Request, weights_only: b
     options: dict[str, Any] = dict(request.hyper_parameters)
     if "weights_only" in inspect.signature(model_class.load_from_checkpoint).parameters:
         options["weights_only"] = weights_only
+    if weights_only:
+        options["_instantiator"] = None  # whatever the file says, in whichever form
     return model_class.load_from_checkpoint(
         request.path, map_location=request.map_location, strict=request.strict, **options
     )

@@ -7,10 +7,15 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.optim import Optimizer
 
+from lightning_debugkit.callbacks.packages import twins
+
 
 def raw(optimizer: Optimizer | LightningOptimizer) -> Optimizer:
     """Return the torch optimizer inside of Lightning's."""
-    return optimizer.optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
+    if isinstance(optimizer, twins(LightningOptimizer)):
+        inner: Optimizer = optimizer.optimizer
+        return inner
+    return optimizer  # type: ignore[return-value]  # what is left is torch's own
 
 
 class Parameters:

@@ -12,6 +12,7 @@ from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor
 
+from lightning_debugkit.callbacks.packages import twins
 from lightning_debugkit.callbacks.predictions.instruments import aside
 from lightning_debugkit.callbacks.run import current_run
 from lightning_debugkit.replay.diagnosis import Backward, Diagnosis, Step, diagnose
@@ -74,7 +75,8 @@ def muted(trainer: Trainer, module: LightningModule) -> Iterator[None]:
             stack.enter_context(_attribute(module, name, nothing))
         for owner in (*trainer.optimizers, *schedulers):
             stack.enter_context(_attribute(owner, "step", nothing))
-        stack.enter_context(_attribute(LightningOptimizer, "step", nothing))
+        for kind in twins(LightningOptimizer):
+            stack.enter_context(_attribute(kind, "step", nothing))
         loggers = trainer.loggers
         stack.callback(setattr, trainer, "loggers", loggers)
         trainer.loggers = [DummyLogger() for _ in loggers]

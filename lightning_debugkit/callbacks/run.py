@@ -91,9 +91,10 @@ def _claim(base: Path) -> str:
             try:
                 folder.mkdir()
             except FileExistsError:
-                if folder.is_dir() and not any(folder.glob("journal-*.jsonl")):
-                    return str(folder)
-                continue
+                if not folder.is_dir() or any(folder.glob("journal-*.jsonl")):
+                    continue
+            # What a run leaves is no change of the project that trains.
+            (folder / ".gitignore").write_text("*\n", encoding="utf-8")
             return str(folder)
     except OSError as error:
         folder = Path(tempfile.mkdtemp(prefix="lightning-debugkit-"))
@@ -121,6 +122,7 @@ def _header(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
             "torch": torch.__version__,
             "python": platform.python_version(),
         },
+        "callbacks": _company(trainer),
         "config": {
             "model": type(module).__name__,
             "parameters": sum(p.numel() for p in module.parameters() if not torch.nn.parameter.is_lazy(p)),
@@ -133,6 +135,12 @@ def _header(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
             "automatic_optimization": module.automatic_optimization,
         },
     }
+
+
+def _company(trainer: Trainer) -> list[str]:
+    """Return the names of the kit's callbacks that look at this run."""
+    ours = [c for c in trainer.callbacks if hasattr(c, "gives_way")]  # type: ignore[attr-defined]
+    return [type(callback).__name__ for callback in ours if not callback.gives_way(trainer)]
 
 
 def _version() -> str:

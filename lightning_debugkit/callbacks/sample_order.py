@@ -11,6 +11,7 @@ from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_debugkit.callbacks.predictions.padding import loaders_of
+from lightning_debugkit.replay.unseen import StandIn
 
 
 class AroundSampler:
@@ -96,7 +97,7 @@ class LoaderEar(Generic[_Around]):
             return dataloader
 
         self._strategy = strategy
-        strategy.process_dataloader = processed  # type: ignore[method-assign]
+        vars(strategy)["process_dataloader"] = StandIn(strategy, "process_dataloader", processed)
 
     def remove(self) -> None:
         """Leave strategy and loaders as they were."""

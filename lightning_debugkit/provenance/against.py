@@ -6,7 +6,8 @@ import difflib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from lightning_debugkit.provenance.archive import open_archive
+from lightning_debugkit.provenance.archive import MOST_BYTES as _LARGEST
+from lightning_debugkit.provenance.archive import name_fault, open_archive
 from lightning_debugkit.provenance.comparing import Comparison, verdicts
 from lightning_debugkit.provenance.current import reader
 from lightning_debugkit.provenance.drift import places
@@ -20,7 +21,8 @@ Now = Callable[[str], bytes | None]
 def places_of(manifest: Manifest, root: Path) -> dict[str, Path]:
     """Return where the files of a manifest lie on this machine, if the project is at ``root``."""
     recorded = {str(name): Path(str(path)) for name, path in dict(manifest["source"].get("outside") or {}).items()}
-    return places(root, manifest.files, {**recorded, **editable_roots()})
+    found = places(root, manifest.files, {**recorded, **editable_roots()})
+    return {path: place for path, place in found.items() if not name_fault(path)}
 
 
 def on_disk(manifest: Manifest, root: Path) -> Now:
@@ -29,8 +31,10 @@ def on_disk(manifest: Manifest, root: Path) -> Now:
 
     def now(path: str) -> bytes | None:
         try:
-            return where[path].read_bytes()
-        except (KeyError, OSError):
+            place = where[path]
+            # Neither a device nor a pipe, which have no end, nor what cannot be code.
+            return place.read_bytes() if place.is_file() and place.stat().st_size <= _LARGEST else None
+        except (KeyError, OSError, ValueError):
             return None
 
     return now
@@ -43,21 +47,34 @@ def imported(manifest: Manifest, root: Path) -> Now:
     return lambda path: by_import(path) if path in code else below(path)
 
 
-def compare(manifest: Manifest, source: bytes | None, now: Now) -> Comparison:
-    """Compare the code of a checkpoint with that of now."""
+def compare(manifest: Manifest, source: bytes | None, now: Now, cells: bool = True) -> Comparison:
+    """Compare the code of a checkpoint with that of now.
+
+    Args:
+        manifest: Of the checkpoint.
+        source: Its sources, packed.
+        now: Reads what a file holds now.
+        cells: Compare the cells of a notebook, too; they lie in no file, only the notebook that runs has them.
+    """
     contents = {} if source is None else open_archive(source, manifest.files).contents
     needed = str(manifest["model"].get("qualname") or "")
-    return verdicts(manifest.files, contents, now, manifest.model_files, needed=needed)
+    files = [file for file in manifest.files if cells or file.get("kind") != "cells"]
+    return verdicts(files, contents, now, manifest.model_files, needed=needed)
 
 
 def unified(manifest: Manifest, source: bytes, root: Path) -> Iterator[str]:
     """Yield the unified diff from the code of a checkpoint to the project at ``root``, files of the model first."""
     archive = open_archive(source, manifest.files)
     now = on_disk(manifest, root)
-    model = set(manifest.model_files)
+    model, known = set(manifest.model_files), editable_roots()
     for path in sorted((str(file["path"]) for file in manifest.files), key=lambda path: (path not in model, path)):
         then, here = archive[path], now(path)
         if then == here or path == CELLS:
+            continue
+        is_told = path.startswith("@") and path[1:].partition("/")[0] not in known and not path.endswith(".py")
+        if is_told and here is not None:
+            # Where it lies is a word of the checkpoint, which anybody may have written: it may be a private file.
+            yield f"Files a/{path} and b/{path} differ, the latter outside of the project: its text is not shown"
             continue
         yield from _file(path, then, here)
 

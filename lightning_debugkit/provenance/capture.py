@@ -95,7 +95,8 @@ def capture(wanted: Wanted) -> Capture:
         "model": {"module": wanted.model.__module__, "qualname": wanted.model.__qualname__, "path": None, "files": []},
         **parts,
     }
-    return Capture(Manifest(data), picture.zip, picture.root, time.monotonic() - began)
+    taken = picture.zip if parts["source"].get("present") else None
+    return Capture(Manifest(data), taken, picture.root, time.monotonic() - began)
 
 
 class _Picture:
@@ -111,25 +112,42 @@ class _Picture:
         self.until = time.monotonic() + wanted.seconds
 
     def take(self) -> None:
+        """Take the sources first: without them the weights have no code; the rest can be found out later."""
         model, main = self.wanted.model, self.wanted.main
         with contextlib.suppress(Exception):
             self.root = modules.project_root(model, main, None)
-        self.parts.update(self._of_repository())
-        self.parts.update(_tried(("source", "model"), self._of_sources))
-        self.parts.update(_tried(("environment",), self._of_environment))
-
-    def _of_repository(self) -> dict[str, Part]:
         try:
-            with git.open_repository(self.root, max(self.until - time.monotonic(), 0.1)) as repository:
-                self.root = modules.project_root(self.wanted.model, self.wanted.main, repository.root)
-                self.parts["identity"] = {**identities.identity(repository), "present": True}
-                return _tried(("tree",), lambda: {"tree": self._commit(repository)})
+            # Half the time at most: a repository that hangs leaves some for what needs no git.
+            with git.open_repository(self.root, max(self.until - time.monotonic(), 0.2) / 2) as repository:
+                self.root = modules.project_root(model, main, repository.root)
+                self._take_files()
+                repository.allow(max(self.until - time.monotonic(), 0.1))
+                self._take(("identity",), lambda: {"identity": {**identities.identity(repository), "present": True}})
+                self._take(("tree",), lambda: {"tree": self._commit(repository)})
         except git.Unavailable as error:
-            absent = {"present": False, "reason": error.words, "advice": error.advice}
-            known = identities.bare_identity(self.root) or {}
-            return {"identity": {**known, **absent}, "tree": absent}
+            self._go_without(error)
+            self._take_files()
         except Exception as error:
-            return dict.fromkeys(("identity", "tree"), _absent(error))
+            self.parts.update(dict.fromkeys(("identity", "tree"), _absent(error)))
+            self._take_files()
+
+    def _take(self, names: tuple[str, ...], take: Callable[[], dict[str, Part]]) -> None:
+        try:
+            self.parts.update(take())
+        except git.Unavailable as error:
+            self._go_without(error)
+        except Exception as error:
+            self.parts.update(dict.fromkeys(names, _absent(error)))
+
+    def _go_without(self, error: git.Unavailable) -> None:
+        absent = {"present": False, "reason": error.words, "advice": error.advice}
+        known = identities.bare_identity(self.root) or {}
+        self.parts = {"identity": {**known, **absent}, "tree": absent, **self.parts}
+
+    def _take_files(self) -> None:
+        if "source" not in self.parts:
+            self._take(("source", "model"), self._of_sources)
+            self._take(("environment",), self._of_environment)
 
     def _commit(self, repository: git.Repository) -> Part:
         if not self.wanted.side_ref:
@@ -151,19 +169,13 @@ class _Picture:
         )
         self.zip = taken.zip
         parts = taken.parts(wanted.model, wanted.made_of)
-        return {**parts, "source": {**parts["source"], "present": True}}
+        told = {"present": True, "carried": taken.zip is not None, "packed": taken.packed}
+        return {**parts, "source": {**parts["source"], **told}}
 
     def _of_environment(self) -> dict[str, Part]:
         editable = {name: str(path) for name, path in modules.editable_roots().items()}
         arguments = [] if notebook_source() is not None else scrub_arguments(sys.argv)  # those are a kernel's
         return {"environment": environment(arguments, editable, modules.main_module())}
-
-
-def _tried(names: tuple[str, ...], take: Callable[[], dict[str, Part]]) -> dict[str, Part]:
-    try:
-        return take()
-    except Exception as error:
-        return dict.fromkeys(names, _absent(error))
 
 
 def _absent(error: Exception) -> Part:

@@ -60,12 +60,17 @@ def without_secrets(value: Any) -> Any:
     """
     if isinstance(value, Mapping):
         return {
-            key: HIDDEN if isinstance(item, str) and is_secret_name(str(key)) else without_secrets(item)
+            key: HIDDEN if _is_something(item) and is_secret_name(str(key)) else without_secrets(item)
             for key, item in value.items()
         }
     if isinstance(value, list | tuple):
         return [without_secrets(item) for item in value]
     return scrub_text(value) if isinstance(value, str) else value
+
+
+def _is_something(value: Any) -> bool:
+    """Whether there is a secret, or none, is no secret."""
+    return value is not None and not isinstance(value, bool)
 
 
 def difference(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, str, str]]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
+from lightning_debugkit.provenance.locating import newcomer
 from lightning_debugkit.provenance.modules import FRAMEWORKS
 
 _MOST_ENTRIES = 20_000
@@ -72,11 +74,28 @@ class Neighbours:
 
 def imported_siblings(texts: Iterable[bytes], base: Path) -> set[str]:
     """Return the top-level names that ``texts`` import somewhere and that lie in ``base``."""
+    found = _imported_tops(texts)
+    return {name for name in found if (base / f"{name}.py").is_file() or (base / name / "__init__.py").is_file()}
+
+
+def imported_elsewhere(texts: Iterable[bytes], known: Collection[str]) -> Iterator[tuple[Path, str]]:
+    """Yield where the other modules lie that ``texts`` import later, and their names: users' files on the import path.
+
+    Args:
+        texts: Programs.
+        known: Top-level names that are known already.
+    """
+    for name in sorted(_imported_tops(texts).difference(known, sys.modules.copy())):
+        found = newcomer(name, known)
+        if found is not None:
+            place = found[1]
+            yield (place.parent.parent if place.name == "__init__.py" else place.parent), name
+
+
+def _imported_tops(texts: Iterable[bytes]) -> set[str]:
     said = [found for text in texts for found in (*_IMPORT.findall(text), *_BY_NAME.findall(text))]
     names = {name.strip() for found in said for name in found.split(b",")}
-    found = (name.decode("ascii", "ignore") for name in names)
-    lying = {name for name in found if (base / f"{name}.py").is_file() or (base / name / "__init__.py").is_file()}
-    return lying - FRAMEWORKS
+    return {name.decode("ascii", "ignore") for name in names} - FRAMEWORKS
 
 
 def module_name(path: Path, base: Path) -> str | None:

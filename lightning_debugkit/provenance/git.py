@@ -104,6 +104,10 @@ class Repository:
     def seconds_left(self) -> float:
         return self._until - time.monotonic()
 
+    def allow(self, seconds: float) -> None:
+        """Let git have so many seconds from now."""
+        self._until = time.monotonic() + seconds
+
     @property
     def index(self) -> Path:
         """The user's own index; read it, never write it."""

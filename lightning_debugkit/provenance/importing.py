@@ -13,12 +13,13 @@ import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, ModuleSpec, PathFinder, SourceFileLoader
+from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from lightning_debugkit.provenance.archive import Archive
+from lightning_debugkit.provenance.locating import located, newcomer
 from lightning_debugkit.provenance.modules import is_own
 from lightning_debugkit.provenance.redirecting import redirected_builtins
 from lightning_debugkit.provenance.restoring import restore
@@ -57,6 +58,7 @@ class Captured:
         self.skipped = {str(file.get("path")): str(file.get("reason")) for file in skipped}
         self.tops = {module.partition(".")[0] for module in self.places}
         self.main: ModuleType | None = None
+        self._newcomers: dict[str, Path | None] = {}
         self.builtins = redirected_builtins(self)
 
     def has(self, module: str) -> bool:
@@ -66,6 +68,13 @@ class Captured:
     def owns(self, module: str) -> bool:
         """Tell whether a name belongs to the captured packages, be it captured or not."""
         return module.partition(".")[0] in self.tops
+
+    def newcomer(self, module: str) -> Path | None:
+        """Return the user's file that ``module`` means now, if it is none of the snapshot's and it would hold it."""
+        if module not in self._newcomers:
+            found = newcomer(module, self.places)
+            self._newcomers[module] = found[1] if found else None
+        return self._newcomers[module]
 
     def private(self, module: str) -> str:
         """Return the name that ``module`` has here."""
@@ -173,33 +182,6 @@ def mount(archive: Archive, files: Sequence[Mapping[str, Any]], skipped: Iterabl
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
     return captured
-
-
-def located(module: str) -> ModuleSpec | None:
-    """Return where an import would find ``module`` now; unlike `importlib.util.find_spec`, nothing is imported."""
-    path: Any = None
-    spec: ModuleSpec | None = None
-    name = ""
-    for part in module.split("."):
-        name = f"{name}.{part}" if name else part
-        # By its last part: for a whole name it would look at the parent, which is not imported.
-        spec = PathFinder.find_spec(part, path) or _by_other_finders(name, path)
-        if spec is None:
-            return None
-        path = list(spec.submodule_search_locations) if spec.submodule_search_locations is not None else None
-        if path is None and name != module:
-            return None
-    return spec
-
-
-def _by_other_finders(name: str, path: Any) -> ModuleSpec | None:
-    """Editable installs have finders of their own."""
-    for finder in sys.meta_path:
-        if "editable" in f"{getattr(finder, '__module__', '')}{getattr(finder, '__name__', '')}".lower():
-            spec: ModuleSpec | None = finder.find_spec(name, path)
-            if spec is not None:
-                return spec
-    return None
 
 
 def _places(files: Sequence[Mapping[str, Any]], folder: Path) -> dict[str, Path]:

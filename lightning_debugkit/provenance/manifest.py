@@ -132,8 +132,17 @@ def _check(data: Any) -> None:
     for name in _MAPPINGS:
         _check_mapping(data, name)
     _check_names(data.get("model") or {})
+    _check_lists(data)
+
+
+def _check_lists(data: Mapping[str, Any]) -> None:
     source, model = data.get("source") or {}, data.get("model") or {}
     _check_mapping(source, "outside")
+    for part, name in (("source", "skipped"), ("tree", "skipped"), ("identity", "changed")):
+        if not all(isinstance(each, dict) for each in _list(data.get(part) or {}, name)):
+            raise Malformed(f"A manifest needs mappings in {part}.{name}, got another thing.")
+    for part, name in (("environment", "devices"), ("environment", "arguments"), ("checkpoint", "drifted")):
+        _list(data.get(part) or {}, name)
     for file in _list(source, "files"):
         _check_file(file)
     for named in (*_list(source, "import_roots"), *_list(model, "files")):
@@ -163,6 +172,8 @@ def _check_file(file: Any) -> None:
         raise Malformed(f"A manifest needs the bytes of {file['path'][:200]!r} as a number from 0, got {_told(size)}.")
     if not isinstance(digest, str) or not _HASH.fullmatch(digest):
         raise Malformed(f"A manifest needs the SHA-256 of {file['path'][:200]!r}, got {_told(digest)}.")
+    if not all(isinstance(name, str) for name in _list(file, "aliases")):
+        raise Malformed(f"A manifest needs the aliases of {file['path'][:200]!r} as text.")
     if not isinstance(file.get("module"), str | None):
         raise Malformed(f"A manifest needs the module of {file['path'][:200]!r} as text, got {_told(file['module'])}.")
 

@@ -12,6 +12,7 @@ from lightning_debugkit.provenance.slicing import Slice
 
 _READS = (b"__file__", b"__path__", b"resources", b"get_data")
 _TOLD_TO_READERS = (".md", ".rst", ".ipynb", "license", "licence")
+_OF_TOOLS = ("pyproject.toml", "mkdocs.yml", "mkdocs.yaml", "compose.yml", "compose.yaml", "environment.yml")
 _MAINS = ("__main__", "__mp_main__")
 
 
@@ -30,18 +31,21 @@ def model_part(
     by_name = modules_of(files)
     path = main["path"] if is_main and main else by_name.get(module)
     start = {base.__module__ for base in model_class.__mro__} | set(made_of)
-    further = files_of_main(main, qualname, files, contents) if is_main and main else set()
-    reached = _reached(start, further, files, contents)
-    return {**home, "path": path, "files": sorted(reached | _data_of(reached, files, contents))}
+    reach = reach_of(files, contents)
+    further = files_of_main(main, qualname, by_name, reach, contents) if is_main and main else set()
+    reached = _reached(start, further, by_name, reach, contents)
+    texts = {each: contents[each] for each in reached & contents.keys()}
+    if is_main and main and main["path"] in texts:
+        texts[main["path"]] = text_of_class(main, qualname, contents)
+    return {**home, "path": path, "files": sorted(reached | _data_of(texts, files))}
 
 
 def _reached(
-    start: set[str], further: set[str], files: Sequence[Mapping[str, Any]], contents: Mapping[str, bytes]
+    start: set[str], further: set[str], by_name: Mapping[str, str], reach: Reach, contents: Mapping[str, bytes]
 ) -> set[str]:
     """Return the paths that modules and ``further`` files use, those included that they import by names in strings."""
-    by_name = modules_of(files)
     names = {path: name for name, path in by_name.items()}
-    reached = reached_files(start, files, contents) | further
+    reached = _paths(reach, start, by_name) | further
     looked: set[str] = set()
     while waiting := reached - looked:
         looked |= waiting
@@ -53,26 +57,56 @@ def _reached(
             if more:
                 return reached | set(by_name.values())  # each that is there may be one
             spelt |= found
-        reached |= reached_files(spelt, files, contents)
+        reached |= _paths(reach, spelt, by_name)
     return reached
 
 
-def _data_of(reached: set[str], files: Sequence[Mapping[str, Any]], contents: Mapping[str, bytes]) -> set[str]:
-    """Return the data files of the packages that ``reached`` files are of, if one of those reads such files at all."""
-    if not any(word in contents.get(path, b"") for path in reached for word in _READS):
-        return set()
-    packages = {
-        str(file["path"]).removesuffix("/".join(str(file["module"]).split(".")[1:]) + ".py")
-        for file in files
-        if file["path"] in reached and "." in str(file.get("module"))
-    }
-    return {
-        str(file["path"])
-        for file in files
-        if file["kind"] == "data"
-        and any(package.endswith("/") and str(file["path"]).startswith(package) for package in packages)
-        and not str(file["path"]).lower().endswith(_TOLD_TO_READERS)
-    }
+def _paths(reach: Reach, start: set[str], by_name: Mapping[str, str]) -> set[str]:
+    return {by_name[name] for name in reach.modules(start & by_name.keys())}
+
+
+def _data_of(texts: Mapping[str, bytes], files: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Return the data and configuration files that the model may read.
+
+    Those that one of its files names, and if one of them asks where it lies, those at or below its folder and in the
+    packages of them all.
+
+    Args:
+        texts: The model's files; of a script, what the class needs.
+        files: All captured files.
+    """
+    readers = {path for path, text in texts.items() if any(word in text for word in _READS)}
+    folders = {_folder(path) for path in readers}
+    if readers:
+        folders |= {folder for file in files if file["path"] in texts and (folder := _package(file)) is not None}
+    found = set()
+    for file in files:
+        path, name = str(file["path"]), str(file["path"]).rpartition("/")[2]
+        if file["kind"] not in ("data", "config"):
+            continue
+        is_named = "." in name and any(name.encode() in text for text in texts.values())
+        is_below = any(_is_below(path, folder) for folder in folders)
+        is_for_others = name.startswith(".") or name in _OF_TOOLS or name.lower().endswith(_TOLD_TO_READERS)
+        if is_named or (is_below and not is_for_others):
+            found.add(path)
+    return found
+
+
+def _folder(path: str) -> str:
+    return path[: path.rfind("/") + 1]
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return path.startswith(folder) and (bool(folder) or not path.startswith("@"))  # those lie elsewhere
+
+
+def _package(file: Mapping[str, Any]) -> str | None:
+    """Return the folder of the top-level package that a file is of, ``None`` if it is of none."""
+    *folders, name = str(file["path"]).split("/")
+    parents = str(file.get("module") or "").split(".")
+    depth = len(parents) - (name != "__init__.py")
+    above = folders[: len(folders) - depth + 1]
+    return "/".join(above) + "/" if 0 < depth <= len(folders) else None
 
 
 def name_of(model_class: type) -> str:
@@ -101,17 +135,19 @@ def reach_of(files: Sequence[Mapping[str, Any]], contents: Mapping[str, bytes]) 
     return Reach({name: contents[path] for name, path in named.items() if path in contents}, packages)
 
 
-def reached_files(start: set[str], files: Sequence[Mapping[str, Any]], contents: Mapping[str, bytes]) -> set[str]:
-    """Return the paths of the captured files that the modules in ``start`` use."""
-    named = modules_of(files)
-    return {named[name] for name in reach_of(files, contents).modules(start & named.keys())}
-
-
 def files_of_main(
-    main: Mapping[str, Any], qualname: str, files: Sequence[Mapping[str, Any]], contents: Mapping[str, bytes]
+    main: Mapping[str, Any],
+    qualname: str,
+    by_name: Mapping[str, str],
+    reach: Reach,
+    contents: Mapping[str, bytes],
 ) -> set[str]:
     """Return the paths that a class of the script uses: of what the script imports, only what the class needs."""
-    named = modules_of(files)
     package = str(main.get("module") or "").rpartition(".")[0]
-    text = Slice.of(contents[main["path"]]).text_of([qualname.partition(".")[0]])
-    return {str(main["path"])} | {named[name] for name in reach_of(files, contents).text_leads(text, package)}
+    text = text_of_class(main, qualname, contents)
+    return {str(main["path"])} | {by_name[name] for name in reach.text_leads(text, package)}
+
+
+def text_of_class(main: Mapping[str, Any], qualname: str, contents: Mapping[str, bytes]) -> bytes:
+    """Return what a class of the script needs of it."""
+    return Slice.of(contents[main["path"]]).text_of([qualname.partition(".")[0]]).encode("utf-8", "replace")

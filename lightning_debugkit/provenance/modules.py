@@ -82,7 +82,7 @@ def project_modules(root: Path, main: Path | None = None) -> list[ProjectModule]
 
 
 def _file_of(name: str, module: Any) -> Path | None:
-    if name in _MAINS or name.startswith(_TOOLS) or name.partition(".")[0] in FRAMEWORKS:
+    if name in _MAINS or is_shared(name):
         return None
     # Not getattr: a lazy module would import what nobody asked for.
     facts = module.__dict__ if isinstance(module, ModuleType) else {}
@@ -90,7 +90,21 @@ def _file_of(name: str, module: Any) -> Path | None:
     # torch.ops has a relative __file__ that is nowhere.
     if not isinstance(file, str) or not file.endswith(".py") or not os.path.isabs(file) or not os.path.isfile(file):  # noqa: PTH117, PTH113
         return None
-    return Path(file)
+    return _straight(file)
+
+
+def _straight(file: str) -> Path:
+    """Return a path without ``..``, as in ``sys.path.append(folder + "/../lib")``: such a name is none in a bundle."""
+    path, straight = Path(file), Path(os.path.normpath(file))
+    if ".." not in path.parts:
+        return path
+    # Behind a link, the folder above may be another one.
+    return straight if straight.exists() and straight.samefile(path) else path.resolve()
+
+
+def is_shared(name: str) -> bool:
+    """Tell whether a module is never captured, wherever it lies: of a framework, or of a debugger."""
+    return name.startswith(_TOOLS) or name.partition(".")[0] in FRAMEWORKS
 
 
 def is_own(path: Path) -> bool:
@@ -138,7 +152,7 @@ def main_file() -> Path | None:
     file = getattr(main, "__file__", None)
     if not file or not os.path.isfile(file):  # noqa: PTH113
         return None
-    path = Path(file).absolute()
+    path = _straight(str(Path(file).absolute()))
     return path if path.suffix == ".py" and is_own(path) else None
 
 

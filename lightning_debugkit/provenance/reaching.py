@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+
+_BODIES = ("body", "orelse", "finalbody", "handlers", "cases")
 
 
 @dataclass
@@ -21,7 +24,7 @@ class Reach:
 
     texts: Mapping[str, bytes]
     packages: frozenset[str] = frozenset()
-    _trees: dict[str, ast.Module | None] = field(default_factory=dict, init=False)
+    _known: dict[str, _Imports] = field(default_factory=dict, init=False)
 
     def modules(self, start: Iterable[str]) -> set[str]:
         """Return the captured modules that those in ``start`` use, themselves included."""
@@ -29,36 +32,28 @@ class Reach:
 
     def text_leads(self, text: bytes | str, package: str = "") -> set[str]:
         """Return the captured modules that ``text`` uses, a script or a part of one."""
-        tree = _parsed(text)
-        return self._follow([lead for node in _imports(tree) for lead in self._of(node, package)] if tree else [])
+        return self._follow([lead for node in _Imports.of(text).all for lead in self._of(node, package)])
 
     def _follow(self, waiting: list[tuple[str, str | None]]) -> set[str]:
         reached: set[str] = set()
         seen: set[tuple[str, str | None]] = set()
         while waiting:
-            asked = waiting.pop()
-            if asked in seen:
+            module, name = waiting.pop()
+            if module not in self.texts:
                 continue
-            seen.add(asked)
-            module, name = asked
-            if module in self.texts:
+            if module not in self._known:
+                self._known[module] = _Imports.of(self.texts[module])
+            imports = self._known[module]
+            # Only in a package, and for a name that an import alone binds there; all others ask for the whole module,
+            # and it is asked once.
+            of_name = imports.binders.get(name) if name is not None and module in self.packages else None
+            asked = (module, name if of_name else None)
+            if asked not in seen:
+                seen.add(asked)
                 reached.add(module)
-                waiting.extend(self._leads(module, name))
+                package = module if module in self.packages else module.rpartition(".")[0]
+                waiting.extend(lead for node in of_name or imports.all for lead in self._of(node, package))
         return reached | {parent for module in reached for parent in _parents(module) if parent in self.texts}
-
-    def _leads(self, module: str, name: str | None) -> Iterator[tuple[str, str | None]]:
-        if module not in self._trees:
-            self._trees[module] = _parsed(self.texts[module])
-        tree = self._trees[module]
-        package = module if module in self.packages else module.rpartition(".")[0]
-        nodes = list(_imports(tree)) if tree else []
-        if name is not None and module in self.packages and tree is not None:
-            binders = [node for node in nodes if any(_bound(alias) == name for alias in node.names)]
-            defines = any(name in _defined(statement) for statement in tree.body)
-            # A name that no import binds and no statement defines comes from a star or from __getattr__: follow all.
-            nodes = binders if binders and not defines else nodes
-        for node in nodes:
-            yield from self._of(node, package)
 
     def _of(self, node: ast.Import | ast.ImportFrom, package: str) -> Iterator[tuple[str, str | None]]:
         if isinstance(node, ast.Import):
@@ -73,11 +68,38 @@ class Reach:
                 yield base, None if alias.name == "*" else alias.name
 
 
-def imported_names(text: bytes, package: str) -> set[str]:
+@dataclass(frozen=True)
+class _Imports:
+    """The imports of one module.
+
+    Args:
+        all: Every one that can run.
+        binders: Those that bind a name which no statement at the top level defines.
+    """
+
+    all: tuple[ast.Import | ast.ImportFrom, ...]
+    binders: Mapping[str, list[ast.Import | ast.ImportFrom]]
+
+    @classmethod
+    def of(cls, text: bytes | str) -> _Imports:
+        tree = _parsed(text)
+        if tree is None:
+            return cls((), {})
+        found = tuple(_imports(tree))
+        binders: dict[str, list[ast.Import | ast.ImportFrom]] = defaultdict(list)
+        for node in found:
+            for name in {_bound(alias) for alias in node.names}:
+                binders[name].append(node)
+        for statement in tree.body:
+            for name in _defined(statement):
+                binders.pop(name, None)
+        return cls(found, dict(binders))
+
+
+def imported_names(text: bytes | str, package: str) -> set[str]:
     """Return the dotted names of modules that a program imports, those that may be names within a module included."""
-    tree = _parsed(text)
     names: set[str] = set()
-    for node in _imports(tree) if tree else ():
+    for node in _Imports.of(text).all:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         else:
@@ -100,10 +122,16 @@ def _imports(tree: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
         node = waiting.pop()
         if isinstance(node, ast.Import | ast.ImportFrom):
             yield node
-        elif isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+        elif isinstance(node, ast.If) and _is_for_type_checkers(node.test):
             waiting.extend(node.orelse)
         else:
-            waiting.extend(ast.iter_child_nodes(node))
+            for body in _BODIES:  # a statement stands nowhere else
+                inner = getattr(node, body, ())
+                waiting.extend(inner if isinstance(inner, list) else ())
+
+
+def _is_for_type_checkers(test: ast.expr) -> bool:
+    return getattr(test, "id", getattr(test, "attr", None)) == "TYPE_CHECKING"
 
 
 def _absolute(node: ast.ImportFrom, package: str) -> str:

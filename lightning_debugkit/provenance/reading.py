@@ -13,6 +13,8 @@ from typing import Any
 from lightning_debugkit.provenance.manifest import Malformed, Manifest, NoSnapshot, taken_from
 
 _LARGEST = 512_000_000  # bytes of pickled plain data: weights lie outside of it
+# Instructions of a pickle, each of which may take some seventy bytes of memory; a tensor takes about thirty.
+_MOST_STEPS = 20_000_000
 # The file of a sharded checkpoint that holds what is no shard: of FSDP and ModelParallel, and of DeepSpeed.
 _OF_FOLDERS = ("meta.pt", "checkpoint/mp_rank_00_model_states.pt")
 
@@ -38,6 +40,19 @@ def _encoded(text: Any, encoding: Any = "latin1") -> bytes:
     if not isinstance(text, str) or encoding != "latin1":
         raise Malformed("The checkpoint holds bytes in a form that torch.save does not write.")
     return codecs.encode(text, "latin1")
+
+
+class _Counted(io.BytesIO):
+    """Bytes whose single reads are counted: the unpickler takes each instruction by one."""
+
+    steps = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size == 1:
+            self.steps += 1
+            if self.steps > _MOST_STEPS:
+                raise Malformed(f"its plain data has more than {_MOST_STEPS:,} parts")
+        return super().read(size)
 
 
 class _Reader(pickle._Unpickler):
@@ -93,10 +108,12 @@ def _plain(path: Path) -> Any:
                 raise Malformed("it is a zip file, but not one that torch.save has written")
             if named[0].file_size > _LARGEST:
                 raise Malformed(f"its plain data takes {named[0].file_size:,} bytes; {_LARGEST:,} is the most we read")
+            if named[0].compress_type != zipfile.ZIP_STORED:
+                raise Malformed("its plain data is compressed, as torch.save never does; unzip it and zip it with -0")
             # Read no more than declared: a member may unpack to more.
             with archive.open(named[0]) as member:
                 data = member.read(named[0].file_size + 1)
-        return _Reader(io.BytesIO(data)).load()
+        return _Reader(_Counted(data)).load()
     except (Malformed, OSError, NoSnapshot):
         raise
     except Exception as error:  # a damaged or crafted pickle may fail in any way

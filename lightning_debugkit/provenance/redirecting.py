@@ -6,6 +6,7 @@ import builtins
 import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -23,6 +24,8 @@ _BY_NAME: dict[str, dict[str, tuple[int, ...]]] = {
     "pkgutil": {"get_data": (0,), "resolve_name": (0,)},
     "pydoc": {"locate": (0,)},
 }
+_TELL_BY_NONE = ("find_spec", "locate")  # that there is no such module
+_FINDS_ITS_CALLER = sys.version_info >= (3, 12)  # importlib.resources.files() without an argument
 _NAMES = frozenset({"name", "package", "anchor", "path"})
 
 
@@ -36,6 +39,8 @@ class Owner(Protocol):
     def owns(self, module: str) -> bool: ...
 
     def private(self, module: str) -> str: ...
+
+    def newcomer(self, module: str) -> Path | None: ...
 
 
 def redirected_builtins(owner: Owner) -> dict[str, Any]:
@@ -59,6 +64,8 @@ def redirected_builtins(owner: Owner) -> dict[str, Any]:
             return owner.main
         if owner.owns(name):
             return _imported(owner, name, fromlist)
+        for each in (name, *(f"{name}.{inner}" for inner in fromlist or ())):
+            _refuse_newcomer(owner, each)
         module = builtins.__import__(name, globals, locals, fromlist or (), 0)
         meant = name if fromlist else name.partition(".")[0]
         return stand_ins.get(meant, module)
@@ -71,6 +78,16 @@ def redirected_builtins(owner: Owner) -> dict[str, Any]:
             stand_ins[package].__dict__[last] = stand_in
     stand_ins["importlib"].__dict__["__import__"] = import_
     return {**vars(builtins), "__import__": import_}
+
+
+def _refuse_newcomer(owner: Owner, name: str) -> None:
+    """What was not there is not there: code that tries another module next takes it, as it did."""
+    place = owner.newcomer(name)
+    if place is not None:
+        raise ModuleNotFoundError(
+            f"The snapshot does not hold {name}, which was not there when it was taken; {place} is code of now.",
+            name=name,
+        )
 
 
 def _imported(owner: Owner, name: str, fromlist: Sequence[str] | None) -> Any:
@@ -99,11 +116,25 @@ class _StandIn(ModuleType):
 
 def _by_private_name(function: Callable[..., Any], positions: tuple[int, ...], owner: Owner) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
-        def named(value: Any) -> Any:
+        if not args and not kwargs and function.__name__ == "files" and _FINDS_ITS_CALLER:
+            args = (sys._getframe(1).f_globals["__name__"],)
+        named = [value for position, value in enumerate(args) if position in positions]
+        named += [value for key, value in kwargs.items() if key in _NAMES]
+        new = [value for value in named if isinstance(value, str) and not owner.owns(value) and _is_new(value, owner)]
+        if new and function.__name__ in _TELL_BY_NONE:
+            return None
+        for value in new:
+            _refuse_newcomer(owner, value.partition(":")[0])
+
+        def private(value: Any) -> Any:
             # A private name already, or a relative one, is left as it is.
             return owner.private(value) if isinstance(value, str) and owner.owns(value) else value
 
-        placed = [named(value) if position in positions else value for position, value in enumerate(args)]
-        return function(*placed, **{key: named(value) if key in _NAMES else value for key, value in kwargs.items()})
+        placed = [private(value) if position in positions else value for position, value in enumerate(args)]
+        return function(*placed, **{key: private(value) if key in _NAMES else value for key, value in kwargs.items()})
 
     return call
+
+
+def _is_new(name: str, owner: Owner) -> bool:
+    return not name.startswith(".") and owner.newcomer(name.partition(":")[0]) is not None

@@ -41,7 +41,7 @@ def restore(archive: Archive, to: Path) -> list[Path]:
         draft.mkdir()
         for path in archive:
             _write(draft / path, archive[path])
-        _put(draft, target)
+        put(draft, target)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         for folder in missing:
@@ -57,7 +57,8 @@ def _write(path: Path, data: bytes) -> None:
         file.write(data)
 
 
-def _put(draft: Path, target: Path) -> None:
+def put(draft: Path, target: Path) -> None:
+    """Move the folder ``draft`` to where ``target`` is, or will be; an empty folder there may stay."""
     try:
         if target.exists():
             target.rmdir()

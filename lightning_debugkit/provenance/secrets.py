@@ -53,7 +53,7 @@ _TOKENS = (  # what it is, words of which one must be there (they are found fast
         "a private key",
         b"PRIVATE",  # the header alone is also in programs that read keys
         rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----(?:\s|\\[nr])*"
-        rb"(?:[A-Za-z-]+: [^\n]*\n)*\s*([A-Za-z0-9+/]{24,})",
+        rb"(?:[A-Za-z-]+: [^\n]*\n\s*)*([A-Za-z0-9+/]{24,})",
     ),
 )
 _EACH = tuple((says, marks.split(), re.compile(pattern)) for says, marks, pattern in _TOKENS)
@@ -63,10 +63,22 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
 _SECRET_WORDS = frozenset(
     (
         *("accesskey", "accesstoken", "apikey", "auth", "authtoken", "bearer", "credential", "credentials"),
-        *("passphrase", "passwd", "password", "pwd", "secret", "secrets", "token"),
+        *(
+            "apikeys",
+            "passphrase",
+            "passphrases",
+            "passwd",
+            "password",
+            "passwords",
+            "pwd",
+            "secret",
+            "secrets",
+            "token",
+        ),
     )
 )
 _KEYS_OF = frozenset(("access", "account", "api", "auth", "encryption", "license", "private", "secret", "wandb"))
+_PASS_OF = frozenset(("", "admin", "credentials", "database", "db", "mail", "root", "smtp", "user"))
 _VOCABULARY = frozenset(
     (
         *("bos", "cls", "decoder", "end", "eos", "eot", "image", "mask", "max", "min", "n", "new", "next", "num"),
@@ -210,6 +222,8 @@ def is_secret_name(name: str) -> bool:
     if not words:
         return False
     last, before = words[-1], words[-2] if len(words) > 1 else ""
-    if last in ("key", "keys"):
+    if last in ("key", "keys", "tokens"):
         return before in _KEYS_OF
+    if last == "pass":  # that over the data is none
+        return before in _PASS_OF
     return last in _SECRET_WORDS and not (last == "token" and before in _VOCABULARY)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_debugkit.provenance.archive import name_fault, pack, same_place
-from lightning_debugkit.provenance.finding_files import Neighbours, imported_siblings
+from lightning_debugkit.provenance.finding_files import Neighbours, imported_elsewhere, imported_siblings
 from lightning_debugkit.provenance.model_files import model_part
 from lightning_debugkit.provenance.modules import ProjectModule, editable_roots
 from lightning_debugkit.provenance.notebook import CELLS, notebook_source
@@ -35,7 +35,8 @@ class Source:
         main: Path of the script, or of the notebook's cells.
         outside: Folders that lie elsewhere: what is called ``@name/...`` lies there.
         contents: Bytes of each file.
-        zip: All of it packed; ``None`` if the code alone takes more than a bundle may.
+        packed: Bytes of all of it packed, about.
+        zip: It; ``None`` if the code alone takes more than a bundle may, or there is none.
     """
 
     root: Path
@@ -45,6 +46,7 @@ class Source:
     main: str | None
     outside: dict[str, str]
     contents: Mapping[str, bytes]
+    packed: int
     zip: bytes | None
 
     def parts(self, model_class: type, made_of: Iterable[str] = ()) -> dict[str, dict[str, Any]]:
@@ -91,7 +93,12 @@ def collect(
             collecting.add(module.path, "module", module.name, module.base)
     collecting.add_neighbours(named, script)
     for pattern in include:
-        for path in sorted(islice(root.glob(pattern), _MOST_GLOBBED)):
+        try:
+            found = sorted(islice(root.glob(pattern), _MOST_GLOBBED))
+        except (ValueError, NotImplementedError, OSError) as error:
+            collecting.skip(pattern, f"no file can be looked for by this name: {error}", 0)
+            continue
+        for path in found:
             if path.is_file():
                 collecting.add(path, "config", None, None)
     return collecting.result()
@@ -131,6 +138,12 @@ class _Collecting:
         for base in sorted(bases):
             texts = [text for path, text in self.contents.items() if self.files[path]["kind"] in _CODE]
             neighbours.look_for(base, imported_siblings(texts, base))
+        texts = [text for path, text in self.contents.items() if self.files[path]["kind"] in _CODE]
+        known = {str(name).partition(".")[0] for _, name, _ in neighbours.code} | {
+            m.name.partition(".")[0] for m in named
+        }
+        for base, top in imported_elsewhere(texts, known):
+            neighbours.look_for(base, [top])
         for path, name, base in neighbours.code:
             self.add(path, "module", name, base)
         for path in neighbours.data:
@@ -236,5 +249,6 @@ class _Collecting:
             main=self.main,
             outside={name: str(folder) for name, folder in sorted(self.outside.items())},
             contents=self.contents,
+            packed=self.packed,
             zip=pack(self.contents) if fits else None,
         )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import marshal
 import os
 import sys
 import time
 from collections.abc import Iterator
+from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 
@@ -27,8 +29,8 @@ def is_stale(text: bytes, path: Path, changed: float, module: str | None, start:
     """Tell whether the running code may differ from ``text``, what ``path`` holds now.
 
     A file last changed before the process began was imported as it is. One changed later (a notebook's project, a file
-    that was just touched) is stale if its bytecode was written for another time, or if the functions that live are not
-    those of the text. Without bytecode, a changed constant is not noticed.
+    that was just touched) is stale if the bytecode of before is not that of the text or, where there is none, if the
+    functions that live are not those of the text: a changed constant is not noticed then.
 
     Args:
         text: What the file holds.
@@ -42,23 +44,31 @@ def is_stale(text: bytes, path: Path, changed: float, module: str | None, start:
     living = sys.modules.get(module or "__main__")
     if living is None:
         return False  # not imported yet: what is there will run
-    if module is not None and _compiled_before(living, changed):
-        return True
     try:
         code = compile(text, str(path), "exec", dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return True
+    before = _compiled_before(living, changed) if module is not None else None
+    if before is not None:
+        return before != code  # a file that was written again as it was is no other
     return not set(_living_code(living)) <= set(_inner(code))
 
 
-def _compiled_before(module: ModuleType, changed: float) -> bool:
-    """Tell whether the module's bytecode was made of an older file."""
+def _compiled_before(module: ModuleType, changed: float) -> CodeType | None:
+    """Return the module's bytecode if it was made of an older file."""
     try:
-        header = Path(str(module.__dict__.get("__cached__"))).read_bytes()[:16]
-    except (OSError, ValueError):
-        return False
-    is_dated = header[4:8] == b"\0\0\0\0"
-    return is_dated and int.from_bytes(header[8:12], "little") != int(changed) & 0xFFFFFFFF
+        held = Path(str(module.__dict__.get("__cached__"))).read_bytes()
+        is_dated = held[4:8] == b"\0\0\0\0"
+        if held[:4] != MAGIC_NUMBER or not is_dated or _is_of(held, changed):
+            return None
+        code = marshal.loads(held[16:])
+    except (OSError, ValueError, EOFError, TypeError):
+        return None
+    return code if isinstance(code, CodeType) else None
+
+
+def _is_of(held: bytes, changed: float) -> bool:
+    return int.from_bytes(held[8:12], "little") == int(changed) & 0xFFFFFFFF
 
 
 def _inner(code: CodeType) -> Iterator[CodeType]:

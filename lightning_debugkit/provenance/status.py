@@ -11,6 +11,8 @@ from lightning_debugkit.provenance.draft import draft_index
 from lightning_debugkit.provenance.git import Repository
 
 _WORDS = {"M": "modified", "A": "added", "D": "deleted", "T": "retyped", "?": "untracked", "u": "unmerged"}
+# What a run writes by Lightning's names is no change of the code; the kit's own folders ignore themselves.
+_OUTPUT = re.compile(rb"(?:^|/)lightning_logs/|\.ckpt$")
 _SUBMODULE = re.compile(rb"(?:^|\0). 160000 ([0-9a-f]+) \d\t([^\0]+)")
 
 
@@ -127,7 +129,7 @@ def _status(repository: Repository, index: dict[str, str]) -> Status:
         if kind == b"#":
             name, _, value = os.fsdecode(rest).partition(" ")
             head[name] = value
-        elif kind == b"?":
+        elif kind == b"?" and not _OUTPUT.search(rest):
             entries.append(Entry(rest, ".", "?"))
         elif kind == b"1":
             codes, submodule, *_, path = rest.split(b" ", 7)

@@ -74,6 +74,11 @@ def rerun(manifest: Manifest, folder: Path, checkpoint: str) -> str:
     return f"cd {shlex.quote(str(folder.resolve()))} && {path}python {shlex.join([*started, *arguments[1:]])}"
 
 
+def harmless(line: str) -> str:
+    """Return a line of code with control characters spelt out: code from elsewhere must not steer a terminal."""
+    return "".join(char if char.isprintable() or char == "\t" else repr(char)[1:-1] for char in line)
+
+
 def _commit(identity: Mapping[str, Any]) -> str:
     if not identity.get("commit"):
         return f"none: {identity.get('reason', 'not born yet')}"

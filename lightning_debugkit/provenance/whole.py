@@ -11,7 +11,7 @@ from lightning_debugkit.provenance.archive import open_archive
 from lightning_debugkit.provenance.checkout import export_tree
 from lightning_debugkit.provenance.git import Unavailable, open_repository
 from lightning_debugkit.provenance.manifest import Manifest
-from lightning_debugkit.provenance.restoring import restore
+from lightning_debugkit.provenance.restoring import put, restore
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,11 @@ def restore_whole(manifest: Manifest, source: bytes | None, to: Path) -> Restore
         for part in ("source", "tree")
         for each in manifest[part].get("skipped", ())
     )
+    to = to.resolve()  # "." has no name, and a link is not what is to be replaced
     to.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{to.name}-", dir=to.parent) as draft:
         whole = Path(draft) / "tree"
-        from_git = _from_repository(manifest, whole)
+        from_git, links = _from_repository(manifest, whole), list[str]()
         if source is None and not from_git:
             raise ValueError(
                 "restore needs the sources: this checkpoint carries hashes only, and the repository with "
@@ -56,13 +57,31 @@ def restore_whole(manifest: Manifest, source: bytes | None, to: Path) -> Restore
             part = Path(draft) / "sources"
             restore(open_archive(source, manifest.files), part)
             # Over the tree: these are the raw bytes, where git may have changed the ends of lines.
-            shutil.copytree(part, whole, dirs_exist_ok=True, symlinks=True)
+            links = _lay(part, whole)
         count = sum(1 for path in whole.rglob("*") if not path.is_dir())
-        if to.exists():
-            to.rmdir()
-        whole.replace(to)
+        put(whole, to)
     origin = "the whole tree, from the repository" if from_git else "the captured sources, from the checkpoint"
-    return Restored(count, origin, left_out)
+    replaced = tuple(f"{link} was a link; the files that ran lie in its place" for link in links)
+    return Restored(count, origin, left_out + replaced)
+
+
+def _lay(part: Path, whole: Path) -> list[str]:
+    """Move the files of ``part`` into ``whole``; return the links that were in the way: they may lead anywhere."""
+    links = []
+    for file in sorted(path for path in part.rglob("*") if path.is_file()):
+        place = whole / file.relative_to(part)
+        for step in (*reversed(place.relative_to(whole).parents[:-1]), place.relative_to(whole)):
+            found = whole / step
+            if found.is_symlink():
+                links.append(str(step))
+                found.unlink()
+            elif found == place and found.is_dir():
+                shutil.rmtree(found)
+            elif found != place and found.is_file():
+                found.unlink()
+        place.parent.mkdir(parents=True, exist_ok=True)
+        file.replace(place)
+    return links
 
 
 def _from_repository(manifest: Manifest, to: Path) -> bool:

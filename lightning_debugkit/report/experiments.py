@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from lightning_debugkit.journal import read_journal
 from lightning_debugkit.report.summary import summarize
 from lightning_debugkit.report.wording import as_list, as_mapping, as_number, number, phrase
 
-_SKIPPED = {"node_modules", "__pycache__", "site-packages", "checkpoints", "code", "figures"}
+_SKIPPED = {"node_modules", "__pycache__", "site-packages"}
 _COLUMNS = ("when", "run", "commit", "outcome", "best", "findings", "checkpoints", "note")
 
 
@@ -64,6 +65,7 @@ def run_folders(folder: Path) -> Iterator[Path]:
         if "pyvenv.cfg" in files:
             folders[:] = []
         if "journal-0.jsonl" in files:
+            folders[:] = []  # its sources, figures and checkpoints
             yield Path(path)
 
 
@@ -112,9 +114,16 @@ def of_reference(name: str, commit: str, when: str, trailers: Mapping[str, str])
         outcome=trailers.get("Debugkit-Outcome", "unfinished"),
         step=int(step) if step.isdigit() else 0,
         best=trailers.get("Debugkit-Best", ""),
-        checkpoints=tuple(trailers.get("Debugkit-Checkpoint", "").split()),
+        checkpoints=_words(trailers.get("Debugkit-Checkpoint", "")),
         findings={name: int(count) for name, count in found.items() if count.isdigit()},
     )
+
+
+def _words(text: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(text))
+    except ValueError:  # written by hand, or cut
+        return tuple(text.split())
 
 
 def merged(runs: Iterable[Experiment], references: Iterable[Experiment]) -> list[Experiment]:

@@ -10,7 +10,8 @@ from lightning_debugkit.finding import Finding, Severity
 from lightning_debugkit.journal import VERSION, Event, Events
 from lightning_debugkit.report import verdict as verdicts
 from lightning_debugkit.report.folding import Folded, fold, in_order
-from lightning_debugkit.report.wording import as_int, as_mapping, as_number, plural, sentence
+from lightning_debugkit.report.troubles import Trouble, troubles
+from lightning_debugkit.report.wording import as_int, as_list, as_mapping, as_number, plural, sentence
 
 Status = Literal["finished", "exception", "stopped", "unfinished"]
 _WORST_FIRST: tuple[Status, ...] = ("exception", "stopped", "finished")
@@ -43,6 +44,7 @@ class Summary:
         artifacts: Events of the files that were left behind.
         run: The event that opened the journal.
         remarks: What the reader should know about the journal itself.
+        troubles: Callbacks of the kit that failed themselves.
     """
 
     verdict: str
@@ -58,6 +60,12 @@ class Summary:
     artifacts: tuple[Event, ...]
     run: Mapping[str, Any]
     remarks: tuple[str, ...] = ()
+    troubles: tuple[Trouble, ...] = ()
+
+    @property
+    def is_well(self) -> bool:
+        """It finished, and all that look for faults looked until then; what they found is another matter."""
+        return self.status == "finished" and not any(trouble.is_lasting for trouble in self.troubles)
 
     def of(self, *severities: Severity) -> tuple[Folded, ...]:
         """Return the findings of these severities, in order."""
@@ -83,7 +91,9 @@ def summarize(events: Events) -> Summary:
     steps = max((_step(event) for event in events), default=0) if end is None else _step(end)
     exception = as_mapping(end.get("exception")) if end else {}
     told_exception = ": ".join(str(exception[key]) for key in ("type", "message") if exception.get(key))
-    ending = verdicts.Ending(status, steps, told_exception)
+    failed = troubles(events.of_kind("trouble"))
+    broken = tuple(trouble for trouble in failed if trouble.is_lasting)
+    ending = verdicts.Ending(status, steps, told_exception, broken, tuple(map(str, as_list(run.get("callbacks")))))
     return Summary(
         verdict=_told(end) or verdicts.verdict(ending, shown),
         start_here=verdicts.start_here(shown),
@@ -97,7 +107,8 @@ def summarize(events: Events) -> Summary:
         measures=_measures(events.of_kind("measure")),
         artifacts=tuple(events.of_kind("artifact")),
         run=run,
-        remarks=tuple(_remarks(events, findings, open_ranks if ends else [])),
+        remarks=(*(each.remark for each in failed), *_remarks(events, findings, open_ranks if ends else [])),
+        troubles=failed,
     )
 
 

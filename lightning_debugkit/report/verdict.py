@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lightning_debugkit.finding import Finding, Severity
+from lightning_debugkit.report.troubles import Trouble, others
 from lightning_debugkit.report.wording import plural, sentence
 
 
@@ -18,11 +19,15 @@ class Ending:
         status: ``finished``, ``exception``, ``stopped`` or ``unfinished``.
         steps: Optimizer steps taken.
         exception: Its type and message, empty if there was none.
+        broken: Callbacks of the kit that stopped looking.
+        callbacks: Names of all callbacks of the kit in the run, empty if unknown.
     """
 
     status: str
     steps: int
     exception: str = ""
+    broken: tuple[Trouble, ...] = ()
+    callbacks: tuple[str, ...] = ()
 
 
 def verdict(ending: Ending, findings: Sequence[Finding]) -> str:
@@ -36,10 +41,12 @@ def verdict(ending: Ending, findings: Sequence[Finding]) -> str:
     """
     pressing = [finding for finding in findings if finding.severity >= Severity.WARNING]
     if pressing and pressing[0].severity is Severity.ERROR:
-        return _broken(ending, pressing[0])
-    if not pressing:
-        return _quiet(ending)
-    return f"{_course(ending)}; {_attention(pressing)}."
+        said = _broken(ending, pressing[0])
+    elif not pressing:
+        said = _quiet(ending)
+    else:
+        said = f"{_course(ending)}; {_attention(pressing)}"
+    return "; ".join([said, *(trouble.told for trouble in ending.broken)]) + "."
 
 
 def start_here(findings: Sequence[Finding]) -> str:
@@ -53,16 +60,26 @@ def _broken(ending: Ending, first: Finding) -> str:
     # The message often names its step already.
     at = "" if re.search(rf"\bstep {first.where.step}\b", said) else f" at step {first.where.step}"
     if ending.status == "finished":
-        return f"The run finished, but went wrong{at}: {said}."
-    return f"The run broke{at}: {said}."
+        return f"The run finished, but went wrong{at}: {said}"
+    return f"The run broke{at}: {said}"
 
 
 def _quiet(ending: Ending) -> str:
     if ending.status == "finished":
-        return f"No fault found in {plural(ending.steps, 'step')}." if ending.steps else "No step was taken."
+        return _unblemished(ending) if ending.steps else "No step was taken"
     if ending.status == "exception":
-        return f"{_course(ending)}."
-    return f"{_course(ending)}; no fault was found until then."
+        return _course(ending)
+    by = f" {others(ending.callbacks, ending.broken)}" if ending.broken else ""
+    return f"{_course(ending)}; no fault was found until then{by}"
+
+
+def _unblemished(ending: Ending) -> str:
+    steps = plural(ending.steps, "step")
+    if not ending.broken:
+        return f"No fault found in {steps}"
+    if set(ending.callbacks) and set(ending.callbacks) <= {trouble.callback for trouble in ending.broken}:
+        return f"Nothing is known of the {steps}"
+    return f"No fault found {others(ending.callbacks, ending.broken)} in {steps}"
 
 
 def _course(ending: Ending) -> str:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
+from callbacks.packages import MODEL
 
 from lightning_debugkit.callbacks.base import DebugCallback
 
@@ -22,3 +27,19 @@ def no_report(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 @pytest.fixture
 def with_report() -> None:
     """Render the report after all."""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A project that is no repository, with a package whose name no other test has."""
+    root = tmp_path / "project"
+    package = root / f"pkg_{tmp_path.name}"
+    package.mkdir(parents=True)
+    (root / "pyproject.toml").write_text("[project]\nname = 'mine'\n")
+    (package / "__init__.py").write_text("")
+    (package / "model.py").write_text(MODEL)
+    monkeypatch.syspath_prepend(str(root))
+    monkeypatch.chdir(root)
+    yield package
+    for name in [name for name in sys.modules if name.startswith(package.name)]:
+        del sys.modules[name]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import pytest
 import torch
+from callbacks.packages import MODEL, fit, journal, model, rules
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from lightning_debugkit import CodeSnapshot, NestedCheckpoint, read_journal
@@ -20,80 +20,6 @@ from lightning_debugkit.journal import Events
 from lightning_debugkit.provenance.reading import read_snapshot
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
-
-MODEL = '''
-"""A model of a user."""
-import lightning.pytorch as pl
-import torch
-from torch.utils.data import DataLoader, TensorDataset
-
-
-class Net(pl.LightningModule):
-    def __init__(self, width=8):
-        super().__init__()
-        self.save_hyperparameters()
-        self.layers = torch.nn.Sequential(torch.nn.Linear(4, width), torch.nn.Dropout(0.5), torch.nn.Linear(width, 1))
-
-    def forward(self, x):
-        return self.layers(x)
-
-    def training_step(self, batch, batch_idx):
-        loss = self(batch[0]).square().mean()
-        self.log("train_loss", loss)
-        return loss
-
-    def validation_step(self, batch, batch_idx):
-        self.log("val_loss", self(batch[0]).square().mean())
-
-    def configure_optimizers(self):
-        return torch.optim.Adam(self.parameters())
-
-    def train_dataloader(self):
-        generator = torch.Generator().manual_seed(1)
-        return DataLoader(TensorDataset(torch.randn(32, 4, generator=generator)), 8)
-
-    val_dataloader = train_dataloader
-'''
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A project that is no repository, with a package whose name no other test has."""
-    root = tmp_path / "project"
-    package = root / f"pkg_{tmp_path.name}"
-    package.mkdir(parents=True)
-    (root / "pyproject.toml").write_text("[project]\nname = 'mine'\n")
-    (package / "__init__.py").write_text("")
-    (package / "model.py").write_text(MODEL)
-    monkeypatch.syspath_prepend(str(root))
-    monkeypatch.chdir(root)
-    yield package
-    for name in [name for name in sys.modules if name.startswith(package.name)]:
-        del sys.modules[name]
-
-
-def model(package: Path) -> Any:
-    module = __import__(f"{package.name}.model", fromlist=["Net"])
-    pl.seed_everything(3, verbose=False)
-    return module.Net()
-
-
-def fit(package: Path, *callbacks: Callback, **options: Any) -> pl.Trainer:
-    usual: dict[str, Any] = {"max_epochs": 2, "logger": False, "default_root_dir": package.parents[1] / "runs"}
-    trainer = pl.Trainer(
-        callbacks=list(callbacks), accelerator="cpu", enable_progress_bar=False, enable_model_summary=False,
-        **{**usual, **options},
-    )  # fmt: skip
-    trainer.fit(model(package), ckpt_path=None)
-    return trainer
-
-
-def journal(package: Path, number: int = 0) -> Events:
-    return read_journal(package.parents[1] / "runs" / (f"debugkit-{number}" if number else "debugkit"))
-
-
-def rules(events: Events) -> list[str]:
-    return [finding.rule for finding in events.findings]
 
 
 def assert_carried(path: Any, package: Path) -> dict[str, Any]:
@@ -409,12 +335,22 @@ def noted(package: Path) -> str:
     return finding.message
 
 
-def test_arguments_that_are_not_kept_are_noted(project: Path) -> None:
-    (project / "model.py").write_text(MODEL.replace("        self.save_hyperparameters()\n", ""))
+@pytest.mark.parametrize(
+    ("default", "made", "said"),
+    [
+        ("width", "Net(8)", "cannot rebuild Net from a checkpoint alone: its hyper-parameters lack the argument width"),
+        (
+            "width=8",
+            "Net()",
+            "rebuilds Net with its default width=8: its hyper-parameters do not say what this run used",
+        ),
+    ],
+)
+def test_arguments_that_are_not_kept_are_noted(project: Path, default: str, made: str, said: str) -> None:
+    text = MODEL.replace("        self.save_hyperparameters()\n", "").replace("width=8", default)
+    (project / "model.py").write_text(f"{text}\n\nKind = Net\nNet = lambda: {made.replace('Net', 'Kind')}\n")
     fit(project, CodeSnapshot(), enable_checkpointing=False)
-    assert noted(project) == (
-        "load_model cannot rebuild Net from a checkpoint alone: its hyper-parameters lack the argument width"
-    )
+    assert noted(project) == f"load_model {said}"
 
 
 def test_a_class_made_within_a_function_is_noted_unless_its_module_has_a_name_for_it(project: Path) -> None:

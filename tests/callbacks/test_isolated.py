@@ -56,6 +56,11 @@ NET = {
                 time.sleep(100)
             def odd(self):
                 return object()
+            def echo(self, value):
+                return value
+            def slow(self, seconds):
+                time.sleep(seconds)
+                return "slow"
         if __name__ == "__main__":
             trained(Net(), "net.ckpt")
         """,
@@ -121,7 +126,7 @@ def test_dataclasses_come_as_plain_types(model: IsolatedModel) -> None:
 def test_its_errors_come_with_their_traceback_and_it_goes_on(model: IsolatedModel) -> None:
     with pytest.raises(IsolatedError, match=r"(?s)KeyError: 'of the model'.*in fail\n.*raise KeyError"):
         model.call("fail")
-    with pytest.raises(IsolatedError, match="tensors, numbers, text and containers of those, got object"):
+    with pytest.raises(IsolatedError, match="lists, tuples and mappings of those, got object"):
         model.call("odd")
     assert model(torch.zeros(1, 3)).shape == (1, 2)
 
@@ -143,6 +148,71 @@ def test_close_ends_the_process_and_leaves_nothing(saved: Path) -> None:
     assert not Path(folder).parent.exists()
     with pytest.raises(IsolatedError, match=r"The isolated model is closed; load it again\."):
         model(torch.zeros(1, 3))
+
+
+class Rang(Exception):
+    """A time limit by a signal, as test runners set it."""
+
+
+def test_an_answer_never_comes_to_another_question(saved: Path) -> None:
+    def ring(*_: object) -> None:
+        raise Rang
+
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        with load(saved) as model:
+            process = model.call("where")[0]
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            with pytest.raises(Rang):
+                model.call("slow", 1.0)
+            with pytest.raises(IsolatedError, match=r"was closed when a call was interrupted \(Rang\); load it again"):
+                model.call("echo", 7)
+            assert not is_alive(process)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_a_question_that_cannot_be_sent_changes_nothing(model: IsolatedModel) -> None:
+    with pytest.raises(TypeError, match="lists, tuples and mappings of those, got set"):
+        model.call("echo", {1})
+    assert model.call("echo", 7) == 7
+
+
+def test_a_ctrl_c_in_the_terminal_does_not_reach_it(model: IsolatedModel) -> None:
+    assert os.getsid(model.call("where")[0]) != os.getsid(0)
+
+
+def test_the_end_of_a_fork_leaves_the_model_alone(saved: Path, tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {
+            "forking.py": f"""
+            import os, sys
+            from pathlib import Path
+            from lightning_debugkit.callbacks.loading import load_model
+            model = load_model({str(saved)!r}, code="snapshot", trust_code=True, isolated=True)
+            folder = model.call("where")[1]
+            fork = os.fork()
+            if fork == 0:
+                try:
+                    model.call("echo", 1)
+                except RuntimeError as error:
+                    print(error, flush=True)
+                sys.exit(0)
+            os.waitpid(fork, 0)
+            print(Path(folder).is_dir(), model.call("echo", 2))
+            model.close()
+            print(Path(folder).is_dir())
+            """
+        },
+    )
+    told = run(tmp_path, "forking.py").splitlines()
+    assert told == [
+        "The isolated model answers only the process that has loaded it; load it again here.",
+        "True 2",
+        "False",
+    ]
 
 
 def test_it_needs_trust(saved: Path) -> None:

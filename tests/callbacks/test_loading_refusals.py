@@ -147,6 +147,30 @@ def test_without_trust_neither_code_nor_pickle_runs(tmp_path: Path, code: Any) -
     assert "boxes" not in sys.modules
 
 
+@pytest.mark.parametrize("key", ["hyper_parameters", "hparams", "module_arguments"])
+@pytest.mark.parametrize("builder", ["lightning.pytorch.cli.instantiate_module", "boxes.build"])
+def test_no_builder_that_the_file_names_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, builder: str
+) -> None:
+    """Lightning 2.5 calls any; of LightningCLI's the arguments may name any class."""
+    (tmp_path / "boxes.py").write_text("raise SystemExit('ran')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    held = carrying({"train.py": b""}, model={"module": BoringModel.__module__, "qualname": "BoringModel", "files": []})
+    path = checkpoint(tmp_path, held, **{key: {"_instantiator": builder, "act": {"class_path": "boxes.Evil"}}})
+    with says(f"load_model needs trust_code=True to build the model of {str(path)!r} by {builder!r}, as LightningCLI"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("key", ["hparams", "module_arguments"])
+def test_nor_one_that_is_hidden_in_a_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    (tmp_path / "boxes.py").write_text("raise SystemExit('ran')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    held = carrying({"train.py": b""}, model={"module": BoringModel.__module__, "qualname": "BoringModel", "files": []})
+    pairs = [("_instantiator", "boxes.build")]
+    path = checkpoint(tmp_path, held, state_dict=BoringModel().state_dict(), **{key: pairs})
+    assert type(load_model(path)) is BoringModel
+
+
 def test_the_name_of_a_module_makes_nothing_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a crafted file could run any module on the import path."""
     (tmp_path / "boxes.py").write_text("raise SystemExit('ran')\n")

@@ -256,14 +256,13 @@ def test_losses_of_which_none_can_be_told_are_listed() -> None:
     [
         (
             {"predictions": "foo"},
-            "Report needs predictions= to name an entry of what validation_step() returns, got 'foo'; "
-            "validation_step() returned {'loss': float32[], 'logits': float32[200, 10], 'target': int64[200]}.",
+            "Report needs predictions= to name an entry of what validation_step() or forward() returns, got 'foo'; "
+            "there are 'logits', 'target' in validation_step(), and forward() was not called.",
         ),
         (
             {"target": "bar"},
             "Report needs target= to name an entry of what validation_step() returns or of the batch, got 'bar'; "
-            "validation_step() returned {'loss': float32[], 'logits': float32[200, 10], 'target': int64[200]}, "
-            "the batch is list(float32[200, 64], int64[200]).",
+            "there are 'logits', 'target' in validation_step(), none in the batch.",
         ),
     ],
 )
@@ -303,8 +302,10 @@ def test_what_cannot_be_found_is_told_at_the_first_batch(sanity: int, tmp_path: 
         "  forward() returned: not called\n"
         "Mend it in one of three ways:\n"
         '  1. return them from validation_step: return {"loss": loss, "logits": logits, "target": y}\n'
-        '  2. or name their keys: BiasVarianceReport(predictions="my_scores", target="my_label")\n'
-        '  3. or give a function: BiasVarianceReport(adapter=lambda outputs, batch: (outputs[0], batch["y"]))'
+        '  2. or return {"loss": loss, "my_scores": logits, "my_label": y} and name the keys: '
+        'BiasVarianceReport(predictions="my_scores", target="my_label")\n'
+        '  3. or return {"loss": loss, "mine": logits} and give a function: '
+        'BiasVarianceReport(adapter=lambda outputs, batch: (outputs["mine"], batch[1]))'
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import os
 import pickle
 import sys
 import threading
@@ -15,8 +16,10 @@ from typing import Any
 
 import pytest
 
+from lightning_debugkit.provenance import importing
 from lightning_debugkit.provenance.archive import Archive
-from lightning_debugkit.provenance.importing import Captured, located, mount
+from lightning_debugkit.provenance.importing import Captured, mount
+from lightning_debugkit.provenance.locating import located
 from lightning_debugkit.provenance.main_module import set_main
 from lightning_debugkit.provenance.standing import standing
 
@@ -70,7 +73,7 @@ def test_nothing_is_imported_before_it_is_asked_for() -> None:
         "import importlib as i; leaf = i.import_module('.leaf', package='im_pkg.sub')",
         "from importlib import import_module as f; leaf = f(name='im_pkg.sub.leaf')",
         "import pkgutil; leaf = pkgutil.resolve_name('im_pkg.sub.leaf')",
-        "exec('from im_pkg.sub import leaf')",
+        "exec('from im_pkg.sub import leaf', globals()); leaf = globals()['leaf']",
         "leaf = eval('__import__(\"im_pkg.sub.leaf\").sub.leaf')",
         "import importlib.util as u; assert u.find_spec('im_pkg.sub.leaf').name.startswith('_debugkit_')\n"
         "from im_pkg.sub import leaf",
@@ -128,6 +131,24 @@ def test_data_are_found_beside_the_code() -> None:
     )
     read = then.module("im_pkg.read")
     assert (read.A, read.B, read.C, read.D) == ("text", b"text", "text", "text")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="before, files() needs to be told")
+def test_data_are_found_beside_the_code_that_asks_for_its_own() -> None:
+    text = "from importlib.resources import files\nA = files().joinpath('a.txt').read_text()\n"
+    then = captured({"im_pkg/__init__.py": "", "im_pkg/ask.py": text, "im_pkg/a.txt": "its own"})
+    assert then.module("im_pkg.ask").A == "its own"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks")
+def test_the_end_of_a_fork_leaves_the_folder() -> None:
+    then = captured({"im_pkg/__init__.py": "FORKED = 1\n"})
+    fork = os.fork()
+    if fork == 0:
+        importing._clear(then.folder.parent, os.getppid())
+        os._exit(0)
+    os.waitpid(fork, 0)
+    assert then.folder.is_dir()
 
 
 def test_code_on_disk_that_someone_changed_does_not_run() -> None:

@@ -114,3 +114,16 @@ def test_whatever_is_written_is_read_or_refused_and_never_breaks_a_reader(change
     assert all(isinstance(path, str) for path in manifest.model_files)
     assert isinstance(manifest.commit, str)
     assert [dict(manifest[name]) for name in ("identity", "tree", "environment", "run", "checkpoint")]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"source": {"skipped": 5}}, {"source": {"skipped": ["a"]}}, {"tree": {"skipped": [3]}},
+        {"identity": {"changed": 5}}, {"environment": {"devices": 5}}, {"environment": {"arguments": {"a": 1}}},
+        {"checkpoint": {"drifted": 3}}, {"source": {"files": [{**FILE, "aliases": [1]}]}},
+    ],
+)  # fmt: skip
+def test_a_part_of_another_type_is_refused_as_a_whole(part: dict[str, Any]) -> None:
+    with pytest.raises(Malformed, match="A manifest needs"):
+        Manifest.from_json(text(**part))

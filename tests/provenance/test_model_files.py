@@ -82,3 +82,60 @@ def test_text_that_is_no_python_imports_nothing() -> None:
 def test_data_of_its_package_counts_where_the_model_reads_such_files() -> None:
     reads = b"from pathlib import Path\nTABLE = Path(__file__).with_name('data') / 'table.json'\n"
     assert files_of(layers=reads) == sorted([*USUAL, "pkg/data/table.json"])
+
+
+READS = b"from pathlib import Path\nTABLE = Path(__file__).with_name(NAME)\n"
+
+
+def of_class(module: str, texts: dict[str, bytes], others: dict[str, str], main: str = "") -> list[str]:
+    """The files of a class ``Net`` in ``module``; ``others`` are no Python, by their kind."""
+    model = type("Net", (), {"__module__": module})
+    files: list[dict[str, Any]] = []
+    for path in texts:
+        name = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        kind = "main" if path == main else "module"
+        files.append({"path": path, "kind": kind, "module": None if path == main else name})
+    files += [{"path": path, "kind": kind, "module": None} for path, kind in others.items()]
+    return list(model_part(model, files, texts)["files"])
+
+
+def test_data_of_a_package_that_is_one_file_counts() -> None:
+    texts = {"pkg/__init__.py": READS, "tools/__init__.py": b""}
+    others = {"pkg/k.json": "data", "tools/k.json": "data", "setup.yaml": "config"}
+    assert of_class("pkg", texts, others) == ["pkg/__init__.py", "pkg/k.json"]
+
+
+def test_configurations_at_or_below_a_module_that_reads_files_count_but_those_of_tools_do_not() -> None:
+    others = {
+        "config.yaml": "config",
+        "conf/deep/a.yaml": "config",
+        "pyproject.toml": "config",
+        ".hooks.yaml": "config",
+    }
+    others |= {"@lib/other.yaml": "config", "README.md": "data"}
+    found = ["conf/deep/a.yaml", "config.yaml", "model.py"]
+    assert of_class("model", {"model.py": READS}, others) == found
+    assert of_class("model", {"model.py": b""}, others) == ["model.py"]
+    assert of_class(
+        "pkg.model", {"pkg/model.py": READS, "pkg/__init__.py": b""}, {**others, "pkg/c.yaml": "config"}
+    ) == [
+        "pkg/__init__.py",
+        "pkg/c.yaml",
+        "pkg/model.py",
+    ]
+
+
+def test_a_captured_file_that_the_model_names_counts_wherever_it_lies() -> None:
+    """As a program does that reads from the folder in which it was started."""
+    texts = {"pkg/__init__.py": b"", "pkg/model.py": b"SETTINGS = open('settings.yaml').read()\n"}
+    others = {"settings.yaml": "config", "more/settings.yml": "config", "pkg/k.json": "data"}
+    assert of_class("pkg.model", texts, others) == ["pkg/__init__.py", "pkg/model.py", "settings.yaml"]
+
+
+def test_of_a_script_only_what_the_class_needs_reads_files() -> None:
+    head, tail = b"from pathlib import Path\nHERE = Path(__file__).parent\n", b"print(HERE)\n"
+    others = {"config.yaml": "config"}
+    unread = {"train.py": head + b"class Net: ...\n" + tail}
+    assert of_class("__main__", unread, others, main="train.py") == ["train.py"]
+    read = {"train.py": head + b"class Net:\n    here = HERE\n" + tail}
+    assert of_class("__main__", read, others, main="train.py") == ["config.yaml", "train.py"]

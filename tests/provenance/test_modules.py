@@ -139,3 +139,17 @@ def test_an_editable_install_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path:
     found = modules.editable_roots()
     assert found["pm-dist"] == Path("/some/where else")
     assert "pm-broken" not in found
+
+
+def test_a_folder_that_is_reached_by_its_neighbour_is_captured_by_its_own_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``sys.path.append(os.path.join(os.path.dirname(__file__), "..", "lib"))`` stands in many a script."""
+    (tmp_path / "code").mkdir()
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "helpers_beside.py").write_text("W = 12\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "code" / ".." / "lib"))
+    importlib.import_module("helpers_beside")
+    found = next(module for module in project_modules(tmp_path / "code") if module.name == "helpers_beside")
+    assert found.path == tmp_path / "lib" / "helpers_beside.py"
+    assert found.base == tmp_path / "lib"

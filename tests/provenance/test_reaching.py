@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterator
+
+import pytest
+
+from lightning_debugkit.provenance import reaching
 from lightning_debugkit.provenance.reaching import Reach
 
 PROJECT = {
@@ -53,3 +59,52 @@ def test_a_script_uses_of_a_package_what_it_asks_for() -> None:
     assert project.text_leads("from .heads import Head\n", "pkg") == {"pkg", "pkg.heads"}
     assert "pkg.training" in project.text_leads("import pkg\n")
     assert project.text_leads("1 +") == set()
+
+
+def test_a_module_is_read_once_however_many_names_are_asked_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five hundred functions of a utils.py, imported by name, were five hundred walks of its text."""
+    walks: list[ast.AST] = []
+    real = reaching._imports
+
+    def counted(tree: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
+        walks.append(tree)
+        return real(tree)
+
+    monkeypatch.setattr(reaching, "_imports", counted)
+    names = ", ".join(f"f{number}" for number in range(50))
+    exports = "\n".join(f"from .part import g{number}" for number in range(50))
+    texts = {"utils": b"import deep\n", "deep": b"", "pkg": exports.encode(), "pkg.part": b"import deep\n"}
+    texts["net"] = f"from utils import {names}\nfrom pkg import {names.replace('f', 'g')}\n".encode()
+    found = Reach(texts, frozenset({"pkg"}))
+    assert found.modules(["net"]) == set(texts)
+    assert found.modules(["pkg"]) == {"pkg", "pkg.part", "deep"}
+    assert len(walks) == len(texts)
+
+
+def test_an_import_is_seen_wherever_a_statement_may_stand() -> None:
+    text = b"""
+try:
+    import a1
+except ImportError:
+    import a2
+else:
+    import a3
+finally:
+    import a4
+match 1:
+    case 1:
+        import a5
+for _ in ():
+    import a6
+else:
+    import a7
+async def f():
+    async with g():
+        import a8
+class C:
+    if t.TYPE_CHECKING:
+        import never
+    else:
+        import a9
+"""
+    assert reaching.imported_names(text, "") == {f"a{number}" for number in range(1, 10)}

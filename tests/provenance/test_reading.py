@@ -151,3 +151,19 @@ def test_a_file_that_unpacks_to_more_than_memory_is_refused(tmp_path: Path) -> N
 def test_a_file_that_is_not_there_is_an_error_of_the_system(tmp_path: Path) -> None:
     with pytest.raises(OSError):
         read_snapshot(tmp_path / "none.ckpt")
+
+
+@pytest.mark.parametrize("instruction", [b"(", b"]"])
+def test_a_small_file_does_not_take_much_memory(tmp_path: Path, instruction: bytes) -> None:
+    """Compressed, sixteen million instructions take as many bytes as a page of text, and a gigabyte when read."""
+    with zipfile.ZipFile(tmp_path / "x.ckpt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02" + instruction * 16_000_000)
+    with pytest.raises(Malformed, match=r"its plain data is compressed, as torch.save never does"):
+        read_snapshot(tmp_path / "x.ckpt")
+
+
+def test_what_has_more_parts_than_any_checkpoint_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lightning_debugkit.provenance.reading._MOST_STEPS", 1000)
+    torch.save({KEY: embedded(MANIFEST, SOURCE), "state": list(range(2000))}, tmp_path / "x.ckpt")
+    with pytest.raises(Malformed, match="its plain data has more than 1,000 parts"):
+        read_snapshot(tmp_path / "x.ckpt")

@@ -123,3 +123,22 @@ def test_a_tree_is_named_by_its_id_or_not_at_all(project: Path, tmp_path: Path, 
     done = restore_whole(manifest, pack({"a.py": b""}), tmp_path / "back")
     assert done.origin == "the captured sources, from the checkpoint"
     assert os.listdir(tmp_path / "back") == ["a.py"]  # noqa: PTH208
+
+
+@pytest.mark.parametrize("leads_to", ["{outside}", "../outside", "../gone"])
+@pytest.mark.parametrize("captured", ["linked/layers.py", "linked"])
+def test_nothing_is_written_through_a_link_of_the_tree(project: Path, leads_to: str, captured: str) -> None:
+    """A link to the live files of now, or to wherever a stranger's checkpoint finds one."""
+    outside = project.parent / "outside"
+    outside.mkdir()
+    (outside / "layers.py").write_text("x = 'weeks of work'\n")
+    (project / "linked").symlink_to(leads_to.format(outside=outside))
+    tree = snapshot(project)
+    done = restore_whole(
+        manifest_of({captured: b"x = 1\n"}, project, tree=tree), pack({captured: b"x = 1\n"}), project.parent / "back"
+    )
+    assert files_in(outside) == {"layers.py": b"x = 'weeks of work'\n"}
+    assert (project.parent / "back" / captured).read_bytes() == b"x = 1\n"
+    assert not (project.parent / "back" / "linked").is_symlink()
+    assert not (project.parent / "gone").exists()
+    assert done.remarks == ("linked was a link; the files that ran lie in its place",)

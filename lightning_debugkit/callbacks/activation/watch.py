@@ -167,13 +167,13 @@ class Watch(TorchDispatchMode):
             if known is None:
                 self.gathered.saw_first(tensor)
         is_left = call.name in ("mm", "bmm") and isinstance(call.known[0], Weight)  # weights times batch
-        unit = 1 if convolves(call.name) else made[0].ndim - (2 if is_left else 1)
-        flow = replace(flow, unit=unit, is_spatial=convolves(call.name))
+        flow = replace(flow, is_spatial=convolves(call.name))
         self.gathered.saw_layer(layer, made[0])
         if call.name in RECURRENT:
             self.gathered.unseen[layer] = f"gates and states within one kernel ({call.name})"
-        for tensor in made:
-            self._known[tensor] = flow
+        for tensor in made:  # the last states of a recurrent layer have one dimension less than its outputs
+            unit = 1 if convolves(call.name) else tensor.ndim - (2 if is_left else 1)
+            self._known[tensor] = replace(flow, unit=unit)
 
     def _owner(self, call: Call) -> str:
         """Return the layer that a weight belongs to; of a weight that is shared or unknown, the one that is running."""

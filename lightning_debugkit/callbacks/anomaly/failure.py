@@ -14,6 +14,7 @@ from lightning_debugkit.callbacks.anomaly.nonfinite import finding as worded
 from lightning_debugkit.callbacks.anomaly.sight import Sight
 from lightning_debugkit.callbacks.base import DebugCallback, TrainingAnomaly
 from lightning_debugkit.callbacks.leavings import leave_bundle, leave_samples
+from lightning_debugkit.callbacks.packages import twins
 from lightning_debugkit.callbacks.rerun import NotReplayable, replay
 from lightning_debugkit.callbacks.run import current_run
 from lightning_debugkit.callbacks.sample_order import SampleOrder
@@ -73,7 +74,7 @@ class Failure:
             broken: The gradients are not finite.
             scaled: A GradScaler scales the loss.
         """
-        if trainer.world_size == 1 or (isinstance(trainer.strategy, DDPStrategy) and not (broken and scaled)):
+        if trainer.world_size == 1 or (isinstance(trainer.strategy, twins(DDPStrategy)) and not (broken and scaled)):
             return bad
         return bool(trainer.strategy.reduce_boolean_decision(bad, all=False))
 
@@ -158,7 +159,7 @@ class Failure:
         self.pending = None
         if found is not None:
             callback.emit(trainer, found)
-        if trainer.world_size > 1 and isinstance(trainer.strategy, DDPStrategy) and not broken:
+        if trainer.world_size > 1 and isinstance(trainer.strategy, twins(DDPStrategy)) and not broken:
             return  # the other ranks do not know: what is done alone would make them wait for ever
         told = _gathered(trainer, found)
         first = self.last = next((finding for finding in told if finding is not None), self.last)

@@ -11,6 +11,7 @@ from torch.utils.hooks import RemovableHandle
 
 from lightning_debugkit.callbacks.anomaly.membership import common, listed
 from lightning_debugkit.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.replay.unseen import Hook
 from lightning_debugkit.stats.tensors import bits
 
 OVERWRITTEN = Rule(
@@ -34,7 +35,7 @@ class Loaded:
         """Listen for loads; weights that an earlier fit left and nobody touched count as loaded."""
         here = _bits(module)
         self.bits = here if self.trained and here == self.trained else {}
-        self.handle = module.register_load_state_dict_post_hook(self._loaded)
+        self.handle = module.register_load_state_dict_post_hook(Hook(self._loaded))
 
     def _loaded(self, module: nn.Module, _: Any) -> None:
         self.bits = _bits(module)

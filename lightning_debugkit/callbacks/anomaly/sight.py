@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 from torch.optim import Optimizer
 
 from lightning_debugkit.callbacks.anomaly.look import Look
 from lightning_debugkit.callbacks.norms import shared_norms
 from lightning_debugkit.callbacks.optimizers import Parameters, is_whole, scale_left
+from lightning_debugkit.callbacks.packages import overrides
 from lightning_debugkit.finding import Where
 from lightning_debugkit.replay.randomness import RandomState
 from lightning_debugkit.stats.tensors import norms
@@ -96,7 +96,7 @@ class Sight:
             norms=norm_of,
             rates=rates,
             whole=is_whole(trainer),
-            clipped=bool(trainer.gradient_clip_val) or is_overridden("configure_gradient_clipping", module),
+            clipped=bool(trainer.gradient_clip_val) or overrides(module, "configure_gradient_clipping"),
             weigh=lambda: norms(parameters).tolist(),
         )
 

@@ -25,6 +25,7 @@ from lightning_debugkit.callbacks.anomaly.sight import Sight
 from lightning_debugkit.callbacks.anomaly.trends import Trends
 from lightning_debugkit.callbacks.anomaly.weights import sound_weights
 from lightning_debugkit.callbacks.anomaly.zeroing import Zeroing
+from lightning_debugkit.callbacks.packages import twins
 from lightning_debugkit.callbacks.rerun import audit
 from lightning_debugkit.finding import Finding, Where
 from lightning_debugkit.replay.batch import leaves
@@ -233,7 +234,7 @@ class Watches:
             )
 
     def _compare(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
-        if trainer.world_size > 1 and isinstance(trainer.strategy, DDPStrategy) and self._compared != where.step:
+        if trainer.world_size > 1 and isinstance(trainer.strategy, twins(DDPStrategy)) and self._compared != where.step:
             self._compared = where.step
             found = replicas.compare(where, module, trainer.world_size)
             if found is not None and trainer.is_global_zero:

@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils.data import DataLoader
 
+from lightning_debugkit.callbacks.packages import twins
 from lightning_debugkit.callbacks.predictions.padding import loaders_of
 from lightning_debugkit.replay.batch import leaves
 from lightning_debugkit.replay.randomness import RandomState
@@ -73,7 +74,7 @@ def facts_of(trainer: Trainer, module: LightningModule) -> Facts:
         weight_decay=max(decays, default=0.0),
         norms=sum(isinstance(part, _NORMS) or type(part).__name__.endswith("Norm") for part in parts),
         augmentation=is_augmented(dataset),
-        early_stopping=any(isinstance(c, EarlyStopping) for c in trainer.callbacks),  # type: ignore[attr-defined]
+        early_stopping=any(isinstance(c, twins(EarlyStopping)) for c in trainer.callbacks),  # type: ignore[attr-defined]
         parameters=trainable,
         samples=len(dataset) if dataset is not None and hasattr(dataset, "__len__") else None,
         epochs=trainer.current_epoch + 1,

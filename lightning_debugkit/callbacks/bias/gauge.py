@@ -88,9 +88,8 @@ class ErrorTake:
             answers = scored(found.predictions, found.target, self.cut, found.ignore_index)
         except NoClasses as error:
             raise PredictionsNotFound(
-                f"{self.reader.owner} needs classes for metric 'error', got {error} (from {found.places[0]} and "
-                f"{found.places[1]}); give a metric that fits, such as metric=torchmetrics.MeanAbsoluteError(), "
-                "or an adapter."
+                f"{self.reader.owner} needs classes for metric 'error', got {error} (from {found.origin}); "
+                "give a metric that fits, such as metric=torchmetrics.MeanAbsoluteError(), or an adapter."
             ) from error
         groups = None
         if self.group is not None:

@@ -17,6 +17,7 @@ from torch.utils.data import (
 )
 
 from lightning_debugkit.callbacks.sample_order import AroundSampler
+from lightning_debugkit.replay.unseen import StandIn
 
 
 class Chosen(AroundSampler):
@@ -57,7 +58,7 @@ class Holdout:
             return process(dataloader)
 
         self._strategy = strategy
-        strategy.process_dataloader = processed  # type: ignore[method-assign]
+        vars(strategy)["process_dataloader"] = StandIn(strategy, "process_dataloader", processed)
 
     def remove(self) -> None:
         """Leave strategy, loader and sampler as they were."""

@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.data import extract_batch_size
 from torch import Tensor
 from torchmetrics import Metric
 
+from lightning_debugkit.replay.unseen import StandIn
 from lightning_debugkit.stats.bootstrap import bootstrap_groups
 from lightning_debugkit.stats.intervals import Interval, bare
 
@@ -41,9 +42,9 @@ class Heard:
         own = vars(module)
         self._before = {name: own.get(name) for name in ("log", "log_dict")}
         # Not setattr: nn.Module would take some callables for submodules. A log_dict that is Lightning's calls log.
-        own["log"] = self._listener(module.log)
+        own["log"] = StandIn(module, "log", self._listener(module.log))
         if "log_dict" in own:
-            own["log_dict"] = self._dict_listener(own["log_dict"])
+            own["log_dict"] = StandIn(module, "log_dict", self._dict_listener(own["log_dict"]))
 
     def stop(self, module: LightningModule) -> None:
         """Leave the module as it was; may be called at any time."""

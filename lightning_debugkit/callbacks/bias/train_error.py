@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy
-from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 from torchmetrics import Metric
 
 from lightning_debugkit.callbacks.bias.gauge import LoggedTake, Moment, Take
+from lightning_debugkit.callbacks.packages import overrides, twins
 from lightning_debugkit.callbacks.predictions.padding import loaders_of
 from lightning_debugkit.callbacks.rerun import muted
 from lightning_debugkit.replay.isolation import isolated
@@ -96,7 +96,7 @@ def measure(
 
     Parameters, buffers, random state, metrics, logged values and modes are those of before afterwards.
     """
-    steps = [step for step in steps if is_overridden(step, module)]
+    steps = [step for step in steps if overrides(module, step)]
     for step in steps:
         try:
             return _run(trainer, module, sample, new(), step)
@@ -167,7 +167,7 @@ def _step(
     if is_param_in_hook_signature(function, "dataloader_idx", min_args=3):
         arguments.append(dataloader_idx)
     strategy = trainer.strategy
-    is_whole = strategy.model is None or strategy.model is module or isinstance(strategy, DDPStrategy)
+    is_whole = strategy.model is None or strategy.model is module or isinstance(strategy, twins(DDPStrategy))
 
     def run() -> Any:
         if not is_whole:

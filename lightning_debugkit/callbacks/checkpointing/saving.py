@@ -14,6 +14,7 @@ from lightning.pytorch.strategies import Strategy
 
 from lightning_debugkit.callbacks.base import Refused
 from lightning_debugkit.callbacks.checkpoint_io import AtomicCheckpointIO, local_path
+from lightning_debugkit.callbacks.packages import is_of_other
 from lightning_debugkit.checkpoints import serializing
 from lightning_debugkit.checkpoints.keeping import Write
 
@@ -77,6 +78,11 @@ def refuse_what_cannot_be(trainer: Trainer) -> None:
         Refused: The strategy or the ``CheckpointIO`` writes in a way of its own.
     """
     strategy = trainer.strategy
+    if is_of_other(trainer):
+        raise Refused(
+            "NestedCheckpoint needs a Trainer of lightning.pytorch, got one of pytorch_lightning; "
+            "write `import lightning.pytorch as pl`."
+        )
     if type(strategy).save_checkpoint is not Strategy.save_checkpoint:
         raise Refused(
             "NestedCheckpoint needs a strategy whose first rank writes the whole checkpoint, such as DDP, "

@@ -8,15 +8,16 @@ from dataclasses import dataclass, field
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.utils.hooks import unserializable_hook
 
 from lightning_debugkit.callbacks.clipping import tap
 from lightning_debugkit.callbacks.clipping.order import Order
 from lightning_debugkit.callbacks.clipping.steps import By, Draft
 from lightning_debugkit.callbacks.norms import shared_norms
 from lightning_debugkit.callbacks.optimizers import Parameters, is_whole, scale_left
+from lightning_debugkit.callbacks.packages import overrides
 from lightning_debugkit.callbacks.run import current_run
 from lightning_debugkit.finding import Where
 from lightning_debugkit.replay.source import place_of
@@ -62,7 +63,7 @@ class Probe:
         self._parameters = Parameters()
         self._owners: dict[int, int] = {}
         self._pending = [_Pending() for _ in trainer.optimizers]
-        self._may_clip = not module.automatic_optimization or any(is_overridden(n, module) for n in _OWN_CLIPPING)
+        self._may_clip = not module.automatic_optimization or any(overrides(module, n) for n in _OWN_CLIPPING)
         tap.listen(self)
 
     def close(self) -> None:
@@ -148,6 +149,7 @@ class Probe:
         if loss.requires_grad:
             loss.register_hook(self._backward_begins)
 
+    @unserializable_hook  # type: ignore[untyped-decorator]  # else torch warns where a loss that has it is saved
     def _backward_begins(self, _: Tensor) -> None:
         self.is_forward = False
 

@@ -7,7 +7,8 @@ from collections import deque
 import numpy as np
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.plugins import MixedPrecision
-from lightning.pytorch.utilities.model_helpers import is_overridden
+
+from lightning_debugkit.callbacks.packages import overrides, twins
 
 _FIRST = 10  # norms to know before they are a distribution; until then the Trainer's own threshold holds
 
@@ -50,11 +51,11 @@ def obstacle(trainer: Trainer, module: LightningModule) -> str:
     """Say why Lightning could not clip by a threshold that it is given, empty if it can."""
     if not module.automatic_optimization:
         return "the module optimises manually, and Lightning clips nothing there"
-    if is_overridden("configure_gradient_clipping", module):
+    if overrides(module, "configure_gradient_clipping"):
         return "the module overrides configure_gradient_clipping"
     if str(trainer.gradient_clip_algorithm or "norm").rpartition(".")[2].lower() != "norm":
         return "the Trainer clips by value, and the percentile is one of norms"
     fused = any(getattr(o, "_step_supports_amp_scaling", False) for o in trainer.optimizers)
-    if fused and isinstance(trainer.precision_plugin, MixedPrecision):
+    if fused and isinstance(trainer.precision_plugin, twins(MixedPrecision)):
         return "Lightning does not clip for fused optimizers in mixed precision"
     return ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +32,7 @@ from lightning_debugkit.journal import strict
 from lightning_debugkit.stats.confused import merge_candidates, most_confused
 from lightning_debugkit.stats.confusion import DENSE
 from lightning_debugkit.stats.label_issues import LabelIssues, label_issues
+from lightning_debugkit.stats.merging import worth_of_merging
 from lightning_debugkit.stats.ordering import confused_together
 from lightning_debugkit.stats.per_class import per_class
 from lightning_debugkit.stats.slices import Scan, scan_slices
@@ -87,8 +88,11 @@ class Analysis:
         of_one = found.none is None
         self.merges = merge_candidates(found.confusion) if of_one else []
 
-    def findings(self, where: Where, is_over: bool) -> Iterator[Finding]:
-        """Yield what is beyond chance; of classes that are not learnt only when learning is over."""
+    def findings(self, where: Where, is_over: bool, file: str) -> Iterator[Finding]:
+        """Yield what is beyond chance; of classes that are not learnt only when learning is over.
+
+        Each names the ``file`` of the analysis that it is of.
+        """
         case = Case(
             self.found,
             self.names,
@@ -101,7 +105,8 @@ class Analysis:
             self.history,
             is_over,
         )
-        return findings(case, where)
+        for finding in findings(case, where):
+            yield replace(finding, evidence={**finding.evidence, "analysis": file})
 
     def _label_issues(self) -> LabelIssues | None:
         records = self.found.records
@@ -172,7 +177,14 @@ class Analysis:
     def _merge(self, merge: Any) -> dict[str, Any]:
         names = ("first", "second", "count", "accuracy", "accuracy_merged", "kappa", "kappa_merged", "asymmetry")
         row = {name: getattr(merge, name) for name in names}
-        return {**row, "cannot_tell": self.samples.cannot_tell(merge.first, merge.second)}
+        weight = self.found.totals.samples / self.found.totals.answers
+        worth = worth_of_merging(self.found.confusion, merge.first, merge.second, weight)
+        return {
+            **row,
+            **bounds(worth.rise, "rise", "rise_"),
+            **bounds(worth.apart, "told_apart", "told_apart_"),
+            "cannot_tell": self.samples.cannot_tell(merge.first, merge.second),
+        }
 
     def _top_losses(self) -> Iterator[dict[str, Any]]:
         for top in self.found.top.sorted():

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from lightning.pytorch import Trainer
+
 from lightning_debugkit.callbacks.errors.forms import TASKS
 from lightning_debugkit.callbacks.predictions import sources
 
 _OWNER = "ErrorAnalysis"
+_ASKED = ("task", "loaders", "predictions", "target", "adapter")  # what tells one analysis from another
 
 
 def check(name: str, holds: bool, rule: str, value: Any, advice: str) -> None:
@@ -65,3 +68,22 @@ def check_sources(predictions: Any, target: Any, adapter: Any) -> None:
 
 def _is_listing(value: Any, kind: type) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(item, kind) for item in value)
+
+
+def asked(callback: Any) -> str:
+    """Return what a callback was asked to analyse, empty if it is whatever there is.
+
+    The same in every process, so that a state that is saved under it is found again.
+    """
+    told = []
+    for name in _ASKED:
+        if (value := getattr(callback, name)) is not None:
+            function = getattr(value, "__qualname__", type(value).__qualname__) if callable(value) else ""
+            told.append(f"{name}={function or repr(value)}")
+    return f"({', '.join(told)})" if told else ""
+
+
+def number_of(callback: Any, trainer: Trainer) -> int:
+    """Return which one of its kind in the Trainer a callback is, from 1 on."""
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    return 1 + [one for one in callbacks if type(one) is type(callback) and not one.idle].index(callback)

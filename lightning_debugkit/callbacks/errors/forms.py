@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from lightning_debugkit.callbacks.predictions.instruments import VALUE_LOSSES
 from lightning_debugkit.callbacks.predictions.scoring import IGNORED, NoClasses
 from lightning_debugkit.callbacks.predictions.sources import Reading, both, is_detections, is_rows
+from lightning_debugkit.replay.batch import leaves
 
 Task: TypeAlias = Literal["multiclass", "binary", "multilabel", "segmentation", "detection"]
 Scores: TypeAlias = Literal["logits", "probabilities", "classes"]
@@ -87,6 +88,15 @@ def form_of(reading: Reading, task: Task | None = None) -> Form:
     if task is not None and found.task != task:
         raise NoClasses(f"what looks like task {found.task!r}: {_both(reading)}")
     return found
+
+
+def of_places(form: Form, reading: Reading, batch: Any) -> Form:
+    """Return a form whose tokens are pixels if they are the cells of a mask in the batch, in one row for the loss."""
+    masks = (leaf for _, leaf in leaves(batch) if is_rows(leaf) and not leaf.is_floating_point())
+    is_mask = form.unit == "tokens" and any(
+        mask.ndim > _TOKENS and mask.numel() == reading.target.numel() for mask in masks
+    )
+    return replace(form, unit="pixels") if is_mask else form
 
 
 def _regression(reading: Reading) -> NoClasses:

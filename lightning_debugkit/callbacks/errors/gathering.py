@@ -177,9 +177,12 @@ class Gathering:
         self._settle()
         for block in () if self._staging is None else self._staging.rest():
             self._take(block)
+        empty = [torch.zeros(0, dtype=dtype).numpy() for dtype in _DTYPES.values()]
+        blocks = self._blocks or [(*empty, np.zeros((0, len(self.columns.names)), np.float32))]
         # Column by column, so that a million samples are not held twice.
-        parts = [list(part) for part in zip(*self._blocks, strict=True)]
+        parts = [list(part) for part in zip(*blocks, strict=True)]
         self._blocks = []
+        del blocks
         columns = []
         for part in parts:
             columns.append(np.concatenate(part))

@@ -11,6 +11,7 @@ from lightning_debugkit.callbacks.errors.unpredicted import never_predicted
 from lightning_debugkit.finding import Finding, Rule, Severity, Where
 from lightning_debugkit.stats.confused import Pair
 from lightning_debugkit.stats.few_samples import hypergeometric_tail
+from lightning_debugkit.stats.merging import worth_of_merging
 from lightning_debugkit.stats.special import incomplete_beta
 
 CONFUSED = Rule(
@@ -23,8 +24,8 @@ CONFUSED = Rule(
 MERGE = Rule(
     "merge-candidate",
     Severity.INFO,
-    "{first} and {second} are taken for each other {count} times: as one class, kappa would rise from {kappa:.3f} to "
-    "{kappa_merged:.3f}",
+    "{first} and {second} are taken for each other {count} times, with a kappa of {apart:.2f} between the two (at most "
+    "{apart_high:.2f}): as one class, kappa of all would rise from {kappa:.3f} to {kappa_merged:.3f}",
     "Ask whether the two need to be told apart; if so, give both more samples that show the difference.",
 )
 LABELS = Rule(
@@ -116,13 +117,24 @@ def _confused(case: Case, where: Where) -> Iterator[Finding]:
 
 
 def _merge(case: Case, where: Where) -> Iterator[Finding]:
-    """Classes that are mixed up are so in both directions; other class weights would mend one alone."""
+    """Two classes are worth being one if the model loses more of what tells them apart than it keeps.
+
+    Classes that are mixed up are so in both directions; other class weights would mend one alone. Kappa rises with
+    the merge of any pair that is told apart worse than classes are on average: half of all pairs are such.
+    """
     chances = {(pair.target, pair.predicted): _chance(case, pair) for pair in _own(case)}
-    tested = max(case.found.confusion.classes * (case.found.confusion.classes - 1), 1)
+    confusion, totals = case.found.confusion, case.found.totals
+    tested = max(confusion.classes * (confusion.classes - 1), 1)
     for merge in case.merges:
         there = chances.get((merge.first, merge.second), 1.0)
         back = chances.get((merge.second, merge.first), 1.0)
-        if min(there, back) * tested < _CHANCE and max(there, back) < _CHANCE:
+        if min(there, back) * tested >= _CHANCE or max(there, back) >= _CHANCE:
+            continue
+        pair, weight = (merge.first, merge.second), totals.samples / totals.answers
+        worth = worth_of_merging(confusion, *pair, weight)
+        # The pair was picked among all for its rise.
+        rise = worth_of_merging(confusion, *pair, weight, 1 - _CHANCE / tested).rise
+        if rise.side == worth.kappa.side == "above" and worth.apart.high < _HALF:
             yield MERGE.found(
                 where,
                 stage=case.stage,
@@ -131,9 +143,14 @@ def _merge(case: Case, where: Where) -> Iterator[Finding]:
                 count=merge.count,
                 kappa=merge.kappa,
                 kappa_merged=merge.kappa_merged,
+                rise_low=worth.rise.low,
+                rise_high=worth.rise.high,
+                apart=worth.apart.value,
+                apart_low=worth.apart.low,
+                apart_high=worth.apart.high,
                 accuracy=merge.accuracy,
                 accuracy_merged=merge.accuracy_merged,
-                classes=[merge.first, merge.second],
+                classes=list(pair),
             )
             return
 

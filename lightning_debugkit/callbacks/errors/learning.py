@@ -14,6 +14,7 @@ from lightning_debugkit.callbacks.errors.classes import both, in_range
 from lightning_debugkit.callbacks.errors.columns import indices_of
 from lightning_debugkit.callbacks.errors.evidence import Evidence
 from lightning_debugkit.callbacks.errors.forms import Form, check_still, fits, form_of, is_decided, shaped
+from lightning_debugkit.callbacks.errors.gathering import Gathered, Gathering, merged
 from lightning_debugkit.callbacks.predictions.order import LoaderOrder, Rows
 from lightning_debugkit.callbacks.predictions.padding import length_of, loaders_of
 from lightning_debugkit.callbacks.predictions.reader import PredictionsNotFound, Reader
@@ -136,6 +137,13 @@ class Learning:
             self.evidence = Evidence()
         held = self.mine or self.start
         return None if held is None else as_rows(held.course()), [self.why_not] if self.why_not else []
+
+    def alone(self) -> Gathered | None:
+        """Return an analysis with nothing counted, for what is known of training samples where nothing is validated."""
+        held = self.mine or self.start
+        if self._form is None or held is None or as_rows(held.course()) is None:
+            return None
+        return merged([Gathering(self._form, [], 1).payload()])
 
 
 def _margins(scores: Tensor, label: Tensor, form: Form, ignore: int | None) -> tuple[Tensor, Tensor, Tensor]:

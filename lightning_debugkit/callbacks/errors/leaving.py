@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lightning.pytorch import LightningModule, Trainer
 
@@ -15,7 +16,69 @@ from lightning_debugkit.callbacks.errors.gathering import Gathered
 from lightning_debugkit.callbacks.errors.misclassified import write_misclassified
 from lightning_debugkit.callbacks.predictions.padding import loaders_of
 
-FILES = {"validate": ("errors.json", "misclassified.csv"), "test": ("errors-test.json", "misclassified-test.csv")}
+
+@dataclass(frozen=True)
+class Files:
+    """The names of what one analysis leaves.
+
+    Args:
+        own: What its callback's files begin with: ``errors``, of a second one ``errors-2``.
+        rest: What tells its pass from others: empty, ``-test``, ``-validate``, ``-validate-2``.
+        title: Of its part of the report; empty for what the run has sections of its own for.
+        is_later: Whether it is of a pass after the run's own.
+    """
+
+    own: str
+    rest: str
+    title: str
+    is_later: bool
+
+    @property
+    def analysis(self) -> str:
+        return f"{self.own}{self.rest}.json"
+
+    @property
+    def table(self) -> str:
+        return f"misclassified{self.own.removeprefix('errors')}{self.rest}.csv"
+
+    @property
+    def prefix(self) -> str:
+        """What the names of its pictures begin with."""
+        begins = (self.own.removeprefix("errors") + self.rest).removeprefix("-")
+        return f"{begins}-" if begins else ""
+
+
+def files_of(folder: Path, stage: Literal["validate", "test"], is_fit: bool, number: int = 1, asked: str = "") -> Files:
+    """Return names that take no other result's place.
+
+    A fit has its own; a validation or a test of a run that has one already is another result.
+
+    Args:
+        folder: Run folder.
+        stage: What is analysed.
+        is_fit: Whether a fit validates.
+        number: Which one of its kind in the Trainer the callback is.
+        asked: How it was asked for, for the title of a second one.
+    """
+    own = f"errors-{number}" if number > 1 else "errors"
+    rests = _rests(stage)
+    main = rest = next(rests)
+    while not is_fit and (folder / f"{own}{rest}.json").exists():
+        rest = next(rests)
+    is_later = rest != main
+    words = [asked] if number > 1 else []
+    if is_later or (words and stage == "test"):
+        words += [rest.strip("-").replace("-", " ").replace("validate", "a later validation")]
+    title = ", ".join(words)
+    return Files(own, rest, title[:1].upper() + title[1:], is_later)
+
+
+def _rests(stage: str) -> Iterator[str]:
+    """Yield what names end with: that of a run's own pass first."""
+    if stage == "validate":
+        yield ""
+    yield f"-{stage}"
+    yield from (f"-{stage}-{times}" for times in itertools.count(2))
 
 
 @dataclass(frozen=True)
@@ -47,7 +110,13 @@ def _loaders(trainer: Trainer, stage: str) -> Any:
 
 
 def leave(
-    folder: Path, trainer: Trainer, module: LightningModule, analysis: Analysis, course: Any, pictures: int
+    folder: Path,
+    trainer: Trainer,
+    module: LightningModule,
+    analysis: Analysis,
+    course: Any,
+    pictures: int,
+    files: Files,
 ) -> Iterator[dict[str, Any]]:
     """Write an analysis, and the samples that go with it; yield the artifacts.
 
@@ -58,24 +127,25 @@ def leave(
         analysis: What to write.
         course: How training samples fared, ``None`` if that is not known.
         pictures: Samples to draw at most.
+        files: Where to write it.
     """
     stage = analysis.moment.stage
     held = analysis.as_dict()
     held["dynamics"] = course if stage == "validate" else None
-    path, table = FILES[stage]
+    if files.is_later:  # what tells of the training is told once
+        held["history"], held["dynamics"] = [], None
     if pictures:
-        gallery = Gallery(
-            folder, _loaders(trainer, stage), tokenizer_of(trainer, module), "test-" if stage == "test" else ""
-        )
+        gallery = Gallery(folder, _loaders(trainer, stage), tokenizer_of(trainer, module), files.prefix)
         gallery.draw(analysis.shown(held), pictures)
         held["pictures"], held["samples"] = gallery.pictures, gallery.samples
         held["notes"] += [gallery.failed] if gallery.failed else []
-    write(folder, path, held)
+    write(folder, files.analysis, held)
     right = analysis.accuracy.value
     told = {"stage": stage, "accuracy": right, "errors": analysis.found.totals.wrong, "n": held["n"]}
-    yield {"name": "error-analysis", "what": "error-analysis", "path": path, **told}
+    further = {"title": files.title} if files.title else {}
+    yield {"name": "error-analysis", "what": "error-analysis", "path": files.analysis, **told, **further}
     if len(analysis.samples.rows):
-        write_misclassified(folder / table, analysis.found, analysis.samples, analysis.names)
-        yield {"name": "misclassified", "path": table, "samples": len(analysis.samples.rows)}
+        write_misclassified(folder / files.table, analysis.found, analysis.samples, analysis.names)
+        yield {"name": "misclassified", "path": files.table, "samples": len(analysis.samples.rows)}
     else:  # of an earlier validation
-        (folder / table).unlink(missing_ok=True)
+        (folder / files.table).unlink(missing_ok=True)

@@ -57,11 +57,14 @@ class LossCheck:
         return mean, total
 
     @staticmethod
-    def told(results: Sequence[Apart | None]) -> str:
-        """Return what the comparisons of all ranks say."""
+    def told(results: Sequence[Apart | None], form: Form) -> str:
+        """Return what the comparisons of all ranks say, empty where samples have no loss of their own."""
+        if form.scores == "classes":
+            return ""
+        kind = f"plain {'binary ' if form.channel is None else ''}cross entropy"
         known = [result for result in results if result is not None]
         if not known:
-            return "The step returns no loss to compare with: the loss of a sample is plain cross entropy."
+            return f"The step returns no loss to compare with: the loss of a sample is {kind}."
         if not all(math.isfinite(apart) for result in known for apart in result):
             return "The losses of the samples are not verified: some are not finite, or the step's own loss is not."
         mean, total = (max(parts) for parts in zip(*known, strict=True))
@@ -71,5 +74,5 @@ class LossCheck:
             return "The losses of the samples are verified: their sum is the loss that the step returns."
         return (
             "The step's own loss is another (weights of classes, label smoothing, a further term): "
-            "samples are ranked by plain cross entropy."
+            f"samples are ranked by {kind}."
         )

@@ -21,6 +21,7 @@ from lightning_debugkit.callbacks.errors.forms import (
     form_of,
     is_decided,
     is_still,
+    of_places,
     shaped,
 )
 from lightning_debugkit.callbacks.errors.gathering import Gathered, Gathering, merged
@@ -129,7 +130,7 @@ class Watch:
             return
         size = batch_size(batch) or len(found.target)
         found = shaped(found, size)
-        form = self._form(step, found)
+        form = self._form(step, found, batch)
         if not fits(form, found):
             self.note("Batches with answers of another kind than the first are left out.")
             return
@@ -184,17 +185,20 @@ class Watch:
     def told(self) -> list[str]:
         """Return how to read the numbers."""
         places = next(iter(reversed(self.reader.places.values())), None)
-        found = [f"Predictions are from {places[0]}, targets from {places[1]}."] if places else []
-        return [*found, *filter(None, self.notes)]
+        if not places:
+            return list(filter(None, self.notes))
+        one, other = places
+        apart = f"Predictions are from {one}, targets from {other}."
+        return [f"Predictions and targets are from {one}." if one == other else apart, *filter(None, self.notes)]
 
     def _counts(self, dataloader_idx: int) -> bool:
         return not self.missing and (self.loaders is None or dataloader_idx in self.loaders)
 
-    def _form(self, step: str, found: Reading) -> Form:
+    def _form(self, step: str, found: Reading, batch: Any) -> Form:
         form = self.forms.get(step)
         try:
             if form is None:
-                form = form_of(found, self.task)
+                form = of_places(form_of(found, self.task), found, batch)
                 if is_decided(found):
                     self.forms[step] = form
                 if self.gathering is not None and self.gathering.form != form:
@@ -212,8 +216,7 @@ class Watch:
             task = f"task {self.task!r}" if self.task else "classes"
             raise PredictionsNotFound(
                 f"{self.reader.owner} needs predictions of {task} with their targets, got {error} "
-                f"(from {found.places[0]} and {found.places[1]}); name others by predictions= and target=, "
-                "or give an adapter."
+                f"(from {found.origin}); name others by predictions= and target=, or give an adapter."
             ) from error
         return form
 
@@ -248,7 +251,7 @@ class Watch:
         found = merged([payload for payload, _ in held])
         if found is not None:
             found.evidence = self.evidence
-            self.note(LossCheck.told([result for _, result in held]))
+            self.note(LossCheck.told([result for _, result in held], found.form))
         return found
 
 

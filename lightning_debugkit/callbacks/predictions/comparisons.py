@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,6 +15,42 @@ from lightning_debugkit.callbacks.predictions.sources import Reading
 
 _SHOWN = 6
 _ROWS = 2
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a loss tells of predictions and targets that were found elsewhere.
+
+    Args:
+        ignore_index: Targets of this value are not counted.
+        function: Name of the loss.
+        has_classes_last: Whether scores have their classes last where the shape leaves it open.
+        has_classes: Whether targets were given to the loss as classes: floats are classes written as such.
+    """
+
+    ignore_index: int | None = None
+    function: str = ""
+    has_classes_last: bool = False
+    has_classes: bool = False
+
+    def applied(self, found: Reading) -> Reading:
+        """Return a reading as the loss had it."""
+        scores, target = found.predictions, found.target
+        if self.has_classes_last:
+            scores = scores.movedim(-1, 1)
+        if self.has_classes and isinstance(target, Tensor) and target.is_floating_point():
+            target = target.long()
+        return replace(found, predictions=scores, target=target, ignore_index=self.ignore_index, function=self.function)
+
+
+def heard(compared: Sequence[Reading], scores: Any, target: Any) -> Heard | None:
+    """Return what the loss of these scores and this target tells, ``None`` if none compared them."""
+    call = next((call for call in compared if is_same(call, scores, target)), None)
+    if call is None:
+        return None
+    is_whole = call.function in CLASS_LOSSES and not call.target.is_floating_point()
+    as_classes = is_whole and call.target.numel() == target.numel()
+    return Heard(call.ignore_index, call.function, has_classes_last(call, scores), as_classes)
 
 
 def of(losses: LossWatch | None) -> list[Reading]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from lightning_debugkit.callbacks.predictions.sources import is_detections
+from lightning_debugkit.replay.unseen import Hearing
 
 # Functions of torch.nn.functional that compare a prediction with its target, by name.
 CLASS_LOSSES = {
@@ -110,27 +111,36 @@ class ForwardWatch(_Watch):
         super().__init__(below)
         self.outputs: list[Any] = []
         self.detections: list[Any] = []
-        self._handles = [module.register_forward_hook(self._saw)]
-        self._handles += [part.register_forward_hook(self._saw_part) for part in module.children()]
+        self._module = module
+        self._handle = Hearing([module, *module.children()], self._heard)
 
-    def _saw(self, module: nn.Module, args: Any, output: Any) -> None:
+    def _heard(self, module: nn.Module, args: Any, output: Any) -> None:
+        if module is self._module:
+            self._saw(output)
+        else:
+            self._saw_part(output)
+
+    def _saw(self, output: Any) -> None:
         if self.hears:
             self.outputs.append(output)
 
-    def _saw_part(self, module: nn.Module, args: Any, output: Any) -> None:
+    def _saw_part(self, output: Any) -> None:
         if self.hears and is_detections(output):
             self.detections.append(output)
 
     def remove(self) -> None:
-        for handle in self._handles:
-            handle.remove()
+        self._handle.remove()
 
-    def only(self, returned: Any) -> Any:
-        """Return the one output that there was, ``None`` if there was none or more than one.
+    def others(self, returned: Any) -> list[Any]:
+        """Return the outputs that there were.
 
         Under DDP a step runs inside ``forward``: what it returned is no output of the model.
         """
-        found = [output for output in self.outputs if output is not returned] or self.detections
+        return [output for output in self.outputs if output is not returned]
+
+    def only(self, returned: Any) -> Any:
+        """Return the scores of the one output that there was, ``None`` if there was none or more than one."""
+        found = self.others(returned) or self.detections
         scores = [part for part in map(scores_of, found) if part is not None]
         return scores[0] if len(scores) == 1 else None
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from lightning.pytorch import LightningModule
 
-from lightning_debugkit.callbacks.predictions import comparisons, sources
+from lightning_debugkit.callbacks.predictions import comparisons, names, sources, telling
+from lightning_debugkit.callbacks.predictions.comparisons import Heard
 from lightning_debugkit.callbacks.predictions.instruments import ForwardWatch, LossWatch, watching
+from lightning_debugkit.callbacks.predictions.names import Place
 from lightning_debugkit.callbacks.predictions.sources import Adapter, Reading, fit_together
 
 _log = logging.getLogger("lightning_debugkit")
@@ -31,8 +33,8 @@ class Reader:
     Args:
         owner: Class that asks, for its error.
         adapter: Function of outputs and batch, or its dotted path.
-        predictions: Name of the predictions in what the step returns.
-        target: Name of the targets there or in the batch.
+        predictions: Name of the predictions in what the step or ``forward`` returns.
+        target: Name of the targets in what the step returns or in the batch.
     """
 
     def __init__(
@@ -48,9 +50,8 @@ class Reader:
         self.target = target
         self.ways: dict[str, Way] = {}
         self.places: dict[str, tuple[str, str]] = {}
-        self._seen: dict[str, tuple[int | None, str]] = {}
+        self._heard: dict[str, Heard] = {}
         self._call: dict[str, tuple[int, int]] = {}
-        self._last: dict[str, bool] = {}
         self._forward: ForwardWatch | None = None
         self._losses: LossWatch | None = None
 
@@ -100,8 +101,11 @@ class Reader:
                 with watching(module) as (forward, losses):
                     outputs = rerun()
             found, way = self._watched(step, outputs, batch, forward, losses)
+        elif found is not None and self.adapter is None:
+            found = self._as_classes(step, found, losses)
         if found is None:
-            raise PredictionsNotFound(self._unseen(step, outputs, batch, forward, losses))
+            seen = forward.others(outputs) if forward else []
+            raise PredictionsNotFound(telling.unseen(self.owner, (f"{step}()", outputs), batch, seen, losses))
         if self.ways.get(step) != way or self.places.get(step) != found.places:
             self.ways[step], self.places[step] = way, found.places
             _log.info(f"{self.owner}: predictions from {found.places[0]}, targets from {found.places[1]}")
@@ -110,33 +114,58 @@ class Reader:
     def _returned(self, step: str, outputs: Any, batch: Any) -> Reading | None:
         if self.adapter is not None:
             return sources.adapted(self.adapter, outputs, batch)
-        predictions = sources.predictions_in(outputs, step, self.predictions)
-        target = sources.target_in(outputs, batch, step, self.target)
-        self._check_names(step, outputs, batch, predictions is not None, target is not None)
+        predictions, target = self._found(step, outputs, batch, [])
         if predictions is None or target is None:
             return None
         if not (self.predictions or self.target) and not fit_together(predictions[1], target[1]):
             return None
         return Reading(predictions[1], target[1], (predictions[0], target[0]))
 
+    def _found(self, step: str, outputs: Any, batch: Any, forward: Sequence[Any]) -> tuple[Place | None, Place | None]:
+        """Return predictions and targets, and their places in words: by the names given, else by those known."""
+        returned = (f"{step}()", outputs)
+        if self.predictions:
+            heard = [("forward()", forward[0])] if len(forward) == 1 else []
+            predictions = self._named("predictions", self.predictions, [returned, *heard])
+        else:
+            predictions = sources.predictions_in(outputs, step)
+        if self.target:
+            taken = predictions[1] if predictions else None
+            return predictions, self._named("target", self.target, [returned, ("batch", batch)], taken)
+        return predictions, sources.target_in(outputs, batch, step)
+
+    def _named(self, argument: str, name: str, places: Sequence[Place], taken: Any = None) -> Place | None:
+        try:
+            return names.named_in(places, name, taken)
+        except names.Ambiguous as error:
+            raise PredictionsNotFound(f"{self.owner} needs {argument}= to name one entry, got {error}.") from error
+
+    def _as_classes(self, step: str, found: Reading, losses: LossWatch | None) -> Reading:
+        """Return what a step returned; its targets are classes, though written as floats, if its loss had them so."""
+        if losses is not None:
+            heard = comparisons.heard(comparisons.of(losses), found.predictions, found.target)
+            self._heard[step] = Heard(has_classes=heard is not None and heard.has_classes)
+        return self._heard.get(step, Heard()).applied(found)
+
     def _watched(
         self, step: str, outputs: Any, batch: Any, forward: ForwardWatch | None, losses: LossWatch | None
     ) -> tuple[Reading | None, Way]:
-        scores = forward.only(outputs) if forward is not None and not self.predictions else None
-        target = sources.target_in(outputs, batch, step, self.target)
+        outs = forward.others(outputs) if forward is not None else []
+        predictions, target = self._found(step, outputs, batch, outs)
+        if step != "training_step":  # what that returns is its loss, as a rule: names need not be there
+            self._check_names((f"{step}()", outputs), batch, outs, predictions is not None, target is not None)
         compared = comparisons.of(losses)
-        if scores is not None and target is not None and fit_together(scores, target[1]):
+        if not self.predictions:
+            scores = forward.only(outputs) if forward is not None else None
+            predictions = None if scores is None else ("forward()", scores)
+        if predictions and target and (self.predictions or fit_together(predictions[1], target[1])):
             # Where a loss was seen, it must be of these: a forward may return an embedding, a batch may hold labels
-            # that nobody uses.
-            same = [call for call in compared if comparisons.is_same(call, scores, target[1])]
-            if same or not compared or sources.is_detections(scores):
-                seen = (same[0].ignore_index, same[0].function) if same else self._seen.get(step, (None, ""))
-                self._seen[step] = seen
-                self._last[step] = (
-                    comparisons.has_classes_last(same[0], scores) if same else self._last.get(step, False)
-                )
-                scores = scores.movedim(-1, 1) if self._last[step] else scores
-                return Reading(scores, target[1], ("forward()", target[0]), *seen), "forward"
+            # that nobody uses. What is named is meant.
+            heard = comparisons.heard(compared, predictions[1], target[1])
+            if heard or not compared or self.predictions or sources.is_detections(predictions[1]):
+                self._heard[step] = heard or self._heard.get(step, Heard())
+                found = Reading(predictions[1], target[1], (predictions[0], target[0]))
+                return self._heard[step].applied(found), "forward"
         at, of = self._call.get(step, (None, 0))
         if at is None or of != len(compared):
             at = comparisons.settled(compared, None if target is None else target[1])
@@ -145,35 +174,11 @@ class Reader:
         self._call[step] = at, len(compared)
         return compared[at], "loss"
 
-    def _check_names(self, step: str, outputs: Any, batch: Any, has_predictions: bool, has_target: bool) -> None:
-        """Refuse a name that leads nowhere; what a training step returns is its loss, as a rule."""
-        if step == "training_step":
-            return
-        returned = f"{step}() returned {sources.shown(outputs)}"
+    def _check_names(
+        self, returned: Place, batch: Any, forward: Sequence[Any], has_predictions: bool, has_target: bool
+    ) -> None:
+        """Refuse a name that leads nowhere."""
         if self.predictions and not has_predictions:
-            raise PredictionsNotFound(
-                f"{self.owner} needs predictions= to name an entry of what {step}() returns, got {self.predictions!r}; "
-                f"{returned}."
-            )
+            raise PredictionsNotFound(telling.misnamed(self.owner, self.predictions, returned, forward))
         if (self.predictions or self.target) and not has_target:
-            raise PredictionsNotFound(
-                f"{self.owner} needs target= to name an entry of what {step}() returns or of the batch, "
-                f"got {self.target!r}; {returned}, the batch is {sources.shown(batch)}."
-            )
-
-    def _unseen(
-        self, step: str, outputs: Any, batch: Any, forward: ForwardWatch | None, losses: LossWatch | None
-    ) -> str:
-        calls = comparisons.shown(losses)
-        seen = [shown for shown in map(sources.shown, forward.outputs if forward else []) if shown != "nothing"]
-        return (
-            f"{self.owner} needs the model's predictions and their targets, and found none for this batch.\n"
-            f"  {step}() returned: {sources.shown(outputs)}\n"
-            f"  the batch is: {sources.shown(batch)}\n"
-            f"  forward() returned: {'; '.join(seen[:3]) or 'not called'}\n"
-            + (f"  loss functions were given: {calls}\n" if calls else "")
-            + "Mend it in one of three ways:\n"
-            f'  1. return them from {step}: return {{"loss": loss, "logits": logits, "target": y}}\n'
-            f'  2. or name their keys: {self.owner}(predictions="my_scores", target="my_label")\n'
-            f'  3. or give a function: {self.owner}(adapter=lambda outputs, batch: (outputs[0], batch["y"]))'
-        )
+            raise PredictionsNotFound(telling.misnamed_target(self.owner, self.target, returned, batch))

@@ -34,6 +34,11 @@ class Reading:
     function: str = ""
     given: Tensor | None = field(default=None)
 
+    @property
+    def origin(self) -> str:
+        """The places in words, for a sentence that ends with "from"."""
+        return " and ".join(dict.fromkeys(self.places))
+
 
 def resolve(name: str) -> Adapter:
     """Return the function that a dotted path names.
@@ -85,24 +90,21 @@ def named(held: Any, names: tuple[str, ...]) -> tuple[str, Any] | None:
     return None
 
 
-def predictions_in(outputs: Any, step: str, name: str | None) -> tuple[str, Any] | None:
+def predictions_in(outputs: Any, step: str) -> tuple[str, Any] | None:
     """Return the predictions among what a step returned, and their place in words."""
-    found = named(outputs, (name,) if name else PREDICTIONS)
-    if found is not None and (name or _is_of_samples(found[1])):
+    found = named(outputs, PREDICTIONS)
+    if found is not None and _is_of_samples(found[1]):
         return f"{step}()[{found[0]!r}]", found[1]
-    if name is None and _is_of_samples(outputs):
-        return f"{step}()", outputs
-    return None
+    return (f"{step}()", outputs) if _is_of_samples(outputs) else None
 
 
-def target_in(outputs: Any, batch: Any, step: str, name: str | None) -> tuple[str, Any] | None:
+def target_in(outputs: Any, batch: Any, step: str) -> tuple[str, Any] | None:
     """Return the targets among what a step returned or in its batch, and their place in words."""
-    names = (name,) if name else TARGETS
-    if isinstance(outputs, Mapping) and (found := named(outputs, names)) and (name or _is_of_samples(found[1])):
+    if isinstance(outputs, Mapping) and (found := named(outputs, TARGETS)) and _is_of_samples(found[1]):
         return f"{step}()[{found[0]!r}]", found[1]
-    if (found := named(batch, names)) and (name or _is_of_samples(found[1])):
+    if (found := named(batch, TARGETS)) and _is_of_samples(found[1]):
         return f"batch[{found[0]!r}]", found[1]
-    pair = isinstance(batch, tuple | list) and len(batch) > 1 and not name
+    pair = isinstance(batch, tuple | list) and len(batch) > 1
     return ("batch[1]", batch[1]) if pair and _is_of_samples(batch[1]) else None
 
 

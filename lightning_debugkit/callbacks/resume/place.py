@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Subset
 from lightning_debugkit.callbacks.resume.moments import Moment
 from lightning_debugkit.callbacks.resume.owned import Owned
 from lightning_debugkit.callbacks.resume.passes import Pass, Watch, bare, checksum_of, recorders, watch_of
+from lightning_debugkit.replay.unseen import StandIn
 
 # A loader that is cycled through more often than this in one epoch is not followed.
 _MOST_PASSES = 32
@@ -46,8 +47,9 @@ class Place:
                 self._guarded(self.watch, dataloader)
             return dataloader
 
-        self._process = (processed, inner)
-        strategy.process_dataloader = processed  # type: ignore[method-assign]
+        standing = StandIn(strategy, "process_dataloader", processed)
+        self._process = (standing, inner)
+        vars(strategy)["process_dataloader"] = standing
 
     def remove(self) -> None:
         """Leave strategy and loaders as they were; what was noted may still be saved."""

@@ -8,14 +8,15 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loops.fetchers import _DataLoaderIterDataFetcher
-from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.utils.data import IterableDataset
 
+from lightning_debugkit.callbacks.packages import overrides, twins
 from lightning_debugkit.callbacks.resume import causes
 from lightning_debugkit.callbacks.resume.causes import Cause
 from lightning_debugkit.callbacks.resume.moments import Moment
 from lightning_debugkit.callbacks.resume.passes import watch_of
 from lightning_debugkit.callbacks.resume.place import Place, is_stateful
+from lightning_debugkit.replay.unseen import StandIn
 
 
 class Resumption:
@@ -47,7 +48,7 @@ class Resumption:
     def arm(self, trainer: Trainer, module: LightningModule) -> None:
         """Prepare: to be called in ``on_train_start``."""
         fit = trainer.fit_loop
-        if self.saved["epoch_ended"] and fit.restarting and is_overridden("on_train_epoch_end", module):
+        if self.saved["epoch_ended"] and fit.restarting and overrides(module, "on_train_epoch_end"):
             self.causes.append(causes.HOOKS_AGAIN)
         if fit.restarting and any(is_stateful(loader) for loader in self.place.loaders()):
             self.causes.append(causes.STATEFUL)
@@ -76,7 +77,7 @@ class Resumption:
             method(*args)
             self._guarded(name, after, *args)
 
-        setattr(owner, name, called)
+        vars(owner)[name] = StandIn(owner, name, called)
 
     def _guarded(self, name: str, ours: Callable[..., None], *args: Any) -> None:
         try:
@@ -135,7 +136,7 @@ class Resumption:
         saved = self.saved["loaders"]
         if any(is_stateful(loader) for loader in loaders):
             return "some of the loaders keep their place themselves"
-        if isinstance(fetcher, _DataLoaderIterDataFetcher):
+        if isinstance(fetcher, twins(_DataLoaderIterDataFetcher)):
             return "training_step takes dataloader_iter"
         if len(saved) != len(loaders):
             return f"{len(saved)} loaders have become {len(loaders)}"

@@ -6,8 +6,8 @@ from typing import Any, cast
 
 import torch.distributed as dist
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.utilities.model_helpers import is_overridden
 
+from lightning_debugkit.callbacks.packages import overrides
 from lightning_debugkit.callbacks.resume.moments import plain
 from lightning_debugkit.callbacks.resume.place import Place, about
 
@@ -95,7 +95,7 @@ def _hooks_to_come(trainer: Trainer, module: LightningModule) -> list[str]:
     """Return the model's hooks between this save and the next batch that Lightning leaves out when it resumes."""
     if not (_in_batch_end(trainer) and trainer.fit_loop.epoch_loop._num_ready_batches_reached()):
         return []
-    return [name for name in ("on_train_epoch_end", "on_train_epoch_start") if is_overridden(name, module)]
+    return [name for name in ("on_train_epoch_end", "on_train_epoch_start") if overrides(module, name)]
 
 
 def _validation_is_cut(trainer: Trainer) -> bool:

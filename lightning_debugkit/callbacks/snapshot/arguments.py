@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Any
 
 
@@ -15,6 +16,13 @@ def check(note: str, label: str, include: Sequence[str]) -> None:
         raise ValueError(f"CodeSnapshot needs label on one line, got {label!r}; the rest belongs into note.")
     if isinstance(include, str) or not all(isinstance(each, str) and each for each in include):
         raise ValueError(f'CodeSnapshot needs include as a list of file names, got {include!r}; such as ["*.yaml"].')
+    for each in include:
+        parts = PurePath(each).parts
+        if PurePath(each).is_absolute() or ".." in parts or any("**" in part and part != "**" for part in parts):
+            raise ValueError(
+                f"CodeSnapshot needs include to name files below the project, got {each!r}; such as *.yaml, or "
+                "configs/**/*.yaml for folders within folders."
+            )
 
 
 def check_numbers(max_file: Any, max_bundle: Any, timeout: Any) -> None:

@@ -7,10 +7,12 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
+from lightning_debugkit.replay.unseen import StandIn
+
 See = Callable[[dict[str, Any], Any], None]
 
 
-class Saving:
+class Saving(StandIn):
     """Stands before a strategy's ``save_checkpoint``: ``see`` may put something into the checkpoint.
 
     Lightning calls no callback for weights-only files: the strategy is the one way that all of them go.
@@ -18,16 +20,17 @@ class Saving:
 
     name = "save_checkpoint"
 
-    def __init__(self, usual: Callable[..., None], see: See) -> None:
-        self.usual = usual
+    def __init__(self, owner: Any, see: See) -> None:
+        super().__init__(owner, self.name, self._saved)
+        self.usual = getattr(owner, self.name)
         self.see = see
 
-    def __call__(self, checkpoint: dict[str, Any], filepath: Any, *args: Any, **options: Any) -> None:
+    def _saved(self, checkpoint: dict[str, Any], filepath: Any, *args: Any, **options: Any) -> None:
         self.see(checkpoint, filepath)
         self.usual(checkpoint, filepath, *args, **options)
 
 
-class Loading:
+class Loading(StandIn):
     """Stands behind a strategy's ``load_checkpoint``: ``see`` is told before Lightning makes use of what was loaded.
 
     Weights that do not fit end the run before any callback is asked.
@@ -35,12 +38,13 @@ class Loading:
 
     name = "load_checkpoint"
 
-    def __init__(self, usual: Callable[..., dict[str, Any]], see: See) -> None:
-        self.usual = usual
+    def __init__(self, owner: Any, see: See) -> None:
+        super().__init__(owner, self.name, self._loaded)
+        self.usual = getattr(owner, self.name)
         self.see = see
 
-    def __call__(self, checkpoint_path: Any, *args: Any, **options: Any) -> dict[str, Any]:
-        checkpoint = self.usual(checkpoint_path, *args, **options)
+    def _loaded(self, checkpoint_path: Any, *args: Any, **options: Any) -> dict[str, Any]:
+        checkpoint: dict[str, Any] = self.usual(checkpoint_path, *args, **options)
         self.see(checkpoint, checkpoint_path)
         return checkpoint
 
@@ -49,7 +53,7 @@ def install(trainer: Trainer, kind: type[Saving] | type[Loading], see: See) -> N
     """Let ``see`` meet each checkpoint of ``trainer`` on its way; `remove` it, or leave it to the Trainer's end."""
     remove(trainer, kind)
     strategy = trainer.strategy
-    strategy.__dict__[kind.name] = kind(getattr(strategy, kind.name), see)
+    strategy.__dict__[kind.name] = kind(strategy, see)
 
 
 def remove(trainer: Trainer, kind: type[Saving] | type[Loading]) -> None:

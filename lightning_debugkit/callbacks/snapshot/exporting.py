@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.hooks import RemovableHandle
 
 from lightning_debugkit.replay.isolation import isolated
+from lightning_debugkit.replay.unseen import Hook
 
 _FEW = 2  # a batch of one would be taken for a constant
 
@@ -38,9 +39,9 @@ class Example:
         given = module.example_input_array
         if given is not None:
             positional = given if isinstance(given, tuple) else () if isinstance(given, dict) else (given,)
-            self.arguments = tree_map(_few, (positional, dict(given) if isinstance(given, dict) else {}))
+            self._keep((positional, dict(given) if isinstance(given, dict) else {}))
         elif self.arguments is None and self._handle is None:
-            self._handle = module.register_forward_pre_hook(self._saw, with_kwargs=True)
+            self._handle = module.register_forward_pre_hook(Hook(self._saw), with_kwargs=True)
 
     def release(self) -> None:
         """Leave the module without a hook."""
@@ -50,8 +51,12 @@ class Example:
 
     def _saw(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self.arguments is None and any(isinstance(leaf, Tensor) for leaf in tree_leaves((args, kwargs))):
-            self.arguments = tree_map(_few, (args, kwargs))
+            self._keep((args, kwargs))
         self.release()
+
+    def _keep(self, arguments: tuple[tuple[Any, ...], dict[str, Any]]) -> None:
+        # Copies: a view would keep the whole batch alive, and a step may write into its input.
+        self.arguments = tree_map(_copied, arguments)
 
 
 def export(module: LightningModule, example: Example, files: list[tuple[Path, Any]]) -> list[int]:
@@ -79,7 +84,7 @@ def export(module: LightningModule, example: Example, files: list[tuple[Path, An
             program = _program(module, args, kwargs)
         for path, weights in files:
             if weights is not None:
-                module.load_state_dict(weights)  # the program refers to the module's own tensors
+                _load(module, weights)  # the program refers to the module's own tensors
             _write(program, path)
     return _fixed(program)
 
@@ -122,21 +127,38 @@ def refuse(trainer: Trainer) -> None:
         raise CannotExport(f"{name} shards the parameters; load the checkpoint in one process and export it there")
 
 
-def _program(module: LightningModule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    def any_batch(leaf: Any) -> Any:
-        return {0: torch.export.Dim.AUTO} if isinstance(leaf, Tensor) and leaf.ndim else None
-
+def _load(module: LightningModule, weights: Any) -> None:
     try:
+        module.load_state_dict(weights, strict=module.strict_loading)
+    except RuntimeError as error:
+        raise CannotExport(f"the module does not take the checkpoint's weights ({_first_line(error)})") from error
+
+
+def _program(module: LightningModule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Trace with few rows, which is cheap, or else with the example as it is; with any batch size, or else with its."""
+    few, whole = _few(args, kwargs), (args, kwargs)
+    for example, takes_any_batch in ((few, True), (whole, True), (few, False), (whole, False)):
         try:
-            # By their names in the signature: so torch.export takes shapes of keyword arguments, too.
-            named = inspect.signature(module.forward).bind(*args, **kwargs).arguments
-            shapes = {name: tree_map(any_batch, value) for name, value in named.items()}
-            return torch.export.export(module, args, kwargs, dynamic_shapes=shapes)
-        except Exception:
-            return torch.export.export(module, args, kwargs)
-    except Exception as error:
-        said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-        raise CannotExport(f"torch.export cannot trace forward() ({type(error).__name__}: {said[:300]})") from error
+            shapes = _shapes(module, *example) if takes_any_batch else None
+            return torch.export.export(module, *example, dynamic_shapes=shapes)
+        except Exception as error:
+            failed = error
+    said = f"{type(failed).__name__}: {_first_line(failed)}"
+    raise CannotExport(f"torch.export cannot trace forward() ({said})") from failed
+
+
+def _shapes(module: LightningModule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    batch = _batch(args, kwargs)
+    # By their names in the signature: so torch.export takes shapes of keyword arguments, too.
+    arguments = inspect.signature(module.forward).bind(*args, **kwargs).arguments
+    return {
+        name: tree_map(lambda leaf: {0: torch.export.Dim.AUTO} if _has_rows(leaf, batch) else None, value)
+        for name, value in arguments.items()
+    }
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), "")[:300]
 
 
 def _fixed(program: Any) -> list[int]:
@@ -156,9 +178,27 @@ def _write(program: Any, path: Path) -> None:
         draft.unlink(missing_ok=True)
 
 
-def _few(leaf: Any) -> Any:
-    if not isinstance(leaf, Tensor) or not leaf.ndim:
-        return leaf.detach().to("cpu", copy=True) if isinstance(leaf, Tensor) else leaf
-    # A copy: a view would keep the whole batch alive.
-    few = leaf[:_FEW].detach().to("cpu", copy=True)
-    return torch.cat([few, few]) if len(few) == 1 else few
+def _few(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return two rows of each tensor that has those of the batch."""
+    batch = _batch(args, kwargs)
+
+    def cut(leaf: Any) -> Any:
+        if not _has_rows(leaf, batch):
+            return leaf
+        return leaf[:_FEW] if batch >= _FEW else torch.cat([leaf, leaf])
+
+    found: tuple[tuple[Any, ...], dict[str, Any]] = tree_map(cut, (args, kwargs))
+    return found
+
+
+def _batch(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+    """Return the rows of the first tensor: a mask or a state beside it may have other ones."""
+    return next((len(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor) and leaf.ndim), 0)
+
+
+def _has_rows(leaf: Any, batch: int) -> bool:
+    return isinstance(leaf, Tensor) and leaf.ndim > 0 and len(leaf) == batch > 0
+
+
+def _copied(leaf: Any) -> Any:
+    return leaf.detach().to("cpu", copy=True) if isinstance(leaf, Tensor) else leaf

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,13 +14,19 @@ from lightning_debugkit.provenance.manifest import Manifest
 CODE_UNCOMMITTED = Rule(
     "code-uncommitted",
     Severity.INFO,
-    "{count} {noun} differ from commit {commit}: {paths}",
+    "{count} {noun} from commit {commit}: {paths}",
     "{todo}",
 )
 NO_REPOSITORY = Rule(
     "no-repository",
     Severity.INFO,
     "no commit is recorded with the weights: {reason}",
+    "{todo}",
+)
+NOT_CARRIED = Rule(
+    "code-not-carried",
+    Severity.WARNING,
+    "checkpoints carry no code of this run: {reason}",
     "{todo}",
 )
 FILE_SKIPPED = Rule(
@@ -44,15 +51,23 @@ CODE_DIFFERS = Rule(
 NOT_LOADABLE = Rule(
     "model-not-loadable",
     Severity.INFO,
-    "load_model cannot rebuild {model} from a checkpoint alone: {reason}",
+    "{told}",
     "{todo}",
 )
+REQUIRED = inspect.Parameter.empty
 _SHOWN = 5
 _MOST = 50
 
 
-def of_capture(manifest: Manifest, where: Where) -> Iterator[Finding]:
-    """Return what is worth knowing of what was, and was not, captured."""
+def of_capture(manifest: Manifest, where: Where, limit: int) -> Iterator[Finding]:
+    """Return what is worth knowing of what was, and was not, captured.
+
+    Args:
+        manifest: What was.
+        where: Place of the findings.
+        limit: Bytes of the packed sources that a checkpoint may carry.
+    """
+    yield from _not_carried(manifest, where, limit)
     identity = manifest["identity"]
     if not identity.get("present"):
         reason = str(identity.get("reason", "git could not be asked"))
@@ -65,7 +80,7 @@ def of_capture(manifest: Manifest, where: Where) -> Iterator[Finding]:
             f"All that was not left out is kept on {ref}" if (ref := manifest["tree"].get("ref")) else "Commit the rest"
         )
         words = {
-            "noun": _noun(count),
+            "noun": "file differs" if count == 1 else "files differ",
             "paths": listed(changed, count),
             "commit": manifest.commit[:10],
             "todo": f"{kept}; what the run imports travels with every checkpoint.",
@@ -85,27 +100,58 @@ def of_capture(manifest: Manifest, where: Where) -> Iterator[Finding]:
         yield _said(CODE_CHANGED, where, words, files=stale[:_MOST])
 
 
-def of_model(model: str, missing: Sequence[str], where: Where) -> Finding | None:
+def _not_carried(manifest: Manifest, where: Where, limit: int) -> Iterator[Finding]:
+    """Where git keeps the sources at least, they are not lost."""
+    source, ref = manifest["source"], manifest["tree"].get("ref")
+    if source.get("carried"):
+        return
+    kept = (
+        f"restore gets them back from {ref}, in this repository only" if ref else "Keep the sources: nothing else does"
+    )
+    evidence: dict[str, Any] = {"files": len(manifest.files)}
+    if not source.get("present"):
+        reason = str(source.get("reason"))
+        todo = f"Raise timeout if it was too short. {kept}."
+    elif int(source.get("packed", 0)) > limit:
+        evidence |= {"packed": source["packed"], "max_bundle": limit}
+        reason = f"packed it takes {source['packed']:,} bytes, and max_bundle is {limit:,}"
+        todo = f"Raise max_bundle above {source['packed']}. {kept}."
+    else:
+        reason, ref = "it lies in no file, such as what is typed into a shell", "nowhere"
+        todo = "Put the model into a file or a notebook."
+    severity = Severity.INFO if ref else Severity.WARNING
+    yield _said(NOT_CARRIED, where, {"reason": reason, "todo": todo}, severity=severity, **evidence)
+
+
+def of_model(model: str, missing: Mapping[str, Any], where: Where) -> Finding | None:
     """Return what to say of a model that its checkpoints do not suffice to build.
 
     Args:
         model: Name of its class, as its module knows it.
-        missing: Its arguments that are not among its hyper-parameters.
+        missing: Its arguments that are not among its hyper-parameters, with their defaults.
         where: Place of the finding.
     """
     if "<locals>" in model:
         words = {
-            "model": model,
-            "reason": "the class was made within a function, and its module has no name for it",
+            "told": f"load_model cannot rebuild {model} from a checkpoint alone: the class was made within a function, "
+            "and its module has no name for it",
             "todo": "Define or name it at the top level of its file. The sources are kept all the same.",
         }
         return _said(NOT_LOADABLE, where, words)
-    if missing:
-        names = f"argument{'s' if len(missing) > 1 else ''} {listed(missing, len(missing))}"
+    required = [name for name, default in missing.items() if default is REQUIRED]
+    if required:
+        names = f"argument{'s' if len(required) > 1 else ''} {listed(required, len(required))}"
         words = {
-            "model": model,
-            "reason": f"its hyper-parameters lack the {names}",
-            "todo": f"Call self.save_hyperparameters() in its __init__, or give load_model {missing[0]}=....",
+            "told": f"load_model cannot rebuild {model} from a checkpoint alone: its hyper-parameters lack the {names}",
+            "todo": f"Call self.save_hyperparameters() in its __init__, or give load_model {required[0]}=....",
+        }
+        return _said(NOT_LOADABLE, where, words, arguments=list(missing))
+    if missing:
+        pairs = [f"{name}={default!r:.40}" for name, default in missing.items()]
+        words = {
+            "told": f"load_model rebuilds {model} with its default {listed(pairs, len(pairs))}: its hyper-parameters "
+            "do not say what this run used",
+            "todo": "Call self.save_hyperparameters() in its __init__ if the run may have used another value.",
         }
         return _said(NOT_LOADABLE, where, words, arguments=list(missing))
     return None

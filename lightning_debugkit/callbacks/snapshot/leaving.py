@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 from lightning_debugkit.provenance.archive import open_archive
@@ -28,12 +29,16 @@ def leave(capture: Capture, run_folder: Path) -> Path:
         OSError: It cannot be written.
     """
     folder = run_folder / FOLDER
+    # A trial before the run that counts, such as Tuner.lr_find, has left its own there.
+    shutil.rmtree(folder / SOURCES, ignore_errors=True)
+    for name in (PATCH, PREVIOUS, MANIFEST):
+        (folder / name).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     if capture.source is not None:
         restore(open_archive(capture.source, capture.manifest.files), folder / SOURCES)
     if changes := _changes(capture):
         (folder / PATCH).write_bytes(changes)
-    before = previous(run_folder)
+    before = previous(run_folder, str(capture.manifest["source"].get("root")))
     if before is not None:
         told = {
             "id": before.id,
@@ -59,14 +64,21 @@ def _changes(capture: Capture) -> bytes:
         return b""
 
 
-def previous(run_folder: Path) -> Manifest | None:
-    """Return the manifest of the run before this one, of the folders beside it, ``None`` if there is none."""
+def previous(run_folder: Path, root: str) -> Manifest | None:
+    """Return the manifest of the run before this one, ``None`` if there is none.
+
+    Args:
+        run_folder: Folder of this run; that of the other lies beside it.
+        root: Folder of the project: beside it may lie other projects.
+    """
     pattern = f"debugkit*/{FOLDER}/{MANIFEST}"
     beside = [*run_folder.parent.glob(pattern), *run_folder.parent.parent.glob(f"*/{pattern}")]
     found = [(path.stat().st_mtime_ns, path) for path in beside if not path.is_relative_to(run_folder)]
     for _, path in sorted(found, reverse=True):
         try:
-            return Manifest.from_json(path.read_text(encoding="utf-8"))
+            found_one = Manifest.from_json(path.read_text(encoding="utf-8"))
         except (OSError, Malformed):
             continue
+        if found_one["source"].get("root") == root:
+            return found_one
     return None

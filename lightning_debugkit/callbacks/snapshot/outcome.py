@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from lightning_debugkit.callbacks.packages import twins
 from lightning_debugkit.callbacks.snapshot.standing import Standing, metrics_of
 from lightning_debugkit.journal import read_journal
 from lightning_debugkit.provenance.git import Unavailable, open_repository
@@ -40,7 +42,7 @@ def keep_outcome(
         "Debugkit-Best": "" if value is None else f"{name} {value:.4g}",
         "Debugkit-Metrics": " ".join(f"{name}={value}" for name, value in sorted(metrics_of(trainer).items())),
         "Debugkit-Findings": _findings(run_folder),
-        "Debugkit-Checkpoint": " ".join(best_and_last(trainer)),
+        "Debugkit-Checkpoint": shlex.join(best_and_last(trainer)),
     }
     trailers = {name: " ".join(value.split()) for name, value in told.items() if value}
     with contextlib.suppress(Unavailable), open_repository(standing.taken.root, seconds) as repository:
@@ -59,7 +61,7 @@ def summary_of(trainer: Trainer) -> dict[str, Any]:
 def _best(trainer: Trainer) -> tuple[str, float | None]:
     for callback in trainer.checkpoint_callbacks:
         score = getattr(callback, "best_model_score", None)
-        if isinstance(callback, ModelCheckpoint) and callback.monitor and score is not None:
+        if isinstance(callback, twins(ModelCheckpoint)) and callback.monitor and score is not None:
             return callback.monitor, float(score)
     return "", None
 
@@ -68,7 +70,7 @@ def best_and_last(trainer: Trainer) -> list[str]:
     """Return the paths of the best and the last checkpoints of this run that are there."""
     found: list[str] = []
     for callback in trainer.checkpoint_callbacks:
-        if isinstance(callback, ModelCheckpoint):
+        if isinstance(callback, twins(ModelCheckpoint)):
             found += [path for path in (callback.best_model_path, callback.last_model_path) if path]
     return list(dict.fromkeys(path for path in found if Path(path).exists()))
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,29 +16,45 @@ from lightning_debugkit.journal import strict
 from lightning_debugkit.provenance.environment import without_secrets
 
 _LONGEST = 500  # characters of a value: hyper-parameters may hold whole tables
+_DEEPEST = 12  # of one that holds itself there is no end
 
 
 def run_facts(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
-    """Return what was asked of the run, as plain types, without secrets."""
-    seed = os.environ.get("PL_GLOBAL_SEED", "")
+    """Return what was asked of the run, as plain types, without secrets; what cannot be told says why."""
     data = getattr(trainer, "datamodule", None)
-    return {
-        "config": _config(trainer),
-        "hyper_parameters": _plain(dict(module.hparams)) if module.hparams else {},
-        "data": type(data).__name__ if data is not None else None,
-        "seed": int(seed) if seed.isdigit() else None,
-        "world_size": trainer.world_size,
-        "strategy": type(trainer.strategy).__name__,
-        "precision": str(trainer.precision),
+    asked: dict[str, Callable[[], Any]] = {
+        "config": lambda: _config(trainer),
+        "hyper_parameters": lambda: _plain(dict(module.hparams)) if module.hparams else {},
+        "data": lambda: type(data).__name__ if data is not None else None,
+        "seed": _seed,
+        "world_size": lambda: trainer.world_size,
+        "strategy": lambda: type(trainer.strategy).__name__,
+        "precision": lambda: str(trainer.precision),
     }
+    return {name: _told(tell) for name, tell in asked.items()}
 
 
-def arguments_not_kept(module: LightningModule) -> list[str]:
-    """Return the arguments of the module's class that its hyper-parameters, which checkpoints hold, do not have."""
+def arguments_not_kept(module: LightningModule) -> dict[str, Any]:
+    """Return the arguments of the module's class that its hyper-parameters, which checkpoints hold, do not have.
+
+    Each with its default, ``inspect.Parameter.empty`` if it has none.
+    """
     parameters = list(inspect.signature(type(module).__init__).parameters.values())[1:]
-    named = [each.name for each in parameters if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)]
+    named = {each.name: each.default for each in parameters if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)}
     kept = set(module.hparams) | {getattr(module, "_hparams_name", None)}
-    return [name for name in named if name not in kept]
+    return {name: default for name, default in named.items() if name not in kept}
+
+
+def _seed() -> int | None:
+    seed = os.environ.get("PL_GLOBAL_SEED", "")
+    return int(seed) if seed.isdigit() else None
+
+
+def _told(tell: Callable[[], Any]) -> Any:
+    try:
+        return tell()
+    except Exception as error:  # the user's own objects are asked
+        return f"cannot be told: {type(error).__name__}"
 
 
 def _config(trainer: Trainer) -> Any:
@@ -50,15 +67,18 @@ def _config(trainer: Trainer) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    return without_secrets(_short(value))
+    return without_secrets(_short(value, _DEEPEST))
 
 
-def _short(value: Any) -> Any:
+def _short(value: Any, depth: int) -> Any:
     """Return ``value`` as plain types; what cannot be written is told by its type."""
+    if isinstance(value, Mapping | list | tuple) and not depth:
+        return "..."
     if isinstance(value, Mapping):
-        return {str(key): _short(item) for key, item in value.items()}
+        # A value that a configuration demands and lacks raises when it is asked for.
+        return {str(key): _told(partial(_entry, value, key, depth - 1)) for key in value}
     if isinstance(value, list | tuple):
-        return [_short(item) for item in value[:100]]
+        return [_short(item, depth - 1) for item in value[:100]]
     if isinstance(value, torch.Tensor) and value.ndim:
         return f"tensor of {list(value.shape)}"
     if value is None or isinstance(value, bool | int | float | str):
@@ -66,9 +86,17 @@ def _short(value: Any) -> Any:
     return str(value)[:_LONGEST] if isinstance(value, Path | torch.dtype | torch.device) else _named(value)
 
 
+def _entry(value: Mapping[Any, Any], key: Any, depth: int) -> Any:
+    return _short(value[key], depth)
+
+
 def _named(value: Any) -> str:
+    kind = type(value)
+    name = f"{kind.__module__}.{kind.__qualname__}"
     if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
         return f"{value.__module__}.{value.__qualname__}"
-    text = repr(value)
-    kind = type(value)
-    return text if len(text) <= _LONGEST and " at 0x" not in text else f"{kind.__module__}.{kind.__qualname__}"
+    try:
+        text = repr(value)
+    except Exception:
+        return name
+    return text if len(text) <= _LONGEST and " at 0x" not in text else name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_debugkit.report.parts import Cell, Table
 from lightning_debugkit.report.summary import Summary
 from lightning_debugkit.report.wording import as_int, as_list, as_mapping, as_number, percent, shortened
 
@@ -133,32 +134,58 @@ def share(row: Row, key: str, low: str, high: str) -> str:
     return f"{percent(value)} ({percent(least).removesuffix(' %')} to {percent(most).removesuffix(' %')})"
 
 
+def filled(caption: str, header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Table:
+    """Return a table without the columns that have nothing in any row."""
+    whole = [tuple(row) for row in rows]
+    kept = [at for at in range(len(header)) if not at or any(row[at].text for row in whole)]
+    return Table(caption, tuple(header[at] for at in kept), tuple(tuple(row[at] for at in kept) for row in whole))
+
+
 def has_stage(summary: Summary, stage: str) -> bool:
     """Tell whether the run left an analysis of a stage."""
     return bool(_paths(summary, stage))
 
 
+def _told(summary: Summary) -> Iterator[tuple[str, str, str]]:
+    """Yield path, stage and title of the analyses; the run's own have no title."""
+    for event in summary.artifacts:
+        if "error-analysis" in (event.get("what"), event.get("name")) and event.get("path"):
+            yield str(event["path"]), str(event.get("stage", "validate")), str(event.get("title", ""))
+
+
 def _paths(summary: Summary, stage: str) -> list[str]:
-    told = [event for event in summary.artifacts if "error-analysis" in (event.get("what"), event.get("name"))]
-    return [str(event["path"]) for event in told if event.get("path") and event.get("stage", "validate") == stage]
+    return [path for path, each, title in _told(summary) if each == stage and not title]
+
+
+def further(summary: Summary) -> dict[str, str]:
+    """Return the titles of analyses beside the run's own, by path: of later passes, of other questions."""
+    return {path: title for path, _, title in _told(summary) if title}
 
 
 def of_stage(summary: Summary, folder: Path, stage: str) -> Analysis | None:
-    """Return the last analysis of a stage, ``None`` if the run left none.
+    """Return the run's own analysis of a stage, ``None`` if it left none.
 
     Raises:
         ValueError: It is no JSON object, too large, or lies outside the run folder.
         OSError: It cannot be read.
     """
     paths = _paths(summary, stage)
-    if not paths:
-        return None
-    file = (folder / paths[-1]).resolve()
+    return read(folder, paths[-1]) if paths else None
+
+
+def read(folder: Path, path: str) -> Analysis:
+    """Return an analysis.
+
+    Raises:
+        ValueError: It is no JSON object, too large, or lies outside the run folder.
+        OSError: It cannot be read.
+    """
+    file = (folder / path).resolve()
     if not file.is_relative_to(folder.resolve()):
-        raise ValueError(f"{paths[-1]} lies outside the run folder")
+        raise ValueError(f"{path} lies outside the run folder")
     if file.stat().st_size > MOST_BYTES:
-        raise ValueError(f"{paths[-1]} is too large to show ({file.stat().st_size // 2**20} MiB)")
+        raise ValueError(f"{path} is too large to show ({file.stat().st_size // 2**20} MiB)")
     held = json.loads(file.read_bytes())
     if not isinstance(held, Mapping):
-        raise ValueError(f"{paths[-1]} holds no error analysis")
-    return Analysis(as_mapping(held), paths[-1])
+        raise ValueError(f"{path} holds no error analysis")
+    return Analysis(as_mapping(held), path)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from lightning_debugkit.finding import Finding
 from lightning_debugkit.report.errors import classes, confusions, learning, matrix, reliability
 from lightning_debugkit.report.errors.album import Album
-from lightning_debugkit.report.errors.analysis import Analysis, finite, has_stage, known, of_stage
+from lightning_debugkit.report.errors.analysis import Analysis, finite, further, has_stage, known, of_stage, read
 from lightning_debugkit.report.errors.losses import losses
 from lightning_debugkit.report.parts import Details, Drawing, Paragraph, Part
 from lightning_debugkit.report.summary import Summary
-from lightning_debugkit.report.wording import as_int, as_list, as_mapping, percent, sentence
+from lightning_debugkit.report.wording import as_int, as_list, as_mapping, percent, sentence, shortened
 
 RULES = frozenset(
     (
@@ -25,18 +26,49 @@ RULES = frozenset(
     )
 )
 _MOST_NOTES = 20
+_MOST_FURTHER = 6
+_FURTHER_BUDGET = 200_000
+_TITLE = 120
 
 
 def chapter(summary: Summary, folder: Path, stage: str, stem: str) -> Iterator[Part | Drawing]:
-    """Yield the parts of the last analysis of a stage; ``stem`` begins the names of its figures."""
+    """Yield the parts of the run's own analysis of a stage; ``stem`` begins the names of its figures."""
     try:
         analysis = of_stage(summary, folder, stage)
     except (OSError, ValueError) as error:
-        yield Paragraph(f"The error analysis cannot be shown: {sentence(str(error), 200)}.", is_problem=True)
+        yield _unreadable(error)
         return
-    if analysis is None:
-        return
-    album = Album(folder, analysis)
+    if analysis is not None:
+        tells_training = stage != "test" or not has_stage(summary, "validate")  # what does is told once
+        yield from _whole(analysis, Album(folder, analysis), stem, tells_training)
+
+
+def further_chapters(summary: Summary, folder: Path) -> Iterator[Part | Drawing]:
+    """Yield the analyses beside the run's own, each folded under its title."""
+    told = further(summary)
+    if len(told) > _MOST_FURTHER:
+        kept = "the last of them are shown, the others are in the run folder: "
+        yield Paragraph(f"There are {len(told)}; {kept}{', '.join([*told][:-_MOST_FURTHER])}.")
+    for number, (path, title) in enumerate([*told.items()][-_MOST_FURTHER:], start=1):
+        try:
+            analysis = read(folder, path)
+            parts = tuple(_whole(analysis, Album(folder, analysis, _FURTHER_BUDGET), f"errors-further-{number}", True))
+        except (OSError, ValueError) as error:
+            parts = (_unreadable(error),)
+        yield Details(shortened(title, _TITLE), parts)
+
+
+def is_further(finding: Finding) -> bool:
+    """Tell whether a finding is of an analysis that is not the run's own."""
+    own = ("", "errors.json", "errors-test.json")
+    return finding.rule in RULES and str(finding.evidence.get("analysis") or "") not in own
+
+
+def _unreadable(error: Exception) -> Paragraph:
+    return Paragraph(f"The error analysis cannot be shown: {sentence(str(error), 200)}.", is_problem=True)
+
+
+def _whole(analysis: Analysis, album: Album, stem: str, tells_training: bool) -> Iterator[Part | Drawing]:
     yield from _verdict(analysis)
     if analysis.n:
         yield from matrix.drawings(analysis, stem)
@@ -47,13 +79,17 @@ def chapter(summary: Summary, folder: Path, stage: str, stem: str) -> Iterator[P
         yield from classes.slices(analysis)
         yield from classes.scores(analysis)
         yield from reliability.reliability(analysis, stem)
-    if stage != "test" or not has_stage(summary, "validate"):  # what tells of the training is told once
+    if tells_training:
         yield from learning.history(analysis, stem)
         yield from learning.dynamics(analysis, stem)
     yield from _notes(analysis)
 
 
 def _verdict(analysis: Analysis) -> Iterator[Paragraph]:
+    broken = as_int(analysis.held.get("broken"))
+    if not analysis.n and not broken and as_mapping(analysis.held.get("dynamics")):
+        yield Paragraph("Nothing was validated: what is known is how the training samples fared.")
+        return
     if not analysis.n:
         yield Paragraph(f"No {analysis.unit} were counted, so that there is nothing to say of mistakes.")
         return
@@ -68,7 +104,6 @@ def _verdict(analysis: Analysis) -> Iterator[Paragraph]:
     if value is not None and least is not None and len(matrix.places(analysis)) > 1:
         always = f"Always answering the most frequent class would be right in {percent(least)}"
         yield Paragraph(f"{always}: the model is no better than that." if value <= least else f"{always}.")
-    broken = as_int(analysis.held.get("broken"))
     if broken:
         have = f"1 {analysis.noun} has" if broken == 1 else f"{broken:,} {analysis.unit} have"
         yield Paragraph(f"{have} scores that are not finite.", is_problem=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from lightning_debugkit.report.errors.album import Album, gallery
-from lightning_debugkit.report.errors.analysis import Analysis, Row, finite, known, probability, share
+from lightning_debugkit.report.errors.analysis import Analysis, Row, filled, finite, known, probability, share
 from lightning_debugkit.report.parts import Cell, Details, Gallery, Heading, Paragraph, Part, Sample, Table
 from lightning_debugkit.report.wording import as_int, as_list, as_mapping, number, percent
 
@@ -34,13 +34,19 @@ def _pairs(caption: str, found: Sequence[Row], analysis: Analysis) -> Table:
             Cell(analysis.name(row.get("target"))),
             Cell(analysis.name(row.get("predicted"))),
             Cell(f"{as_int(row.get('count')):,}"),
-            Cell(analysis.share(row, "share", "low", "high")),
+            Cell(_of_its_class(row, analysis)),
             Cell(f"{as_int(row.get('reverse')):,}" if "reverse" in row else ""),
         )
         for row in found
     )
     header = ("true class", "taken for", "times", f"of its class{analysis.bounded}", "other way round")
-    return Table(caption, header, rows)
+    return filled(caption, header, rows)
+
+
+def _of_its_class(row: Row, analysis: Analysis) -> str:
+    """Return the share of the true class that goes wrong in this way; what is none has no class to be a share of."""
+    told = analysis.share(row, "share", "low", "high")
+    return f"{told} of false alarms" if told and analysis.is_nothing(row.get("target")) else told
 
 
 def _side_by_side(found: Sequence[Row], analysis: Analysis, album: Album) -> Iterator[Gallery]:
@@ -66,34 +72,48 @@ def merges(analysis: Analysis) -> Iterator[Part]:
     found = analysis.rows("merge_candidates")
     if not found:
         return
-    yield Table(
+    yield filled(
         "If two classes were one",
-        ("classes", "confused", "each way", "accuracy", "kappa", "model cannot tell"),
+        ("classes", "confused", "accuracy", "kappa", "its rise (95 %)" if analysis.bounded else "its rise",
+         f"told apart{analysis.bounded}", "cannot tell"),
         tuple(
             (
                 Cell(f"{analysis.name(row.get('first'))} and {analysis.name(row.get('second'))}"),
-                Cell(f"{as_int(row.get('count')):,}"),
                 Cell(_each_way(row)),
                 Cell(_change(row, "accuracy", is_rate=True)),
                 Cell(_change(row, "kappa", is_rate=False)),
-                Cell(known(row, "cannot_tell", lambda told: f"{percent(told)} of them")),
+                Cell(_within(row, "rise", analysis, is_short=True)),
+                Cell(_within(row, "told_apart", analysis)),
+                Cell(known(row, "cannot_tell", percent)),
             )
             for row in found[:_MERGES]
         ),
-    )
+    )  # fmt: skip
     yield Paragraph(
-        "Accuracy rises with every merge; kappa takes off what guessing would give. If mistakes go both ways and "
-        "people cannot tell the samples apart either, the labels ask too much. If nearly all go one way, one class "
-        "swallows the other: weights or a threshold mend that, a merge does not."
+        "Accuracy rises with every merge; kappa takes off what guessing would give, and rises for any pair that is "
+        "told apart worse than classes are on average. Told apart is the kappa of the two alone: 1 is never taken for "
+        "each other, 0 is guessing. If that is low, mistakes go both ways and people cannot tell the samples apart "
+        "either, the labels ask too much. If nearly all go one way, one class swallows the other: weights or a "
+        "threshold mend that, a merge does not. In a mistake where the model cannot tell, it gave the right class at "
+        "least half of what it gave the wrong one."
     )
+
+
+def _within(row: Row, key: str, analysis: Analysis, is_short: bool = False) -> str:
+    """Return a number, and where answers are independent its interval; of a short one that alone."""
+    value, low, high = (known(row, name, "{:.2g}".format) for name in (key, f"{key}_low", f"{key}_high"))
+    if not (low and high and analysis.bounded):
+        return value
+    return f"{low} to {high}" if is_short else f"{value} ({low} to {high})"
 
 
 def _each_way(row: Row) -> str:
+    """Return how often two classes are taken for each other, and of that how often in each direction."""
     count, asymmetry = as_int(row.get("count")), finite(row, "asymmetry")
     if asymmetry is None:
-        return ""
+        return f"{count:,}"
     forth = round(count * (1 + asymmetry) / 2)
-    return f"{forth:,} and {count - forth:,}"
+    return f"{count:,} ({forth:,} and {count - forth:,})"
 
 
 def _change(row: Row, key: str, *, is_rate: bool) -> str:
@@ -121,7 +141,7 @@ def issues(analysis: Analysis, album: Album) -> Iterator[Part]:
         + " A suspect is not a culprit: look before you change a label."
     )
     shown = tuple(gallery("Most doubtful labels", (_issue(row, analysis, album) for row in found[:_ISSUES])))
-    table = Table(
+    table = filled(
         f"The first {_LISTED} of {count:,}" if count > _LISTED else "All suspects",
         ("index", "label", "looks like", "p(looks like)", "label quality"),
         tuple(

@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Iterator
 
 from lightning_debugkit.report.errors.album import Album, gallery
-from lightning_debugkit.report.errors.analysis import Analysis, Row, finite, known, probability
+from lightning_debugkit.report.errors.analysis import Analysis, Row, filled, finite, known, probability
 from lightning_debugkit.report.parts import Cell, Details, Heading, Part, Sample, Table
 from lightning_debugkit.report.wording import number
 
@@ -63,4 +63,4 @@ def _table(caption: str, found: list[Row], analysis: Analysis) -> Table:
         )
         for row in found
     )
-    return Table(caption, ("index", "true class", "taken for", "loss", "p(true)", "p(taken for)"), rows)
+    return filled(caption, ("index", "true class", "taken for", "loss", "p(true)", "p(taken for)"), rows)

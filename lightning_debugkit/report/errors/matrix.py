@@ -47,9 +47,18 @@ def places(analysis: Analysis) -> dict[int, int]:
     return {each: place for place, each in enumerate(order)}
 
 
+def met(analysis: Analysis) -> dict[int, int]:
+    """Return the places among each other of classes that have samples or predictions; of few classes, of all."""
+    place_of = places(analysis)
+    if len(place_of) <= MOST:
+        return place_of
+    seen = set(analysis.cells[:, :2].ravel().tolist())
+    return {each: place for place, each in enumerate(each for each in place_of if each in seen)}
+
+
 def most_confused(analysis: Analysis, most: int = MOST) -> list[int]:
     """Return at most ``most`` classes, those of the most frequent confusions, in the order of their places."""
-    place_of = places(analysis)
+    place_of = met(analysis)
     if len(place_of) <= most:
         return list(place_of)
     cells = analysis.cells
@@ -76,8 +85,8 @@ def view(analysis: Analysis, most: int = MOST) -> View:
 
 
 def blocks(analysis: Analysis, most: int = BLOCKS) -> NDArray[np.int64]:
-    """Return the mistakes of all classes, summed in at most ``most`` by ``most`` blocks of neighbours."""
-    place_of = places(analysis)
+    """Return the mistakes of all classes that were met, summed in at most ``most`` by ``most`` blocks of neighbours."""
+    place_of = met(analysis)
     side = min(len(place_of), most)
     cells = analysis.cells
     wrong = cells[cells[:, 0] != cells[:, 1]]
@@ -91,8 +100,8 @@ def blocks(analysis: Analysis, most: int = BLOCKS) -> NDArray[np.int64]:
 
 def drawings(analysis: Analysis, stem: str) -> Iterator[Drawing]:
     """Yield the heat map and, of many classes, the overview; nothing where there is but one class."""
-    classes = len(places(analysis))
-    shown = view(analysis)
+    classes = len(met(analysis))
+    shown, absent = view(analysis), _absent(analysis)
     if classes < 2 or not shown.names:
         return
     title, said = "Confusion matrix", "Rows are true classes with their number, columns what they were taken for."
@@ -101,17 +110,26 @@ def drawings(analysis: Analysis, stem: str) -> Iterator[Drawing]:
         wrong = int(shown.counts.sum() - np.trace(shown.counts))
         title = f"Confusion matrix of the {len(shown.names)} most confused of {classes:,} classes"
         said += f" {percent(wrong / max(analysis.mistakes, 1))} of all mistakes are among these classes."
-    yield Drawing(f"{stem}-confusion", title, _alt(shown), partial(draw_view, shown), said)
+    yield Drawing(f"{stem}-confusion", title, _alt(shown), partial(draw_view, shown), said + absent)
     if len(shown.names) < classes and analysis.mistakes:
         summed = blocks(analysis)
         yield Drawing(
             f"{stem}-overview",
-            f"All {classes:,} classes",
+            f"All {classes:,} classes{' that were met' if absent else ''}",
             f"Mistakes of {classes:,} classes; {_near(summed)} lie next to the diagonal.",
             partial(draw_blocks, summed, classes),
             "Only mistakes. Classes that are confused stand beside each other: a square on the diagonal is a group of "
-            f"look-alikes. {_near(summed)} of the mistakes lie next to the diagonal, within a tenth of all classes.",
+            f"look-alikes. {_near(summed)} of the mistakes lie next to the diagonal, within a tenth of these classes."
+            f"{absent}",
         )
+
+
+def _absent(analysis: Analysis) -> str:
+    """Return how many classes are left out, empty if none is."""
+    drawn = met(analysis)
+    count = sum(each not in drawn and not analysis.is_nothing(each) for each in places(analysis))
+    have = "1 class has" if count == 1 else f"{count:,} classes have"
+    return f" {have} neither {analysis.unit} nor predictions, and no place here." if count else ""
 
 
 def _alt(shown: View) -> str:

@@ -14,6 +14,7 @@ from lightning_debugkit.report.summary import Summary
 from lightning_debugkit.report.wording import as_int, as_list, as_mapping, number, phrase, plural
 
 _RULES = (
+    "code-not-carried",
     "code-uncommitted",
     "code-changed-during-run",
     "model-code-differs",
@@ -34,8 +35,8 @@ def _parts(summary: Summary, folder: Path) -> Iterator[Paragraph | Table | Detai
     manifest = _read(folder / _FOLDER / "manifest.json")
     if not manifest:
         return
-    identity, files = as_mapping(manifest.get("identity")), as_list(as_mapping(manifest.get("source")).get("files"))
-    yield Paragraph(_said(identity, len(files), as_mapping(manifest.get("model"))))
+    identity, source = as_mapping(manifest.get("identity")), as_mapping(manifest.get("source"))
+    yield Paragraph(_said(identity, source, as_mapping(manifest.get("model"))))
     yield Table("The code of this run", (), tuple((Cell(name), cell) for name, cell in _facts(manifest)))
     changed = [as_mapping(each) for each in as_list(identity.get("changed"))]
     if changed:
@@ -48,11 +49,15 @@ def _parts(summary: Summary, folder: Path) -> Iterator[Paragraph | Table | Detai
     yield from _programs(summary)
 
 
-def _said(identity: Mapping[str, Any], files: int, model: Mapping[str, Any]) -> str:
-    name = str(model.get("qualname") or "the model")
-    carried = (
-        f"Every checkpoint carries the {plural(files, 'source file')} of this run; load_model rebuilds {name} from it"
-    )
+def _said(identity: Mapping[str, Any], source: Mapping[str, Any], model: Mapping[str, Any]) -> str:
+    name, files = str(model.get("qualname") or "the model"), plural(len(as_list(source.get("files"))), "source file")
+    # The manifests of before did not tell.
+    if source.get("carried", source.get("present")):
+        carried = f"Every checkpoint carries the {files} of this run; load_model rebuilds {name} from it"
+    elif source.get("present"):
+        carried = f"The checkpoints carry hashes of the {files} of this run, not the files"
+    else:
+        carried = f"The checkpoints carry no source of this run: {source.get('reason') or 'none was captured'}"
     if not identity.get("commit"):
         reason = identity.get("reason") or "there is no commit yet"
         return f"{carried}. No commit is recorded: {reason}."

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lightning_debugkit.finding import Finding
-from lightning_debugkit.report.errors.chapter import RULES, chapter
+from lightning_debugkit.report.errors.chapter import RULES, chapter, is_further
 from lightning_debugkit.report.parts import Drawing, Part, Section
 from lightning_debugkit.report.summary import Summary
 
 
 def _claims(finding: Finding) -> bool:
-    return finding.rule in RULES and finding.evidence.get("stage", "validate") == "validate"
+    is_own = finding.rule in RULES and not is_further(finding)
+    return is_own and finding.evidence.get("stage", "validate") == "validate"
 
 
 def _parts(summary: Summary, folder: Path) -> Iterator[Part | Drawing]:

@@ -1,0 +1,106 @@
+"""Stand on modules, strategies and other objects so that neither a pickle nor a deep copy of them holds us.
+
+A model is pickled and copied in training: as a hyper-parameter in a checkpoint, for a moving average, a mean teacher.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+import weakref
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
+
+_WARNING = r"Using `torch\.compile\(module\)` when there are global hooks"
+Hear = Callable[[nn.Module, Any, Any], None]
+
+
+class Hearing:
+    """Calls ``hear(module, args, output)`` after each forward of ``parts``, until it is removed.
+
+    Nothing is left on the modules: it is torch's hook for all modules that listens. Compiled and traced code is passed
+    over.
+    """
+
+    def __init__(self, parts: Iterable[nn.Module], hear: Hear) -> None:
+        # By id: the table must not keep alive what the model lets go.
+        known = {id(part): weakref.ref(part) for part in parts}
+
+        def heard(module: nn.Module, args: Any, output: Any) -> None:
+            if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+                return
+            part = known.get(id(module))
+            if part is not None and part() is module:
+                hear(module, args, output)
+
+        self._handle = register_module_forward_hook(heard)
+        # Compiled modules warn of such hooks, at each call: ours takes each call for what it is. Where warnings are
+        # errors, that would end the training.
+        warnings.filterwarnings("ignore", message=_WARNING)
+        self._filter = warnings.filters[0]
+
+    def remove(self) -> None:
+        """Hear no more; may be called twice."""
+        self._handle.remove()
+        if self._filter in warnings.filters:
+            warnings.filters.remove(self._filter)  # type: ignore[attr-defined]  # typed as a sequence, but a list
+
+
+class Hook:
+    """A hook for a module that has no place but the module itself; in a pickle and in a copy, one that does nothing.
+
+    Example:
+        >>> import copy
+        >>> heard = []
+        >>> module = nn.Linear(1, 1)
+        >>> handle = module.register_forward_hook(Hook(lambda *seen: heard.append(1)))
+        >>> _, _ = module(torch.ones(1)), copy.deepcopy(module)(torch.ones(1))
+        >>> heard
+        [1]
+    """
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self._call = call
+
+    def __call__(self, *args: Any) -> Any:
+        return self._call(*args)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # It takes any arguments, returns None, and is known where the kit is not installed.
+        return getattr, (contextlib.nullcontext(), "__exit__")
+
+
+class StandIn:
+    """Stands on one object for one of its methods; in a pickle and in a copy, it is the object's own method.
+
+    Args:
+        owner: The object.
+        name: Of the method.
+        call: What is called in its place.
+
+    Example:
+        >>> import copy
+        >>> class Bell:
+        ...     def ring(self):
+        ...         return "ding"
+        >>> bell = Bell()
+        >>> vars(bell)["ring"] = StandIn(bell, "ring", lambda: "dong")
+        >>> bell.ring(), copy.deepcopy(bell).ring()
+        ('dong', 'ding')
+    """
+
+    def __init__(self, owner: Any, name: str, call: Callable[..., Any]) -> None:
+        self._owner = owner
+        self._name = name
+        self._call = call
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._call(*args, **kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # While the owner is copied it has no attributes of its own yet: this is what its class has.
+        return getattr, (self._owner, self._name)
