@@ -76,7 +76,7 @@ class Learning:
         if rows is None or index is None:
             raise NoClasses("training data without indices (one DataLoader of a data set with a length has them)")
         form = self._form or form_of(found)
-        if self._form is None and is_decided(found):
+        if self._form is None and is_decided(form, found):
             self._form = form
         check_still(form, found)
         if not fits(form, found):

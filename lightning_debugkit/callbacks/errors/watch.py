@@ -199,7 +199,7 @@ class Watch:
         try:
             if form is None:
                 form = of_places(form_of(found, self.task), found, batch)
-                if is_decided(found):
+                if is_decided(form, found):
                     self.forms[step] = form
                 if self.gathering is not None and self.gathering.form != form:
                     self.gathering.reread(form)

@@ -144,7 +144,7 @@ class Reader:
         """Return what a step returned; its targets are classes, though written as floats, if its loss had them so."""
         if losses is not None:
             heard = comparisons.heard(comparisons.of(losses), found.predictions, found.target)
-            self._heard[step] = Heard(has_classes=heard is not None and heard.has_classes)
+            self._heard[step] = heard or Heard()
         return self._heard.get(step, Heard()).applied(found)
 
     def _watched(
