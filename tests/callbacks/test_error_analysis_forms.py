@@ -165,3 +165,32 @@ def test_scores_that_nobody_asked_for_may_be_anything(kind: str, counted: int, t
 class Both(Says):
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
         return {"logits": self(batch[0]), "target": batch[1]}
+
+
+class ReturnsAll(OfTokens):
+    """Returns what the error recommends, beside a loss that ignores padding."""
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        scores = self(batch[0]).transpose(1, 2)
+        loss = F.cross_entropy(scores, batch[1], ignore_index=0)
+        return {"loss": loss, "logits": scores, "target": batch[1]}
+
+
+def test_padding_that_the_loss_ignores_does_not_count_where_the_step_returns_its_scores(tmp_path: Path) -> None:
+    scores, target = random_answers(400, 6)
+    held = run(tmp_path, loader(scores.reshape(100, 4, 6), target.reshape(100, 4)), ReturnsAll())
+    assert held["n"] == int((target != 0).sum())
+    assert any("The losses of the samples are verified" in note for note in held["notes"])
+
+
+class ReturnsProbabilities(Says):
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        scores = self(batch[0])[:, 0]
+        loss = F.binary_cross_entropy_with_logits(scores, batch[1].float())
+        return {"loss": loss, "preds": scores.sigmoid(), "target": batch[1].float()}
+
+
+def test_the_loss_tells_nothing_of_other_scores_than_its_own(tmp_path: Path) -> None:
+    scores, target = random_answers(200, 2)
+    held = run(tmp_path, loader(scores[:, 1:] - scores[:, :1], target), ReturnsProbabilities())
+    assert held["accuracy"]["value"] == pytest.approx(float((scores.argmax(1) == target).float().mean()))
