@@ -194,3 +194,25 @@ def test_the_loss_tells_nothing_of_other_scores_than_its_own(tmp_path: Path) -> 
     scores, target = random_answers(200, 2)
     held = run(tmp_path, loader(scores[:, 1:] - scores[:, :1], target), ReturnsProbabilities())
     assert held["accuracy"]["value"] == pytest.approx(float((scores.argmax(1) == target).float().mean()))
+
+
+class Numbers(Says):
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        return {"preds": batch[0], "target": batch[1]}
+
+
+@pytest.mark.parametrize("shape", [(200,), (50, 4)])
+def test_identities_are_no_classes(shape: tuple[int, ...], tmp_path: Path) -> None:
+    numbers = torch.randint(0, 4, shape) * 21_000_000
+    with pytest.raises(PredictionsNotFound, match=r"numbers up to 63,000,000, which are identities or values"):
+        run(tmp_path, loader(numbers, numbers.roll(1)), Numbers())
+
+
+@pytest.mark.parametrize("shape", [(200,), (50, 4)])
+def test_a_number_that_is_no_class_comes_late_and_asks_for_no_memory(shape: tuple[int, ...], tmp_path: Path) -> None:
+    target = torch.arange(200).reshape(shape) % 4
+    predicted = target.clone()
+    target.view(-1)[-1], predicted.view(-1)[-2] = 2**40, 2**40
+    held = run(tmp_path, loader(predicted, target), Numbers())
+    assert held["classes"] == ["0", "1", "2", "3"]
+    assert held["n"] == 198

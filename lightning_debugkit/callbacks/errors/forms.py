@@ -17,6 +17,7 @@ Task: TypeAlias = Literal["multiclass", "binary", "multilabel", "segmentation", 
 Scores: TypeAlias = Literal["logits", "probabilities", "classes"]
 TASKS: tuple[Task, ...] = ("multiclass", "binary", "multilabel", "segmentation", "detection")
 
+MOST_CLASSES = 100_000  # that numbers without scores can stand for: figures of each are kept
 _ONE_BY_ONE = ("binary_cross_entropy", "binary_cross_entropy_with_logits", "multilabel_soft_margin_loss")
 _COLUMNS = 2
 _TOKENS = 2
@@ -145,6 +146,9 @@ def _of_labels(reading: Reading) -> Form:
     if predictions.shape != target.shape or (target.is_floating_point() and not _is_binary(target)):
         raise NoClasses(_both(reading))
     classes = _COLUMNS if predictions.dtype == torch.bool else 0
+    most = max((int(part.max()) for part in (predictions, target) if part.numel()), default=0)
+    if most >= MOST_CLASSES:
+        raise NoClasses(f"numbers up to {most:,}, which are identities or values, not classes")
     if target.ndim == 1:
         return Form("binary" if classes else "multiclass", "samples", "classes", classes, None)
     if target.ndim == _COLUMNS and (classes or target.is_floating_point()):
