@@ -101,7 +101,7 @@ def test_batches_that_could_not_be_taken_up_are_told(tmp_path: Path, monkeypatch
     assert journal.of_kind("trouble")
     held = json.loads((tmp_path / "debugkit" / "errors.json").read_text())
     assert held["n"] == 20
-    assert "2 batches could not be taken up, and count nowhere: KeyError: 'unknown'." in held["notes"]
+    assert "2 of 4 batches could not be taken up, and are left out: KeyError: 'unknown'." in held["notes"]
 
 
 class WithFeatures(TensorDataset):
@@ -151,3 +151,52 @@ def test_a_fault_of_the_analysis_costs_no_report(
     assert "RuntimeError: no analysis" in {row["error"] for row in journal.of_kind("trouble")}
     assert len(journal.of_kind("end")) == 1
     assert rendered == [1]
+
+
+class Skips(Says):
+    """The fourth batch of a test, and of the first epoch, has nothing to say."""
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        if batch_idx == 3 and (self.trainer.testing or self.trainer.current_epoch == 0):
+            return None
+        return {"logits": self(batch[0]), "target": batch[1]}
+
+    test_step = validation_step
+
+
+@pytest.mark.parametrize("stage", ["validate", "test"])
+def test_a_batch_without_predictions_is_left_out(stage: str, tmp_path: Path) -> None:
+    logits, target = random_answers(100, 3)
+    held = run(tmp_path, loader(logits, target, size=20), Skips(), stage)
+    assert held["n"] == 80
+    assert "1 of 5 batches had no predictions and targets: they are left out." in held["notes"]
+    wrong = (logits.argmax(1) != target).nonzero()[:, 0].tolist()
+    named = (tmp_path / "debugkit" / ("misclassified-test.csv" if stage == "test" else "misclassified.csv")).read_text()
+    assert sorted(int(row.split(",")[0]) for row in named.splitlines()[1:]) == [i for i in wrong if not 60 <= i < 80]
+
+
+def test_later_epochs_count_whole_after_a_batch_without_predictions(tmp_path: Path) -> None:
+    data = loader(*random_answers(100, 3), size=20)
+    pl.Trainer(default_root_dir=tmp_path, callbacks=[ErrorAnalysis()], max_epochs=2, **QUIET).fit(Skips(), data, data)
+    held = read(tmp_path)
+    assert (held["n"], [row["epoch"] for row in held["history"]]) == (100, [0, 1])
+    assert not any("left out" in note for note in held["notes"])
+
+
+def test_a_batch_that_could_not_be_taken_up_leaves_the_names_of_the_next_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_batch = Watch._read
+
+    def fails(self: Watch, step: str, module: Any, outputs: Any, batch: Any, rerun: Any) -> Any:
+        if int(batch[1][0]) == 1:
+            raise KeyError("unknown")
+        return read_batch(self, step, module, outputs, batch, rerun)
+
+    monkeypatch.setattr(Watch, "_read", fails)
+    target = torch.arange(4).repeat_interleave(10) % 3
+    logits = torch.nn.functional.one_hot((target + (torch.arange(40) % 5 == 0)) % 3, 3).float()
+    trainer = pl.Trainer(default_root_dir=tmp_path, callbacks=[ErrorAnalysis()], **QUIET)
+    trainer.validate(Says(), loader(logits, target, size=10), verbose=False)
+    rows = (tmp_path / "debugkit" / "misclassified.csv").read_text().splitlines()[1:]
+    assert sorted(int(row.split(",")[0]) for row in rows) == [0, 5, 20, 25, 30, 35]

@@ -14,7 +14,7 @@ from callbacks.breaking import QUIET
 from callbacks.erring import Says, loader, random_answers, run
 from torch import Tensor
 
-from lightning_debugkit import ErrorAnalysis
+from lightning_debugkit import ErrorAnalysis, read_journal
 from lightning_debugkit.callbacks.predictions.reader import PredictionsNotFound
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -130,3 +130,89 @@ def test_the_surest_samples_are_in_the_calibration(classes: int, tmp_path: Path)
     assert sum(row["n"] for row in held["calibration"]["bins"]) == 400
     assert held["accuracy"]["value"] > 0.99
     assert not any("left out of the calibration" in note for note in held["notes"])
+
+
+class OfTokens(Says):
+    def loss(self, batch: Any) -> Tensor:
+        return F.cross_entropy(self(batch[0]).transpose(1, 2), batch[1])
+
+
+def answers_at_padding(kind: str) -> tuple[Tensor, Tensor, type[Says]]:
+    scores, target = random_answers(400, 5)
+    is_padding = torch.arange(400) % 4 == 3
+    if kind == "labels":
+        target = torch.randint(0, 2, (100, 5)).float()
+        scores = scores[:100]
+        scores[:, 2], target[:, 2] = torch.nan, -100
+        return scores, target, Says
+    scores[is_padding], target[is_padding] = torch.nan, -100
+    if kind == "samples":
+        return scores, target, Says
+    return scores.reshape(100, 4, 5), target.reshape(100, 4), OfTokens
+
+
+@pytest.mark.parametrize(("kind", "counted"), [("samples", 300), ("tokens", 300), ("labels", 400)])
+def test_scores_that_nobody_asked_for_may_be_anything(kind: str, counted: int, tmp_path: Path) -> None:
+    scores, target, module = answers_at_padding(kind)
+    if kind == "labels":
+        held = run(tmp_path, loader(scores, target), Both(), task="multilabel")
+    else:
+        held = run(tmp_path, loader(scores, target), module())
+    assert (held["n"], held["broken"]) == (counted, 0)
+    assert not [each.rule for each in read_journal(tmp_path / "debugkit").findings if each.rule == "nonfinite-scores"]
+
+
+class Both(Says):
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        return {"logits": self(batch[0]), "target": batch[1]}
+
+
+class ReturnsAll(OfTokens):
+    """Returns what the error recommends, beside a loss that ignores padding."""
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        scores = self(batch[0]).transpose(1, 2)
+        loss = F.cross_entropy(scores, batch[1], ignore_index=0)
+        return {"loss": loss, "logits": scores, "target": batch[1]}
+
+
+def test_padding_that_the_loss_ignores_does_not_count_where_the_step_returns_its_scores(tmp_path: Path) -> None:
+    scores, target = random_answers(400, 6)
+    held = run(tmp_path, loader(scores.reshape(100, 4, 6), target.reshape(100, 4)), ReturnsAll())
+    assert held["n"] == int((target != 0).sum())
+    assert any("The losses of the samples are verified" in note for note in held["notes"])
+
+
+class ReturnsProbabilities(Says):
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        scores = self(batch[0])[:, 0]
+        loss = F.binary_cross_entropy_with_logits(scores, batch[1].float())
+        return {"loss": loss, "preds": scores.sigmoid(), "target": batch[1].float()}
+
+
+def test_the_loss_tells_nothing_of_other_scores_than_its_own(tmp_path: Path) -> None:
+    scores, target = random_answers(200, 2)
+    held = run(tmp_path, loader(scores[:, 1:] - scores[:, :1], target), ReturnsProbabilities())
+    assert held["accuracy"]["value"] == pytest.approx(float((scores.argmax(1) == target).float().mean()))
+
+
+class Numbers(Says):
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
+        return {"preds": batch[0], "target": batch[1]}
+
+
+@pytest.mark.parametrize("shape", [(200,), (50, 4)])
+def test_identities_are_no_classes(shape: tuple[int, ...], tmp_path: Path) -> None:
+    numbers = torch.randint(0, 4, shape) * 21_000_000
+    with pytest.raises(PredictionsNotFound, match=r"numbers up to 63,000,000, which are identities or values"):
+        run(tmp_path, loader(numbers, numbers.roll(1)), Numbers())
+
+
+@pytest.mark.parametrize("shape", [(200,), (50, 4)])
+def test_a_number_that_is_no_class_comes_late_and_asks_for_no_memory(shape: tuple[int, ...], tmp_path: Path) -> None:
+    target = torch.arange(200).reshape(shape) % 4
+    predicted = target.clone()
+    target.view(-1)[-1], predicted.view(-1)[-2] = 2**40, 2**40
+    held = run(tmp_path, loader(predicted, target), Numbers())
+    assert held["classes"] == ["0", "1", "2", "3"]
+    assert held["n"] == 198

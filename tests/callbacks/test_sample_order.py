@@ -10,6 +10,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import pytest
+import torch
 from callbacks.breaking import QUIET
 from callbacks.erring import Says, random_answers
 from torch.utils.data import DataLoader, TensorDataset
@@ -106,3 +107,23 @@ def test_a_copy_listens_to_nothing_yet(tmp_path: Path) -> None:
     assert "process_dataloader" in vars(trainer.strategy)
     order.remove()
     assert "process_dataloader" not in vars(trainer.strategy)
+
+
+def test_indices_of_batches_that_nobody_counts_do_not_wait(tmp_path: Path) -> None:
+    """The targets are mixtures, so that training samples cannot be followed; the second loader does not count."""
+    logits, target = random_answers(64, 3)
+    mixed = torch.nn.functional.one_hot(target, 3) * 0.9 + 0.1 / 3
+    callback = ErrorAnalysis(training_dynamics=True, loaders=[0])
+    waiting: list[int] = []
+
+    class Looks(pl.Callback):
+        def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+            orders = [callback.watch.order, callback.learning.order] if callback.learning else []
+            waiting.append(sum(len(given.given) for order in orders for given in order._ear._heard.values()))
+
+    loaders = [DataLoader(TensorDataset(logits, target), 8) for _ in range(2)]
+    trainer = pl.Trainer(default_root_dir=tmp_path, callbacks=[callback, Looks()], max_epochs=2, **QUIET)
+    trainer.fit(Says(), DataLoader(TensorDataset(logits, mixed), 8), loaders)
+    assert callback.learning is not None
+    assert callback.learning.why_not
+    assert waiting == [0, 0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lightning_debugkit.callbacks.errors.forms import Form, at_most_one
+from lightning_debugkit.callbacks.errors.forms import MOST_CLASSES, Form, at_most_one
 from lightning_debugkit.callbacks.errors.look import NONE, Look, blank
 from lightning_debugkit.callbacks.predictions.scoring import IGNORED
 from lightning_debugkit.stats.records import seen
@@ -24,7 +24,7 @@ def of_classes(form: Form, predictions: Tensor, target: Tensor, ignore: int | No
     valid, outside = in_range(label, scores.shape[1], ignore)
     label = torch.where(valid, label, NONE)
     found = seen(scores, label, is_logits=form.scores == "logits")
-    broken = ~found.confidence.isfinite()
+    broken = valid & ~found.confidence.isfinite()
     counts = valid & ~broken
     return Look(
         target=torch.where(counts, label, NONE),
@@ -66,8 +66,8 @@ def in_range(label: Tensor, classes: int, ignore: int | None) -> tuple[Tensor, T
 
 def _of_given_classes(predicted: Tensor, label: Tensor, ignore: int | None) -> Look:
     """Classes without scores: there is no loss, and nothing is known of how sure the model was."""
-    valid, outside = in_range(label, torch.iinfo(torch.int32).max, ignore)
-    counts = valid & (predicted >= 0)
+    valid, outside = in_range(label, MOST_CLASSES, ignore)
+    counts = valid & (predicted >= 0) & (predicted < MOST_CLASSES)
     nothing = blank(label)
     return Look(
         target=torch.where(counts, label, NONE),

@@ -17,6 +17,7 @@ Task: TypeAlias = Literal["multiclass", "binary", "multilabel", "segmentation", 
 Scores: TypeAlias = Literal["logits", "probabilities", "classes"]
 TASKS: tuple[Task, ...] = ("multiclass", "binary", "multilabel", "segmentation", "detection")
 
+MOST_CLASSES = 100_000  # that numbers without scores can stand for: figures of each are kept
 _ONE_BY_ONE = ("binary_cross_entropy", "binary_cross_entropy_with_logits", "multilabel_soft_margin_loss")
 _COLUMNS = 2
 _TOKENS = 2
@@ -145,6 +146,9 @@ def _of_labels(reading: Reading) -> Form:
     if predictions.shape != target.shape or (target.is_floating_point() and not _is_binary(target)):
         raise NoClasses(_both(reading))
     classes = _COLUMNS if predictions.dtype == torch.bool else 0
+    most = max((int(part.max()) for part in (predictions, target) if part.numel()), default=0)
+    if most >= MOST_CLASSES:
+        raise NoClasses(f"numbers up to {most:,}, which are identities or values, not classes")
     if target.ndim == 1:
         return Form("binary" if classes else "multiclass", "samples", "classes", classes, None)
     if target.ndim == _COLUMNS and (classes or target.is_floating_point()):
@@ -179,10 +183,12 @@ def _channel(predictions: Tensor, target: Tensor) -> int | None:
     return None
 
 
-def is_decided(reading: Reading) -> bool:
+def is_decided(form: Form, reading: Reading) -> bool:
     """Tell whether there are scores to tell a form by: of a batch that is all NaN nothing can be said."""
-    predictions = reading.predictions
-    return not isinstance(predictions, Tensor) or bool(predictions.isfinite().any())
+    if form.scores == "classes":
+        return True
+    is_nan = reading.predictions.isnan()
+    return not bool((is_nan if form.channel is None else is_nan.any(form.channel)).all())
 
 
 def at_most_one(confidence: Tensor) -> Tensor:
@@ -192,7 +198,7 @@ def at_most_one(confidence: Tensor) -> Tensor:
 
 def _kind_of(reading: Reading, channel: int) -> Scores:
     values = reading.predictions.detach().float().movedim(channel, -1).flatten(0, -2)
-    values = values[values.isfinite().all(1)]
+    values = values[~values.isnan().any(1)]
     close = _rounding(values)
     inside = bool(((values >= 0) & (values <= 1 + close)).all())
     # What is called probabilities need not be rounded in a way that can be seen.
@@ -211,7 +217,7 @@ def _kind_of_yes(reading: Reading) -> Scores:
     place = reading.places[0]
     if "logits" in place or "logits" in reading.function:
         return "logits"
-    values = reading.predictions[reading.predictions.isfinite()]
+    values = reading.predictions[~reading.predictions.isnan()]
     inside = bool(((values >= 0) & (values <= 1 + _rounding(values))).all())
     known = "binary_cross_entropy" in place or "probs" in place
     return "probabilities" if inside or known else "logits"

@@ -25,7 +25,7 @@ def of_labels(form: Form, predictions: Tensor, target: Tensor, ignore: int | Non
     asked = (target == 0) | (target == 1)
     if ignore is not None:
         asked = asked & (target != ignore)
-    broken = ~values.isfinite().all(1)
+    broken = (asked & ~values.isfinite()).any(1)
     counts = asked & ~broken[:, None]
     cut = 0.0 if form.scores == "logits" else 0.5
     yes, has = (values > cut) & counts, (target == 1) & counts

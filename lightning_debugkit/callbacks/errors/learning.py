@@ -52,10 +52,13 @@ class Learning:
 
     def end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any) -> None:
         """Take up a batch that has run."""
+        loaders = loaders_of(trainer.train_dataloader)
+        # First of all: what fails below must not leave this batch's indices to the next.
+        rows = self.order.rows(loaders[0]) if len(loaders) == 1 else None
         if self.why_not:
             return
         try:
-            self._look(trainer, self.reader.read(STEP, module, outputs, batch), outputs, batch)
+            self._look(trainer, self.reader.read(STEP, module, outputs, batch), outputs, batch, rows)
         except (PredictionsNotFound, NoClasses) as error:
             self._give_up(str(error))
 
@@ -64,16 +67,16 @@ class Learning:
         self.start = self.mine = None
         self.reader.release()
 
-    def _look(self, trainer: Trainer, found: Reading, outputs: Any, batch: Any) -> None:
+    def _look(self, trainer: Trainer, found: Reading, outputs: Any, batch: Any, rows: Rows | None) -> None:
         loaders = loaders_of(trainer.train_dataloader)
         n = batch_size(batch) or len(found.target)
         found = shaped(found, n)
-        rows = self.order.rows(loaders[0], n) if len(loaders) == 1 else None
+        rows = None if rows is None else rows.of(n)
         index = None if rows is None else self._indices(rows, outputs, batch, n, length_of(loaders[0].dataset))
         if rows is None or index is None:
             raise NoClasses("training data without indices (one DataLoader of a data set with a length has them)")
         form = self._form or form_of(found)
-        if self._form is None and is_decided(found):
+        if self._form is None and is_decided(form, found):
             self._form = form
         check_still(form, found)
         if not fits(form, found):

@@ -28,7 +28,7 @@ class Look:
         given: (n,) probability of the target class, likewise.
         seen: The likeliest classes of samples that are one answer each, ``None`` if not known.
         answers: Confidence and correctness of each answer, for the calibration of samples of many answers.
-        broken: (n,) samples whose scores are not finite.
+        broken: (n,) samples of which scores that count are not finite.
         outside: (n,) answers whose target is no class of the model.
     """
 

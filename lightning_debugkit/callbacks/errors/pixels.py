@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lightning_debugkit.callbacks.errors.classes import both, in_range
-from lightning_debugkit.callbacks.errors.forms import Form, at_most_one
+from lightning_debugkit.callbacks.errors.forms import MOST_CLASSES, Form, at_most_one
 from lightning_debugkit.callbacks.errors.look import NONE, Look, blank
 
 
@@ -20,9 +20,8 @@ def of_pixels(form: Form, predictions: Tensor, target: Tensor, ignore: int | Non
     label = (target.argmax(1) if form.soft else target.long()).flatten(1)
     if form.scores == "classes":
         predicted = predictions.long().flatten(1)
-        classes = torch.iinfo(torch.int32).max
+        classes = MOST_CLASSES
         confidence = own = torch.full(label.shape, torch.nan, device=label.device)
-        broken = torch.zeros(len(label), dtype=torch.bool, device=label.device)
     else:
         values = both(form, predictions) if form.channel is None else predictions.detach()
         values = values.movedim(form.channel or 1, 1).flatten(2)
@@ -32,9 +31,10 @@ def of_pixels(form: Form, predictions: Tensor, target: Tensor, ignore: int | Non
         confidence = (score - total).exp() if logits else at_most_one(score)
         own = values.gather(1, label.clamp(0, classes - 1)[:, None])[:, 0].float()
         own = own - total if logits else own.log()
-        broken = ~confidence.isfinite().all(1)
     valid, outside = in_range(label, classes, ignore)
-    counts = valid & ~broken[:, None]
+    # Attention over nothing but padding gives NaN where nobody asks.
+    broken = (valid & ~confidence.isfinite()).any(1) & (form.scores != "classes")
+    counts = valid & ~broken[:, None] & (predicted >= 0) & (predicted < classes)
     wrong = counts & (predicted != label)
     size = counts.sum(1)
     losses = torch.where(counts, -own, 0.0)

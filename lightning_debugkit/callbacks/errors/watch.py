@@ -65,7 +65,7 @@ class Watch:
         self.check = LossCheck()
         self.evidence = Evidence()
         self.notes: dict[str, None] = {}
-        self.lost = 0
+        self.batches = self.without = self.lost = 0
         self.why_lost = ""
 
     def lacking(self, trainer: Trainer) -> PredictionsNotFound | None:
@@ -94,10 +94,13 @@ class Watch:
         Raises:
             PredictionsNotFound: There are none, or they are no answers that can be counted.
         """
+        loaders = loaders_of(trainer.test_dataloaders if step == "test_step" else trainer.val_dataloaders)
+        # First of all: what fails below must not leave this batch's indices to the next.
+        rows = self.order.rows(loaders[at] if at < len(loaders) else None)
         if not self._counts(at):
             return
         try:
-            self._take_up(trainer, module, outputs, batch, step, batch_idx, at)
+            self._take_up(trainer, module, outputs, batch, (step, batch_idx, at), loaders, rows)
         except PredictionsNotFound:
             raise
         except Exception as error:
@@ -106,21 +109,33 @@ class Watch:
             raise
 
     def _take_up(
-        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, step: str, batch_idx: int, at: int
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        place: tuple[str, int, int],
+        loaders: Sequence[Any],
+        rows: Rows,
     ) -> None:
+        step, batch_idx, at = place
         rerun = again(trainer, module, step, batch, batch_idx, at)
-        found = self._read(step, module, outputs, batch, rerun)
-        loaders = loaders_of(trainer.test_dataloaders if step == "test_step" else trainer.val_dataloaders)
+        self.batches += 1
+        try:
+            found = self._read(step, module, outputs, batch, rerun)
+        except PredictionsNotFound:
+            if step not in self.reader.places:
+                raise
+            self.without += 1
+            return
         size = batch_size(batch) or len(found.target)
-        rows = self.order.rows(loaders[at] if at < len(loaders) else None, size)
         found = shaped(found, size)
         form = self._form(step, found, batch)
         if not fits(form, found):
             self.note("Batches with answers of another kind than the first are left out.")
             return
         n = len(found.predictions)
-        if n != size:
-            rows = Rows(None, may_repeat=rows.may_repeat)
+        rows = rows.of(n) if n == size else Rows(None, may_repeat=rows.may_repeat)
         if rows.may_repeat:
             self.note("Which share of the data a rank read is not known: a sample that two of them got counts twice.")
         columns = self._columns(batch, outputs, found, at if len(loaders) > 1 else None)
@@ -184,7 +199,7 @@ class Watch:
         try:
             if form is None:
                 form = of_places(form_of(found, self.task), found, batch)
-                if is_decided(found):
+                if is_decided(form, found):
                     self.forms[step] = form
                 if self.gathering is not None and self.gathering.form != form:
                     self.gathering.reread(form)
@@ -213,18 +228,25 @@ class Watch:
     def gathered(self, trainer: Trainer) -> Gathered | None:
         """Return what all ranks saw; every rank must call this at the same place."""
         mine: Any = None
-        if self.gathering is not None:
+        if self.missing:
+            self.note(f"What rank {trainer.global_rank} saw is left out: its predictions could not be found.")
+        elif self.gathering is not None:
             try:
                 mine = (self.gathering.payload(), self.check.result())
             except Exception as error:  # no rank may be left waiting
                 mine = None
                 self.note(f"What rank {trainer.global_rank} saw is lost: {type(error).__name__}: {error}.")
-        ranks = gathered(trainer, (mine, list(self.notes), (self.lost, self.why_lost)))
+        ranks = gathered(trainer, (mine, list(self.notes), (self.batches, self.without, self.lost, self.why_lost)))
         for note in (note for _, notes, _ in ranks for note in notes):
             self.note(note)
-        if lost := sum(lost for *_, (lost, _) in ranks):
-            why = next(why for *_, (_, why) in ranks if why)
-            self.note(f"{lost:,} {'batches' if lost > 1 else 'batch'} could not be taken up, and count nowhere: {why}.")
+        batches, without, lost, why = zip(*(counts for *_, counts in ranks), strict=True)
+        if sum(without):
+            self.note(
+                f"{sum(without):,} of {sum(batches):,} batches had no predictions and targets: they are left out."
+            )
+        if sum(lost):
+            told = next(filter(None, why))
+            self.note(f"{sum(lost):,} of {sum(batches):,} batches could not be taken up, and are left out: {told}.")
         held = [each for each, *_ in ranks if each is not None]
         found = merged([payload for payload, _ in held])
         if found is not None:

@@ -53,6 +53,16 @@ def heard(compared: Sequence[Reading], scores: Any, target: Any) -> Heard | None
     return Heard(call.ignore_index, call.function, has_classes_last(call, scores), as_classes)
 
 
+def beside(compared: Sequence[Reading], scores: Any, target: Any) -> Heard:
+    """Return what the loss of a target tells of scores that a step returned: they need not be those of the loss."""
+    found = heard(compared, scores, target)
+    if found is None:
+        return Heard()
+    own = [call for call in compared if call.function == found.function and call.predictions.shape == scores.shape]
+    is_own = any(_is_alike(call.predictions, scores) for call in own)
+    return replace(found, function=found.function if is_own else "", has_classes_last=False)
+
+
 def of(losses: LossWatch | None) -> list[Reading]:
     """Return what loss functions compared: comparisons with classes if there are any, else with values."""
     calls = losses.calls if losses is not None else []

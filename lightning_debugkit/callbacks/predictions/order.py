@@ -45,6 +45,11 @@ class Rows:
     may_repeat: bool = False
     is_sure: bool = True
 
+    def of(self, n: int) -> Rows:
+        """Return the same if they are ``n`` rows; of others nothing is known."""
+        known = [part for part in (self.indices, self.counted) if part is not None]
+        return self if all(len(part) == n for part in known) else Rows(None, may_repeat=_is_shared())
+
 
 class LoaderOrder:
     """Record the dataset indices of batches, without touching data, loader workers or random numbers.
@@ -69,7 +74,7 @@ class LoaderOrder:
         """Take note that the loaders are read from their start."""
         self._begun = {}
 
-    def rows(self, loader: Any, rows: int) -> Rows:
+    def rows(self, loader: Any) -> Rows:
         """Return where the rows of the next batch of a loader come from; ask once for each batch, in order."""
         given = self._ear.heard(loader)
         if given is None or not given.given:
@@ -81,9 +86,7 @@ class LoaderOrder:
             indices = torch.tensor([int(entry) for entry in entries])
         except (TypeError, ValueError):  # keys that are no numbers
             indices = None
-        if len(entries) != rows:
-            return Rows(None, may_repeat=_is_shared())
-        counted, may_repeat = _counted(loader, given.sampler, first, rows)
+        counted, may_repeat = _counted(loader, given.sampler, first, len(entries))
         return Rows(indices, counted, may_repeat, loader.collate_fn in (default_collate, default_convert))
 
     def __getstate__(self) -> dict[str, Any]:

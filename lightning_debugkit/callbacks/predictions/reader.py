@@ -143,10 +143,9 @@ class Reader:
             raise PredictionsNotFound(f"{self.owner} needs {argument}= to name one entry, got {error}.") from error
 
     def _as_classes(self, step: str, found: Reading, losses: LossWatch | None) -> Reading:
-        """Return what a step returned; its targets are classes, though written as floats, if its loss had them so."""
+        """Return what a step returned as its loss had it: classes, though written as floats, and those to ignore."""
         if losses is not None:
-            heard = comparisons.heard(comparisons.of(losses), found.predictions, found.target)
-            self._heard[step] = Heard(has_classes=heard is not None and heard.has_classes)
+            self._heard[step] = comparisons.beside(comparisons.of(losses), found.predictions, found.target)
         return self._heard.get(step, Heard()).applied(found)
 
     def _watched(
