@@ -118,6 +118,8 @@ class CodeSnapshot(DebugCallback):
         where, model = self.where(trainer), str(taken.manifest["model"].get("qualname"))
         for finding in findings.of_capture(taken.manifest, where, self.max_bundle):
             self.emit(trainer, finding)
+        if (lacking := findings.of_left_out(taken.manifest, where)) is not None:
+            self.emit(trainer, lacking, about="left out")
         unbuildable = findings.of_model(model, arguments_not_kept(module), where)
         if unbuildable is not None:
             self.emit(trainer, unbuildable)

@@ -22,9 +22,10 @@ from lightning_debugkit.callbacks.isolated import IsolatedModel, arguments_of
 from lightning_debugkit.provenance.archive import Archive, Refused, open_archive
 from lightning_debugkit.provenance.comparing import Comparison, verdicts
 from lightning_debugkit.provenance.current import appeared, defines, reader
-from lightning_debugkit.provenance.importing import Captured, mount
+from lightning_debugkit.provenance.importing import Captured, LeftOut
+from lightning_debugkit.provenance.left_out import known_files, with_unchanged, writable
 from lightning_debugkit.provenance.locating import file_of
-from lightning_debugkit.provenance.main_module import set_main
+from lightning_debugkit.provenance.main_module import mount_snapshot
 from lightning_debugkit.provenance.manifest import Manifest
 from lightning_debugkit.provenance.reading import read_snapshot
 from lightning_debugkit.provenance.standing import show_imported, standing
@@ -147,7 +148,7 @@ def compare_with_current(manifest: Manifest, archive: Archive | None) -> Compari
     """Compare the captured code with what an import would find now."""
     contents = archive.contents if archive is not None else {}
     needed = str(manifest["model"].get("qualname") or "")
-    return verdicts(manifest.files, contents, reader(manifest), set(manifest.model_files), needed=needed)
+    return verdicts(known_files(manifest), contents, reader(manifest), set(manifest.model_files), needed=needed)
 
 
 def _why_snapshot(request: _Request) -> str:
@@ -191,7 +192,7 @@ def _from_current(request: _Request, trust_code: bool) -> LightningModule:
 def _is_as_captured(request: _Request) -> bool:
     """Tell whether the module to import is the very file that was captured: a name alone may be anybody's script."""
     place = file_of(request.module)
-    hashes = {str(file["sha256"]) for file in request.manifest.files if file.get("module") == request.module}
+    hashes = {str(file["sha256"]) for file in known_files(request.manifest) if file.get("module") == request.module}
     try:
         is_same = place is not None and hashlib.sha256(place.read_bytes()).hexdigest() in hashes
     except OSError:
@@ -221,31 +222,27 @@ def _demand_plain(request: _Request) -> None:
 
 
 def _from_snapshot(request: _Request) -> LightningModule:
-    captured = _mounted(request)
-    with standing(captured, arguments_of(request.manifest) if captured.main else ()):
-        found: Any = _module_of(request, captured)
-        for name in request.qualname.split("."):
-            found = getattr(found, name, None)
-        show_imported(captured)
-        return _load(_checked(found, request), request, weights_only=False)
-
-
-def _mounted(request: _Request) -> Captured:
-    archive, manifest = request.archive(), request.manifest
-    skipped = manifest["source"].get("skipped")
-    listed = [each for each in skipped if isinstance(each, Mapping)] if isinstance(skipped, list) else []
-    captured = mount(archive, manifest.files, listed)
-    main = manifest["source"].get("main")
-    entry = next((file for file in manifest.files if file["path"] == main), None)
-    if entry is not None:
-        set_main(captured, str(main), entry.get("module"))
-    return captured
+    captured = mount_snapshot(request.manifest, request.archive())
+    try:
+        with standing(captured, arguments_of(request.manifest) if captured.main else ()):
+            found: Any = _module_of(request, captured)
+            for name in request.qualname.split("."):
+                found = getattr(found, name, None)
+            show_imported(captured)
+            return _load(_checked(found, request), request, weights_only=False)
+    except LeftOut as error:
+        raise ValueError(
+            f"load_model needs all files of the model, got a snapshot without one: {error} Put it on the import path "
+            "as it was; the rest is taken from the snapshot."
+        ) from error
 
 
 def _module_of(request: _Request, captured: Captured) -> Any:
     module = request.module
     if captured.has(module) or (module == "__main__" and captured.main is not None):
         return captured.module(module)
+    if module != "__main__" and captured.owns(module):
+        captured.spec(module)  # which says why, if it knows
     if module == "__main__" or captured.owns(module):
         raise ValueError(
             f"load_model needs the source of {module}, got a snapshot without it; its class "
@@ -284,7 +281,7 @@ def _isolated(request: _Request) -> IsolatedModel:
     return IsolatedModel(
         request.path,
         request.manifest,
-        request.archive(),
+        writable(with_unchanged(request.archive(), request.manifest)[0]),
         map_location=request.map_location,
         strict=request.strict,
         hyper_parameters=request.hyper_parameters,

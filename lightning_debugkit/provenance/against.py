@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from lightning_debugkit.provenance.archive import MOST_BYTES as _LARGEST
 from lightning_debugkit.provenance.archive import name_fault, open_archive
 from lightning_debugkit.provenance.comparing import Comparison, verdicts
 from lightning_debugkit.provenance.current import reader
 from lightning_debugkit.provenance.drift import places
+from lightning_debugkit.provenance.left_out import known_files, left_out, skipped_of
 from lightning_debugkit.provenance.manifest import Manifest
 from lightning_debugkit.provenance.modules import editable_roots
 from lightning_debugkit.provenance.notebook import CELLS
@@ -18,16 +20,17 @@ from lightning_debugkit.provenance.notebook import CELLS
 Now = Callable[[str], bytes | None]
 
 
-def places_of(manifest: Manifest, root: Path) -> dict[str, Path]:
-    """Return where the files of a manifest lie on this machine, if the project is at ``root``."""
+def places_of(manifest: Manifest, root: Path, files: Sequence[Mapping[str, Any]] | None = None) -> dict[str, Path]:
+    """Return where ``files``, else those captured, lie on this machine, if the project is at ``root``."""
     recorded = {str(name): Path(str(path)) for name, path in dict(manifest["source"].get("outside") or {}).items()}
-    found = places(root, manifest.files, {**recorded, **editable_roots()})
-    return {path: place for path, place in found.items() if not name_fault(path)}
+    found = places(root, manifest.files if files is None else files, {**recorded, **editable_roots()})
+    odd = {str(file["path"]) for file in left_out(skipped_of(manifest))}  # their names may be why they were left out
+    return {path: place for path, place in found.items() if path in odd or not name_fault(path)}
 
 
 def on_disk(manifest: Manifest, root: Path) -> Now:
     """Return what reads a file of the manifest as it is now, ``None`` where there is none."""
-    where = places_of(manifest, root)
+    where = places_of(manifest, root, known_files(manifest))
 
     def now(path: str) -> bytes | None:
         try:
@@ -43,7 +46,7 @@ def on_disk(manifest: Manifest, root: Path) -> Now:
 def imported(manifest: Manifest, root: Path) -> Now:
     """Return what reads a file of the manifest as this process has it, or would import it; others at ``root``."""
     by_import, below = reader(manifest), on_disk(manifest, root)
-    code = {str(file["path"]) for file in manifest.files if file.get("kind") in ("module", "main", "cells")}
+    code = {str(file["path"]) for file in known_files(manifest) if file.get("kind") in ("module", "main", "cells")}
     return lambda path: by_import(path) if path in code else below(path)
 
 
@@ -58,7 +61,7 @@ def compare(manifest: Manifest, source: bytes | None, now: Now, cells: bool = Tr
     """
     contents = {} if source is None else open_archive(source, manifest.files).contents
     needed = str(manifest["model"].get("qualname") or "")
-    files = [file for file in manifest.files if cells or file.get("kind") != "cells"]
+    files = [file for file in known_files(manifest) if cells or file.get("kind") != "cells"]
     return verdicts(files, contents, now, manifest.model_files, needed=needed)
 
 

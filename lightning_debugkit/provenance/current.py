@@ -6,6 +6,7 @@ import ast
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from lightning_debugkit.provenance.left_out import known_files
 from lightning_debugkit.provenance.locating import file_of, newcomer
 from lightning_debugkit.provenance.manifest import Manifest
 from lightning_debugkit.provenance.model_files import modules_of, text_of_class
@@ -22,7 +23,7 @@ def reader(manifest: Manifest) -> Callable[[str], bytes | None]:
     A module is looked for where an import would find it now, wherever the project has moved or was copied to; any other
     file where it lies from there. One that was edited after it was imported has no known form.
     """
-    by_path: Mapping[str, Mapping[str, object]] = {str(file["path"]): file for file in manifest.files}
+    by_path: Mapping[str, Mapping[str, object]] = {str(file["path"]): file for file in known_files(manifest)}
     home = _Home(manifest)
 
     def now(path: str) -> bytes | None:
@@ -49,7 +50,7 @@ def _text(place: Path, module: str | None) -> bytes | None:
 
 def appeared(manifest: Manifest, contents: Mapping[str, bytes]) -> list[str]:
     """Return the modules that the model's files try to import, that were not there when captured, and now are."""
-    captured = set(modules_of(manifest.files))
+    captured = set(modules_of(known_files(manifest)))
     captured |= {Path(str(file["path"])).stem for file in manifest.files if file.get("kind") == "main"}
     qualname = str(manifest["model"].get("qualname") or "")
     found = set()
@@ -99,7 +100,7 @@ class _Home:
 
     def __init__(self, manifest: Manifest) -> None:
         self.root = Path(str(manifest["source"].get("root") or "."))
-        self.modules = {path: name for name, path in modules_of(manifest.files).items()}
+        self.modules = {path: name for name, path in modules_of(known_files(manifest)).items()}
         self.model_files = set(manifest.model_files)
         self.scripts = [str(file["path"]) for file in manifest.files if file.get("kind") == "main"]
         self.found: dict[str, Path | None] = {}

@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from lightning_debugkit.provenance.archive import Archive
+from lightning_debugkit.provenance.left_out import writable
 from lightning_debugkit.provenance.locating import located, newcomer
 from lightning_debugkit.provenance.modules import is_own
 from lightning_debugkit.provenance.redirecting import redirected_builtins
@@ -26,6 +27,10 @@ from lightning_debugkit.provenance.restoring import restore
 
 PREFIX = "_debugkit_"
 _mounted: dict[str, Captured] = {}
+
+
+class LeftOut(ModuleNotFoundError):
+    """A module is wanted that the snapshot knows of and does not hold; the message says why."""
 
 
 class Captured:
@@ -39,7 +44,7 @@ class Captured:
         folder: Where the files lie.
         files: Files of the manifest.
         contents: Their bytes; modules are read from here, so that nobody can change them on disk.
-        skipped: What the manifest lists as left out.
+        skipped: What the manifest lists as left out, and is not among ``files``.
     """
 
     def __init__(
@@ -55,8 +60,9 @@ class Captured:
         self.contents = {str(folder / path): data for path, data in contents.items()}
         self.places = _places(files, folder)
         self.namespaces = _namespaces(self.places)
-        self.skipped = {str(file.get("path")): str(file.get("reason")) for file in skipped}
-        self.tops = {module.partition(".")[0] for module in self.places}
+        self.skipped = {str(file.get("path")): file for file in skipped}
+        left_out = [str(file["module"]) for file in self.skipped.values() if file.get("module")]
+        self.tops = {module.partition(".")[0] for module in (*self.places, *left_out)}
         self.main: ModuleType | None = None
         self._newcomers: dict[str, Path | None] = {}
         self.builtins = redirected_builtins(self)
@@ -115,11 +121,10 @@ class Captured:
 
     def _explain(self, module: str, full: str) -> None:
         file = module.replace(".", "/") + ".py"
-        for path, reason in self.skipped.items():
-            if path == file or path.endswith("/" + file):
-                raise ModuleNotFoundError(
-                    f"The snapshot does not hold {module}: {path} was left out ({reason}).", name=full
-                )
+        for path, each in self.skipped.items():
+            if each.get("module") == module or path == file or path.endswith("/" + file):
+                reason = each.get("reason")
+                raise LeftOut(f"The snapshot does not hold {module}: {path} was left out ({reason}).", name=full)
 
 
 class Alias(Loader):
@@ -172,7 +177,7 @@ def mount(archive: Archive, files: Sequence[Mapping[str, Any]], skipped: Iterabl
         return _mounted[name]
     folder = Path(tempfile.mkdtemp(prefix="lightning-debugkit-"))
     atexit.register(_clear, folder, os.getpid())
-    restore(archive, folder / "source")
+    restore(writable(archive), folder / "source")
     captured = Captured(name, folder / "source", files, archive.contents, skipped)
     _mounted[name] = captured
     package = ModuleType(name, "Modules of a code snapshot.")

@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from types import CodeType, ModuleType
 from typing import Any
 
-from lightning_debugkit.provenance.importing import Captured
+from lightning_debugkit.provenance.archive import Archive
+from lightning_debugkit.provenance.importing import Captured, mount
+from lightning_debugkit.provenance.left_out import skipped_of, with_unchanged
+from lightning_debugkit.provenance.manifest import Manifest
 from lightning_debugkit.provenance.slicing import NotFound, Slice
 
 
@@ -68,6 +71,24 @@ class MainModule(ModuleType):
                     f"{self.__file__}, line {line}, ends the program ({error}); it cannot be rebuilt."
                 ) from error
             raise
+
+
+def mount_snapshot(manifest: Manifest, archive: Archive) -> Captured:
+    """Make the code of a snapshot importable, its script included, and what was left out of it and is here unchanged.
+
+    Raises:
+        OSError: The temporary folder cannot be written.
+        SyntaxError: The script is no Python.
+    """
+    whole, found = with_unchanged(archive, manifest)
+    known = {file["path"] for file in found}
+    skipped = [each for each in skipped_of(manifest) if each.get("path") not in known]
+    captured = mount(whole, [*manifest.files, *found], skipped)
+    main = manifest["source"].get("main")
+    entry = next((file for file in manifest.files if file["path"] == main), None)
+    if entry is not None:
+        set_main(captured, str(main), entry.get("module"))
+    return captured
 
 
 def set_main(captured: Captured, path: str, module: str | None) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from lightning_debugkit.provenance.archive import name_fault, pack, same_place
 from lightning_debugkit.provenance.finding_files import Neighbours, imported_elsewhere, imported_siblings
+from lightning_debugkit.provenance.left_out import left_out
 from lightning_debugkit.provenance.model_files import model_part
 from lightning_debugkit.provenance.modules import ProjectModule, editable_roots
 from lightning_debugkit.provenance.notebook import CELLS, notebook_source
@@ -20,6 +21,7 @@ from lightning_debugkit.provenance.staleness import is_stale, process_start
 
 _MOST_DATA = 40_000_000  # bytes unpacked of what is no Python
 _MOST_GLOBBED = 1000
+_MOST_HASHED = 100_000_000  # bytes read of what is left out
 _CODE = ("main", "cells", "module")
 
 
@@ -30,11 +32,13 @@ class Source:
     Args:
         root: Folder of the project.
         files: ``path``, ``sha256``, ``bytes``, ``kind``, ``module``, ``stale`` of each file, in order of the paths.
-        skipped: ``path``, ``reason``, ``bytes`` of what was left out.
+        skipped: ``path``, ``reason``, ``bytes`` of what was left out; of files that are no secret by their name also
+            ``sha256``, ``kind``, ``module``.
         import_roots: Folders below the root that must be on the import path.
         main: Path of the script, or of the notebook's cells.
         outside: Folders that lie elsewhere: what is called ``@name/...`` lies there.
         contents: Bytes of each file.
+        withheld: Bytes of code that was left out; only what it imports is looked at.
         packed: Bytes of all of it packed, about.
         zip: It; ``None`` if the code alone takes more than a bundle may, or there is none.
     """
@@ -46,6 +50,7 @@ class Source:
     main: str | None
     outside: dict[str, str]
     contents: Mapping[str, bytes]
+    withheld: Mapping[str, bytes]
     packed: int
     zip: bytes | None
 
@@ -58,7 +63,8 @@ class Source:
         """
         where = {"root": str(self.root), "outside": self.outside, "import_roots": self.import_roots, "main": self.main}
         source = {**where, "files": self.files, "skipped": self.skipped}
-        return {"source": source, "model": model_part(model_class, self.files, self.contents, made_of)}
+        known, texts = [*self.files, *left_out(self.skipped)], {**self.contents, **self.withheld}
+        return {"source": source, "model": model_part(model_class, known, texts, made_of)}
 
 
 def collect(
@@ -114,6 +120,7 @@ class _Collecting:
     main: str | None = None
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     contents: dict[str, bytes] = field(default_factory=dict)
+    withheld: dict[str, bytes] = field(default_factory=dict)
     skipped: dict[str, dict[str, Any]] = field(default_factory=dict)
     import_roots: set[str] = field(default_factory=set)
 
@@ -125,6 +132,7 @@ class _Collecting:
         self.start = process_start()
         self.packed = 0
         self.data_bytes = 0
+        self.to_hash = _MOST_HASHED
 
     def add_script(self, script: Path, named: Iterable[ProjectModule]) -> None:
         entry = next((module for module in named if module.path == script), None)
@@ -140,9 +148,8 @@ class _Collecting:
             texts = [text for path, text in self.contents.items() if self.files[path]["kind"] in _CODE]
             neighbours.look_for(base, imported_siblings(texts, base))
         texts = [text for path, text in self.contents.items() if self.files[path]["kind"] in _CODE]
-        known = {str(name).partition(".")[0] for _, name, _ in neighbours.code} | {
-            m.name.partition(".")[0] for m in named
-        }
+        names = [*(module.name for module in named), *(name for _, name, _ in neighbours.code if name)]
+        known = {name.partition(".")[0] for name in names}
         for base, top in imported_elsewhere(texts, known):
             neighbours.look_for(base, [top])
         for path, name, base in neighbours.code:
@@ -154,26 +161,26 @@ class _Collecting:
         """Take a file; return its path in the bundle, ``None`` if it is left out."""
         place = self.place_of(path, base)
         if place in self.files:
-            known = self.files[place]
-            if module and known["module"] != module:
-                if known["module"] is None:
-                    known["module"] = module
-                else:
-                    known.setdefault("aliases", []).append(module)
+            _name(self.files[place], module)
             self._root_of(base)
             return place
         if place in self.skipped:
+            _name(self.skipped[place], module)
             return None
         try:
             stat = path.stat()
             reason = f"too large: {stat.st_size:,} bytes" if stat.st_size > self.max_file else secret_name(place)
-            data = b"" if reason else path.read_bytes()
+            # A short password could be found out from its hash: of what is a secret by its name, nothing is read.
+            if secret_name(place) or (reason and stat.st_size > self.to_hash):
+                self.skip(place, str(reason), stat.st_size)
+                return None
+            data = path.read_bytes()
         except OSError as error:
             self.skip(place, f"cannot be read: {error.strerror or error}", 0)
             return None
         reason = reason or name_fault(place) or secret_text(data)
         if reason:
-            self.skip(place, reason, stat.st_size)
+            self._leave_out(place, reason, data, kind, module)
             return None
         stale = kind in _CODE and is_stale(data, path, stat.st_mtime, module, self.start)
         kept = self.keep(place, data, kind, module, stale)
@@ -187,14 +194,15 @@ class _Collecting:
         above = [here[:at] for at, character in enumerate(here) if character == "/"]
         taken = self.places.get(here) or next((self.places[folder] for folder in above if folder in self.places), None)
         if taken not in (None, place) or here in self.folders:
-            self.skip(place, f"one name with {taken or self.folders[here]} on some systems", len(data))
+            reason = f"one name with {taken or self.folders[here]} on some systems"
+            self._leave_out(place, reason, data, kind, module)
             return False
         self.places[here] = place
         self.folders.update((folder, place[: len(folder)]) for folder in above)
         packed = len(zlib.compress(data, 6)) + 2 * len(place) + 150  # what a zip file writes beside
         is_full = self.packed + packed > self.max_bundle or self.data_bytes + len(data) > _MOST_DATA
         if kind not in _CODE and is_full:
-            self.skip(place, f"the bundle is full: {self.max_bundle:,} bytes", len(data))
+            self._leave_out(place, f"the bundle is full: {self.max_bundle:,} bytes", data, kind, module)
             return False
         self.packed += packed
         self.data_bytes += len(data) if kind not in _CODE else 0
@@ -210,6 +218,15 @@ class _Collecting:
         # A name that is no UTF-8 cannot be written down as it is.
         told = told.encode("utf-8", "backslashreplace").decode()
         self.skipped.setdefault(told, {"path": told, "reason": reason, "bytes": size})
+
+    def _leave_out(self, place: str, reason: str, data: bytes, kind: str, module: str | None) -> None:
+        """Leave a text out, but remember which it was: the model may use it."""
+        self.skip(place, reason, len(data))
+        self.to_hash -= len(data)
+        if place in self.skipped:
+            self.skipped[place] |= {"sha256": hashlib.sha256(data).hexdigest(), "kind": kind, "module": module}
+            if kind in _CODE:
+                self.withheld[place] = data
 
     def place_of(self, path: Path, base: Path | None) -> str:
         """Return the path in the bundle: below the root, or below ``@name`` for what lies elsewhere."""
@@ -254,6 +271,17 @@ class _Collecting:
             main=self.main,
             outside={name: str(folder) for name, folder in sorted(self.outside.items())},
             contents=self.contents,
+            withheld=self.withheld,
             packed=self.packed,
             zip=pack(self.contents) if fits else None,
         )
+
+
+def _name(file: dict[str, Any], module: str | None) -> None:
+    """Add a name under which a file was imported."""
+    if module is None or file.get("module") == module:
+        return
+    if file.get("module") is None:
+        file["module"] = module
+    else:
+        file.setdefault("aliases", []).append(module)

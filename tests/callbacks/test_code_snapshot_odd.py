@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import pickle
 import subprocess
 import time
@@ -215,3 +216,23 @@ def test_weights_that_were_left_out_of_the_checkpoint_on_purpose_stay_those_of_n
     assert event.get("reason") is None
     program, inputs = torch.export.load(event["path"]).module(), torch.randn(5, 4)
     assert torch.equal(program(inputs), trainer.lightning_module.eval()(inputs))
+
+
+def test_a_file_of_the_model_that_is_left_out_is_told(project: Path) -> None:
+    token = "ghp_" + hashlib.sha256(b"no real token").hexdigest()[:36]
+    (project / "blocks.py").write_text(f"TOKEN = '{token}'\n")
+    (project / "unused.py").write_text(f"TOKEN = '{token}'\n")
+    text = (project / "model.py").read_text()
+    (project / "model.py").write_text(
+        text.replace("import torch\n", f"import torch\nfrom {project.name} import blocks\n", 1)
+    )
+    fit(project, CodeSnapshot(), enable_checkpointing=False)
+    (finding,) = [each for each in journal(project).findings if each.rule == "model-not-loadable"]
+    assert finding.message == (
+        "load_model cannot rebuild Net from a checkpoint alone: its code is left out of the snapshot in "
+        f"{project.name}/blocks.py (holds a GitHub token in line 1)"
+    )
+    assert finding.advice == (
+        "Keep the token out of the code, in an environment variable. Where the same file lies on the import path, it "
+        "is taken from there."
+    )

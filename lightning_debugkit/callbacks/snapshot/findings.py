@@ -9,6 +9,7 @@ from typing import Any
 
 from lightning_debugkit.finding import Finding, Rule, Severity, Where
 from lightning_debugkit.provenance.comparing import Comparison
+from lightning_debugkit.provenance.left_out import left_out, skipped_of
 from lightning_debugkit.provenance.manifest import Manifest
 
 CODE_UNCOMMITTED = Rule(
@@ -155,6 +156,30 @@ def of_model(model: str, missing: Mapping[str, Any], where: Where) -> Finding | 
         }
         return _said(NOT_LOADABLE, where, words, arguments=list(missing))
     return None
+
+
+def of_left_out(manifest: Manifest, where: Where) -> Finding | None:
+    """Return what to say of a model some of whose code the checkpoints lack."""
+    model = manifest["model"]
+    code = {
+        str(each["path"]): each for each in left_out(skipped_of(manifest)) if each["kind"] not in ("data", "config")
+    }
+    lacking = [path for path in manifest.model_files if path in code]
+    if not lacking:
+        return None
+    shown = [f"{path} ({code[path].get('reason')})" for path in lacking]
+    helps = {
+        "holds": "keep the token out of the code, in an environment variable",
+        "too large": "raise max_file",
+        "system": "give the file another name",
+    }
+    todo = ", and ".join(help for word, help in helps.items() if any(word in each for each in shown))
+    words = {
+        "told": f"load_model cannot rebuild {model.get('qualname')} from a checkpoint alone: its code is left out of "
+        f"the snapshot in {listed(shown, len(shown))}",
+        "todo": f"{todo[:1].upper()}{todo[1:]}. Where the same file lies on the import path, it is taken from there.",
+    }
+    return _said(NOT_LOADABLE, where, words, files=lacking[:_MOST])
 
 
 def drifted(paths: Sequence[str], mixed: Sequence[str], where: Where) -> Finding | None:
