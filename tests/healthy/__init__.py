@@ -3,7 +3,7 @@
 `PYTHONPATH=tests python -m healthy [name ...]` prints what each of them learns.
 """
 
-from healthy import activations, clipping, generative, optimisation, sequences, vision, wiring
+from healthy import activations, clipping, generative, optimisation, schedules, sequences, vision, wiring
 from healthy.parts import PROGRAMS, Program, fit
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "fit",
     "generative",
     "optimisation",
+    "schedules",
     "sequences",
     "vision",
     "wiring",

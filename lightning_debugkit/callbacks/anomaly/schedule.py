@@ -48,6 +48,7 @@ class Schedule:
     last: float = 0.0
     low: int = 0
     since: int = 0
+    calls: int = 0  # by epoch, when it got there
     changes: int = 0
     always_up: bool = True
     still: int = 0  # looks since the rate last changed
@@ -93,11 +94,12 @@ class Schedule:
             self.low = 0
             return
         if self.low == 0:
-            self.since = where.step
+            self.since, self.calls = where.step, where.epoch
         self.low += 1
         by_step = any(plan.interval == "step" for plan in plans)
-        # Down to a hundredth with three quarters still to go, or within two calls of a per-epoch schedule.
-        early = (self.since < 0.25 * total < math.inf) if by_step else self.changes <= 2
+        # Down to a hundredth with three quarters still to go: by epoch, within two calls. What stands still for longer
+        # before it falls is a decay at milestones of the user's.
+        early = self.since < 0.25 * total and (total < math.inf if by_step else max(self.changes, self.calls) <= 2)
         if self.low == _LASTS and early and progress < 0.9:
             told = (
                 f"the learning rate fell to {rate:.1e}, {rate / self.peak:.1%} of its peak {self.peak:.1e}, at step "

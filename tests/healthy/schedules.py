@@ -1,0 +1,39 @@
+"""Schedules that end low in health: decays at milestones, by epoch and by step."""
+
+from functools import partial
+
+from torch.nn import functional as F
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import MultiStepLR, StepLR
+
+from healthy.parts import MakeSchedule, Program, Supervised, digits, mlp, program
+
+
+def decayed(schedule: MakeSchedule, epochs: int, interval: str = "epoch") -> Program:
+    """The digits, 45 steps an epoch, at a rate whose hundredth is exact in floats."""
+    train, val = digits(batch_size=32, flat=True)
+    module = Supervised(mlp(64, 32, 10), F.cross_entropy, partial(AdamW, lr=1e-3), schedule, interval)
+    return Program(module, train, val, {"max_epochs": epochs})
+
+
+@program
+def milestones_late_in_the_run() -> Program:
+    """A tenth at five and seven epochs of nine."""
+    return decayed(partial(MultiStepLR, milestones=[5, 7], gamma=0.1), 9)
+
+
+@program
+def a_tenth_at_each_third() -> Program:
+    """The recipe of ImageNet, 30 and 60 epochs of 90, at a tenth of its length."""
+    return decayed(partial(StepLR, step_size=3, gamma=0.1), 9)
+
+
+@program
+def milestones_of_a_long_run() -> Program:
+    """Both lie in the first quarter, and far enough apart to have been meant."""
+    return decayed(partial(MultiStepLR, milestones=[2, 4], gamma=0.1), 17)
+
+
+@program
+def milestones_in_steps() -> Program:
+    return decayed(partial(MultiStepLR, milestones=[200, 300], gamma=0.1), 9, "step")
