@@ -6,19 +6,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lightning_debugkit.finding import Finding
+from lightning_debugkit.report.causes import causes_first
 
 SHOWN_PER_RULE = 3
 
 
 @dataclass(frozen=True)
 class Folded:
-    """Findings of one rule at one module: the first, and what the others add.
+    """Findings of one rule at one module: the gravest, and what the others add.
 
     Args:
         number: Its place in the report, counted from 1; figures refer to it.
-        finding: The earliest.
+        finding: The gravest; of these the earliest.
         ranks: All processes that saw it.
-        others: Those that say something else: a later step, another sample.
+        others: Those that say something else: another step, another sample, a time when it was less grave.
         surplus: Several of its rule and severity are shown before it.
     """
 
@@ -34,18 +35,19 @@ class Folded:
 
 
 def in_order(findings: Iterable[Finding]) -> list[Finding]:
-    """Return ``findings`` with the gravest first, then the earliest, then in the order of the journal."""
-    return sorted(findings, key=lambda finding: (-finding.severity, finding.where.step))
+    """Return ``findings`` with the gravest first, then the earliest; but none before what can have caused it."""
+    return causes_first(sorted(findings, key=lambda finding: (-finding.severity, finding.where.step)))
 
 
 def fold(findings: Iterable[Finding]) -> tuple[Folded, ...]:
-    """Fold findings that share rule, module and severity; their order is kept."""
-    groups: dict[tuple[str, str, int], list[Finding]] = {}
+    """Fold findings that share rule and module into the gravest of them; their order is kept."""
+    groups: dict[tuple[str, str], list[Finding]] = {}
     for finding in findings:
-        groups.setdefault((finding.rule, finding.where.module, finding.severity), []).append(finding)
+        groups.setdefault((finding.rule, finding.where.module), []).append(finding)
     shown: dict[tuple[str, int], int] = {}
     folded = []
-    for number, (first, *rest) in enumerate(groups.values(), start=1):
+    for number, group in enumerate(groups.values(), start=1):
+        first, *rest = sorted(group, key=lambda finding: -finding.severity)
         before = shown.get((first.rule, first.severity), 0)
         shown[first.rule, first.severity] = before + 1
         folded.append(

@@ -38,7 +38,7 @@ class Summary:
         seconds: How long it ran.
         exception: Type and message of what ended it, empty if nothing did.
         world_size: Processes of the run.
-        findings: Findings to show: the gravest first, then the earliest.
+        findings: Findings to show: the gravest first, then the earliest, but none before what can have caused it.
         events: The same findings as journal events, none folded.
         measures: The series, by name, in the journal's order.
         artifacts: Events of the files that were left behind.

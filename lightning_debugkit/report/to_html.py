@@ -26,6 +26,7 @@ def html(summary: Summary, chapters: Sequence[Chapter] = ()) -> str:
         summary=summary,
         chapters=chapters,
         pressing=[told for told in pressing if not told.surplus],
+        gravest=max((told.finding.severity for told in pressing), default=None),
         surplus=[told for told in pressing if told.surplus],
         infos=summary.of(Severity.INFO),
         evidence=evidence,

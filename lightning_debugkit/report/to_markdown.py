@@ -124,7 +124,7 @@ def _finding(told: Folded, world_size: int) -> Iterator[str]:
     if table:
         yield _table(("evidence", ""), table)
     if told.others:
-        yield "Seen again:\n\n" + "\n".join(map(_again, told.others[:_MOST_AGAIN]))
+        yield "Also seen:\n\n" + "\n".join(map(_again, told.others[:_MOST_AGAIN]))
 
 
 def _again(finding: Finding) -> str:

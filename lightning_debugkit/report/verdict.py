@@ -31,7 +31,7 @@ class Ending:
 
 
 def verdict(ending: Ending, findings: Sequence[Finding]) -> str:
-    """Return the verdict on a run whose findings are ordered, the gravest first.
+    """Return the verdict on a run whose findings are ordered: the gravest first, but none before its cause.
 
     Example:
         >>> verdict(Ending("finished", 96), [])
@@ -40,8 +40,9 @@ def verdict(ending: Ending, findings: Sequence[Finding]) -> str:
         'The run ended with an exception at step 96: ValueError: bad shape.'
     """
     pressing = [finding for finding in findings if finding.severity >= Severity.WARNING]
-    if pressing and pressing[0].severity is Severity.ERROR:
-        said = _broken(ending, pressing[0])
+    error = next((finding for finding in pressing if finding.severity is Severity.ERROR), None)
+    if error is not None:
+        said = _broken(ending, error) if error is pressing[0] else _led_to(ending, pressing[0], error)
     elif not pressing:
         said = _quiet(ending)
     else:
@@ -62,6 +63,12 @@ def _broken(ending: Ending, first: Finding) -> str:
     if ending.status == "finished":
         return f"The run finished, but went wrong{at}: {said}"
     return f"The run broke{at}: {said}"
+
+
+def _led_to(ending: Ending, cause: Finding, error: Finding) -> str:
+    course = "The run finished, but went wrong" if ending.status == "finished" else "The run broke"
+    first, then = sentence(cause.message), sentence(error.message)
+    return f"{course}, first at step {cause.where.step}: {first}; then at step {error.where.step}: {then}"
 
 
 def _quiet(ending: Ending) -> str:

@@ -1,0 +1,96 @@
+"""The report leads to the cause: a fault of the wiring stands before what came of it, and a fault that grew once."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import lightning_debugkit.callbacks
+from lightning_debugkit.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.journal import Events
+from lightning_debugkit.report import render, summarize
+from lightning_debugkit.report.causes import _COMES_OF
+from lightning_debugkit.report.summary import Summary
+
+Writer = Callable[..., Path]
+
+PILED = Finding("stale-gradients", Severity.WARNING, "gradients pile up", Where(0, 3), advice="Call zero_grad().")
+FAR = Finding("update-ratio-high", Severity.WARNING, "steps are too large", Where(0, 5), advice="Lower the rate.")
+DEAD = Finding("dead-units", Severity.ERROR, "16 of 16 units are dead", Where(2, 118, module="body.1"))
+CUT = Finding("constant-output", Severity.WARNING, "the output never differs", Where(2, 118, module="head"))
+BATCH_NORM = Finding("parameter-not-in-optimizer", Severity.WARNING, "2 parameters", Where(0, 1), advice="Pass them.")
+NAN = Finding("nonfinite-loss", Severity.ERROR, "loss is nan", Where(0, 24), advice="Look at log.")
+END = {"kind": "end", "status": "finished", "step": 440, "rank": 0}
+
+
+def told(*said: Any) -> Summary:
+    return summarize(Events({"v": 1, **(e.to_event() if isinstance(e, Finding) else e)} for e in (*said, END)))
+
+
+def rules(*findings: Finding) -> list[str]:
+    return [shown.finding.rule for shown in told(*findings).findings]
+
+
+def test_a_fault_of_the_wiring_stands_before_what_came_of_it_and_is_where_to_start() -> None:
+    summary = told(DEAD, PILED)
+    assert [shown.finding.rule for shown in summary.findings] == ["stale-gradients", "dead-units"]
+    assert summary.start_here == "Call zero_grad()."
+    assert summary.verdict == (
+        "The run finished, but went wrong, first at step 3: gradients pile up; "
+        "then at step 118: 16 of 16 units are dead."
+    )
+
+
+def test_a_chain_of_causes_is_told_from_its_beginning() -> None:
+    assert rules(CUT, DEAD, FAR, PILED) == ["stale-gradients", "update-ratio-high", "dead-units", "constant-output"]
+
+
+def test_what_came_later_is_no_cause() -> None:
+    assert rules(DEAD, replace(PILED, where=Where(3, 119))) == ["dead-units", "stale-gradients"]
+
+
+def test_what_cannot_have_done_it_waits_its_turn() -> None:
+    """Two batch norms that Lightning's BaseFinetuning leaves out break no loss."""
+    assert rules(BATCH_NORM, NAN) == ["nonfinite-loss", "parameter-not-in-optimizer"]
+
+
+def test_a_note_is_no_cause() -> None:
+    assert rules(replace(PILED, severity=Severity.INFO), DEAD) == ["dead-units", "stale-gradients"]
+
+
+def test_no_rule_comes_of_itself() -> None:
+    def below(rule: str) -> set[str]:
+        return {rule} | {each for effect in _COMES_OF.get(rule, ()) for each in below(effect)}
+
+    for cause, effects in _COMES_OF.items():
+        assert cause not in {each for effect in effects for each in below(effect)}
+
+
+def test_each_rule_of_the_chain_is_one_that_the_kit_has() -> None:
+    room = lightning_debugkit.callbacks
+    modules = [importlib.import_module(m.name) for m in pkgutil.walk_packages(room.__path__, f"{room.__name__}.")]
+    known = {value.name for module in modules for value in vars(module).values() if isinstance(value, Rule)}
+    assert {rule for cause, effects in _COMES_OF.items() for rule in (cause, *effects)} <= known
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_finding_that_became_worse_stands_once_as_the_worst(order: int) -> None:
+    milder = replace(
+        DEAD, severity=Severity.WARNING, message="15 of 16 units are dead", where=Where(1, 40, 0, "body.1")
+    )
+    summary = told(*(milder, DEAD)[::order])
+    [shown] = summary.findings
+    assert (shown.finding, shown.others) == (DEAD, (milder,))
+    assert summary.counts == "1 error"
+
+
+def test_a_page_with_an_error_has_the_colour_of_an_error_though_its_cause_comes_first(journal: Writer) -> None:
+    folder = journal(PILED, DEAD, END)
+    render(folder)
+    assert '<header class="error">' in (folder / "report.html").read_text()
