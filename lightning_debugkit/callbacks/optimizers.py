@@ -7,6 +7,8 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.optim import Optimizer
 
+from lightning_debugkit.callbacks.sharding import bare
+
 
 def raw(optimizer: Optimizer | LightningOptimizer) -> Optimizer:
     """Return the torch optimizer inside of Lightning's."""
@@ -25,7 +27,7 @@ class Parameters:
         key = tuple(map(id, held))
         known = self._known.get(id(optimizer))
         if known is None or known[0] != key:
-            paths = {id(p): name for name, p in module.named_parameters()}
+            paths = {id(p): bare(name) for name, p in module.named_parameters()}
             names = [paths.get(id(p), f"(not in the model) {index}") for index, p in enumerate(held)]
             known = self._known[id(optimizer)] = (key, names, held)
         return known[1], known[2]

@@ -54,14 +54,21 @@ class ModuleHooks:
                 return
             for _path, tensor in leaves(output):
                 if isinstance(tensor, Tensor) and tensor.is_floating_point():
-                    self.activations.append((name, tensor.detach().sum(dtype=torch.float32)))
+                    self.activations.append((name, _sum(tensor)))
                     if tensor.requires_grad:
                         tensor.register_hook(lambda grad: self._backward(name, grad))
 
         return hook
 
     def _backward(self, name: str, grad: Tensor) -> None:
-        self.gradients.append((name, grad.detach().sum(dtype=torch.float32)))
+        self.gradients.append((name, _sum(grad)))
+
+
+def _sum(tensor: Tensor) -> Tensor:
+    tensor = tensor.detach()
+    if hasattr(tensor, "to_local"):  # DTensor: a sum of the whole would wait for other ranks
+        tensor = tensor.to_local()
+    return tensor.sum(dtype=torch.float32)
 
 
 def _first_bad(sums: list[tuple[str, Tensor]]) -> str | None:

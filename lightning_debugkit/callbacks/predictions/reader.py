@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule
 from lightning_debugkit.callbacks.predictions import comparisons, sources
 from lightning_debugkit.callbacks.predictions.instruments import ForwardWatch, LossWatch, watching
 from lightning_debugkit.callbacks.predictions.sources import Adapter, Reading, fit_together
+from lightning_debugkit.callbacks.sharding import is_whole
 
 _log = logging.getLogger("lightning_debugkit")
 Way = Literal["returned", "forward", "loss"]
@@ -57,9 +58,10 @@ class Reader:
     def begin(self, step: str, module: LightningModule, watch: bool = False) -> None:
         """Get ready for a batch of ``step``; every call is followed by `read` or `release`.
 
-        With ``watch``, a first batch is watched as it runs, so that it need not run again.
+        With ``watch``, or where no batch can run again, a first batch is watched as it runs.
         """
         self.release()
+        watch = watch or not is_whole(module._trainer)
         if getattr(module, "_compiler_ctx", None) is not None:
             return  # nothing can be heard within compiled code: each batch is read by running it once more
         way = self.ways.get(step)
