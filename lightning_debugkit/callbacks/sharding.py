@@ -189,7 +189,7 @@ def _flat_of(trainer: Trainer) -> _Flat:
 def _copies(parameter: Tensor, world: int, flat: _Flat) -> int:
     """Return how many ranks hold each entry of a parameter."""
     if hasattr(parameter, "placements"):
-        mesh: Any = parameter.device_mesh  # of a DTensor
+        mesh: Any = parameter.device_mesh  # type: ignore[attr-defined]  # of a DTensor
         spread = [int(mesh.size(at)) for at, placed in enumerate(parameter.placements) if not placed.is_replicate()]
         return world // math.prod(spread)
     return flat.copies if getattr(parameter, "_fsdp_flattened", False) else world

@@ -17,7 +17,7 @@ from lightning_debugkit.callbacks.leavings import leave_bundle, leave_samples
 from lightning_debugkit.callbacks.rerun import NotReplayable, replay
 from lightning_debugkit.callbacks.run import current_run
 from lightning_debugkit.callbacks.sample_order import SampleOrder
-from lightning_debugkit.callbacks.sharding import cannot_rerun, is_sharded, is_whole
+from lightning_debugkit.callbacks.sharding import bare, cannot_rerun, is_sharded, is_whole
 from lightning_debugkit.finding import Finding
 from lightning_debugkit.replay.diagnosis import Diagnosis
 from lightning_debugkit.replay.hooks import ModuleHooks
@@ -216,9 +216,9 @@ def _hooked(hooks: ModuleHooks | None) -> tuple[str, str] | None:
     if hooks is None:
         return None
     if module := hooks.first_bad_activation():
-        return "activation", module
+        return "activation", bare(module)
     if module := hooks.first_bad_gradient():
-        return "gradient", module
+        return "gradient", bare(module)
     return None
 
 
