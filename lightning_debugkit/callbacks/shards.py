@@ -89,7 +89,8 @@ def load(model_class: type[LightningModule], path: Path, weights_only: bool, **o
         except Exception as error:
             if not _is_in_configure_model(error):
                 raise
-            own, cause = model_class.configure_model, error
+            cause = error
+        own = vars(model_class).get("configure_model")
         model_class.configure_model = LightningModule.configure_model  # type: ignore[method-assign]
         try:
             return model_class.load_from_checkpoint(file, **{**options, "strict": True})
@@ -99,7 +100,10 @@ def load(model_class: type[LightningModule], path: Path, weights_only: bool, **o
                 'whole where self.device_mesh is None, and load with code="current"'
             ) from error
         finally:
-            model_class.configure_model = own  # type: ignore[method-assign]
+            if own is None:
+                del model_class.configure_model
+            else:
+                setattr(model_class, "configure_model", own)  # noqa: B010 - mypy takes a method for final
 
 
 def _is_in_configure_model(error: Exception) -> bool:
@@ -112,6 +116,7 @@ def weights(folder: Path) -> dict[str, Tensor]:
     Raises:
         NotWhole: The folder is damaged, or made to do harm.
     """
+    from torch.distributed.checkpoint.api import CheckpointException
     from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
     from torch.distributed.checkpoint.filesystem import FileSystemReader
     from torch.distributed.checkpoint.metadata import TensorStorageMetadata
@@ -134,7 +139,11 @@ def weights(folder: Path) -> dict[str, Tensor]:
     state: dict[str, Any] = {
         name: torch.empty(tuple(held.size), dtype=held.properties.dtype) for name, held in wanted.items()
     }
-    _load_state_dict(state, storage_reader=Reader(folder), planner=DefaultLoadPlanner(), no_dist=True)
+    try:
+        _load_state_dict(state, storage_reader=Reader(folder), planner=DefaultLoadPlanner(), no_dist=True)
+    except CheckpointException as error:  # no Exception: nobody else would catch it
+        met = next((each for each, _ in error.failures.values()), error)
+        raise NotWhole(f"its shards cannot be read ({type(met).__name__}: {met})") from error
     return {name.partition(".")[2]: tensor for name, tensor in state.items()}
 
 
