@@ -93,6 +93,16 @@ def named(module: nn.Module) -> dict[str, nn.Parameter]:
     return {bare(name): parameter for name, parameter in module.named_parameters()}
 
 
+def gathered(value: Any) -> Any:
+    """Return a DTensor as the whole tensor that it stands for, anything else as it is.
+
+    Where it is cut, this is a collective of the ranks that hold it.
+    """
+    if not hasattr(value, "full_tensor"):
+        return value
+    return value.to_local() if all(placed.is_replicate() for placed in value.placements) else value.full_tensor()
+
+
 def sizes(trainer: Trainer, module: nn.Module) -> list[tuple[nn.Parameter, int]]:
     """Return all parameters, each with the number of entries that all processes together hold of it."""
     shapes = _flat_of(trainer).shapes if is_sharded(trainer) else {}

@@ -18,6 +18,7 @@ from callbacks.two_ranks import OnCpu, on_two_ranks, strategy
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 from torch.distributed.checkpoint import FileSystemReader
+from torch.distributed.tensor import Shard, distribute_tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_debugkit import (
@@ -74,7 +75,10 @@ class Net(pl.LightningModule):
 
     def validation_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         scores = self.net(batch[0])
-        return {"loss": F.cross_entropy(scores, batch[1]), "logits": scores, "target": batch[1]}
+        loss = F.cross_entropy(scores, batch[1])
+        if self.kind == "tensor":  # as a last layer gives them that leaves its scores dealt out
+            scores = distribute_tensor(scores, self.device_mesh["tensor_parallel"], [Shard(1)])
+        return {"loss": loss, "logits": scores, "target": batch[1]}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         held = self.net[4] if self.fault == "optimizer" else self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal
 
 from lightning.pytorch import LightningModule
@@ -11,7 +12,7 @@ from lightning.pytorch import LightningModule
 from lightning_debugkit.callbacks.predictions import comparisons, sources
 from lightning_debugkit.callbacks.predictions.instruments import ForwardWatch, LossWatch, watching
 from lightning_debugkit.callbacks.predictions.sources import Adapter, Reading, fit_together
-from lightning_debugkit.callbacks.sharding import is_whole
+from lightning_debugkit.callbacks.sharding import gathered, is_whole
 
 _log = logging.getLogger("lightning_debugkit")
 Way = Literal["returned", "forward", "loss"]
@@ -107,7 +108,8 @@ class Reader:
         if self.ways.get(step) != way or self.places.get(step) != found.places:
             self.ways[step], self.places[step] = way, found.places
             _log.info(f"{self.owner}: predictions from {found.places[0]}, targets from {found.places[1]}")
-        return found
+        # Ranks that share a batch are all here: a tensor that is dealt out to them is brought together.
+        return replace(found, predictions=gathered(found.predictions), target=gathered(found.target))
 
     def _returned(self, step: str, outputs: Any, batch: Any) -> Reading | None:
         if self.adapter is not None:
