@@ -195,10 +195,7 @@ class BiasVarianceReport(DebugCallback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.facts = replace(self.facts, epochs=trainer.current_epoch)
-        last = self.memory.moments[-1] if self.memory.moments else None
-        measured = last is not None and "train" in last["errors"]
-        same = last is not None and last["weights"] == weights_of(pl_module)
-        if not (measured and same) and (same or not trainer.enable_validation):
+        if self.memory.lacks_train(trainer, pl_module):
             self._train_only(trainer, pl_module)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

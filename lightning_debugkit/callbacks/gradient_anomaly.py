@@ -19,6 +19,7 @@ from lightning_debugkit.callbacks.anomaly.watches import Watches
 from lightning_debugkit.callbacks.base import DebugCallback
 from lightning_debugkit.callbacks.optimizers import raw
 from lightning_debugkit.callbacks.sample_order import SampleOrder
+from lightning_debugkit.callbacks.sharding import unseen
 from lightning_debugkit.finding import Finding
 from lightning_debugkit.replay.hooks import ModuleHooks
 from lightning_debugkit.replay.randomness import RandomState
@@ -114,6 +115,8 @@ class GradientAnomalyDetector(DebugCallback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for optimizer in trainer.optimizers:
             self._handles.append(optimizer.register_step_post_hook(self._stepped(trainer)))
+        if (why := unseen(trainer, self.wiring)) and trainer.is_global_zero:
+            self.write(trainer, "measure", name="gradients-unseen", value={"why": why})
         self._tell(trainer, self.watches.start(trainer, pl_module, self.where(trainer)))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -145,7 +148,8 @@ class GradientAnomalyDetector(DebugCallback):
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         sight = self._sight
-        look = sight.look(trainer, pl_module, raw(optimizer), self.where(trainer))
+        alarm = self.failure.pending is not None
+        look = sight.look(trainer, pl_module, raw(optimizer), self.where(trainer), alarm)
         bad_loss = sight.loss is not None and not math.isfinite(sight.loss)
         broken = [name for name, norm in zip(look.names, look.norms, strict=True) if norm and not math.isfinite(norm)]
         bad = bad_loss or bool(broken)
@@ -153,11 +157,12 @@ class GradientAnomalyDetector(DebugCallback):
         if scaler is not None and not bad_loss:
             # Infinite gradients are how a loss scale is found: the scaler drops such steps itself.
             bad = self._overflowed(trainer, pl_module, look, broken, scaler.get_scale())
-        if self.failure.agreed(trainer, bad or self.failure.pending is not None, bool(broken), scaler is not None):
+        alarm = self.failure.pending is not None or look.alarm
+        if self.failure.agreed(trainer, bad or alarm, bool(broken), scaler is not None):
             seen = f"loss is {sight.loss}" if bad_loss else "gradient is not finite"
             self._record(trainer, look, always=not self.failure.enough)
             found = self.failure.pending or self._examine(trainer, pl_module, seen, broken)
-            self.failure.act(self, trainer, look.optimizer, found, bool(broken))
+            self.failure.act(self, trainer, look.optimizer, found, broken)
         elif not broken:
             self.failure.recovered()
             self._record(trainer, look)

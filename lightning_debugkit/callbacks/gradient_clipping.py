@@ -9,7 +9,6 @@ from itertools import groupby
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -21,7 +20,7 @@ from lightning_debugkit.callbacks.clipping.steps import Step, read, tightest
 from lightning_debugkit.callbacks.clipping.tally import Tally
 from lightning_debugkit.callbacks.clipping.threshold import AutoThreshold, obstacle
 from lightning_debugkit.callbacks.optimizers import raw
-from lightning_debugkit.callbacks.packages import twins
+from lightning_debugkit.callbacks.sharding import is_whole
 from lightning_debugkit.finding import Finding
 from lightning_debugkit.stats.thinning import Thinning
 
@@ -98,9 +97,11 @@ class GradientClippingMonitor(DebugCallback):
             self._reset()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not isinstance(trainer.strategy, twins(SingleDeviceStrategy, DDPStrategy)):
-            why = f"{type(trainer.strategy).__name__} clips gradients by itself, out of sight"
+        if not is_whole(trainer):
+            why = f"{type(trainer.strategy).__name__} gives each process a part of the gradients, and clips in parts"
             self.write(trainer, "measure", name="clipping-unseen", value={"why": why})
+            if self.auto_threshold:
+                _clips_nothing(why)
             return
         remembered = self._remembered.get("judges", [])
         for index in range(len(trainer.optimizers)):
@@ -119,9 +120,7 @@ class GradientClippingMonitor(DebugCallback):
     def _start_auto(self, trainer: Trainer, pl_module: LightningModule) -> None:
         in_the_way = obstacle(trainer, pl_module)
         if in_the_way:
-            warnings.warn(
-                f"GradientClippingMonitor(auto_threshold=True) clips nothing here: {in_the_way}.", stacklevel=2
-            )
+            _clips_nothing(in_the_way)
             return
         self._auto = AutoThreshold(self.percentile, self._remembered.get("norms"))
 
@@ -247,6 +246,10 @@ class GradientClippingMonitor(DebugCallback):
             if tally.steps:
                 value = {"optimizer": _name(trainer, index), **tally.told()}
                 self.write(trainer, "measure", name="clipping-counts", value=value)
+
+
+def _clips_nothing(why: str) -> None:
+    warnings.warn(f"GradientClippingMonitor(auto_threshold=True) clips nothing here: {why}.", stacklevel=3)
 
 
 def _is_adaptive(optimizer: Optimizer) -> bool:

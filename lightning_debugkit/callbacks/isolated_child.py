@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import inspect
 import io
 import os
 import queue
@@ -136,6 +135,7 @@ def _listen(stream: BinaryIO, questions: queue.Queue[bytes]) -> None:
 
 
 def _loaded(wanted: Mapping[str, Any]) -> torch.nn.Module:
+    from lightning_debugkit.callbacks.shards import load
     from lightning_debugkit.provenance.main_module import MainModule
 
     sys.argv = list(wanted["arguments"]) or sys.argv
@@ -146,10 +146,7 @@ def _loaded(wanted: Mapping[str, Any]) -> torch.nn.Module:
     found: Any = importlib.import_module(wanted["module"])
     for name in wanted["qualname"].split("."):
         found = getattr(found, name)
-    options = dict(wanted["hyper_parameters"])
-    if "weights_only" in inspect.signature(found.load_from_checkpoint).parameters:
-        options["weights_only"] = False
-    model: torch.nn.Module = found.load_from_checkpoint(
-        wanted["path"], map_location=wanted["map_location"], strict=wanted["strict"], **options
-    )
+    where, strict = wanted["map_location"], wanted["strict"]
+    options = wanted["hyper_parameters"]
+    model = load(found, Path(wanted["path"]), weights_only=False, map_location=where, strict=strict, **options)
     return model.eval()

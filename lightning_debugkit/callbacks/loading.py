@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import inspect
 import os
 import pickle
 import sys
@@ -19,6 +18,7 @@ from lightning.pytorch import LightningModule
 
 from lightning_debugkit.callbacks.checkpoint_io import local_path
 from lightning_debugkit.callbacks.isolated import IsolatedModel, arguments_of
+from lightning_debugkit.callbacks.shards import META, NotWhole, is_sharded, load
 from lightning_debugkit.provenance.archive import Archive, Refused, open_archive
 from lightning_debugkit.provenance.comparing import Comparison, verdicts
 from lightning_debugkit.provenance.current import appeared, defines, reader
@@ -81,7 +81,7 @@ def load_model(
     and so do other snapshots. It is the user's code and runs with the user's rights: load it from people you trust.
 
     Args:
-        ckpt: The checkpoint file.
+        ckpt: The checkpoint file, or the folder of a sharded checkpoint.
         code: ``snapshot``: as it was trained. ``current``: the classes of now. ``auto``: those of now if the model's
             files are the same program, else the snapshot, with a warning.
         trust_code: Let captured code run and classes be unpickled.
@@ -127,10 +127,11 @@ def _local(ckpt: str | Path) -> Path:
     path = local_path(ckpt)
     if path is None:
         raise ValueError(f"load_model needs a file on a local or mounted disk, got {str(ckpt)!r}; download it first.")
-    if path.is_dir():
+    if path.is_dir() and not is_sharded(path):
         raise ValueError(
-            f"load_model needs a checkpoint in one file, got the folder {str(ckpt)!r}; make one of its shards with "
-            "python -m lightning.pytorch.utilities.consolidate_checkpoint."
+            f"load_model needs a checkpoint file or the folder of a sharded one, got {str(ckpt)!r} without meta.pt and "
+            ".metadata; of DeepSpeed's, lightning.pytorch.utilities.deepspeed makes a file with "
+            "convert_zero_checkpoint_to_fp32_state_dict."
         )
     return path
 
@@ -202,10 +203,11 @@ def _is_as_captured(request: _Request) -> bool:
 
 def _demand_plain(request: _Request) -> None:
     """Refuse what would run at a word of the checkpoint, classes and builders: not every Lightning would."""
+    plain = request.path / META if request.path.is_dir() else request.path
     try:
-        held = torch.load(request.path, map_location="meta", weights_only=True)
+        held = torch.load(plain, map_location="meta", weights_only=True)
     except pickle.UnpicklingError as error:
-        named = getattr(torch.serialization, "get_unsafe_globals_in_checkpoint", lambda _: ["classes"])(request.path)
+        named = getattr(torch.serialization, "get_unsafe_globals_in_checkpoint", lambda _: ["classes"])(plain)
         raise ValueError(
             f"load_model needs trust_code=True to unpickle {', '.join(named)} in {str(request.path)!r}, got False; "
             "give it if you trust who made the file."
@@ -268,13 +270,15 @@ def _checked(found: Any, request: _Request) -> type[LightningModule]:
 
 def _load(model_class: type[LightningModule], request: _Request, weights_only: bool) -> LightningModule:
     options: dict[str, Any] = dict(request.hyper_parameters)
-    if "weights_only" in inspect.signature(model_class.load_from_checkpoint).parameters:
-        options["weights_only"] = weights_only
     if weights_only:
         options["_instantiator"] = None  # whatever the file says, in whichever form
-    return model_class.load_from_checkpoint(
-        request.path, map_location=request.map_location, strict=request.strict, **options
-    )
+    try:
+        where, strict = request.map_location, request.strict
+        return load(model_class, request.path, weights_only, map_location=where, strict=strict, **options)
+    except NotWhole as error:
+        raise ValueError(
+            f"load_model needs a model that one process holds, got {str(request.path)!r}: {error}."
+        ) from error
 
 
 def _isolated(request: _Request) -> IsolatedModel:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lightning_debugkit.callbacks.packages import twins
+from lightning_debugkit.callbacks.sharding import bare
 
 
 def raw(optimizer: Optimizer | LightningOptimizer) -> Optimizer:
@@ -30,7 +31,7 @@ class Parameters:
         key = tuple(map(id, held))
         known = self._known.get(id(optimizer))
         if known is None or known[0] != key:
-            paths = {id(p): name for name, p in module.named_parameters()}
+            paths = {id(p): bare(name) for name, p in module.named_parameters()}
             names = [paths.get(id(p), f"(not in the model) {index}") for index, p in enumerate(held)]
             known = self._known[id(optimizer)] = (key, names, held)
         return known[1], known[2]

@@ -15,6 +15,7 @@ from torch import Tensor
 from lightning_debugkit.callbacks.packages import twins
 from lightning_debugkit.callbacks.predictions.instruments import aside
 from lightning_debugkit.callbacks.run import current_run
+from lightning_debugkit.callbacks.sharding import cannot_rerun
 from lightning_debugkit.replay.diagnosis import Backward, Diagnosis, Step, diagnose
 from lightning_debugkit.replay.graph import Wiring, wiring
 from lightning_debugkit.replay.randomness import RandomState
@@ -45,6 +46,8 @@ def replay(
 
 def step_of(trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int, random: RandomState) -> Step:
     """Return the training step of ``batch`` as something that the replay can run; run it inside `muted`."""
+    if reason := cannot_rerun(trainer):
+        raise NotReplayable(reason)
     if is_param_in_hook_signature(module.training_step, "dataloader_iter", explicit=True):
         raise NotReplayable("training_step takes batches from an iterator, which cannot be wound back")
     arguments = (batch_idx,) if is_param_in_hook_signature(module.training_step, "batch_idx", min_args=2) else ()

@@ -64,7 +64,7 @@ class ModuleHooks:
             self.error = self.error or error
 
     def _take(self, name: str, tensor: Tensor) -> None:
-        self.activations.append((name, tensor.detach().sum(dtype=torch.float32)))
+        self.activations.append((name, _sum(tensor)))
         if tensor.requires_grad:
             handle = tensor.register_hook(self._gradient_of(name))
             if tensor.is_leaf:  # a parameter, or the batch: it outlives the step
@@ -74,11 +74,18 @@ class ModuleHooks:
         @unserializable_hook  # type: ignore[untyped-decorator]  # else torch warns where a tensor that has it is saved
         def hook(grad: Tensor) -> None:
             try:
-                self.gradients.append((name, grad.detach().sum(dtype=torch.float32)))
+                self.gradients.append((name, _sum(grad)))
             except Exception as error:
                 self.error = self.error or error
 
         return hook
+
+
+def _sum(tensor: Tensor) -> Tensor:
+    tensor = tensor.detach()
+    if hasattr(tensor, "to_local"):  # DTensor: a sum of the whole would wait for other ranks
+        tensor = tensor.to_local()
+    return tensor.sum(dtype=torch.float32)
 
 
 def _first_bad(sums: list[tuple[str, Tensor]]) -> str | None:

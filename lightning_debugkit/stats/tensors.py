@@ -20,7 +20,7 @@ def norms(tensors: Sequence[Tensor]) -> Tensor:
         >>> norms([torch.tensor([3.0, 4.0]), torch.zeros(2, 2)])
         tensor([5., 0.])
     """
-    local = [_values(tensor) for tensor in tensors]
+    local = [values(tensor) for tensor in tensors]
     if not local:
         return torch.zeros(0)
     wide = any(tensor.dtype == torch.float64 for tensor in local)
@@ -32,8 +32,13 @@ def norms(tensors: Sequence[Tensor]) -> Tensor:
     return torch.stack([norm if norm.device == device else norm.to(device) for norm in found])
 
 
-def _values(tensor: Tensor) -> Tensor:
-    """Return the numbers that this process holds of a dense, sparse or distributed tensor."""
+def values(tensor: Tensor) -> Tensor:
+    """Return the numbers that this process holds of a dense, sparse or distributed tensor.
+
+    Example:
+        >>> values(torch.tensor([0.0, 2.0]).to_sparse())
+        tensor([2.])
+    """
     tensor = tensor.detach()
     if hasattr(tensor, "to_local"):  # DTensor
         tensor = tensor.to_local()
@@ -51,11 +56,11 @@ def bits(tensor: Tensor) -> int:
         >>> bits(torch.tensor([1.0, 2.0])) == bits(torch.tensor([1.0, 2.0000002]))
         False
     """
-    values = _values(tensor).resolve_conj().resolve_neg().contiguous()
-    if values.dtype == torch.bool or values.is_complex():
-        values = torch.view_as_real(values).contiguous() if values.is_complex() else values.to(torch.uint8)
-    width = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[values.dtype.itemsize]
-    flat = values.view(-1).view(width)
+    held = values(tensor).resolve_conj().resolve_neg().contiguous()
+    if held.dtype == torch.bool or held.is_complex():
+        held = torch.view_as_real(held).contiguous() if held.is_complex() else held.to(torch.uint8)
+    width = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[held.dtype.itemsize]
+    flat = held.view(-1).view(width)
     total = torch.zeros((), dtype=torch.int64, device=flat.device)
     for start in range(0, flat.numel(), _CHUNK):
         part = flat[start : start + _CHUNK]
@@ -72,6 +77,6 @@ def some(tensor: Tensor, count: int = 256) -> Tensor:
         >>> some(torch.arange(10.0), count=5)
         tensor([0., 2., 4., 6., 8.])
     """
-    flat = _values(tensor).reshape(-1)
+    flat = values(tensor).reshape(-1)
     stride = max(1, -(-flat.numel() // count))
     return flat[::stride].clone()

@@ -230,7 +230,7 @@ def test_wrong_arguments(tmp_path: Path) -> None:
         load_model(tmp_path / "x.ckpt", code="old")  # type: ignore[arg-type]
     with says("load_model needs code=\"snapshot\" for isolated=True, got 'current'; leave one of them out."):
         load_model(tmp_path / "x.ckpt", code="current", isolated=True)
-    with says("load_model needs a checkpoint in one file, got the folder"):
+    with says("load_model needs a checkpoint file or the folder of a sharded one, got"):
         load_model(tmp_path)
     with says("load_model needs a file on a local or mounted disk, got 's3://bucket/x.ckpt'; download it first."):
         load_model("s3://bucket/x.ckpt")

@@ -14,6 +14,7 @@ from lightning_debugkit.callbacks.activation.gathering import Gathering
 from lightning_debugkit.callbacks.activation.outputs import TOLERANCE, Variation, relative
 from lightning_debugkit.callbacks.activation.sites import Output, Site, is_bare
 from lightning_debugkit.callbacks.activation.units import Seen
+from lightning_debugkit.callbacks.sharding import bare
 from lightning_debugkit.stats.activations import to_host
 
 
@@ -62,7 +63,7 @@ def read(gathered: Gathering, module: nn.Module) -> Look:
     """Bring the numbers of one look to the host, in one transfer for each device."""
     sites = [site for site in gathered.sites.values() if site.numbers is not None]
     outputs = [output for output in gathered.outputs if output.numbers is not None]
-    parts = dict(module.named_modules())
+    parts = {bare(name): part for name, part in module.named_modules()}
     names = _named(sites, parts)
     scales = {("layer", name): scale.rms for name, scale in gathered.layers.items()}
     scales |= {("norm", name): scale.rms for name, scale in gathered.norms.items()}

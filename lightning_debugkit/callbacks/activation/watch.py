@@ -26,6 +26,7 @@ from lightning_debugkit.callbacks.activation.operations import (
     normalizes,
 )
 from lightning_debugkit.callbacks.activation.sites import Output, Stage
+from lightning_debugkit.callbacks.sharding import bare
 
 
 class Watch(TorchDispatchMode):
@@ -48,11 +49,12 @@ class Watch(TorchDispatchMode):
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        self.gathered = Gathering({id(part): name for name, part in module.named_modules()})
+        self.gathered = Gathering({id(part): bare(name) for name, part in module.named_modules()})
         self.error: Exception | None = None
         self._known = Register()
         self._owners: dict[int, list[str]] = {}
-        for name, parameter in module.named_parameters(remove_duplicate=False):
+        for wrapped, parameter in module.named_parameters(remove_duplicate=False):
+            name = bare(wrapped)
             path = name.partition("parametrizations.")[0] if "parametrizations." in name else name.rpartition(".")[0]
             self._owners.setdefault(id(parameter), []).append(path.rstrip("."))
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -14,10 +14,10 @@ from lightning_debugkit.callbacks.anomaly.nonfinite import finding as worded
 from lightning_debugkit.callbacks.anomaly.sight import Sight
 from lightning_debugkit.callbacks.base import DebugCallback, TrainingAnomaly
 from lightning_debugkit.callbacks.leavings import leave_bundle, leave_samples
-from lightning_debugkit.callbacks.packages import twins
 from lightning_debugkit.callbacks.rerun import NotReplayable, replay
 from lightning_debugkit.callbacks.run import current_run
 from lightning_debugkit.callbacks.sample_order import SampleOrder
+from lightning_debugkit.callbacks.sharding import bare, cannot_rerun, is_sharded, is_whole
 from lightning_debugkit.finding import Finding
 from lightning_debugkit.replay.diagnosis import Diagnosis
 from lightning_debugkit.replay.hooks import ModuleHooks
@@ -66,7 +66,8 @@ class Failure:
         """Tell whether the step is bad on any rank.
 
         With one process, and with DDP, nothing is asked: averaged gradients carry every rank's NaN. Only where a loss
-        scale makes broken gradients an everyday matter do the ranks ask each other, at such a step.
+        scale makes broken gradients an everyday matter do the ranks ask each other, at such a step. Where they hold
+        shards, the look has asked already.
 
         Args:
             trainer: The Trainer.
@@ -74,7 +75,7 @@ class Failure:
             broken: The gradients are not finite.
             scaled: A GradScaler scales the loss.
         """
-        if trainer.world_size == 1 or (isinstance(trainer.strategy, twins(DDPStrategy)) and not (broken and scaled)):
+        if trainer.world_size == 1 or is_sharded(trainer) or (is_whole(trainer) and not (broken and scaled)):
             return bad
         return bool(trainer.strategy.reduce_boolean_decision(bad, all=False))
 
@@ -96,7 +97,8 @@ class Failure:
         self.enough = self.replays >= _MAX_REPLAYS or self.action == "warn"
         found, note = self._replayed(trainer, module, sight.batch, sight.batch_idx, sight.random)
         hooked = _hooked(hooks)
-        if found is None and trainer.world_size > 1 and hooked is None:
+        is_culprit = hooked is not None or (not is_whole(trainer) and seen.startswith("loss"))
+        if found is None and trainer.world_size > 1 and not is_culprit:
             return None  # this rank's batch is sound: the one whose batch is not will tell
         finding = worded(
             callback.where(trainer),
@@ -142,7 +144,7 @@ class Failure:
         trainer: Trainer,
         optimizer: Optimizer,
         found: Finding | None,
-        broken: bool,
+        broken: Sequence[str],
     ) -> None:
         """Tell what was found and do what was chosen, alike on all ranks.
 
@@ -151,7 +153,7 @@ class Failure:
             trainer: The Trainer.
             optimizer: Whose update is to be dropped.
             found: This rank's finding.
-            broken: The gradients are not finite: with DDP, all ranks know.
+            broken: Parameters whose gradient is not finite: with DDP, all ranks know.
 
         Raises:
             TrainingAnomaly: With ``action="raise"``, or when too many updates were dropped.
@@ -159,16 +161,24 @@ class Failure:
         self.pending = None
         if found is not None:
             callback.emit(trainer, found)
-        if trainer.world_size > 1 and isinstance(trainer.strategy, twins(DDPStrategy)) and not broken:
+        if trainer.world_size > 1 and is_whole(trainer) and not broken:
             return  # the other ranks do not know: what is done alone would make them wait for ever
         told = _gathered(trainer, found)
         first = self.last = next((finding for finding in told if finding is not None), self.last)
         if first is None:
             # No rank's replay shows it: the first one tells what was seen.
+            reason = cannot_rerun(trainer)
             first = worded(
-                callback.where(trainer), None, seen="gradient is not finite", loss=None, batch_idx=-1, parameters=[]
+                callback.where(trainer),
+                None,
+                seen="gradient is not finite",
+                loss=None,
+                batch_idx=-1,
+                parameters=broken if reason else [],
+                note=f"the step could not be run again: {reason}" if reason else "",
             )
-            if trainer.is_global_zero and not self.enough:
+            self.last = first  # told once
+            if trainer.is_global_zero:
                 callback.emit(trainer, first)
         if self.action == "warn":
             return
@@ -206,9 +216,9 @@ def _hooked(hooks: ModuleHooks | None) -> tuple[str, str] | None:
     if hooks is None:
         return None
     if module := hooks.first_bad_activation():
-        return "activation", module
+        return "activation", bare(module)
     if module := hooks.first_bad_gradient():
-        return "gradient", module
+        return "gradient", bare(module)
     return None
 
 

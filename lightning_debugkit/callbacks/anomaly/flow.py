@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from torch import nn
 
 from lightning_debugkit.callbacks.anomaly.look import Look
 from lightning_debugkit.callbacks.anomaly.membership import common, listed
+from lightning_debugkit.callbacks.sharding import bare
 from lightning_debugkit.finding import Finding, Rule, Severity, Where
 from lightning_debugkit.replay.graph import Wiring
 
@@ -116,11 +117,10 @@ class Flow:
                 parameters=names,
             )
 
-    def conclude(self, where: Where, module: nn.Module, held: set[int]) -> Iterator[Finding]:
-        """Yield, at the end of fit, the parameters in an optimizer that never had a gradient."""
+    def conclude(self, where: Where, module: nn.Module, trainable: Sequence[str]) -> Iterator[Finding]:
+        """Yield, at the end of fit, those of the trainable parameters in optimizers that never had a gradient."""
         if self.looks < _ENOUGH:
             return
-        trainable = {n: p for n, p in module.named_parameters() if p.requires_grad and id(p) in held}
         never = [name for name in trainable if name not in self.fed and name not in self.zeros]
         for holder in _tops(module, set(never), set(trainable)):
             names = [name for name in never if name == holder or name.startswith(f"{holder}.") or not holder]
@@ -148,7 +148,7 @@ def _tops(module: nn.Module, never: set[str], trainable: set[str]) -> list[str]:
 def _is_routed(module: nn.Module, holder: str, fed: set[str]) -> bool:
     """Tell whether ``holder`` is an entry of a list or dict of modules another of which was trained: an idle expert."""
     path = holder.rpartition(".")[0]
-    parent = module.get_submodule(path) if path in dict(module.named_modules()) else None
+    parent = {bare(name): part for name, part in module.named_modules()}.get(path)
     if not isinstance(parent, nn.ModuleList | nn.ModuleDict):
         return False
     return any(name.startswith(f"{path}.") and not name.startswith(f"{holder}.") for name in fed)

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.utils.hooks import RemovableHandle
 
 from lightning_debugkit.callbacks.anomaly.membership import common, listed
+from lightning_debugkit.callbacks.sharding import bare
 from lightning_debugkit.finding import Finding, Rule, Severity, Where
 from lightning_debugkit.replay.unseen import Hook
-from lightning_debugkit.stats.tensors import bits
+from lightning_debugkit.stats.tensors import bits, values
+
+Seen = tuple[tuple[tuple[int, ...], torch.dtype], int]  # form and bits
 
 OVERWRITTEN = Rule(
     "weights-overwritten",
@@ -27,8 +31,8 @@ class Loaded:
     """Remember the bits of weights when they are loaded, and compare when training starts."""
 
     def __init__(self) -> None:
-        self.bits: dict[str, int] = {}
-        self.trained: dict[str, int] = {}
+        self.bits: dict[str, Seen] = {}
+        self.trained: dict[str, Seen] = {}
         self.handle: RemovableHandle | None = None
 
     def begin(self, module: nn.Module) -> None:
@@ -44,7 +48,9 @@ class Loaded:
         """Yield, before the first step, the parameters that are no longer as loaded."""
         self.stop()
         here = _bits(module) if self.bits else {}
-        changed = [name for name, value in self.bits.items() if name in here and here[name] != value]
+        # Another form says that weights were dealt out to ranks in between: shards have no bits to compare with.
+        both = {name: (seen, here[name]) for name, seen in self.bits.items() if name in here}
+        changed = [name for name, (then, now) in both.items() if then[0] == now[0] and then[1] != now[1]]
         if changed:
             how = "left by the fit before" if self.bits == self.trained else "loaded"
             at = where.at(common(changed))
@@ -61,5 +67,6 @@ class Loaded:
             self.handle = None
 
 
-def _bits(module: nn.Module) -> dict[str, int]:
-    return {name: bits(p) for name, p in module.named_parameters() if not is_lazy(p)}
+def _bits(module: nn.Module) -> dict[str, Seen]:
+    held = {bare(name): values(p) for name, p in module.named_parameters() if not is_lazy(p)}
+    return {name: ((tuple(tensor.shape), tensor.dtype), bits(tensor)) for name, tensor in held.items()}

@@ -28,6 +28,9 @@ class Look:
         whole: The step uses a full accumulation window.
         clipped: The gradients will be clipped before the step.
         weigh: Returns the norm of each parameter; costs a pass over the weights.
+        dims: Number of dimensions of each parameter; a shard may have lost its own.
+        alarm: Some rank's loss is not finite, or an earlier batch of its window was broken; known where ranks hold
+            shards, as they ask one another there.
     """
 
     where: Where
@@ -40,6 +43,8 @@ class Look:
     whole: bool
     clipped: bool
     weigh: Callable[[], Sequence[float]]
+    dims: Sequence[int]
+    alarm: bool = False
 
     @cached_property
     def norm(self) -> float:
@@ -50,7 +55,7 @@ class Look:
     def ratios(self) -> dict[str, float]:
         """Gradient norm over weight norm of each weight matrix or kernel that has both, in registration order."""
         found = {}
-        for name, parameter, norm, weight in zip(self.names, self.parameters, self.norms, self.weigh(), strict=True):
-            if norm is not None and weight > 0 and parameter.ndim > 1:
+        for name, dims, norm, weight in zip(self.names, self.dims, self.norms, self.weigh(), strict=True):
+            if norm is not None and weight > 0 and dims > 1:
                 found[name] = norm / weight
         return found

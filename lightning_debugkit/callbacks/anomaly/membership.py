@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from lightning_debugkit.finding import Finding, Rule, Severity, Where
 from lightning_debugkit.replay.source import Place
+from lightning_debugkit.stats.tensors import values
 
 NOT_IN_OPTIMIZER = Rule(
     "parameter-not-in-optimizer",
@@ -44,6 +45,18 @@ def not_in_optimizer(
     where = where.at(common(missing))
     return NOT_IN_OPTIMIZER.found(
         where, count=len(missing), names=listed(missing), orphans=orphans, parameters=missing, strangers=strange
+    )
+
+
+def fed_but_not_held(where: Where, parameters: Mapping[str, Tensor], optimizers: Iterable[Optimizer]) -> Finding | None:
+    """Return the same finding where the graph holds copies of shards instead of parameters: told by gradients."""
+    held = {id(p) for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
+    with_gradient = {name: p.grad for name, p in parameters.items() if p.grad is not None and id(p) not in held}
+    missing = [name for name, grad in with_gradient.items() if bool(values(grad).any())]
+    if not missing:
+        return None
+    return NOT_IN_OPTIMIZER.found(
+        where.at(common(missing)), count=len(missing), names=listed(missing), orphans="", parameters=missing
     )
 
 

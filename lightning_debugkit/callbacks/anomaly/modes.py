@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from lightning_debugkit.callbacks.anomaly.membership import common, listed
+from lightning_debugkit.callbacks.sharding import bare, outer
 from lightning_debugkit.finding import Finding, Rule, Severity, Where
 
 EVAL_MODE = Rule(
@@ -52,6 +53,7 @@ class Modes:
         if self.bad == _TWICE:
             parts = dict(self.layers)
             kinds = {type(parts[name]).__name__ for name in guilty}
+            guilty, self.began = [bare(name) for name in guilty], {bare(name) for name in self.began}
             drops = any("Dropout" in kind for kind in kinds)
             norm = any("BatchNorm" in kind for kind in kinds)
             effect = " and ".join(["dropout is off"] * drops + ["batch norm no longer learns its statistics"] * norm)
@@ -72,7 +74,7 @@ def _matters(part: nn.Module) -> bool:
 
 def _left(module: nn.Module, name: str) -> bool:
     """Tell whether what holds the layer ``name`` is in eval mode as a whole."""
-    return not module.get_submodule(name.rpartition(".")[0]).training
+    return not module.get_submodule(outer(name)).training
 
 
 def _trains(module: nn.Module, name: str) -> bool:

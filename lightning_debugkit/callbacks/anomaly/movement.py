@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from lightning_debugkit.callbacks.anomaly.look import Look
 from lightning_debugkit.callbacks.anomaly.membership import common, listed
 from lightning_debugkit.finding import Finding, Rule, Severity, Where
-from lightning_debugkit.stats.tensors import bits, norms, some
+from lightning_debugkit.stats.tensors import bits, norms, some, values
 
 NOT_UPDATED = Rule(
     "parameter-not-updated",
@@ -116,12 +116,13 @@ class Movement:
         weights = look.weigh()
         for name, parameter, weight in zip(look.names, look.parameters, weights, strict=True):
             grad = parameter.grad
-            if grad is None or grad.layout is not torch.strided or hasattr(grad, "to_local") or not parameter.numel():
+            if grad is None or grad.layout is not torch.strided or not (held := values(grad)).numel():
                 continue
-            entries = grad.detach().reshape(-1).abs().topk(min(_TRACKED, grad.numel())).indices
-            fan_in = parameter[0].numel() if parameter.ndim > 1 else 1
+            # Of a shard, the part that is here: what holds for its entries needs no others.
+            entries = held.reshape(-1).abs().topk(min(_TRACKED, held.numel())).indices
+            fan_in = math.prod(parameter.shape[1:])
             scale = max(weight / parameter.numel() ** 0.5, fan_in**-0.5)
-            self.starts[name] = _Start(entries, parameter.detach().reshape(-1)[entries].clone(), scale)
+            self.starts[name] = _Start(entries, _entries(parameter, entries).clone(), scale)
 
     def _unmoved(self, look: Look) -> Iterator[Finding]:
         still, lost = [], []
@@ -129,7 +130,7 @@ class Movement:
             start = self.starts.get(name)
             if start is None or name in self.starved or not parameter.requires_grad:
                 continue
-            now = parameter.detach().reshape(-1)[start.entries]
+            now = _entries(parameter, start.entries)
             if not torch.equal(now, start.values):
                 continue
             # A step below the resolution of a float cannot show: of 32 bits that is no fault, of 16 bits it is.
@@ -154,10 +155,10 @@ class Movement:
     def _travelled(self, look: Look) -> Iterator[Finding]:
         """Yield the parameter that went farthest, if ten steps moved it five times its initial size."""
         found: tuple[float, str] = (0.0, "")
-        for name, parameter in zip(look.names, look.parameters, strict=True):
+        for name, parameter, dims in zip(look.names, look.parameters, look.dims, strict=True):
             start = self.starts.get(name)
-            if start is not None and parameter.ndim > 1:
-                moved = (parameter.detach().reshape(-1)[start.entries] - start.values).float()
+            if start is not None and dims > 1:
+                moved = (_entries(parameter, start.entries) - start.values).float()
                 found = max(found, (float(moved.square().mean()) ** 0.5 / start.scale, name))
         if found[0] > 5:
             told = f"{_EARLY} steps moved the weights by {found[0]:.3g} times their initial size"
@@ -168,7 +169,7 @@ class Movement:
         now = [some(p, 1024) for p in look.parameters]
         moved = norms([new - old for new, old in zip(now, kept, strict=True)]).tolist()
         sizes = norms(list(kept)).tolist()
-        matrices = [i for i, p in enumerate(look.parameters) if p.ndim > 1 and sizes[i] > 0]
+        matrices = [i for i, dims in enumerate(look.dims) if dims > 1 and sizes[i] > 0]
         whole = math.hypot(*(sizes[i] for i in matrices)) if matrices else 0.0
         if whole:
             self.ratios.append(math.hypot(*(moved[i] for i in matrices)) / whole)
@@ -215,7 +216,12 @@ def _shows(optimizer: Optimizer, parameter: Tensor, start: _Start, rate: float) 
     if "exp_avg_sq" in state:  # Adam and its kin: a step is about as large as the rate
         return rate > 100 * resolution
     assert parameter.grad is not None
-    return rate * float(parameter.grad.abs().max()) > 100 * resolution
+    return rate * float(values(parameter.grad).abs().max()) > 100 * resolution
+
+
+def _entries(parameter: Tensor, entries: Tensor) -> Tensor:
+    """Return some entries of what this rank holds of a parameter."""
+    return values(parameter).reshape(-1)[entries]
 
 
 class Frozen:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -14,9 +15,12 @@ from lightning_debugkit.callbacks.anomaly.look import Look
 from lightning_debugkit.callbacks.norms import shared_norms
 from lightning_debugkit.callbacks.optimizers import Parameters, is_whole, scale_left
 from lightning_debugkit.callbacks.packages import overrides
+from lightning_debugkit.callbacks.sharding import Sums, is_sharded
 from lightning_debugkit.finding import Where
 from lightning_debugkit.replay.randomness import RandomState
-from lightning_debugkit.stats.tensors import norms
+from lightning_debugkit.stats.tensors import norms, values
+
+_WEIGHED = 10  # looks at shards that share one sum of the weights
 
 
 class Sight:
@@ -36,6 +40,7 @@ class Sight:
         self._losses: list[Tensor] = []
         self._factor = 1.0
         self._parameters = Parameters()
+        self._sums: dict[int, tuple[list[Tensor], Sums, int]] = {}  # by optimizer: of which parameters, looks
 
     def begin(self, batch: Any, batch_idx: int, random: RandomState) -> None:
         """Take the batch that comes and the random state it starts in."""
@@ -52,7 +57,7 @@ class Sight:
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         if scaler is not None:
             self._factor /= scaler.get_scale()
-        self._losses.append(loss.detach().sum())
+        self._losses.append(values(loss).sum())
 
     def saw_backward(self) -> None:
         """Count a backward pass."""
@@ -75,17 +80,51 @@ class Sight:
         suspects = [grad for grad, norm in zip(gradients, found, strict=True) if not math.isfinite(norm)]
         return "gradient is not finite" if not all(math.isfinite(_wide_norm(grad)) for grad in suspects) else ""
 
-    def look(self, trainer: Trainer, module: LightningModule, optimizer: Optimizer, where: Where) -> Look:
-        """Return what the optimizer is about to do."""
+    def look(
+        self, trainer: Trainer, module: LightningModule, optimizer: Optimizer, where: Where, alarm: bool = False
+    ) -> Look:
+        """Return what the optimizer is about to do; other ranks are told of an ``alarm`` where they hold shards."""
         self.looks += 1
-        names, parameters = self._parameters.of(module, optimizer)
+        _, parameters = self._parameters.of(module, optimizer)
+        if is_sharded(trainer):
+            return self._look_together(trainer, module, optimizer, where, alarm)
         present = [index for index, p in enumerate(parameters) if p.grad is not None]
         gradients = [p.grad for p in parameters if p.grad is not None]
         self.loss, found = self._read(shared_norms(trainer, self.looks, gradients))
-        scale = scale_left(trainer, optimizer)
         norm_of: list[float | None] = [None] * len(parameters)
         for index, norm in zip(present, found, strict=True):
-            norm_of[index] = (norm if math.isfinite(norm) else _wide_norm(parameters[index].grad)) / scale
+            norm_of[index] = norm if math.isfinite(norm) else _wide_norm(parameters[index].grad)
+        dims = [p.ndim for p in parameters]
+        return self._made(trainer, module, optimizer, where, norm_of, dims, lambda: norms(parameters).tolist())
+
+    def _look_together(
+        self, trainer: Trainer, module: LightningModule, optimizer: Optimizer, where: Where, alarm: bool
+    ) -> Look:
+        """Look where each rank holds shards: one small sum over all ranks tells all of them the same."""
+        _, parameters = self._parameters.of(module, optimizer)
+        known, sums, looks = self._sums.get(id(optimizer), ([], None, 0))
+        if sums is None or known is not parameters:
+            known, sums, looks = parameters, Sums(trainer, parameters), 0
+        self._sums[id(optimizer)] = known, sums, looks + 1
+        self.loss, _ = self._read(torch.zeros(0, device=trainer.strategy.root_device))
+        alarm = alarm or (self.loss is not None and not math.isfinite(self.loss))
+        alarmed, norm_of = sums(alarm, with_weights=looks < 3 or looks % _WEIGHED == 0)
+        weights = sums.weights
+        return self._made(trainer, module, optimizer, where, norm_of, sums.dims, lambda: weights, alarmed)
+
+    def _made(
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        optimizer: Optimizer,
+        where: Where,
+        norm_of: list[float | None],
+        dims: list[int],
+        weigh: Callable[[], Sequence[float]],
+        alarm: bool = False,
+    ) -> Look:
+        names, parameters = self._parameters.of(module, optimizer)
+        scale = scale_left(trainer, optimizer)
         rates = [float(group["lr"]) for group in optimizer.param_groups for _ in group["params"]]
         return Look(
             where=where,
@@ -93,11 +132,13 @@ class Sight:
             loss=self.loss,
             names=names,
             parameters=parameters,
-            norms=norm_of,
+            norms=[None if norm is None else norm / scale for norm in norm_of],
             rates=rates,
             whole=is_whole(trainer),
             clipped=bool(trainer.gradient_clip_val) or overrides(module, "configure_gradient_clipping"),
-            weigh=lambda: norms(parameters).tolist(),
+            weigh=weigh,
+            dims=dims,
+            alarm=alarm,
         )
 
     def _read(self, found: Tensor) -> tuple[float | None, list[float]]:

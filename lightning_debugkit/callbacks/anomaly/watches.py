@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -16,7 +15,7 @@ from lightning_debugkit.callbacks.anomaly.flow import Flow
 from lightning_debugkit.callbacks.anomaly.loaded import Loaded
 from lightning_debugkit.callbacks.anomaly.look import Look
 from lightning_debugkit.callbacks.anomaly.loss_scale import LossScale
-from lightning_debugkit.callbacks.anomaly.membership import not_in_optimizer, unregistered
+from lightning_debugkit.callbacks.anomaly.membership import fed_but_not_held, not_in_optimizer, unregistered
 from lightning_debugkit.callbacks.anomaly.modes import Modes
 from lightning_debugkit.callbacks.anomaly.movement import NOT_UPDATED, Frozen, Movement
 from lightning_debugkit.callbacks.anomaly.plans import plans_of
@@ -25,8 +24,8 @@ from lightning_debugkit.callbacks.anomaly.sight import Sight
 from lightning_debugkit.callbacks.anomaly.trends import Trends
 from lightning_debugkit.callbacks.anomaly.weights import sound_weights
 from lightning_debugkit.callbacks.anomaly.zeroing import Zeroing
-from lightning_debugkit.callbacks.packages import twins
 from lightning_debugkit.callbacks.rerun import audit
+from lightning_debugkit.callbacks.sharding import is_sharded, is_whole, named
 from lightning_debugkit.finding import Finding, Where
 from lightning_debugkit.replay.batch import leaves
 from lightning_debugkit.replay.graph import reached
@@ -112,7 +111,7 @@ class Watches:
         self.zeroing.before_backward(trainer.optimizers, first_of_batch=self._batch_began)
         self._batch_began = False
         yield from self.modes.judge(where, module)
-        if self._graphs > 0 and loss.requires_grad:
+        if self._graphs > 0 and loss.requires_grad and is_whole(trainer):
             self._graphs -= 1
             leaf = reached(loss)
             own = {id(p) for p in module.parameters()}
@@ -123,10 +122,13 @@ class Watches:
                 leaf = {**leaf, **wiring.reached}
             yield from unregistered(where, module, given, leaf, wiring.first_use if wiring else {}, _held(trainer))
             suspect = not_in_optimizer(where, module, trainer.optimizers, leaf) if trainer.optimizers else None
-            if suspect is not None:
-                # Code of the user's own may move them: judged when some steps have passed.
-                names = suspect.evidence["parameters"]
-                self._suspects.append((trainer.global_step + 3, suspect, _versions(module, names)))
+            self._suspect(trainer, module, suspect)
+
+    def _suspect(self, trainer: Trainer, module: LightningModule, suspect: Finding | None) -> None:
+        """Judge when some steps have passed: code of the user's own may move what no optimizer holds."""
+        if suspect is not None:
+            names = suspect.evidence["parameters"]
+            self._suspects.append((trainer.global_step + 3, suspect, _versions(module, names)))
 
     def after_backward(self, trainer: Trainer) -> None:
         if self._unstepped == 0:
@@ -145,7 +147,12 @@ class Watches:
         if not self.wiring or closure_again:
             return
         automatic = module.automatic_optimization
-        yield from self.zeroing.before_step(look.where, look.optimizer, automatic, len(trainer.optimizers) == 1)
+        alone = len(trainer.optimizers) == 1
+        yield from self.zeroing.before_step(look.where, look.optimizer, automatic, alone, not is_whole(trainer))
+        if self._graphs > 0 and is_sharded(trainer):
+            self._graphs -= 1
+            suspect = fed_but_not_held(look.where, named(module), trainer.optimizers)
+            self._suspect(trainer, module, suspect)
 
         def replayed() -> Any:
             wanted = [p for p in look.parameters if p.requires_grad]
@@ -208,7 +215,7 @@ class Watches:
         self.loaded.end(module)
         if trainer.interrupted:
             return
-        yield from self.flow.conclude(where, module, _held(trainer))
+        yield from self.flow.conclude(where, module, self._trainable(trainer, module))
         # A run cut short, by early stopping or for a trial, says nothing about its schedule.
         if trainer.global_step >= 0.95 * self._total and not _is_trial(trainer):
             yield from self.schedule.conclude(where, self._plans, trainer.global_step)
@@ -233,8 +240,17 @@ class Watches:
                 parameters=[],
             )
 
+    def _trainable(self, trainer: Trainer, module: LightningModule) -> list[str]:
+        """Return the trainable parameters that optimizers hold."""
+        if is_whole(trainer):
+            held = _held(trainer)
+            return [name for name, p in module.named_parameters() if p.requires_grad and id(p) in held]
+        # After a validation a module may hold whole parameters in place of the shards that optimizers know.
+        looks = [zip(look.names, look.parameters, strict=True) for look in self._looks.values()]
+        return [name for rows in looks for name, p in rows if p.requires_grad] if is_sharded(trainer) else []
+
     def _compare(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
-        if trainer.world_size > 1 and isinstance(trainer.strategy, twins(DDPStrategy)) and self._compared != where.step:
+        if trainer.world_size > 1 and is_whole(trainer) and self._compared != where.step:
             self._compared = where.step
             found = replicas.compare(where, module, trainer.world_size)
             if found is not None and trainer.is_global_zero:
@@ -255,4 +271,4 @@ def _held(trainer: Trainer) -> set[int]:
 def _versions(module: LightningModule, names: Iterable[str] | None = None) -> dict[str, int]:
     """Return how often each parameter was written to: all of them, or those of ``names``."""
     wanted = None if names is None else set(names)
-    return {name: p._version for name, p in module.named_parameters() if wanted is None or name in wanted}
+    return {name: p._version for name, p in named(module).items() if wanted is None or name in wanted}

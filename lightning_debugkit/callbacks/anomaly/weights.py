@@ -10,8 +10,9 @@ from torch.nn.parameter import is_lazy
 
 from lightning_debugkit.callbacks.anomaly.membership import listed
 from lightning_debugkit.callbacks.anomaly.nonfinite import PARAMETER
+from lightning_debugkit.callbacks.sharding import bare
 from lightning_debugkit.finding import Finding, Where
-from lightning_debugkit.stats.tensors import norms
+from lightning_debugkit.stats.tensors import norms, values
 
 
 def sound_weights(where: Where, module: nn.Module) -> Iterator[Finding]:
@@ -19,11 +20,13 @@ def sound_weights(where: Where, module: nn.Module) -> Iterator[Finding]:
 
     A mask of infinities in a buffer is as it should be.
     """
-    named = [(n, t) for n, t in (*module.named_parameters(), *module.named_buffers()) if not is_lazy(t)]
-    floats = [(name, tensor) for name, tensor in named if tensor.is_floating_point() and tensor.numel()]
-    sizes = norms([tensor for _, tensor in floats])
-    suspects = [pair for pair, sound in zip(floats, torch.isfinite(sizes).tolist(), strict=True) if not sound]
-    broken = [n for n, t in suspects if bool(torch.isnan(t).any()) or (t.requires_grad and bool(torch.isinf(t).any()))]
+    named = [(bare(n), t) for n, t in (*module.named_parameters(), *module.named_buffers()) if not is_lazy(t)]
+    # Of a shard, the part that is here: a look at the whole would wait for ranks that see no cause for one.
+    held = [(name, values(tensor), tensor.requires_grad) for name, tensor in named if tensor.is_floating_point()]
+    floats = [(name, tensor, trains) for name, tensor, trains in held if tensor.numel()]
+    sizes = norms([tensor for _, tensor, _ in floats])
+    suspects = [each for each, sound in zip(floats, torch.isfinite(sizes).tolist(), strict=True) if not sound]
+    broken = [n for n, t, trains in suspects if bool(torch.isnan(t).any()) or (trains and bool(torch.isinf(t).any()))]
     if broken:
         yield PARAMETER.found(
             where.at(broken[0]),

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lightning_debugkit.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.stats.tensors import values
 
 STALE = Rule(
     "stale-gradients",
@@ -67,7 +68,9 @@ class Zeroing:
                 track.fed = True
             track.seen = state
 
-    def before_step(self, where: Where, optimizer: Optimizer, automatic: bool, alone: bool) -> Iterator[Finding]:
+    def before_step(
+        self, where: Where, optimizer: Optimizer, automatic: bool, alone: bool, is_sharded: bool = False
+    ) -> Iterator[Finding]:
         """Yield what is wrong with the gradients that are about to be used.
 
         Args:
@@ -75,10 +78,13 @@ class Zeroing:
             optimizer: The optimizer that is about to step.
             automatic: Lightning calls backward and step.
             alone: It is the only optimizer: every backward is meant for it.
+            is_sharded: This rank holds a part of each gradient.
         """
         track = self._track(optimizer)
         state = _state(track.parameter)
-        gone = track.fed and track.seen is not None and (state is None or (state != track.seen and _is_zero(track)))
+        # What is zero in a shard need not be so in the whole.
+        is_zeroed = state != track.seen and not is_sharded and _is_zero(track)
+        gone = track.fed and track.seen is not None and (state is None or is_zeroed)
         track.cleared = track.cleared + 1 if gone else 0
         track.stale = track.stale + 1 if track.kept and track.fed and not gone else 0
         track.wasted = track.wasted + 1 if track.lost and (automatic or alone) else 0
@@ -124,4 +130,4 @@ def _is_cleared(track: _Tracked) -> bool:
 
 def _is_zero(track: _Tracked) -> bool:
     grad = None if track.parameter is None else track.parameter.grad
-    return grad is None or not bool(grad.any())
+    return grad is None or not bool(values(grad).any())

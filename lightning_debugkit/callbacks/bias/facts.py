@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from lightning_debugkit.callbacks.packages import twins
 from lightning_debugkit.callbacks.predictions.padding import loaders_of
+from lightning_debugkit.callbacks.sharding import sizes
 from lightning_debugkit.replay.batch import leaves
 from lightning_debugkit.replay.randomness import RandomState
 
@@ -63,9 +64,9 @@ class Facts:
 def facts_of(trainer: Trainer, module: LightningModule) -> Facts:
     """Read the facts; call it while the Trainer has its training loader and optimizers."""
     parts = list(module.modules())
-    parameters = [p for p in module.parameters() if not nn.parameter.is_lazy(p)]
-    trainable = sum(p.numel() for p in parameters if p.requires_grad)
-    total = sum(p.numel() for p in parameters)
+    parameters = sizes(trainer, module)
+    trainable = sum(size for p, size in parameters if p.requires_grad)
+    total = sum(size for _, size in parameters)
     decays = [float(group.get("weight_decay") or 0.0) for o in trainer.optimizers for group in o.param_groups]
     loaders = loaders_of(trainer.train_dataloader)
     dataset = loaders[0].dataset if len(loaders) == 1 and isinstance(loaders[0], DataLoader) else None

@@ -13,6 +13,7 @@ from lightning_debugkit.callbacks.bias.ranks import gathered
 from lightning_debugkit.callbacks.bias.train_error import STEPS, NotMeasurable, again, draw, measure
 from lightning_debugkit.callbacks.predictions.padding import counted, loaders_of, positions
 from lightning_debugkit.callbacks.predictions.reader import PredictionsNotFound
+from lightning_debugkit.callbacks.sharding import is_whole, samples_of
 from lightning_debugkit.replay.batch import batch_size
 
 
@@ -73,7 +74,7 @@ class Looks:
             PredictionsNotFound: They are nowhere.
         """
         try:
-            sample = draw(self._train_loader(trainer, module), 1, trainer.global_rank, trainer.world_size)
+            sample = draw(self._train_loader(trainer, module), 1, *samples_of(trainer))
             measure(trainer, module, sample, lambda: self.gauge.take("val"), steps=STEPS[:1])
         except PredictionsNotFound:
             raise
@@ -95,7 +96,7 @@ class Looks:
     ) -> None:
         rank = trainer.global_rank
         try:
-            sample = draw(source(), self.train_samples, rank, trainer.world_size)
+            sample = draw(source(), self.train_samples, *samples_of(trainer))
             self.takes[split] = measure(trainer, module, sample, lambda: self.gauge.take(split, rank))
         except PredictionsNotFound as error:
             self.failed.add(split)
@@ -103,7 +104,9 @@ class Looks:
                 raise
             self._note(f"The {split} error is not measured: {str(error).splitlines()[0]}")
         except NotMeasurable as error:
-            self._note(f"The {split} error is not measured: {error}; give train_loader.")
+            # Lightning runs what it validates on all processes together: there, the same samples can be measured.
+            way = "give train_loader" if is_whole(trainer) else "validate on them and name roles"
+            self._note(f"The {split} error is not measured: {error}; {way}.")
         except Exception as error:  # a step or a data set that minds being run from here
             self.failed.add(split)
             self._note(f"The {split} error is not measured: {type(error).__name__}: {error}.")

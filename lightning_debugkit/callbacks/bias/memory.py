@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lightning_debugkit.callbacks.bias.case import Past
 from lightning_debugkit.callbacks.bias.gauge import Measured
+from lightning_debugkit.callbacks.sharding import is_whole, named
 from lightning_debugkit.stats.intervals import Interval
 from lightning_debugkit.stats.paired import mcnemar, paired_counts
 from lightning_debugkit.stats.tensors import bits
@@ -65,6 +66,15 @@ class Memory:
         """Tell whether one more look at so many training samples is cheap beside those that were trained on."""
         looks = 1 + sum("train" in moment.get("errors", {}) for moment in self.moments)
         return looks * samples <= _SHARE * trained
+
+    def lacks_train(self, trainer: Trainer, module: LightningModule) -> bool:
+        """Tell, at the end of training, whether its data are still to be measured with the weights of now."""
+        if not is_whole(trainer):
+            return False  # shards tell no rank whether the whole has changed, and all must do the same
+        last = self.moments[-1] if self.moments else {}
+        same = last.get("weights") == weights_of(module)
+        measured = "train" in last.get("errors", ())
+        return not (measured and same) and (same or not trainer.enable_validation)
 
     @property
     def past(self) -> list[Past]:
@@ -125,7 +135,10 @@ class Memory:
 def weights_of(module: LightningModule) -> int:
     """Return a number that is the same for the same weights and statistics, to the bit."""
     total = 0
-    for name, tensor in module.state_dict().items():
+    # Not state_dict() of a part of a model: it would bring the whole together on every process.
+    whole = is_whole(module._trainer)
+    held = module.state_dict() if whole else {**named(module), **dict(module.named_buffers())}
+    for name, tensor in held.items():
         if isinstance(tensor, Tensor) and not torch.nn.parameter.is_lazy(tensor):
             total = (total * 1_000_003 + bits(tensor) + len(name)) % _WORD
     return total

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 from torchmetrics import Metric
 
 from lightning_debugkit.callbacks.bias.gauge import LoggedTake, Moment, Take
-from lightning_debugkit.callbacks.packages import overrides, twins
+from lightning_debugkit.callbacks.packages import overrides
 from lightning_debugkit.callbacks.predictions.padding import loaders_of
 from lightning_debugkit.callbacks.rerun import muted
+from lightning_debugkit.callbacks.sharding import cannot_rerun, is_whole
 from lightning_debugkit.replay.isolation import isolated
 
 _DEEP = 6
@@ -96,6 +96,8 @@ def measure(
 
     Parameters, buffers, random state, metrics, logged values and modes are those of before afterwards.
     """
+    if reason := cannot_rerun(trainer):
+        raise NotMeasurable(reason)
     steps = [step for step in steps if overrides(module, step)]
     for step in steps:
         try:
@@ -146,8 +148,10 @@ def left_alone(trainer: Trainer, module: LightningModule) -> Iterator[None]:
         yield
 
 
-def again(trainer: Trainer, module: LightningModule, step: str, batch: Any, *indices: int) -> Callable[[], Any]:
-    """Return what runs the step of an evaluation batch once more, leaving no trace."""
+def again(trainer: Trainer, module: LightningModule, step: str, batch: Any, *indices: int) -> Callable[[], Any] | None:
+    """Return what runs the step of an evaluation batch once more, leaving no trace; ``None`` if that cannot be."""
+    if not is_whole(trainer):
+        return None
 
     def run() -> Any:
         with left_alone(trainer, module):
@@ -159,19 +163,15 @@ def again(trainer: Trainer, module: LightningModule, step: str, batch: Any, *ind
 def _step(
     trainer: Trainer, module: LightningModule, name: str, batch: Any, batch_idx: int, dataloader_idx: int = 0
 ) -> Callable[[], Any]:
-    """Return what runs a step outside of the strategy, so that no collective starts, where the model is whole."""
+    """Return what runs a step outside of the strategy, so that no collective starts."""
     function = getattr(module, name)
     arguments = [batch]
     if is_param_in_hook_signature(function, "batch_idx", min_args=2):
         arguments.append(batch_idx)
     if is_param_in_hook_signature(function, "dataloader_idx", min_args=3):
         arguments.append(dataloader_idx)
-    strategy = trainer.strategy
-    is_whole = strategy.model is None or strategy.model is module or isinstance(strategy, twins(DDPStrategy))
 
     def run() -> Any:
-        if not is_whole:
-            return getattr(strategy, name)(*arguments)
         with trainer.precision_plugin.forward_context():
             return function(*arguments)
 

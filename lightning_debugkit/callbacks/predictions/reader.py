@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from lightning.pytorch import LightningModule
@@ -13,6 +14,7 @@ from lightning_debugkit.callbacks.predictions.comparisons import Heard
 from lightning_debugkit.callbacks.predictions.instruments import ForwardWatch, LossWatch, watching
 from lightning_debugkit.callbacks.predictions.names import Place
 from lightning_debugkit.callbacks.predictions.sources import Adapter, Reading, fit_together
+from lightning_debugkit.callbacks.sharding import gathered, is_whole
 
 _log = logging.getLogger("lightning_debugkit")
 Way = Literal["returned", "forward", "loss"]
@@ -58,9 +60,10 @@ class Reader:
     def begin(self, step: str, module: LightningModule, watch: bool = False) -> None:
         """Get ready for a batch of ``step``; every call is followed by `read` or `release`.
 
-        With ``watch``, a first batch is watched as it runs, so that it need not run again.
+        With ``watch``, or where no batch can run again, a first batch is watched as it runs.
         """
         self.release()
+        watch = watch or not is_whole(module._trainer)
         if getattr(module, "_compiler_ctx", None) is not None:
             return  # nothing can be heard within compiled code: each batch is read by running it once more
         way = self.ways.get(step)
@@ -109,7 +112,8 @@ class Reader:
         if self.ways.get(step) != way or self.places.get(step) != found.places:
             self.ways[step], self.places[step] = way, found.places
             _log.info(f"{self.owner}: predictions from {found.places[0]}, targets from {found.places[1]}")
-        return found
+        # Ranks that share a batch are all here: a tensor that is dealt out to them is brought together.
+        return replace(found, predictions=gathered(found.predictions), target=gathered(found.target))
 
     def _returned(self, step: str, outputs: Any, batch: Any) -> Reading | None:
         if self.adapter is not None:

@@ -16,16 +16,18 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from lightning_debugkit.finding import Finding, Severity
 from lightning_debugkit.report.drawing import Look, axes_of, blank, mark_findings
 from lightning_debugkit.report.heatmap import Heatmap, chosen_rows, edges, heatmap, narrowed
-from lightning_debugkit.report.parts import Drawing, Section
+from lightning_debugkit.report.parts import Drawing, Paragraph, Section
 from lightning_debugkit.report.summary import Summary
-from lightning_debugkit.report.wording import as_list, plural, tail
+from lightning_debugkit.report.wording import as_list, as_mapping, plural, tail
 
 
 def _claims(finding: Finding) -> bool:
     return {"gradient", "gradients"} & set(finding.rule.split("-")) != set()
 
 
-def _parts(summary: Summary, _folder: Path) -> Iterator[Drawing]:
+def _parts(summary: Summary, _folder: Path) -> Iterator[Drawing | Paragraph]:
+    for point in summary.measures.get("gradients-unseen", ())[:1]:
+        yield Paragraph(f"Not seen: {as_mapping(point.value).get('why', 'the model lies in parts')}.")
     points = summary.measures.get("gradient-norms", ())
     # Replicas share their gradients: one rank is enough, the one with most to tell.
     ranks = [point.rank for point in points]

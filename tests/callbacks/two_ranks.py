@@ -1,0 +1,83 @@
+"""Two processes of one job, as torchrun starts them, forked from this one: so they begin in no time."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import queue
+import socket
+import traceback
+from collections.abc import Callable
+from datetime import timedelta
+from time import monotonic
+from typing import Any
+
+import torch
+from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
+from lightning.pytorch.strategies.strategy import Strategy
+from torch import nn
+
+
+class OnCpu(FSDPStrategy):
+    """FSDP as it is, but for torch's refusal of CPUs when it is given no device, and Lightning's of this very class."""
+
+    def _setup_model(self, model: nn.Module) -> nn.Module:
+        from torch.distributed.fsdp import FullyShardedDataParallel
+
+        return FullyShardedDataParallel(
+            model, sharding_strategy=self.sharding_strategy, device_id=torch.device("cpu"), **self.kwargs
+        )
+
+
+def strategy(kind: str) -> Strategy:
+    """Return a strategy for two processes that save a sharded checkpoint."""
+    wait = timedelta(seconds=30)
+    if kind == "fsdp":
+        policy: Any = {nn.Linear}
+        return OnCpu(timeout=wait, process_group_backend="gloo", state_dict_type="sharded", auto_wrap_policy=policy)
+    sizes = {"fsdp2": (2, 1), "tensor": (1, 2)}[kind]
+    return ModelParallelStrategy(*sizes, timeout=wait)
+
+
+def on_two_ranks(work: Callable[..., Any], *arguments: Any, seconds: float = 100.0) -> list[Any]:
+    """Return what ``work(rank, *arguments)`` returns on each of two ranks; no process is left behind."""
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ranks = [context.Process(target=_rank, args=(rank, port, work, arguments, answers)) for rank in range(2)]
+    found: dict[int, Any] = {}
+    try:
+        for process in ranks:
+            process.start()
+        end = monotonic() + seconds
+        while len(found) < 2 and monotonic() < end and (not found or any(process.is_alive() for process in ranks)):
+            try:
+                rank, answer = answers.get(timeout=0.5)
+                found[rank] = answer
+            except queue.Empty:
+                if not any(process.is_alive() for process in ranks):
+                    break
+    finally:
+        for process in ranks:
+            process.kill()
+            process.join()
+    if sorted(found) != [0, 1] or any(isinstance(answer, str) for answer in found.values()):
+        raise AssertionError(f"a rank did not come to its end: {found}")
+    return [found[0], found[1]]
+
+
+def _rank(rank: int, port: int, work: Callable[..., Any], arguments: tuple[Any, ...], answers: Any) -> None:
+    torch.set_num_threads(1)
+    told = {"RANK": rank, "LOCAL_RANK": rank, "GROUP_RANK": 0, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
+    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "test"}
+    os.environ.update({name: str(value) for name, value in {**told, **where}.items()})
+    os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "False"
+    try:
+        answers.put((rank, work(rank, *arguments)))
+    except BaseException:
+        answers.put((rank, traceback.format_exc()))
+    answers.close()
+    answers.join_thread()
+    os._exit(0)
