@@ -8,6 +8,7 @@ import pickle
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -16,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from callbacks.two_ranks import OnCpu, on_two_ranks, strategy
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy
 from torch import Tensor, nn
 from torch.distributed.checkpoint import FileSystemReader
 from torch.distributed.tensor import Shard, distribute_tensor
@@ -30,6 +32,7 @@ from lightning_debugkit import (
     load_model,
     read_journal,
 )
+from lightning_debugkit.callbacks.sharding import is_whole, unseen
 from lightning_debugkit.provenance.reading import read_snapshot
 from lightning_debugkit.report import render
 
@@ -63,6 +66,12 @@ class Net(pl.LightningModule):
 
         for layer in [self.net[0], self.net[2], self.net]:
             fully_shard(layer, mesh=self.device_mesh["data_parallel"])
+
+    def on_train_epoch_start(self) -> None:
+        if self.fault == "weights" and self.global_rank == 1:
+            weight = next(self.parameters())
+            with torch.no_grad():
+                (weight.to_local() if hasattr(weight, "to_local") else weight).fill_(torch.nan)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         x, y = batch
@@ -151,6 +160,7 @@ def work(rank: int, folder: Path, kind: str) -> dict[str, Any]:
     errors.append(fit(folder / "gradient", kind, [GradientAnomalyDetector(action="warn")], "gradient")[1])
     errors.append(fit(folder / "hooks", kind, [GradientAnomalyDetector("skip", hooks="always")], "gradient")[1])
     errors.append(fit(folder / "optimizer", kind, [GradientAnomalyDetector()], "optimizer")[1])
+    errors.append(fit(folder / "weights", kind, [GradientAnomalyDetector(action="warn")], "weights")[1])
     raised = fit(folder / "raised", kind, [GradientAnomalyDetector()], "loss")[1]
     nested = fit(folder / "nested", kind, [NestedCheckpoint()])[1]
     return {"alike": alike, "errors": errors, "norms": whole.norms, "raised": raised, "nested": nested}
@@ -184,7 +194,7 @@ def test_the_weights_are_those_without_the_kit(job: Job) -> None:
 
 
 def test_all_runs_come_to_their_end(job: Job) -> None:
-    assert [rank["errors"] for rank in job[1]] == [[""] * 7] * 2
+    assert [rank["errors"] for rank in job[1]] == [[""] * 8] * 2
 
 
 @pytest.mark.parametrize("run", ["kit", "resumed"])
@@ -232,6 +242,12 @@ def test_hooks_name_the_module_by_the_path_that_the_user_knows(job: Job) -> None
     assert {each.where.module for each in found} == {"net.4"}
 
 
+def test_a_shard_that_is_broken_is_told_by_its_rank_and_the_others_do_not_wait(job: Job) -> None:
+    found = read_journal(job[0] / "weights/debugkit").findings
+    (broken,) = [each for each in found if each.rule == "nonfinite-parameter"]
+    assert (broken.where.rank, broken.where.module) == (1, "net.0.weight")
+
+
 def test_parameters_in_no_optimizer_are_told(job: Job) -> None:
     assert {rule for rule, _ in grave(job[0] / "optimizer")} == {"parameter-not-in-optimizer"}
 
@@ -254,6 +270,13 @@ def test_the_folder_of_a_sharded_checkpoint_loads_with_its_code(job: Job, kind: 
     assert type(model) is not type(plain)
     assert all(torch.equal(one, other) for one, other in zip(model.parameters(), plain.parameters(), strict=True))
     assert [p.shape for p in plain.parameters()] == [p.shape for p in Net(kind).parameters()]
+
+
+def test_deepspeed_is_no_ddp() -> None:
+    trainer: Any = SimpleNamespace(strategy=object.__new__(DeepSpeedStrategy))
+    assert isinstance(trainer.strategy, DDPStrategy)
+    assert not is_whole(trainer)
+    assert "only loss and schedule are watched" in unseen(trainer, wiring=True)
 
 
 class Malicious:
