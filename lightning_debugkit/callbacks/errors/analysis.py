@@ -167,7 +167,7 @@ class Analysis:
             ],
             "tested_slices": self.scan.tested,
             "dynamics": None,
-            "history": self.history.as_rows() if self.moment.stage == "validate" else [],
+            "history": self.history.as_rows(found.none) if self.moment.stage == "validate" else [],
             "notes": [*self.notes, *notes_on(found, self.issues)],
             "pictures": {},
             "samples": {},
