@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, TypeAlias
 
@@ -186,6 +186,11 @@ def _words(codes: Mapping[str, int] | None, column: NDArray[Any]) -> NDArray[Any
     words = np.array([*codes, None], dtype=object)
     found: NDArray[Any] = words[np.where(np.isnan(column), len(codes), column).astype(int)]
     return found
+
+
+def class_column(columns: Iterable[str]) -> str:
+    """Return what the column of the classes is called, beside those of the user's own."""
+    return "class (target)" if "class" in columns else "class"
 
 
 def says_the_same(column: NDArray[Any], target: NDArray[Any]) -> bool:
