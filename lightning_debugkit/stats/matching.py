@@ -98,7 +98,8 @@ def overlap(boxes: Tensor, others: Tensor) -> Tensor:
     Shapes:
         boxes: (n, 4); others: (m, 4); returns (n, m).
     """
-    boxes, others = boxes.double(), others.double()
+    # No boxes are often a tensor without any dimension more.
+    boxes, others = boxes.double().reshape(-1, 4), others.double().reshape(-1, 4)
     first = torch.maximum(boxes[:, None, :2], others[None, :, :2])
     last = torch.minimum(boxes[:, None, 2:], others[None, :, 2:])
     shared = (last - first).clamp(min=0).prod(dim=2)

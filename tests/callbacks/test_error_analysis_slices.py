@@ -13,6 +13,11 @@ from callbacks.erring import Held, Says, random_answers, run
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from lightning_debugkit import read_journal
+from lightning_debugkit.callbacks.errors.forms import Form
+from lightning_debugkit.callbacks.errors.gathering import Gathering, merged
+from lightning_debugkit.callbacks.predictions.sources import Reading
+
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 LOGITS, TARGET = random_answers(600, 4, seed=5)
@@ -108,3 +113,56 @@ def test_identity_numbers_of_nine_digits_are_apart(kind: torch.dtype, tmp_path: 
 def test_a_column_with_infinities_costs_no_analysis(tmp_path: Path) -> None:
     speed = torch.where(torch.arange(600) % 3 > 0, torch.inf, torch.arange(600.0))
     assert run(tmp_path, DataLoader(Rows({"speed": speed}), 50), OfKinds())["n"] == 600
+
+
+@pytest.mark.parametrize("missing", [1, 450])
+def test_a_value_that_is_missing_costs_no_column(missing: int, tmp_path: Path) -> None:
+    sites: list[Any] = [None if at == missing else f"site {at % 3}" for at in range(600)]
+    logits = F.one_hot(TARGET, 4).float()
+    weak = torch.tensor([site == "site 1" for site in sites])
+    logits[weak] = logits[weak].roll(1, 1)
+    held = run(tmp_path, DataLoader(Rows({"site": sites}, logits), 50, collate_fn=listed), OfKinds())
+    (part,) = [part for part in held["weak_slices"] if part["conditions"] == {"site": "site 1"}]
+    assert part["n"] == sites.count("site 1")
+
+
+def payload(first: int, columns: dict[str, Any]) -> Any:
+    gathering = Gathering(Form("multiclass", "samples", "logits", 4), list(columns), 100)
+    rows = slice(first, first + 20)
+    gathering.add(Reading(LOGITS[rows], TARGET[rows], ("a", "b")), torch.arange(first, first + 20), columns)
+    return gathering.payload()
+
+
+def test_columns_of_ranks_are_joined_by_name() -> None:
+    camera, hour = torch.zeros(20), torch.full((20,), 13.0)
+    found = merged([payload(0, {"camera": camera, "hour": hour}), payload(20, {"hour": hour, "lens": ["wide"] * 20})])
+    assert found is not None
+    assert list(found.columns) == ["camera", "hour", "lens"]
+    assert found.columns["hour"].tolist() == [13.0] * 40
+    assert found.columns["camera"][:20].tolist() == [0.0] * 20
+    assert all(value != value for value in found.columns["camera"][20:].tolist())
+    assert found.columns["lens"].tolist() == [None] * 20 + ["wide"] * 20
+
+
+def test_an_entry_called_class_is_a_slice_of_its_own(tmp_path: Path) -> None:
+    fare = ["economy" if at % 5 == 0 else "business" for at in range(600)]
+    logits = F.one_hot(TARGET, 4).float()
+    weak = torch.tensor([name == "economy" for name in fare])
+    logits[weak] = logits[weak].roll(1, 1)
+    held = run(tmp_path, DataLoader(Rows({"class": fare, "loader": fare}, logits), 50), OfKinds())
+    assert held["weak_slices"][0]["conditions"] in ({"class": "economy"}, {"loader": "economy"})
+    (told,) = [each for each in read_journal(tmp_path / "debugkit").findings if each.rule == "weak-slice"]
+    assert "is economy" in told.message
+    assert (
+        held["tested_slices"] > run(tmp_path / "without", DataLoader(Rows({}, logits), 50), OfKinds())["tested_slices"]
+    )
+
+
+def test_an_entry_called_loader_is_kept_beside_the_number_of_the_loader(tmp_path: Path) -> None:
+    first, second = (Rows({"loader": [f"{word} {at % 2}" for at in range(600)]}) for word in ("lift", "crane"))
+    run(tmp_path, [DataLoader(first, 50), DataLoader(second, 50)], OfKinds())
+    header, *rows = (tmp_path / "debugkit" / "misclassified.csv").read_text().splitlines()
+    assert header.split(",")[-2:] == ["loader", "loader (number)"]
+    assert {tuple(row.split(",")[-2:]) for row in rows} == {
+        ("lift 0", "0"), ("lift 1", "0"), ("crane 0", "1"), ("crane 1", "1")
+    }  # fmt: skip

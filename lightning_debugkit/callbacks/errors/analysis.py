@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lightning_debugkit.callbacks.errors.boxes import NOTHING
 from lightning_debugkit.callbacks.errors.case import Case
-from lightning_debugkit.callbacks.errors.columns import says_the_same
+from lightning_debugkit.callbacks.errors.columns import class_column, says_the_same
 from lightning_debugkit.callbacks.errors.gathering import TOP, Gathered
 from lightning_debugkit.callbacks.errors.history import History
 from lightning_debugkit.callbacks.errors.judge import findings
@@ -121,7 +121,7 @@ class Analysis:
             return Scan([], 0)
         if self.found.form.unit == "samples":
             columns = {name: held for name, held in columns.items() if not says_the_same(held, table["target"])}
-            columns["class"] = np.array(self.names, dtype=object)[table["target"]]
+            columns[class_column(self.found.columns)] = np.array(self.names, dtype=object)[table["target"]]
             wrong = table["wrong"] > 0
         else:
             # An image with more wrong pixels than usual.
@@ -167,7 +167,7 @@ class Analysis:
             ],
             "tested_slices": self.scan.tested,
             "dynamics": None,
-            "history": self.history.as_rows() if self.moment.stage == "validate" else [],
+            "history": self.history.as_rows(found.none) if self.moment.stage == "validate" else [],
             "notes": [*self.notes, *notes_on(found, self.issues)],
             "pictures": {},
             "samples": {},

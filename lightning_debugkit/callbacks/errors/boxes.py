@@ -19,7 +19,10 @@ NOTHING = 1 << 20
 
 def of_boxes(predictions: Sequence[Mapping[str, Any]], targets: Sequence[Mapping[str, Any]]) -> Look:
     """Return the answers of a batch of ``detection``: a box that is missed or made up stands against background."""
-    found = [match_boxes(own, given, background=NOTHING) for own, given in zip(predictions, targets, strict=True)]
+    broken = [any(not bool(part.isfinite().all()) for part in _numbers(own)) for own in predictions]
+    # An image whose boxes or scores are no numbers is left out.
+    answers = zip(predictions, targets, broken, strict=True)
+    found = [_unmatched() if bad else match_boxes(own, given, background=NOTHING) for own, given, bad in answers]
     sure = [_sure(own, matches) for own, matches in zip(predictions, found, strict=True)]
     # A box that is missed is as wrong as one that was made up without a doubt.
     badness = [
@@ -29,7 +32,6 @@ def of_boxes(predictions: Sequence[Mapping[str, Any]], targets: Sequence[Mapping
     worst = [int(bad.argmax()) if len(bad) else NONE for bad in badness]
     size = torch.tensor([len(bad) for bad in badness])
     targets_of, predicted = torch.cat([each.target for each in found]), torch.cat([each.predicted for each in found])
-    broken = [any(not bool(part.isfinite().all()) for part in _numbers(own)) for own in predictions]
     return Look(
         target=torch.tensor([int(m.target[at]) if at >= 0 else NONE for m, at in zip(found, worst, strict=True)]),
         predicted=torch.tensor([int(m.predicted[at]) if at >= 0 else NONE for m, at in zip(found, worst, strict=True)]),
@@ -53,6 +55,11 @@ def _sure(predicted: Mapping[str, Any], matches: Matches) -> Tensor:
     known = (rows >= 0) & (rows < len(scores))
     given[known] = scores[rows[known]]
     return given
+
+
+def _unmatched() -> Matches:
+    none = torch.zeros(0, dtype=torch.int64)
+    return Matches(none, none, none, none, torch.zeros(0))
 
 
 def _numbers(predicted: Mapping[str, Any]) -> list[Tensor]:

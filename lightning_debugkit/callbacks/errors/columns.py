@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, TypeAlias
 
@@ -69,7 +69,9 @@ def _metadata(batch: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 def _is_column(held: Any, n: int) -> bool:
     if isinstance(held, Tensor):
         return held.shape in ((n,), (n, 1)) and not held.is_complex()
-    return isinstance(held, tuple | list) and len(held) == n and all(isinstance(v, str | int | float) for v in held)
+    if not isinstance(held, tuple | list) or len(held) != n or all(value is None for value in held):
+        return False
+    return all(isinstance(value, str | int | float | None) for value in held)
 
 
 def _computed(batch: Any, n: int, taken: Sequence[Any]) -> dict[str, Column]:
@@ -130,13 +132,16 @@ class Columns:
                 return held
             held = held.tolist()
         if not self._has_words[name]:
-            numbers = [torch.nan if isinstance(value, str) else float(value) for value in held]
+            numbers = [torch.nan if isinstance(value, str | None) else float(value) for value in held]
             return torch.tensor(numbers, dtype=torch.float64)
         codes = self.codes.setdefault(name, {})
         # Codes of words that are too many are of no use: the column is dropped in the end.
         limit = _VALUES + 1
-        known = [codes.setdefault(_kind(value), len(codes)) if len(codes) < limit else limit for value in held]
-        return torch.tensor(known)
+        return torch.tensor([torch.nan if value is None else _code(codes, _kind(value), limit) for value in held])
+
+
+def _code(codes: dict[str, int], word: str, limit: int) -> float:
+    return float(codes.setdefault(word, len(codes)) if len(codes) < limit else limit)
 
 
 def _kind(value: Any) -> str:
@@ -146,30 +151,46 @@ def _kind(value: Any) -> str:
     return str(path.parent) if path.suffix and len(path.parts) > 1 else text
 
 
-def decoded(names: Sequence[str], codes: Sequence[Mapping[str, Mapping[str, int]]], parts: Sequence[NDArray[Any]]
-) -> dict[str, NDArray[Any]]:  # fmt: skip
-    """Return the columns of all ranks, words as words; without those of too many words.
+def decoded(
+    names: Sequence[Sequence[str]],
+    codes: Sequence[Mapping[str, Mapping[str, int]]],
+    parts: Sequence[NDArray[Any]],
+) -> dict[str, NDArray[Any]]:
+    """Return the columns of all ranks by name, words as words; without those of too many words.
 
     Args:
-        names: Columns.
+        names: Columns of each rank: what its first batch had.
         codes: Of each rank, by column.
         parts: Of each rank, (n, columns).
     """
     found: dict[str, NDArray[Any]] = {}
-    for at, name in enumerate(names):
+    for name in list(dict.fromkeys(name for held in names for name in held))[: MOST + 1]:
+        numbers = [
+            _of(part, held.index(name) if name in held else None) for held, part in zip(names, parts, strict=True)
+        ]
         if not any(name in held for held in codes):
-            found[name] = np.concatenate([part[:, at] for part in parts])
+            found[name] = np.concatenate(numbers)
         elif all(len(held.get(name, {})) <= _VALUES for held in codes):
-            found[name] = np.concatenate(
-                [_words(held.get(name, {}), part[:, at]) for held, part in zip(codes, parts, strict=True)]
-            )
+            words = [_words(held.get(name), part) for held, part in zip(codes, numbers, strict=True)]
+            found[name] = np.concatenate(words)
     return found
 
 
-def _words(codes: Mapping[str, int], column: NDArray[Any]) -> NDArray[Any]:
-    words = np.array([*codes, ""], dtype=object)
+def _of(part: NDArray[Any], at: int | None) -> NDArray[Any]:
+    return np.full(len(part), np.nan) if at is None else part[:, at]
+
+
+def _words(codes: Mapping[str, int] | None, column: NDArray[Any]) -> NDArray[Any]:
+    if codes is None:  # a rank whose first batch had numbers there
+        return np.array([None if np.isnan(value) else f"{value:g}" for value in column.tolist()], dtype=object)
+    words = np.array([*codes, None], dtype=object)
     found: NDArray[Any] = words[np.where(np.isnan(column), len(codes), column).astype(int)]
     return found
+
+
+def class_column(columns: Iterable[str]) -> str:
+    """Return what the column of the classes is called, beside those of the user's own."""
+    return "class (target)" if "class" in columns else "class"
 
 
 def says_the_same(column: NDArray[Any], target: NDArray[Any]) -> bool:

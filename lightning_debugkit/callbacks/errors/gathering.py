@@ -264,7 +264,9 @@ def merged(payloads: Sequence[dict[str, Any] | None]) -> Gathered | None:
         if found.records is not None and other["records"] is not None:
             found.records.merge(Records.of(other["records"]))
     tables = [payload["table"] for payload in held]
-    columns = decoded(first["names"], [payload["codes"] for payload in held], [table[-1] for table in tables])
+    columns = decoded(
+        [payload["names"] for payload in held], [payload["codes"] for payload in held], [table[-1] for table in tables]
+    )
     rows = [_joined([table[at] for table in tables]) for at in range(len(_DTYPES))]
     found.table, found.columns = dict(zip(_DTYPES, rows, strict=True)), columns
     if (np.diff(rows[0]) < 0).any():

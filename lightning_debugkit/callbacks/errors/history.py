@@ -12,6 +12,7 @@ from lightning_debugkit.stats.intervals import wilson
 _PAIRS = 10
 _MOST = 500  # validations remembered; every second of the older ones goes when there are more
 _SETTLED = 3
+_NOTHING = -1  # what stands for nothing has another number when more classes are seen
 
 
 class History:
@@ -33,14 +34,18 @@ class History:
                 "n": totals.samples,
                 "accuracy": 1 - totals.wrong / totals.answers,
                 "pairs": [
-                    [pair.target, pair.predicted, pair.count] for pair in most_confused(found.confusion, most=_PAIRS)
+                    [
+                        *(_NOTHING if label == found.none else label for label in (pair.target, pair.predicted)),
+                        pair.count,
+                    ]
+                    for pair in most_confused(found.confusion, most=_PAIRS)
                 ],
                 "unpredicted": [
                     label
                     for label, (support, predicted) in enumerate(
                         zip(found.confusion.support.tolist(), found.confusion.predicted_count.tolist(), strict=True)
                     )
-                    if support and not predicted
+                    if support and not predicted and label != found.none
                 ][:_MOST],
             }
         )
@@ -61,8 +66,18 @@ class History:
         later = self.moments[len(self.moments) // 2 :]
         return all(label in moment["unpredicted"] for moment in later)
 
-    def as_rows(self) -> list[dict[str, Any]]:
-        return [{key: moment[key] for key in ("epoch", "step", "accuracy", "pairs")} for moment in self.moments]
+    def as_rows(self, none: int | None = None) -> list[dict[str, Any]]:
+        """Return the validations as ``errors.json`` holds them; ``none`` is the number that nothing has there."""
+        return [
+            {
+                **{key: moment[key] for key in ("epoch", "step", "accuracy")},
+                "pairs": [
+                    [*(none if label == _NOTHING else label for label in labels), count]
+                    for *labels, count in moment["pairs"]
+                ],
+            }
+            for moment in self.moments
+        ]
 
     def state_dict(self) -> list[dict[str, Any]]:
         return [dict(moment) for moment in self.moments]

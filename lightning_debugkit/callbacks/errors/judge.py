@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from lightning_debugkit.callbacks.errors.case import Case
+from lightning_debugkit.callbacks.errors.columns import class_column
 from lightning_debugkit.callbacks.errors.unpredicted import never_predicted
 from lightning_debugkit.finding import Finding, Rule, Severity, Where
 from lightning_debugkit.stats.confused import Pair
@@ -199,7 +200,7 @@ def _labels(case: Case, where: Where) -> Iterator[Finding]:
 def _slice(case: Case, where: Where) -> Iterator[Finding]:
     """The scores of the classes tell of slices that are classes."""
     for part in case.slices:
-        if set(part.conditions) - {"class"}:
+        if set(part.conditions) - {class_column(case.found.columns)}:
             yield SLICE.found(
                 where,
                 stage=case.stage,

@@ -35,6 +35,8 @@ def accuracy_of(found: Gathered) -> Interval:
     if totals.wrong in (0, n) or len(sizes) < 2:
         return replace(wilson(round(value * totals.samples), totals.samples), value=value, n=n)
     error = bootstrap_groups(wrong, sizes)
+    if not error.low <= error.high:  # no two samples differ
+        return replace(wilson(round(value * totals.samples), totals.samples), value=value, n=n)
     return Interval(value, 1 - error.high, 1 - error.low, n)
 
 

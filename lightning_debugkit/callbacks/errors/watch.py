@@ -166,7 +166,8 @@ class Watch:
         columns = columns_of(batch, outputs, n, self.slices, (found.predictions, found.target))
         if lacking := [name for name in self.slices or () if name not in columns]:
             self.note(f"Slices by {', '.join(lacking)} are not searched: the batch has no such entry for each sample.")
-        return columns if loader is None else {**columns, "loader": [float(loader)] * n}
+        number = "loader (number)" if "loader" in columns else "loader"
+        return columns if loader is None else {**columns, number: [float(loader)] * n}
 
     def _read(self, step: str, module: LightningModule, outputs: Any, batch: Any, rerun: Any) -> Reading:
         try:
