@@ -6,6 +6,7 @@ import ast
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from lightning_debugkit.provenance.by_name import imported_by_name
 from lightning_debugkit.provenance.left_out import known_files
 from lightning_debugkit.provenance.locating import file_of, newcomer
 from lightning_debugkit.provenance.manifest import Manifest
@@ -59,7 +60,8 @@ def appeared(manifest: Manifest, contents: Mapping[str, bytes]) -> list[str]:
         if path not in manifest.model_files or path not in contents:
             continue
         package = name if path.endswith("__init__.py") else name.rpartition(".")[0]
-        asked = imported_names(_of_model(file, contents, qualname), package)
+        text = _of_model(file, contents, qualname)
+        asked = imported_names(text, package) | imported_by_name(text, package)[0]
         found |= {new[0] for each in asked - captured if (new := newcomer(each, captured)) is not None}
     return sorted(found)
 

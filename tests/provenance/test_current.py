@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lightning_debugkit.provenance.current import reader
+from lightning_debugkit.provenance.current import defines, reader
 from lightning_debugkit.provenance.manifest import Manifest
 
 FILES = {
@@ -79,3 +79,10 @@ def test_a_package_that_lies_in_another_layout_now_tells_nothing_of_what_lies_ab
     monkeypatch.syspath_prepend(tmp_path / "flat")
     now = reader(manifest(project(tmp_path / "then", "then")))
     assert (now("src/cu_pkg/data/k.json"), now("setup.yaml")) == (b"# clone", b"# then")
+
+
+def test_a_class_within_a_function_is_none_of_its_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cu_nets.py").write_text("class Net:\n    class Inner: ...\ndef build():\n    class Local: ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert [defines("cu_nets", name) for name in ("Net", "Net.Inner", "Local", "Gone")] == [True, True, False, False]
+    assert "cu_nets" not in sys.modules

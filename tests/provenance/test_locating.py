@@ -102,8 +102,12 @@ def test_what_is_installed_is_that_of_now(now: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("main", ["", "lo_net.py"])
-def test_auto_knows_what_has_appeared_beside_modules_without_a_package(now: Path, main: str) -> None:
-    text = TRIES.replace("IMPORT", "from lo_fast import K") + "import lo_later, lo_net, torch\nclass Net:\n    k = K\n"
+@pytest.mark.parametrize("statement", ["from lo_fast import K", "import importlib; importlib.import_module('lo_fast')"])
+def test_auto_knows_what_has_appeared_beside_modules_without_a_package(now: Path, main: str, statement: str) -> None:
+    text = (
+        TRIES.replace("IMPORT", statement)
+        + "import lo_later, lo_net, torch\nclass Net:\n    k = K, importlib, lo_fast\n"
+    )
     files = {"lo_net.py": text, "lo_slow.py": ""}
     model = {"qualname": "Net", "files": ["lo_net.py"]}
     manifest = Manifest({"format": 1, "id": "x", "source": {"files": listed(files, main)}, "model": model})
