@@ -3,7 +3,7 @@
 `PYTHONPATH=tests python -m healthy [name ...]` prints what each of them learns.
 """
 
-from healthy import activations, clipping, generative, optimisation, schedules, sequences, vision, wiring
+from healthy import activations, clipping, generative, optimisation, schedules, sequences, solvers, vision, wiring
 from healthy.parts import PROGRAMS, Program, fit
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "optimisation",
     "schedules",
     "sequences",
+    "solvers",
     "vision",
     "wiring",
 ]

@@ -140,7 +140,9 @@ class Watches:
         self._unstepped = 0
         closure_again = self._asks_again(look)
         several = len(trainer.optimizers) > 1 or sight.backwards > max(1, trainer.accumulate_grad_batches)
-        if not closure_again:
+        if closure_again:
+            self.movement.asked_again(look.optimizer)
+        else:
             yield from self.trends.judge(look, several)
         if not self.wiring or closure_again:
             return
