@@ -3,7 +3,18 @@
 `PYTHONPATH=tests python -m healthy [name ...]` prints what each of them learns.
 """
 
-from healthy import activations, clipping, generative, optimisation, schedules, sequences, solvers, vision, wiring
+from healthy import (
+    activations,
+    clipping,
+    generative,
+    optimisation,
+    schedules,
+    sequences,
+    solvers,
+    values,
+    vision,
+    wiring,
+)
 from healthy.parts import PROGRAMS, Program, fit
 
 __all__ = [
@@ -17,6 +28,7 @@ __all__ = [
     "schedules",
     "sequences",
     "solvers",
+    "values",
     "vision",
     "wiring",
 ]
