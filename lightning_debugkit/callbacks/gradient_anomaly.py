@@ -123,7 +123,7 @@ class GradientAnomalyDetector(DebugCallback):
         self.watches.new_epoch()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        self._tell(trainer, self.watches.first_batch(pl_module, self.where(trainer)))
+        self._tell(trainer, self.watches.first_batch(trainer, pl_module, self.where(trainer)))
         self.order.advance(trainer)
         self._sight.begin(batch, batch_idx, RandomState.capture())
         self.failure.begin(pl_module, first=batch_idx % trainer.accumulate_grad_batches == 0)

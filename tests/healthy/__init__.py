@@ -3,7 +3,18 @@
 `PYTHONPATH=tests python -m healthy [name ...]` prints what each of them learns.
 """
 
-from healthy import activations, clipping, generative, optimisation, schedules, sequences, vision, wiring
+from healthy import (
+    activations,
+    clipping,
+    generative,
+    optimisation,
+    schedules,
+    sequences,
+    solvers,
+    values,
+    vision,
+    wiring,
+)
 from healthy.parts import PROGRAMS, Program, fit
 
 __all__ = [
@@ -16,6 +27,8 @@ __all__ = [
     "optimisation",
     "schedules",
     "sequences",
+    "solvers",
+    "values",
     "vision",
     "wiring",
 ]

@@ -69,6 +69,8 @@ class Movement:
     far: dict[str, int] = field(default_factory=dict)
     highest_rate: float = 0.0
     starved: set[str] = field(default_factory=set)
+    evaluations: dict[int, int] = field(default_factory=dict)  # of the gradient, after the first of a step
+    solvers: set[int] = field(default_factory=set)  # optimizers that solve on their own within a step
 
     def due(self, optimizer: Optimizer) -> bool:
         """Tell whether the next step of ``optimizer`` is measured."""
@@ -78,6 +80,7 @@ class Movement:
     def before_step(self, look: Look) -> Iterator[Finding]:
         """Remember the weights, and yield those that did not move in the steps before."""
         key = id(look.optimizer)
+        self.evaluations[key] = 0
         self.frozen[key] = [
             (name, p, p._version) for name, p in zip(look.names, look.parameters, strict=True) if not p.requires_grad
         ]
@@ -92,7 +95,22 @@ class Movement:
         self.before[key] = [some(p, 1024) for p in look.parameters]
         if self.steps.get(key, 0) == _EARLY:
             yield from self._unmoved(look)
-            yield from self._travelled(look)
+            if not self._is_solver(look.optimizer):
+                yield from self._travelled(look)
+
+    def asked_again(self, optimizer: Optimizer) -> None:
+        """Take note that ``optimizer`` asks for the gradient once more within a step.
+
+        One look ahead is part of a step (SAM); with more, a step is a search of many moves, for which no rule of
+        thumb says how far it should lead.
+        """
+        key = id(optimizer)
+        self.evaluations[key] = self.evaluations.get(key, 0) + 1
+        if self.evaluations[key] >= 2:
+            self.solvers.add(key)
+
+    def _is_solver(self, optimizer: Optimizer) -> bool:
+        return isinstance(optimizer, torch.optim.LBFGS) or id(optimizer) in self.solvers
 
     def after_step(self, optimizer: Optimizer, look: Look) -> Iterator[Finding]:
         """Yield what the step did that it should not; called from the optimizer itself, not for a skipped step."""
@@ -173,7 +191,7 @@ class Movement:
         whole = math.hypot(*(sizes[i] for i in matrices)) if matrices else 0.0
         if whole:
             self.ratios.append(math.hypot(*(moved[i] for i in matrices)) / whole)
-        if self.steps[id(look.optimizer)] <= _EARLY:
+        if self.steps[id(look.optimizer)] <= _EARLY or self._is_solver(look.optimizer):
             return
         for i in matrices:
             name = look.names[i]

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from lightning_debugkit.callbacks.anomaly import replicas
 from lightning_debugkit.callbacks.anomaly.flow import Flow
+from lightning_debugkit.callbacks.anomaly.followers import Followers
 from lightning_debugkit.callbacks.anomaly.loaded import Loaded
 from lightning_debugkit.callbacks.anomaly.look import Look
 from lightning_debugkit.callbacks.anomaly.loss_scale import LossScale
@@ -21,7 +22,7 @@ from lightning_debugkit.callbacks.anomaly.movement import NOT_UPDATED, Frozen, M
 from lightning_debugkit.callbacks.anomaly.plans import plans_of
 from lightning_debugkit.callbacks.anomaly.schedule import Plan, Schedule
 from lightning_debugkit.callbacks.anomaly.sight import Sight
-from lightning_debugkit.callbacks.anomaly.trends import Trends
+from lightning_debugkit.callbacks.anomaly.trends import DIVERGING, Trends
 from lightning_debugkit.callbacks.anomaly.weights import sound_weights
 from lightning_debugkit.callbacks.anomaly.zeroing import Zeroing
 from lightning_debugkit.callbacks.rerun import audit
@@ -47,6 +48,7 @@ class Watches:
 
     def _renew(self) -> None:
         self.trends = Trends()
+        self.followers = Followers()
         self.scale = LossScale()
         self.flow = Flow()
         self.schedule = Schedule()
@@ -90,11 +92,12 @@ class Watches:
         self.frozen.begin(module)
         self.modes.begin(module)
 
-    def first_batch(self, module: LightningModule, where: Where) -> Iterator[Finding]:
+    def first_batch(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
         """Yield what is wrong with the weights that training starts from, now that all hooks have had their turn."""
         if self._begun:
             return
         self._begun = True
+        self.followers.begin(module, _held(trainer))
         yield from sound_weights(where, module)
         if self.wiring:
             yield from self.loaded.judge(where, module)
@@ -142,8 +145,13 @@ class Watches:
         self._unstepped = 0
         closure_again = self._asks_again(look)
         several = len(trainer.optimizers) > 1 or sight.backwards > max(1, trainer.accumulate_grad_batches)
-        if not closure_again:
-            yield from self.trends.judge(look, several)
+        if closure_again:
+            self.movement.asked_again(look.optimizer)
+        else:
+            for finding in self.trends.judge(look, several):
+                doubtful = finding.rule == DIVERGING.name
+                told = self.followers.doubt(finding, module, _held(trainer)) if doubtful else finding
+                yield from [] if told is None else [told]
         if not self.wiring or closure_again:
             return
         automatic = module.automatic_optimization
@@ -186,6 +194,8 @@ class Watches:
 
     def after_batch(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
         self._batch_began = True
+        if (told := self.followers.settle(trainer.global_step)) is not None:
+            yield told
         if not self.wiring:
             return
         if module.automatic_optimization and self._unstepped == max(20, 4 * trainer.accumulate_grad_batches):
@@ -210,6 +220,8 @@ class Watches:
 
     def conclude(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
         """Yield what can only be said when the run is over."""
+        if (told := self.followers.settle()) is not None:
+            yield told
         if not self.wiring:
             return
         self.loaded.end(module)
@@ -223,6 +235,7 @@ class Watches:
     def release(self) -> None:
         """Let go of the model."""
         self.loaded.stop()
+        self.followers.stop()
         self._looks = {}
         self.movement = Movement()
         self.frozen = Frozen()
