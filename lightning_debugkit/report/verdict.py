@@ -10,6 +10,9 @@ from lightning_debugkit.finding import Finding, Severity
 from lightning_debugkit.report.troubles import Trouble, others
 from lightning_debugkit.report.wording import plural, sentence
 
+# Notes that say something of the data, not of the model or the run: who reads "no fault" must hear of them.
+_OF_THE_DATA = {"label-issue", "distribution-shift", "weak-slice"}
+
 
 @dataclass(frozen=True)
 class Ending:
@@ -44,7 +47,7 @@ def verdict(ending: Ending, findings: Sequence[Finding]) -> str:
     if error is not None:
         said = _broken(ending, error) if error is pressing[0] else _led_to(ending, pressing[0], error)
     elif not pressing:
-        said = _quiet(ending)
+        said = _quiet(ending) + _of_the_data(findings)
     else:
         said = f"{_course(ending)}; {_attention(pressing)}"
     return "; ".join([said, *(trouble.told for trouble in ending.broken)]) + "."
@@ -78,6 +81,14 @@ def _quiet(ending: Ending) -> str:
         return _course(ending)
     by = f" {others(ending.callbacks, ending.broken)}" if ending.broken else ""
     return f"{_course(ending)}; no fault was found until then{by}"
+
+
+def _of_the_data(findings: Sequence[Finding]) -> str:
+    notes = [finding for finding in findings if finding.rule in _OF_THE_DATA]
+    if not notes:
+        return ""
+    first = sentence(notes[0].message.partition(": ")[0])
+    return f"; {'a note on the data' if len(notes) == 1 else f'{len(notes)} notes on the data, first'}: {first}"
 
 
 def _unblemished(ending: Ending) -> str:

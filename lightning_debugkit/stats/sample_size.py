@@ -127,6 +127,35 @@ def samples_for_gap(
     return _grown(before, times), _grown(after, times)
 
 
+def samples_after_for_gap(
+    gap: float, before: Interval, after: Interval, most: int, level: float = 0.95, power: float = 0.8
+) -> int | None:
+    """Return how many samples of the second set show ``gap``, where the first has ``most``; None if no number does.
+
+    Args:
+        gap: True gap.
+        before: Error that the gap starts from, at ``level``.
+        after: Error that it ends at, at ``level``.
+        most: Samples that there are of the first set.
+        level: Of the intervals.
+        power: Share of cases in which the gap is seen.
+
+    Example:
+        >>> after = Interval(2.0, 1.804, 2.196, n=100)
+        >>> samples_after_for_gap(0.1401, Interval(1.0, 0.999, 1.001, n=50), after, most=50)
+        400
+        >>> samples_after_for_gap(0.1401, Interval(1.0, 0.5, 1.5, n=50), after, most=60) is None
+        True
+    """
+    visible = smallest_visible_gap(before, after, level, power)
+    if not (gap > 0 and math.isfinite(visible)) or not before.n or not after.n:
+        return None
+    # The squares of both widths add up, and each falls as its set grows.
+    fixed, free = (before.high - before.low) ** 2, (after.high - after.low) ** 2
+    left = (fixed + free) * (gap / visible) ** 2 - fixed * before.n / most
+    return _grown(after, free / left) if left > 0 else None
+
+
 def _grown(interval: Interval, times: float) -> int | None:
     # The small allowance keeps a factor that is whole but for rounding from asking for one sample more.
     return math.ceil(interval.n * times - 1e-3) if interval.n and interval.high > interval.low else interval.n

@@ -48,7 +48,7 @@ def test_a_pair_that_is_confused_is_named(tmp_path: Path) -> None:
     run(tmp_path, loader(logits, target), class_names=["coat", "bag", "shirt", "boot", "T-shirt", "dress"])
     held = found(tmp_path)["confused-classes"]
     assert held.severity == Severity.INFO
-    assert held.message.startswith("shirt is taken for T-shirt in ")
+    assert held.message.startswith("in validation, shirt is taken for T-shirt in ")
     assert held.evidence["classes"] == [2, 4]
     assert held.evidence["stage"] == "validate"
 
@@ -172,7 +172,7 @@ def test_a_class_that_training_never_saw_is_told(tmp_path: Path) -> None:
     fit(tmp_path, (images[known], labels[known]), val, epochs=12)
     told = found(tmp_path)["class-never-predicted"]
     assert (told.severity, told.evidence["classes"]) == (Severity.WARNING, [9])
-    assert told.message.startswith("9 is never predicted, though ")
+    assert told.message.startswith("in validation, 9 is never predicted, though ")
 
 
 def test_in_its_first_epochs_a_model_may_lack_a_class(tmp_path: Path) -> None:

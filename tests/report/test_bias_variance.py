@@ -106,3 +106,9 @@ def test_without_a_goal_avoidable_bias_is_an_upper_bound() -> None:
     assert found is not None
     legend = [text.get_text() for text in draw_stack(found, LIGHT).legends[0].get_texts()]
     assert legend[0] == "avoidable bias, at most"
+
+
+def test_without_a_goal_the_distance_to_the_best_is_no_finding(tmp_path: Path) -> None:
+    text = journal(tmp_path, {"name": "bias-variance", "value": analysis(goal=None, start=0.0)})
+    assert "| avoidable bias | goal to training | 7 points (3 to 11) | at most: no goal is stated |" in text
+    assert "| variance | training to validation | 7 points (3 to 11) | **beyond doubt** |" in text

@@ -8,9 +8,25 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+
+from lightning_debugkit.callbacks.activation.call import Call
 
 _QUERIES = 8  # of each head
 _SAMPLES = 4
+
+
+def scales_itself(call: Call) -> bool:
+    """Tell whether torch divides the scores by itself, in ``nn.MultiheadAttention`` or the function it is made of."""
+    if call.name.startswith("_scaled_dot_product"):
+        scale, width = call.named.get("scale"), call.named["query"].shape[-1]
+        return scale is None or math.isclose(scale, 1 / math.sqrt(width), rel_tol=1e-3)
+    if call.name == "_safe_softmax":  # nothing else is written with it
+        return True
+    frame = call.frame
+    while frame is not None and frame.f_code is not functional.multi_head_attention_forward.__code__:
+        frame = frame.f_back
+    return frame is not None
 
 
 def some_scores(given: Mapping[str, Any]) -> Tensor:

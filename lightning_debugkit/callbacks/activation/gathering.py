@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_debugkit.callbacks.activation.attention import some_scores
+from lightning_debugkit.callbacks.activation.attention import scales_itself, some_scores
 from lightning_debugkit.callbacks.activation.call import Call
 from lightning_debugkit.callbacks.activation.flow import Flow
 from lightning_debugkit.callbacks.activation.operations import SOFTMAX, flat
@@ -124,6 +124,7 @@ class Gathering:
 
     def _attention(self, call: Call, scores: Tensor, flow: Flow, samples: int) -> Site:
         site = self._site(call, "rows", flow, 0)
+        site.is_scaled = scales_itself(call)
         site.add(numbers.hard_rows(scores), samples, 0)
         return site
 

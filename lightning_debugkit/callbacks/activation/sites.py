@@ -25,6 +25,7 @@ class Site:
         floor: Where it becomes flat, for ``floor``.
         is_inner: A layer comes after it.
         is_gate: A sigmoid whose output multiplies another activation.
+        is_scaled: An attention of torch's own, which divides its scores by the square root of the width of a head.
         samples: Size of the batch, over all calls.
         rows: Entries of each unit, over all calls.
         numbers: ``floor``: largest value of each unit; ``ends``: entries of each unit at the low and the high end;
@@ -42,6 +43,7 @@ class Site:
     floor: float = 0.0
     is_inner: bool = False
     is_gate: bool = False
+    is_scaled: bool = False
     samples: int = 0
     rows: int = 0
     numbers: Tensor | None = None

@@ -46,6 +46,10 @@ _ONE_HOT = (
 _ONE_HOT_ADVICE = (
     "Divide the scores by the square root of the width of a head, and check the scale of queries and keys."
 )
+_SCALED_ADVICE = (
+    "Normalise what enters {name}, as norm_first=True or a LayerNorm before it do, or make the embedding smaller: it "
+    "divides its scores by the square root of the width of a head already."
+)
 
 # Where what enters a layer has much in common, a random unit lies on the flat side in every second case, by chance.
 # At three quarters, half of the others have died as well.
@@ -156,7 +160,7 @@ def _saturated(where: Where, seen: Seen, streaks: Streaks, window: int, stuck: T
         rule, share = replace(rule, says=_STUCK, advice=_STUCK_ADVICE), float(stuck.float().mean())
         evidence |= {"units": len(stuck), "first_units": stuck.nonzero().flatten()[:_SHOWN].tolist()}
     elif seen.site.kind == "rows":
-        rule = replace(rule, says=_ONE_HOT, advice=_ONE_HOT_ADVICE)
+        rule = replace(rule, says=_ONE_HOT, advice=_SCALED_ADVICE if seen.site.is_scaled else _ONE_HOT_ADVICE)
     return rule.found(where, **evidence, share=round(share, 4))
 
 

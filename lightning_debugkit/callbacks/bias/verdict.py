@@ -14,7 +14,7 @@ from lightning_debugkit.callbacks.bias.wording import NAMES
 from lightning_debugkit.finding import Finding, Rule, Severity, Where
 from lightning_debugkit.stats.gaps import Gap
 from lightning_debugkit.stats.intervals import Interval
-from lightning_debugkit.stats.sample_size import samples_for_gap, smallest_visible_gap
+from lightning_debugkit.stats.sample_size import samples_after_for_gap, samples_for_gap, smallest_visible_gap
 
 _SAYS = "{after} is {value}, {gap} ({bounds}) worse than {before}"
 
@@ -195,10 +195,27 @@ def _more_samples(case: Case) -> Iterator[str]:
         open_ = [gap for gap in open_ if gap.frm != "goal"]
     for gap in sorted(open_, key=lambda gap: -gap.value)[:1]:
         counts = samples_for_gap(gap.value, gap.before, gap.after)
+        there = case.facts.samples
+        if gap.frm in ("train", "train_dev") and there and (gap.before.n or 0) <= there < (counts[0] or 0):
+            yield _more_after(case, gap, there)
+            continue
         sides = zip((gap.frm, gap.to), (gap.before, gap.after), counts, strict=True)
         asked = [f"{n:,} {NAMES[split]} samples instead of {now.n:,}" for split, now, n in sides if n and now.n]
         if asked:
             yield f"Evaluate about {' and '.join(asked)}: a true gap of {case.unit.gap(gap.value)} would show."
+
+
+def _more_after(case: Case, gap: Gap, there: int) -> str:
+    """Say how many samples would show a gap where there are too few training samples to evaluate more of them."""
+    n, true = samples_after_for_gap(gap.value, gap.before, gap.after, there), case.unit.gap(gap.value)
+    other, now = NAMES[gap.to], gap.before.n or 0
+    if n is None or gap.to == "train_dev":
+        return (
+            f"Judge by the other gaps or collect more data: a true gap of {true} cannot be seen with the {there:,} "
+            f"training samples that there are, however many {other} samples are evaluated."
+        )
+    first = f"all {there:,} {NAMES[gap.frm]} samples instead of {now:,} and " if now < there else ""
+    return f"Evaluate {first}about {n:,} {other} samples instead of {gap.after.n:,}: a true gap of {true} would show."
 
 
 def _steps(name: str, case: Case, shifted: bool) -> list[str]:

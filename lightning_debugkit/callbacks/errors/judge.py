@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -32,9 +33,13 @@ MERGE = Rule(
 LABELS = Rule(
     "label-issue",
     Severity.INFO,
-    "{issues} of {n} labels ({low:.1%} to {high:.1%}) look wrong: of the {sure} mistakes that the model is surest of, "
-    "{second} have their label in second place, of the {others} others {second_others}",
+    "{issues} of {n} labels look wrong: there the model is {confidence:.0%} sure of another class on average; of the "
+    "{rest} labels that look right it gives {right:.1%}",
     "Look through the list of the report from the top and mend the labels that are wrong.",
+)
+_WEAK_ADVICE = (
+    "Train the model further first: it errs more often than labels look wrong, and most of these may be its own "
+    "mistakes. Then look through the list of the report from the top."
 )
 SLICE = Rule(
     "weak-slice",
@@ -55,13 +60,19 @@ NONFINITE = Rule(
     "the scores of {broken} of {samples} samples are NaN or infinite: they are not counted",
     "Look at what the module gives for the first of them; GradientAnomalyDetector names the operation in training.",
 )
+_PASSES = {"validate": "in validation", "test": "in the test"}
 _CHANCE = 0.01
 _TWICE = 2.0
 _HALF = 0.5
 
 
 def findings(case: Case, where: Where) -> Iterator[Finding]:
-    """Yield what is beyond chance."""
+    """Yield what is beyond chance, each with the pass that it is of."""
+    said = _PASSES.get(case.stage, f"in {case.stage}")
+    return (replace(finding, message=f"{said}, {finding.message}") for finding in _findings(case, where))
+
+
+def _findings(case: Case, where: Where) -> Iterator[Finding]:
     totals = case.found.totals
     if totals.broken:
         yield NONFINITE.found(where, stage=case.stage, broken=totals.broken, samples=totals.samples + totals.broken)
@@ -182,11 +193,17 @@ def _labels(case: Case, where: Where) -> Iterator[Finding]:
     # So few seconds among the surest mistakes, if sureness told nothing of it.
     chance = hypergeometric_tail(sure - seconds, sure, sure + others - seconds - second_others, sure + others)
     if chance < _CHANCE:
-        yield LABELS.found(
+        rest = len(label) - len(issues)
+        right = int((first == label).sum()) / max(rest, 1)  # the model contradicts each label that looks wrong
+        rule = replace(LABELS, advice=_WEAK_ADVICE) if 1 - right > issues.rate.high else LABELS
+        yield rule.found(
             where,
             stage=case.stage,
             issues=len(issues),
             n=len(label),
+            confidence=float(np.mean(issues.probability)),
+            rest=rest,
+            right=right,
             low=issues.rate.low,
             high=issues.rate.high,
             sure=sure,

@@ -68,7 +68,7 @@ def _analysis(held: Mapping[str, Any]) -> Iterator[Paragraph | Table | Drawing]:
             Cell(phrase(row.get("name")).replace("_", " ")),
             Cell(f"{_name(row.get('from'))} to {_name(row.get('to'))}"),
             Cell(str(row.get("text", ""))),
-            Cell(_SIDES.get(str(row.get("side")), ""), is_marked=row.get("side") == "above"),
+            _side(row, held),
         )
         for row in map(as_mapping, as_list(held.get("rows")))
     )
@@ -88,6 +88,12 @@ def _analysis(held: Mapping[str, Any]) -> Iterator[Paragraph | Table | Drawing]:
         yield Table("What to try next", (), tuple((Cell(f"{at}"), Cell(step)) for at, step in enumerate(steps, 1)))
     notes = [str(note) for note in as_list(held.get("notes"))][:_MOST_NOTES]
     yield from map(Paragraph, notes)
+
+
+def _side(row: Mapping[str, Any], held: Mapping[str, Any]) -> Cell:
+    if row.get("from") == "goal" and held.get("goal") is None:
+        return Cell("at most: no goal is stated")  # the distance to the best value there is accuses nobody
+    return Cell(_SIDES.get(str(row.get("side")), ""), is_marked=row.get("side") == "above")
 
 
 def _name(split: Any) -> str:
