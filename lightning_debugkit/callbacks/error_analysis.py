@@ -245,7 +245,8 @@ class ErrorAnalysis(DebugCallback):
         if stage == "validate" and self._stage == "fit":
             self.history.add(found, where.epoch, where.step)
         if trainer.is_global_zero:
-            names, note = names_of(self.class_names, trainer, module, found.named, found.form.classes > 0)
+            is_known, is_from_one = found.form.classes > 0, found.none == 0
+            names, note = names_of(self.class_names, trainer, module, found.named, is_known, is_from_one)
             notes = [*self.watch.told(), *([note] if note else [])]
             self._last = found, Moment(stage, where.epoch, where.step, names), notes
         self.watch.renew()

@@ -115,3 +115,17 @@ def test_the_background_is_the_same_in_every_epoch(tmp_path: Path) -> None:
     ]
     same = [("2", "(background)", 20), ("2", "0", 20)]
     assert named == [sorted([("(background)", made_up, 20), *same]) for made_up in ("6", "8")]
+
+
+class Named(Pictures):
+    classes = ("cat", "dog", "cow", "owl", "fox")
+
+
+@pytest.mark.parametrize("is_given", [True, False])
+def test_names_begin_with_class_one_where_class_zero_is_the_background(is_given: bool, tmp_path: Path) -> None:
+    """Classes 2 and 5, as torchvision counts: the second and the fifth name."""
+    names = {"class_names": Named.classes} if is_given else {}
+    data = Pictures() if is_given else Named()
+    held = run(tmp_path, pictures(data), Finds(as_they_are), **names)
+    assert held["classes"] == ["(background)", "cat", "dog", "cow", "owl", "fox"]
+    assert not any("class_names" in note for note in held["notes"])

@@ -20,12 +20,16 @@ def class_names(
     module: LightningModule,
     classes: int,
     is_all: bool = True,
+    is_from_one: bool = False,
 ) -> tuple[list[str], str]:
     """Return a name for each class, its number where nobody knows better, and a note where names do not fit.
 
-    With ``is_all``, there are no classes but those that were counted.
+    With ``is_all``, there are no classes but those that were counted. With ``is_from_one``, class 0 is the background:
+    one name less than there are classes begins with class 1.
     """
     if given is not None:
+        if is_from_one and not isinstance(given, Mapping) and len(given) == classes - 1:
+            given = ["0", *given]
         by_class = dict(given) if isinstance(given, Mapping) else dict(enumerate(given))
         called = [str(by_class.get(number) or number) for number in range(classes)]
         fits = len(by_class) == classes or (len(by_class) > classes and not is_all)
@@ -34,6 +38,8 @@ def class_names(
     for holder in _holders(trainer, module):
         for place in _PLACES:
             names = (_of_features if place == "features" else _listed)(_held(holder, place))
+            if names is not None and is_from_one and len(names) == classes - 1:
+                return ["0", *names], ""
             if names is not None and (len(names) == classes or (len(names) > classes and not is_all)):
                 return names[:classes], ""
     return _numbers(classes), ""
