@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import BaseFinetuning
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 from torch.optim import Optimizer
@@ -125,11 +126,13 @@ class Watches:
             if wiring is not None:
                 leaf = {**leaf, **wiring.reached}
             yield from unregistered(where, module, given, leaf, wiring.first_use if wiring else {}, _held(trainer))
-            suspect = not_in_optimizer(where, module, trainer.optimizers, leaf) if trainer.optimizers else None
-            if suspect is not None:
+            if trainer.optimizers:
                 # Code of the user's own may move them: judged when some steps have passed.
-                names = suspect.evidence["parameters"]
-                self._suspects.append((trainer.global_step + 3, suspect, _versions(module, names)))
+                suspects = not_in_optimizer(where, module, trainer.optimizers, leaf, _finetuning(trainer))
+                self._suspects += [
+                    (trainer.global_step + 3, suspect, _versions(module, suspect.evidence["parameters"]))
+                    for suspect in suspects
+                ]
 
     def after_backward(self, trainer: Trainer) -> None:
         if self._unstepped == 0:
@@ -258,6 +261,12 @@ def _is_trial(trainer: Trainer) -> bool:
     """Tell whether the run sees only some of the batches: 1.0 is all of them, 1 is one."""
     limit = trainer.limit_train_batches
     return bool(trainer.fast_dev_run) or not (isinstance(limit, float) and limit == 1.0)  # type: ignore[attr-defined]
+
+
+def _finetuning(trainer: Trainer) -> str:
+    """Return the class of the callback that unfreezes the model by stages, empty if there is none."""
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    return next((type(callback).__name__ for callback in callbacks if isinstance(callback, twins(BaseFinetuning))), "")
 
 
 def _held(trainer: Trainer) -> set[int]:
