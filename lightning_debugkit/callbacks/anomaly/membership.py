@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from lightning_debugkit.finding import Finding, Rule, Severity, Where
@@ -31,21 +33,42 @@ _FRESH = "Build the layer once in __init__ and call it here: a layer made in for
 
 
 def not_in_optimizer(
-    where: Where, module: nn.Module, optimizers: Iterable[Optimizer], reached: Mapping[int, Tensor]
-) -> Finding | None:
-    """Return the finding for trainable parameters in the graph of the loss that no optimizer holds."""
+    where: Where,
+    module: nn.Module,
+    optimizers: Iterable[Optimizer],
+    reached: Mapping[int, Tensor],
+    finetuning: str = "",
+) -> Iterator[Finding]:
+    """Yield the findings for trainable parameters in the graph of the loss that no optimizer holds.
+
+    Args:
+        where: Place in the run.
+        module: The model.
+        optimizers: All of its optimizers.
+        reached: Leaves of the graph of the loss.
+        finetuning: Class of a `BaseFinetuning` callback, which leaves batch norm out if told so: that is ``info``.
+    """
     held = {id(p): p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
     registered = dict(module.named_parameters())
     missing = [name for name, p in registered.items() if p.requires_grad and id(p) in reached and id(p) not in held]
-    if not missing:
-        return None
     own = {id(p) for p in registered.values()}
     strange = sum(identity not in own for identity in held)
     orphans = f", while an optimizer holds {strange} that the model no longer has" if strange else ""
-    where = where.at(common(missing))
-    return NOT_IN_OPTIMIZER.found(
-        where, count=len(missing), names=listed(missing), orphans=orphans, parameters=missing, strangers=strange
-    )
+    norms = {id(p) for part in module.modules() if isinstance(part, _BatchNorm) for p in part.parameters(recurse=False)}
+    meant = [name for name in missing if finetuning and not strange and id(registered[name]) in norms]
+    forgotten = [name for name in missing if name not in meant]
+    if forgotten:
+        at = where.at(common(forgotten))
+        count, names = len(forgotten), listed(forgotten)
+        yield NOT_IN_OPTIMIZER.found(
+            at, count=count, names=names, orphans=orphans, parameters=forgotten, strangers=strange
+        )
+    if meant:
+        left = f", as {finetuning} leaves batch norm out (train_bn=False)"
+        found = NOT_IN_OPTIMIZER.found(
+            where, severity=Severity.INFO, count=len(meant), names=listed(meant), orphans=left, parameters=meant
+        )
+        yield replace(found, advice="Pass train_bn=True if the batch norm is to train, too.")
 
 
 def fed_but_not_held(where: Where, parameters: Mapping[str, Tensor], optimizers: Iterable[Optimizer]) -> Finding | None:

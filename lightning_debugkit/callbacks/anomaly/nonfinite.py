@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from lightning_debugkit.callbacks.anomaly.membership import listed
 from lightning_debugkit.finding import Finding, Rule, Severity, Where
 from lightning_debugkit.replay.diagnosis import Diagnosis
 
@@ -122,8 +123,7 @@ def _worded(found: Diagnosis, samples: list[int], indices: Sequence[int], low_pr
     entry = f" (entry {indices[0]} of the dataset)" if len(indices) == 1 else ""
     drop = f", or drop sample {samples[0]} of the batch{entry}" if len(samples) == 1 else ""
     if found.origin == "input":
-        place = f" at {found.path!r}" if found.path else ""
-        return f"the batch{place} holds {found.value}", "Clean or drop these entries in the Dataset."
+        return f"{indexed(found.path)} holds {found.value}", f"Clean or drop {_entries(indices)}."
     if found.origin == "parameter":
         return (
             f"the {found.path} {found.module} holds {found.value} before the step",
@@ -145,6 +145,24 @@ def _worded(found: Diagnosis, samples: list[int], indices: Sequence[int], low_pr
     function = f" in {found.module or found.function}" if found.module or found.function else ""
     place = f" at {':'.join(found.source.split(':')[:2])}" if found.source else ""
     return f"{what}{function}", f"{remedy[0].upper()}{remedy[1:]}{place}{drop}."
+
+
+def indexed(path: str) -> str:
+    """Return a place in the batch as Python has it.
+
+    Example:
+        >>> indexed("1.boxes"), indexed("0"), indexed("")
+        ("batch[1]['boxes']", 'batch[0]', 'the batch')
+    """
+    keys = path.split(".") if path else []
+    return "batch" + "".join(f"[{key}]" if key.isdecimal() else f"[{key!r}]" for key in keys) if keys else "the batch"
+
+
+def _entries(indices: Sequence[int]) -> str:
+    if not indices:
+        return "these samples where the Dataset makes them"
+    shown = listed([str(index) for index in indices], most=8)
+    return f"{'entry' if len(indices) == 1 else 'entries'} {shown} of the dataset"
 
 
 def _named(samples: list[int]) -> str:

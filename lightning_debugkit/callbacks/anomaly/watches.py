@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import BaseFinetuning
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -25,6 +26,7 @@ from lightning_debugkit.callbacks.anomaly.sight import Sight
 from lightning_debugkit.callbacks.anomaly.trends import DIVERGING, Trends
 from lightning_debugkit.callbacks.anomaly.weights import sound_weights
 from lightning_debugkit.callbacks.anomaly.zeroing import Zeroing
+from lightning_debugkit.callbacks.packages import twins
 from lightning_debugkit.callbacks.rerun import audit
 from lightning_debugkit.callbacks.sharding import is_sharded, is_whole, named
 from lightning_debugkit.finding import Finding, Where
@@ -124,14 +126,15 @@ class Watches:
             if wiring is not None:
                 leaf = {**leaf, **wiring.reached}
             yield from unregistered(where, module, given, leaf, wiring.first_use if wiring else {}, _held(trainer))
-            suspect = not_in_optimizer(where, module, trainer.optimizers, leaf) if trainer.optimizers else None
-            self._suspect(trainer, module, suspect)
+            if trainer.optimizers:
+                suspects = not_in_optimizer(where, module, trainer.optimizers, leaf, _finetuning(trainer))
+                self._suspect(trainer, module, suspects)
 
-    def _suspect(self, trainer: Trainer, module: LightningModule, suspect: Finding | None) -> None:
+    def _suspect(self, trainer: Trainer, module: LightningModule, suspects: Iterable[Finding]) -> None:
         """Judge when some steps have passed: code of the user's own may move what no optimizer holds."""
-        if suspect is not None:
-            names = suspect.evidence["parameters"]
-            self._suspects.append((trainer.global_step + 3, suspect, _versions(module, names)))
+        for suspect in suspects:
+            versions = _versions(module, suspect.evidence["parameters"])
+            self._suspects.append((trainer.global_step + 3, suspect, versions))
 
     def after_backward(self, trainer: Trainer) -> None:
         if self._unstepped == 0:
@@ -160,7 +163,7 @@ class Watches:
         if self._graphs > 0 and is_sharded(trainer):
             self._graphs -= 1
             suspect = fed_but_not_held(look.where, named(module), trainer.optimizers)
-            self._suspect(trainer, module, suspect)
+            self._suspect(trainer, module, [suspect] if suspect else [])
 
         def replayed() -> Any:
             wanted = [p for p in look.parameters if p.requires_grad]
@@ -274,6 +277,12 @@ def _is_trial(trainer: Trainer) -> bool:
     """Tell whether the run sees only some of the batches: 1.0 is all of them, 1 is one."""
     limit = trainer.limit_train_batches
     return bool(trainer.fast_dev_run) or not (isinstance(limit, float) and limit == 1.0)  # type: ignore[attr-defined]
+
+
+def _finetuning(trainer: Trainer) -> str:
+    """Return the class of the callback that unfreezes the model by stages, empty if there is none."""
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    return next((type(callback).__name__ for callback in callbacks if isinstance(callback, twins(BaseFinetuning))), "")
 
 
 def _held(trainer: Trainer) -> set[int]:
