@@ -31,6 +31,8 @@ _COMES_OF = {
     # Units without a slope pass no gradient, and nothing that differs.
     "dead-units": _CUT,
     "saturated-units": _CUT,
+    # A class that was not learnt makes up a part of each error that is measured.
+    "class-never-predicted": {"overfitting", "distribution-shift", "underfitting"},
     # What was broken before it entered the network.
     "nonfinite-input": {"diverging-loss", *_BROKEN_NUMBERS},
 }

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lightning_debugkit.finding import Finding
-from lightning_debugkit.report.causes import causes_first
+from lightning_debugkit.report.causes import causes, causes_first
 
 SHOWN_PER_RULE = 3
+_CAUSES = 3
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Folded:
         ranks: All processes that saw it.
         others: Those that say something else: another step, another sample, a time when it was less grave.
         surplus: Several of its rule and severity are shown before it.
+        causes: Numbers and rules of the first that it can have come of.
     """
 
     number: int
@@ -28,6 +30,7 @@ class Folded:
     ranks: tuple[int, ...]
     others: tuple[Finding, ...] = ()
     surplus: bool = False
+    causes: tuple[tuple[int, str], ...] = ()
 
     @property
     def anchor(self) -> str:
@@ -44,6 +47,8 @@ def fold(findings: Iterable[Finding]) -> tuple[Folded, ...]:
     groups: dict[tuple[str, str], list[Finding]] = {}
     for finding in findings:
         groups.setdefault((finding.rule, finding.where.module), []).append(finding)
+    numbers = {id(finding): number for number, group in enumerate(groups.values(), start=1) for finding in group}
+    everything = [finding for group in groups.values() for finding in group]
     shown: dict[tuple[str, int], int] = {}
     folded = []
     for number, group in enumerate(groups.values(), start=1):
@@ -57,6 +62,9 @@ def fold(findings: Iterable[Finding]) -> tuple[Folded, ...]:
                 ranks=tuple(sorted({finding.where.rank for finding in (first, *rest)})),
                 others=tuple(finding for finding in rest if _says(finding) != _says(first)),
                 surplus=before >= SHOWN_PER_RULE,
+                causes=tuple(sorted({(numbers[id(cause)], cause.rule) for cause in causes(first, everything)}))[
+                    :_CAUSES
+                ],
             )
         )
     return tuple(folded)

@@ -118,6 +118,8 @@ def _finding(told: Folded, world_size: int) -> Iterator[str]:
         yield code_block(line, "python")
     if finding.advice:
         yield f"**Do first:** {escaped(finding.advice)}"
+    if told.causes:
+        yield "Can come of " + ", ".join(f"#{number} {rule}" for number, rule in told.causes) + ": mend that first."
     if note(finding.evidence):
         yield escaped(note(finding.evidence))
     table = [(Cell(row.label), Cell(row.text, row.is_code, row.is_nonfinite)) for row in rows(finding.evidence)]
@@ -134,7 +136,7 @@ def _again(finding: Finding) -> str:
 def _chapter(chapter: Chapter) -> Iterator[str]:
     yield f"## {escaped(chapter.title)}"
     if chapter.findings:
-        yield "Findings here: " + ", ".join(f"{told.number} ({told.finding.rule})" for told in chapter.findings)
+        yield "Findings here: " + ", ".join(f"#{told.number} {told.finding.rule}" for told in chapter.findings)
     for part in chapter.parts:
         yield from _part(part)
 

@@ -494,7 +494,8 @@ def test_too_few_samples_tell_nothing_yet(tmp_path: Path) -> None:
     found = report(tmp_path, answers(40, 4), answers(30, 5), answers(30, 6), goal=0.05)
     assert found["verdict"].startswith("cannot tell yet: no gap stands out from chance")
     assert "and these samples could show one of" in found["verdict"]
-    assert found["next"][0].startswith("Evaluate about")
+    told = "cannot be seen with the 40 training samples that there are, however many validation samples are evaluated."
+    assert found["next"][0].endswith(told), "there are no more training samples to evaluate"
     assert journal(tmp_path).findings == []
 
 

@@ -70,3 +70,15 @@ def test_a_finding_says_of_which_pass_it_is(stage: str, said: str, tmp_path: Pat
     logits, labels = answers(1200, 40, 30)
     run(tmp_path, loader(logits, labels, size=256), stage=stage)
     assert told(tmp_path).message.startswith(said)
+
+
+def test_every_class_that_is_never_predicted_is_named(tmp_path: Path) -> None:
+    logits, labels = answers(1200, 0, 0)
+    logits[:, [1, 3, 4]] = -9.0
+    names = ["ant", "bee", "cat", "dog", "eel", "fox"]
+    run(tmp_path, loader(logits, labels, size=256), stage="test", class_names=names)
+    message = told(tmp_path, "class-never-predicted").message
+    assert message.startswith(
+        "in the test, bee is never predicted, though 200 samples are of it, and so it is with dog"
+    )
+    assert "with dog and eel: they get" in message

@@ -94,3 +94,32 @@ def test_a_page_with_an_error_has_the_colour_of_an_error_though_its_cause_comes_
     folder = journal(PILED, DEAD, END)
     render(folder)
     assert '<header class="error">' in (folder / "report.html").read_text()
+
+
+def test_a_finding_names_what_it_can_have_come_of(journal: Writer) -> None:
+    folder = journal(PILED, FAR, DEAD, END)
+    render(folder)
+    text, page = (folder / "report.md").read_text(), (folder / "report.html").read_text()
+    assert text.count("Can come of") == page.count("Can come of") == 2
+    assert "Can come of #1 stale-gradients, #2 update-ratio-high: mend that first." in text
+    assert 'Can come of <a href="#finding-1">#1 stale-gradients</a>, <a href="#finding-2">#2 update-ratio' in page
+
+
+def test_a_gap_that_classes_make_which_were_never_learnt_sends_the_reader_to_them() -> None:
+    never = Finding("class-never-predicted", Severity.WARNING, "3 is never predicted", Where(9, 440))
+    gap = Finding("overfitting", Severity.INFO, "20 points worse", Where(9, 440), advice="Collect more data.")
+    shown = told(gap, never).findings
+    assert [each.finding.rule for each in shown] == ["class-never-predicted", "overfitting"]
+    assert shown[1].causes == ((1, "class-never-predicted"),)
+
+
+def test_a_section_refers_to_findings_by_their_number_and_not_by_how_many_there_are(journal: Writer) -> None:
+    folder = journal(
+        {"kind": "measure", "name": "loss", "epoch": 0, "step": 0, "rank": 0, "value": 1.0},
+        {"kind": "measure", "name": "loss", "epoch": 0, "step": 24, "rank": 0, "value": 2.0},
+        NAN,
+        END,
+    )
+    render(folder)
+    assert "Findings here: #1 nonfinite-loss" in (folder / "report.md").read_text()
+    assert ">#1 nonfinite-loss</a>" in (folder / "report.html").read_text()

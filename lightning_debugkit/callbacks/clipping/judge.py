@@ -19,7 +19,7 @@ ALWAYS = Rule(
     "{share:.0%} of the last {steps} steps were clipped: median norm {norm:.3g} before and {after:.3g} after, "
     "coefficient {coefficient:.2g}",
     "Lower the learning rate, or raise the threshold of {cut} from {threshold:.3g} to about {suggested:.3g}, "
-    "{yardstick}.",
+    "{yardstick}. If the loss falls as it should, leave both: they make a rate of {coefficient:.2g} of yours.",
 )
 SEVERE = Rule(
     "clipping-severe",

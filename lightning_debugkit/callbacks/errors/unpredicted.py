@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ NEVER = Rule(
 )
 
 _TENTH = 0.1
+_NAMED = 5
 _UNKNOWN = "its probabilities are not known"
 
 
@@ -35,10 +36,10 @@ def never_predicted(case: Case, where: Where) -> Iterator[Finding]:
     shares = {label: float(support[label]) / case.found.confusion.total for label in classes}
     unlearnt = [label for label in classes if given[label] is not None and given[label] < _TENTH * shares[label]]  # type: ignore[operator]
     told = unlearnt or classes
-    label, others = told[0], len(told) - 1
+    label = told[0]
     value = given[label]
     why, first = _why(value, shares[label])
-    more = "" if not others else f", and so it is with {others} more class{'es' if others > 1 else ''}"
+    more = f", and so it is with {_named([case.names[other] for other in told[1:]])}" if told[1:] else ""
     yield NEVER.found(
         where,
         severity=Severity.WARNING if unlearnt else Severity.INFO,
@@ -53,6 +54,19 @@ def never_predicted(case: Case, where: Where) -> Iterator[Finding]:
         share=shares[label],
         classes=told,
     )
+
+
+def _named(names: Sequence[str]) -> str:
+    """Return names as a list in a sentence, the first few of many.
+
+    Example:
+        >>> _named(["7"]), _named(["7", "8", "9"]), _named(list("abcdefgh"))
+        ('7', '7, 8 and 9', 'a, b, c, d, e and 3 more')
+    """
+    shown, left = list(names[:_NAMED]), len(names) - _NAMED
+    if left > 0:
+        shown.append(f"{left} more")
+    return " and ".join(part for part in (", ".join(shown[:-1]), shown[-1]) if part)
 
 
 def _why(given: float | None, share: float) -> tuple[str, str]:
