@@ -21,6 +21,7 @@ from lightning_debugkit.provenance.notebook import notebook_source
 from lightning_debugkit.provenance.secrets import scrub_arguments, scrub_text
 
 Part = dict[str, Any]
+_OF_GIT = 0.8  # share of the time left that git may take, so that some is left to find out what the model uses
 _PARTS = ("identity", "tree", "source", "environment")
 
 
@@ -95,8 +96,8 @@ def capture(wanted: Wanted) -> Capture:
         "model": {"module": wanted.model.__module__, "qualname": wanted.model.__qualname__, "path": None, "files": []},
         **parts,
     }
-    taken = picture.zip if parts["source"].get("present") else None
-    return Capture(Manifest(data), taken, picture.root, time.monotonic() - began)
+    taken = picture.source if parts["source"].get("present") else None
+    return Capture(Manifest(data), taken.zip if taken else None, picture.root, time.monotonic() - began)
 
 
 class _Picture:
@@ -107,7 +108,7 @@ class _Picture:
         self.id = name
         self.note, self.label = scrub_text(wanted.note), scrub_text(wanted.label)
         self.parts: dict[str, Part] = {}
-        self.zip: bytes | None = None
+        self.source: source.Source | None = None
         self.root = wanted.main.parent if wanted.main else Path.cwd()
         self.until = time.monotonic() + wanted.seconds
 
@@ -121,7 +122,7 @@ class _Picture:
             with git.open_repository(self.root, max(self.until - time.monotonic(), 0.2) / 2) as repository:
                 self.root = modules.project_root(model, main, repository.root)
                 self._take_files()
-                repository.allow(max(self.until - time.monotonic(), 0.1))
+                repository.allow(max(self.until - time.monotonic(), 0.1) * _OF_GIT)
                 self._take(("identity",), lambda: {"identity": {**identities.identity(repository), "present": True}})
                 self._take(("tree",), lambda: {"tree": self._commit(repository)})
         except git.Unavailable as error:
@@ -130,6 +131,8 @@ class _Picture:
         except Exception as error:
             self.parts.update(dict.fromkeys(("identity", "tree"), _absent(error)))
             self._take_files()
+        if (taken := self.source) is not None:
+            self._take((), lambda: {"model": taken.part_of_model(self.wanted.model, self.wanted.made_of)})
 
     def _take(self, names: tuple[str, ...], take: Callable[[], dict[str, Part]]) -> None:
         try:
@@ -146,7 +149,7 @@ class _Picture:
 
     def _take_files(self) -> None:
         if "source" not in self.parts:
-            self._take(("source", "model"), self._of_sources)
+            self._take(("source",), self._of_sources)
             self._take(("environment",), self._of_environment)
 
     def _commit(self, repository: git.Repository) -> Part:
@@ -167,10 +170,9 @@ class _Picture:
         taken = source.collect(
             self.root, found, wanted.main, wanted.include, max_file=wanted.max_file, max_bundle=wanted.max_bundle
         )
-        self.zip = taken.zip
-        parts = taken.parts(wanted.model, wanted.made_of)
+        self.source = taken
         told = {"present": True, "carried": taken.zip is not None, "packed": taken.packed}
-        return {**parts, "source": {**parts["source"], **told}}
+        return {"source": {**taken.part(), **told}, "model": taken.part_of_any(wanted.model)}
 
     def _of_environment(self) -> dict[str, Part]:
         editable = {name: str(path) for name, path in modules.editable_roots().items()}

@@ -16,6 +16,15 @@ _OF_TOOLS = ("pyproject.toml", "mkdocs.yml", "mkdocs.yaml", "compose.yml", "comp
 _MAINS = ("__main__", "__mp_main__")
 
 
+def place_of_model(model_class: type, files: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return where a class is, as the part ``model`` of a manifest tells it."""
+    module = model_class.__module__
+    is_main = module in _MAINS
+    main = _main_of(files)
+    path = main["path"] if is_main and main else modules_of(files).get(module)
+    return {"module": "__main__" if is_main else module, "qualname": name_of(model_class), "path": path}
+
+
 def model_part(
     model_class: type,
     files: Sequence[Mapping[str, Any]],
@@ -23,13 +32,10 @@ def model_part(
     made_of: Iterable[str] = (),
 ) -> dict[str, Any]:
     """Return the part ``model`` of a manifest: where the class is, and the files that it, its bases and parts reach."""
-    module = model_class.__module__
-    is_main = module in _MAINS
-    qualname = name_of(model_class)
-    home = {"module": "__main__" if is_main else module, "qualname": qualname}
-    main = next((file for file in files if file["kind"] in ("main", "cells")), None)
+    place = place_of_model(model_class, files)
+    is_main, qualname = place["module"] == "__main__", place["qualname"]
+    main = _main_of(files)
     by_name = modules_of(files)
-    path = main["path"] if is_main and main else by_name.get(module)
     start = {base.__module__ for base in model_class.__mro__} | set(made_of)
     reach = reach_of(files, contents)
     further = files_of_main(main, qualname, by_name, reach, contents) if is_main and main else set()
@@ -37,7 +43,11 @@ def model_part(
     texts = {each: contents[each] for each in reached & contents.keys()}
     if is_main and main and main["path"] in texts:
         texts[main["path"]] = text_of_class(main, qualname, contents)
-    return {**home, "path": path, "files": sorted(reached | _data_of(texts, files))}
+    return {**place, "files": sorted(reached | _data_of(texts, files))}
+
+
+def _main_of(files: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    return next((file for file in files if file["kind"] in ("main", "cells")), None)
 
 
 def _reached(

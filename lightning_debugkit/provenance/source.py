@@ -13,7 +13,7 @@ from typing import Any
 from lightning_debugkit.provenance.archive import name_fault, pack, same_place
 from lightning_debugkit.provenance.finding_files import Neighbours, imported_elsewhere, imported_siblings
 from lightning_debugkit.provenance.left_out import left_out
-from lightning_debugkit.provenance.model_files import model_part
+from lightning_debugkit.provenance.model_files import model_part, place_of_model
 from lightning_debugkit.provenance.modules import ProjectModule, editable_roots
 from lightning_debugkit.provenance.notebook import CELLS, notebook_source
 from lightning_debugkit.provenance.secrets import secret_name, secret_text
@@ -54,17 +54,29 @@ class Source:
     packed: int
     zip: bytes | None
 
-    def parts(self, model_class: type, made_of: Iterable[str] = ()) -> dict[str, dict[str, Any]]:
-        """Return the parts ``source`` and ``model`` of a manifest.
+    @property
+    def _known(self) -> list[dict[str, Any]]:
+        """The files taken, and those left out of which it is remembered which they were."""
+        return [*self.files, *left_out(self.skipped)]
+
+    def part(self) -> dict[str, Any]:
+        """Return the part ``source`` of a manifest."""
+        where = {"root": str(self.root), "outside": self.outside, "import_roots": self.import_roots, "main": self.main}
+        return {**where, "files": self.files, "skipped": self.skipped}
+
+    def part_of_any(self, model_class: type) -> dict[str, Any]:
+        """Return the part ``model`` for as long as nobody knows what the model uses: it may be any of the code."""
+        code = sorted(str(file["path"]) for file in self._known if file["kind"] in _CODE)
+        return {**place_of_model(model_class, self._known), "files": code}
+
+    def part_of_model(self, model_class: type, made_of: Iterable[str] = ()) -> dict[str, Any]:
+        """Return the part ``model`` of a manifest: in a large project this takes longer than to collect the files.
 
         Args:
             model_class: Class of the model.
             made_of: Modules that define the classes of its parts: a configuration may have chosen them.
         """
-        where = {"root": str(self.root), "outside": self.outside, "import_roots": self.import_roots, "main": self.main}
-        source = {**where, "files": self.files, "skipped": self.skipped}
-        known, texts = [*self.files, *left_out(self.skipped)], {**self.contents, **self.withheld}
-        return {"source": source, "model": model_part(model_class, known, texts, made_of)}
+        return model_part(model_class, self._known, {**self.contents, **self.withheld}, made_of)
 
 
 def collect(

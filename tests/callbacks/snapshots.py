@@ -31,7 +31,8 @@ def manifest_of(model_class, include=()):
     root = modules.project_root(model_class, main, None)
     taken = source.collect(root, modules.project_modules(root, main), main, include)
     facts = {"format": FORMAT, "id": "20261121-101500-abcdef", "environment": {"arguments": sys.argv}}
-    return Manifest({**facts, **taken.parts(model_class)}), taken.zip
+    parts = {"source": taken.part(), "model": taken.part_of_model(model_class)}
+    return Manifest({**facts, **parts}), taken.zip
 
 def trained(model, to, call=None, **probes):
     """Fit two steps, save a checkpoint with the code, and what the model answers to an input."""

@@ -70,6 +70,26 @@ def test_a_repository_that_hangs_does_not_cost_the_sources(project: Path, monkey
     assert "code-not-carried" not in rules(journal(project))
 
 
+@pytest.mark.parametrize("late", [True, False])
+def test_a_project_whose_imports_cannot_be_followed_in_time_keeps_its_sources(
+    late: bool, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def follow(*given: Any) -> Any:
+        if late:
+            time.sleep(5)
+        raise RecursionError
+
+    monkeypatch.setattr("lightning_debugkit.provenance.source.model_part", follow)
+    trainer = fit(project, CodeSnapshot(timeout=2.0), enable_checkpointing=False)
+    manifest, packed = saved(trainer, project)
+    assert packed is not None
+    assert "python" in manifest["environment"]
+    code = [file["path"] for file in manifest["source"]["files"] if file["kind"] in ("main", "module")]
+    assert len(code) > 1
+    assert manifest["model"]["files"] == code, "what the model uses may be any of them"
+    assert manifest["model"]["path"] in code
+
+
 @pytest.mark.parametrize("pattern", ["**.yaml", "/etc/*.conf", "../*.yaml"])
 def test_names_outside_of_the_project_are_refused(pattern: str) -> None:
     with pytest.raises(ValueError, match="CodeSnapshot needs include to name files below the project, got"):

@@ -67,7 +67,7 @@ def test_images_whose_scores_are_nan_do_not_count(tmp_path: Path) -> None:
     assert (held["n"], held["samples_counted"], held["broken"]) == (2, 1, 19)
     assert held["accuracy"]["value"] == 1
     (told,) = [each for each in read_journal(tmp_path / "debugkit").findings if each.rule == "nonfinite-scores"]
-    assert told.message.startswith("the scores of 19 of 20 samples")
+    assert told.message.startswith("in validation, the scores of 19 of 20 samples")
 
 
 @pytest.mark.parametrize("none", [torch.tensor([]), torch.zeros(0, 4)])

@@ -242,7 +242,10 @@ def test_scores_that_are_nan_are_told(broken: int, tmp_path: Path) -> None:
     assert (held["n"], held["broken"]) == (200 - broken, broken)
     told = found(tmp_path)["nonfinite-scores"]
     assert told.severity == Severity.WARNING
-    assert told.message == f"the scores of {broken} of 200 samples are NaN or infinite: they are not counted"
+    assert (
+        told.message
+        == f"in validation, the scores of {broken} of 200 samples are NaN or infinite: they are not counted"
+    )
 
 
 def test_a_masked_class_is_not_taken_for_nan(tmp_path: Path) -> None:

@@ -58,8 +58,8 @@ def test_a_pair_of_which_more_is_lost_than_kept_is_one(tmp_path: Path) -> None:
     told = found["merge-candidate"]
     assert told.evidence["classes"] == [0, 1]
     assert told.message == (
-        "0 and 1 are taken for each other 360 times, with a kappa of 0.22 between the two (at most 0.28): as one "
-        f"class, kappa of all would rise from {first['kappa']:.3f} to {first['kappa_merged']:.3f}"
+        "in validation, 0 and 1 are taken for each other 360 times, with a kappa of 0.22 between the two (at "
+        f"most 0.28): as one class, kappa of all would rise from {first['kappa']:.3f} to {first['kappa_merged']:.3f}"
     )
 
 

@@ -57,7 +57,7 @@ def taken(root: Path) -> tuple[Manifest, bytes]:
     source = collect(root, own, None, max_file=2000)
     assert source.zip is not None
     forget()  # as in another process
-    facts = {"format": 1, "id": "x", **source.parts(Net)}
+    facts = {"format": 1, "id": "x", "source": source.part(), "model": source.part_of_model(Net)}
     return Manifest.from_json(Manifest(facts).to_json()), source.zip
 
 

@@ -133,7 +133,7 @@ def test_names_that_are_one_file_elsewhere_are_not_both_taken(project: Path) -> 
 
 
 def test_the_files_of_the_model_are_those_its_class_reaches(project: Path) -> None:
-    part = collected(project).parts(sys.modules["cs_pkg"].Net)["model"]
+    part = collected(project).part_of_model(sys.modules["cs_pkg"].Net)
     assert part == {
         "module": "cs_pkg.net",
         "qualname": "Net",

@@ -22,7 +22,9 @@ MANIFEST: dict[str, Any] = {
         "changed_count": 2,
     },
     "tree": {"present": True, "ref": "refs/debugkit/runs/20260301-101500-3f2a9c"},
-    "source": {"files": [{"path": "net.py"}, {"path": "train.py"}, {"path": "new.py"}]},
+    "source": {
+        "present": True, "carried": True, "files": [{"path": "net.py"}, {"path": "train.py"}, {"path": "new.py"}],
+    },
     "model": {"module": "net", "qualname": "Net", "files": ["net.py"]},
     "environment": {"arguments": ["train.py", "--lr", "0.1"]},
 }  # fmt: skip

@@ -12,6 +12,7 @@ from torch import Tensor
 from lightning_debugkit.callbacks.predictions import sources
 from lightning_debugkit.callbacks.predictions.instruments import CLASS_LOSSES, LossWatch
 from lightning_debugkit.callbacks.predictions.sources import Reading
+from lightning_debugkit.callbacks.sharding import gathered
 
 _SHOWN = 6
 _ROWS = 2
@@ -106,7 +107,8 @@ def is_same(call: Reading, scores: Any, target: Any) -> bool:
     # Else it must be one-hot, or shares of the classes: what is neither is no form of this target.
     if call.target.shape != call.predictions.shape or call.target.ndim == 1:
         return False
-    return any(_is_alike(call.target.argmax(dim), target) for dim in (1, -1))
+    shares = gathered(call.target)
+    return any(_is_alike(shares.argmax(dim), target) for dim in (1, -1))
 
 
 def has_classes_last(call: Reading, scores: Any) -> bool:
@@ -117,13 +119,19 @@ def has_classes_last(call: Reading, scores: Any) -> bool:
     if not isinstance(scores, Tensor) or scores.ndim <= _ROWS or scores.shape[1] != scores.shape[-1]:
         return False
     if call.predictions.ndim == _ROWS:
-        return torch.equal(call.predictions, scores.reshape(call.predictions.shape))
-    return call.predictions.shape == scores.shape and not torch.equal(call.predictions, scores)
+        return _is_equal(call.predictions, scores.reshape(call.predictions.shape))
+    return call.predictions.shape == scores.shape and not _is_equal(call.predictions, scores)
+
+
+def _is_equal(one: Tensor, other: Tensor) -> bool:
+    # A loss may have had whole what the step returns in parts: on all ranks that share the batch it is so.
+    return torch.equal(gathered(one), gathered(other))
 
 
 def _is_alike(one: Tensor, other: Tensor) -> bool:
     if one.numel() != other.numel():
         return False
+    one, other = gathered(one), gathered(other)
     return torch.equal(one.flatten().float(), other.flatten().float().to(one.device))
 
 
