@@ -35,6 +35,8 @@ def batch_size(batch: Any) -> int | None:
     """
     if isinstance(batch, list) and len(batch) > 1 and isinstance(batch[0], tuple) and _is_one_a_sample(batch):
         return len(batch)
+    if _is_of_pictures(batch):
+        return len(batch[0])
     sizes = {leaf.shape[0] for _, leaf in leaves(batch) if isinstance(leaf, Tensor) and leaf.ndim}
     ones = sizes <= {1}
     sizes -= {1}
@@ -52,6 +54,8 @@ def take(batch: Any, size: int, indices: Sequence[int]) -> Any:
         return batch
     if isinstance(batch, Mapping):
         return _like_mapping(batch, lambda item: take(item, size, indices))
+    if _is_of_pictures(batch):
+        return _like_sequence(batch, [_like_sequence(column, [column[index] for index in indices]) for column in batch])
     if _is_sequence(batch):
         if len(batch) == size and (_is_one_a_sample(batch) or not _is_column(batch, size, nested=False)):
             return _like_sequence(batch, [batch[index] for index in indices])
@@ -82,6 +86,16 @@ def _listed_size(batch: Any) -> int | None:
         return None
     lengths = {len(column) for column in columns}
     return lengths.pop() if len(lengths) == 1 else None
+
+
+def _is_of_pictures(batch: Any) -> bool:
+    """Tell whether a batch is a list of pictures and one of their targets, whose boxes may be as many as channels."""
+    if not (_is_sequence(batch) and len(batch) == 2 and all(map(_is_sequence, batch))):
+        return False
+    pictures, targets = batch
+    are_pictures = all(isinstance(picture, Tensor) and picture.ndim == 3 for picture in pictures)
+    are_targets = all(isinstance(target, Mapping) for target in targets) and _is_one_a_sample(targets)
+    return len(pictures) == len(targets) > 0 and are_pictures and are_targets
 
 
 def _is_one_a_sample(batch: Any) -> bool:

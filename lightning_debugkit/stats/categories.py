@@ -52,16 +52,31 @@ def category(name: str, values: Numbers | Sequence[str]) -> Category:
     if raw.dtype.kind == "O":
         known = np.array([value is not None for value in raw.tolist()], dtype=np.bool_)
     # Of mixed kinds there is an order of their texts only.
-    there, codes, counts = np.unique(
-        raw[known].astype(str) if raw.dtype.kind == "O" else raw[known], return_inverse=True, return_counts=True
-    )
+    there, codes = np.unique(raw[known].astype(str) if raw.dtype.kind == "O" else raw[known], return_inverse=True)
     names = _told(there.tolist()) if there.dtype.kind == "f" else [str(value) for value in there.tolist()]
-    chosen = np.sort(np.argsort(-counts, kind="stable")[:_MOST])
-    number = np.full(len(names) + 1, -1)
-    number[chosen] = np.arange(len(chosen))
     found = np.full(len(raw), -1)
-    found[known] = number[codes]
-    return Category(name, found, tuple(names[index] for index in chosen.tolist()))
+    found[known] = codes
+    return coded(name, found, names)
+
+
+def coded(name: str, codes: Integers, names: Sequence[str]) -> Category:
+    """Return values that are numbered already; values that nobody has are left out.
+
+    Args:
+        name: Of the column.
+        codes: (n,) number of each sample's value, -1 where it has none.
+        names: What each number is called.
+
+    Example:
+        >>> coded("class", np.array([2, 0, 2]), ["cat", "dog", "owl"]).values
+        ('cat', 'owl')
+    """
+    counts = np.bincount(codes[codes >= 0], minlength=len(names))
+    most = np.argsort(-counts, kind="stable")[:_MOST]
+    chosen = np.sort(most[counts[most] > 0])
+    number = np.full(len(names) + 1, -1)  # the last is that of -1
+    number[chosen] = np.arange(len(chosen))
+    return Category(name, number[codes], tuple(names[index] for index in chosen.tolist()))
 
 
 def called(low: float, high: float, edges: Sequence[float] = ()) -> str:

@@ -44,6 +44,19 @@ class Seen:
         """(n,) the class that ``argmax`` gives, also among equals."""
         return self.classes[:, 0]
 
+    def first(self, n: int) -> Seen:
+        """Return the first rows, all if there are no more than ``n``."""
+        if len(self.loss) <= n:
+            return self
+        return Seen(
+            classes=self.classes[:n],
+            probabilities=self.probabilities[:n],
+            confidence=self.confidence[:n],
+            probability=self.probability[:n],
+            loss=self.loss[:n],
+            width=self.width,
+        )
+
 
 def seen(scores: Tensor, target: Tensor, is_logits: bool = True) -> Seen:
     """Return the likeliest classes, their probabilities and that of the target.

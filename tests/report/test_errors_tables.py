@@ -13,6 +13,7 @@ from report.test_errors import few
 from lightning_debugkit.journal import read_journal
 from lightning_debugkit.report import summarize
 from lightning_debugkit.report.errors.chapter import chapter
+from lightning_debugkit.report.errors.confusions import _each_way
 from lightning_debugkit.report.parts import Details, Table
 
 MERGE = {
@@ -64,3 +65,8 @@ def test_what_is_seen_where_nothing_is_is_a_share_of_the_false_alarms(nothing: s
     unit = "labels" if nothing == "(no label)" else "boxes"
     found = tables(tmp_path, few(classes=["cat", "dog", nothing], unit=unit, most_confused=pairs))["Most confused"]
     assert [row[3].text for row in found.rows] == ["75 % of false alarms", "20 %"]
+
+
+def test_an_asymmetry_beyond_all_bounds_breaks_no_table() -> None:
+    assert _each_way({"count": 10, "asymmetry": 1e308}) == "10 (10 and 0)"
+    assert _each_way({"count": 10, "asymmetry": -0.6}) == "10 (2 and 8)"

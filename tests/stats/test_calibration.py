@@ -116,3 +116,12 @@ def test_arguments_are_checked() -> None:
         Calibration().update(torch.ones(2), torch.ones(3))
     with pytest.raises(ValueError, match="Calibration needs as many bins as the other's 3, got 4"):
         Calibration(4).merge(Calibration(3))
+
+
+def test_bins_that_are_all_right_may_be_so_by_chance() -> None:
+    """Ten samples of 90 %: that none is wrong happens in a third of all such tens."""
+    calibration = Calibration()
+    calibration.update(torch.full((10,), 0.9), torch.ones(10, dtype=torch.bool))
+    found = calibration.ece()
+    assert found.value == pytest.approx(0.1)
+    assert found.low < 0.01 < 0.11 < found.high

@@ -66,3 +66,14 @@ def test_likeness_is_of_shares_not_of_counts() -> None:
     alike = likeness([[990, 10, 0], [5, 5, 0], [0, 0, 7]])
     assert alike[0, 1] == pytest.approx(0.01 + 0.5)
     assert alike[2].tolist() == [0, 0, 0]
+
+
+@settings(deadline=None)
+@given(st.permutations(range(4)))
+def test_a_join_puts_the_ends_together_that_are_confused_most(places: list[int]) -> None:
+    """Two pairs, of which one member each is confused with one of the other pair."""
+    matrix = np.zeros((4, 4), dtype=np.int64)
+    first, second, third, fourth = places
+    matrix[first, second], matrix[third, fourth], matrix[second, third] = 40, 30, 5
+    matrix += 100 * np.eye(4, dtype=np.int64)
+    assert confused_together(matrix) in ([first, second, third, fourth], [fourth, third, second, first])

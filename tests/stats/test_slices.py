@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control, hypergeom
 
-from lightning_debugkit.stats.slices import false_discovery, scan_slices, weak_slices, worse
+from lightning_debugkit.stats.slice_tests import worse
+from lightning_debugkit.stats.slices import false_discovery, scan_slices, weak_slices
 
 N = 3_000
 

@@ -75,3 +75,11 @@ def test_columns_have_one_number_a_sample() -> None:
 def test_none_at_all_is_no_choice() -> None:
     with pytest.raises(ValueError, match="TopLosses needs k >= 1, got 0; 25 make a page of pictures"):
         TopLosses(0)
+
+
+def test_of_equal_ones_the_lower_index_is_first() -> None:
+    top = TopLosses(4)
+    index = torch.tensor([7, 2, 9, 4, 1])
+    none = torch.zeros(5, dtype=torch.long)
+    top.update(torch.tensor([1.0, 1.0, 2.0, 1.0, 1.0]), none, none, index)
+    assert [each.index for each in top.sorted()] == [9, 1, 2, 4]

@@ -29,6 +29,7 @@ from lightning_debugkit.callbacks.errors.summary import (
 )
 from lightning_debugkit.finding import Finding, Where
 from lightning_debugkit.journal import strict
+from lightning_debugkit.stats.categories import Category, coded
 from lightning_debugkit.stats.confused import merge_candidates, most_confused
 from lightning_debugkit.stats.confusion import DENSE
 from lightning_debugkit.stats.label_issues import LabelIssues, label_issues
@@ -115,13 +116,14 @@ class Analysis:
         return label_issues(records)
 
     def _scan(self) -> Scan:
-        columns: dict[str, NDArray[Any]] = dict(self.found.columns)
+        columns: dict[str, NDArray[Any] | Category] = dict(self.found.columns)
         table = self.found.table
         if not len(table["wrong"]):
             return Scan([], 0)
         if self.found.form.unit == "samples":
-            columns = {name: held for name, held in columns.items() if not says_the_same(held, table["target"])}
-            columns[class_column(self.found.columns)] = np.array(self.names, dtype=object)[table["target"]]
+            columns = {n: held for n, held in self.found.columns.items() if not says_the_same(held, table["target"])}
+            name = class_column(self.found.columns)
+            columns[name] = coded(name, table["target"], self.names)
             wrong = table["wrong"] > 0
         else:
             # An image with more wrong pixels than usual.

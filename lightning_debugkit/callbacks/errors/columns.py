@@ -17,7 +17,10 @@ Column: TypeAlias = Tensor | Sequence[Any]
 
 INDICES = ("index", "idx", "indices", "sample_id", "dataset_index")
 MOST = 12
-_INPUTS = ("image", "images", "pixel_values", "x", "input", "inputs", "input_ids", "text", "texts", "sentence")
+INPUTS = (
+    *("image", "images", "img", "pixel_values", "x", "input", "inputs"),
+    *("text", "texts", "sentence", "input_ids"),
+)
 _COLORS = (1, 3, 4)
 _IMAGE, _TOKENS = 4, 2
 _PART = 1_000
@@ -86,18 +89,26 @@ def _computed(batch: Any, n: int, taken: Sequence[Any]) -> dict[str, Column]:
                 return {"brightness": mean, "contrast": deviation}
         elif isinstance(held, Tensor) and held.ndim == _TOKENS and len(held) == n and held.dtype == torch.long:
             mask = named(batch, ("attention_mask",))
-            seen = mask[1] if mask is not None and mask[1].shape == held.shape else held
-            return {"length": (seen != 0).sum(1)}
+            if mask is not None and mask[1].shape == held.shape:
+                return {"length": (mask[1] != 0).sum(1)}
+            return {"length": _padded_length(held)}
         elif isinstance(held, list | tuple) and len(held) == n and all(isinstance(text, str) for text in held):
             return {"length": [len(text) for text in held]}
     return {}
+
+
+def _padded_length(tokens: Tensor) -> Tensor:
+    """Return how many entries of each row are not 0; nan where zeros are not at one end, as in a table of numbers."""
+    seen = tokens != 0
+    is_text = (seen[:, 1:] <= seen[:, :-1]).all(1) | (seen[:, 1:] >= seen[:, :-1]).all(1)
+    return seen.sum(1).float().where(is_text, torch.nan)
 
 
 def _inputs(batch: Any) -> Iterator[Any]:
     if isinstance(batch, tuple | list) and batch:
         yield batch[0]
     elif isinstance(batch, Mapping):
-        yield from (batch[name] for name in _INPUTS if name in batch)
+        yield from (batch[name] for name in INPUTS if name in batch)
 
 
 class Columns:

@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lightning_debugkit.callbacks.errors.columns import INPUTS
+
 SIDE = 160  # pixels of a picture's longer side at most
 _LONGEST = 400  # characters
 _NUMBERS = 16
 _COLORS = (1, 3, 4)
-_INPUTS = ("image", "images", "img", "pixel_values", "x", "input", "inputs", "text", "sentence", "input_ids")
 _SMALLEST = 4  # pixels: less is a table
 
 
@@ -59,7 +60,7 @@ def text_of(sample: Any, tokenizer: Any = None) -> str | None:
 def input_of(sample: Any) -> Any:
     """Return the part of a sample that a model is given."""
     if isinstance(sample, Mapping):
-        return next((sample[name] for name in _INPUTS if name in sample), next(iter(sample.values()), None))
+        return next((sample[name] for name in INPUTS if name in sample), next(iter(sample.values()), None))
     return sample[0] if isinstance(sample, tuple | list) and sample else sample
 
 

@@ -153,6 +153,8 @@ def _tells_orders_apart(path: str, parts: Sequence[_Part], drawn: Sequence[Seque
         Bregman, Some properties of nonnegative matrices and their permanents, 1973: so many orders at most look the
         same, where each row looks like so many.
     """
+    if all(len(part.rows) == 1 for part in parts):
+        return True  # batches of one sample have no order
     chance, are_apart = 0.0, False
     for part, rows in zip(parts, drawn, strict=True):
         like = [sum(_are_alike(path, kept, again) for again in rows) for kept in part.rows]

@@ -16,6 +16,7 @@ from lightning_debugkit.callbacks.predictions.padding import loaders_of
 from lightning_debugkit.replay.randomness import RandomState
 
 FOLDER = "errors"
+_MOST_FAILED = 5  # then the data set is gone
 
 
 class Gallery:
@@ -45,12 +46,16 @@ class Gallery:
             stack.callback(state.restore)
             for dataset in self.datasets:
                 stack.enter_context(kept_generators(dataset))
+            failed: list[str] = []
             for index in list(dict.fromkeys(index for index in indices if index >= 0))[:most]:
                 try:
                     self._draw(index)
-                except Exception as error:  # a data set that is gone, or minds being read from here
-                    self.failed = f"Samples could not be drawn again: {type(error).__name__}: {error}."
-                    return
+                except Exception as error:  # a torn file; a data set that is gone, or minds being read from here
+                    failed.append(f"{type(error).__name__}: {error}")
+                if len(failed) == _MOST_FAILED:
+                    break
+            if failed:
+                self.failed = f"Samples could not be drawn again: {failed[0]}."
 
     def _draw(self, index: int) -> None:
         sample = sample_at(self.datasets, index)

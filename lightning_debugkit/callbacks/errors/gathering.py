@@ -108,8 +108,9 @@ class Gathering:
             self._add(look_at(self.form, found), index, numbers)
             return
         # Many small batches cost more in calls than in numbers: they wait until they are one large batch.
-        if self._waiting is None:
-            dtypes = (found.predictions.dtype, torch.int64, torch.int64, numbers.dtype)
+        dtypes = (found.predictions.dtype, torch.int64, torch.int64, numbers.dtype)
+        if self._waiting is None or self._waiting.dtypes != dtypes:
+            self._settle()
             self._waiting = Staging(dtypes, _STAGED)
         self._ignore = found.ignore_index
         target = found.target.to(device)
@@ -138,8 +139,9 @@ class Gathering:
             self.confusion.update(*look.pairs)
         if look.answers is not None:
             self.calibration.update(*look.answers)
-        if self.records is not None and look.seen is not None and self._seen < self.most:
-            self.records.add(look.seen, look.target, index)
+        room = self.most - self._seen
+        if self.records is not None and look.seen is not None and room > 0:
+            self.records.add(look.seen.first(room), look.target[:room], index[:room])
         self._seen += len(index)
         own = {name: getattr(look, name) for name in _DTYPES if name != "index"}
         if self._staging is None:

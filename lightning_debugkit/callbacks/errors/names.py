@@ -91,6 +91,6 @@ def _listed(held: Any) -> list[str] | None:
     if callable(held) or isinstance(held, str) or not hasattr(held, "__len__"):
         return None
     try:
-        return [str(name) for name in held]
+        return [str(name) for name in (held.tolist() if hasattr(held, "tolist") else held)]
     except TypeError:
         return None

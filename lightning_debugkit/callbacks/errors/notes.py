@@ -9,6 +9,7 @@ import numpy as np
 from lightning_debugkit.callbacks.errors.forms import Form
 from lightning_debugkit.callbacks.errors.gathering import Gathered
 from lightning_debugkit.stats.label_issues import LabelIssues
+from lightning_debugkit.stats.slice_tests import has_trees
 
 _ANSWERS = {
     "labels": "An answer is a yes or no to one label of one sample; a label that is missed is paired with one that is "
@@ -44,6 +45,11 @@ def notes_on(found: Gathered, issues: LabelIssues | None) -> Iterator[str]:
         )
     if rows and (found.table["index"] < 0).any():
         yield "Dataset indices are not known: samples cannot be named or drawn. Put an index into the batch."
+    if rows and not has_trees() and any(column.dtype.kind == "f" for column in found.columns.values()):
+        yield (
+            "Numbers are searched for weak slices range by range only: the tree that puts ranges together needs "
+            "scikit-learn (pip install scikit-learn)."
+        )
     if issues is not None and not issues.is_exact:
         yield f"Label issues are approximate: of {issues.uncertain:,} samples more than three classes matter."
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -30,7 +31,7 @@ from lightning_debugkit.callbacks.predictions.order import LoaderOrder, Rows
 from lightning_debugkit.callbacks.predictions.padding import begins, loaders_of
 from lightning_debugkit.callbacks.predictions.reader import PredictionsNotFound, Reader
 from lightning_debugkit.callbacks.predictions.scoring import NoClasses
-from lightning_debugkit.callbacks.predictions.sources import Reading, shown
+from lightning_debugkit.callbacks.predictions.sources import Reading, is_detections, shown
 from lightning_debugkit.replay.batch import batch_size, take
 
 
@@ -42,7 +43,7 @@ class Watch:
         task: Kind of question, ``None`` to tell by the first batch.
         loaders: Loaders that count, all if ``None``.
         slices: Entries of the batch to search weak slices by, all that fit if ``None``.
-        most: Samples that are remembered one by one.
+        most: Samples that all ranks together remember one by one.
     """
 
     def __init__(
@@ -71,7 +72,11 @@ class Watch:
     def lacking(self, trainer: Trainer) -> PredictionsNotFound | None:
         """Return what to say if none of the loaders that count is among those that are there."""
         there = len(loaders_of(trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders))
-        if not self.loaders or not there or min(self.loaders) < there or self.missing:
+        absent = [number for number in self.loaders or () if number >= there] if there else []
+        if not absent or self.missing:
+            return None
+        if len(absent) < len(self.loaders or ()):
+            self.note(f"There is no loader {' and no loader '.join(map(str, absent))}: {there} are there, from 0 on.")
             return None
         return PredictionsNotFound(
             f"{self.reader.owner} needs loaders below {there}, as there are so many, got {self.loaders!r}; "
@@ -128,7 +133,8 @@ class Watch:
                 raise
             self.without += 1
             return
-        size = batch_size(batch) or len(found.target)
+        # Detections come with a list of targets; the batch's own lists are told from columns by guessing.
+        size = (None if is_detections(found.predictions) else batch_size(batch)) or len(found.target)
         found = shaped(found, size)
         form = self._form(step, found, batch)
         if not fits(form, found):
@@ -145,7 +151,7 @@ class Watch:
             found, columns = _kept(found, keep), take(columns, n, keep.tolist())
             indices = None if indices is None else indices[keep.to(indices.device)]
         if self.gathering is None:
-            self.gathering = Gathering(form, list(columns), self.most)
+            self.gathering = Gathering(form, list(columns), math.ceil(self.most / trainer.world_size))
         self.gathering.add(found, indices, columns)
         if rows.counted is None:
             self.check.compare(outputs, form, found)

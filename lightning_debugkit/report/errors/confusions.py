@@ -112,7 +112,7 @@ def _each_way(row: Row) -> str:
     count, asymmetry = as_int(row.get("count")), finite(row, "asymmetry")
     if asymmetry is None:
         return f"{count:,}"
-    forth = round(count * (1 + asymmetry) / 2)
+    forth = round(count * (1 + min(max(asymmetry, -1), 1)) / 2)
     return f"{count:,} ({forth:,} and {count - forth:,})"
 
 
