@@ -5,21 +5,18 @@ from __future__ import annotations
 import hashlib
 import importlib
 import os
-import pickle
 import sys
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from lightning.pytorch import LightningModule
 
 from lightning_debugkit.callbacks.checkpoint_io import local_path
 from lightning_debugkit.callbacks.isolated import IsolatedModel, arguments_of
-from lightning_debugkit.callbacks.shards import META, NotWhole, is_sharded, load
-from lightning_debugkit.provenance.archive import Archive, Refused, open_archive
+from lightning_debugkit.callbacks.load_request import Request, demand_plain, demand_trust, whence
+from lightning_debugkit.callbacks.shards import NotWhole, is_sharded, load
+from lightning_debugkit.provenance.archive import Archive
 from lightning_debugkit.provenance.comparing import Comparison, verdicts
 from lightning_debugkit.provenance.current import appeared, defines, reader
 from lightning_debugkit.provenance.importing import Captured, LeftOut
@@ -31,39 +28,6 @@ from lightning_debugkit.provenance.reading import read_snapshot
 from lightning_debugkit.provenance.standing import show_imported, standing
 
 Code = Literal["snapshot", "current", "auto"]
-
-
-@dataclass(frozen=True)
-class _Request:
-    """A checkpoint and how its model is to be loaded."""
-
-    path: Path
-    manifest: Manifest
-    source: bytes | None
-    map_location: Any
-    strict: bool | None
-    hyper_parameters: Mapping[str, Any]
-
-    @property
-    def module(self) -> str:
-        return str(self.manifest["model"].get("module") or "")
-
-    @property
-    def qualname(self) -> str:
-        return str(self.manifest["model"].get("qualname") or "")
-
-    def archive(self) -> Archive:
-        if self.source is None:
-            raise ValueError(
-                f"load_model needs the source within the checkpoint, got {str(self.path)!r} with hashes only; get its "
-                f'code back{_whence(self.manifest)}, put it on the import path and load with code="current".'
-            )
-        try:
-            return open_archive(self.source, self.manifest.files)
-        except Refused as error:
-            raise ValueError(
-                f"load_model needs sources as they were captured, got {str(self.path)!r}: {error}."
-            ) from error
 
 
 def load_model(
@@ -102,19 +66,19 @@ def load_model(
             raise ValueError(f"load_model needs {name} True or False, got {given!r}; the text 'False' would be a yes.")
     path = _local(ckpt)
     manifest, source = read_snapshot(path)
-    request = _Request(path, manifest, source, map_location, strict, hyper_parameters)
+    request = Request(path, manifest, source, map_location, strict, hyper_parameters)
     if "<locals>" in request.qualname:
         raise ValueError(
             f"load_model needs a class that its module has a name for, got {request.qualname} within a function; "
             "restore the sources and build it there, or name it at the top level of its file for the next run."
         )
     if isolated or code == "snapshot":
-        _demand_trust(trust_code, request, "")
+        demand_trust(trust_code, request, "")
         return _isolated(request) if isolated else _from_snapshot(request)
     if code == "auto":
         snapshot_because = _why_snapshot(request)
         if snapshot_because:
-            _demand_trust(trust_code, request, snapshot_because)
+            demand_trust(trust_code, request, snapshot_because)
             model = _from_snapshot(request)
             warnings.warn(f"{path.name} is loaded with its snapshot: {snapshot_because}.", stacklevel=2)
             return model
@@ -136,15 +100,6 @@ def _local(ckpt: str | Path) -> Path:
     return path
 
 
-def _demand_trust(trust_code: bool, request: _Request, because: str) -> None:
-    if not trust_code:
-        told = f", as {because}" if because else ""
-        raise ValueError(
-            f"load_model needs trust_code=True to load {str(request.path)!r} with its snapshot{told}, got False; that "
-            "runs the captured code and unpickles its classes with your rights: give it if you trust who made the file."
-        )
-
-
 def compare_with_current(manifest: Manifest, archive: Archive | None) -> Comparison:
     """Compare the captured code with what an import would find now."""
     contents = archive.contents if archive is not None else {}
@@ -152,7 +107,7 @@ def compare_with_current(manifest: Manifest, archive: Archive | None) -> Compari
     return verdicts(known_files(manifest), contents, reader(manifest), set(manifest.model_files), needed=needed)
 
 
-def _why_snapshot(request: _Request) -> str:
+def _why_snapshot(request: Request) -> str:
     """Return why the code of now will not do, empty if it will."""
     comparison = compare_with_current(request.manifest, request.archive() if request.source is not None else None)
     if comparison.model == "changed":
@@ -167,30 +122,39 @@ def _why_snapshot(request: _Request) -> str:
     return ""
 
 
-def _living_class(request: _Request) -> Any:
+def _living_class(request: Request) -> Any:
     found: Any = sys.modules.get(request.module)
     for name in request.qualname.split("."):
         found = getattr(found, name, None)
     return found
 
 
-def _from_current(request: _Request, trust_code: bool) -> LightningModule:
+def _from_current(request: Request, trust_code: bool) -> LightningModule:
     model_class = _living_class(request)
     if model_class is None:
         # A name in a file must not make us import just anything.
         if request.module == "__main__" or not (trust_code or _is_as_captured(request)):
-            raise ValueError(
-                f"load_model needs {request.module}.{request.qualname} of now, got no such class, or another file than "
-                'the captured one; import what defines it first, or load with code="snapshot".'
-            )
-        importlib.import_module(request.module)
+            raise _no_class(request)
+        try:
+            importlib.import_module(request.module)
+        except ModuleNotFoundError as error:
+            if not error.name or not f"{request.module}.".startswith(f"{error.name}."):
+                raise  # the user's own module lacks another
+            raise _no_class(request) from error
         model_class = _living_class(request)
     if not trust_code:
-        _demand_plain(request)
+        demand_plain(request)
     return _load(_checked(model_class, request), request, weights_only=not trust_code)
 
 
-def _is_as_captured(request: _Request) -> bool:
+def _no_class(request: Request) -> ValueError:
+    return ValueError(
+        f"load_model needs {request.module}.{request.qualname} of now, got no such class, or another file than "
+        'the captured one; import what defines it first, or load with code="snapshot".'
+    )
+
+
+def _is_as_captured(request: Request) -> bool:
     """Tell whether the module to import is the very file that was captured: a name alone may be anybody's script."""
     place = file_of(request.module)
     hashes = {str(file["sha256"]) for file in known_files(request.manifest) if file.get("module") == request.module}
@@ -201,29 +165,7 @@ def _is_as_captured(request: _Request) -> bool:
     return is_same and defines(request.module, request.qualname)
 
 
-def _demand_plain(request: _Request) -> None:
-    """Refuse what would run at a word of the checkpoint, classes and builders: not every Lightning would."""
-    plain = request.path / META if request.path.is_dir() else request.path
-    try:
-        held = torch.load(plain, map_location="meta", weights_only=True)
-    except pickle.UnpicklingError as error:
-        named = getattr(torch.serialization, "get_unsafe_globals_in_checkpoint", lambda _: ["classes"])(plain)
-        raise ValueError(
-            f"load_model needs trust_code=True to unpickle {', '.join(named)} in {str(request.path)!r}, got False; "
-            "give it if you trust who made the file."
-        ) from error
-    parts = [part for part in held.values() if isinstance(part, Mapping)] if isinstance(held, Mapping) else []
-    # Lightning hands the hyper-parameters to what is named here, and that imports and calls what they name.
-    builders = [part["_instantiator"] for part in parts if part.get("_instantiator") is not None]
-    if builders:
-        raise ValueError(
-            f"load_model needs trust_code=True to build the model of {str(request.path)!r} by {builders[0]!r}, as "
-            "LightningCLI does, got False; its hyper-parameters may name any class: give it if you trust who made the "
-            "file."
-        )
-
-
-def _from_snapshot(request: _Request) -> LightningModule:
+def _from_snapshot(request: Request) -> LightningModule:
     captured = mount_snapshot(request.manifest, request.archive())
     try:
         with standing(captured, arguments_of(request.manifest) if captured.main else ()):
@@ -239,7 +181,7 @@ def _from_snapshot(request: _Request) -> LightningModule:
         ) from error
 
 
-def _module_of(request: _Request, captured: Captured) -> Any:
+def _module_of(request: Request, captured: Captured) -> Any:
     module = request.module
     if captured.has(module) or (module == "__main__" and captured.main is not None):
         return captured.module(module)
@@ -248,7 +190,7 @@ def _module_of(request: _Request, captured: Captured) -> Any:
     if module == "__main__" or captured.owns(module):
         raise ValueError(
             f"load_model needs the source of {module}, got a snapshot without it; its class "
-            f"{request.qualname} can be loaded with the code of then{_whence(request.manifest)} only."
+            f"{request.qualname} can be loaded with the code of then{whence(request.manifest)} only."
         )
     try:
         return importlib.import_module(module)  # an installed library's class
@@ -259,7 +201,7 @@ def _module_of(request: _Request, captured: Captured) -> Any:
         ) from error
 
 
-def _checked(found: Any, request: _Request) -> type[LightningModule]:
+def _checked(found: Any, request: Request) -> type[LightningModule]:
     if not isinstance(found, type) or not hasattr(found, "load_from_checkpoint"):
         raise ValueError(
             f"load_model needs a LightningModule as {request.module}.{request.qualname}, got {found!r}; the class may "
@@ -268,7 +210,7 @@ def _checked(found: Any, request: _Request) -> type[LightningModule]:
     return found
 
 
-def _load(model_class: type[LightningModule], request: _Request, weights_only: bool) -> LightningModule:
+def _load(model_class: type[LightningModule], request: Request, weights_only: bool) -> LightningModule:
     options: dict[str, Any] = dict(request.hyper_parameters)
     if weights_only:
         options["_instantiator"] = None  # whatever the file says, in whichever form
@@ -281,7 +223,7 @@ def _load(model_class: type[LightningModule], request: _Request, weights_only: b
         ) from error
 
 
-def _isolated(request: _Request) -> IsolatedModel:
+def _isolated(request: Request) -> IsolatedModel:
     return IsolatedModel(
         request.path,
         request.manifest,
@@ -290,10 +232,3 @@ def _isolated(request: _Request) -> IsolatedModel:
         strict=request.strict,
         hyper_parameters=request.hyper_parameters,
     )
-
-
-def _whence(manifest: Manifest) -> str:
-    tree = manifest["tree"]
-    if tree.get("present") and tree.get("ref"):
-        return f" (git worktree add --detach FOLDER {tree['ref']})"
-    return f" (commit {manifest.commit})" if manifest.commit else ""

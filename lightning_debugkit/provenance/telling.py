@@ -52,6 +52,9 @@ def verdict(comparison: Comparison, root: Path) -> str:
     """Return in words what `compare` found."""
     lines = [f"The model's code is {_SAID[comparison.model]}, the other files are {_SAID[comparison.others]} ({root})."]
     unlike = [each for each in comparison.files if each.verdict != "identical"]
+    if comparison.files and all(each.verdict == "missing" for each in comparison.files):
+        first = min((each.path for each in comparison.files), key=lambda path: (path.count("/"), path))
+        lines.append(f"None of its files is there: give the folder that held {_plain(first)}.")
     lines += [f"{each.verdict:<9} {each.path}{' (model)' if each.is_model else ''}" for each in unlike]
     return "\n".join(lines)
 

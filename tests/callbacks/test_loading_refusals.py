@@ -258,3 +258,11 @@ def test_without_trust_only_the_captured_file_is_imported(tmp_path: Path, monkey
     with says("got no such class, or another file than the captured one"):
         load_model(path, code="current")
     assert name not in sys.modules
+
+
+@pytest.mark.parametrize("module", ["boxes.moved", "boxes_of_then.net"])
+def test_a_module_that_has_moved_is_told_with_trust_too(tmp_path: Path, module: str) -> None:
+    (tmp_path / "boxes").mkdir()
+    held = changed(with_model(), lambda manifest: manifest["model"].update(module=module))
+    with says(f"load_model needs {module}.Net of now, got no such class"):
+        load_model(checkpoint(tmp_path, held), code="current", trust_code=True)

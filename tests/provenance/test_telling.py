@@ -88,3 +88,9 @@ def test_a_comparison_names_what_is_unlike() -> None:
         "changed   a.py (model)",
         "missing   c.yaml",
     ]
+
+
+def test_where_nothing_is_found_the_folder_is_asked_for() -> None:
+    files = (FileVerdict("lib/net.py", "missing", True), FileVerdict("train.py", "missing", False))
+    said = verdict(Comparison("changed", "changed", files), Path("/p")).splitlines()
+    assert said[1] == "None of its files is there: give the folder that held train.py."
