@@ -24,6 +24,7 @@ import lightning.pytorch as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.module import _global_forward_hooks
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_debugkit import ActivationMonitor, GradientAnomalyDetector, GradientClippingMonitor, debugkit
@@ -103,17 +104,25 @@ class Clock(pl.Callback):
         self.name, self.baton = name, baton
         self.steps: list[float] = []
         self.began: float | None = None
+        self.hooks: dict[int, Any] = {}
 
     def resume(self) -> None:
         self.baton.take(self.name)
-        torch.set_anomaly_enabled("detect_anomaly" in self.name)  # of the process, not of the thread
+        # Of the process, not of the thread: each variant has its own in its turn.
+        torch.set_anomaly_enabled("detect_anomaly" in self.name)
+        _global_forward_hooks.update(self.hooks)
         self.began = time.perf_counter()
 
     def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
         assert self.began is not None
         self.steps.append(time.perf_counter() - self.began)
-        self.baton.hand_on()
+        self.hand_on()
         self.resume()
+
+    def hand_on(self) -> None:
+        self.hooks = dict(_global_forward_hooks)
+        _global_forward_hooks.clear()
+        self.baton.hand_on()
 
 
 class FullBackwardHooks(pl.Callback):
@@ -134,6 +143,7 @@ VARIANTS: dict[str, Callable[[], tuple[list[pl.Callback], dict[str, Any]]]] = {
     "nothing, again": lambda: ([], {}),
     'debugkit("light")': lambda: (list(debugkit("light")), {}),
     'debugkit("standard")': lambda: (list(debugkit("standard")), {}),
+    'debugkit("thorough")': lambda: (list(debugkit("thorough")), {}),
     "clipping by norm": lambda: ([], {"gradient_clip_val": 1.0}),
     "GradientClippingMonitor()": lambda: ([GradientClippingMonitor()], {}),
     "GradientClippingMonitor(), clipping by norm": lambda: ([GradientClippingMonitor()], {"gradient_clip_val": 1.0}),
@@ -163,7 +173,7 @@ def fit(model: str, variant: str, clock: Clock, batches: int) -> None:
             **options,
         )
         trainer.fit(Program(Transformer() if model == "transformer" else cnn()), data(model, batches))
-    clock.baton.hand_on()
+    clock.hand_on()
 
 
 def main() -> None:

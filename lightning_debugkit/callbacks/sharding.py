@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -66,6 +67,7 @@ def unseen(trainer: Trainer, wiring: bool) -> str:
     return f"{reason}; norms are summed over all of them, but a broken step is not replayed{left_out}"
 
 
+@lru_cache(maxsize=1 << 16)  # each step asks for all of them
 def bare(name: str) -> str:
     """Return the path of a parameter or module as the user knows it, without what FSDP has put around modules.
 
