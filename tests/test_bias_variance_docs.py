@@ -1,4 +1,4 @@
-"""What is said of `BiasVarianceReport` is so: its options, its example for LightningCLI, its notebook's stories."""
+"""What is said of `BiasVarianceReport` is so: its options and its example for LightningCLI."""
 
 from __future__ import annotations
 
@@ -80,22 +80,3 @@ def test_the_help_tells_every_argument(example: Path) -> None:
     shown = run(example, "--trainer.callbacks.help=lightning_debugkit.BiasVarianceReport").stdout
     for name in inspect.signature(BiasVarianceReport).parameters:
         assert f"--trainer.callbacks.{name}" in shown
-
-
-def test_the_notebook_tells_four_stories_and_a_silence(tmp_path: Path) -> None:
-    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
-    notebook = nbformat.read(ROOT / "notebooks" / "05-what-limits-this-model.ipynb", as_version=4)
-    nbclient.NotebookClient(notebook, timeout=280, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    printed = "".join(
-        out.get("text", "") for cell in notebook.cells for out in cell.get("outputs", []) if out.output_type == "stream"
-    )
-    verdicts = [
-        line.removeprefix("verdict:").split(":")[0].strip() for line in printed.splitlines() if "verdict:" in line
-    ]
-    assert verdicts == [
-        "underfitting",
-        "overfitting",
-        "distribution shift",
-        "validation overfitting",
-        "cannot tell yet",
-    ]

@@ -1,4 +1,4 @@
-"""What is said of `ErrorAnalysis` is so: its options, its example for LightningCLI, its notebook's story."""
+"""What is said of `ErrorAnalysis` is so: its options and its example for LightningCLI."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ import json
 import re
 from pathlib import Path
 
-import pytest
 import test_docs as docs
 
 from lightning_debugkit import ErrorAnalysis, read_journal
 
 PAGE = docs.DOCS / "error-analysis.md"
-NOTEBOOK = docs.ROOT / "notebooks" / "06-what-the-model-confuses.ipynb"
 example = docs.example
 
 
@@ -54,24 +52,3 @@ def test_the_keys_that_the_page_shows_are_in_the_file(example: Path) -> None:
     known = {"label", "suggested", "score"} if not held["label_issues"] else set()
     assert named - there - known == set()
     assert (example / "debugkit" / "misclassified.csv").read_text().startswith("index,target,target_name,predicted,")
-
-
-def test_the_notebook_finds_scanner_labels_and_the_class_that_nobody_taught(tmp_path: Path) -> None:
-    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
-    nbclient.NotebookClient(notebook, timeout=280, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    told = [
-        "".join(out.get("text", "") for out in cell.get("outputs", []) if out.output_type == "stream")
-        for cell in notebook.cells
-    ]
-    rules = [re.findall(r"^- ([\w-]+):", text, re.MULTILINE) for text in told if "% right (" in text]
-    assert [("weak-slice" in found, "label-issue" in found) for found in rules[:3]] == [
-        (True, True),
-        (False, True),
-        (False, False),
-    ]
-    assert "class-never-predicted" in rules[3]
-    assert "{'scanner': 'east'}: 87% wrong of 125" in "".join(told)
-    suspects, found, slips = map(int, re.search(r"(\d+) suspects; (\d+) .* the (\d+) slips", "".join(told)).groups())  # type: ignore[union-attr]
-    assert found / slips > 0.9
-    assert found / suspects > 0.9

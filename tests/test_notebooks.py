@@ -1,5 +1,9 @@
-"""The notebooks tell what really happens: each is executed from its first cell to its last."""
+"""The notebooks tell what really happens: each is executed from its first cell to its last, and comes to its point."""
 
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
@@ -10,15 +14,55 @@ nbclient = pytest.importorskip("nbclient")
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
 
+def breaks_again(told: list[str]) -> None:
+    printed = "".join(told)
+    assert "log(0) in training_step" in printed
+    assert "The step broke again, in the same place." in printed
+
+
+def four_stories_and_a_silence(told: list[str]) -> None:
+    lines = [line for line in "".join(told).splitlines() if "verdict:" in line]
+    assert [line.removeprefix("verdict:").split(":")[0].strip() for line in lines] == [
+        "underfitting",
+        "overfitting",
+        "distribution shift",
+        "validation overfitting",
+        "cannot tell yet",
+    ]
+
+
+def scanner_labels_and_the_class_that_nobody_taught(told: list[str]) -> None:
+    rules = [re.findall(r"^- ([\w-]+):", text, re.MULTILINE) for text in told if "% right (" in text]
+    assert [("weak-slice" in found, "label-issue" in found) for found in rules[:3]] == [
+        (True, True),
+        (False, True),
+        (False, False),
+    ]
+    assert "class-never-predicted" in rules[3]
+    assert "{'scanner': 'east'}: 87% wrong of 125" in "".join(told)
+    counts = re.search(r"(\d+) suspects; (\d+) .* the (\d+) slips", "".join(told))
+    assert counts is not None
+    suspects, found, slips = map(int, counts.groups())
+    assert found / slips > 0.9
+    assert found / suspects > 0.9
+
+
+POINTS: dict[str, Callable[[list[str]], None]] = {
+    "01": breaks_again,
+    "05": four_stories_and_a_silence,
+    "06": scanner_labels_and_the_class_that_nobody_taught,
+}
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs(path: Path, tmp_path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells), "outputs are stripped before a commit"
-    nbclient.NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    printed = "".join(
-        out.get("text", "") for cell in notebook.cells for out in cell.get("outputs", []) if out.output_type == "stream"
-    )
-    if path.stem.startswith("01"):
-        assert "log(0) in training_step" in printed
-        assert "The step broke again, in the same place." in printed
+    nbclient.NotebookClient(notebook, timeout=280, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    told = [
+        "".join(out.get("text", "") for out in cell.get("outputs", []) if out.output_type == "stream")
+        for cell in notebook.cells
+    ]
+    if (point := POINTS.get(path.stem[:2])) is not None:
+        point(told)
