@@ -6,6 +6,8 @@ import ast
 import importlib.util
 from collections.abc import Iterator
 
+from lightning_debugkit.provenance.parsing import parsed
+
 _IMPORTERS = ("import_module", "__import__")
 _LISTERS = ("iter_modules", "walk_packages")
 
@@ -23,9 +25,7 @@ def imported_by_name(text: bytes, package: str = "") -> tuple[set[str], bool]:
     """
     if not any(name.encode() in text for name in (*_IMPORTERS, *_LISTERS)):
         return set(), False  # hardly a file does, and parsing takes its time
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    if (tree := parsed(text)) is None:
         return set(), False
     spelt: set[str] = set()
     known: set[int] = set()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from lightning_debugkit.provenance.parsing import NO_PROGRAM
 from lightning_debugkit.provenance.slicing import NotFound, Slice
 
 Verdict = Literal["identical", "cosmetic", "changed"]
@@ -101,14 +102,14 @@ def same_program(then: bytes, now: bytes) -> bool:
     """
     try:
         return _form(ast.parse(then).body) == _form(ast.parse(now).body)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except NO_PROGRAM:
         return False
 
 
 def _same_class(then: bytes, now: bytes, name: str) -> bool:
     try:
         return _form(Slice.of(then).nodes([name])) == _form(Slice.of(now).nodes([name]))
-    except (SyntaxError, ValueError, RecursionError, MemoryError, NotFound):
+    except (*NO_PROGRAM, NotFound):
         return False
 
 

@@ -13,6 +13,7 @@ from lightning_debugkit.provenance.manifest import Manifest
 from lightning_debugkit.provenance.model_files import modules_of, text_of_class
 from lightning_debugkit.provenance.modules import main_file
 from lightning_debugkit.provenance.notebook import notebook_source
+from lightning_debugkit.provenance.parsing import NO_PROGRAM
 from lightning_debugkit.provenance.reaching import imported_names
 from lightning_debugkit.provenance.slicing import NotFound
 from lightning_debugkit.provenance.staleness import is_stale, process_start
@@ -74,7 +75,7 @@ def _of_model(file: Mapping[str, object], contents: Mapping[str, bytes], qualnam
             if file.get("kind") in ("main", "cells")
             else contents[str(file["path"])]
         )
-    except (SyntaxError, ValueError, RecursionError, MemoryError, NotFound):
+    except (*NO_PROGRAM, NotFound):
         return contents[str(file["path"])]
 
 
@@ -83,7 +84,7 @@ def defines(module: str, qualname: str) -> bool:
     place = file_of(module)
     try:
         tree = ast.parse(place.read_bytes()) if place is not None else None
-    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+    except (OSError, *NO_PROGRAM):
         return False
     name = qualname.partition(".")[0]
     return tree is not None and any(isinstance(node, ast.ClassDef) and node.name == name for node in tree.body)

@@ -7,19 +7,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lightning_debugkit.provenance.by_name import imported_by_name
+from lightning_debugkit.provenance.modules import MAINS
 from lightning_debugkit.provenance.reaching import Reach
 from lightning_debugkit.provenance.slicing import Slice
 
 _READS = (b"__file__", b"__path__", b"resources", b"get_data")
 _TOLD_TO_READERS = (".md", ".rst", ".ipynb", "license", "licence")
 _OF_TOOLS = ("pyproject.toml", "mkdocs.yml", "mkdocs.yaml", "compose.yml", "compose.yaml", "environment.yml")
-_MAINS = ("__main__", "__mp_main__")
 
 
 def place_of_model(model_class: type, files: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return where a class is, as the part ``model`` of a manifest tells it."""
     module = model_class.__module__
-    is_main = module in _MAINS
+    is_main = module in MAINS
     main = _main_of(files)
     path = main["path"] if is_main and main else modules_of(files).get(module)
     return {"module": "__main__" if is_main else module, "qualname": name_of(model_class), "path": path}

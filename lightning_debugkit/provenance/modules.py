@@ -34,7 +34,7 @@ FRAMEWORKS = frozenset(
 # Debuggers come from the editor's folder; the first are models that were themselves loaded from a snapshot.
 _TOOLS = ("_debugkit_", "debugpy", "pydev", "_pydev")
 _MARKERS = ("pyproject.toml", "setup.py", "setup.cfg", ".git", ".hg")
-_MAINS = ("__main__", "__mp_main__")
+MAINS = ("__main__", "__mp_main__")  # the second is the script's name in a spawned rank
 
 
 @dataclass(frozen=True, order=True)
@@ -82,7 +82,7 @@ def project_modules(root: Path, main: Path | None = None) -> list[ProjectModule]
 
 
 def _file_of(name: str, module: Any) -> Path | None:
-    if name in _MAINS or is_shared(name):
+    if name in MAINS or is_shared(name):
         return None
     # Not getattr: a lazy module would import what nobody asked for.
     facts = module.__dict__ if isinstance(module, ModuleType) else {}

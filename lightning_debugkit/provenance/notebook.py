@@ -6,6 +6,8 @@ import ast
 import sys
 from typing import Any
 
+from lightning_debugkit.provenance.parsing import NO_PROGRAM
+
 CELLS = "notebook_cells.py"
 _RUNS_ITS_BODY = frozenset({"time", "timeit", "capture", "prun"})
 
@@ -33,7 +35,7 @@ def without_magics(cell: str, transform: Any) -> str:
     try:
         text = transform(cell)
         tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except NO_PROGRAM:
         return ""
     body = _body_of_cell_magic(tree)
     if body is not None:

@@ -7,6 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from lightning_debugkit.provenance.parsing import parsed
+
 _BODIES = ("body", "orelse", "finalbody", "handlers", "cases")
 
 
@@ -82,7 +84,7 @@ class _Imports:
 
     @classmethod
     def of(cls, text: bytes | str) -> _Imports:
-        tree = _parsed(text)
+        tree = parsed(text)
         if tree is None:
             return cls((), {})
         found = tuple(_imports(tree))
@@ -106,13 +108,6 @@ def imported_names(text: bytes | str, package: str) -> set[str]:
             base = _absolute(node, package)
             names |= {base, *(f"{base}.{alias.name}" for alias in node.names if alias.name != "*")}
     return names
-
-
-def _parsed(text: bytes | str) -> ast.Module | None:
-    try:
-        return ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
 
 
 def _imports(tree: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:

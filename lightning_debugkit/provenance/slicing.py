@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import CodeType
 
 from lightning_debugkit.provenance.effects import Effects
+from lightning_debugkit.provenance.parsing import NO_PROGRAM
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _IMPORTS = (ast.Import, ast.ImportFrom)
@@ -211,5 +212,5 @@ def _annotated(node: ast.stmt) -> set[str]:
 def _named_in(text: str) -> set[str]:
     try:
         return {part.id for part in ast.walk(ast.parse(text, mode="eval")) if isinstance(part, ast.Name)}
-    except (SyntaxError, ValueError, RecursionError):
+    except NO_PROGRAM:
         return set()

@@ -11,6 +11,8 @@ from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 
+from lightning_debugkit.provenance.parsing import NO_PROGRAM
+
 _IMPORTED = time.time()
 _CLOCKS = 2.0  # seconds: file systems keep time coarsely, and Python reads a script a moment after it starts
 
@@ -46,7 +48,7 @@ def is_stale(text: bytes, path: Path, changed: float, module: str | None, start:
         return False  # not imported yet: what is there will run
     try:
         code = compile(text, str(path), "exec", dont_inherit=True)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except NO_PROGRAM:
         return True
     before = _compiled_before(living, changed) if module is not None else None
     if before is not None:

@@ -13,10 +13,10 @@ from types import ModuleType
 from typing import Any
 
 from lightning_debugkit.provenance.importing import Alias, Captured
+from lightning_debugkit.provenance.modules import MAINS
 
 # One at a time: sys.modules is the process's.
 _lock = threading.RLock()
-_MAINS = ("__main__", "__mp_main__")  # the second is the script's name in a spawned rank
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def standing(captured: Captured, arguments: Sequence[str] = ()) -> Iterator[None
             del sys.modules[name]
         show_imported(captured)
         if captured.main is not None:
-            for name in _MAINS:
+            for name in MAINS:
                 if name in sys.modules:
                     saved[name] = sys.modules[name]
                 sys.modules[name] = captured.main
@@ -51,7 +51,7 @@ def standing(captured: Captured, arguments: Sequence[str] = ()) -> Iterator[None
             sys.argv = argv
             for name in [name for name in list(sys.modules.copy()) if _gives_way(name, captured)]:
                 del sys.modules[name]
-            for name in _MAINS:
+            for name in MAINS:
                 if sys.modules.get(name) is captured.main:
                     sys.modules.pop(name, None)
             sys.modules.update(saved)
