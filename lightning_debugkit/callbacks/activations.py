@@ -134,20 +134,13 @@ def _wrapped(strategy: Any, watch: Watch) -> Callable[[], None]:
 
     The mode is entered around the step itself, not from hook to hook: so it is left whatever happens, in its turn.
     """
-    own, step = vars(strategy), strategy.training_step
-    had, kept = "training_step" in own, own.get("training_step")
-
-    def undo() -> None:
-        if own.get("training_step") is standing:
-            if had:
-                own["training_step"] = kept
-            else:
-                del own["training_step"]
+    step = strategy.training_step
 
     def watched(*args: Any, **kwargs: Any) -> Any:
-        undo()  # an optimizer may call its closure several times: one look is enough
+        standing.leave()  # an optimizer may call its closure several times: one look is enough
         with watch:
             return step(*args, **kwargs)
 
-    standing = own["training_step"] = StandIn(strategy, "training_step", watched)
-    return undo
+    standing = StandIn(strategy, "training_step", watched)
+    standing.stand()
+    return standing.leave

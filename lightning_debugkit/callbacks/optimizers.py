@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
@@ -17,6 +19,11 @@ def raw(optimizer: Optimizer | LightningOptimizer) -> Optimizer:
         inner: Optimizer = optimizer.optimizer
         return inner
     return optimizer  # type: ignore[return-value]  # what is left is torch's own
+
+
+def held_by(optimizers: Iterable[Optimizer]) -> set[int]:
+    """Return the parameters that any of the optimizers holds, by ``id``."""
+    return {id(p) for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
 
 
 class Parameters:

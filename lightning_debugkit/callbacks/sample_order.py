@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -67,24 +67,6 @@ class Recorder(AroundSampler):
         return kept(self.sampler, self.given)
 
 
-class _Processing(StandIn):
-    """Stands for a strategy's ``process_dataloader``, and knows what the user may have put there before."""
-
-    def __init__(self, strategy: Any, call: Callable[[Any], Any]) -> None:
-        super().__init__(strategy, "process_dataloader", call)
-        before = vars(strategy).get("process_dataloader")
-        self.own: Any = before.own if isinstance(before, _Processing) else before
-
-    @staticmethod
-    def take_off(strategy: Any) -> None:
-        """Leave what was there; whoever of several listeners is first takes all off."""
-        there = vars(strategy).get("process_dataloader")
-        if isinstance(there, _Processing):
-            del vars(strategy)["process_dataloader"]
-            if there.own is not None:
-                vars(strategy)["process_dataloader"] = there.own
-
-
 _Around = TypeVar("_Around", bound=AroundSampler)
 
 
@@ -101,7 +83,7 @@ class LoaderEar(Generic[_Around]):
         self.training = training
         # Nothing of a loader is kept alive: data that are loaded anew every few epochs would pile up.
         self._heard: WeakKeyDictionary[DataLoader[Any], _Around] = WeakKeyDictionary()
-        self._strategy: Any = None
+        self._standing: StandIn | None = None
 
     def install(self, trainer: Trainer) -> None:
         """Listen from before a loader's first iterator is made: workers draw ahead."""
@@ -114,14 +96,14 @@ class LoaderEar(Generic[_Around]):
                 self._listen(dataloader)
             return dataloader
 
-        self._strategy = strategy
-        vars(strategy)["process_dataloader"] = _Processing(strategy, processed)
+        self._standing = StandIn(strategy, "process_dataloader", processed)
+        self._standing.stand()
 
     def remove(self) -> None:
         """Leave strategy and loaders as they were."""
-        if self._strategy is not None:
-            _Processing.take_off(self._strategy)
-            self._strategy = None
+        if self._standing is not None:
+            self._standing.leave()
+            self._standing = None
         for loader, around in list(self._heard.items()):
             take_out(loader, around)
         self._heard.clear()

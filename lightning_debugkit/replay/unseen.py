@@ -88,18 +88,42 @@ class StandIn:
         ...     def ring(self):
         ...         return "ding"
         >>> bell = Bell()
-        >>> vars(bell)["ring"] = StandIn(bell, "ring", lambda: "dong")
+        >>> one, other = (StandIn(bell, "ring", lambda: "dong") for _ in range(2))
+        >>> one.stand()
         >>> bell.ring(), copy.deepcopy(bell).ring()
         ('dong', 'ding')
+        >>> other.stand()
+        >>> one.leave()
+        >>> other.leave()
+        >>> bell.ring(), vars(bell)
+        ('ding', {})
     """
 
     def __init__(self, owner: Any, name: str, call: Callable[..., Any]) -> None:
         self._owner = owner
         self._name = name
         self._call = call
+        self._usual: Callable[..., Any] = getattr(owner, name)
+        self._below: Any = None
+        self._has_left = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._call(*args, **kwargs)
+        return (self._usual if self._has_left else self._call)(*args, **kwargs)
+
+    def stand(self) -> None:
+        """Take the method's place, or that of what stands for it already."""
+        self._usual, self._below = getattr(self._owner, self._name), vars(self._owner).get(self._name)
+        vars(self._owner)[self._name] = self
+
+    def leave(self) -> None:
+        """Leave what was there before; may be called twice, and in any order where several stand on one another."""
+        self._has_left = True
+        own = vars(self._owner)
+        # Who has left below another lets every call through, and goes with the last of them.
+        while isinstance(top := own.get(self._name), StandIn) and top._has_left:
+            del own[self._name]
+            if top._below is not None:
+                own[self._name] = top._below
 
     def __reduce__(self) -> tuple[Any, ...]:
         # While the owner is copied it has no attributes of its own yet: this is what its class has.

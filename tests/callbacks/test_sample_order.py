@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import pickle
 import weakref
 from pathlib import Path
@@ -15,7 +16,7 @@ from callbacks.breaking import QUIET
 from callbacks.erring import Says, random_answers
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_debugkit import ErrorAnalysis
+from lightning_debugkit import ErrorAnalysis, ExactResume, GradientAnomalyDetector
 from lightning_debugkit.callbacks.sample_order import SampleOrder
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -127,3 +128,19 @@ def test_indices_of_batches_that_nobody_counts_do_not_wait(tmp_path: Path) -> No
     assert callback.learning is not None
     assert callback.learning.why_not
     assert waiting == [0, 0]
+
+
+@pytest.mark.parametrize("order", itertools.permutations(range(3)))
+def test_the_strategy_is_left_as_it_was_whoever_leaves_first(order: tuple[int, ...], tmp_path: Path) -> None:
+    """Those that listen to its loaders stand on one another, in the order of the callbacks."""
+    trainer = pl.Trainer(
+        default_root_dir=tmp_path,
+        callbacks=[
+            (GradientAnomalyDetector(), ExactResume(), ErrorAnalysis(training_dynamics=True))[at] for at in order
+        ],
+        max_epochs=1,
+        **QUIET,
+    )
+    data = DataLoader(TensorDataset(*random_answers(32, 3)), 8)
+    trainer.fit(Says(), data, data)
+    assert "process_dataloader" not in vars(trainer.strategy)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
+from lightning_debugkit.callbacks.optimizers import held_by
 from lightning_debugkit.finding import Finding, Rule, Severity, Where
 from lightning_debugkit.replay.source import Place
 from lightning_debugkit.stats.tensors import values
@@ -48,7 +49,7 @@ def not_in_optimizer(
         reached: Leaves of the graph of the loss.
         finetuning: Class of a `BaseFinetuning` callback, which leaves batch norm out if told so: that is ``info``.
     """
-    held = {id(p): p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
+    held = held_by(optimizers)
     registered = dict(module.named_parameters())
     missing = [name for name, p in registered.items() if p.requires_grad and id(p) in reached and id(p) not in held]
     own = {id(p) for p in registered.values()}
@@ -73,7 +74,7 @@ def not_in_optimizer(
 
 def fed_but_not_held(where: Where, parameters: Mapping[str, Tensor], optimizers: Iterable[Optimizer]) -> Finding | None:
     """Return the same finding where the graph holds copies of shards instead of parameters: told by gradients."""
-    held = {id(p) for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
+    held = held_by(optimizers)
     with_gradient = {name: p.grad for name, p in parameters.items() if p.grad is not None and id(p) not in held}
     missing = [name for name, grad in with_gradient.items() if bool(values(grad).any())]
     if not missing:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,6 +22,16 @@ from lightning_debugkit.replay.randomness import RandomState
 from lightning_debugkit.stats.tensors import norms, values
 
 _WEIGHED = 10  # looks at shards that share one sum of the weights
+
+
+@dataclass(frozen=True)
+class _Norms:
+    """What a look reads: norms of gradients, dimensions of parameters, their norms on demand, and any rank's alarm."""
+
+    gradients: list[float | None]
+    dims: list[int]
+    weigh: Callable[[], Sequence[float]]
+    alarm: bool = False
 
 
 class Sight:
@@ -85,45 +96,10 @@ class Sight:
     ) -> Look:
         """Return what the optimizer is about to do; other ranks are told of an ``alarm`` where they hold shards."""
         self.looks += 1
-        _, parameters = self._parameters.of(module, optimizer)
-        if is_sharded(trainer):
-            return self._look_together(trainer, module, optimizer, where, alarm)
-        present = [index for index, p in enumerate(parameters) if p.grad is not None]
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        self.loss, found = self._read(shared_norms(trainer, self.looks, gradients))
-        norm_of: list[float | None] = [None] * len(parameters)
-        for index, norm in zip(present, found, strict=True):
-            norm_of[index] = norm if math.isfinite(norm) else _wide_norm(parameters[index].grad)
-        dims = [p.ndim for p in parameters]
-        return self._made(trainer, module, optimizer, where, norm_of, dims, lambda: norms(parameters).tolist())
-
-    def _look_together(
-        self, trainer: Trainer, module: LightningModule, optimizer: Optimizer, where: Where, alarm: bool
-    ) -> Look:
-        """Look where each rank holds shards: one small sum over all ranks tells all of them the same."""
-        _, parameters = self._parameters.of(module, optimizer)
-        known, sums, looks = self._sums.get(id(optimizer), ([], None, 0))
-        if sums is None or known is not parameters:
-            known, sums, looks = parameters, Sums(trainer, parameters), 0
-        self._sums[id(optimizer)] = known, sums, looks + 1
-        self.loss, _ = self._read(torch.zeros(0, device=trainer.strategy.root_device))
-        alarm = alarm or (self.loss is not None and not math.isfinite(self.loss))
-        alarmed, norm_of = sums(alarm, with_weights=looks < 3 or looks % _WEIGHED == 0)
-        weights = sums.weights
-        return self._made(trainer, module, optimizer, where, norm_of, sums.dims, lambda: weights, alarmed)
-
-    def _made(
-        self,
-        trainer: Trainer,
-        module: LightningModule,
-        optimizer: Optimizer,
-        where: Where,
-        norm_of: list[float | None],
-        dims: list[int],
-        weigh: Callable[[], Sequence[float]],
-        alarm: bool = False,
-    ) -> Look:
         names, parameters = self._parameters.of(module, optimizer)
+        read = (
+            self._sum(trainer, optimizer, parameters, alarm) if is_sharded(trainer) else self._own(trainer, parameters)
+        )
         scale = scale_left(trainer, optimizer)
         rates = [float(group["lr"]) for group in optimizer.param_groups for _ in group["params"]]
         return Look(
@@ -132,14 +108,36 @@ class Sight:
             loss=self.loss,
             names=names,
             parameters=parameters,
-            norms=[None if norm is None else norm / scale for norm in norm_of],
+            norms=[None if norm is None else norm / scale for norm in read.gradients],
             rates=rates,
             whole=is_whole(trainer),
             clipped=bool(trainer.gradient_clip_val) or overrides(module, "configure_gradient_clipping"),
-            weigh=weigh,
-            dims=dims,
-            alarm=alarm,
+            weigh=read.weigh,
+            dims=read.dims,
+            alarm=read.alarm,
         )
+
+    def _own(self, trainer: Trainer, parameters: list[Tensor]) -> _Norms:
+        """Look where each rank has all gradients."""
+        present = [index for index, p in enumerate(parameters) if p.grad is not None]
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        self.loss, found = self._read(shared_norms(trainer, self.looks, gradients))
+        norm_of: list[float | None] = [None] * len(parameters)
+        for index, norm in zip(present, found, strict=True):
+            norm_of[index] = norm if math.isfinite(norm) else _wide_norm(parameters[index].grad)
+        return _Norms(norm_of, [p.ndim for p in parameters], lambda: norms(parameters).tolist())
+
+    def _sum(self, trainer: Trainer, optimizer: Optimizer, parameters: list[Tensor], alarm: bool) -> _Norms:
+        """Look where each rank holds shards: one small sum over all ranks tells all of them the same."""
+        known, sums, looks = self._sums.get(id(optimizer), ([], None, 0))
+        if sums is None or known is not parameters:
+            known, sums, looks = parameters, Sums(trainer, parameters), 0
+        self._sums[id(optimizer)] = known, sums, looks + 1
+        self.loss, _ = self._read(torch.zeros(0, device=trainer.strategy.root_device))
+        alarm = alarm or (self.loss is not None and not math.isfinite(self.loss))
+        alarmed, norm_of = sums(alarm, with_weights=looks < 3 or looks % _WEIGHED == 0)
+        weights = sums.weights
+        return _Norms(norm_of, sums.dims, lambda: weights, alarmed)
 
     def _read(self, found: Tensor) -> tuple[float | None, list[float]]:
         """Bring losses and norms to the host in one copy."""

@@ -26,6 +26,7 @@ from lightning_debugkit.callbacks.anomaly.sight import Sight
 from lightning_debugkit.callbacks.anomaly.trends import DIVERGING, Trends
 from lightning_debugkit.callbacks.anomaly.weights import sound_weights
 from lightning_debugkit.callbacks.anomaly.zeroing import Zeroing
+from lightning_debugkit.callbacks.optimizers import held_by
 from lightning_debugkit.callbacks.packages import twins
 from lightning_debugkit.callbacks.rerun import audit
 from lightning_debugkit.callbacks.sharding import is_sharded, is_whole, named
@@ -99,7 +100,7 @@ class Watches:
         if self._begun:
             return
         self._begun = True
-        self.followers.begin(module, _held(trainer))
+        self.followers.begin(module, held_by(trainer.optimizers))
         yield from sound_weights(where, module)
         if self.wiring:
             yield from self.loaded.judge(where, module)
@@ -125,7 +126,9 @@ class Watches:
             given = [tensor for _, tensor in leaves(sight.batch) if isinstance(tensor, Tensor)]
             if wiring is not None:
                 leaf = {**leaf, **wiring.reached}
-            yield from unregistered(where, module, given, leaf, wiring.first_use if wiring else {}, _held(trainer))
+            yield from unregistered(
+                where, module, given, leaf, wiring.first_use if wiring else {}, held_by(trainer.optimizers)
+            )
             if trainer.optimizers:
                 suspects = not_in_optimizer(where, module, trainer.optimizers, leaf, _finetuning(trainer))
                 self._suspect(trainer, module, suspects)
@@ -153,7 +156,7 @@ class Watches:
         else:
             for finding in self.trends.judge(look, several):
                 doubtful = finding.rule == DIVERGING.name
-                told = self.followers.doubt(finding, module, _held(trainer)) if doubtful else finding
+                told = self.followers.doubt(finding, module, held_by(trainer.optimizers)) if doubtful else finding
                 yield from [] if told is None else [told]
         if not self.wiring or closure_again:
             return
@@ -259,7 +262,7 @@ class Watches:
     def _trainable(self, trainer: Trainer, module: LightningModule) -> list[str]:
         """Return the trainable parameters that optimizers hold."""
         if is_whole(trainer):
-            held = _held(trainer)
+            held = held_by(trainer.optimizers)
             return [name for name, p in module.named_parameters() if p.requires_grad and id(p) in held]
         # After a validation a module may hold whole parameters in place of the shards that optimizers know.
         looks = [zip(look.names, look.parameters, strict=True) for look in self._looks.values()]
@@ -283,11 +286,6 @@ def _finetuning(trainer: Trainer) -> str:
     """Return the class of the callback that unfreezes the model by stages, empty if there is none."""
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
     return next((type(callback).__name__ for callback in callbacks if isinstance(callback, twins(BaseFinetuning))), "")
-
-
-def _held(trainer: Trainer) -> set[int]:
-    """Return the parameters that any optimizer holds, by ``id``."""
-    return {id(p) for optimizer in trainer.optimizers for group in optimizer.param_groups for p in group["params"]}
 
 
 def _versions(module: LightningModule, names: Iterable[str] | None = None) -> dict[str, int]:

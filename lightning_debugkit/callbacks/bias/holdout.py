@@ -43,7 +43,7 @@ class Holdout:
         self.fraction = fraction
         self.held: DataLoader[Any] | None = None  # both are to be drawn from
         self.kept: DataLoader[Any] | None = None
-        self._strategy: Any = None
+        self._standing: StandIn | None = None
         self._changed: list[tuple[Any, str, Any]] = []
 
     def install(self, trainer: Trainer) -> None:
@@ -57,14 +57,14 @@ class Holdout:
                 self._take_away(dataloader)
             return process(dataloader)
 
-        self._strategy = strategy
-        vars(strategy)["process_dataloader"] = StandIn(strategy, "process_dataloader", processed)
+        self._standing = StandIn(strategy, "process_dataloader", processed)
+        self._standing.stand()
 
     def remove(self) -> None:
         """Leave strategy, loader and sampler as they were."""
-        if self._strategy is not None:
-            vars(self._strategy).pop("process_dataloader", None)
-            self._strategy = None
+        if self._standing is not None:
+            self._standing.leave()
+            self._standing = None
         for owner, name, value in reversed(self._changed):
             object.__setattr__(owner, name, value)
         self._changed = []

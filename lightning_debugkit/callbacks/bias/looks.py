@@ -11,7 +11,7 @@ from lightning_debugkit.callbacks.bias.gauge import Gauge, Measured, Moment, Tak
 from lightning_debugkit.callbacks.bias.holdout import Holdout
 from lightning_debugkit.callbacks.bias.ranks import gathered
 from lightning_debugkit.callbacks.bias.train_error import STEPS, NotMeasurable, again, draw, measure
-from lightning_debugkit.callbacks.predictions.padding import counted, loaders_of, positions
+from lightning_debugkit.callbacks.predictions.padding import counted, loaders_of_pass, positions
 from lightning_debugkit.callbacks.predictions.reader import PredictionsNotFound
 from lightning_debugkit.callbacks.sharding import is_whole, samples_of
 from lightning_debugkit.replay.batch import batch_size
@@ -146,7 +146,7 @@ class Looks:
     ) -> None:
         """Take up a batch that has run."""
         split = self.role(step, dataloader_idx)
-        loaders = loaders_of(trainer.test_dataloaders if step == "test_step" else trainer.val_dataloaders)
+        loaders = loaders_of_pass(trainer, step == "test_step")
         loader = loaders[dataloader_idx] if dataloader_idx < len(loaders) else None
         rows = batch_size(batch)
         places = None if rows is None else positions(loader, batch_idx, rows)

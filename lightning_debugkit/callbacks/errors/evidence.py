@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,15 +111,22 @@ def sample_at(datasets: Sequence[Any], index: int) -> Any:
     return None
 
 
-def _compared(parts: Sequence[_Part], loaders: Sequence[Any]) -> tuple[bool, bool]:
-    """Return whether something of every row is as in the data set, and whether no other order looks like that."""
-    datasets = [getattr(loader, "dataset", None) for loader in loaders]
-    collate = loaders[parts[0].loader].collate_fn
+@contextlib.contextmanager
+def drawing(datasets: Sequence[Any]) -> Iterator[None]:
+    """Let samples be drawn without a trace in random numbers."""
     state = RandomState.capture()
     with contextlib.ExitStack() as stack:
         stack.callback(state.restore)
         for dataset in datasets:
             stack.enter_context(kept_generators(dataset))
+        yield
+
+
+def _compared(parts: Sequence[_Part], loaders: Sequence[Any]) -> tuple[bool, bool]:
+    """Return whether something of every row is as in the data set, and whether no other order looks like that."""
+    datasets = [getattr(loader, "dataset", None) for loader in loaders]
+    collate = loaders[parts[0].loader].collate_fn
+    with drawing(datasets):
         drawn = [[_drawn(datasets, collate, index) for index in part.indices] for part in parts]
     pairs = [pair for part, again in zip(parts, drawn, strict=True) for pair in zip(part.rows, again, strict=True)]
     alike = [path for path in pairs[0][0] if all(_are_alike(path, kept, again) for kept, again in pairs)]

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 
-from lightning_debugkit.callbacks.bias.train_error import kept_generators
 from lightning_debugkit.callbacks.errors.drawing import picture_of, save_picture, text_of
-from lightning_debugkit.callbacks.errors.evidence import sample_at
+from lightning_debugkit.callbacks.errors.evidence import drawing, sample_at
 from lightning_debugkit.callbacks.predictions.padding import loaders_of
-from lightning_debugkit.replay.randomness import RandomState
 
 FOLDER = "errors"
 _MOST_FAILED = 5  # then the data set is gone
@@ -41,11 +38,7 @@ class Gallery:
 
     def draw(self, indices: Iterable[int], most: int) -> None:
         """Draw the first ``most`` of the indices that can be drawn; those that are unknown are passed over."""
-        state = RandomState.capture()
-        with contextlib.ExitStack() as stack:
-            stack.callback(state.restore)
-            for dataset in self.datasets:
-                stack.enter_context(kept_generators(dataset))
+        with drawing(self.datasets):
             failed: list[str] = []
             for index in list(dict.fromkeys(index for index in indices if index >= 0))[:most]:
                 try:

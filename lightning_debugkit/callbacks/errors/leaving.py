@@ -14,7 +14,7 @@ from lightning_debugkit.callbacks.errors.analysis import Analysis, write
 from lightning_debugkit.callbacks.errors.gallery import Gallery, tokenizer_of
 from lightning_debugkit.callbacks.errors.gathering import Gathered
 from lightning_debugkit.callbacks.errors.misclassified import write_misclassified
-from lightning_debugkit.callbacks.predictions.padding import loaders_of
+from lightning_debugkit.callbacks.predictions.padding import loaders_of_pass
 
 
 @dataclass(frozen=True)
@@ -100,13 +100,9 @@ def settled(found: Gathered, trainer: Trainer, stage: str, is_last: bool) -> Nam
     """Return what was gathered with the names that are beyond doubt; in doubt, the last analysis looks at the data."""
     if not is_last:
         return Named(found.nameless()) if found.evidence.is_pending else Named(found)
-    verdict = found.evidence.judge(loaders_of(_loaders(trainer, stage)))
+    verdict = found.evidence.judge(loaders_of_pass(trainer, stage == "test"))
     notes = [note for note in (verdict.unnamed, verdict.undrawn) if note]
     return Named(found.nameless() if verdict.unnamed else found, notes, not verdict.undrawn)
-
-
-def _loaders(trainer: Trainer, stage: str) -> Any:
-    return trainer.test_dataloaders if stage == "test" else trainer.val_dataloaders
 
 
 def leave(
@@ -135,7 +131,9 @@ def leave(
     if files.is_later:  # what tells of the training is told once
         held["history"], held["dynamics"] = [], None
     if pictures:
-        gallery = Gallery(folder, _loaders(trainer, stage), tokenizer_of(trainer, module), files.prefix)
+        gallery = Gallery(
+            folder, loaders_of_pass(trainer, stage == "test"), tokenizer_of(trainer, module), files.prefix
+        )
         gallery.draw(analysis.shown(held), pictures)
         held["pictures"], held["samples"] = gallery.pictures, gallery.samples
         held["notes"] += [gallery.failed] if gallery.failed else []

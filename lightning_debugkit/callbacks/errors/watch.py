@@ -28,7 +28,7 @@ from lightning_debugkit.callbacks.errors.forms import (
 from lightning_debugkit.callbacks.errors.gathering import Gathered, Gathering, merged
 from lightning_debugkit.callbacks.errors.loss_check import LossCheck
 from lightning_debugkit.callbacks.predictions.order import LoaderOrder, Rows
-from lightning_debugkit.callbacks.predictions.padding import begins, loaders_of
+from lightning_debugkit.callbacks.predictions.padding import begins, loaders_of_pass
 from lightning_debugkit.callbacks.predictions.reader import PredictionsNotFound, Reader
 from lightning_debugkit.callbacks.predictions.scoring import NoClasses
 from lightning_debugkit.callbacks.predictions.sources import Reading, is_detections, shown
@@ -71,7 +71,7 @@ class Watch:
 
     def lacking(self, trainer: Trainer) -> PredictionsNotFound | None:
         """Return what to say if none of the loaders that count is among those that are there."""
-        there = len(loaders_of(trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders))
+        there = len(loaders_of_pass(trainer, trainer.testing))
         absent = [number for number in self.loaders or () if number >= there] if there else []
         if not absent or self.missing:
             return None
@@ -99,7 +99,7 @@ class Watch:
         Raises:
             PredictionsNotFound: There are none, or they are no answers that can be counted.
         """
-        loaders = loaders_of(trainer.test_dataloaders if step == "test_step" else trainer.val_dataloaders)
+        loaders = loaders_of_pass(trainer, step == "test_step")
         # First of all: what fails below must not leave this batch's indices to the next.
         rows = self.order.rows(loaders[at] if at < len(loaders) else None)
         if not self._counts(at):

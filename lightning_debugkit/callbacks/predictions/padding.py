@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 from torch.utils.data import DataLoader, DistributedSampler
@@ -14,6 +15,11 @@ from torch.utils.data import DataLoader, DistributedSampler
 def loaders_of(loaders: Any) -> list[Any]:
     """Return one or many loaders, however nested, as a list."""
     return [] if loaders is None else list(tree_leaves(loaders))
+
+
+def loaders_of_pass(trainer: Trainer, is_test: bool) -> list[Any]:
+    """Return the loaders that a test, or else a validation, goes through."""
+    return loaders_of(trainer.test_dataloaders if is_test else trainer.val_dataloaders)
 
 
 def length_of(dataset: Any) -> int:

@@ -33,12 +33,11 @@ class Place:
         self.owned = Owned(self._roots)
         self._watches: list[Watch] = []
         self._passes: list[list[Pass]] = []  # this epoch's passes over each loader
-        self._process: Any = None
+        self._standing: StandIn | None = None
 
     def install(self) -> None:
         """Watch each training loader from before its first iterator is made."""
         strategy = self.trainer.strategy
-        inner = vars(strategy).get("process_dataloader")
         process = strategy.process_dataloader
 
         def processed(dataloader: Any) -> Any:
@@ -47,18 +46,14 @@ class Place:
                 self._guarded(self.watch, dataloader)
             return dataloader
 
-        standing = StandIn(strategy, "process_dataloader", processed)
-        self._process = (standing, inner)
-        vars(strategy)["process_dataloader"] = standing
+        self._standing = StandIn(strategy, "process_dataloader", processed)
+        self._standing.stand()
 
     def remove(self) -> None:
         """Leave strategy and loaders as they were; what was noted may still be saved."""
-        here = vars(self.trainer.strategy)
-        if self._process is not None and here.get("process_dataloader") is self._process[0]:
-            here.pop("process_dataloader")
-            if self._process[1] is not None:
-                here["process_dataloader"] = self._process[1]
-        self._process = None
+        if self._standing is not None:
+            self._standing.leave()
+            self._standing = None
         for watch in self._watches:
             watch.remove()
         self._watches = []
