@@ -41,8 +41,8 @@ from lightning_debugkit.checkpoints import Latest
 
 _HERE = sys.path.pop(0)  # this file is called as the folder of the tests is
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from checkpoints.killing import Left, Plan, drafts, look, moments, run, until  # noqa: E402
-from checkpoints.marked import Marked, batches  # noqa: E402
+from checkpoints.killing import Left, Plan, drafts, look, moments, run, until  # noqa: E402 - found there only now
+from checkpoints.marked import Marked, batches  # noqa: E402 - as above
 
 OTHER = Path("/dev/shm")
 

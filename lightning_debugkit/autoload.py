@@ -32,5 +32,5 @@ def callbacks() -> list[Callback]:
         return []
     made = debugkit(preset)  # type: ignore[arg-type]  # one of PRESETS
     for callback in made:
-        callback.autoloaded = True  # type: ignore[attr-defined]
+        callback.autoloaded = True  # type: ignore[attr-defined]  # ours, by which the user's own is given way
     return made

@@ -76,7 +76,7 @@ def _trainer(facts: Mapping[str, Any], module: LightningModule) -> Trainer:
     )
     module.trainer = trainer
     trainer.strategy.connect(module)
-    trainer.fit_loop.epoch_progress.current.processed = facts["epoch"]  # type: ignore[attr-defined]
+    trainer.fit_loop.epoch_progress.current.processed = facts["epoch"]  # type: ignore[attr-defined]  # typed as its base
     with contextlib.suppress(Exception):  # optimizers that need a loader to be set up: the step may do without
         trainer.strategy.setup_optimizers(trainer)
     return trainer

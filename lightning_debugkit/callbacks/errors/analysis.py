@@ -179,8 +179,7 @@ class Analysis:
     def _merge(self, merge: Any) -> dict[str, Any]:
         names = ("first", "second", "count", "accuracy", "accuracy_merged", "kappa", "kappa_merged", "asymmetry")
         row = {name: getattr(merge, name) for name in names}
-        weight = self.found.totals.samples / self.found.totals.answers
-        worth = worth_of_merging(self.found.confusion, merge.first, merge.second, weight)
+        worth = worth_of_merging(self.found.confusion, merge.first, merge.second, self.found.totals.weight)
         return {
             **row,
             **bounds(worth.rise, "rise", "rise_"),

@@ -18,6 +18,7 @@ from lightning_debugkit.callbacks.errors.columns import Column, Columns, decoded
 from lightning_debugkit.callbacks.errors.evidence import Evidence
 from lightning_debugkit.callbacks.errors.forms import Form
 from lightning_debugkit.callbacks.errors.look import Look
+from lightning_debugkit.callbacks.errors.totals import Totals
 from lightning_debugkit.callbacks.predictions.sources import Reading
 from lightning_debugkit.stats.calibration import Calibration
 from lightning_debugkit.stats.confusion import Confusion
@@ -41,29 +42,6 @@ _DTYPES = {
 _STAGED = 1 << 14
 _NARROW = 64  # classes up to which scores wait as they are
 Table = dict[str, NDArray[Any]]
-
-
-@dataclass
-class Totals:
-    """Sums over all samples, also over those that are too many to be remembered.
-
-    Args:
-        samples: Samples that count.
-        answers: Answers that count: one a sample, or its pixels, labels or boxes.
-        wrong: Of these, the wrong ones.
-        broken: Samples whose scores are not finite.
-        outside: Answers whose target is no class of the model.
-    """
-
-    samples: int = 0
-    answers: int = 0
-    wrong: int = 0
-    broken: int = 0
-    outside: int = 0
-
-    def add(self, other: Totals) -> None:
-        for name, value in vars(other).items():
-            setattr(self, name, getattr(self, name) + value)
 
 
 class Gathering:

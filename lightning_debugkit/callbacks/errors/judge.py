@@ -98,11 +98,8 @@ def _own(case: Case) -> list[Pair]:
 
 
 def _chance(case: Case, pair: Pair) -> float:
-    """Return how likely a pair is among mistakes that fall anywhere.
-
-    Answers of one sample go together: they weigh as much as the samples they are of.
-    """
-    weight = case.found.totals.samples / case.found.totals.answers
+    """Return how likely a pair is among mistakes that fall anywhere."""
+    weight = case.found.totals.weight
     return _tail(pair.count * weight, case.found.totals.wrong * weight, pair.count / pair.lift * weight)
 
 
@@ -135,14 +132,14 @@ def _merge(case: Case, where: Where) -> Iterator[Finding]:
     the merge of any pair that is told apart worse than classes are on average: half of all pairs are such.
     """
     chances = {(pair.target, pair.predicted): _chance(case, pair) for pair in _own(case)}
-    confusion, totals = case.found.confusion, case.found.totals
+    confusion = case.found.confusion
     tested = max(confusion.classes * (confusion.classes - 1), 1)
     for merge in case.merges:
         there = chances.get((merge.first, merge.second), 1.0)
         back = chances.get((merge.second, merge.first), 1.0)
         if min(there, back) * tested >= _CHANCE or max(there, back) >= _CHANCE:
             continue
-        pair, weight = (merge.first, merge.second), totals.samples / totals.answers
+        pair, weight = (merge.first, merge.second), case.found.totals.weight
         worth = worth_of_merging(confusion, *pair, weight)
         # The pair was picked among all for its rise.
         rise = worth_of_merging(confusion, *pair, weight, 1 - _CHANCE / tested).rise
