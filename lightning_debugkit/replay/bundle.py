@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
 import torch
 from torch import nn
 
 from lightning_debugkit.finding import Finding
 from lightning_debugkit.journal import encode, strict
+from lightning_debugkit.replay import pickling
 from lightning_debugkit.replay.randomness import RandomState
 
 _INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
@@ -96,7 +96,7 @@ def load(folder: Path) -> Bundle:
 
 
 def _dump(step: dict[str, Any], path: Path) -> None:
-    torch.save(step, path, pickle_module=cloudpickle)
+    torch.save(step, path, pickle_module=pickling)
 
 
 def _texts() -> dict[str, str]:
