@@ -1,11 +1,11 @@
-"""cloudpickle, with functions that keep the file they were written in; handed to ``torch.save`` as its pickle module."""
+"""cloudpickle, with functions that keep the file they were written in: a pickle module for ``torch.save``."""
 
 from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Callable, MutableMapping
 from types import CodeType
-from typing import Any
+from typing import Any, ClassVar
 
 import cloudpickle
 
@@ -25,4 +25,4 @@ def _code(filename: str, make: Callable[..., CodeType], *arguments: Any) -> Code
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle is untyped
     """Pickle classes and functions of the main script and of notebook cells by value, with file and lines."""
 
-    dispatch_table = ChainMap[type, Callable[[Any], Any]]({CodeType: _reduced}, _KNOWN)
+    dispatch_table: ClassVar = ChainMap[type, Callable[[Any], Any]]({CodeType: _reduced}, _KNOWN)
