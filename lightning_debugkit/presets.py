@@ -21,6 +21,9 @@ def debugkit(preset: Preset = "standard", **options: Any) -> list[Callback]:
     ten times as often, and adds `BiasVarianceReport` and `ErrorAnalysis`, which go without where they find no
     predictions.
 
+    No preset writes into a git repository: commits of the working tree on ``refs/debugkit/*`` are made with
+    ``side_ref=True`` only, or by a `CodeSnapshot` of your own.
+
     Args:
         preset: How much to watch.
         **options: Arguments of the callbacks, such as ``action="skip"``; each goes to all that have it.
@@ -46,13 +49,13 @@ def debugkit(preset: Preset = "standard", **options: Any) -> list[Callback]:
             GradientAnomalyDetector: {},
             GradientClippingMonitor: {},
             ActivationMonitor: {},
-            CodeSnapshot: {},
+            CodeSnapshot: {"side_ref": False},
         },
         "thorough": {
             GradientAnomalyDetector: {"hooks": "always"},
             GradientClippingMonitor: {},
             ActivationMonitor: {"every_n_steps": 10},
-            CodeSnapshot: {},
+            CodeSnapshot: {"side_ref": False},
             BiasVarianceReport: {"every_n_epochs": "auto", "train_samples": 2000, "on_missing": "warn"},
             ErrorAnalysis: {"on_missing": "warn"},
         },

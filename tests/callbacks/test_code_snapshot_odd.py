@@ -17,7 +17,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.tuner import Tuner
 
-from lightning_debugkit import CodeSnapshot
+from lightning_debugkit import CodeSnapshot, code_commands, debugkit
 from lightning_debugkit.callbacks.snapshot import outcome
 from lightning_debugkit.callbacks.snapshot.embedding import Saving
 from lightning_debugkit.callbacks.snapshot.leaving import previous
@@ -139,6 +139,36 @@ def test_what_a_run_leaves_does_not_make_its_tree_dirty(project: Path, monkeypat
         manifest, _ = saved(trainer, project)
         assert manifest.is_dirty is False
         assert manifest["tree"]["tree"] == git(root, "rev-parse", "HEAD^{tree}").strip()
+
+
+def test_a_preset_writes_nothing_into_the_repository(project: Path) -> None:
+    root = project.parent
+    git(root, "init", "-q")
+    git(root, "add", "-A")
+    git(root, "commit", "-qm", "v1")
+    (project / "notes.txt").write_text("private")
+    (project / "__init__.py").write_text("# changed\n")
+
+    def kept() -> list[str]:
+        lying = sorted(str(path) for path in (root / ".git").rglob("*") if path.is_file())
+        return [git(root, "for-each-ref"), git(root, "status", "--porcelain"), *lying]
+
+    before = kept()
+    trainer = fit(project, *debugkit(), max_epochs=1)
+    assert kept() == before
+
+    manifest, source = read_snapshot(trainer.checkpoint_callback.best_model_path)
+    assert (manifest.commit, manifest.is_dirty) == (git(root, "rev-parse", "HEAD").strip(), True)
+    assert source is not None
+    told, _ = code_commands.log(str(project.parents[1]))
+    assert manifest.commit is not None
+    assert f"{manifest.commit[:8]}+" in told
+    assert "finished at step 4" in told
+
+    fit(project, *debugkit(side_ref=True), max_epochs=1)
+    assert git(root, "for-each-ref", "--format=%(subject)", "refs/debugkit") != ""
+    told, _ = code_commands.log(str(project.parents[1]))
+    assert len(told.splitlines()) == 3
 
 
 def test_the_run_before_is_one_of_the_same_project(project: Path) -> None:

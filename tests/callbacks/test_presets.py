@@ -20,14 +20,17 @@ from lightning_debugkit import (
     ("preset", "expected"),
     [
         ("light", [GradientAnomalyDetector(wiring=False, bundle=False), GradientClippingMonitor()]),
-        ("standard", [GradientAnomalyDetector(), GradientClippingMonitor(), ActivationMonitor(), CodeSnapshot()]),
+        (
+            "standard",
+            [GradientAnomalyDetector(), GradientClippingMonitor(), ActivationMonitor(), CodeSnapshot(side_ref=False)],
+        ),
         (
             "thorough",
             [
                 GradientAnomalyDetector(hooks="always"),
                 GradientClippingMonitor(),
                 ActivationMonitor(every_n_steps=10),
-                CodeSnapshot(),
+                CodeSnapshot(side_ref=False),
                 BiasVarianceReport(every_n_epochs="auto", train_samples=2000, on_missing="warn"),
                 ErrorAnalysis(on_missing="warn"),
             ],
@@ -50,6 +53,11 @@ def test_an_option_overrides_the_preset() -> None:
 def test_an_option_goes_to_all_callbacks_that_have_it() -> None:
     _, clipping, activations, _ = debugkit("standard", every_n_steps=25)
     assert (clipping.every_n_steps, activations.every_n_steps) == (25, 25)
+
+
+def test_a_commit_on_a_side_reference_is_asked_for() -> None:
+    assert [kit.side_ref for kit in debugkit(side_ref=True) if isinstance(kit, CodeSnapshot)] == [True]
+    assert CodeSnapshot().side_ref
 
 
 def test_a_preset_that_is_none_is_told_in_a_sentence() -> None:
