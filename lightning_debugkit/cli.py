@@ -22,11 +22,11 @@ def report(run_folder: str) -> int:
     return _say(render(folder).verdict, f"Report: {(folder / 'report.html').resolve()}")
 
 
-def replay(bundle: str) -> int:
+def replay(bundle: str, trust_code: bool = False) -> int:
     """Run the failing step of a bundle again and tell whether it breaks in the same way."""
     from lightning_debugkit.callbacks.again import run_again, same
 
-    kept, again = run_again(Path(bundle))
+    kept, again = run_again(Path(bundle), trust_code)
     _say(*_lines(kept if again is None else again))
     if same(kept, again):
         return _say("", "The step broke again, in the same place.")
@@ -68,10 +68,9 @@ def parser() -> ArgumentParser:
     reading.add_argument("run_folder", type=str, help="run folder, usually LOG_DIR/debugkit, or the folder above it")
     commands.add_subcommand("report", reading, help="render the report of a run and print its verdict")
 
-    running = ArgumentParser(
-        description="Run a failing step again. This runs the code in the bundle: trust its origin."
-    )
+    running = ArgumentParser(description="Run a failing step again, which runs the code in its bundle.")
     running.add_argument("bundle", type=str, help="folder RUN_FOLDER/bundles/step-N-rank-R")
+    running.add_argument("--trust-code", action="store_true", help="let the code in the bundle run with your rights")
     commands.add_subcommand("replay", running, help="run the failing step of a run again, from its bundle")
 
     listing = ArgumentParser(

@@ -73,6 +73,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "hooks": "always",
         "wiring": False,
         "bundle": False,
+        "max_bundle": 2000,
     },
     "GradientClippingMonitor": {"every_n_steps": 3, "percentile": 75.0, "auto_threshold": True},
     "ExactResume": {"rewind": False},

@@ -44,7 +44,7 @@ def test_the_demo_ends_as_shown(tmp_path: Path, capsys: pytest.CaptureFixture[st
         assert line in README
     bundles = list((tmp_path / "demo" / "debugkit" / "bundles").iterdir())
     again = subprocess.run(
-        [sys.executable, "-m", "lightning_debugkit", "replay", str(bundles[0])],
+        [sys.executable, "-m", "lightning_debugkit", "replay", "--trust-code", str(bundles[0])],
         capture_output=True,
         text=True,
         check=False,

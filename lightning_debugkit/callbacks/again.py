@@ -20,15 +20,19 @@ from lightning_debugkit.replay import bundle
 _COMPARED = ("op", "source", "samples", "backward", "input")
 
 
-def run_again(folder: Path) -> tuple[Finding, Finding | None]:
+def run_again(folder: Path, trust_code: bool = False) -> tuple[Finding, Finding | None]:
     """Return the finding that a bundle was left for, and that of its step run again (``None``: it did not break).
+
+    Args:
+        folder: The bundle.
+        trust_code: Let the code in it run.
 
     Raises:
         FileNotFoundError: ``folder`` is no bundle.
-        ValueError: The model is not in the bundle.
+        ValueError: The model is not in the bundle, or its code is not trusted.
         NotReplayable: The step raised an error of another kind.
     """
-    kept = bundle.load(folder)
+    kept = bundle.load(folder, trust_code)
     module = cast("LightningModule", kept.module)
     batch_idx = int(kept.facts["batch_idx"])
     trainer = _trainer(kept.facts, module)

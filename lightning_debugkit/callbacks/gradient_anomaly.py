@@ -21,6 +21,7 @@ from lightning_debugkit.callbacks.optimizers import raw
 from lightning_debugkit.callbacks.sample_order import SampleOrder
 from lightning_debugkit.callbacks.sharding import unseen
 from lightning_debugkit.finding import Finding
+from lightning_debugkit.replay.bundle import MAX_BYTES
 from lightning_debugkit.replay.hooks import ModuleHooks
 from lightning_debugkit.replay.randomness import RandomState
 from lightning_debugkit.stats.thinning import Thinning
@@ -44,6 +45,7 @@ class GradientAnomalyDetector(DebugCallback):
             every step, so that the module is named even where the replay tells nothing.
         wiring: Look for parameters that are wired wrongly, too.
         bundle: Leave the failing step as a folder that ``lightning-debugkit replay`` runs again.
+        max_bundle: Bytes that model and batch of a bundle may take of the disk; what does not fit is left out.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class GradientAnomalyDetector(DebugCallback):
         hooks: Literal["replay", "always"] = "replay",
         wiring: bool = True,
         bundle: bool = True,
+        max_bundle: int = MAX_BYTES,
     ) -> None:
         if action not in ("raise", "stop", "skip", "warn"):
             raise ValueError(
@@ -65,6 +68,11 @@ class GradientAnomalyDetector(DebugCallback):
             )
         if isinstance(max_skips, bool) or not isinstance(max_skips, int) or max_skips < 0:
             raise ValueError(f"GradientAnomalyDetector needs max_skips >= 0, got {max_skips!r}; 10 is a good start.")
+        if isinstance(max_bundle, bool) or not isinstance(max_bundle, int) or max_bundle < 1:
+            raise ValueError(
+                f"GradientAnomalyDetector needs max_bundle >= 1, got {max_bundle!r}; {MAX_BYTES} is a good start, and "
+                "bundle=False leaves none."
+            )
         for name, switch in (("wiring", wiring), ("bundle", bundle)):
             if not isinstance(switch, bool):
                 raise ValueError(f"GradientAnomalyDetector needs {name} True or False, got {switch!r}; True is usual.")
@@ -73,10 +81,14 @@ class GradientAnomalyDetector(DebugCallback):
         self.hooks = hooks
         self.wiring = wiring
         self.bundle = bundle
+        self.max_bundle = max_bundle
         self.watches = Watches(wiring)
         self.order = SampleOrder()
-        self.failure = Failure(action, max_skips, bundle)
+        self.failure = self._new_failure()
         self._reset()
+
+    def _new_failure(self) -> Failure:
+        return Failure(self.action, self.max_skips, self.max_bundle if self.bundle else 0)
 
     def _reset(self) -> None:
         self._sight = Sight()
@@ -106,7 +118,7 @@ class GradientAnomalyDetector(DebugCallback):
             self.order = SampleOrder()
             self.order.install(trainer)
             self.watches.setup(pl_module)
-            self.failure = Failure(self.action, self.max_skips, self.bundle)
+            self.failure = self._new_failure()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.hooks == "always":

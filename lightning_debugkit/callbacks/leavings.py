@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lightning_debugkit.callbacks.anomaly.sight import Sight
 from lightning_debugkit.finding import Finding
+from lightning_debugkit.provenance.secrets import secret_name, secret_text
 from lightning_debugkit.replay import bundle
 from lightning_debugkit.replay.batch import batch_size, leaves, take
 
@@ -46,7 +47,7 @@ def leave_samples(
 
 
 def leave_bundle(
-    folder: Path, trainer: Trainer, module: LightningModule, sight: Sight, finding: Finding
+    folder: Path, trainer: Trainer, module: LightningModule, sight: Sight, finding: Finding, max_bytes: int
 ) -> dict[str, Any]:
     """Write what is needed to run the step again in a new process; return the artifact."""
     assert sight.random is not None
@@ -60,5 +61,9 @@ def leave_bundle(
         "max_epochs": trainer.max_epochs,
         "epoch": trainer.current_epoch,
     }
-    note = bundle.save(path, module, sight.batch, sight.random, finding, facts)
+    note = bundle.save(path, module, sight.batch, sight.random, finding, facts, max_bytes=max_bytes, secret=_secret)
     return {"name": "bundle", "path": str(path.relative_to(folder)), "note": note}
+
+
+def _secret(name: str, data: bytes) -> str | None:
+    return secret_name(name) or secret_text(data)

@@ -7,10 +7,11 @@ import linecache
 import shutil
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import nn
@@ -21,7 +22,11 @@ from lightning_debugkit.replay import pickling
 from lightning_debugkit.replay.randomness import RandomState
 
 _INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+# A step is packed while the user waits for his exception, and checkpoints hold the weights anyway.
+MAX_BYTES = 2_000_000_000
+MAX_CODE = 20_000_000  # bytes of sources, as many as a checkpoint carries
 _LARGEST_FILE = 1_000_000  # bytes; source files are smaller
+Secret = Callable[[str, bytes], "str | None"]
 
 
 @dataclass(frozen=True)
@@ -36,51 +41,85 @@ class Bundle:
 
 
 def save(
-    folder: Path, module: nn.Module, batch: Any, random: RandomState, finding: Finding, facts: Mapping[str, Any]
+    folder: Path,
+    module: nn.Module,
+    batch: Any,
+    random: RandomState,
+    finding: Finding,
+    facts: Mapping[str, Any],
+    *,
+    max_bytes: int = MAX_BYTES,
+    secret: Secret = lambda name, data: None,
 ) -> str:
     """Write a bundle into ``folder``; the folder appears whole or not at all.
 
     Classes of the main script and of notebooks travel inside the pickle, those of project files as copies of the files.
 
+    Args:
+        folder: Where to.
+        module: The model.
+        batch: The batch.
+        random: Random state in which the step started.
+        finding: What was found.
+        facts: How the step was run.
+        max_bytes: What model and batch may take of the disk.
+        secret: Tells what secret a file of that name and content holds, ``None`` if none: it is left out.
+
     Raises:
         OSError: The disk has no room for it.
 
     Returns:
-        What could not be packed, empty if all of it was.
+        What was left out, and why; empty if nothing was.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     size = sum(t.numel() * t.element_size() for t in module.state_dict().values() if isinstance(t, torch.Tensor))
-    if shutil.disk_usage(folder.parent).free < 2 * size + _LARGEST_FILE:
+    if shutil.disk_usage(folder.parent).free < 2 * min(size, max_bytes) + MAX_CODE:
         raise OSError(f"a bundle needs {size / 1e9:.2g} GB of disk for the model, and {folder.parent} has too little")
     making = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(parents=True)
-    event = {
-        "finding": finding.to_event(),
-        "facts": dict(facts),
-        "texts": _texts(),
-        "files": _copy_code(making / "code"),
-    }
-    note = ""
-    try:
-        _dump({"module": module, "batch": batch, "random": random}, making / "step.pkl")
-    except Exception as error:  # a lambda, a lock, a generator on the module: anything may refuse to be pickled
-        note = f"the model cannot be pickled ({type(error).__name__}: {error}): the bundle holds weights and batch only"
-        (making / "step.pkl").unlink(missing_ok=True)
-        torch.save(module.state_dict(), making / "weights.pt")
-        _dump({"batch": batch, "random": random}, making / "batch.pkl")
+    code = _Code(secret)
+    event: dict[str, Any] = {"finding": finding.to_event(), "facts": dict(facts), "texts": code.texts()}
+    event["files"] = code.copy(making / "code")
+    notes = _pack(making, module, {"batch": batch, "random": random}, max_bytes, secret)
+    note = "; ".join([*notes, *code.notes])
     (making / "bundle.json").write_bytes(encode({**strict(event), "note": note}))
     shutil.rmtree(folder, ignore_errors=True)
     making.replace(folder)
     return note
 
 
-def load(folder: Path) -> Bundle:
-    """Read a bundle back. This runs the code that is in it: load only bundles that you trust.
+def _pack(making: Path, module: nn.Module, rest: dict[str, Any], max_bytes: int, secret: Secret) -> list[str]:
+    """Write model and batch into one file, or what can be written of them into two; return what was left out."""
+    try:
+        _dump({"module": module, **rest}, making / "step.pkl", max_bytes, secret)
+        return []
+    except Exception as error:  # a lambda, a lock, a generator on the module: anything may refuse to be pickled
+        notes = [f"the model cannot be packed ({_said(error)}): the bundle holds weights and batch only"]
+    for name, part in (("batch", rest), ("weights", None)):
+        path = making / f"{name}.p{'t' if part is None else 'kl'}"
+        try:
+            _dump(module.state_dict() if part is None else part, path, max_bytes, secret, by_value=part is not None)
+            max_bytes -= path.stat().st_size
+        except Exception as error:
+            notes.append(f"without {name} ({_said(error)})")
+    return notes
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, _LeftOut) else f"{type(error).__name__}: {error}"
+
+
+def load(folder: Path, trust_code: bool = False) -> Bundle:
+    """Read a bundle back, which runs the code that is in it.
+
+    Args:
+        folder: The bundle.
+        trust_code: Let that code run.
 
     Raises:
         FileNotFoundError: ``folder`` is no bundle.
-        ValueError: The model could not be packed when the bundle was written.
+        ValueError: The model could not be packed when the bundle was written, or its code is not trusted.
     """
     folder = Path(folder)
     head = folder / "bundle.json"
@@ -89,26 +128,102 @@ def load(folder: Path) -> Bundle:
     event = json.loads(head.read_text())
     if not (folder / "step.pkl").is_file():
         raise ValueError(f"replay needs a bundle with its model, got one without: {event['note']}.")
+    if not trust_code:
+        raise ValueError(
+            f"replay needs trust_code=True (--trust-code on the command line) to run the code in {str(folder)!r}, got "
+            "False; it runs with your rights: give it for your own bundles, and if you trust who made the folder."
+        )
     sys.path.insert(0, str(folder / "code"))
     _recall(event["texts"])
     step = torch.load(folder / "step.pkl", map_location="cpu", weights_only=False)
     return Bundle(step["module"], step["batch"], step["random"], Finding.from_event(event["finding"]), event["facts"])
 
 
-def _dump(step: dict[str, Any], path: Path) -> None:
-    torch.save(step, path, pickle_module=pickling)
+class _LeftOut(Exception):  # not an error: the reason is noted
+    """This is not to be written."""
 
 
-def _texts() -> dict[str, str]:
-    """Return the lines of classes that travel in the pickle, by file: of the main script and of notebook cells."""
-    texts = {}
-    main = getattr(sys.modules.get("__main__"), "__file__", None)
-    if main and Path(main).is_file() and Path(main).stat().st_size <= _LARGEST_FILE:
-        texts[str(Path(main).absolute())] = Path(main).read_text(errors="replace")
-    for name, entry in linecache.cache.items():
-        if ("ipykernel_" in name or name.startswith("<ipython")) and len(entry) == 4:
-            texts[name] = "".join(entry[2])
-    return texts
+class _Bounded:
+    """A file that takes so many bytes."""
+
+    def __init__(self, file: BinaryIO, max_bytes: int) -> None:
+        self.file, self.left = file, max_bytes
+
+    def write(self, data: Any) -> int:
+        self.left -= len(data)
+        if self.left < 0:
+            raise _LeftOut
+        return self.file.write(data)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def _dump(step: dict[str, Any], path: Path, max_bytes: int, secret: Secret, by_value: bool = True) -> None:
+    try:
+        with path.open("wb") as file:
+            bounded = _Bounded(file, max_bytes)
+            try:
+                torch.save(step, bounded, **({"pickle_module": pickling} if by_value else {}))  # type: ignore[arg-type]
+            except Exception as error:
+                if bounded.left < 0:  # torch tells of a position in a file
+                    raise _LeftOut(f"more than {max_bytes:,} bytes") from error
+                raise
+        if found := secret(path.name, _strings(path)):
+            raise _LeftOut(found)
+    except Exception:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _strings(path: Path) -> bytes:
+    """Return the part of a file of torch that is no tensor's: attributes, constants of functions, texts of a batch."""
+    with zipfile.ZipFile(path) as file:
+        return b"".join(file.read(name) for name in file.namelist() if name.endswith("/data.pkl"))
+
+
+class _Code:
+    """The sources that a bundle takes along, but for those that hold a secret or are too many."""
+
+    def __init__(self, secret: Secret) -> None:
+        self.secret = secret
+        self.left = MAX_CODE
+        self.notes: list[str] = []
+
+    def texts(self) -> dict[str, str]:
+        """Return the lines of classes that travel in the pickle, by file: of the main script and of notebook cells."""
+        texts = {}
+        main = getattr(sys.modules.get("__main__"), "__file__", None)
+        if main and Path(main).is_file() and Path(main).stat().st_size <= _LARGEST_FILE:
+            texts[str(Path(main).absolute())] = Path(main).read_text(errors="replace")
+        for name, entry in linecache.cache.items():
+            if ("ipykernel_" in name or name.startswith("<ipython")) and len(entry) == 4:
+                texts[name] = "".join(entry[2])
+        return {name: text for name, text in texts.items() if self._takes(Path(name).name, text.encode())}
+
+    def copy(self, folder: Path) -> list[str]:
+        """Copy the project's imported files so that they can be imported from ``folder``; return their names."""
+        copied = []
+        for name, file in _project_files():
+            parts = name.split(".")
+            target = folder.joinpath(*parts)
+            target = target / "__init__.py" if file.name == "__init__.py" else target.with_suffix(".py")
+            data = file.read_bytes()
+            if self._takes(str(target.relative_to(folder)), data):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(data)
+                copied.append(str(target.relative_to(folder)))
+        return sorted(copied)
+
+    def _takes(self, name: str, data: bytes) -> bool:
+        reason = self.secret(name, data)
+        if reason is None and len(data) > self.left:
+            reason = f"more than {MAX_CODE:,} bytes of code"
+        if reason is not None:
+            self.notes.append(f"without the source of {name} ({reason})")
+            return False
+        self.left -= len(data)
+        return True
 
 
 def _recall(texts: Mapping[str, str]) -> None:
@@ -117,19 +232,6 @@ def _recall(texts: Mapping[str, str]) -> None:
         linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
         if Path(name).parent.is_dir():
             sys.path.append(str(Path(name).parent))
-
-
-def _copy_code(folder: Path) -> list[str]:
-    """Copy the project's imported source files so that they can be imported from ``folder``; return their names."""
-    copied = []
-    for name, file in _project_files():
-        parts = name.split(".")
-        target = folder.joinpath(*parts)
-        target = target / "__init__.py" if file.name == "__init__.py" else target.with_suffix(".py")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, target)
-        copied.append(str(target.relative_to(folder)))
-    return sorted(copied)
 
 
 def _project_files() -> Iterator[tuple[str, Path]]:

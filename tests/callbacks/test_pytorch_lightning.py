@@ -88,7 +88,7 @@ def test_a_loss_that_breaks_is_found_and_can_be_broken_again(tmp_path: Path) -> 
     assert "log of a negative number" in raised.value.finding.message
     assert journal(tmp_path).of_kind("artifact")
     (bundle,) = (tmp_path / "debugkit/bundles").iterdir()
-    assert same(*run_again(bundle))
+    assert same(*run_again(bundle, trust_code=True))
 
 
 @pytest.mark.parametrize("kind", [Net, ByHand])

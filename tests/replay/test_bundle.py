@@ -8,6 +8,8 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -17,13 +19,14 @@ from lightning_debugkit.finding import Finding, Severity, Where
 from lightning_debugkit.replay import bundle
 from lightning_debugkit.replay.randomness import RandomState
 
+CELL = "/tmp/ipykernel_7/1.py"
 FINDING = Finding(
     "nonfinite-loss", Severity.ERROR, "loss is inf", Where(0, 3, module="box"), {"samples": [1]}, "Clamp."
 )
 
 
-def save(folder: Path, module: torch.nn.Module) -> str:
-    return bundle.save(folder, module, (X, ["a"] * 8), RandomState.capture(), FINDING, {"batch_idx": 3})
+def save(folder: Path, module: torch.nn.Module, **options: Any) -> str:
+    return bundle.save(folder, module, (X, ["a"] * 8), RandomState.capture(), FINDING, {"batch_idx": 3}, **options)
 
 
 def test_what_was_packed_is_read_back(tmp_path: Path) -> None:
@@ -32,7 +35,7 @@ def test_what_was_packed_is_read_back(tmp_path: Path) -> None:
     assert save(tmp_path / "step", model) == ""
     drawn = torch.rand(3)
 
-    found = bundle.load(tmp_path / "step")
+    found = bundle.load(tmp_path / "step", trust_code=True)
     assert torch.equal(found.batch[0], X)
     assert (found.batch[1], found.finding, dict(found.facts)) == (["a"] * 8, FINDING, {"batch_idx": 3})
     assert all(torch.equal(a, b) for a, b in zip(found.module.parameters(), model.parameters(), strict=True))
@@ -52,12 +55,12 @@ def test_a_model_that_cannot_be_pickled_leaves_weights_and_batch_and_says_so(tmp
     model = Net()
     model.lock = threading.Lock()
     note = save(tmp_path / "step", model)
-    assert "cannot be pickled (TypeError: cannot pickle '_thread.lock' object)" in note
+    assert "cannot be packed (TypeError: cannot pickle '_thread.lock' object)" in note
     kept = torch.load(tmp_path / "step" / "weights.pt", weights_only=True)
     assert torch.equal(kept["first.weight"], model.first.weight)
     assert torch.equal(torch.load(tmp_path / "step" / "batch.pkl", weights_only=False)["batch"][0], X)
     with pytest.raises(ValueError, match="replay needs a bundle with its model, got one without: the model cannot"):
-        bundle.load(tmp_path / "step")
+        bundle.load(tmp_path / "step", trust_code=True)
 
 
 def test_a_folder_that_is_no_bundle_is_told_in_a_sentence(tmp_path: Path) -> None:
@@ -74,6 +77,80 @@ def test_a_disk_without_room_is_an_error_that_leaves_nothing(tmp_path: Path, mon
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_bundle_runs_no_code_that_is_not_trusted(tmp_path: Path) -> None:
+    save(tmp_path / "step", Net())
+    folder = str(tmp_path / "step")
+    with pytest.raises(ValueError) as caught:
+        bundle.load(Path(folder))
+    assert str(caught.value) == (
+        f"replay needs trust_code=True (--trust-code on the command line) to run the code in {folder!r}, "
+        "got False; it runs with your rights: give it for your own bundles, and if you trust who made the folder."
+    )
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.is_file())
+
+
+@pytest.mark.parametrize(
+    ("kept", "left", "note"),
+    [
+        (10**6, ["bundle.json", "step.pkl"], ""),
+        (100_000, ["batch.pkl", "bundle.json"], "the model cannot be packed (more than 100,000 bytes)"),
+        (1000, ["bundle.json"], "without batch (more than 1,000 bytes)"),
+    ],
+)
+def test_what_takes_too_many_bytes_is_left_out_and_named(kept: int, left: list[str], note: str, tmp_path: Path) -> None:
+    model = Net(torch.nn.Linear(4, 4))
+    model.register_buffer("table", torch.zeros(50_000))
+    told = save(tmp_path / "step", model, max_bytes=kept)
+    assert files(tmp_path / "step") == left
+    assert note in told
+    assert bool(note) == bool(told)
+    assert json.loads((tmp_path / "step" / "bundle.json").read_text())["note"] == told
+    assert sum(path.stat().st_size for path in (tmp_path / "step").glob("*.p*")) <= kept
+
+
+def has_token(name: str, data: bytes) -> str | None:
+    return "holds a token" if b"tok_123" in data else None
+
+
+def test_a_model_that_carries_a_secret_is_not_packed_but_its_weights_and_the_batch_are(tmp_path: Path) -> None:
+    model = Net()
+    model.token = "tok_123"
+    assert save(tmp_path / "step", model, secret=has_token).startswith(
+        "the model cannot be packed (holds a token): the bundle holds weights and batch only"
+    )
+    assert files(tmp_path / "step") == ["batch.pkl", "bundle.json", "weights.pt"]
+    assert not any(b"tok_123" in path.read_bytes() for path in (tmp_path / "step").rglob("*") if path.is_file())
+
+
+def test_a_secret_in_a_function_of_the_main_script_is_found_in_the_pickle(tmp_path: Path) -> None:
+    model, cell = Net(), {"__name__": "__main__"}
+    exec(compile("def ask():\n    return 'tok_123'\n", CELL, "exec"), cell)
+    model.ask = cell["ask"]
+    assert "(holds a token)" in save(tmp_path / "step", model, secret=has_token)
+
+
+def test_a_batch_that_carries_a_secret_is_left_out(tmp_path: Path) -> None:
+    note = bundle.save(tmp_path / "step", Net(), (X, "tok_123"), RandomState.capture(), FINDING, {}, secret=has_token)
+    assert "without batch (holds a token)" in note
+    assert files(tmp_path / "step") == ["bundle.json", "weights.pt"]
+
+
+def test_a_source_with_a_secret_is_left_out_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, text in (("keys_of_mine", "KEY = 'tok_123'\n"), ("parts_of_mine", "x = 1\n")):
+        (tmp_path / f"{name}.py").write_text(text)
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+        sys.modules[name].__file__ = str(tmp_path / f"{name}.py")
+    note = save(tmp_path / "step", Net(), secret=has_token)
+    assert "without the source of keys_of_mine.py (holds a token)" in note
+    assert not (tmp_path / "step" / "code" / "keys_of_mine.py").exists()
+    assert (tmp_path / "step" / "code" / "parts_of_mine.py").read_text() == "x = 1\n"
+    monkeypatch.setattr(bundle, "MAX_CODE", 5)
+    assert "without the source of parts_of_mine.py (more than 5 bytes of code)" in save(tmp_path / "step", Net())
+
+
 def test_the_head_is_strict_json(tmp_path: Path) -> None:
     save(tmp_path / "step", Net())
 
@@ -82,9 +159,6 @@ def test_the_head_is_strict_json(tmp_path: Path) -> None:
 
     event = json.loads((tmp_path / "step" / "bundle.json").read_text(), parse_constant=refuse)
     assert event["finding"] == FINDING.to_event()
-
-
-CELL = "/tmp/ipykernel_7/1.py"
 
 
 def test_functions_of_a_notebook_cell_keep_their_file_and_line_within_each_other(tmp_path: Path) -> None:
@@ -96,7 +170,7 @@ def test_functions_of_a_notebook_cell_keep_their_file_and_line_within_each_other
     model = Net()
     model.outer, model.inner = cell["outer"], cell["outer"]()
     assert save(tmp_path / "step", model) == ""
-    kept = bundle.load(tmp_path / "step").module
+    kept = bundle.load(tmp_path / "step", trust_code=True).module
     assert kept.outer is not model.outer
     places = [(f.__code__.co_filename, f.__code__.co_firstlineno) for f in (kept.outer, kept.outer(), kept.inner)]
     assert places == [(CELL, 4), (CELL, 5), (CELL, 5)]
@@ -132,7 +206,7 @@ print("note:", bundle.save(Path(sys.argv[1]), Model(), torch.ones(2), RandomStat
 LOAD = """
 import linecache, sys
 from lightning_debugkit.replay import bundle
-found = bundle.load(sys.argv[1])
+found = bundle.load(sys.argv[1], trust_code=True)
 print(type(found.module).__name__, found.module(found.batch).tolist())
 print(linecache.getline(sys.argv[2], 12).strip())
 forward = found.module.forward.__code__

@@ -33,13 +33,13 @@ class Failure:
     Args:
         action: ``raise``, ``stop``, ``skip`` or ``warn``.
         max_skips: Updates that may be dropped.
-        bundle: Leave what is needed to run the step again.
+        max_bundle: Bytes of model and batch that may be left to run the step again; 0 leaves nothing.
     """
 
-    def __init__(self, action: str, max_skips: int, bundle: bool) -> None:
+    def __init__(self, action: str, max_skips: int, max_bundle: int) -> None:
         self.action = action
         self.max_skips = max_skips
-        self.bundle = bundle
+        self.max_bundle = max_bundle
         self.bundled = False
         self.skips = 0
         self.replays = 0
@@ -119,8 +119,8 @@ class Failure:
             try:
                 for fields in leave_samples(run.folder, sight.batch, samples, indices, **place):
                     run.append("artifact", rank=run.rank, **fields)
-                if self.bundle and found is not None and not self.bundled:
-                    fields = leave_bundle(run.folder, trainer, module, sight, finding)
+                if self.max_bundle and found is not None and not self.bundled:
+                    fields = leave_bundle(run.folder, trainer, module, sight, finding, self.max_bundle)
                     self.bundled = True
                     run.append("artifact", rank=run.rank, **place, **fields)
             except Exception as error:

@@ -17,10 +17,12 @@ def _parts(summary: Summary, folder: Path) -> Iterator[Code | Paragraph]:
         if event.get("name") != "bundle" or not isinstance(path, str):
             continue
         yield Code(
-            f"lightning-debugkit replay {shlex.quote(path)}",
+            f"lightning-debugkit replay {shlex.quote(path)} --trust-code",
             before=f"The batch, weights and random state of step {as_int(event.get('step'))} were kept. "
             "In the run folder, where this report lies:",
         )
+        if note := event.get("note"):
+            yield Paragraph(f"Left out: {note}.")
         if not (folder / path).exists():
             yield Paragraph(f"{path} is no longer in the run folder.", is_problem=True)
 
