@@ -7,15 +7,19 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
-from lightning_debugkit.report.drawing import Look
-from lightning_debugkit.report.summary import Measure
+from lightning_debugkit.finding import Severity
+from lightning_debugkit.report.drawing import axes_of, blank, legend_above, legend_height, mark_findings
+from lightning_debugkit.report.palette import PALETTE
+from lightning_debugkit.report.summary import Measure, Summary
 from lightning_debugkit.report.wording import as_mapping, as_number, shortened
 
 LOG_RATIO = 50.0
 _FEW = 40
+_MARKS = 60
 
 
 @dataclass(frozen=True)
@@ -56,33 +60,52 @@ def is_logarithmic(found: Sequence[Curve]) -> bool:
     return bool(finite.size and finite.min() > 0 and finite.max() >= LOG_RATIO * finite.min())
 
 
-def draw_curves(axes: Axes, found: Sequence[Curve], look: Look) -> None:
+def curve_figure(
+    found: Sequence[Curve], across: str, up: str, summary: Summary | None = None, height: float = 2.6
+) -> Canvas:
+    """Return the curves in a figure of their own, the legend above them; with a summary its findings are marked."""
+    labels = [curve.label for curve in found] if len(found) > 1 else []
+    marks = 0.3 if summary is not None and summary.of(Severity.ERROR, Severity.WARNING) else 0.12
+    top = marks + (legend_height(labels) if labels else 0.0)
+    figure = blank(height + top - 0.3, top=top)
+    axes = axes_of(figure)
+    draw_curves(axes, found)
+    axes.set_xlabel(across)
+    axes.set_ylabel(up)
+    if labels:
+        legend_above(axes, labels, lift=marks - 0.12)
+    if summary is not None:
+        mark_findings(axes, summary)
+    return figure
+
+
+def draw_curves(axes: Axes, found: Sequence[Curve]) -> None:
     """Draw the curves, a cross or triangle at the edge where a value is not finite."""
     for count, curve in enumerate(found):
         finite = np.isfinite(curve.values)
         axes.plot(
             curve.steps,
             np.where(finite, curve.values, np.nan),
-            color=look.lines[count % len(look.lines)],
+            color=PALETTE.series[count % len(PALETTE.series)],
             linewidth=1.4,
             marker="o" if curve.steps.size < _FEW else None,
             markersize=2.5,
             label=shortened(curve.label, 28),
         )
-        _mark_nonfinite(axes, curve, look)
+        _mark_nonfinite(axes, curve)
     if is_logarithmic(found):
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0,) if _decades(found) > 2 else (1.0, 2.0, 5.0)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.xaxis.set_major_locator(MaxNLocator(5 if look.is_narrow else 8, integer=True))
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(6))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.margins(y=0.08)
     # A tail of nan is drawn as marks at the edge: the axis must reach it.
     steps: NDArray[np.int64] = np.concatenate([curve.steps for curve in found])
     pad = 0.02 * max(float(steps.max() - steps.min()), 1.0)
     axes.set_xlim(float(steps.min()) - pad, float(steps.max()) + pad)
-    if len(found) > 1:
-        axes.legend(fontsize=8, labelcolor=look.ink, frameon=False, ncols=1 if look.is_narrow else 3)
 
 
 def _decades(found: Sequence[Curve]) -> float:
@@ -91,7 +114,7 @@ def _decades(found: Sequence[Curve]) -> float:
     return float(np.log10(finite.max() / finite.min()))
 
 
-def _mark_nonfinite(axes: Axes, curve: Curve, look: Look) -> None:
+def _mark_nonfinite(axes: Axes, curve: Curve) -> None:
     kinds = (
         ("nan", np.isnan(curve.values), "X", 0.94),
         ("inf", np.isposinf(curve.values), "^", 0.94),
@@ -101,11 +124,12 @@ def _mark_nonfinite(axes: Axes, curve: Curve, look: Look) -> None:
         steps = curve.steps[where]
         if not steps.size:
             continue
+        steps = steps[:: -(-steps.size // _MARKS)]
         axes.scatter(
-            steps, np.full(steps.size, height), marker=marker, s=42, color=look.error,
+            steps, np.full(steps.size, height), marker=marker, s=42, color=PALETTE.error,
             transform=axes.get_xaxis_transform(), clip_on=False, zorder=4,
         )  # fmt: skip
         axes.annotate(
             name, (float(steps[0]), height), xycoords=("data", "axes fraction"), xytext=(-7, 0),
-            textcoords="offset points", color=look.error, fontsize=9, ha="right", va="center",
+            textcoords="offset points", color=PALETTE.error, fontsize=9, ha="right", va="center",
         )  # fmt: skip

@@ -95,3 +95,16 @@ def edges(steps: NDArray[np.int64]) -> NDArray[np.float64]:
     """
     width = float(np.median(np.diff(steps))) if steps.size > 1 else 1.0
     return np.append(steps.astype(np.float64), float(steps[-1]) + max(width, 1.0))
+
+
+def evenly(cells: NDArray[np.float64], borders: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return columns of equal width from those between ``borders``, so that a picture can hold them.
+
+    Example:
+        >>> evenly(np.array([[1.0, 2.0]]), np.array([0.0, 1.0, 3.0])).tolist()
+        [[1.0, 2.0, 2.0]]
+    """
+    widths = np.diff(borders)
+    count = min(round((borders[-1] - borders[0]) / widths.min()), 4 * COLUMNS)
+    middles = borders[0] + (np.arange(count) + 0.5) * (borders[-1] - borders[0]) / count
+    return cells[:, np.searchsorted(borders, middles, side="right") - 1]

@@ -17,7 +17,7 @@ from lightning_debugkit.report.summary import Summary
 if TYPE_CHECKING:
     import matplotlib.figure
 
-    from lightning_debugkit.report.drawing import Look
+FIGURES = "figures"  # the report's own folder in the run folder
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure still to be drawn, once for each look.
+    """A figure still to be drawn.
 
     Args:
         name: File name without its ending, unlike any other in the report.
@@ -76,23 +76,23 @@ class Drawing:
     name: str
     title: str
     alt: str
-    draw: Callable[[Look], matplotlib.figure.Figure]
+    draw: Callable[[], matplotlib.figure.Figure]
     caption: str = ""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawn figure: PNG images by the name of their look (``light``, ``dark``, ``light-narrow``, ``dark-narrow``)."""
+    """A drawn figure, as SVG in the colours of a light page."""
 
     name: str
     title: str
     alt: str
-    images: dict[str, bytes]
+    svg: str
     caption: str = ""
 
     @property
     def path(self) -> str:
-        return f"figures/{self.name}.png"
+        return f"{FIGURES}/{self.name}.svg"
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Sample:
     Args:
         lines: What to say of it; the first is set bold.
         image: A small PNG; empty if the sample is no picture.
-        path: Where the picture lies in the run folder.
+        path: Where the picture lies in the run folder; under ``figures/`` the report itself writes it.
         text: The sample itself as text, where it is no picture.
     """
 
@@ -166,12 +166,17 @@ class Chapter:
 
     @property
     def figures(self) -> tuple[Figure, ...]:
-        return tuple(_figures(self.parts))
+        return tuple(part for part in flat(self.parts) if isinstance(part, Figure))
+
+    @property
+    def pictures(self) -> tuple[Sample, ...]:
+        """The samples whose pictures are the report's own files."""
+        galleries = (part for part in flat(self.parts) if isinstance(part, Gallery))
+        samples = (sample for gallery in galleries for sample in gallery.samples)
+        return tuple(sample for sample in samples if sample.image and sample.path.startswith(f"{FIGURES}/"))
 
 
-def _figures(parts: Iterable[Part | Drawing]) -> Iterator[Figure]:
+def flat(parts: Iterable[Part | Drawing]) -> Iterator[Part | Drawing]:
+    """Yield the parts, those that are folded included."""
     for part in parts:
-        if isinstance(part, Figure):
-            yield part
-        elif isinstance(part, Details):
-            yield from _figures(part.parts)
+        yield from flat(part.parts) if isinstance(part, Details) else (part,)

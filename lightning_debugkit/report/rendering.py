@@ -28,8 +28,11 @@ def render(folder: str | os.PathLike[str]) -> Summary:
     folder = Path(folder)
     summary = summarize(read_journal(folder))
     chapters = compose(summary, folder)
-    for figure in (figure for chapter in chapters for figure in chapter.figures):
-        write(folder / figure.path, figure.images["light"])
+    for chapter in chapters:
+        for figure in chapter.figures:
+            write(folder / figure.path, figure.svg.encode())
+        for picture in chapter.pictures:
+            write(folder / picture.path, picture.image)
     report = json.dumps(as_json(summary, chapters), indent=2, allow_nan=False)
     for name, text in (
         ("report.json", report + "\n"),

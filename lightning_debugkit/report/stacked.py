@@ -9,8 +9,10 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import MaxNLocator
 
-from lightning_debugkit.report.drawing import Look, axes_of, blank
+from lightning_debugkit.report.drawing import axes_of, blank, legend_above, legend_height, room
+from lightning_debugkit.report.palette import PALETTE
 from lightning_debugkit.report.wording import as_list, as_mapping, as_number, number
 
 _SPLITS = (("train", "training"), ("train_dev", "held-out training"), ("val", "validation"), ("test", "test"))
@@ -80,44 +82,46 @@ def stack(held: Mapping[str, Any]) -> Stack | None:
     return Stack(str(held.get("metric", "error")), is_rate, start, is_goal, tuple(parts), floats)
 
 
-def draw_stack(found: Stack, look: Look) -> Canvas:
+def draw_stack(found: Stack) -> Canvas:
     """Draw the bar on top, each error below it."""
     count = len(found.errors)
-    figure = blank(look, 1.55 + 0.34 * count)
-    axes = axes_of(figure, look, grid=False)
-    _bar(axes, found, look)
+    labels = ["goal", *(part.label for part in found.parts)]
+    names = ["parts", *(label for label, *_ in found.errors)]
+    top = 0.1 + legend_height(labels)
+    figure = blank(1.15 + 0.34 * count + top, left=room(names, 9) + 0.15, top=top)
+    axes = axes_of(figure, grid=False)
+    _bar(axes, found)
     for row, (_, value, low, high) in enumerate(found.errors, 1):
-        axes.plot([low, high], [row, row], color=look.ink, linewidth=1.6, solid_capstyle="butt")
-        axes.plot([value], [row], marker="o", markersize=5.5, color=look.ink)
+        axes.plot([low, high], [row, row], color=PALETTE.ink, linewidth=1.6, solid_capstyle="butt")
+        axes.plot([value], [row], marker="o", markersize=5.5, color=PALETTE.ink)
         axes.annotate(
             found.text(value), (high, row), xytext=(6, 0), textcoords="offset points", va="center", fontsize=8,
-            color=look.ink,
+            color=PALETTE.ink,
         )  # fmt: skip
-        axes.plot([value, value], [_BAR / 2, row], color=look.faint, linewidth=0.8, zorder=0.5)
-    axes.set_yticks([0, *range(1, count + 1)], ["parts", *(label for label, *_ in found.errors)], fontsize=9)
+        axes.plot([value, value], [_BAR / 2, row], color=PALETTE.line, linewidth=0.8, zorder=0.5)
+    axes.set_yticks(range(count + 1), names, fontsize=9)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(count + 0.6, -0.6)
     axes.xaxis.set_major_formatter(lambda value, _: found.text(value))
-    axes.set_xlabel(found.metric, fontsize=9)
-    axes.margins(x=0.09)
-    legend = figure.legend(loc="outside upper left", fontsize=8, frameon=False, ncols=2 if look.is_narrow else 5)
-    for text in legend.get_texts():
-        text.set_color(look.ink)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.set_xlabel(found.metric)
+    axes.margins(x=0.16)
+    legend_above(axes, labels)
     return figure
 
 
-def _bar(axes: Axes, found: Stack, look: Look) -> None:
+def _bar(axes: Axes, found: Stack) -> None:
     if found.start is not None and found.is_goal:
         base = 0.0 if found.is_rate or found.start > 0 else found.start
-        axes.barh(0, found.start - base, left=base, height=_BAR, color=look.zero, label="goal")
+        axes.barh(0, found.start - base, left=base, height=_BAR, color=PALETTE.zero, label="goal")
     for part in found.parts:
-        color = look.lines[_COLORS.get(part.name, 4)]
+        color = PALETTE.series[_COLORS.get(part.name, 4)]
         label = part.label
         if part.name == "avoidable_bias" and not found.is_goal:
             label = "avoidable bias, at most"
         is_back = part.right < part.left
         axes.barh(
             0, part.right - part.left, left=part.left, height=_BAR * (0.55 if is_back else 1.0), label=label,
-            color=look.background if is_back else color, edgecolor=color if is_back else look.background,
+            color=PALETTE.background if is_back else color, edgecolor=color if is_back else PALETTE.background,
             hatch="////" if is_back else None, linewidth=0.8,
         )  # fmt: skip

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined, Template
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from lightning_debugkit.finding import Severity
 from lightning_debugkit.report import evidence
 from lightning_debugkit.report.folding import place
-from lightning_debugkit.report.parts import Chapter
+from lightning_debugkit.report.palette import PALETTE
+from lightning_debugkit.report.parts import Chapter, Figure
 from lightning_debugkit.report.summary import Summary
+
+_COLOR = re.compile(r'"(#[0-9a-f]{6})"')
+_SIZE = re.compile(r'font-size="([\d.]+)"')
+_VARIABLES = PALETTE.variables
 
 
 def html(summary: Summary, chapters: Sequence[Chapter] = ()) -> str:
@@ -32,6 +38,7 @@ def html(summary: Summary, chapters: Sequence[Chapter] = ()) -> str:
         evidence=evidence,
         place=place,
         data_uri=data_uri,
+        inline=inline,
         kind=lambda part: type(part).__name__,
         style=Markup(style),  # our own file: none of the text of users
         style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
@@ -41,6 +48,20 @@ def html(summary: Summary, chapters: Sequence[Chapter] = ()) -> str:
 def data_uri(image: bytes) -> str:
     """Return a PNG image as an address that holds it."""
     return f"data:image/png;base64,{base64.b64encode(image).decode()}"
+
+
+def inline(figure: Figure) -> Markup:
+    """Return a figure as an element of the page: its colours and its size of text are those of the page."""
+    drawn = _COLOR.sub(
+        lambda match: f'"var({_VARIABLES[match[1]]})"' if match[1] in _VARIABLES else match[0], figure.svg
+    )
+    drawn = _SIZE.sub(r'font-size="calc(\1px*var(--zoom))"', drawn)
+    return Markup(drawn.replace("<svg ", f'<svg role="img" aria-label="{escape(figure.alt)}" ', 1))
+
+
+def _of_the_page(match: re.Match[str]) -> str:
+    variable = _VARIABLES.get(match[1])
+    return f'"var({variable})"' if variable else match[0]
 
 
 @cache

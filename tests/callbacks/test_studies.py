@@ -226,7 +226,7 @@ def test_results_are_in_one_report(tmp_path: Path) -> None:
     ):
         assert said in text
     assert text.startswith("# Of a mean zero-one loss of "), "the last series gives the title"
-    assert (tmp_path / "figures" / "learning-curve.png").exists()
+    assert (tmp_path / "figures" / "learning-curve.svg").exists()
     assert [event["name"] for event in read_journal(tmp_path).of_kind("measure")] == [
         "cross-validation",
         "learning-curve",

@@ -10,7 +10,6 @@ from matplotlib.patches import Rectangle
 
 from lightning_debugkit.journal import Journal
 from lightning_debugkit.report import render
-from lightning_debugkit.report.drawing import LIGHT
 from lightning_debugkit.report.stacked import draw_stack, stack
 
 ERRORS = {"train": (0.2, 0.17, 0.23), "val": (0.27, 0.24, 0.3), "test": (0.25, 0.22, 0.28)}
@@ -55,7 +54,7 @@ def test_the_verdict_the_parts_and_the_advice_are_in_the_report(tmp_path: Path) 
     )
     assert "| variance | training to validation | 7 points (3 to 11) | **beyond doubt** |" in text
     assert "| 2 | Tune hyper-parameters. |" in text
-    assert (tmp_path / "figures" / "bias-variance.png").stat().st_size > 5000
+    assert (tmp_path / "figures" / "bias-variance.svg").stat().st_size > 5000
     assert "could not be" not in text
 
 
@@ -72,7 +71,7 @@ def test_a_killed_run_shows_its_errors_by_epoch(tmp_path: Path) -> None:
     ]
     text = journal(tmp_path, *points, ended=False)
     assert "training from 0.3 to 0.15; validation from 0.3 to 0.3" in text
-    assert (tmp_path / "figures" / "bias-variance-epochs.png").exists()
+    assert (tmp_path / "figures" / "bias-variance-epochs.svg").exists()
 
 
 @pytest.mark.parametrize(
@@ -89,13 +88,13 @@ def test_a_killed_run_shows_its_errors_by_epoch(tmp_path: Path) -> None:
 def test_numbers_that_are_none_and_foreign_values_do_not_break_the_report(value: Any, tmp_path: Path) -> None:
     text = journal(tmp_path, {"name": "bias-variance", "value": value})
     assert "could not be" not in text
-    assert not (tmp_path / "figures" / "bias-variance.png").exists()
+    assert not (tmp_path / "figures" / "bias-variance.svg").exists()
 
 
 def test_the_bar_is_made_of_the_parts_and_what_gets_better_goes_back() -> None:
     found = stack(analysis())
     assert found is not None
-    figure = draw_stack(found, LIGHT)
+    figure = draw_stack(found)
     bars = [patch for patch in figure.axes[0].patches if isinstance(patch, Rectangle)]
     ends = [(round(bar.get_x(), 6), round(bar.get_x() + bar.get_width(), 6), bar.get_hatch()) for bar in bars]
     assert ends == [(0.0, 0.01, None), (0.01, 0.2, None), (0.2, 0.27, None), (0.27, 0.25, "////")]
@@ -104,8 +103,9 @@ def test_the_bar_is_made_of_the_parts_and_what_gets_better_goes_back() -> None:
 def test_without_a_goal_avoidable_bias_is_an_upper_bound() -> None:
     found = stack(analysis(goal=None, start=0.0))
     assert found is not None
-    legend = [text.get_text() for text in draw_stack(found, LIGHT).legends[0].get_texts()]
-    assert legend[0] == "avoidable bias, at most"
+    legend = draw_stack(found).axes[0].get_legend()
+    assert legend is not None
+    assert legend.get_texts()[0].get_text() == "avoidable bias, at most"
 
 
 def test_without_a_goal_the_distance_to_the_best_is_no_finding(tmp_path: Path) -> None:

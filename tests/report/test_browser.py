@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lightning_debugkit.report import render
+from lightning_debugkit.report.palette import PALETTE
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 OPTIONS = (
@@ -31,10 +32,15 @@ FRAME = """<!DOCTYPE html><body><iframe width="{width}" height="800" srcdoc="{pa
   const scrolled = element => element.closest(".scroll, pre");
   const wide = [...page.querySelectorAll("body *")].filter(
     element => !scrolled(element) && element.getBoundingClientRect().right > root.clientWidth + 1);
+  const cut = [...page.querySelectorAll("svg text")].filter(text => {{
+    const ends = text.getBoundingClientRect(), whole = text.closest("svg").getBoundingClientRect();
+    return ends.left < whole.left - 1 || ends.right > whole.right + 1
+      || ends.top < whole.top - 1 || ends.bottom > whole.bottom + 1; }});
   const broken = [...page.images].filter(image => !image.naturalWidth);
   document.getElementById("told").textContent =
     `scroll=${{root.scrollWidth > root.clientWidth}} wide=${{wide.length}} images=${{page.images.length}} `
-    + `broken=${{broken.length}} styled=${{getComputedStyle(page.querySelector("h3")).fontWeight}}`;
+    + `broken=${{broken.length}} plots=${{page.querySelectorAll("svg").length}} cut=${{cut.length}} `
+    + `styled=${{getComputedStyle(page.querySelector("h3")).fontWeight}}`;
 }}</script>"""
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium, chromium-browser or google-chrome is installed")
@@ -86,5 +92,28 @@ def test_nothing_is_wider_than_the_screen(rich: Path, tmp_path: Path, width: int
     dom, console = browse(rich / "frame.html", tmp_path / "profile", "--window-size=1400,900")
     told = re.search(r'<pre id="told">(.*?)</pre>', dom)
     assert told
-    assert told[1] == "scroll=false wide=0 images=5 broken=0 styled=600"
+    assert told[1] == "scroll=false wide=0 images=4 broken=0 plots=3 cut=0 styled=600"
     assert console == []
+
+
+@pytest.mark.parametrize(("scheme", "is_light"), [("0", False), ("1", True)], ids=["dark", "light"])
+def test_figures_have_the_colours_of_the_page(rich: Path, tmp_path: Path, scheme: str, is_light: bool) -> None:
+    """Also where no variable is known, an SVG paints itself: it must not be black on black by oversight."""
+    render(rich)
+    asks = """<script>onload = () => {
+      const page = document.querySelector("iframe").contentDocument;
+      const ink = getComputedStyle(page.querySelector("svg text")).fill;
+      const text = getComputedStyle(page.body).color;
+      const size = parseFloat(getComputedStyle(page.querySelector("svg text")).fontSize);
+      document.getElementById("told").textContent = `${ink} ${text} ${size}`;
+    }</script>"""
+    page = html.escape((rich / "report.html").read_text())
+    (rich / "ask.html").write_text(
+        f'<!DOCTYPE html><iframe width="390" srcdoc="{page}"></iframe><pre id="told"></pre>{asks}'
+    )
+    dom, _ = browse(rich / "ask.html", tmp_path / "profile", f"--blink-settings=preferredColorScheme={scheme}")
+    told = re.search(r'<pre id="told">rgb\((.*?)\) rgb\((.*?)\) (.*?)</pre>', dom)
+    assert told
+    assert told[1] == told[2]
+    assert (told[1] == ", ".join(str(int(PALETTE.ink[at : at + 2], 16)) for at in (1, 3, 5))) is is_light
+    assert float(told[3]) == pytest.approx(1.3 * 9)

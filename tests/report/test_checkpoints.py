@@ -9,7 +9,6 @@ from typing import Any
 
 from lightning_debugkit.journal import read_journal
 from lightning_debugkit.report import Summary, render, summarize
-from lightning_debugkit.report.drawing import DARK, LIGHT
 from lightning_debugkit.report.parts import Drawing, Paragraph, Table
 from lightning_debugkit.report.sections.checkpoints import SECTION, left
 
@@ -79,13 +78,10 @@ def test_the_course_of_the_metric_is_drawn_with_the_files_kept(journal: Writer) 
     folder = journal(RUN, *monitors, saved(5), there(7), there(20, val_loss=0.2))
     drawing: Drawing = parts(folder)["Drawing"]
     assert drawing.alt == "val_loss at 4 evaluations, from 0.5 to 0.2; files kept of steps 7, 20."
-    for look in (LIGHT, DARK):
-        axes = drawing.draw(look).axes[0]
-        ringed, feet = [
-            c.get_offsets().tolist() for c in axes.collections if len(c.get_offsets()) and c.get_zorder() != 4
-        ]
-        assert ringed == [[20, 0.2]]
-        assert [point[0] for point in feet] == [7]
+    axes = drawing.draw().axes[0]
+    ringed, feet = [c.get_offsets().tolist() for c in axes.collections if len(c.get_offsets()) and c.get_zorder() != 4]
+    assert ringed == [[20, 0.2]]
+    assert [point[0] for point in feet] == [7]
 
 
 def test_the_report_shows_it_once_and_not_among_other_files(journal: Writer) -> None:

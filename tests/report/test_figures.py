@@ -1,9 +1,12 @@
 """What figures are made of: scales, rows, columns, marks; and that they leave the user's settings alone."""
 
+import io
 import math
-import struct
+import re
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import matplotlib as mpl
 import numpy as np
@@ -13,8 +16,9 @@ from lightning_debugkit.finding import Finding, Severity, Where
 from lightning_debugkit.journal import Events, read_journal
 from lightning_debugkit.report import summarize
 from lightning_debugkit.report.curves import curves, draw_curves, is_logarithmic
-from lightning_debugkit.report.drawing import DARK, LIGHT, axes_of, blank
+from lightning_debugkit.report.drawing import as_svg, axes_of, blank, own_settings
 from lightning_debugkit.report.heatmap import COLUMNS, chosen_rows, heatmap, narrowed
+from lightning_debugkit.report.palette import PALETTE
 from lightning_debugkit.report.rendering import compose
 from lightning_debugkit.report.sections.gradients import faulty_rows
 from lightning_debugkit.report.summary import Measure
@@ -32,8 +36,8 @@ def test_decades_ask_for_a_log_scale(values: list[float], logarithmic: bool) -> 
 
 def test_a_tail_of_nan_is_within_the_axis() -> None:
     found = curves([Measure(step, 0, 1.0 if step < 5 else "nan") for step in range(20)])
-    axes = axes_of(blank(LIGHT, 2.0), LIGHT)
-    draw_curves(axes, found, LIGHT)
+    axes = axes_of(blank(2.0))
+    draw_curves(axes, found)
     assert axes.get_xlim()[1] >= 19
     assert [text.get_text() for text in axes.texts] == ["nan"]
 
@@ -79,16 +83,15 @@ def test_a_module_accuses_its_parameters_and_not_its_namesakes() -> None:
     assert faulty_rows(layers, summary) == [0, 3, 4]
 
 
-def test_every_figure_has_both_lights_and_a_text(rich: Path) -> None:
+def test_every_figure_has_text_that_is_text_and_no_style_of_its_own(rich: Path) -> None:
     figures = [figure for chapter in compose(summarize(read_journal(rich)), rich) for figure in chapter.figures]
-    assert {"loss", "gradient-norms", "learning-rate"} < {figure.name for figure in figures}
+    assert {"loss", "gradient-norms", "learning-rate"} == {figure.name for figure in figures}
     assert len({figure.name for figure in figures}) == len(figures)
     for figure in figures:
-        assert set(figure.images) == {"light", "dark", "light-narrow", "dark-narrow"}
-        assert len(set(figure.images.values())) == 4
-        width, narrow = (struct.unpack(">I", figure.images[look][16:20])[0] for look in ("light", "light-narrow"))
-        assert width > narrow
         assert len(figure.alt) > 20
+        root = ET.fromstring(figure.svg)
+        assert all("style" not in each.attrib and not each.tag.endswith("style") for each in root.iter())
+        assert any("".join(each.itertext()) == "step" for each in root.iter() if each.tag.endswith("text"))
     assert "not finite in box.weight, box.bias" in next(each.alt for each in figures if each.name == "gradient-norms")
 
 
@@ -98,7 +101,7 @@ def test_settings_of_the_user_neither_matter_nor_change(rich: Path) -> None:
         theirs = compose(summarize(read_journal(rich)), rich)
         assert dict(mpl.rcParams) == before
     ours = compose(summarize(read_journal(rich)), rich)
-    assert [each.images for each in theirs[0].figures] == [each.images for each in ours[0].figures]
+    assert [each.svg for each in theirs[0].figures] == [each.svg for each in ours[0].figures]
 
 
 def test_a_constant_rate_is_told_and_not_drawn(journal: Writer) -> None:
@@ -122,6 +125,39 @@ def test_a_single_point_is_drawn(journal: Writer, value: float) -> None:
     assert {"loss", "gradient-norms"} <= {figure.name for chapter in chapters for figure in chapter.figures}
 
 
+def test_figures_of_one_page_share_no_id(rich: Path) -> None:
+    figures = [figure for chapter in compose(summarize(read_journal(rich)), rich) for figure in chapter.figures]
+    ids = [each.get("id") for figure in figures for each in ET.fromstring(figure.svg).iter() if each.get("id")]
+    assert len(ids) > 3
+    assert len(set(ids)) == len(ids)
+
+
+def test_text_of_users_stays_what_it_was() -> None:
+    said = 'style="fill: red" <b> & $x^2$ \x00'
+    written = io.StringIO()
+    with own_settings():
+        figure = blank(2.0)
+        axes_of(figure).set_xlabel(said)
+        figure.savefig(written, format="svg")
+    texts = ["".join(each.itertext()) for each in ET.fromstring(as_svg(written.getvalue(), "mine")).iter()]
+    assert said.replace("\x00", "\ufffd") in texts
+
+
+def schemes() -> list[dict[str, str]]:
+    """Return the page's variables, on a light page and on a dark one."""
+    blocks = re.findall(
+        r":root \{(.*?)\}", files("lightning_debugkit.report").joinpath("style.css").read_text(), re.DOTALL
+    )
+    light, dark = (dict(re.findall(r"(--[\w-]+): (#[0-9a-f]{6})", block)) for block in blocks[:2])
+    return [light, light | dark]
+
+
+def test_the_page_has_the_colours_of_figures() -> None:
+    light, dark = schemes()
+    assert {light[name]: name for name in PALETTE.variables.values()} == PALETTE.variables
+    assert all(dark[name] != light[name] for name in PALETTE.variables.values())
+
+
 def test_text_contrasts_with_its_ground() -> None:
     """WCAG AA: 4.5 to 1."""
 
@@ -130,8 +166,9 @@ def test_text_contrasts_with_its_ground() -> None:
         linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
         return float(linear @ [0.2126, 0.7152, 0.0722])
 
-    for look in (LIGHT, DARK):
-        ground = luminance(look.background) + 0.05
-        for color in (look.ink, look.error, look.warning, *look.lines):
-            light, dark = sorted((luminance(color) + 0.05, ground), reverse=True)
-            assert light / dark >= 4.5, (look.name, color)
+    for scheme in schemes():
+        ground = luminance(scheme["--background"]) + 0.05
+        for name in PALETTE.variables.values():
+            if name not in ("--background", "--line", "--zero"):
+                light, dark = sorted((luminance(scheme[name]) + 0.05, ground), reverse=True)
+                assert light / dark >= 4.5, (scheme["--background"], name)

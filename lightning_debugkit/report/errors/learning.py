@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure as Canvas
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from lightning_debugkit.report.curves import Curve
-from lightning_debugkit.report.drawing import Look, axes_of, blank
+from lightning_debugkit.report.drawing import axes_of, blank, legend_above, legend_height
 from lightning_debugkit.report.errors.analysis import Analysis, Row, finite, known
+from lightning_debugkit.report.palette import PALETTE
 from lightning_debugkit.report.parts import Cell, Details, Drawing, Heading, Paragraph, Part, Table
 from lightning_debugkit.report.wording import as_int, as_list, as_mapping, as_number, number, percent, shortened
 
@@ -69,27 +72,35 @@ def _points(listed: Any) -> NDArray[np.float64]:
     return np.array(whole, dtype=np.float64).reshape(-1, 3)
 
 
-def _draw_map(points: NDArray[np.float64], look: Look) -> Canvas:
-    figure = blank(look, 3.6)
-    axes = axes_of(figure, look)
+def _draw_map(points: NDArray[np.float64]) -> Canvas:
     correctness = points[:, 2]
     kinds = (
-        ("mostly right", correctness >= _ALWAYS, "o", look.lines[0]),
-        ("now and then", (correctness > _NEVER) & (correctness < _ALWAYS), "D", look.lines[1]),
-        ("hardly ever right", correctness <= _NEVER, "X", look.error),
+        ("mostly right", correctness >= _ALWAYS, PALETTE.series[0]),
+        ("now and then", (correctness > _NEVER) & (correctness < _ALWAYS), PALETTE.series[1]),
+        ("hardly ever right", correctness <= _NEVER, PALETTE.error),
     )
-    for name, where, marker, color in kinds:
+    names = [name for name, where, _ in kinds if where.any()]
+    top = legend_height(names)
+    figure = blank(3.4 + top, top=top)
+    axes = axes_of(figure)
+    for name, where, color in kinds:
         if where.any():
-            spread, confidence = points[where, 0], points[where, 1]
-            axes.scatter(spread, confidence, s=11, marker=marker, color=color, alpha=0.6, linewidths=0, label=name)
+            axes.add_patch(_dots(points[where, :2], color))
+            axes.plot([], [], color=color, linestyle="none", marker="o", markersize=5, label=name)
+    axes.set_xlim(-0.01, max(float(points[:, 0].max()), 0.05) * 1.05)
     axes.set_ylim(-0.03, 1.03)
     axes.yaxis.set_major_formatter(lambda value, _: percent(value))
-    axes.set_xlabel("spread over the epochs", fontsize=9)
-    axes.set_ylabel("mean p(label)", fontsize=9)
-    legend = figure.legend(loc="outside upper center", fontsize=8, frameon=False, ncols=3, markerscale=1.6)
-    for text in legend.get_texts():
-        text.set_color(look.ink)
+    axes.set_xlabel("spread over the epochs")
+    axes.set_ylabel("mean p(label)")
+    legend_above(axes, names)
     return figure
+
+
+def _dots(places: NDArray[np.float64], color: str) -> PathPatch:
+    """Return thousands of points as one path, a line without length for each: a marker each would be ten times that."""
+    path = Path(np.repeat(places, 2, axis=0), np.tile([Path.MOVETO, Path.LINETO], len(places)))
+    path.should_simplify = False
+    return PathPatch(path, fill=False, edgecolor=color, linewidth=3.2, capstyle="round", alpha=0.6)
 
 
 def history(analysis: Analysis, stem: str) -> Iterator[Part | Drawing]:
@@ -126,19 +137,18 @@ def _curves(analysis: Analysis, key: str) -> list[Curve]:
     return [Curve(f"{analysis.name(t)}, taken for {analysis.name(p)}", steps, known[t, p]) for t, p in often]
 
 
-def _draw_history(found: Sequence[Curve], key: str, look: Look) -> Canvas:
-    figure = blank(look, 3.2)
-    axes = axes_of(figure, look)
-    for curve, color in zip(found, look.lines, strict=False):
-        label = shortened(curve.label, 44)
+def _draw_history(found: Sequence[Curve], key: str) -> Canvas:
+    labels = [shortened(curve.label, 44) for curve in found]
+    top = legend_height(labels)
+    figure = blank(2.9 + top, top=top)
+    axes = axes_of(figure)
+    for curve, color, label in zip(found, PALETTE.series, labels, strict=False):
         axes.plot(curve.steps, curve.values, color=color, linewidth=1.4, marker="o", markersize=3.5, label=label)
     axes.set_ylim(bottom=0.0)
     axes.margins(x=0.02)
     axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.xaxis.set_major_locator(MaxNLocator(5 if look.is_narrow else 8, integer=True))
-    axes.set_xlabel(key, fontsize=9)
-    axes.set_ylabel("times", fontsize=9)
-    legend = figure.legend(loc="outside upper left", fontsize=8, frameon=False, ncols=1 if look.is_narrow else 2)
-    for text in legend.get_texts():
-        text.set_color(look.ink)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.set_xlabel(key)
+    axes.set_ylabel("times")
+    legend_above(axes, labels)
     return figure

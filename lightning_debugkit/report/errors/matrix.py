@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from matplotlib.colors import LinearSegmentedColormap, LogNorm, to_rgb
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from lightning_debugkit.report.drawing import Look, axes_of, blank, calm
+from lightning_debugkit.report.drawing import WIDTH, axes_of, blank, calm, paint, room
 from lightning_debugkit.report.errors.analysis import Analysis
+from lightning_debugkit.report.palette import BLUE, PALETTE, RED
 from lightning_debugkit.report.parts import Drawing
 from lightning_debugkit.report.wording import as_int, as_list, percent, shortened
 
@@ -22,6 +23,8 @@ BLOCKS = 160
 _COUNTED = 12  # classes up to which a cell has room for its count
 _DECADES = 100
 _FAINTEST = 0.06
+_DEEP = 0.62  # alpha from which light text reads better, on a light page and on a dark one
+_LIGHT = "#fefefe"
 _FULL = 0.5  # share of a row at which a wrong answer has its full colour
 
 
@@ -147,33 +150,32 @@ def _near(summed: NDArray[np.int64]) -> str:
     return percent(float(summed[np.abs(rows - columns) <= side / 20].sum() / summed.sum()))
 
 
-def draw_view(shown: View, look: Look) -> Canvas:
+def draw_view(shown: View) -> Canvas:
     """Draw the matrix with names and, where there is room, counts."""
     count = len(shown.names)
-    side = min(look.width - (1.3 if look.is_narrow else 2.1), max(0.48 * count, 1.8))
-    figure = blank(look, side + (1.15 if look.is_narrow else 1.45))
-    axes = axes_of(figure, look, grid=False)
-    image = colors(shown, look)
-    axes.imshow(image, interpolation="nearest")
-    axes.set_anchor("NW")
     size = 8.5 if count <= _COUNTED else 7.5
-    size -= 1.5 if look.is_narrow else 0
-    most = 12 if look.is_narrow else 18
-    names = told_apart(shown.names, most)
-    is_long = max(map(len, names)) * size * 0.6 / 72 > side / count
-    axes.set_xticks(range(count), names, rotation=90 if is_long else 0, fontsize=size)
+    names = told_apart(shown.names, 18)
     rows = [f"{name} ({n:,})" for name, n in zip(names, shown.support.tolist(), strict=True)]
+    left = room(rows, size) + 0.4
+    side = min(WIDTH - left - 0.15, max(0.48 * count, 1.8))
+    is_long = room(names, size) > 0.9 * side / count
+    bottom = (room(names, size) if is_long else 0.2) + 0.4
+    figure = blank(side + bottom + 0.1, left=left, right=WIDTH - left - side, top=0.1, bottom=bottom)
+    axes = axes_of(figure, grid=False)
+    cells = colors(shown)
+    paint(axes, cells, (-0.5, count - 0.5, count - 0.5, -0.5))
+    axes.set_xticks(range(count), names, rotation=90 if is_long else 0, fontsize=size)
     axes.set_yticks(range(count), rows, fontsize=size)
-    axes.set_xlabel("taken for", fontsize=9)
-    axes.set_ylabel("true class", fontsize=9)
-    axes.set_xticks(np.arange(count + 1) - 0.5, minor=True)
-    axes.set_yticks(np.arange(count + 1) - 0.5, minor=True)
-    axes.grid(which="minor", color=look.faint, linewidth=0.5)
+    axes.set_xlabel("taken for")
+    axes.set_ylabel("true class")
+    borders = np.arange(count + 1) - 0.5
+    axes.hlines(borders, -0.5, count - 0.5, color=PALETTE.line, linewidth=0.5)
+    axes.vlines(borders, -0.5, count - 0.5, color=PALETTE.line, linewidth=0.5)
     axes.tick_params(which="both", length=0)
-    widest = max((len(f"{n:,}") for n in shown.counts.ravel().tolist()), default=1)
-    if count <= _COUNTED and widest * size * 0.62 / 72 < side / count:
+    widest = max((f"{n:,}" for n in shown.counts.ravel().tolist()), key=len, default="")
+    if count <= _COUNTED and room([widest], size) < side / count:
         for row, column in np.argwhere(shown.counts).tolist():
-            ink = _readable(image[row, column], look)
+            ink = _LIGHT if cells[row, column, 3] > _DEEP else PALETTE.ink
             axes.text(column, row, f"{shown.counts[row, column]:,}", ha="center", va="center", color=ink, fontsize=size)
     return figure
 
@@ -191,52 +193,53 @@ def told_apart(names: Sequence[str], most: int) -> list[str]:
     return max((heads, ends, middles), key=lambda labels: len(set(labels)))
 
 
-def colors(shown: View, look: Look) -> NDArray[np.float64]:
-    """Return the colour of each cell: the share of its row, of wrong answers as its root, so that few show too."""
+def colors(shown: View) -> NDArray[np.float64]:
+    """Return the colour of each cell, as clear as it is rare: its share of its row, of wrong answers as the root.
+
+    Shapes:
+        returns (classes, classes, 4): red, green, blue and alpha, so that a light or a dark page shines through.
+    """
     shares = shown.counts / np.maximum(shown.support, 1)[:, None]
     is_right = np.eye(len(shown.names), dtype=bool)
     depth = np.where(is_right, shares, np.sqrt(np.minimum(shares / _FULL, 1.0)))
     depth = np.where(shown.counts > 0, _FAINTEST + (0.9 - _FAINTEST) * depth, 0.0)[..., None]
-    hue = np.where(is_right[..., None], to_rgb(look.lines[0]), to_rgb(look.error))
-    mixed: NDArray[np.float64] = depth * hue + (1 - depth) * np.array(to_rgb(look.background))
-    return mixed
+    hue = np.where(is_right[..., None], to_rgb(BLUE), to_rgb(RED))
+    return np.concatenate([hue, depth], axis=-1)
 
 
-def _readable(ground: NDArray[np.float64], look: Look) -> str:
-    """Return the ink that stands out more."""
-
-    def contrast(ink: str) -> float:
-        light, dark = sorted((_luminance(rgb) + 0.05 for rgb in (to_rgb(ink), ground)), reverse=True)
-        return light / dark
-
-    return max((look.ink, look.background), key=contrast)
-
-
-def _luminance(rgb: Sequence[float] | NDArray[np.float64]) -> float:
-    return float(np.array([0.2126, 0.7152, 0.0722]) @ np.asarray(rgb) ** 2.2)
-
-
-def draw_blocks(summed: NDArray[np.int64], classes: int, look: Look) -> Canvas:
+def draw_blocks(summed: NDArray[np.int64], classes: int) -> Canvas:
     """Draw where mistakes are in the whole matrix."""
-    figure = blank(look, look.width * (0.78 if look.is_narrow else 0.58))
-    # The square and its scale fill the left of a wide page, as the matrix above does.
-    left, right = figure.subplots(1, 2, width_ratios=(1.0, 0.01 if look.is_narrow else 0.38))
-    right.set_axis_off()
-    axes = calm(left, look, grid=False)
-    scale = LinearSegmentedColormap.from_list("mistakes", [look.faint, look.error, look.ink])
-    scale.set_bad(look.background)
-    shown = np.ma.masked_equal(summed, 0)
-    drawn = axes.imshow(
-        shown, cmap=scale, norm=LogNorm(1, max(int(summed.max()), 2)), extent=(0, classes, classes, 0),
-        interpolation="nearest",
-    )  # fmt: skip
-    bar = figure.colorbar(drawn, ax=axes, shrink=0.7, pad=0.02)
-    bar.ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    bar.ax.yaxis.set_minor_formatter(NullFormatter())
-    bar.ax.yaxis.set_major_locator(LogLocator(subs=(1.0,) if summed.max() >= _DECADES else (1.0, 2.0, 5.0)))
-    bar.ax.tick_params(colors=look.ink, labelsize=8)
-    bar.outline.set_visible(False)
-    bar.set_label("mistakes", color=look.ink, fontsize=9)
-    axes.set_xlabel("taken for", fontsize=9)
-    axes.set_ylabel("true class", fontsize=9)
+    side = 3.4
+    figure = blank(side + 0.65, left=1.0, right=WIDTH - 1.0 - side, top=0.1)
+    axes = axes_of(figure, grid=False)
+    most = max(int(summed.max()), 2)
+    cells = np.zeros((*summed.shape, 4))
+    met = summed > 0
+    cells[met] = _shades(np.log(summed[met]) / math.log(most))
+    paint(axes, cells, (0, classes, classes, 0))
+    axes.set_xlabel("taken for")
+    axes.set_ylabel("true class")
+    bar = calm(figure.add_axes((4.6 / WIDTH, 0.3, 0.02, 0.5)), grid=False)
+    paint(bar, _shades(np.linspace(1, 0, 64))[:, None], (0.0, 1.0, 0.0, math.log10(most)))
+    for spine in bar.spines.values():
+        spine.set_visible(False)
+    bar.set_xticks([])
+    bar.yaxis.tick_right()
+    ticks = [base * 10**power for power in range(int(math.log10(most)) + 1) for base in _bases(most)]
+    ticks = [tick for tick in ticks if tick <= most]
+    bar.set_yticks(np.log10(ticks), [f"{tick:g}" for tick in ticks], fontsize=8)
+    bar.yaxis.set_label_position("right")
+    bar.yaxis.set_label_coords(2.9, 0.5)
+    bar.set_ylabel("mistakes")
     return figure
+
+
+def _bases(most: int) -> tuple[int, ...]:
+    return (1,) if most >= _DECADES else (1, 2, 5)
+
+
+def _shades(depth: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return red, the clearer the smaller ``depth`` in 0..1."""
+    shades = np.empty((*np.shape(depth), 4))
+    shades[..., :3], shades[..., 3] = to_rgb(RED), 0.25 + 0.75 * depth
+    return shades

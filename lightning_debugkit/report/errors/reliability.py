@@ -9,8 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from lightning_debugkit.report.drawing import Look, blank, calm
+from lightning_debugkit.report.drawing import blank, calm
 from lightning_debugkit.report.errors.analysis import Analysis, Row, finite, share
+from lightning_debugkit.report.palette import PALETTE
 from lightning_debugkit.report.parts import Drawing, Heading, Paragraph, Part
 from lightning_debugkit.report.wording import as_int, as_mapping, percent
 
@@ -44,23 +45,23 @@ def _point(row: Row) -> tuple[float | None, float | None]:
     return finite(row, _POINT[0]), finite(row, _POINT[1])
 
 
-def _draw(bins: Sequence[Row], look: Look) -> Canvas:
-    figure = blank(look, 3.9 if look.is_narrow else 4.1)
+def _draw(bins: Sequence[Row]) -> Canvas:
+    figure = blank(4.1, right=1.3, top=0.1)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(5, 1))
-    axes, strip = calm(upper, look), calm(lower, look)
-    axes.plot([0, 1], [0, 1], color=look.zero, linewidth=1.2, linestyle=(0, (4, 3)))
+    axes, strip = calm(upper), calm(lower)
+    axes.plot([0, 1], [0, 1], color=PALETTE.zero, linewidth=1.2, linestyle=(0, (4, 3)))
     says = [finite(row, "confidence") or 0.0 for row in bins]
     right = [finite(row, "accuracy") or 0.0 for row in bins]
     for row, x in zip(bins, says, strict=True):
         low, high = finite(row, "accuracy_low"), finite(row, "accuracy_high")
         if low is not None and high is not None:
-            axes.plot([x, x], [low, high], color=look.lines[0], linewidth=1.3)
-    axes.plot(says, right, color=look.lines[0], linestyle="none", marker="o", markersize=5)
+            axes.plot([x, x], [low, high], color=PALETTE.series[0], linewidth=1.3)
+    axes.plot(says, right, color=PALETTE.series[0], linestyle="none", marker="o", markersize=5)
     edges = [(finite(row, "low"), finite(row, "high")) for row in bins]
     if all(None not in pair for pair in edges):
         left, ends = np.array(edges, dtype=np.float64).T
         counts = [as_int(row.get("n")) for row in bins]
-        strip.bar(left, counts, width=ends - left, align="edge", color=look.zero, edgecolor=look.background)
+        strip.bar(left, counts, width=ends - left, align="edge", color=PALETTE.zero, edgecolor=PALETTE.background)
     for panel in (axes, strip):
         _percents(panel)
     axes.yaxis.set_major_formatter(lambda value, _: percent(value))
@@ -68,8 +69,8 @@ def _draw(bins: Sequence[Row], look: Look) -> Canvas:
     strip.set_xlim(-0.02, 1.02)
     strip.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     strip.set_yticks([strip.get_yticks()[-2]])
-    axes.set_ylabel("right", fontsize=9)
-    strip.set_xlabel("how sure the model is", fontsize=9)
+    axes.set_ylabel("right")
+    strip.set_xlabel("how sure the model is")
     return figure
 
 

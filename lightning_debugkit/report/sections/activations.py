@@ -13,8 +13,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from lightning_debugkit.finding import Finding
-from lightning_debugkit.report.drawing import Look, axes_of, blank
+from lightning_debugkit.report.drawing import axes_of, blank, legend_above, legend_height, room
 from lightning_debugkit.report.heatmap import Heatmap, chosen_rows, heatmap
+from lightning_debugkit.report.palette import PALETTE
 from lightning_debugkit.report.parts import Cell, Drawing, Paragraph, Section, Table
 from lightning_debugkit.report.summary import Measure, Summary
 from lightning_debugkit.report.wording import as_mapping, number, plural, tail
@@ -25,6 +26,7 @@ _MOST_ROWS = 20
 _LITTLE = 0.005  # less reads as 0 %
 _FAR = 100.0  # between the smallest and the largest layer
 _DECADES = 100.0
+_ENTERS = "enters the normalisation"
 
 
 def _claims(finding: Finding) -> bool:
@@ -82,32 +84,35 @@ def _alt(whole: Heatmap) -> str:
     return f"Root mean square of the outputs of {layers} at {looks}; {ends}."
 
 
-def _draw(shown: Heatmap, inputs: Heatmap | None, marked: set[int], look: Look) -> Canvas:
+def _draw(shown: Heatmap, inputs: Heatmap | None, marked: set[int]) -> Canvas:
     count = len(shown.layers)
-    figure = blank(look, 1.1 + 0.19 * max(count, 5))
-    axes = axes_of(figure, look)
+    names = [tail(layer, 30) for layer in shown.layers]
+    names = [f"▶ {name}" if row in marked else name for row, name in enumerate(names)]
+    columns = _columns(shown.steps)
+    labels = [f"step {shown.steps[column]}" for column in columns]
+    if inputs is not None:
+        labels.append(_ENTERS)
+    top = legend_height(labels)
+    figure = blank(0.6 + 0.17 * max(count, 5) + top, left=room(names, 7) + 0.2, top=top)
+    axes = axes_of(figure)
     rows = np.arange(count)
-    colors = (look.lines[1], look.lines[2], look.lines[0])
-    for color, column in zip(colors[-len(_columns(shown.steps)) :], _columns(shown.steps), strict=True):
+    colors = (PALETTE.series[1], PALETTE.series[2], PALETTE.series[0])
+    for color, column, label in zip(colors[-len(columns) :], columns, labels, strict=False):
         sizes = np.where(shown.norms[:, column] > 0, shown.norms[:, column], np.nan)
-        label = f"step {shown.steps[column]}"
         axes.plot(sizes, rows, color=color, linewidth=1.4, marker="o", markersize=3, label=label)
     if inputs is not None:
-        _draw_inputs(axes, shown, inputs, look)
+        _draw_inputs(axes, shown, inputs)
     axes.set_xscale("log")
     low, high = axes.get_xlim()
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if high > _DECADES * low else (1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if high > _DECADES * low else (1.0, 2.0, 5.0), numticks=8))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.invert_yaxis()
-    names = [tail(layer, 18 if look.is_narrow else 36) for layer in shown.layers]
-    axes.set_yticks(rows, [f"▶ {name}" if row in marked else name for row, name in enumerate(names)], fontsize=7)
-    for row in marked:
-        axes.get_yticklabels()[row].set(color=look.error, fontweight="bold")
-    axes.set_xlabel("root mean square", fontsize=9)
-    legend = figure.legend(loc="outside upper center", fontsize=8, frameon=False, ncols=2 if look.is_narrow else 4)
-    for text in legend.get_texts():
-        text.set_color(look.ink)
+    for row, text in enumerate(axes.set_yticks(rows, names, fontsize=7)):
+        if row in marked:
+            text.label1.set(color=PALETTE.error, fontweight="bold")
+    axes.set_xlabel("root mean square")
+    legend_above(axes, labels)
     return figure
 
 
@@ -117,12 +122,12 @@ def _columns(steps: NDArray[np.int64]) -> Sequence[int]:
     return sorted({0, halfway, steps.size - 1})
 
 
-def _draw_inputs(axes: Axes, shown: Heatmap, inputs: Heatmap, look: Look) -> None:
+def _draw_inputs(axes: Axes, shown: Heatmap, inputs: Heatmap) -> None:
     here = [(shown.layers.index(name), row) for row, name in enumerate(inputs.layers) if name in shown.layers]
     sizes = [inputs.norms[row, -1] for _, row in here]
     axes.scatter(
-        sizes, [place for place, _ in here], marker="D", s=22, facecolors="none", edgecolors=look.lines[0],
-        label="enters the normalisation", zorder=3,
+        sizes, [place for place, _ in here], marker="D", s=22, facecolors="none", edgecolors=PALETTE.series[0],
+        label=_ENTERS, zorder=3,
     )  # fmt: skip
 
 

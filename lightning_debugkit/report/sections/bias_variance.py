@@ -8,11 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure as Canvas
-
 from lightning_debugkit.finding import Finding
-from lightning_debugkit.report.curves import Curve, curves, draw_curves
-from lightning_debugkit.report.drawing import Look, axes_of, blank
+from lightning_debugkit.report.curves import curve_figure, curves
 from lightning_debugkit.report.parts import Cell, Drawing, Paragraph, Section, Table
 from lightning_debugkit.report.stacked import Stack, draw_stack, stack
 from lightning_debugkit.report.summary import Measure, Summary
@@ -113,7 +110,7 @@ def _over_time(points: tuple[Measure, ...], held: Mapping[str, Any]) -> Iterator
     found = [replace(curve, label=_name(curve.label)) for curve in found]
     metric = str(held.get("metric", "error"))
     said = "; ".join(f"{curve.label} from {curve.values[0]:.4g} to {curve.values[-1]:.4g}" for curve in found)
-    draw = partial(_draw_curves, found, metric)
+    draw = partial(curve_figure, found, "epoch", metric)
     caption = "All in eval mode and of the same weights, at each validation."
     yield Drawing("bias-variance-epochs", f"{metric.capitalize()} by epoch", f"{said}.", draw, caption)
 
@@ -122,15 +119,6 @@ def _at_epoch(point: Measure) -> Measure | None:
     values = {name: value for name, value in as_mapping(point.value).items() if name != "epoch"}
     epoch = as_mapping(point.value).get("epoch")
     return Measure(as_int(epoch), point.rank, values) if isinstance(epoch, int) and values else None
-
-
-def _draw_curves(found: list[Curve], metric: str, look: Look) -> Canvas:
-    figure = blank(look, 2.8)
-    axes = axes_of(figure, look)
-    draw_curves(axes, found, look)
-    axes.set_xlabel("epoch", fontsize=9)
-    axes.set_ylabel(metric, fontsize=9)
-    return figure
 
 
 def _study(name: str, held: Mapping[str, Any]) -> Iterator[Paragraph | Table | Drawing]:
@@ -150,18 +138,9 @@ def _study(name: str, held: Mapping[str, Any]) -> Iterator[Paragraph | Table | D
             for at, size in enumerate(sizes)
         ]
         found = curves(points)
-        draw = partial(_draw_sizes, found, str(held.get("metric", "error")))
+        draw = partial(curve_figure, found, "training samples", str(held.get("metric", "error")))
         alt = "; ".join(f"{c.label} from {c.values[0]:.4g} to {c.values[-1]:.4g}" for c in found)
         yield Drawing(name, _STUDIES[name], f"{alt}.", draw, str(held.get("note", "")))
-
-
-def _draw_sizes(found: list[Curve], metric: str, look: Look) -> Canvas:
-    figure = blank(look, 2.8)
-    axes = axes_of(figure, look)
-    draw_curves(axes, found, look)
-    axes.set_xlabel("training samples", fontsize=9)
-    axes.set_ylabel(metric, fontsize=9)
-    return figure
 
 
 SECTION = Section("Bias and variance", order=15, parts=_parts, claims=_claims)

@@ -12,8 +12,9 @@ import numpy as np
 from matplotlib.figure import Figure as Canvas
 
 from lightning_debugkit.finding import Finding
-from lightning_debugkit.report.curves import Curve, curves, draw_curves
-from lightning_debugkit.report.drawing import Look, axes_of, blank, mark_findings
+from lightning_debugkit.report.curves import Curve, curve_figure, curves
+from lightning_debugkit.report.drawing import mark_findings
+from lightning_debugkit.report.palette import PALETTE
 from lightning_debugkit.report.parts import Cell, Drawing, Paragraph, Section, Table
 from lightning_debugkit.report.summary import Summary
 from lightning_debugkit.report.wording import as_int, as_list, as_mapping, as_number, duration, number, phrase, plural
@@ -102,10 +103,9 @@ def _alt(curve: Curve, files: list[File]) -> str:
     return f"{said}; files kept of steps {steps or 'none'}{' and more' if files[8:] else ''}."
 
 
-def _draw(curve: Curve, files: list[File], summary: Summary, look: Look) -> Canvas:
-    figure = blank(look, 2.4)
-    axes = axes_of(figure, look)
-    draw_curves(axes, [curve], look)
+def _draw(curve: Curve, files: list[File], summary: Summary) -> Canvas:
+    figure = curve_figure([curve], "step", curve.label, height=2.4)
+    [axes] = figure.axes
     ringed: list[tuple[int, float]] = []
     feet: list[int] = []
     for file in files:
@@ -115,7 +115,7 @@ def _draw(curve: Curve, files: list[File], summary: Summary, look: Look) -> Canv
             feet.append(step)
         else:
             ringed.append((step, value))
-    color = look.lines[1]
+    color = PALETTE.series[1]
     axes.scatter(
         [step for step, _ in ringed], [value for _, value in ringed],
         s=55, facecolors="none", edgecolors=color, linewidths=1.6, zorder=3,
@@ -125,9 +125,7 @@ def _draw(curve: Curve, files: list[File], summary: Summary, look: Look) -> Canv
     left_edge, right_edge = axes.get_xlim()
     places = [left_edge, right_edge, *feet, *(step for step, _ in ringed)]
     axes.set_xlim(min(places), max(places))
-    axes.set_xlabel("step", fontsize=9)
-    axes.set_ylabel(curve.label, fontsize=9)
-    mark_findings(axes, summary, look)
+    mark_findings(axes, summary)
     return figure
 
 

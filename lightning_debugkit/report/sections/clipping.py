@@ -14,13 +14,15 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from lightning_debugkit.finding import Finding
 from lightning_debugkit.report.curves import curves, draw_curves
-from lightning_debugkit.report.drawing import Look, blank, calm, mark_findings
+from lightning_debugkit.report.drawing import blank, calm, legend_above, legend_height, mark_findings, room
+from lightning_debugkit.report.palette import PALETTE
 from lightning_debugkit.report.parts import Drawing, Paragraph, Section
 from lightning_debugkit.report.summary import Measure, Summary
 from lightning_debugkit.report.wording import as_int, as_list, as_mapping, as_number, number, plural, tail
 
 _LAYERS = 8
 _BINS = 24
+_NORMS = ("norm", "threshold")
 _WAYS = {
     "norm": "clipped by norm",
     "value": "clipped by value",
@@ -52,8 +54,8 @@ def _parts(summary: Summary, _folder: Path) -> Iterator[Drawing | Paragraph]:
                 f"How much was cut, and from which layers: {name}",
                 _alt(layers),
                 partial(_draw_counts, counts, layers),
-                "Left: clipped steps by the coefficient their gradients were multiplied by. "
-                "Right: mean share of the squared norm that each layer held when it was clipped.",
+                "Above: clipped steps by the coefficient their gradients were multiplied by. "
+                "Below: mean share of the squared norm that each layer held when it was clipped.",
             )
 
 
@@ -88,37 +90,40 @@ def _largest(layers: Mapping[str, Any]) -> list[tuple[str, float]]:
     return sorted(known, key=lambda pair: -pair[1])[:_LAYERS]
 
 
-def _draw_norms(points: Sequence[Measure], summary: Summary, look: Look) -> Canvas:
+def _draw_norms(points: Sequence[Measure], summary: Summary) -> Canvas:
     cut = [point for point in points if point.value.get("threshold") is not None]
     is_cut = any(point.value.get("by") != "nothing" for point in points)
-    figure = blank(look, 3.9 if is_cut else 2.6)
-    panels = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1)) if is_cut else [figure.subplots()]
     norms = curves([Measure(point.step, 0, {"norm": point.value.get("norm")}) for point in points])
     told = curves([Measure(point.step, 0, {"threshold": point.value["threshold"]}) for point in cut])
-    axes = calm(panels[0], look)
-    draw_curves(axes, norms, look)
+    top = 0.3 + (legend_height(_NORMS) if told else 0.0)
+    figure = blank((3.4 if is_cut else 2.3) + top, top=top)
+    panels = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1)) if is_cut else [figure.subplots()]
+    axes = calm(panels[0])
+    draw_curves(axes, norms)
     for curve in told:
-        axes.plot(curve.steps, curve.values, color=look.warning, linewidth=1.2, linestyle="--", label="threshold")
-        axes.legend(fontsize=8, labelcolor=look.ink, frameon=False, ncols=2)
-    axes.set_ylabel("norm", fontsize=9)
-    mark_findings(axes, summary, look)
+        axes.plot(curve.steps, curve.values, color=PALETTE.warning, linewidth=1.2, linestyle="--", label="threshold")
+        legend_above(axes, _NORMS, lift=0.15)
+    axes.set_ylabel("norm")
+    mark_findings(axes, summary)
     if is_cut:
-        _draw_share(calm(panels[1], look), points, look)
-    panels[-1].set_xlabel("step", fontsize=9)
+        _draw_share(calm(panels[1]), points)
+    panels[-1].set_xlabel("step")
     return figure
 
 
-def _draw_share(axes: Axes, points: Sequence[Measure], look: Look) -> None:
+def _draw_share(axes: Axes, points: Sequence[Measure]) -> None:
     """Draw the share of clipped steps in equal parts of the run."""
     steps = np.array([point.step for point in points], dtype=float)
     cut = np.array([_is_cut(point.value) for point in points], dtype=float)
     borders = np.linspace(steps.min(), steps.max() + 1, min(_BINS, max(1, steps.size // 4)) + 1)
     seen, _ = np.histogram(steps, borders)
     held, _ = np.histogram(steps, borders, weights=cut)
-    axes.stairs(np.where(seen > 0, held / np.maximum(seen, 1), 0.0), borders, fill=True, color=look.lines[0], alpha=0.7)
+    axes.stairs(
+        np.where(seen > 0, held / np.maximum(seen, 1), 0.0), borders, fill=True, color=PALETTE.series[0], alpha=0.7
+    )
     axes.set_ylim(0, 1.02)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:.0%}"))
-    axes.set_ylabel("clipped", fontsize=9)
+    axes.set_ylabel("clipped")
 
 
 def _is_cut(value: Mapping[str, Any]) -> bool:
@@ -126,47 +131,48 @@ def _is_cut(value: Mapping[str, Any]) -> bool:
     return value.get("by") != "nothing" and norm is not None and after is not None and after < norm * (1 - 1e-4)
 
 
-def _draw_counts(counts: Mapping[str, Any], layers: Sequence[tuple[str, float]], look: Look) -> Canvas:
-    is_stacked = look.is_narrow and bool(layers)
-    figure = blank(look, 4.6 if is_stacked else 2.7)
-    shape = (1, 1) if not layers else (2, 1) if is_stacked else (1, 2)
-    panels = np.atleast_1d(figure.subplots(*shape)).ravel()
-    _draw_histogram(calm(panels[0], look), counts, look)
+def _draw_counts(counts: Mapping[str, Any], layers: Sequence[tuple[str, float]]) -> Canvas:
+    below = 0.75 + 0.21 * len(layers) if layers else 0.0
+    names = [tail(name, 30) for name, _ in layers]
+    figure = blank(2.2 + below, left=max(0.95, room(names, 8) + 0.1), top=0.1)
     if layers:
-        _draw_layers(calm(panels[1], look, grid=False), layers, look)
+        upper, lower = figure.subplots(2, 1, height_ratios=(1.55, below - 0.55), gridspec_kw={"hspace": 0.55})
+        _draw_layers(calm(lower, grid=False), layers, names)
+    else:
+        upper = figure.subplots()
+    _draw_histogram(calm(upper), counts)
     return figure
 
 
-def _draw_histogram(axes: Axes, counts: Mapping[str, Any], look: Look) -> None:
+def _draw_histogram(axes: Axes, counts: Mapping[str, Any]) -> None:
     edges = np.array([as_number(edge) or 0.0 for edge in as_list(counts.get("edges"))])
     held = np.array([as_int(count) for count in as_list(counts.get("counts"))])
-    axes.stairs(held, edges, fill=True, color=look.lines[0])
+    axes.stairs(held, edges, fill=True, color=PALETTE.series[0])
     filled = np.flatnonzero(held)
     axes.set_xscale("log")
     axes.set_xlim(min(0.1, float(edges[filled[0]]) / 2) if filled.size else 0.1, 1.0)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.set_xlabel("coefficient", fontsize=9)
-    axes.set_ylabel("steps", fontsize=9)
+    axes.set_xlabel("coefficient")
+    axes.set_ylabel("steps")
 
 
-def _draw_layers(axes: Axes, layers: Sequence[tuple[str, float]], look: Look) -> None:
-    names = [tail(name, 22) for name, _ in layers]
+def _draw_layers(axes: Axes, layers: Sequence[tuple[str, float]], names: Sequence[str]) -> None:
     shares = [share for _, share in layers]
     rows = np.arange(len(layers))
-    axes.barh(rows, shares, color=look.lines[0])
+    axes.barh(rows, shares, color=PALETTE.series[0])
     for row, share in zip(rows, shares, strict=True):
         axes.annotate(
             number(round(share, 3)), (share, row), xytext=(3, 0), textcoords="offset points",
-            va="center", fontsize=8, color=look.ink,
+            va="center", fontsize=8, color=PALETTE.ink,
         )  # fmt: skip
     axes.set_yticks(rows, names, fontsize=8)
     axes.invert_yaxis()
     axes.set_xlim(0, max(shares) * 1.2 if shares else 1)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:.0%}"))
     axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.set_xlabel("share of the squared norm", fontsize=9)
+    axes.set_xlabel("share of the squared norm")
 
 
 SECTION = Section("Gradient clipping", order=25, parts=_parts, claims=_claims)

@@ -7,18 +7,32 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure as Canvas
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+from numpy.typing import NDArray
 
 from lightning_debugkit.finding import Finding, Severity
-from lightning_debugkit.report.drawing import Look, axes_of, blank, mark_findings
-from lightning_debugkit.report.heatmap import Heatmap, chosen_rows, edges, heatmap, narrowed
+from lightning_debugkit.report.drawing import (
+    axes_of,
+    blank,
+    calm,
+    legend_above,
+    legend_height,
+    mark_findings,
+    paint,
+    room,
+)
+from lightning_debugkit.report.heatmap import Heatmap, chosen_rows, edges, evenly, heatmap, narrowed
+from lightning_debugkit.report.palette import GREY, PALETTE, RED
 from lightning_debugkit.report.parts import Drawing, Paragraph, Section
 from lightning_debugkit.report.summary import Summary
 from lightning_debugkit.report.wording import as_list, as_mapping, plural, tail
+
+_COLORS = colormaps["viridis"]
 
 
 def _claims(finding: Finding) -> bool:
@@ -68,56 +82,64 @@ def _alt(whole: Heatmap, marked: set[int], shown: Heatmap) -> str:
     return said + "."
 
 
-def _draw(shown: Heatmap, marked: set[int], summary: Summary, look: Look) -> Canvas:
+def _draw(shown: Heatmap, marked: set[int], summary: Summary) -> Canvas:
     count = len(shown.layers)
-    figure = blank(look, 1.3 + 0.155 * max(count, 4))
-    axes = axes_of(figure, look, grid=False)
-    _paint(axes, figure, shown, look)
-    axes.invert_yaxis()
-    axes.set_yticks(np.arange(count) + 0.5)
-    names = [tail(layer, 18 if look.is_narrow else 36) for layer in shown.layers]
-    labels = axes.set_yticklabels(
-        [f"▶ {name}" if row in marked else name for row, name in enumerate(names)], fontsize=7
+    names = [tail(layer, 30) for layer in shown.layers]
+    labels = [f"▶ {name}" if row in marked else name for row, name in enumerate(names)]
+    kinds = ((shown.is_nonfinite, RED, "not finite"), (shown.norms == 0, GREY, "exactly zero"))
+    patches = [Patch(color=color, label=label) for where, color, label in kinds if where.any()]
+    top = 0.3 + (legend_height(["not finite", "exactly zero"]) if patches else 0.0)
+    has_scale = bool((shown.norms > 0).any())
+    figure = blank(
+        0.45 + 0.155 * max(count, 4) + top, left=room(labels, 7) + 0.15, right=0.9 if has_scale else 0.15, top=top
     )
-    for row in marked:
-        labels[row].set(color=look.error, fontweight="bold")
+    axes = axes_of(figure, grid=False)
+    borders = edges(shown.steps)
+    cells, scale = _colors(shown)
+    paint(axes, evenly(cells, borders), (borders[0], borders[-1], count, 0))
+    for row, text in enumerate(axes.set_yticks(np.arange(count) + 0.5, labels, fontsize=7)):
+        if row in marked:
+            text.label1.set(color=PALETTE.error, fontweight="bold")
     axes.tick_params(axis="y", length=0)
-    axes.xaxis.set_major_locator(MaxNLocator(5 if look.is_narrow else 8, integer=True))
-    axes.set_xlabel("step", fontsize=9)
-    mark_findings(axes, summary, look)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.set_xlabel("step")
+    if scale is not None:
+        _draw_scale(figure, axes, *scale)
+    if patches:
+        legend_above(axes, [str(patch.get_label()) for patch in patches], lift=0.15, handles=patches)
+    mark_findings(axes, summary)
     return figure
 
 
-def _paint(axes: Axes, figure: Canvas, shown: Heatmap, look: Look) -> None:
-    borders = edges(shown.steps), np.arange(len(shown.layers) + 1)
+def _colors(shown: Heatmap) -> tuple[NDArray[np.float64], tuple[float, float] | None]:
+    """Return the colour of each cell, clear where nothing was measured, and the range of log10 that they span."""
+    cells = np.zeros((*shown.norms.shape, 4))
     positive = shown.norms > 0
-    is_zero = shown.norms == 0
+    scale = None
     if positive.any():
         scaled = np.log10(np.where(positive, shown.norms, np.nan))
         low, high = float(np.nanmin(scaled)), float(np.nanmax(scaled))
         # One value alone still needs a range to have a colour.
-        high = high if high > low else low + 1.0
-        mesh = axes.pcolormesh(
-            *borders,
-            np.ma.masked_invalid(scaled),
-            cmap="viridis",
-            vmin=low,
-            vmax=high,
-        )
-        bar = figure.colorbar(mesh, ax=axes, shrink=0.8, pad=0.01, aspect=30)
-        bar.ax.yaxis.set_major_locator(MaxNLocator(5, integer=high - low > 3))
-        bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda power, _: f"{float(f'{10.0**power:.2g}'):g}"))
-        bar.ax.tick_params(colors=look.ink, labelsize=8, color=look.faint)
-        bar.outline.set_visible(False)
-    for where, color in ((is_zero, look.zero), (shown.is_nonfinite, look.error)):
-        if where.any():
-            axes.pcolormesh(*borders, np.ma.masked_equal(where.astype(float), 0.0), cmap=ListedColormap([color]))
-    named = ((shown.is_nonfinite, look.error, "not finite"), (is_zero, look.zero, "exactly zero"))
-    patches = [Patch(color=color, label=label) for where, color, label in named if where.any()]
-    if patches:
-        legend = figure.legend(handles=patches, loc="outside lower right", fontsize=8, frameon=False, ncols=2)
-        for text in legend.get_texts():
-            text.set_color(look.ink)
+        scale = low, (high if high > low else low + 1.0)
+        cells[positive] = _COLORS((scaled[positive] - low) / (scale[1] - low))
+    cells[shown.norms == 0] = to_rgba(GREY)
+    cells[shown.is_nonfinite] = to_rgba(RED)
+    return cells, scale
+
+
+def _draw_scale(figure: Canvas, axes: Axes, low: float, high: float) -> None:
+    place = axes.get_position()
+    bar = calm(
+        figure.add_axes((place.x1 + 0.015, place.y0 + 0.1 * place.height, 0.018, 0.8 * place.height)), grid=False
+    )
+    paint(bar, _COLORS(np.linspace(1, 0, 64))[:, None], (0.0, 1.0, low, high))
+    for spine in bar.spines.values():
+        spine.set_visible(False)
+    bar.set_xticks([])
+    bar.yaxis.tick_right()
+    bar.yaxis.set_major_locator(MaxNLocator(5, integer=high - low > 3))
+    bar.yaxis.set_major_formatter(FuncFormatter(lambda power, _: f"{float(f'{10.0**power:.2g}'):g}"))
+    bar.tick_params(labelsize=8)
 
 
 SECTION = Section("Gradients", order=20, parts=_parts, claims=_claims)

@@ -6,11 +6,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from matplotlib.figure import Figure as Canvas
-
 from lightning_debugkit.finding import Finding
-from lightning_debugkit.report.curves import Curve, curves, draw_curves
-from lightning_debugkit.report.drawing import Look, axes_of, blank, mark_findings
+from lightning_debugkit.report.curves import Curve, curve_figure, curves
 from lightning_debugkit.report.parts import Drawing, Paragraph, Section
 from lightning_debugkit.report.summary import Summary
 from lightning_debugkit.report.wording import number
@@ -30,7 +27,8 @@ def _parts(summary: Summary, _folder: Path) -> Iterator[Drawing | Paragraph]:
     if all((curve.values == curve.values[0]).all() for curve in found):
         yield Paragraph(f"Constant: {', '.join(map(_constant, found))}.")
         return
-    yield Drawing("learning-rate", "Learning rate over steps", _alt(found), partial(_draw, found, summary))
+    draw = partial(curve_figure, found, "step", "learning rate", summary, 2.2)
+    yield Drawing("learning-rate", "Learning rate over steps", _alt(found), draw)
 
 
 def _constant(curve: Curve) -> str:
@@ -43,16 +41,6 @@ def _alt(found: list[Curve]) -> str:
         for curve in found
     )
     return f"Learning rate over steps: {'; '.join(each)}."
-
-
-def _draw(found: list[Curve], summary: Summary, look: Look) -> Canvas:
-    figure = blank(look, 2.2)
-    axes = axes_of(figure, look)
-    draw_curves(axes, found, look)
-    axes.set_xlabel("step", fontsize=9)
-    axes.set_ylabel("learning rate", fontsize=9)
-    mark_findings(axes, summary, look)
-    return figure
 
 
 SECTION = Section("Learning rate", order=30, parts=_parts, claims=_claims)

@@ -7,13 +7,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Canvas
 from numpy.typing import NDArray
 
 from lightning_debugkit.finding import Finding, Severity
-from lightning_debugkit.report.curves import Curve, curves, draw_curves
-from lightning_debugkit.report.drawing import Look, axes_of, blank, mark_findings
+from lightning_debugkit.report.curves import Curve, curve_figure, curves
 from lightning_debugkit.report.parts import Drawing, Section
 from lightning_debugkit.report.summary import Summary
 from lightning_debugkit.report.wording import number, plural
@@ -26,7 +23,13 @@ def _claims(finding: Finding) -> bool:
 def _parts(summary: Summary, _folder: Path) -> Iterator[Drawing]:
     found = curves(summary.measures.get("loss", ()), summary.world_size)
     if found:
-        yield Drawing("loss", "Loss over steps", _alt(found), partial(_draw, found, summary), _caption(summary))
+        yield Drawing(
+            "loss",
+            "Loss over steps",
+            _alt(found),
+            partial(curve_figure, found, "step", "loss", summary, 3.0),
+            _caption(summary),
+        )
 
 
 def _caption(summary: Summary) -> str:
@@ -41,16 +44,6 @@ def _alt(found: list[Curve]) -> str:
         said += f", from {number(float(finite[0]))} to {number(float(finite[-1]))}"
     broken = values.size - finite.size
     return said + (f"; {broken} not finite." if broken else ".")
-
-
-def _draw(found: list[Curve], summary: Summary, look: Look) -> Canvas:
-    figure = blank(look, 3.0)
-    axes: Axes = axes_of(figure, look)
-    draw_curves(axes, found, look)
-    axes.set_xlabel("step", fontsize=9)
-    axes.set_ylabel("loss", fontsize=9)
-    mark_findings(axes, summary, look)
-    return figure
 
 
 SECTION = Section("Loss", order=10, parts=_parts, claims=_claims)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import partial
+import io
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure as Canvas
+from PIL import Image
 
 from lightning_debugkit.journal import Event
-from lightning_debugkit.report.drawing import BAD_PIXEL, Look, blank
-from lightning_debugkit.report.parts import Drawing, Paragraph, Part, Section
+from lightning_debugkit.report.parts import FIGURES, Gallery, Paragraph, Part, Sample, Section
 from lightning_debugkit.report.samples import Array, as_images, as_table, read_leaves, rescaled
 from lightning_debugkit.report.summary import Summary
 from lightning_debugkit.report.wording import as_int, as_list, number, plural, sentence
@@ -22,9 +20,11 @@ _MOST_BATCHES = 6
 _MOST_SAMPLES = 8
 _MOST_LEAVES = 8
 _LONG = 8.0
+_SMALL, _LARGEST = 224, 448  # pixels: smaller pictures are enlarged, larger ones reduced
+_RED = (0.93, 0.11, 0.11)  # a pixel that is not finite
 
 
-def _parts(summary: Summary, folder: Path) -> Iterator[Part | Drawing]:
+def _parts(summary: Summary, folder: Path) -> Iterator[Part]:
     stored = [event for event in summary.artifacts if event.get("name") == "samples"]
     for count, event in enumerate(stored[:_MOST_BATCHES], start=1):
         yield from _batch(event, f"samples-{count}", folder, summary.world_size)
@@ -32,7 +32,7 @@ def _parts(summary: Summary, folder: Path) -> Iterator[Part | Drawing]:
         yield Paragraph(f"{len(stored) - _MOST_BATCHES} more are in the run folder, under Files.")
 
 
-def _batch(event: Event, stem: str, folder: Path, world_size: int) -> Iterator[Part | Drawing]:
+def _batch(event: Event, stem: str, folder: Path, world_size: int) -> Iterator[Part]:
     path = str(event.get("path", ""))
     rank = f", rank {as_int(event.get('rank'))}" if world_size > 1 else ""
     yield Paragraph(f"Of the batch at step {as_int(event.get('step'))}{rank}, stored in {path}.")
@@ -51,7 +51,7 @@ def _batch(event: Event, stem: str, folder: Path, world_size: int) -> Iterator[P
         yield Paragraph(f"The batch has more than {_MOST_LEAVES} entries; the others are in {path}.")
 
 
-def _leaf(title: str, stem: str, leaf: Array, event: Event) -> Part | Drawing:
+def _leaf(title: str, stem: str, leaf: Array, event: Event) -> Part:
     labels = sample_labels(event, leaf.shape[0])
     images = as_images(leaf)
     if images is None:
@@ -60,7 +60,11 @@ def _leaf(title: str, stem: str, leaf: Array, event: Event) -> Part | Drawing:
     ranges = "; ".join(_range(label, image) for label, image in zip(labels, shown, strict=False))
     if len(images) > len(shown):
         ranges += f"; {len(shown)} of {plural(len(images), 'sample')} are shown"
-    return Drawing(stem, title, f"{title}, as pictures. {ranges}.", partial(_draw, shown, labels), f"{ranges}.")
+    samples = (
+        Sample(tuple(label.split(", ")), _picture(image), f"{FIGURES}/{stem}-{row}.png")
+        for row, (label, image) in enumerate(zip(labels, shown, strict=False))
+    )
+    return Gallery(title, tuple(samples), f"{ranges}.")
 
 
 def sample_labels(event: Event, count: int) -> list[str]:
@@ -80,28 +84,20 @@ def _range(label: str, image: Array) -> str:
     return f"{label}: {said}" + (f", {plural(broken, 'pixel')} not finite (red)" if broken else "")
 
 
-def _draw(images: Array, labels: Sequence[str], look: Look) -> Canvas:
-    count = len(images)
-    columns = min(count, 2 if look.is_narrow else 4)
-    rows = -(-count // columns)
-    figure = blank(look, 0.1 + rows * (2.25 if look.is_narrow else 2.3))
-    # A lone picture keeps the size it has among others.
-    grid = figure.subplots(rows, 2 if look.is_narrow else 4, squeeze=False)
-    red = to_rgb(BAD_PIXEL)
-    for place, axes in enumerate(grid.flat):
-        axes.set_axis_off()
-        row, column = divmod(place, grid.shape[1])
-        at = row * columns + column
-        if column >= columns or at >= count:
-            continue
-        height, width = images.shape[1:3]
-        is_long = max(height, width) > _LONG * min(height, width)
-        axes.imshow(
-            rescaled(images[at], red), interpolation="nearest" if max(height, width) < 256 else "antialiased",
-            aspect="auto" if is_long else "equal",
-        )  # fmt: skip
-        axes.set_title(labels[at].replace(", ", "\n"), fontsize=8, color=look.ink)
-    return figure
+def _picture(image: Array) -> bytes:
+    """Return a picture as PNG, its pixels as squares if there are few."""
+    pixels = Image.fromarray((255 * rescaled(image, _RED)).round().astype(np.uint8))
+    longest = max(pixels.size)
+    if longest > _LARGEST:
+        pixels.thumbnail((_LARGEST, _LARGEST))
+    elif longest < _SMALL:
+        factor = _SMALL // longest
+        pixels = pixels.resize((pixels.width * factor, pixels.height * factor), Image.Resampling.NEAREST)
+    if min(pixels.size) < max(pixels.size) / _LONG:
+        pixels = pixels.resize((_SMALL, _SMALL), Image.Resampling.NEAREST)
+    written = io.BytesIO()
+    pixels.save(written, "PNG", optimize=True)
+    return written.getvalue()
 
 
 SECTION = Section("The samples", order=40, parts=_parts)
