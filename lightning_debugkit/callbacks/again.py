@@ -36,7 +36,8 @@ def run_again(folder: Path, trust_code: bool = False) -> tuple[Finding, Finding 
     module = cast("LightningModule", kept.module)
     batch_idx = int(kept.facts["batch_idx"])
     trainer = _trainer(kept.facts, module)
-    found = replay(trainer, module, kept.batch, batch_idx, kept.random)
+    asked = [(tuple(way), samples) for way, samples in kept.facts.get("asked", ())]
+    found = replay(trainer, module, kept.batch, batch_idx, kept.random, asked)
     if found is None:
         return kept.finding, None
     before = kept.finding.evidence

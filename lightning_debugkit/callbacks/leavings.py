@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +11,28 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from lightning_debugkit.callbacks.anomaly.sight import Sight
+from lightning_debugkit.data.batches import batch_size, entry, leaves, take
 from lightning_debugkit.finding import Finding
 from lightning_debugkit.provenance.secrets import secret_name, secret_text
 from lightning_debugkit.replay import bundle
-from lightning_debugkit.replay.batch import batch_size, leaves, take
 
 _MOST = 8  # samples drawn in a report
 
 
-def leave_samples(
-    folder: Path, batch: Any, samples: Sequence[int], indices: Sequence[int], *, epoch: int, step: int
-) -> Iterator[dict[str, Any]]:
+def leave_samples(folder: Path, sight: Sight, finding: Finding, *, epoch: int, step: int) -> Iterator[dict[str, Any]]:
     """Write the offending samples as arrays and yield the artifact that names them."""
-    size = batch_size(batch)
+    samples, indices = finding.evidence.get("samples", []), finding.evidence.get("dataset_indices", [])
+    way, known = next((one for one in sight.asked if ".".join(one[0]) == finding.evidence.get("part", "")), ((), None))
+    own = entry(sight.batch, way)
+    size = batch_size(own, known)
     if not samples or size is None:
         return
     shown = list(samples[:_MOST])
     arrays: dict[str, Any] = {}
-    for path, leaf in leaves(take(batch, size, shown)):
-        if isinstance(leaf, Tensor) and leaf.ndim and leaf.shape[0] == len(shown):
+    for path, leaf in leaves(take(own, size, shown)):
+        if isinstance(leaf, Tensor) and not leaf.is_nested and leaf.ndim and leaf.shape[0] == len(shown):
             leaf = leaf.detach().cpu()
-            arrays[path or "batch"] = leaf.float().numpy() if leaf.is_floating_point() else leaf.numpy()
+            arrays[_name(path)] = leaf.float().numpy() if leaf.is_floating_point() else leaf.numpy()
     if arrays:
         (folder / "samples").mkdir(exist_ok=True)
         file = folder / "samples" / f"step-{step}.npz"
@@ -46,6 +47,11 @@ def leave_samples(
         }
 
 
+def _name(path: str) -> str:
+    """Return what the array of a place in the batch is called: attributes as entries."""
+    return ".".join(filter(None, path.split("."))) or "batch"
+
+
 def leave_bundle(
     folder: Path, trainer: Trainer, module: LightningModule, sight: Sight, finding: Finding, max_bytes: int
 ) -> dict[str, Any]:
@@ -55,6 +61,7 @@ def leave_bundle(
     plugin = trainer.precision_plugin
     facts = {
         "batch_idx": sight.batch_idx,
+        "asked": [[list(way), samples] for way, samples in sight.asked],
         "precision": str(trainer.precision),
         "device": str(getattr(plugin, "device", "cpu")),
         "accumulate_grad_batches": trainer.accumulate_grad_batches,

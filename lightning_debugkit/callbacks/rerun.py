@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -26,18 +27,33 @@ class NotReplayable(RuntimeError):
 
 
 def replay(
-    trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int, random: RandomState
+    trainer: Trainer,
+    module: LightningModule,
+    batch: Any,
+    batch_idx: int,
+    random: RandomState,
+    asked: Sequence[tuple[Sequence[str], int | None]] = (),
 ) -> Diagnosis | None:
     """Run the step of ``batch`` once more under instruments and say where it breaks.
 
     Returns ``None`` if the fault does not strike again.
+
+    Args:
+        trainer: The Trainer.
+        module: The module whose step it is.
+        batch: What the step was given.
+        batch_idx: Its number.
+        random: Random state that the step began in.
+        asked: The way to each loader's own batch in it, and how many samples that loader asked for.
 
     Raises:
         NotReplayable: The step cannot be run again.
     """
     with muted(trainer, module):
         try:
-            return diagnose(step_of(trainer, module, batch, batch_idx, random))
+            step = step_of(trainer, module, batch, batch_idx, random)
+            alone = asked[0][1] if len(asked) == 1 else None
+            return diagnose(replace(step, asked=alone, parts=tuple(asked) if len(asked) > 1 else ()))
         except NotReplayable:
             raise
         except Exception as error:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader, IterableDataset
 
-from lightning_debugkit.callbacks.predictions.padding import loaders_of
 from lightning_debugkit.replay.unseen import StandIn
 
 
@@ -130,12 +129,13 @@ class LoaderEar(Generic[_Around]):
 class SampleOrder:
     """Record the dataset indices of each training batch, without touching data, loader workers or random numbers.
 
-    Known for one map-style `DataLoader` with a batch sampler; anything else has no indices to know.
+    Known for map-style `DataLoader`s with a batch sampler; anything else has no indices to know.
     """
 
     def __init__(self) -> None:
         self._ear = LoaderEar(Recorder, training=True)
-        self.current: list[int] | None = None
+        self.current: list[int] | None = None  # of the only loader
+        self.asked: list[tuple[Sequence[str], int | None]] = []  # the way to each loader's batch, and its samples
 
     def install(self, trainer: Trainer) -> None:
         """Listen from before the loader's first iterator is made."""
@@ -147,9 +147,16 @@ class SampleOrder:
 
     def advance(self, trainer: Trainer) -> None:
         """Take note that the next batch has been handed out."""
-        loaders = loaders_of(trainer.train_dataloader)
-        alone = self._ear.heard(loaders[0]) if len(loaders) == 1 else None
-        self.current = alone.given.popleft() if alone is not None and alone.given else None
+        found = [(way, loader, self._next(loader)) for way, loader in ways_to(trainer.train_dataloader)]
+        self.current = found[0][2] if len(found) == 1 else None
+        self.asked = [
+            (way, getattr(loader, "batch_size", None) if entries is None else len(entries))
+            for way, loader, entries in found
+        ]
+
+    def _next(self, loader: Any) -> list[int] | None:
+        heard = self._ear.heard(loader)
+        return heard.given.popleft() if heard is not None and heard.given else None
 
     def of(self, samples: list[int]) -> list[int]:
         """Return the dataset indices at these positions of the current batch, empty if they are not known."""
@@ -157,4 +164,20 @@ class SampleOrder:
         return [order[index] for index in samples] if order and max(samples, default=-1) < len(order) else []
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_ear": self._ear, "current": None}
+        return {"_ear": self._ear, "current": None, "asked": []}
+
+
+def ways_to(loaders: Any, way: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
+    """Return each of one or many loaders, however nested, with the way to its own batch in theirs.
+
+    Example:
+        >>> ways_to({"a": "one loader", "b": ["two", "three"]})
+        [(('a',), 'one loader'), (('b', '0'), 'two'), (('b', '1'), 'three')]
+    """
+    if isinstance(loaders, Mapping):
+        inside: Any = loaders.items()
+    elif isinstance(loaders, list | tuple):
+        inside = enumerate(loaders)
+    else:
+        return [] if loaders is None else [(way, loaders)]
+    return [found for key, held in inside for found in ways_to(held, (*way, str(key)))]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lightning_debugkit.replay.batch import batch_size, leaves, take
+from lightning_debugkit.data.batches import batch_size, entry, is_floats, leaves, replaced, take, why_whole
 from lightning_debugkit.replay.culprits import culprits
 from lightning_debugkit.replay.isolation import isolated
 from lightning_debugkit.replay.randomness import RandomState
@@ -28,12 +30,17 @@ class Step:
         batch: The batch as the step received it.
         random: Random state in which the step started.
         run: Runs the step on a batch and hands each loss to the function given, in place of its ``backward``.
+        asked: How many samples the loader asked for, ``None`` if that is not known.
+        parts: Where several loaders are read at once: the place of each one's own batch, and how many samples it asked
+            for.
     """
 
     module: nn.Module
     batch: Any
     random: RandomState
     run: Callable[[Any, Backward], None]
+    asked: int | None = None
+    parts: Sequence[tuple[Sequence[str], int | None]] = ()
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,7 @@ class Diagnosis:
         loss: Value of the loss.
         parameters: Parameters whose gradient is not finite.
         samples: Positions in the batch of the samples that cause it.
+        part: Place of the loader's own batch that they are of, where several loaders are read at once.
         note: What could not be told, and why.
     """
 
@@ -68,6 +76,7 @@ class Diagnosis:
     loss: float | None = None
     parameters: Sequence[str] = ()
     samples: Sequence[int] = ()
+    part: str = ""
     note: str = ""
 
 
@@ -146,8 +155,8 @@ def diagnose(step: Step, max_runs: int = 64) -> Diagnosis | None:
         found = _describe(traced, first)
         if found.origin == "parameter":
             return found
-        samples, note = _samples(step, found, first, max_runs)
-        return replace(found, samples=samples, note=note)
+        part, samples, note = _samples(step, found, first, max_runs)
+        return replace(found, part=part, samples=samples, note=_joined(found.note, note))
 
 
 def _first(traced: _Pass) -> Born | None:
@@ -169,7 +178,10 @@ def _describe(traced: _Pass, first: Born | None) -> Diagnosis:
     kind, path = first.label
     if kind == "input":
         return Diagnosis("input", path=path, **common)
-    if kind in ("parameter", "buffer"):
+    if kind == "constant" and (told := _broken_entry(traced.step.batch)) is not None:
+        # The step has made a tensor of it: where that came from is not seen.
+        return Diagnosis("input", path=told, **common)
+    if kind in ("parameter", "buffer", "attribute"):
         return Diagnosis("parameter", module=path, path=kind, **common)
     where: Origin = "gradient" if in_backward else ("activation" if first.place.module else "loss")
     return Diagnosis(
@@ -185,20 +197,38 @@ def _describe(traced: _Pass, first: Born | None) -> Diagnosis:
     )
 
 
-def _samples(step: Step, found: Diagnosis, first: Born | None, max_runs: int) -> tuple[list[int], str]:
-    size = batch_size(step.batch)
-    if size is None:
-        return [], _joined(found.note, "the batch cannot be split into samples")
+def _samples(step: Step, found: Diagnosis, first: Born | None, max_runs: int) -> tuple[str, list[int], str]:
+    """Return the samples that cause the fault, the part of the batch that they are of, and what is to be said."""
+    if not step.parts:
+        return "", *_samples_of(step, found, first, max_runs, (), step.asked)
+    said = f"{found.path}." if found.origin == "input" else ""
+    parts = [part for part in step.parts if said.startswith(f"{'.'.join(part[0])}.")] or step.parts
+    note = ""
+    for way, asked in parts:
+        samples, note = _samples_of(step, found, first, max_runs // len(parts), way, asked)
+        if samples:
+            return ".".join(way), samples, note
+    return "", [], note
+
+
+def _samples_of(
+    step: Step, found: Diagnosis, first: Born | None, max_runs: int, way: Sequence[str], asked: int | None
+) -> tuple[list[int], str]:
+    batch = entry(step.batch, way)
+    size = batch_size(batch, asked)
+    why = why_whole(batch, asked)
+    if size is None or why:
+        return [], why
 
     def fails(part: Sequence[int]) -> bool | None:
         try:
-            return _Pass(step, gradients=found.origin in ("gradient", "input")).run(take(step.batch, size, part))
+            some = replaced(step.batch, way, take(batch, size, part))
+            return _Pass(step, gradients=found.origin in ("gradient", "input")).run(some)
         except Exception:
             return None  # batch norm with one sample, a shape that is fixed: this part cannot be run
 
     hint = first.rows if first is not None and first.size == size else []
-    samples, note = culprits(fails, size, hint, max_runs)
-    return samples, _joined(found.note, note)
+    return culprits(fails, size, hint, max_runs)
 
 
 def _joined(*notes: str) -> str:
@@ -207,9 +237,31 @@ def _joined(*notes: str) -> str:
 
 def _outside(step: Step) -> list[tuple[str, str, Tensor]]:
     """Return the tensors that the step did not make: batch, parameters and buffers."""
-    outside = [("input", path, leaf) for path, leaf in leaves(step.batch) if isinstance(leaf, Tensor)]
+    # An array and the tensor that `torch.from_numpy` makes of it are one memory.
+    batch = [(path, torch.from_numpy(leaf) if is_floats(leaf) else leaf) for path, leaf in leaves(step.batch)]
+    outside = [("input", path, leaf) for path, leaf in batch if isinstance(leaf, Tensor)]
     outside += [("parameter", name, item) for name, item in step.module.named_parameters()]
-    return outside + [("buffer", name, item) for name, item in step.module.named_buffers()]
+    outside += [("buffer", name, item) for name, item in step.module.named_buffers()]
+    return outside + [("attribute", name, item) for name, item in _attributes(step.module)]
+
+
+def _attributes(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors that a model keeps in plain attributes, lists and dicts."""
+    for name, part in module.named_modules():
+        for key, value in vars(part).items():
+            if key[:1] != "_" and isinstance(value, Tensor | list | tuple | dict):
+                for path, leaf in leaves(value):
+                    if isinstance(leaf, Tensor):
+                        yield ".".join(filter(None, (name, key, path))), leaf
+
+
+def _broken_entry(batch: Any) -> str | None:
+    """Return the place of the first number in a batch that is not finite and is in no tensor."""
+    for path, leaf in leaves(batch):
+        is_broken = not bool(np.isfinite(leaf).all()) if is_floats(leaf) else isinstance(leaf, float | np.floating)
+        if is_broken and (is_floats(leaf) or not math.isfinite(leaf)):
+            return path
+    return None
 
 
 def _finite(tensor: Tensor) -> bool:

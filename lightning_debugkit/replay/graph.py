@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode, resolve_name
 
-from lightning_debugkit.replay.batch import leaves
+from lightning_debugkit.data.batches import leaves
 from lightning_debugkit.replay.diagnosis import Step
 from lightning_debugkit.replay.isolation import isolated
 from lightning_debugkit.replay.source import Place, place_of

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle, unserializable_hook
 
-from lightning_debugkit.replay.batch import leaves
+from lightning_debugkit.data.batches import leaves
 from lightning_debugkit.replay.unseen import Hearing
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lightning_debugkit.replay.batch import leaves
+from lightning_debugkit.data.batches import leaves, tensors
 from lightning_debugkit.replay.source import Place, place_of
 
 # Operations whose output is uninitialised memory: what it holds says nothing.
 _UNWRITTEN = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "empty_permuted", "resize_"}
 # Operations that overwrite their first argument without reading it.
+_NOWHERE = Place()
 _OVERWRITING = {"copy_", "fill_", "zero_", "normal_", "uniform_", "bernoulli_", "random_", "exponential_"}
 
 
@@ -110,7 +111,10 @@ class Trace(Silent):
         self.names = names
         self.in_backward = False
         self.born: list[Born] = []
-        self._labels = {_storage(tensor): (kind, path) for kind, path, tensor in outside if tensor.numel()}
+        self._outside = list(outside)  # kept: what the step drops would leave its address to another tensor
+        # The first name stands: a tensor of the batch may be kept by the model, too.
+        named = reversed([each for each in self._outside if each[2].numel()])
+        self._labels = {_storage(tensor): (kind, path) for kind, path, tensor in named}
         self._writers: dict[int, Born] = {}
         self._alive: list[Tensor] = []  # an address in use cannot be given to another tensor
         self._forward: dict[int, tuple[str, Place]] = {}  # by autograd sequence number
@@ -122,13 +126,13 @@ class Trace(Silent):
         name = func.__name__.partition(".")[0]
         place = self._enter(func)
         changes = func._schema.is_mutable
-        before = self._parents(func, args, kwargs) if changes else None
+        before = self._parents(func, args, kwargs, place) if changes else None
         result = super().__torch_dispatch__(func, types, args, kwargs)
         if name not in _UNWRITTEN:
-            for tensor in _tensors(result):
+            for tensor in tensors(result):
                 nan, inf = _broken(tensor)
                 if nan or inf:
-                    parents = self._parents(func, args, kwargs) if before is None else before
+                    parents = self._parents(func, args, kwargs, place) if before is None else before
                     self._record(tensor, func, place, nan, inf, parents, _is_given((args, kwargs)))
         return result
 
@@ -160,39 +164,29 @@ class Trace(Silent):
                     if hasattr(node, "_forward_cls"):  # a custom function: the line that applied it, and its own
                         op, place = backward.removesuffix("Backward"), place.applied or place
         born = Born(len(self.born), op, place, nan, inf, parents, given, backward, inner)
-        if tensor.ndim:
-            born.size = tensor.shape[0]
-            born.rows = _broken_rows(tensor)
+        _note_rows(born, tensor)
         self.born.append(born)
         self._writers[_storage(tensor)] = born
         self._alive.append(tensor)
 
-    def _parents(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Born]:
+    def _parents(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], place: Place) -> list[Born]:
         parents = []
-        for tensor in _tensors((_read(func, args), kwargs)):
+        for tensor in tensors((_read(func, args), kwargs)):
             nan, inf = _broken(tensor)
             if nan or inf:
-                parents.append(self._writers.get(_storage(tensor)) or self._from_outside(tensor, nan, inf))
+                parents.append(self._writers.get(_storage(tensor)) or self._from_outside(tensor, nan, inf, place))
         return parents
 
-    def _from_outside(self, tensor: Tensor, nan: bool, inf: bool) -> Born:
+    def _from_outside(self, tensor: Tensor, nan: bool, inf: bool, used: Place = _NOWHERE) -> Born:
         kind, path = self._labels.get(_storage(tensor), ("constant", ""))
         # An attention mask of -inf may come with the batch or lie in a buffer; a constant infinity was written by hand.
         meant = not nan and (kind == "constant" or (kind != "parameter" and not bool((tensor == math.inf).any())))
-        born = Born(len(self.born), "", Place(), nan, inf, given=meant, label=(kind, path))
-        if tensor.ndim:
-            born.size = tensor.shape[0]
-            born.rows = _broken_rows(tensor)
+        born = Born(len(self.born), "", used, nan, inf, given=meant, label=(kind, path))
+        _note_rows(born, tensor)
         self.born.append(born)
         self._writers[_storage(tensor)] = born
         self._alive.append(tensor)
         return born
-
-
-def _tensors(tree: Any) -> Iterator[Tensor]:
-    for _, leaf in leaves(tree):
-        if isinstance(leaf, Tensor):
-            yield leaf
 
 
 def _read(func: Any, args: tuple[Any, ...]) -> Sequence[Any]:
@@ -212,8 +206,20 @@ def _is_given(tree: Any) -> bool:
     return any(isinstance(leaf, float) and not math.isfinite(leaf) for _, leaf in leaves(tree))
 
 
+def _note_rows(born: Born, tensor: Tensor) -> None:
+    """Take note of which entries of the first dimension are not finite."""
+    if not tensor.dim():
+        return
+    born.size = tensor.size(0)
+    if tensor.is_nested:
+        born.rows = [row for row, part in enumerate(tensor.unbind()) if any(_broken(part))]
+    elif tensor.layout is torch.strided:
+        bad = ~torch.isfinite(tensor.float() if tensor.dtype.itemsize == 1 else tensor)
+        born.rows = bad.reshape(tensor.shape[0], -1).any(dim=1).nonzero().flatten().tolist()
+
+
 def _storage(tensor: Tensor) -> int:
-    if tensor.layout is not torch.strided:
+    if tensor.layout is not torch.strided or tensor.is_nested:
         tensor = tensor._values() if tensor.layout is torch.sparse_coo else tensor.values()
     return tensor.untyped_storage().data_ptr()
 
@@ -222,17 +228,10 @@ def _broken(tensor: Tensor) -> tuple[bool, bool]:
     """Return whether ``tensor`` holds NaN, and whether it holds infinities."""
     if not (tensor.is_floating_point() or tensor.is_complex()) or tensor.device.type == "meta":
         return False, False
-    if tensor.layout is not torch.strided:
+    if tensor.layout is not torch.strided or tensor.is_nested:
         tensor = tensor._values() if tensor.layout is torch.sparse_coo else tensor.values()
     if tensor.dtype.itemsize == 1:  # the 8-bit types know no comparison
         tensor = tensor.float()
     if not tensor.numel() or bool(torch.isfinite(tensor).all()):
         return False, False
     return bool(torch.isnan(tensor).any()), bool(torch.isinf(tensor).any())
-
-
-def _broken_rows(tensor: Tensor) -> list[int]:
-    if tensor.layout is not torch.strided:
-        return []
-    bad = ~torch.isfinite(tensor.float() if tensor.dtype.itemsize == 1 else tensor)
-    return bad.reshape(tensor.shape[0], -1).any(dim=1).nonzero().flatten().tolist()

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -159,14 +161,101 @@ class SequenceClassifier(Module):
         return F.cross_entropy(self.head(self.gru(x)[1][0]), y)
 
 
-@fault("nonfinite-input", at_step=8, batch_idx=8, splits=False)
+@fault("nonfinite-input", at_step=8, batch_idx=8, samples=[4])
 def missing_value_in_a_packed_sequence(mended: bool) -> Program:
-    """A batch that cannot be cut into samples."""
+    """Its numbers lie step by step, not sample by sample."""
     x, y = digits()
     rows = [image.view(8, 8)[: 3 + i % 6].clone() for i, image in enumerate(x)]
     rows[8 * 32 + 4][1, 1] = 0 if mended else NAN
     loader = DataLoader(list(zip(rows, y, strict=True)), batch_size=32, collate_fn=packed)
     return Program(SequenceClassifier(mended), loader, trainer={"max_epochs": 3})
+
+
+@dataclass(slots=True)
+class Visits:
+    """What a patient had before, and what came of it."""
+
+    past: Tensor
+    outcome: Tensor | None = None
+
+
+class OfVisits(Regressor):
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        past, outcome = batch["visits"].past, batch["visits"].outcome
+        return F.mse_loss(self.net(torch.as_tensor(past)), torch.as_tensor(outcome))
+
+
+@fault("nonfinite-input", samples=[5], at_step=3, batch_idx=3)
+def missing_value_in_a_dataclass(mended: bool) -> Program:
+    """A dataclass with slots, in a dict."""
+    x, y = diabetes()
+    x[3 * 16 + 5, 2] = 0 if mended else NAN
+
+    def collate(items: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Any]:
+        return {"visits": Visits(*map(torch.stack, zip(*items, strict=True))), "ward": "north"}
+
+    return Program(
+        OfVisits(mended), batches(x, y, size=16, shuffle=False, collate_fn=collate), trainer={"max_epochs": 2}
+    )
+
+
+@fault("nonfinite-input", samples=[5], at_step=3, batch_idx=3)
+def missing_value_in_arrays(mended: bool) -> Program:
+    """Arrays of NumPy in an object, of which the step makes copies as tensors."""
+    x, y = diabetes()
+    x[3 * 16 + 5, 2] = 0 if mended else NAN
+
+    def collate(items: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Any]:
+        past, outcome = (np.stack([np.array(part) for part in column]) for column in zip(*items, strict=True))
+        return {"visits": SimpleNamespace(past=past * 1.0, outcome=outcome)}
+
+    class OfArrays(OfVisits):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            past, outcome = torch.tensor(batch["visits"].past).float(), torch.tensor(batch["visits"].outcome)
+            return F.mse_loss(self.net(past), outcome)
+
+    return Program(
+        OfArrays(mended), batches(x, y, size=16, shuffle=False, collate_fn=collate), trainer={"max_epochs": 2}
+    )
+
+
+class OfRows(Classifier):
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        rows = batch["rows"].unbind() if isinstance(batch["rows"], Tensor) else batch["rows"]
+        scores = torch.stack([self.net(part).mean(0) for part in rows])
+        return F.cross_entropy(scores, torch.as_tensor(batch["class"]))
+
+
+def rows_of_digits(bad: int | None, length: int) -> list[tuple[Tensor, int]]:
+    """Digits as rows of pixels; of ``length``, or of as many as it comes to if that is 0."""
+    x, y = digits(128)
+    rows = [image.view(8, 8)[: length or 3 + i % 5].clone() for i, image in enumerate(x)]
+    if bad is not None:
+        rows[bad][1, 1] = NAN
+    return list(zip(rows, y.tolist(), strict=True))
+
+
+@fault("nonfinite-input", samples=[6], at_step=2, batch_idx=2)
+def missing_value_in_a_nested_tensor(mended: bool) -> Program:
+    """A jagged tensor, which cannot be indexed."""
+
+    def collate(items: Sequence[tuple[Tensor, int]]) -> dict[str, Any]:
+        rows = torch.nested.nested_tensor([row for row, _ in items], layout=torch.jagged)
+        return {"rows": rows, "class": torch.tensor([label for _, label in items])}
+
+    loader = DataLoader(rows_of_digits(None if mended else 38, 0), batch_size=16, collate_fn=collate)
+    return Program(OfRows(mended, mlp(8, 16, 10)), loader, trainer={"max_epochs": 2})
+
+
+@fault("nonfinite-input", samples=[6], at_step=2, batch_idx=2)
+def missing_value_in_a_list_of_one_length(mended: bool) -> Program:
+    """One tensor a sample, all as long as each other: their length is not that of the batch."""
+
+    def collate(items: Sequence[tuple[Tensor, int]]) -> dict[str, Any]:
+        return {"rows": [row for row, _ in items], "class": [label for _, label in items]}
+
+    loader = DataLoader(rows_of_digits(None if mended else 38, 5), batch_size=16, collate_fn=collate)
+    return Program(OfRows(mended, mlp(8, 16, 10)), loader, trainer={"max_epochs": 2})
 
 
 @dataclass

@@ -353,7 +353,7 @@ def test_what_the_step_raises_is_raised() -> None:
 
 
 def test_a_batch_that_cannot_be_split_says_so() -> None:
-    packed = nn.utils.rnn.pack_sequence([torch.ones(3, 3), torch.ones(2, 3)])
-    found = diagnosed(Net(), packed, lambda model, part: torch.log(model(part.data).mean() * 0))
+    batch = (torch.ones(4, 3), torch.ones(5))
+    found = diagnosed(Net(), batch, lambda model, part: torch.log(model(part[0]).mean() * 0))
     assert found.samples == []
-    assert found.note == "the batch cannot be split into samples"
+    assert found.note == "the batch cannot be split into samples: batch[0] has 4 entries and batch[1] has 5"

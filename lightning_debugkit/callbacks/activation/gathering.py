@@ -14,7 +14,7 @@ from lightning_debugkit.callbacks.activation.call import Call
 from lightning_debugkit.callbacks.activation.flow import Flow
 from lightning_debugkit.callbacks.activation.operations import SOFTMAX, flat
 from lightning_debugkit.callbacks.activation.sites import Output, Scale, Site
-from lightning_debugkit.replay.batch import leaves
+from lightning_debugkit.data.batches import leaves
 from lightning_debugkit.replay.source import Place, place_of
 from lightning_debugkit.stats import activations as numbers
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -21,7 +20,6 @@ from lightning_debugkit.callbacks.sharding import bare, cannot_rerun, is_sharded
 from lightning_debugkit.finding import Finding
 from lightning_debugkit.replay.diagnosis import Diagnosis
 from lightning_debugkit.replay.hooks import ModuleHooks
-from lightning_debugkit.replay.randomness import RandomState
 
 _SMALL_BUFFER = 65_536  # entries; statistics are smaller, tables and queues larger
 _MAX_REPLAYS = 5  # in a run that goes on: the first few say what there is to say
@@ -95,7 +93,7 @@ class Failure:
             return None
         self.replays += 1
         self.enough = self.replays >= _MAX_REPLAYS or self.action == "warn"
-        found, note = self._replayed(trainer, module, sight.batch, sight.batch_idx, sight.random)
+        found, note = self._replayed(trainer, module, sight)
         hooked = _hooked(hooks)
         is_culprit = hooked is not None or (not is_whole(trainer) and seen.startswith("loss"))
         if found is None and trainer.world_size > 1 and not is_culprit:
@@ -115,9 +113,8 @@ class Failure:
         run = current_run(trainer)
         if run is not None:
             place = {"epoch": finding.where.epoch, "step": finding.where.step}
-            samples, indices = finding.evidence.get("samples", []), finding.evidence.get("dataset_indices", [])
             try:
-                for fields in leave_samples(run.folder, sight.batch, samples, indices, **place):
+                for fields in leave_samples(run.folder, sight, finding, **place):
                     run.append("artifact", rank=run.rank, **fields)
                 if self.max_bundle and found is not None and not self.bundled:
                     fields = leave_bundle(run.folder, trainer, module, sight, finding, self.max_bundle)
@@ -127,13 +124,11 @@ class Failure:
                 callback.trouble(trainer, "leaving the failing step behind", error)
         return finding
 
-    def _replayed(
-        self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int, random: RandomState | None
-    ) -> tuple[Diagnosis | None, str]:
-        if random is None:
+    def _replayed(self, trainer: Trainer, module: LightningModule, sight: Sight) -> tuple[Diagnosis | None, str]:
+        if sight.random is None:
             return None, "the step began before the detector saw it"
         try:
-            found = replay(trainer, module, batch, batch_idx, random)
+            found = replay(trainer, module, sight.batch, sight.batch_idx, sight.random, sight.asked)
         except NotReplayable as reason:
             return None, f"the step could not be run again: {reason}"
         return found, "" if found else "the replay of the step did not show it again"

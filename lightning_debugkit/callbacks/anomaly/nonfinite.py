@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from lightning_debugkit.callbacks.anomaly.membership import listed
+from lightning_debugkit.data.batches import indexed
 from lightning_debugkit.finding import Finding, Rule, Severity, Where
 from lightning_debugkit.replay.diagnosis import Diagnosis
 
@@ -88,12 +89,13 @@ def finding(
         "backward": found.backward,
         "backward_source": found.backward_source,
         "input": found.path if found.origin == "input" else "",
+        "part": found.part,
         "note": found.note,
     }
     evidence |= {name: value for name, value in optional.items() if value}
     what, remedy = _worded(found, samples, dataset_indices, low_precision)
     at = where.at(found.module)
-    words: dict[str, Any] = {"seen": seen, "what": what, "samples_text": _named(samples), "remedy": remedy}
+    words: dict[str, Any] = {"seen": seen, "what": what, "samples_text": _named(samples, found.part), "remedy": remedy}
     return replace(_RULES[found.origin].found(at, **words), evidence=evidence)
 
 
@@ -121,13 +123,22 @@ def _unexplained(
 
 def _worded(found: Diagnosis, samples: list[int], indices: Sequence[int], low_precision: bool) -> tuple[str, str]:
     entry = f" (entry {indices[0]} of the dataset)" if len(indices) == 1 else ""
-    drop = f", or drop sample {samples[0]} of the batch{entry}" if len(samples) == 1 else ""
+    batch = indexed(found.part) if found.part else "the batch"
+    drop = f", or drop sample {samples[0]} of {batch}{entry}" if len(samples) == 1 else ""
     if found.origin == "input":
         return f"{indexed(found.path)} holds {found.value}", f"Clean or drop {_entries(indices)}."
     if found.origin == "parameter":
+        remedy = "Load a checkpoint of before it broke, or look at what was loaded: training cannot mend it."
+        if found.path == "attribute":
+            remedy = f"Look at where {found.module} is made and changed: it was kept from before the step."
+        return f"the {found.path} {found.module} holds {found.value} before the step", remedy
+    place = f" at {':'.join(found.source.split(':')[:2])}" if found.source else ""
+    if not found.op:
+        # It is no part of the batch or the model: a global, or what a closure holds.
+        used = f", first used{place}" if place else ""
         return (
-            f"the {found.path} {found.module} holds {found.value} before the step",
-            "Load a checkpoint of before it broke, or look at what was loaded: training cannot mend it.",
+            f"a tensor that was made before the step holds {found.value}{used}",
+            "Look at where that tensor is made: it is neither in the batch nor in the model.",
         )
     base = found.op.removeprefix("aten.").partition(".")[0].removesuffix("_")
     infinite, undefined, remedy = _OPERATIONS.get(base, (f"{base} overflows", f"{base} gives NaN", "look at its input"))
@@ -143,19 +154,7 @@ def _worded(found: Diagnosis, samples: list[int], indices: Sequence[int], low_pr
     if found.origin == "gradient":
         what = f"the gradient of {what}" if base in _OPERATIONS else f"the backward of {found.backward or base}"
     function = f" in {found.module or found.function}" if found.module or found.function else ""
-    place = f" at {':'.join(found.source.split(':')[:2])}" if found.source else ""
     return f"{what}{function}", f"{remedy[0].upper()}{remedy[1:]}{place}{drop}."
-
-
-def indexed(path: str) -> str:
-    """Return a place in the batch as Python has it.
-
-    Example:
-        >>> indexed("1.boxes"), indexed("0"), indexed("")
-        ("batch[1]['boxes']", 'batch[0]', 'the batch')
-    """
-    keys = path.split(".") if path else []
-    return "batch" + "".join(f"[{key}]" if key.isdecimal() else f"[{key!r}]" for key in keys) if keys else "the batch"
 
 
 def _entries(indices: Sequence[int]) -> str:
@@ -165,10 +164,11 @@ def _entries(indices: Sequence[int]) -> str:
     return f"{'entry' if len(indices) == 1 else 'entries'} {shown} of the dataset"
 
 
-def _named(samples: list[int]) -> str:
+def _named(samples: list[int], part: str) -> str:
     if not samples:
         return ""
+    batch = indexed(part) if part else "the batch"
     if len(samples) == 1:
-        return f", sample {samples[0]} of the batch"
+        return f", sample {samples[0]} of {batch}"
     shown = ", ".join(map(str, samples[:8])) + (" and more" if len(samples) > 8 else "")
-    return f", samples {shown} of the batch"
+    return f", samples {shown} of {batch}"

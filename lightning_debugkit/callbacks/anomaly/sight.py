@@ -44,6 +44,7 @@ class Sight:
         self.batch: Any = None
         self.batch_idx = 0
         self.random: RandomState | None = None
+        self.asked: Sequence[tuple[Sequence[str], int | None]] = ()  # the way to each loader's batch, and its samples
         self.loss: float | None = None  # mean since the last step of an optimizer
         self.backwards = 0  # since then
         self.passes = 0  # backward passes of the whole fit

@@ -30,8 +30,8 @@ from lightning_debugkit.callbacks.optimizers import held_by
 from lightning_debugkit.callbacks.packages import twins
 from lightning_debugkit.callbacks.rerun import audit
 from lightning_debugkit.callbacks.sharding import is_sharded, is_whole, named
+from lightning_debugkit.data.batches import leaves
 from lightning_debugkit.finding import Finding, Where
-from lightning_debugkit.replay.batch import leaves
 from lightning_debugkit.replay.graph import reached
 
 _COMPARED = (1, 10, 100, 1000, 10_000)  # steps after which replicas are compared, beside the ends of epochs

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from lightning_debugkit.callbacks.packages import twins
 from lightning_debugkit.callbacks.predictions.padding import loaders_of
 from lightning_debugkit.callbacks.sharding import sizes
-from lightning_debugkit.replay.batch import leaves
+from lightning_debugkit.data.batches import leaves
 from lightning_debugkit.replay.randomness import RandomState
 
 _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm)

@@ -14,7 +14,7 @@ from lightning_debugkit.callbacks.bias.train_error import STEPS, NotMeasurable, 
 from lightning_debugkit.callbacks.predictions.padding import counted, loaders_of_pass, positions
 from lightning_debugkit.callbacks.predictions.reader import PredictionsNotFound
 from lightning_debugkit.callbacks.sharding import is_whole, samples_of
-from lightning_debugkit.replay.batch import batch_size
+from lightning_debugkit.data.batches import batch_size
 
 
 class Looks:
@@ -148,7 +148,7 @@ class Looks:
         split = self.role(step, dataloader_idx)
         loaders = loaders_of_pass(trainer, step == "test_step")
         loader = loaders[dataloader_idx] if dataloader_idx < len(loaders) else None
-        rows = batch_size(batch)
+        rows = batch_size(batch, getattr(loader, "batch_size", None))
         places = None if rows is None else positions(loader, batch_idx, rows)
         rerun = again(trainer, module, step, batch, batch_idx, dataloader_idx)
         try:

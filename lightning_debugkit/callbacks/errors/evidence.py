@@ -15,7 +15,7 @@ from torch.utils.data import IterableDataset
 
 from lightning_debugkit.callbacks.bias.train_error import kept_generators
 from lightning_debugkit.callbacks.predictions.padding import length_of
-from lightning_debugkit.replay.batch import leaves, take
+from lightning_debugkit.data.batches import leaves, take
 from lightning_debugkit.replay.randomness import RandomState
 
 _ROWS = 32  # of each loader

@@ -11,7 +11,7 @@ from torch import Tensor
 from lightning_debugkit.callbacks.predictions.instruments import VALUE_LOSSES
 from lightning_debugkit.callbacks.predictions.scoring import IGNORED, NoClasses
 from lightning_debugkit.callbacks.predictions.sources import Reading, both, is_detections, is_rows
-from lightning_debugkit.replay.batch import leaves
+from lightning_debugkit.data.batches import leaves
 
 Task: TypeAlias = Literal["multiclass", "binary", "multilabel", "segmentation", "detection"]
 Scores: TypeAlias = Literal["logits", "probabilities", "classes"]

@@ -20,7 +20,7 @@ from lightning_debugkit.callbacks.predictions.padding import length_of, loaders_
 from lightning_debugkit.callbacks.predictions.reader import PredictionsNotFound, Reader
 from lightning_debugkit.callbacks.predictions.scoring import NoClasses
 from lightning_debugkit.callbacks.predictions.sources import Reading
-from lightning_debugkit.replay.batch import batch_size
+from lightning_debugkit.data.batches import CannotSplit, batch_size
 from lightning_debugkit.stats import dynamics
 from lightning_debugkit.stats.dynamics import REGIONS, Course, Dynamics
 
@@ -69,7 +69,8 @@ class Learning:
 
     def _look(self, trainer: Trainer, found: Reading, outputs: Any, batch: Any, rows: Rows | None) -> None:
         loaders = loaders_of(trainer.train_dataloader)
-        n = batch_size(batch) or len(found.target)
+        asked = None if rows is None or rows.indices is None else len(rows.indices)
+        n = batch_size(batch, asked) or len(found.target)
         found = shaped(found, n)
         rows = None if rows is None else rows.of(n)
         index = None if rows is None else self._indices(rows, outputs, batch, n, length_of(loaders[0].dataset))
@@ -99,7 +100,10 @@ class Learning:
         own = None if rows.is_sure or rows.indices is None else indices_of(batch, outputs, n)
         if own is None:
             if rows.indices is not None and not rows.is_sure:
-                self.evidence.keep(0, rows.indices, batch)
+                try:
+                    self.evidence.keep(0, rows.indices, batch)
+                except CannotSplit as error:
+                    raise NoClasses(f"a batch that cannot be split: {error}") from error
             return rows.indices
         if bool(((own < 0) | (own >= length)).any()):
             raise NoClasses("an index in the batch that is no place in the training data")

@@ -32,7 +32,7 @@ from lightning_debugkit.callbacks.predictions.padding import begins, loaders_of_
 from lightning_debugkit.callbacks.predictions.reader import PredictionsNotFound, Reader
 from lightning_debugkit.callbacks.predictions.scoring import NoClasses
 from lightning_debugkit.callbacks.predictions.sources import Reading, is_detections, shown
-from lightning_debugkit.replay.batch import batch_size, take
+from lightning_debugkit.data.batches import CannotSplit, batch_size, take
 
 
 class Watch:
@@ -134,7 +134,9 @@ class Watch:
             self.without += 1
             return
         # Detections come with a list of targets; the batch's own lists are told from columns by guessing.
-        size = (None if is_detections(found.predictions) else batch_size(batch)) or len(found.target)
+        asked = getattr(loaders[at] if at < len(loaders) else None, "batch_size", None)
+        asked = asked if rows.indices is None else len(rows.indices)
+        size = (None if is_detections(found.predictions) else batch_size(batch, asked)) or len(found.target)
         found = shaped(found, size)
         form = self._form(step, found, batch)
         if not fits(form, found):
@@ -164,7 +166,11 @@ class Watch:
         own = indices_of(batch, outputs, n)
         indices = recorded if own is None else own
         if rows.indices is not None and indices is not None:
-            self.evidence.keep(at, indices.cpu(), batch, is_own=own is not None)
+            try:
+                self.evidence.keep(at, indices.cpu(), batch, is_own=own is not None)
+            except CannotSplit as error:
+                self.note(f"Samples have no names: the batch cannot be split, {error}.")
+                return own
         return indices
 
     def _columns(self, batch: Any, outputs: Any, found: Reading, loader: int | None) -> dict[str, Any]:
