@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning_debugkit.callbacks.base import DebugCallback
 from lightning_debugkit.callbacks.resume import causes, saving
 from lightning_debugkit.callbacks.resume.causes import Cause
-from lightning_debugkit.callbacks.resume.place import Place
+from lightning_debugkit.callbacks.resume.place import Place, is_stateful
 from lightning_debugkit.callbacks.resume.resuming import Resumption
+from lightning_debugkit.callbacks.resume.stopped import batches_of_stopped, reopen_epoch
 from lightning_debugkit.finding import Rule, Severity
 
 RESUME_NOT_EXACT = Rule(
@@ -47,6 +49,8 @@ class ExactResume(DebugCallback):
         self._resumption: Resumption | None = None
         self._saved: list[dict[str, Any] | None] | None = None
         self._resumes = self._failing = False
+        self._useless: Cause | None = None
+        self._stopped_behind = 0
 
     def __getstate__(self) -> dict[str, Any]:
         # Loaders and loops of a fit in progress stay with it.
@@ -63,38 +67,41 @@ class ExactResume(DebugCallback):
         super().setup(trainer, pl_module, stage)
         if stage == "fit":
             self._reset()
+            self._place = Place(trainer, pl_module, lambda hook, error: self.trouble(trainer, hook, error))
+            self._place.install()
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         # The searches for rate and batch size save before they start, and load that when they are over: no resume.
         search = Path(str(trainer.ckpt_path)).name.startswith((".lr_find_", ".scale_batch_size_"))
         if trainer.state.fn == "fit" and not search:
             self._resumes, self._saved = True, checkpoint.get(KEY)
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # Not in `setup`: whatever others put around the samplers there is to be inside.
-        self._place = Place(trainer, pl_module, lambda hook, error: self.trouble(trainer, hook, error))
-        self._place.install()
+            self._useless = causes.of_checkpoint(self._saved, trainer.world_size)
+            mine = None if self._useless or not self._saved else self._saved[trainer.global_rank]
+            in_epoch = mine["settings"]["number of batches"] if mine else None
+            self._stopped_behind = batches_of_stopped(checkpoint, in_epoch)
+            if mine and self._stopped_behind:
+                reopen_epoch(checkpoint)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         place = self._place
         if place is None:
             return
-        for loader in place.loaders():
-            place.watch(loader)
+        place.start()
         if self._resumes:
             self._resume(trainer, pl_module, place)
 
     def _resume(self, trainer: Trainer, module: LightningModule, place: Place) -> None:
-        cause = causes.of_checkpoint(self._saved, trainer.world_size)
+        cause = self._useless
         mine = None if cause or not self._saved else self._saved[trainer.global_rank]
         self._saved = None
         if cause or not mine:
-            self._tell(trainer, [cause] if cause else [], 0)
+            self._tell_useless(trainer, place, cause)
             return
         self._resumption = Resumption(
             place,
             mine,
             self.rewind,
+            bool(self._stopped_behind),
             tell=lambda found, batches: self._tell(trainer, found, batches),
             trouble=lambda hook, error: self.trouble(trainer, hook, error),
         )
@@ -105,9 +112,25 @@ class ExactResume(DebugCallback):
             self._resumption.release()
             self._tell(trainer, [causes.UNKNOWN.filled(why=error)], 0)
 
+    def _tell_useless(self, trainer: Trainer, place: Place, cause: Cause | None) -> None:
+        """Tell of a checkpoint without states, and what becomes of the batches of its epoch."""
+        found = [cause] if cause else []
+        batches = self._stopped_behind or place.batches_under_way()
+        if self._stopped_behind:
+            left = trainer.num_training_batches - batches
+            found.append(causes.STOPPED.filled(batches=batches, left=left if left < float("inf") else "the others"))
+        elif batches and not all(map(is_stateful, place.loaders())):
+            lost = causes.LOST.filled(batches=batches, why="its place was not saved")
+            found.append(replace(lost, advice=cause.advice if cause else lost.advice))
+        self._tell(trainer, found, batches)
+
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if self._place is not None:
             self._place.note(first=batch_idx == 0)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._resumption is not None and (short := self._resumption.end_epoch()):
+            self._tell(trainer, short, trainer.fit_loop.epoch_loop.batch_progress.current.ready, about="epoch")
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         mine = None
@@ -135,7 +158,7 @@ class ExactResume(DebugCallback):
         if self._place is not None:
             self._place.remove()
 
-    def _tell(self, trainer: Trainer, found: list[Cause], batches: int) -> None:
+    def _tell(self, trainer: Trainer, found: list[Cause], batches: int, about: str = "") -> None:
         severity = max((cause.severity for cause in found), default=Severity.INFO)
         if not found or (severity < Severity.WARNING and not trainer.is_global_zero):
             return
@@ -150,4 +173,5 @@ class ExactResume(DebugCallback):
                 names=[cause.name for cause in found],
                 advice=found[0].advice,
             ),
+            about,
         )

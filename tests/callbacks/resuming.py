@@ -51,6 +51,7 @@ class Net(pl.LightningModule):
         self.plateau = plateau
 
     def loss(self, batch: Any) -> Tensor:
+        batch = batch() if callable(batch) else batch
         return (self.net(batch[0]) - batch[1]).square().mean()
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:

@@ -91,6 +91,99 @@ def seeded() -> RandomSampler:
     return RandomSampler(range(24), generator=torch.Generator().manual_seed(4))
 
 
+class Shuffled(IterableDataset[Any]):
+    def __iter__(self) -> Iterator[Any]:
+        order = random.sample(range(24), 24)
+        data = Noisy(24, draws=())
+        yield from (data[index] for index in order)
+
+
+class Mixed(IterableDataset[Any]):
+    """Draws from a buffer, with a generator of its own, and changes each sample at random."""
+
+    def __init__(self) -> None:
+        self.own = random.Random(3)
+
+    def __iter__(self) -> Iterator[Any]:
+        data, buffer = Noisy(24), list(range(8))
+        for later in range(8, 32):
+            place = self.own.randrange(8)
+            index, buffer[place] = buffer[place], later
+            yield data[index % 24]
+
+
+class Sealed:
+    """A batch whose values nobody can read but who asks for them."""
+
+    __slots__ = ("__call__",)
+
+    def __init__(self, samples: Any) -> None:
+        self.__call__ = lambda: [torch.stack(part) for part in zip(*samples, strict=True)]
+
+
+class Placed:
+    """A stream without a length that keeps its place itself; its batches are of the place alone.
+
+    Args:
+        batches: In an epoch.
+        sealed: Whether the batches cannot be read.
+        timed: Whether its state is another at each look.
+        deaf: Whether it does not take up the place it is given.
+    """
+
+    def __init__(self, batches: int = 6, sealed: bool = False, timed: bool = False, deaf: bool = False) -> None:
+        self.batches, self.sealed, self.timed, self.deaf = batches, sealed, timed, deaf
+        self.place = self.looks = self.begin = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        self.place, self.begin = self.begin, 0
+        return self._rest()
+
+    def _rest(self) -> Iterator[Any]:
+        while self.place < self.batches:
+            self.place += 1
+            x = torch.arange(16.0).reshape(4, 4) * self.place
+            yield Sealed([(row, row[:1]) for row in x]) if self.sealed else [x, x[:, :1]]
+
+    def state_dict(self) -> dict[str, int]:
+        self.looks += self.timed
+        return {"place": self.place, "looks": self.looks}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.begin = 0 if self.deaf else state["place"] % self.batches
+
+
+class Foreign:
+    """No DataLoader: batches that are drawn as they are asked for."""
+
+    def __iter__(self) -> Iterator[Any]:
+        for _ in range(6):
+            yield [torch.randn(4, 4), torch.ones(4, 1)]
+
+
+class Own(DataLoader[Any]):
+    """Keeps its place itself, as torchdata's StatefulDataLoader does."""
+
+    def __iter__(self) -> Any:
+        start, vars(self)["start"] = vars(self).get("start", 0), 0
+        batches = super().__iter__()
+        for _ in range(start):
+            next(batches)
+        vars(self)["given"] = start
+        return self.counted(batches)
+
+    def counted(self, batches: Any) -> Any:
+        for batch in batches:
+            vars(self)["given"] += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        return {"given": vars(self)["given"]}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        vars(self)["start"] = state["given"] % 6
+
+
 MID = ["on_train_batch_end-2", "on_train_batch_end-6", "on_train_batch_end-9"]
 ENDS = ["on_train_epoch_end-6", "on_train_epoch_end-12"]
 VALS = ["on_validation_end-6", "on_validation_end-12"]
@@ -136,6 +229,16 @@ EXACT: dict[str, tuple[list[str], dict[str, Any]]] = {
     "hooks that draw": (WITHIN + ENDS, {"module": Draws}),
     "an average of weights": (MID + ENDS, {"module": Averaged}),
     "a schedule that waits for a metric": (ENDS, {"module": partial(Net, plateau=True), "val": val}),
+    "a stream": (MID + ENDS, {"make": lambda: DataLoader(Shuffled(), batch_size=4)}),
+    "a stream in a worker": (FEW, {"make": lambda: DataLoader(Shuffled(), batch_size=4, num_workers=1)}),
+    "a stream that draws as it goes": (MID + ENDS, {"make": lambda: DataLoader(Mixed(), batch_size=4)}),
+    "a loader that is none of torch's": (MID + ENDS, {"make": Foreign}),
+    "a loader with a place of its own": (MID + ENDS, {"make": lambda: Own(Noisy(24), batch_size=4)}),
+    "a stream with a place of its own": (MID + ENDS, {"make": lambda: Placed()}),
+    "streams with places of their own": (
+        MID + ENDS,
+        {"module": Both, "make": lambda: {"long": Placed(), "short": Placed(3)}},
+    ),
 }
 
 
@@ -147,44 +250,6 @@ def test_the_end_is_the_same(points: list[str], program: dict[str, Any], tmp_pat
     assert [told(tmp_path / point) for point in points if told(tmp_path / point)] == []
     alone = [point for point in points if same(uninterrupted, resumed(tmp_path, point, callbacks=[], **program))]
     assert alone == []
-
-
-class Shuffled(IterableDataset[Any]):
-    def __iter__(self) -> Iterator[Any]:
-        order = random.sample(range(24), 24)
-        data = Noisy(24, draws=())
-        yield from (data[index] for index in order)
-
-
-class Foreign:
-    """No DataLoader: batches that are drawn as they are asked for."""
-
-    def __iter__(self) -> Iterator[Any]:
-        for _ in range(6):
-            yield [torch.randn(4, 4), torch.ones(4, 1)]
-
-
-class Own(DataLoader[Any]):
-    """Keeps its place itself, as torchdata's StatefulDataLoader does."""
-
-    def __iter__(self) -> Any:
-        start, vars(self)["start"] = vars(self).get("start", 0), 0
-        batches = super().__iter__()
-        for _ in range(start):
-            next(batches)
-        vars(self)["given"] = start
-        return self.counted(batches)
-
-    def counted(self, batches: Any) -> Any:
-        for batch in batches:
-            vars(self)["given"] += 1
-            yield batch
-
-    def state_dict(self) -> dict[str, int]:
-        return {"given": vars(self)["given"]}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        vars(self)["start"] = state["given"] % 6
 
 
 class Iterated(Net):
@@ -214,7 +279,6 @@ INEXACT: dict[str, tuple[str, list[str], dict[str, Any]]] = {
         ["plateau"],
         {"module": partial(Net, plateau=True), "val": val},
     ),
-    "a loader that is none of torch's": ("on_train_batch_end-3", ["unchecked"], {"make": Foreign}),
     "dataloader_iter": ("on_train_batch_end-3", ["position"], {"module": Iterated}),
 }
 
@@ -230,10 +294,9 @@ def test_what_is_not_exact_is_told(point: str, names: list[str], program: dict[s
 
 
 UNCHECKED: dict[str, tuple[list[str], Any]] = {
-    "iterable": (["unchecked"], lambda: DataLoader(Shuffled(), batch_size=4)),
-    "iterable in a worker": (["unchecked"], lambda: DataLoader(Shuffled(), batch_size=4, num_workers=1)),
+    "batches that cannot be read": (["unchecked"], lambda: DataLoader(Shuffled(), batch_size=4, collate_fn=Sealed)),
+    "a place of its own, and batches that cannot be read": (["stateful"], lambda: Placed(sealed=True, timed=True)),
     "persistent workers that draw nothing": (["persistent-workers"], partial(PERSISTENT, draws=())),
-    "with a place of its own": (["stateful"], lambda: Own(Noisy(24, draws=()), batch_size=4)),
 }
 
 

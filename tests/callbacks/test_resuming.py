@@ -191,8 +191,10 @@ def test_loader_loops_and_strategy_are_left_as_they_were(stops: bool, tmp_path: 
 def test_a_checkpoint_without_states_is_told_and_resumed(tmp_path: Path) -> None:
     train(tmp_path, Net, callbacks=[Save(tmp_path, MID)])
     resumed(tmp_path, MID)
-    assert causes(tmp_path / MID) == ["no-state"]
-    assert told(tmp_path / MID)[0].severity == Severity.INFO
+    assert causes(tmp_path / MID) == ["position", "no-state"]
+    finding = told(tmp_path / MID)[0]
+    assert (finding.severity, finding.evidence["batches"]) == (Severity.WARNING, 2)
+    assert finding.advice == "Keep ExactResume in the Trainer from the start of the run."
 
 
 def test_each_resume_is_told(tmp_path: Path) -> None:
@@ -200,7 +202,7 @@ def test_each_resume_is_told(tmp_path: Path) -> None:
     later = "on_train_batch_end-9"
     resumed(tmp_path, MID, callbacks=[ExactResume(rewind=False), Save(tmp_path, later)])
     resumed(tmp_path, later, callbacks=[ExactResume(rewind=False)])
-    assert (causes(tmp_path / MID), causes(tmp_path / later)) == (["no-state"], ["rewind-off"])
+    assert (causes(tmp_path / MID), causes(tmp_path / later)) == (["position", "no-state"], ["rewind-off"])
 
 
 CHANGED: dict[str, tuple[str, list[str], dict[str, Any]]] = {
@@ -415,4 +417,4 @@ def test_every_rank_ends_the_same(tmp_path: Path) -> None:
         assert causes(tmp_path / point) == []
         assert not equal(uninterrupted, ranks(tmp_path / f"{point} alone", 99, file=file)), point
     resumed(tmp_path, MID, make=partial(loader, n=24), callbacks=[ExactResume()], accelerator="cpu")
-    assert causes_of(tmp_path / MID, "debugkit-1") == ["world-size"]
+    assert causes_of(tmp_path / MID, "debugkit-1") == ["position", "world-size"]

@@ -69,10 +69,36 @@ LOST = Cause(
     "or save at ends of epochs.",
     Severity.WARNING,
 )
+STOPPED = Cause(
+    "stopped",
+    "the run was stopped behind {batches} batches of an epoch that Lightning counts as complete: {left} are not "
+    "trained on",
+    "Keep ExactResume in the Trainer of the run that saves, or let runs end with an epoch.",
+    Severity.WARNING,
+)
 STATEFUL = Cause(
     "stateful",
-    "the loader set its place by a state_dict of its own, which cannot be checked",
+    "the loader set its place by a state_dict of its own, and neither its batches nor its state can be compared",
     "Compare the loss of the next steps with that of the run before, if it must be exact.",
+)
+DRAWN = Cause(
+    "drawn",
+    "the loader took up its place, but random numbers that it draws there are others",
+    "Let the dataset keep the state of its generators in its state_dict.",
+)
+SHORT = Cause(
+    "short-epoch",
+    "the loader, whose place was set, gave {batches} of the {length} batches of an epoch",
+    "Make the loader begin each later epoch anew, or resume from the end of an epoch.",
+    Severity.WARNING,
+)
+PLACE = Cause(
+    "place",
+    "the loader took its state_dict, but is not behind the {batches} batches used so far in this epoch: they are "
+    "repeated, or others left out",
+    "Make load_state_dict of loader and dataset set what state_dict returns; torchdata's StatefulDataLoader asks the "
+    "IterableDataset for both.",
+    Severity.WARNING,
 )
 REWIND_OFF = Cause(
     "rewind-off",
@@ -116,8 +142,8 @@ HOOKS = Cause(
 )
 HOOKS_AGAIN = Cause(
     "hooks-again",
-    "with max_steps Lightning calls on_train_epoch_end again for the epoch that had ended when it was saved",
-    "Set max_epochs in place of max_steps, or let on_train_epoch_end bear to be called twice.",
+    "on_train_epoch_end had run for the epoch when it was saved, and runs for it again",
+    "Let on_train_epoch_end bear to be called twice, or let runs end by max_epochs.",
 )
 RELOADED = Cause(
     "reloaded",

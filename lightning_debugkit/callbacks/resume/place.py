@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, IterableDataset, Subset
 
 from lightning_debugkit.callbacks.resume.moments import Moment
 from lightning_debugkit.callbacks.resume.owned import Owned
 from lightning_debugkit.callbacks.resume.passes import Pass, Watch, bare, checksum_of, recorders, watch_of
+from lightning_debugkit.callbacks.resume.stopped import StopWatch
+from lightning_debugkit.callbacks.resume.streams import Fetches
 from lightning_debugkit.replay.unseen import StandIn
 
 # A loader that is cycled through more often than this in one epoch is not followed.
@@ -33,27 +36,48 @@ class Place:
         self.owned = Owned(self._roots)
         self._watches: list[Watch] = []
         self._passes: list[list[Pass]] = []  # this epoch's passes over each loader
+        self.fetches: Fetches | None = None  # of loaders whose indices are not known
+        self.stops = StopWatch(trainer, lambda: self._guarded(self.now))
         self._standing: StandIn | None = None
 
     def install(self) -> None:
-        """Watch each training loader from before its first iterator is made."""
-        strategy = self.trainer.strategy
-        process = strategy.process_dataloader
+        """Watch each training loader from before its first iterator is made.
 
-        def processed(dataloader: Any) -> Any:
-            dataloader = process(dataloader)
-            if self.trainer.training:
-                self._guarded(self.watch, dataloader)
-            return dataloader
+        It may be made long before the training: `configure_optimizers` that reads the number of steps sets them up.
+        """
+        fit = self.trainer.fit_loop
+        # Between what others put around the samplers and the first iterator.
+        load = fit._load_combined_loader_states
 
-        self._standing = StandIn(strategy, "process_dataloader", processed)
+        def loaded() -> None:
+            load()
+            for loader in self.loaders():
+                self._guarded(self.watch, loader)
+
+        self._standing = StandIn(fit, "_load_combined_loader_states", loaded)
         self._standing.stand()
+        self.stops.install()
+
+    def start(self) -> None:
+        """Note what each batch comes from: to be called when the loaders are there, before the first is used."""
+        loaders = self.loaders()
+        for loader in loaders:
+            self.watch(loader)
+        unknown = [loader for loader in loaders if not is_indexed(loader)]
+        if unknown and self.fetches is None:
+            draw = any(not getattr(loader, "num_workers", 0) for loader in unknown)
+            now = functools.partial(self._guarded, self.now)
+            self.fetches = Fetches(self.trainer, now, all(is_stateful(loader) for loader in loaders), draw)
+            self.fetches.install(self._guarded)
 
     def remove(self) -> None:
-        """Leave strategy and loaders as they were; what was noted may still be saved."""
+        """Leave loop and loaders as they were; what was noted may still be saved."""
         if self._standing is not None:
             self._standing.leave()
             self._standing = None
+        self.stops.remove()
+        if self.fetches is not None:
+            self.fetches.remove()
         for watch in self._watches:
             watch.remove()
         self._watches = []
@@ -72,6 +96,11 @@ class Place:
         """Return the training loaders; none before they are set up."""
         combined = self.trainer.fit_loop._combined_loader
         return [] if combined is None else list(combined.flattened)
+
+    def batches_under_way(self) -> int:
+        """Return how many batches of an epoch that is not over were used, in the state of the loops of now."""
+        loop = self.trainer.fit_loop.epoch_loop
+        return 0 if loop._num_ready_batches_reached() else int(loop.batch_progress.current.ready)
 
     def validation_loaders(self) -> list[Any]:
         """Return the loaders of the validation within fit; none before they are set up."""
@@ -109,6 +138,11 @@ class Place:
             for loader, each in zip(self.loaders(), passes, strict=True)
         ]
 
+    def play_fetches(self, saved: dict[str, Any] | None, offset: int = 0) -> None:
+        """Let the fetches of the last batches begin as the saved ones did; the next one is ``offset`` of the epoch."""
+        if self.fetches is not None and saved:
+            self.fetches.play({index: self._back(moment) for index, moment in saved["moments"]}, offset)
+
     def play(self, saved: list[dict[str, Any]]) -> None:
         """Let the next passes over each loader begin as the saved ones did."""
         for loader, state in zip(self.loaders(), saved, strict=True):
@@ -118,6 +152,8 @@ class Place:
 
     def played(self, batches: int) -> None:
         """From here on new passes are new; other watchers of the sampler forget what was passed over."""
+        if self.fetches is not None:
+            self.fetches.play({})
         for loader in self.loaders():
             watch = watch_of(loader)
             if watch is not None:
@@ -146,6 +182,13 @@ class Place:
 def is_stateful(loader: Any) -> bool:
     """Tell whether the loader keeps its place itself, by the protocol that Lightning saves and loads."""
     return callable(getattr(loader, "state_dict", None)) and callable(getattr(loader, "load_state_dict", None))
+
+
+def is_indexed(loader: Any) -> bool:
+    """Tell whether the indices of the loader's batches are known: it is torch's, over a map-style dataset."""
+    watched = isinstance(loader, DataLoader) and not is_stateful(loader)
+    # An empty list is a loader, too: it gives nothing.
+    return (watched and not isinstance(loader.dataset, IterableDataset)) or isinstance(loader, list | tuple)
 
 
 def about(loader: Any) -> dict[str, Any]:

@@ -8,14 +8,14 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loops.fetchers import _DataLoaderIterDataFetcher
-from torch.utils.data import IterableDataset
 
 from lightning_debugkit.callbacks.packages import overrides, twins
 from lightning_debugkit.callbacks.resume import causes
 from lightning_debugkit.callbacks.resume.causes import Cause
 from lightning_debugkit.callbacks.resume.moments import Moment
 from lightning_debugkit.callbacks.resume.passes import watch_of
-from lightning_debugkit.callbacks.resume.place import Place, is_stateful
+from lightning_debugkit.callbacks.resume.place import Place, is_indexed, is_stateful
+from lightning_debugkit.callbacks.resume.streams import fingerprint
 from lightning_debugkit.replay.unseen import StandIn
 
 
@@ -29,6 +29,7 @@ class Resumption:
         place: The loaders of the fit that resumes.
         saved: This rank's state in the checkpoint.
         rewind: Whether to pull the batches again that were used in the epoch.
+        stopped: Whether the saved run was stopped within the epoch.
         tell: Takes all causes why the resume is not exact, and the number of batches used in the epoch.
         trouble: Takes a fault of the kit.
     """
@@ -38,25 +39,48 @@ class Resumption:
         place: Place,
         saved: dict[str, Any],
         rewind: bool,
+        stopped: bool,
         tell: Callable[[list[Cause], int], None],
         trouble: Callable[[str, BaseException], None],
     ) -> None:
-        self.place, self.saved, self.rewind, self.tell, self.trouble = place, saved, rewind, tell, trouble
+        self.place, self.saved, self.rewind, self.stopped = place, saved, rewind, stopped
+        self.tell, self.trouble = tell, trouble
         self.causes: list[Cause] = []
         self._before: Moment | None = None
+        self._states: list[Any] = []
+        self._last: Any = None
+        self._takes_up = False
 
     def arm(self, trainer: Trainer, module: LightningModule) -> None:
         """Prepare: to be called in ``on_train_start``."""
         fit = trainer.fit_loop
-        if self.saved["epoch_ended"] and fit.restarting and overrides(module, "on_train_epoch_end"):
+        if (self.stopped or (self.saved["epoch_ended"] and fit.restarting)) and overrides(module, "on_train_epoch_end"):
             self.causes.append(causes.HOOKS_AGAIN)
-        if fit.restarting and any(is_stateful(loader) for loader in self.place.loaders()):
-            self.causes.append(causes.STATEFUL)
+        if left := fit._combined_loader_states_to_load:
+            # Lightning loads them when it sets up the loaders: that was before the checkpoint was read.
+            fit._combined_loader_states_to_load = []
+            self._states = left if fit.restarting else []
         self._start_validation_workers()
         self._step_plateaus(trainer, module)
         fit._last_train_dl_reload_epoch = self.saved["reloaded"]
         self._once(fit, "on_advance_start", self._set_random_states, lambda *args: None)
         self._once(fit.epoch_loop, "on_run_start", self._keep_moment, self._set_place)
+
+    def end_epoch(self) -> list[Cause]:
+        """Let loaders that keep their place themselves know that the epoch is over; return why it was not whole."""
+        fetcher = self.place.trainer.fit_loop._data_fetcher
+        if fetcher is None or fetcher.length is None or not all(is_stateful(one) for one in self.place.loaders()):
+            return []
+        if fetcher.done and fetcher.fetched < fetcher.length:
+            return [causes.SHORT.filled(batches=fetcher.fetched, length=fetcher.length)]
+        whole = self.place.trainer.limit_train_batches == 1.0
+        if self._takes_up and whole and fetcher.iterator is not None:
+            # Lightning counts, and leaves the iterator before its end; litdata's loader forgets only there that it
+            # was set, and would begin the next epoch in the same place again.
+            with self._put_back():
+                next(fetcher.iterator, None)
+        self._takes_up = False
+        return []
 
     def release(self) -> None:
         """Leave the loops as they were, if the fit ended before they began."""
@@ -115,7 +139,7 @@ class Resumption:
         """Set the loaders behind the batches that were used, and return why that is not exact, if it is not."""
         loaders = self.place.loaders()
         if all(is_stateful(loader) for loader in loaders):
-            return []  # Lightning has set them
+            return self._take_up(fetcher, batches)
         if not self.rewind:
             return [causes.REWIND_OFF.filled(batches=batches)]
         if why := self._impossible(fetcher, loaders):
@@ -153,19 +177,83 @@ class Resumption:
             if _persistent(loader) and state["reused"] and loader._iterator is None:
                 iter(loader)
         self.place.play(self.saved["loaders"])
+        self.place.play_fetches(self._fetches)
         iter(fetcher)
         for index in range(batches):
-            next(fetcher)
+            self._last = next(fetcher)[0]
             self.place.note(first=index == 0)
 
+    def _take_up(self, fetcher: Any, batches: int) -> list[Cause]:
+        """Set loaders that keep their place themselves behind the batches that were used, and see that they are."""
+        combined: Any = self.place.trainer.fit_loop._combined_loader
+        self._takes_up = True
+        at, places = (self._fetches or {}).get("place") or (batches, self._states)
+        known = bool(self._fetches and self._fetches["place"])
+        if not (known or places):
+            return [causes.STATEFUL]  # Lightning has set them
+        try:
+            combined._load_state_dicts(places)
+            self.place.play_fetches(self._fetches, offset=at)
+            iter(fetcher)
+            fetcher.fetched += at
+            self.place.play_fetches(self._fetches)
+            for _ in range(batches - at):
+                self._last = next(fetcher)[0]
+            if known and self._fetches and self.place.fetches is not None:
+                self.place.fetches.set_consumed(self._fetches["consumed"])
+        except Exception as error:
+            ended = isinstance(error, StopIteration)
+            why = "it gives fewer" if ended else f"it raised {type(error).__name__}: {error}"
+            return [causes.LOST.filled(batches=batches, why=why)]
+        finally:
+            self.place.played(0)
+        return list(self._checked_place(batches, known))
+
+    def _checked_place(self, batches: int, known: bool) -> Iterator[Cause]:
+        """Compare the last batch that was pulled with the last that was used, or else the places."""
+        if self.saved["in_batch"]:
+            return
+        right = self._last_is_right()
+        if right:
+            return
+        fetches = self._fetches
+        if not known or not fetches or self.place.fetches is None:
+            yield causes.STATEFUL
+            return
+        states = fingerprint(self.place.fetches.places(), whole=True)
+        moves = states != fingerprint(fetches["place"][1], whole=True)
+        if states is not None and moves and states == fetches["states"]:
+            if right is False:
+                yield causes.DRAWN
+        elif right is False:
+            yield causes.PLACE.filled(batches=batches)
+        else:
+            yield causes.STATEFUL
+
+    @property
+    def _fetches(self) -> dict[str, Any] | None:
+        return self.saved.get("fetches")
+
+    def _last_is_right(self) -> bool | None:
+        """Tell whether the last batch that was pulled is the last that was used; ``None`` if that is not known."""
+        used = self._fetches["print"] if self._fetches else None
+        pulled = None if self._last is None else fingerprint(self._last)
+        self._last = None
+        return None if used is None or pulled is None else used == pulled
+
     def _checked(self, batches: int) -> Iterator[Cause]:
-        """Compare what was pulled with what was used: the same indices in the same order."""
+        """Compare what was pulled with what was used: the same indices in the same order, or the same last batch."""
         if self.saved["in_batch"]:
             return  # one batch more had been fetched
-        for loader, state, now in zip(self.place.loaders(), self.saved["loaders"], self.place.current(), strict=True):
-            if now is None or isinstance(loader.dataset, IterableDataset):
-                if not isinstance(loader, list | tuple):
-                    yield causes.UNCHECKED.filled(batches=batches)
+        loaders = self.place.loaders()
+        if not all(is_indexed(loader) for loader in loaders):
+            right = self._last_is_right()
+            if right is None:
+                yield causes.UNCHECKED.filled(batches=batches)
+            elif not right:
+                yield causes.ORDER.filled(batches=batches)
+        for loader, state, now in zip(loaders, self.saved["loaders"], self.place.current(), strict=True):
+            if now is None or not is_indexed(loader):
                 continue
             same_workers = state["about"]["num_workers"] == loader.num_workers  # they decide how far it reads ahead
             if now.checksum != state["checksum"] and (same_workers or now.given == state["given"]):

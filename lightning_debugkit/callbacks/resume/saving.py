@@ -10,6 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning_debugkit.callbacks.packages import overrides
 from lightning_debugkit.callbacks.resume.moments import plain
 from lightning_debugkit.callbacks.resume.place import Place, about
+from lightning_debugkit.callbacks.resume.stopped import validation_is_due
 
 
 def state(trainer: Trainer, module: LightningModule, place: Place) -> dict[str, Any]:
@@ -20,7 +21,7 @@ def state(trainer: Trainer, module: LightningModule, place: Place) -> dict[str, 
     epochs: Any = fit.epoch_progress.current
     under_way = progress.ready > 0 and not loop._num_ready_batches_reached()
     state = {
-        "now": place.now(),
+        "now": place.stops.moment() or place.now(),
         "batches": progress.ready,
         "loaders": [
             {"about": about(loader), "workers": _workers(loader, within)} | within
@@ -38,7 +39,12 @@ def state(trainer: Trainer, module: LightningModule, place: Place) -> dict[str, 
         "validation": _validation_is_cut(trainer),
         "plateau": _plateaus(trainer, module),
     }
-    return cast(dict[str, Any], plain(state))
+    state = cast(dict[str, Any], plain(state))
+    if under_way and place.fetches is not None:
+        fetches = place.fetches.state(progress.ready)
+        # Places are of the types that the loaders chose: Lightning saves them, too.
+        state["fetches"] = {**fetches, "moments": plain(fetches["moments"])}
+    return state
 
 
 def settings(trainer: Trainer) -> dict[str, Any]:
@@ -104,8 +110,7 @@ def _validation_is_cut(trainer: Trainer) -> bool:
     if trainer.validating:
         progress = loop.val_loop.batch_progress
         return not (progress.is_last_batch and progress.current.ready == progress.current.completed)
-    fetcher = trainer.fit_loop._data_fetcher
-    return bool(fetcher is not None and _in_batch_end(trainer) and loop._should_check_val_fx(fetcher))
+    return _in_batch_end(trainer) and validation_is_due(trainer)
 
 
 def _plateaus(trainer: Trainer, module: LightningModule) -> list[dict[str, Any]]:
