@@ -10,7 +10,7 @@ import copy
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Any
 
@@ -19,7 +19,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 
 from lightning_debugkit.callbacks.resume.moments import Moment
-from lightning_debugkit.replay.batch import leaves
+from lightning_debugkit.data.batches import leaves
 from lightning_debugkit.replay.unseen import StandIn
 
 # Taking the loaders' states before each batch may take this share of the time, and this many seconds at the start. A
@@ -139,23 +139,12 @@ def fingerprint(batch: Any, whole: bool = False) -> int | None:
         True
     """
     checksum, known = 0, False
-    every = _values(batch)
+    every = (leaf for _, leaf in leaves(batch))
     for value in every if whole else islice(every, _LEAVES):
         part = _bytes(value, whole)
         if part is not None:
             checksum, known = zlib.crc32(part, checksum), True
     return checksum if known else None
-
-
-def _values(batch: Any, depth: int = 0) -> Iterator[Any]:
-    """Yield the leaves of a batch, those of objects that hold it in attributes or slots included."""
-    for _, leaf in leaves(batch):
-        if isinstance(leaf, Tensor | str | bytes | int | float | None) or hasattr(leaf, "tobytes") or depth > 1:
-            yield leaf
-            continue
-        slots = [name for kind in type(leaf).__mro__ for name in getattr(kind, "__slots__", ())]
-        inside = getattr(leaf, "__dict__", None) or {name: getattr(leaf, name) for name in slots if hasattr(leaf, name)}
-        yield from _values(inside, depth + 1)
 
 
 def _bytes(value: Any, whole: bool) -> bytes | None:
