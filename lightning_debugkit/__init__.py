@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lightning_debugkit.callbacks.studies.learning_curve import learning_curve
     from lightning_debugkit.finding import Finding, Severity
     from lightning_debugkit.journal import read_journal
+    from lightning_debugkit.preflight.callback import PreflightCheck
     from lightning_debugkit.presets import debugkit
 
 _HOMES = {
@@ -38,6 +39,7 @@ _HOMES = {
     "GradientAnomalyDetector": "callbacks.gradient_anomaly",
     "GradientClippingMonitor": "callbacks.gradient_clipping",
     "NestedCheckpoint": "callbacks.nested_checkpoint",
+    "PreflightCheck": "preflight.callback",
     "Severity": "finding",
     "TrainingAnomaly": "callbacks.base",
     "bias_variance_decomposition": "callbacks.studies.decomposition",
@@ -59,6 +61,7 @@ __all__ = [
     "GradientAnomalyDetector",
     "GradientClippingMonitor",
     "NestedCheckpoint",
+    "PreflightCheck",
     "Severity",
     "TrainingAnomaly",
     "bias_variance_decomposition",

@@ -1,6 +1,6 @@
 """Programs with one mistake each, and the same programs mended: the registries, by name."""
 
-from faults import activations, backward, batches, clipping, modes, numbers, optimizers, trends, wiring
+from faults import activations, backward, batches, clipping, modes, numbers, optimizers, preflight, trends, wiring
 from faults.ranks import RANKS
 from faults.registry import FAULTS, Fault, Program
 
@@ -16,6 +16,7 @@ __all__ = [
     "modes",
     "numbers",
     "optimizers",
+    "preflight",
     "trends",
     "wiring",
 ]

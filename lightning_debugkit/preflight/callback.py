@@ -1,0 +1,276 @@
+"""Look at the program itself in its first steps: what its losses are given, and what its predictions depend on."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+
+from lightning_debugkit.callbacks.base import DebugCallback
+from lightning_debugkit.callbacks.rerun import NotReplayable, muted, step_of
+from lightning_debugkit.callbacks.sharding import cannot_rerun
+from lightning_debugkit.finding import Finding
+from lightning_debugkit.preflight import (
+    broadcasting,
+    evaluation_noise,
+    initialization,
+    loss_value,
+    output_activation,
+    targets,
+)
+from lightning_debugkit.preflight.dependence import Checks
+from lightning_debugkit.preflight.loss_calls import LossCall, StepListener, has_compiled_code
+from lightning_debugkit.preflight.probe import Probe, cannot_probe
+from lightning_debugkit.replay.randomness import RandomState
+from lightning_debugkit.replay.unseen import StandIn
+
+# Steps that are listened to, in training and in each of the first validations.
+TRAINING_STEPS = 2
+VALIDATIONS = 2
+# Losses of exactly 0 in a row, from the first on, that no healthy beginning has.
+ZEROS = 5
+# A shorter fit is a trial: it gets no extra passes.
+FEWEST_STEPS = 50
+
+
+class PreflightCheck(DebugCallback):
+    """Check the program before it trains: losses that are given what they do not want, predictions that see too much.
+
+    The first steps are listened to: what each loss function of torch receives, at which line. Before the first step of
+    a fit of at least 50 steps, the step is run a few times more on changed batches, in eval mode and with everything
+    put back, to see what the predictions depend on. The training is never changed.
+
+    Args:
+        extra_passes: Run the extra passes; without them the steps are listened to only.
+    """
+
+    def __init__(self, extra_passes: bool = True) -> None:
+        if not isinstance(extra_passes, bool):
+            raise ValueError(f"PreflightCheck needs extra_passes True or False, got {extra_passes!r}; True is usual.")
+        self.extra_passes = extra_passes
+        self._reset()
+
+    def _reset(self) -> None:
+        self._undo: Callable[[], None] = _nothing
+        self._listener: StepListener | None = None
+        self._names: dict[int, str] = {}
+        self._heard = {"training": 0, "validation": 0}
+        self._zeros: list[bool] = []
+        self._loss: Tensor | None = None
+        self._waiting: list[tuple[Finding, str]] = []  # of validation, until training has been judged
+        self._found: set[str] = set()
+        self._left_out: dict[str, str] = {}
+        self._losses: dict[str, str] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What is heard in a step stays with its fit.
+        return {**self.__dict__, "_undo": _nothing, "_listener": None, "_names": {}, "_loss": None}
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        if stage == "fit" and not self.idle:
+            self._release()
+            self._reset()
+            self._names = {id(part): name for name, part in pl_module.named_modules()}
+            if has_compiled_code(pl_module):
+                self._left_out["listening"] = "a part of the model is compiled, and would be compiled anew"
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if _is_first(trainer):
+            where = self.where(trainer)
+            self._tell(trainer, initialization.judge(pl_module, where))
+            self._tell(trainer, initialization.judge_biases(pl_module, where))
+            self._tell(trainer, initialization.judge_seed(where))
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if self._heard["training"] == 0 and self.extra_passes and _is_first(trainer):
+            self._probe(trainer, pl_module, batch, batch_idx)
+        if self._heard["training"] < TRAINING_STEPS:
+            self._listen(trainer, "training")
+            self._heard["training"] += 1
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        if len(self._zeros) < ZEROS:
+            self._loss = loss.detach()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._settle(trainer, "training")
+        self._count_zeros(trainer)
+        if self._heard["training"] >= TRAINING_STEPS:
+            self._flush(trainer)
+
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        if batch_idx == 0 and dataloader_idx == 0 and self._heard["validation"] < VALIDATIONS and self._is_fit(trainer):
+            self._listen(trainer, "validation")
+            self._heard["validation"] += 1
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._settle(trainer, "validation")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._heard["training"] >= TRAINING_STEPS:
+            self._flush(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._flush(trainer)
+        self.write(trainer, "measure", name="preflight", value={"left_out": self._left_out, "losses": self._losses})
+        self._release()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        with contextlib.suppress(Exception):
+            # A label that is out of range has ended the step: what was heard before it is the finding.
+            self._settle(trainer, "training" if trainer.training else "validation")
+            self._flush(trainer)
+        self._release()
+        super().on_exception(trainer, pl_module, exception)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._release()
+
+    def _is_fit(self, trainer: Trainer) -> bool:
+        return str(trainer.state.fn) in ("fit", "TrainerFn.FITTING")
+
+    def _listen(self, trainer: Trainer, stage: str) -> None:
+        self._release()
+        if "listening" in self._left_out:
+            return
+        self._listener = StepListener(self._names, stage == "training", self._judge_early(trainer, stage))
+        self._undo = _around(trainer.strategy, f"{stage}_step", self._listener)
+
+    def _judge_early(self, trainer: Trainer, stage: str) -> Callable[[LossCall], None]:
+        """Return what judges targets before torch sees them: a device may die of a label that is out of range."""
+        where = self.where(trainer)
+
+        def judge(call: LossCall) -> None:
+            self._waiting += [(finding, stage) for finding in targets.judge(call, where)]
+
+        return judge
+
+    def _settle(self, trainer: Trainer, stage: str) -> None:
+        """Judge what was heard in the step that has just run, or broken off."""
+        listener = self._listener
+        self._release()
+        if listener is None:
+            return
+        if listener.error is not None:
+            self._left_out["listening"] = f"{type(listener.error).__name__} while the step was listened to"
+            raise listener.error
+        where = self.where(trainer)
+        is_first = stage == "training" and self._heard["training"] == 1 and _is_first(trainer, steps=1)
+        found: list[Finding] = []
+        with torch.no_grad():
+            for call in listener.calls:
+                self._losses.setdefault(call.place.source or call.function, call.function)
+                found += output_activation.judge(call, where, stage)
+                found += broadcasting.judge(call, where)
+                if stage == "training":
+                    found += loss_value.judge(call, where, is_first)
+            found += broadcasting.judge_outer(listener.outer, where)
+            found += evaluation_noise.judge(listener.noise, where)
+            if stage == "training" and self._loss is not None:
+                found += loss_value.judge_sum(listener.calls, self._loss, where)
+        self._waiting += [(finding, stage) for finding in found]
+        if stage == "training":
+            self._flush(trainer, "training")
+
+    def _flush(self, trainer: Trainer, stage: str = "") -> None:
+        """Report what was found, of one stage or of all; one rule found in training is not reported for validation."""
+        due = [item for item in self._waiting if stage in ("", item[1])]
+        self._waiting = [item for item in self._waiting if item not in due]
+        for finding, of in sorted(due, key=lambda item: item[1]):
+            if of == "training" or finding.rule not in self._found:
+                self.emit(trainer, finding, about=str(finding.evidence.get("source", "")))
+            if of == "training":
+                self._found.add(finding.rule)
+
+    def _count_zeros(self, trainer: Trainer) -> None:
+        if self._loss is None or len(self._zeros) >= ZEROS:
+            return
+        self._zeros.append(bool((self._loss == 0).all()))
+        self._loss = None
+        if len(self._zeros) == ZEROS and all(self._zeros):
+            self._tell(trainer, [loss_value.ZERO_LOSS.found(self.where(trainer), steps=ZEROS)])
+
+    def _probe(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
+        reason = _cannot_pass(trainer, module)
+        if reason:
+            self._left_out["passes"] = reason
+            return
+        with muted(trainer, module):
+            try:
+                step = step_of(trainer, module, batch, batch_idx, RandomState.capture())
+            except NotReplayable as error:
+                self._left_out["passes"] = str(error)
+                return
+        probe = Probe(step, lambda: muted(trainer, module))
+        checks = Checks(probe, self.where(trainer), _batch_size(trainer))
+        with probe.session():
+            found = list(checks.run())
+        self._left_out |= checks.left_out
+        self._tell(trainer, found)
+
+    def _tell(self, trainer: Trainer, findings: Iterable[Finding]) -> None:
+        for finding in findings:
+            self.emit(trainer, finding)
+
+    def _release(self) -> None:
+        """Leave the strategy as it was; may be called twice."""
+        self._undo()
+        self._undo = _nothing
+        self._listener = None
+
+
+def _nothing() -> None:
+    """Undo nothing."""
+
+
+def _around(strategy: Any, name: str, listener: StepListener) -> Callable[[], None]:
+    """Enter ``listener`` around the strategy's next step; return what takes it away before that."""
+    step = getattr(strategy, name)
+
+    def listened(*args: Any, **kwargs: Any) -> Any:
+        stand_in.leave()  # an optimizer may call its closure several times
+        with listener:
+            return step(*args, **kwargs)
+
+    stand_in = StandIn(strategy, name, listened)
+    stand_in.stand()
+    return stand_in.leave
+
+
+def _is_first(trainer: Trainer, steps: int = 0) -> bool:
+    """Tell whether the weights are those that the program starts with."""
+    return trainer.global_step <= steps and trainer.ckpt_path is None
+
+
+def _cannot_pass(trainer: Trainer, module: LightningModule) -> str:
+    """Return why no extra passes are run, empty if they are."""
+    if trainer.estimated_stepping_batches < FEWEST_STEPS:
+        return f"a fit of fewer than {FEWEST_STEPS} steps gets none"
+    if trainer.world_size > 1:
+        return "the model is trained by several processes"
+    if has_compiled_code(module):
+        return "a part of the model is compiled, and would be compiled anew"
+    return cannot_rerun(trainer) or cannot_probe(module)
+
+
+def _batch_size(trainer: Trainer) -> int | None:
+    loader = trainer.train_dataloader
+    size = getattr(loader, "batch_size", None) or getattr(getattr(loader, "batch_sampler", None), "batch_size", None)
+    return size if isinstance(size, int) else None

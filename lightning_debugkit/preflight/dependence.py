@@ -1,0 +1,249 @@
+"""What a prediction depends on: other samples, later tokens, its input at all, and whether in a straight line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from lightning_debugkit.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.preflight.loss_calls import CLASS_LOSSES, LAYERS, LOSSES, LossCall
+from lightning_debugkit.preflight.probe import NotProbed, Probe, changed, distance, inputs_of
+
+# A dependence is told from rounding by its size in units of the prediction's spread: rounding in float32 stays some
+# thousand times below. What depends by less would be of no matter.
+MATERIAL = 1e-2
+STRAIGHT = 1e-4
+# The share of positions that must count for targets to be taken for shifted inputs.
+FOLLOWING = 0.25
+
+BATCH_LEAK = Rule(
+    "batch-leak",
+    Severity.WARNING,
+    "the prediction for one sample depends on the other samples of its batch, in eval mode, too: with another "
+    "sample 0, {count} of {others} other predictions moved, by up to {most:.2g} of their spread",
+    "Look for an operation over dimension 0: softmax, mean, norm or a reshape that mixes samples.",
+)
+FUTURE_LEAK = Rule(
+    "future-leak",
+    Severity.WARNING,
+    "the prediction of a token depends on later tokens: with other tokens from position {position} on, the outputs "
+    "before it moved by up to {most:.2g} of their spread",
+    "Give the attention a causal mask (is_causal=True), and make convolutions and recurrent layers look back only.",
+)
+UNUSED_INPUT = Rule(
+    "unused-input",
+    Severity.WARNING,
+    "the prediction does not depend on the input: with the inputs of other samples it stays the same",
+    "Look in forward for what replaces the input: a constant, a variable of another name, a factor of 0.",
+)
+AFFINE_NETWORK = Rule(
+    "affine-network",
+    Severity.WARNING,
+    "the network is a straight line: the prediction for the mean of two inputs is the mean of their predictions, "
+    "though it has {layers} layers of weights",
+    "Put a non-linearity, such as nn.ReLU, between the layers.",
+)
+
+
+@dataclass
+class Checks:
+    """The checks of one program; each runs the step a few times and yields what it finds.
+
+    Args:
+        probe: Runs the step.
+        where: Place of now.
+        batch_size: Samples that the loader puts into a batch, ``None`` if it does not say.
+        left_out: Why a check was not made, by its name.
+    """
+
+    probe: Probe
+    where: Where
+    batch_size: int | None
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def run(self) -> Iterator[Finding]:
+        """Run all that can be run on the batch."""
+        probe, size = self.probe, self.probe.size
+        try:
+            base = probe.calls(probe.batch)
+            again = probe.calls(probe.batch)
+        except NotProbed as error:
+            self.left_out["passes"] = str(error)
+            return
+        if not base or len(base) != len(again):
+            self.left_out["passes"] = "no loss function of torch was called by the training step"
+            return
+        if any(not torch.equal(a.prediction, b.prediction) for a, b in zip(base, again, strict=True)):
+            self.left_out["passes"] = "two runs of the step with the same random numbers differ"
+            return
+        yield from self._try("future-leak", self._future(base))
+        if size is None or size < 3:
+            self.left_out["batch-leak, unused-input, affine-network"] = "the batch cannot be split into samples"
+            return
+        yield from self._try("batch-leak", self._leak(base, size))
+        yield from self._try("affine-network", self._affine(base, size))
+        yield from self._try("unused-input", self._unused(base, size))  # last, as it changes the weights
+
+    def _try(self, name: str, found: Iterator[Finding]) -> Iterator[Finding]:
+        try:
+            yield from found
+        except NotProbed as error:
+            self.left_out[name] = str(error)
+
+    def _leak(self, base: list[LossCall], size: int) -> Iterator[Finding]:
+        # Without a loader that puts samples together, the first dimension need not be of samples: nodes of a graph.
+        if self.batch_size != size:
+            self.left_out["batch-leak"] = "the loader does not say that the batch is made of as many samples"
+            return
+        inputs = inputs_of(self.probe.batch, [])  # the targets of sample 0 as well: of an autoencoder, they are inputs
+        order = torch.arange(size)
+        order[0] = 1
+        moved = self._with(inputs, size, order)
+        for one, other in zip(base, self.probe.calls(moved), strict=False):
+            if _is_by_sample(one, size) and one.prediction.shape == other.prediction.shape:
+                apart = distance(one.prediction, other.prediction)[1:]
+                many = int((apart > MATERIAL).sum())
+                # Where the step draws, it may pair samples on purpose, as mixup does: that moves a few.
+                if many > (0.5 * (size - 1) if self.probe.draws else 0):
+                    yield BATCH_LEAK.found(self.where, count=many, others=size - 1, most=float(apart.max()))
+                    return
+
+    def _unused(self, base: list[LossCall], size: int) -> Iterator[Finding]:
+        inputs = inputs_of(self.probe.batch, [])
+        own = [one for one in base if _is_by_sample(one, size) and bool(one.prediction.isfinite().all())]
+        if not inputs or not own or not self._differ(inputs):
+            return
+        moved = self._with(inputs, size, torch.arange(size).roll(1))
+        calls = self.probe.calls(moved)
+        if not _are_equal(base, calls, size):
+            return
+        # A last layer that starts at zero hides what comes before it: with other weights it does not.
+        with torch.no_grad():
+            for parameter in self.probe.step.module.parameters():
+                if parameter.is_floating_point() and not nn.parameter.is_lazy(parameter):
+                    parameter.data.add_(torch.randn_like(parameter.data), alpha=0.1)
+        base, calls = self.probe.calls(self.probe.batch), self.probe.calls(moved)
+        if _are_equal(base, calls, size):
+            yield UNUSED_INPUT.found(self.where, inputs=[path for path, _ in inputs])
+
+    def _affine(self, base: list[LossCall], size: int) -> Iterator[Finding]:
+        layers = _stacked(self.probe.step.module)
+        inputs = inputs_of(self.probe.batch, base)
+        floats = [(path, item) for path, item in inputs if item.is_floating_point()]
+        if layers < 2 or len(floats) != len(inputs) or not floats or not self._differ(floats):
+            return
+        mixed = {id(item): 0.5 * (item + item.roll(1, 0)) for _, item in floats if item.shape[0] == size}
+        calls = self.probe.calls(changed(self.probe.batch, mixed))
+        own = [pair for pair in zip(base, calls, strict=False) if _is_by_sample(pair[0], size)]
+        if not own or any(_is_bent(one, other) for one, other in own):
+            return
+        yield AFFINE_NETWORK.found(self.where, layers=layers)
+
+    def _future(self, base: list[LossCall]) -> Iterator[Finding]:
+        shifted = next((pair for call in base if (pair := _shifted(self.probe.batch, call)) is not None), None)
+        if shifted is None:
+            return
+        call, tokens, length = shifted
+        position = tokens.shape[1] - max(1, tokens.shape[1] // 3)
+        other = tokens.clone()
+        other[:, position:] = tokens.roll(1, 0)[:, position:] if len(tokens) > 1 else tokens[:, :1]
+        if torch.equal(other, tokens):
+            return
+        alike = {
+            id(item): other
+            for _, item in inputs_of(self.probe.batch, [])
+            if item.shape == tokens.shape and item.dtype == tokens.dtype and torch.equal(item, tokens)
+        }
+        calls = self.probe.calls(changed(self.probe.batch, alike))
+        after = next((c for c in calls if c.prediction.shape == call.prediction.shape), None)
+        if after is None:
+            return
+        before = (_by_position(c, len(tokens), length)[:, :position] for c in (call, after))
+        one, moved = before
+        spread = one.float().std(correction=0).clamp_min(1e-12)
+        most = float((one.float() - moved.float()).abs().max() / spread)
+        if most > MATERIAL:
+            yield FUTURE_LEAK.found(self.where, position=position, most=most)
+
+    def _with(self, inputs: list[tuple[str, Tensor]], size: int, order: Tensor) -> object:
+        change = {id(item): item[order.to(item.device)] for _, item in inputs if item.shape[0] == size}
+        return changed(self.probe.batch, change)
+
+    def _differ(self, inputs: list[tuple[str, Tensor]]) -> bool:
+        """Tell whether the samples differ at all."""
+        return any(not torch.equal(item, item.roll(1, 0)) for _, item in inputs)
+
+
+def _are_equal(one: list[LossCall], other: list[LossCall], size: int) -> bool:
+    pairs = [pair for pair in zip(one, other, strict=False) if _is_by_sample(pair[0], size)]
+    return all(torch.equal(before.prediction, after.prediction) for before, after in pairs)
+
+
+def _is_by_sample(call: LossCall, size: int) -> bool:
+    """Tell whether each row of the prediction is one sample's, and has a target of its own.
+
+    As many classes as samples is a comparison of pairs within the batch, as contrastive losses make it.
+    """
+    prediction = call.prediction
+    if prediction.ndim == 0 or prediction.shape[0] != size or call.function not in LOSSES:
+        return False
+    is_pairs = prediction.ndim == 2 and prediction.shape[1] == size and call.function in CLASS_LOSSES
+    return not is_pairs and call.target.ndim > 0 and call.target.shape[0] == size
+
+
+def _is_bent(call: LossCall, mixed: LossCall) -> bool:
+    one = call.prediction.float()
+    spread = one.std(correction=0)
+    is_after = call.made is not None and call.made.op not in LAYERS
+    if one.shape != mixed.prediction.shape or not float(spread) or is_after:
+        return True
+    straight = 0.5 * (one + one.roll(1, 0))
+    return float((mixed.prediction.float() - straight).abs().max() / spread) > STRAIGHT
+
+
+def _stacked(module: nn.Module) -> int:
+    """Return how many layers of weights feed one another; a narrow one between two is a code on purpose."""
+    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    layers = [part for part in module.modules() if isinstance(part, kinds) and not nn.parameter.is_lazy(part.weight)]
+    count = 1 if layers else 0
+    for one, after in pairwise(layers):
+        (width, before), (last, fed) = one.weight.shape[:2], after.weight.shape[:2]
+        if type(one) is type(after) and width == fed and width >= min(before, last):
+            count += 1
+    return count
+
+
+def _shifted(batch: object, call: LossCall) -> tuple[LossCall, Tensor, int] | None:
+    """Return the call, its tokens ``(N, T)`` and the length of its targets, if the targets are the next tokens."""
+    if call.function not in CLASS_LOSSES or call.target.is_floating_point():
+        return None
+    for _, tokens in inputs_of(batch, []):
+        if tokens.ndim != 2 or tokens.is_floating_point() or tokens.dtype == torch.bool or tokens.shape[1] < 3:
+            continue
+        count, length = tokens.shape
+        if call.target.numel() % count:
+            continue
+        width = call.target.numel() // count
+        target = call.target.reshape(count, width)
+        if width in (length, length - 1) and _follows(target[:, : length - 1], tokens, call):
+            return call, tokens, width
+    return None
+
+
+def _follows(target: Tensor, tokens: Tensor, call: LossCall) -> bool:
+    """Tell whether targets are the tokens that come next, wherever they count."""
+    counts = target != int(call.options.get("ignore_index", -100))
+    is_next = target == tokens[:, 1:]
+    return bool((is_next | ~counts).all()) and float(counts.float().mean()) > FOLLOWING
+
+
+def _by_position(call: LossCall, count: int, length: int) -> Tensor:
+    """Return the prediction as ``(N, T, classes)``."""
+    values = call.prediction
+    if values.ndim == 3 and call.target.ndim == 2:
+        values = values.movedim(1, -1)
+    return values.reshape(count, length, -1)

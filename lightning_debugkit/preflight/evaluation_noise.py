@@ -1,0 +1,31 @@
+"""Dropout that stays on in evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from lightning_debugkit.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.preflight.loss_calls import ATTENTION, NoiseCall, at
+
+STOCHASTIC_EVAL = Rule(
+    "stochastic-eval",
+    Severity.WARNING,
+    "{op} is on while the model is evaluated, at {place}: {why}, and two evaluations of one sample differ",
+    "{remedy}",
+)
+
+
+def judge(calls: Sequence[NoiseCall], where: Where) -> Iterator[Finding]:
+    """Yield each line of an evaluation step whose dropout nobody has switched off."""
+    for call in {call.place.source: call for call in calls}.values():
+        if call.op == ATTENTION:
+            why = f"dropout_p={call.probability:g} holds in eval mode, too"
+            remedy = "Pass dropout_p=self.dropout if self.training else 0.0."
+        else:
+            why = "without its argument training it always drops"
+            remedy = f"Pass training=self.training to {call.op}, or use the module nn.Dropout."
+        module = call.place.module or ""
+        yield STOCHASTIC_EVAL.found(
+            where.at(module), op=call.op, place=at(call.place) or call.op, why=why, remedy=remedy,
+            source=call.place.source, probability=call.probability,
+        )  # fmt: skip

@@ -1,0 +1,90 @@
+"""Weights before the first step: units that can never differ, biases that a norm takes away, a seed that nobody set."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from lightning_debugkit.finding import Finding, Rule, Severity, Where
+
+# torch's own seed of a new process has more bits than anybody writes.
+SEED_BITS = 32
+SHOWN = 5
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+SYMMETRIC_INIT = Rule(
+    "symmetric-init",
+    Severity.WARNING,
+    "all {units} units of {module} start with the same weights, and {next} weighs them alike: they get the same "
+    "gradient in every step and stay one unit",
+    "Initialise the weights of {module} at random, as torch does by default.",
+)
+BIAS_BEFORE_NORM = Rule(
+    "bias-before-norm",
+    Severity.INFO,
+    "batch norm takes away the bias of the layer before it: {names}",
+    "Pass bias=False to these layers.",
+)
+SEED_NOT_SET = Rule(
+    "seed-not-set",
+    Severity.INFO,
+    "no seed was set: another run of this program starts with other weights and another order of the data",
+    "Call seed_everything(0) before the model is built, or pass --seed_everything 0.",
+)
+
+
+def judge(module: nn.Module, where: Where) -> Iterator[Finding]:
+    """Yield what is wrong with the weights of ``module`` before they are trained."""
+    layers = [(name, part) for name, part in module.named_modules() if isinstance(part, LAYERS) and _trains(part)]
+    for (name, layer), (after, follower) in pairwise(layers):
+        units = layer.weight.shape[0]
+        is_fed = units > 1 and units == follower.weight.shape[1]
+        if is_fed and _has_equal_rows(layer.weight, layer.bias) and _has_equal_columns(follower.weight):
+            yield SYMMETRIC_INIT.found(where.at(name), units=units, next=after)
+
+
+def judge_biases(module: nn.Module, where: Where) -> Iterator[Finding]:
+    """Yield the layers with a bias that stand right before a batch norm in an `nn.Sequential`."""
+    names = [
+        f"{path}.{at}" if path else at
+        for path, part in module.named_modules()
+        if isinstance(part, nn.Sequential)
+        for (at, layer), (_, norm) in pairwise(part.named_children())
+        if isinstance(layer, LAYERS) and _trains(layer) and layer.bias is not None and isinstance(norm, _BatchNorm)
+    ]
+    if names:
+        shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+        yield BIAS_BEFORE_NORM.found(where, names=shown, layers=names)
+
+
+def judge_seed(where: Where) -> Iterator[Finding]:
+    """Yield that neither Lightning nor torch was given a seed."""
+    if not os.environ.get("PL_GLOBAL_SEED") and torch.initial_seed() >= 1 << SEED_BITS:
+        yield SEED_NOT_SET.found(where)
+
+
+def _trains(layer: nn.Module) -> bool:
+    weight = layer.weight
+    return isinstance(weight, nn.Parameter) and not nn.parameter.is_lazy(weight) and weight.requires_grad
+
+
+def _has_equal_rows(weight: Tensor, bias: Tensor | None) -> bool:
+    """Tell whether all units of a layer are one; zeros alone are left to start residual branches with."""
+    rows = weight.detach().flatten(1)
+    if not _is_one(rows) or not bool(rows.any()):
+        return False
+    return bias is None or _is_one(bias.detach().reshape(-1, 1))
+
+
+def _has_equal_columns(weight: Tensor) -> bool:
+    return _is_one(weight.detach().movedim(1, 0).flatten(1))
+
+
+def _is_one(rows: Tensor) -> bool:
+    # Two rows first: those of healthy layers differ, and a large layer is not read whole.
+    return bool((rows[0] == rows[-1]).all()) and bool((rows == rows[:1]).all())

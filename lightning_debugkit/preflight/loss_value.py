@@ -1,0 +1,121 @@
+"""The first losses against what they must be: of untrained weights, of likelihoods, of a sum over the batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lightning_debugkit.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.preflight.loss_calls import LossCall, at
+
+# Weights that know nothing give each of C classes the same chance: ln C (A. Karpathy, A Recipe for Training Neural
+# Networks, 2019, "verify loss @ init"). How far above is too far is a choice: healthy programs with a frozen body or
+# several attention layers begin at up to 4.2 times that, raw features and heavy last layers at 15 and more.
+FACTOR = 10.0
+# Losses with a margin lower the logit of the target on purpose, and weights that were loaded raise it: both are seen
+# as a gap between the target's logit and the others' that chance does not explain.
+GAP = 4.0
+SAMPLES = 8
+
+LOSS_AT_INIT = Rule(
+    "loss-at-init",
+    Severity.WARNING,
+    "the first loss is {loss:.3g} where untrained weights should have {expected:.3g} ({why}): logits spread over "
+    "{spread:.3g} before anything is learned",
+    "Scale the inputs to about unit size, or start the last layer with smaller weights.",
+)
+LOSS_REDUCTION = Rule(
+    "loss-reduction",
+    Severity.INFO,
+    "the loss is a sum over the batch ({function} with reduction='sum' at {place}): it grows with the batch size, and "
+    "a last batch that is smaller counts less",
+    "Divide by the number of samples, or use reduction='mean', and choose the learning rate anew.",
+)
+NEGATIVE_LOSS = Rule(
+    "negative-loss",
+    Severity.WARNING,
+    "{function} at {place} returns {loss:.3g}, though it cannot be negative",
+    "{remedy}",
+)
+ZERO_LOSS = Rule(
+    "zero-loss",
+    Severity.WARNING,
+    "the training loss was exactly 0 in each of the first {steps} steps, before anything was learned",
+    "Look at what the loss is computed from: an empty mask, one class, a batch without pairs, or a factor of 0.",
+)
+
+
+def judge(call: LossCall, where: Where, is_untrained: bool) -> Iterator[Finding]:
+    """Yield what is wrong with the value of one loss call of the first training step."""
+    common: dict[str, Any] = {
+        "function": call.function,
+        "place": at(call.place) or call.function,
+        "source": call.place.source,
+    }
+    if call.result is not None and call.result.numel() and call.result.is_floating_point():
+        yield from _negative(call, where, common)
+    if is_untrained:
+        yield from _at_init(call, where)
+
+
+def judge_sum(calls: Sequence[LossCall], loss: Tensor, where: Where) -> Iterator[Finding]:
+    """Yield that the step's loss is a sum over its samples."""
+    for call in calls:
+        is_sum = call.options.get("reduction") == "sum" and call.result is not None and call.prediction.ndim > 0
+        if not is_sum or call.prediction.shape[0] < 2 or call.result is None:
+            continue
+        if torch.equal(call.result.reshape(-1).float(), loss.detach().reshape(-1).float()):
+            place = at(call.place) or call.function
+            yield LOSS_REDUCTION.found(where, function=call.function, place=place, source=call.place.source)
+            return
+
+
+def _negative(call: LossCall, where: Where, common: dict[str, Any]) -> Iterator[Finding]:
+    assert call.result is not None
+    least = float(call.result.float().min())
+    if call.function in ("cross_entropy", "binary_cross_entropy_with_logits", "binary_cross_entropy"):
+        outside = call.target.is_floating_point() and bool(((call.target < 0) | (call.target > 1)).any())
+        if least < 0 and outside:
+            yield NEGATIVE_LOSS.found(where, loss=least, remedy="Bring the targets between 0 and 1.", **common)
+
+
+def _at_init(call: LossCall, where: Where) -> Iterator[Finding]:
+    logits, target = call.prediction.float(), call.target
+    if call.function == "cross_entropy" and not target.is_floating_point() and logits.ndim > 1:
+        rows = logits.movedim(1, -1).reshape(-1, logits.shape[1])
+        labels = target.reshape(-1)
+        kept = labels != int(call.options.get("ignore_index", -100))
+        rows, labels = rows[kept], labels[kept]
+        classes = rows.shape[1]
+        # As many classes as samples: pairs within the batch are compared, whose logits have a temperature.
+        if len(labels) < SAMPLES or classes < 2 or classes == logits.shape[0] or not _is_valid(labels, classes):
+            return
+        loss, expected = float(F.cross_entropy(rows, labels)), math.log(classes)
+        own = rows.gather(1, labels[:, None]).squeeze(1)
+        gaps = own - (rows.sum(1) - own) / (classes - 1)
+        why = f"ln {classes}, all classes alike"
+    elif call.function == "binary_cross_entropy_with_logits" and logits.shape == target.shape:
+        if logits.numel() < SAMPLES:
+            return
+        target = target.float()
+        loss, expected = float(F.binary_cross_entropy_with_logits(logits, target)), math.log(2)
+        gaps = (logits * (2 * target - 1)).reshape(-1)
+        rows, why = logits, "ln 2, both classes alike"
+    else:
+        return
+    error = float(gaps.std()) / math.sqrt(len(gaps)) if len(gaps) > 1 else 0.0
+    is_chance = abs(float(gaps.mean())) <= GAP * error
+    if math.isfinite(loss) and loss > FACTOR * expected and is_chance:
+        yield LOSS_AT_INIT.found(
+            where, loss=loss, expected=expected, why=why, spread=float(rows.max() - rows.min()),
+            source=call.place.source,
+        )  # fmt: skip
+
+
+def _is_valid(labels: Tensor, classes: int) -> bool:
+    return bool(((labels >= 0) & (labels < classes)).all())

@@ -1,0 +1,144 @@
+"""The last activation and the loss disagree: it is applied twice, is missing, or works along the wrong dimension."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_debugkit.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.preflight.loss_calls import CLASS_LOSSES, LAYERS, LossCall, at
+
+# How far from 1 a row of probabilities may sum, by rounding: some units in the last place of each type.
+SUM_TOLERANCE = {2: 2e-2, 4: 1e-4, 8: 1e-6}
+# The share of entries above 0 from which on rows cannot be logarithms of probabilities: one entry would do, a tenth
+# leaves room for densities among them.
+POSITIVE_SHARE = 0.1
+PROBABILITIES = ("sigmoid", "special_expit", "hardsigmoid")
+
+DOUBLE_SOFTMAX = Rule(
+    "double-softmax",
+    Severity.WARNING,
+    "{function} is given probabilities, rows that sum to 1, at {place}: it applies softmax itself, so that softmax "
+    "works twice and the {stage} loss cannot fall below {floor:.3g}",
+    "Give {function} the numbers from before softmax{made}.",
+)
+DOUBLE_SIGMOID = Rule(
+    "double-sigmoid",
+    Severity.WARNING,
+    "{function} is given the result of {op} at {place}: it applies {own} itself, so that the {stage} loss sees numbers "
+    "between 0 and 1 in place of logits",
+    "Give {function} the numbers from before {op}{made}.",
+)
+MISSING_LOG_SOFTMAX = Rule(
+    "missing-log-softmax",
+    Severity.WARNING,
+    "{function} is given {seen} at {place}: it wants logarithms of probabilities, and what it returns is no likelihood",
+    "{remedy}",
+)
+SOFTMAX_OVER_ONE = Rule(
+    "softmax-over-one",
+    Severity.WARNING,
+    "{what} at {place}: {consequence}",
+    "{remedy}",
+)
+
+
+def judge(call: LossCall, where: Where, stage: str) -> Iterator[Finding]:
+    """Yield what is wrong between the last activation and the loss of one call."""
+    place = at(call.place) or call.function
+    common: dict[str, Any] = {"function": call.function, "place": place, "stage": stage, "source": call.place.source}
+    one = _over_one(call)
+    if one is not None:
+        yield SOFTMAX_OVER_ONE.found(where, **{**common, **one})
+        return
+    made = call.made
+    said = f", which is applied at {at(made.place)}" if made is not None and made.place.source else ""
+    if call.function in CLASS_LOSSES and _is_twice(call):
+        yield DOUBLE_SOFTMAX.found(where, made=said, floor=_floor(call), **common)
+    elif call.function == "cross_entropy" and made is not None and made.op in PROBABILITIES:
+        yield DOUBLE_SIGMOID.found(where, made=said, op=made.op, own="softmax", **common)
+    elif call.function == "binary_cross_entropy_with_logits" and made is not None:
+        if made.op in PROBABILITIES or (made.op == "softmax" and made.size > 1):
+            yield DOUBLE_SIGMOID.found(where, made=said, op=made.op, own="sigmoid", **common)
+    elif call.function in ("nll_loss", "kl_div"):
+        seen, remedy = _no_logarithm(call)
+        if seen:
+            yield MISSING_LOG_SOFTMAX.found(where, seen=seen, remedy=remedy, **common)
+
+
+def _is_twice(call: LossCall) -> bool:
+    made = call.made
+    before = made.after if made is not None and made.op in ("softmax", "log_softmax") else None
+    if made is not None and before is not None and before.op == "softmax" and before.dim == made.dim:
+        return True
+    return call.function == "cross_entropy" and are_probabilities(call.prediction, _classes(call.prediction))
+
+
+def _classes(prediction: Tensor) -> int:
+    """Return the dimension of the classes, as torch's losses have it."""
+    return 0 if prediction.ndim == 1 else 1
+
+
+def are_probabilities(values: Tensor, dim: int) -> bool:
+    """Tell whether all entries lie in [0, 1] and sum to 1 along ``dim``, of at least two entries and two rows."""
+    if not values.is_floating_point() or values.ndim <= dim or values.shape[dim] < 2 or not values.numel():
+        return False
+    tolerance = SUM_TOLERANCE.get(values.dtype.itemsize, 2e-2)
+    values = values.float()
+    sums = values.sum(dim)
+    if sums.numel() < 2:
+        return False
+    inside = (values >= -tolerance).all() & (values <= 1 + tolerance).all()
+    return bool(inside & ((sums - 1).abs() <= tolerance).all())
+
+
+def _floor(call: LossCall) -> float:
+    """Return the least that cross-entropy of a one-hot vector can be: -log(e / (e + C - 1))."""
+    classes = call.prediction.shape[_classes(call.prediction)]
+    return float(torch.log1p((classes - 1) / torch.tensor(torch.e)))
+
+
+def _over_one(call: LossCall) -> dict[str, str] | None:
+    made, prediction = call.made, call.prediction
+    op = made.op if made is not None else ""
+    if made is not None and op in ("softmax", "log_softmax") and made.size == 1:
+        constant = "1" if op == "softmax" else "0"
+        return {
+            "what": f"{op} works along dimension {made.dim} of size 1",
+            "consequence": f"its result is {constant} whatever the network says, and no gradient comes back",
+            "remedy": "Use sigmoid and a binary loss for one output, or softmax along the dimension of the classes.",
+        }
+    if call.function not in CLASS_LOSSES:
+        return None
+    dim = _classes(prediction)
+    if prediction.ndim > 1 and prediction.shape[dim] == 1 and not call.target.is_floating_point():
+        return {
+            "what": f"{call.function} is given one class, a prediction of shape {tuple(prediction.shape)}",
+            "consequence": "softmax over one entry is 1, and the loss is 0 whatever the network says",
+            "remedy": "Give the last layer one output for each class, or use binary_cross_entropy_with_logits for one.",
+        }
+    is_wrong = made is not None and op in ("softmax", "log_softmax") and made.dim == 0
+    if prediction.ndim == 2 and prediction.shape[0] > 1 and is_wrong and not are_probabilities(prediction, 1):
+        return {
+            "what": f"{op} works along dimension 0, the samples of the batch",
+            "consequence": "what is said of one sample depends on the others, and its classes do not sum to 1",
+            "remedy": f"Pass dim=1 to {op}"
+            + (", or leave it out: cross_entropy applies it." if call.function == "cross_entropy" else "."),
+        }
+    return None
+
+
+def _no_logarithm(call: LossCall) -> tuple[str, str]:
+    values = call.prediction
+    if not values.is_floating_point() or not values.numel():
+        return "", ""
+    dims = (_classes(values),) if call.function == "nll_loss" else (values.ndim - 1,)
+    if any(are_probabilities(values, dim) for dim in dims):
+        return "probabilities, rows that sum to 1", f"Give {call.function} the result of log_softmax, not of softmax."
+    is_layer = call.made is not None and call.made.op in LAYERS
+    if call.function == "nll_loss" and is_layer and float((values > 0).float().mean()) >= POSITIVE_SHARE:
+        return "numbers above 0, as a layer gives them", "Use cross_entropy, or apply log_softmax before nll_loss."
+    return "", ""

@@ -1,0 +1,161 @@
+"""Run the training step on batches of our own making and read what its loss is given, leaving no trace."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_debugkit.preflight.loss_calls import LossCall, StepListener
+from lightning_debugkit.replay.batch import batch_size, leaves
+from lightning_debugkit.replay.diagnosis import Step
+from lightning_debugkit.replay.isolation import isolated
+from lightning_debugkit.replay.randomness import RandomState
+from lightning_debugkit.replay.trace import Silent
+
+# Attributes that a step may change for good where it runs once more: what is none of these may hold a file, an
+# environment, an iterator.
+PLAIN = (Tensor, nn.Module, str, bytes, int, float, complex, bool, type(None), torch.device, torch.dtype, type, range)
+LARGEST = 1 << 30  # entries of all parameters: what is isolated is copied to the host once
+
+
+class NotProbed(RuntimeError):
+    """The step cannot be run again without risk; the message says why."""
+
+
+@dataclass
+class Probe:
+    """What the checks may do: run the step in eval mode on a batch, as often as they like, and see what comes out.
+
+    Args:
+        step: The training step of the first batch.
+        muted: Enters what keeps logging and stepping away.
+        draws: A run of the step in eval mode has drawn random numbers.
+    """
+
+    step: Step
+    muted: Callable[[], AbstractContextManager[None]]
+    draws: bool = False
+
+    @property
+    def batch(self) -> Any:
+        return self.step.batch
+
+    @property
+    def size(self) -> int | None:
+        """Samples in the batch, ``None`` if it cannot be told."""
+        return batch_size(self.step.batch)
+
+    def calls(self, batch: Any) -> list[LossCall]:
+        """Return the loss calls of the step on ``batch``, with the random numbers of its first run; in eval mode.
+
+        Raises:
+            NotProbed: It raised.
+        """
+        module = self.step.module
+        names = {id(part): name for name, part in module.named_modules()}
+        listener = StepListener(names)
+        self.step.random.restore()
+        module.eval()
+        try:
+            with Silent(), listener:
+                self.step.run(batch, lambda loss, *args, **kwargs: None)
+        except Exception as error:
+            raise NotProbed(f"the step raised {type(error).__name__} when it was run once more") from error
+        self.draws = self.draws or not _is_same(self.step.random, RandomState.capture())
+        return listener.calls
+
+    def session(self) -> AbstractContextManager[None]:
+        """Enter it around all runs: it puts back whatever they change."""
+        return _Session(self)
+
+
+class _Session(AbstractContextManager[None]):
+    def __init__(self, probe: Probe) -> None:
+        self._parts = [probe.muted(), isolated(probe.step.module)]
+
+    def __enter__(self) -> None:
+        for part in self._parts:
+            part.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        for part in reversed(self._parts):
+            part.__exit__(None, None, None)
+
+
+def _is_same(one: RandomState, other: RandomState) -> bool:
+    """Tell whether no random number was drawn between the two."""
+    return pickle.dumps(one) == pickle.dumps(other)
+
+
+def cannot_probe(module: nn.Module) -> str:
+    """Return why the step of ``module`` should not be run more often than the Trainer does, empty if it may."""
+    if sum(p.numel() for p in module.parameters() if not nn.parameter.is_lazy(p)) > LARGEST:
+        return "the model is too large to be kept twice"
+    for path, part in module.named_modules():
+        if type(part).__module__.startswith(("torch.", "torchmetrics.", "torchvision.")):
+            continue
+        for name, value in vars(part).items():
+            if not name.startswith("_") and not _is_plain(value, 3):
+                at = f"{path}.{name}" if path else name
+                return f"{at} is a {type(value).__name__}, which may change when the step runs once more"
+    return ""
+
+
+def _is_plain(value: Any, depth: int) -> bool:
+    if isinstance(value, PLAIN):
+        return True
+    if hasattr(value, "__next__"):
+        return False
+    if isinstance(value, Mapping):
+        return depth > 0 and all(_is_plain(item, depth - 1) for item in value.values())
+    if isinstance(value, list | tuple | set | frozenset):
+        return depth > 0 and _all_plain(value, depth - 1)
+    if hasattr(value, "__dataclass_fields__") or type(value).__name__ in ("Namespace", "SimpleNamespace"):
+        return depth > 0 and all(_is_plain(item, depth - 1) for item in vars(value).values())
+    return callable(value) and (hasattr(value, "__code__") or hasattr(value, "__wrapped__") or hasattr(value, "func"))
+
+
+def _all_plain(items: Iterable[Any], depth: int) -> bool:
+    return all(_is_plain(item, depth) for item in items)
+
+
+def inputs_of(batch: Any, calls: list[LossCall]) -> list[tuple[str, Tensor]]:
+    """Return the tensors of a batch that are no targets of these calls, by path."""
+    targets = {call.target.untyped_storage().data_ptr() for call in calls}
+    return [
+        (path, leaf)
+        for path, leaf in leaves(batch)
+        if isinstance(leaf, Tensor) and leaf.layout is torch.strided and leaf.ndim
+        if leaf.untyped_storage().data_ptr() not in targets
+    ]
+
+
+def changed(batch: Any, change: Mapping[int, Tensor]) -> Any:
+    """Return ``batch`` with some of its tensors replaced, by ``id``; containers are rebuilt, nothing is written to."""
+    if isinstance(batch, Tensor):
+        return change.get(id(batch), batch)
+    if isinstance(batch, dict):
+        return type(batch)(**{k: changed(v, change) for k, v in batch.items()}) if _by_name(batch) else {
+            key: changed(value, change) for key, value in batch.items()
+        }  # fmt: skip
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(changed(item, change) for item in batch))
+    if isinstance(batch, list | tuple):
+        return type(batch)(changed(item, change) for item in batch)
+    return batch
+
+
+def _by_name(batch: dict[Any, Any]) -> bool:
+    return type(batch) is not dict and all(isinstance(key, str) for key in batch)
+
+
+def distance(one: Tensor, other: Tensor) -> Tensor:
+    """Return how far two predictions ``(N, ...)`` lie apart, sample by sample ``(N,)``, in their own spread."""
+    spread = one.float().std(correction=0).clamp_min(1e-12)
+    return (one.float() - other.float()).abs().reshape(len(one), -1).amax(1) / spread

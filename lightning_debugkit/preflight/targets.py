@@ -1,0 +1,149 @@
+"""Targets that the loss cannot take, or that the last operation cannot reach."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_debugkit.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.preflight.loss_calls import BINARY_LOSSES, CLASS_LOSSES, VALUE_LOSSES, LossCall, at
+
+# Targets beyond the output's range: the share of them, and how far in standard deviations of all, from which on it is
+# no matter of noise at the edge. Choices, not laws.
+OUTSIDE_SHARE = 0.05
+OUTSIDE_SPREAD = 0.05
+SHOWN = 6
+RANGES = {
+    "sigmoid": (0.0, 1.0),
+    "special_expit": (0.0, 1.0),
+    "hardsigmoid": (0.0, 1.0),
+    "softmax": (0.0, 1.0),
+    "tanh": (-1.0, 1.0),
+    "relu": (0.0, math.inf),
+    "relu6": (0.0, 6.0),
+    "softplus": (0.0, math.inf),
+    "exp": (0.0, math.inf),
+    "square": (0.0, math.inf),
+    "abs": (0.0, math.inf),
+    "elu": (-1.0, math.inf),
+    "log_softmax": (-math.inf, 0.0),
+    "logsigmoid": (-math.inf, 0.0),
+}
+
+LABEL_OUT_OF_RANGE = Rule(
+    "label-out-of-range",
+    Severity.ERROR,
+    "{function} at {place} is given labels {labels} for {room}",
+    "{remedy}",
+)
+LABEL_NOT_INTEGRAL = Rule(
+    "label-not-integral",
+    Severity.WARNING,
+    "the labels that {function} is given at {place} were made whole by cutting off their fractions",
+    "Look at the labels in the dataset: a class is a whole number; use a regression loss for what is none.",
+)
+OUTPUT_RANGE = Rule(
+    "output-range",
+    Severity.WARNING,
+    "{share:.0%} of the targets of {function} at {place} lie outside of what {op} can give: targets from {low:.3g} to "
+    "{high:.3g}, outputs from {least:.3g} to {most:.3g}",
+    "{remedy}",
+)
+
+
+def judge(call: LossCall, where: Where) -> Iterator[Finding]:
+    """Yield what is wrong with the targets of one loss call."""
+    common: dict[str, Any] = {
+        "function": call.function,
+        "place": at(call.place) or call.function,
+        "source": call.place.source,
+    }
+    if call.function in CLASS_LOSSES and not call.target.is_floating_point():
+        if call.truncated:
+            yield LABEL_NOT_INTEGRAL.found(where, **common)
+        yield from _classes_out_of_range(call, where, common)
+    elif call.function in BINARY_LOSSES:
+        yield from _binary_out_of_range(call, where, common)
+    yield from _unreachable(call, where, common)
+
+
+def _classes_out_of_range(call: LossCall, where: Where, common: dict[str, Any]) -> Iterator[Finding]:
+    prediction, target = call.prediction, call.target
+    classes = prediction.shape[1] if prediction.ndim > 1 else prediction.shape[0]
+    ignored = int(call.options.get("ignore_index", -100))
+    counted = target[target != ignored]
+    wrong = counted[(counted < 0) | (counted >= classes)]
+    if not wrong.numel():
+        return
+    bad, seen = torch.unique(wrong).tolist(), torch.unique(counted)
+    low, high, kinds = int(seen.min()), int(seen.max()), len(seen)
+    if low == 1 and high == classes:
+        remedy = f"Labels count from 1 to {classes}: subtract 1."
+    elif len(bad) == 1 and (bad[0] < 0 or bad[0] == 255):
+        remedy = f"If {bad[0]} means 'no label', pass ignore_index={bad[0]}; else correct it in the dataset."
+    elif kinds <= classes:
+        remedy = f"Map the labels to 0..{classes - 1}, or give the last layer {high + 1} outputs."
+    else:
+        remedy = f"Give the last layer {high + 1} outputs, or drop these labels."
+    yield LABEL_OUT_OF_RANGE.found(
+        where, labels=_listed(bad), room=f"{classes} classes, 0..{classes - 1}", remedy=remedy, **common
+    )
+
+
+def _binary_out_of_range(call: LossCall, where: Where, common: dict[str, Any]) -> Iterator[Finding]:
+    # Without a reduction the step may mask what stands for "unknown".
+    if call.options.get("reduction", "mean") == "none" or not call.target.numel():
+        return
+    wrong = call.target[(call.target < 0) | (call.target > 1)]
+    if wrong.numel():
+        low, high = float(call.target.min()), float(call.target.max())
+        remedy = "Map the two labels to 0 and 1." if low in (-1.0, 1.0) else "Bring the targets between 0 and 1."
+        bad = torch.unique(wrong).tolist()
+        yield LABEL_OUT_OF_RANGE.found(
+            where, labels=_listed(bad), room="targets between 0 and 1", remedy=remedy, low=low, high=high, **common
+        )
+
+
+def _unreachable(call: LossCall, where: Where, common: dict[str, Any]) -> Iterator[Finding]:
+    made, target = call.made, call.target
+    if made is None or not target.numel():
+        return
+    if call.function == "binary_cross_entropy_with_logits" and made.op in ("relu", "softplus", "exp", "square", "abs"):
+        low = float((target < 0.5).float().mean())
+        if low >= OUTSIDE_SHARE:
+            remedy = f"Give the loss the numbers from before {made.op}{_at(call)}."
+            yield OUTPUT_RANGE.found(
+                where, op=f"{made.op} and the loss's sigmoid", share=low, low=0.0, high=1.0, least=0.5, most=1.0,
+                remedy=remedy, **common,
+            )  # fmt: skip
+        return
+    if call.function not in VALUE_LOSSES or made.op not in RANGES or not target.is_floating_point():
+        return
+    least, most = RANGES[made.op]
+    values = target.float()
+    slack = OUTSIDE_SPREAD * float(values.std(correction=0))
+    share = float(((values < least - slack) | (values > most + slack)).float().mean())
+    if share >= OUTSIDE_SHARE and _is_spread(values):
+        remedy = f"Leave {made.op} out{_at(call)}, or scale the targets into its range."
+        yield OUTPUT_RANGE.found(
+            where, op=made.op, share=share, low=float(values.min()), high=float(values.max()), least=least, most=most,
+            remedy=remedy, **common,
+        )  # fmt: skip
+
+
+def _is_spread(values: Tensor) -> bool:
+    """Tell whether there are several targets: one number alone says little of the others."""
+    return values.numel() > 1
+
+
+def _at(call: LossCall) -> str:
+    return f" at {at(call.made.place)}" if call.made is not None and call.made.place.source else ""
+
+
+def _listed(numbers: list[float]) -> str:
+    shown = ", ".join(f"{number:g}" for number in numbers[:SHOWN])
+    return shown + (", ..." if len(numbers) > SHOWN else "")

@@ -1,0 +1,345 @@
+"""Programs whose loss, targets or network are wrong from the first step on, though no number ever breaks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from faults.registry import Classifier, Module, Program, batches, diabetes, digits, fault, mlp, wine
+
+BY = {"by": "PreflightCheck", "raises": None}
+ONE_EPOCH = {"max_epochs": 1}
+FOUR_EPOCHS = {"max_epochs": 4}  # 16 batches each: a fit that is long enough for extra passes
+
+
+class Net(Classifier):
+    """A classifier with a validation step like its training step."""
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_loss", self.training_step(batch, batch_idx))
+
+
+class Regressor(Module):
+    """A network called ``net`` that learns numbers from ``(x, y)`` batches."""
+
+    def __init__(self, mended: bool, net: nn.Module | None = None) -> None:
+        super().__init__(mended)
+        self.net = mlp(10, 32, 1) if net is None else net
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x, y = batch
+        return F.mse_loss(self(x), y)
+
+
+@fault("double-softmax", source="cross_entropy", **BY)
+def softmax_in_the_model(mended: bool) -> Program:
+    net = mlp(64, 32, 10) if mended else nn.Sequential(mlp(64, 32, 10), nn.Softmax(dim=1))
+    return Program(Net(mended, net), batches(*digits()), batches(*digits()), trainer=ONE_EPOCH)
+
+
+@fault("double-softmax", **BY)
+def softmax_then_log_softmax(mended: bool) -> Program:
+    class Twice(Classifier):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            scores = self(x)
+            if not self.mended:
+                scores = scores.softmax(-1)
+            return F.nll_loss(scores.log_softmax(-1), y)
+
+    return Program(Twice(mended), batches(*digits()), trainer=ONE_EPOCH)
+
+
+@fault("double-softmax", source="CrossEntropyLoss", **BY)
+def softmax_in_validation_only(mended: bool) -> Program:
+    class Validated(Classifier):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            x, y = batch
+            scores = self(x) if self.mended else torch.softmax(self(x), dim=1)
+            self.log("val_loss", nn.CrossEntropyLoss()(scores, y))
+
+    return Program(Validated(mended), batches(*digits()), batches(*digits()), trainer=ONE_EPOCH)
+
+
+@fault("double-sigmoid", source="binary_cross_entropy_with_logits", **BY)
+def sigmoid_before_logits_loss(mended: bool) -> Program:
+    x, y = digits()
+
+    class Binary(Classifier):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            p = self(x).squeeze(1)
+            return F.binary_cross_entropy_with_logits(p if self.mended else torch.sigmoid(p), y)
+
+    return Program(Binary(mended, mlp(64, 32, 1)), batches(x, (y > 4).float()), trainer=ONE_EPOCH)
+
+
+@fault("double-sigmoid", **BY)
+def sigmoid_before_cross_entropy(mended: bool) -> Program:
+    net = mlp(64, 32, 10) if mended else nn.Sequential(mlp(64, 32, 10), nn.Sigmoid())
+    return Program(Classifier(mended, net), batches(*digits()), trainer=ONE_EPOCH)
+
+
+@fault("missing-log-softmax", source="nll_loss", **BY)
+def nll_of_probabilities(mended: bool) -> Program:
+    class Likelihood(Classifier):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            p = self(x).softmax(1)
+            return F.nll_loss(p.log() if self.mended else p, y)
+
+    return Program(Likelihood(mended), batches(*digits()), trainer=ONE_EPOCH)
+
+
+@fault("missing-log-softmax", **BY)
+def nll_of_logits(mended: bool) -> Program:
+    net = nn.Sequential(mlp(64, 32, 10), nn.LogSoftmax(1)) if mended else mlp(64, 32, 10)
+
+    class Likelihood(Classifier):
+        def __init__(self, mended: bool, net: nn.Module) -> None:
+            super().__init__(mended, net)
+            self.loss = nn.NLLLoss()
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            return self.loss(self(x), y)
+
+    return Program(Likelihood(mended, net), batches(*digits()), trainer=ONE_EPOCH)
+
+
+@fault("softmax-over-one", **BY)
+def softmax_over_one_output(mended: bool) -> Program:
+    x, y = digits()
+
+    class Binary(Classifier):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            p = torch.sigmoid(self(x)) if self.mended else torch.softmax(self(x), dim=1)
+            return F.binary_cross_entropy(p, y)
+
+    return Program(Binary(mended, mlp(64, 32, 1)), batches(x, (y > 4).float()[:, None]), trainer=ONE_EPOCH)
+
+
+@fault("softmax-over-one", **BY)
+def softmax_over_the_samples(mended: bool) -> Program:
+    class Wrong(Classifier):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            return F.nll_loss(F.log_softmax(self(x), dim=1 if self.mended else 0), y)
+
+    return Program(Wrong(mended), batches(*digits()), trainer=ONE_EPOCH)
+
+
+@fault("shape-broadcast", source="mse_loss", **BY)
+def column_against_row(mended: bool) -> Program:
+    x, y = diabetes()
+    return Program(Regressor(mended), batches(x, y if mended else y.squeeze(1)), trainer=ONE_EPOCH)
+
+
+@fault("shape-broadcast", source="self(x) - y", **BY)
+def column_against_row_by_hand(mended: bool) -> Program:
+    class Handmade(Regressor):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            if self.mended:
+                return ((self(x).squeeze(1) - y) ** 2).mean()
+            return ((self(x) - y) ** 2).mean()
+
+    x, y = diabetes()
+    return Program(Handmade(mended), batches(x, y.squeeze(1)), trainer=ONE_EPOCH)
+
+
+@fault("shape-broadcast", **BY)
+def accuracy_of_all_pairs(mended: bool) -> Program:
+    class Validated(Classifier):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            x, y = batch
+            best = self(x).argmax(1, keepdim=not self.mended)
+            self.log("val_acc", (best == y).float().mean())
+
+    return Program(Validated(mended), batches(*digits()), batches(*digits()), trainer=ONE_EPOCH)
+
+
+@fault("label-out-of-range", source="cross_entropy", **BY)
+def labels_from_one(mended: bool) -> Program:
+    x, y = digits()
+    return Program(Classifier(mended), batches(x, y if mended else y + 1), trainer=ONE_EPOCH)
+
+
+@fault("label-out-of-range", **BY)
+def signs_as_binary_labels(mended: bool) -> Program:
+    x, y = digits()
+    signs = (y > 4).float() * 2 - 1
+
+    class Binary(Classifier):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            return F.binary_cross_entropy_with_logits(self(x).squeeze(1), y)
+
+    return Program(Binary(mended, mlp(64, 32, 1)), batches(x, (y > 4).float() if mended else signs), trainer=ONE_EPOCH)
+
+
+@fault("label-not-integral", **BY)
+def fractions_cut_off(mended: bool) -> Program:
+    x, y = digits()
+
+    class Cut(Classifier):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            return F.cross_entropy(self(x), y.long())
+
+    return Program(Cut(mended), batches(x, y.float() if mended else y * 0.5), trainer=ONE_EPOCH)
+
+
+@fault("output-range", **BY)
+def relu_at_the_end_of_a_regression(mended: bool) -> Program:
+    net = mlp(10, 32, 1) if mended else nn.Sequential(mlp(10, 32, 1), nn.ReLU())
+    return Program(Regressor(mended, net), batches(*diabetes()), trainer=ONE_EPOCH)
+
+
+@fault("output-range", **BY)
+def sigmoid_against_standardised_pixels(mended: bool) -> Program:
+    x = digits()[0]
+    x = x if mended else (x - x.mean()) / x.std()
+    net = nn.Sequential(mlp(64, 16, 64), nn.Sigmoid())
+    return Program(Regressor(mended, net), batches(x, x), trainer=ONE_EPOCH)
+
+
+@fault("output-range", **BY)
+def relu_before_a_logits_loss(mended: bool) -> Program:
+    x, y = digits()
+
+    class Binary(Classifier):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            scores = self(x).squeeze(1)
+            return F.binary_cross_entropy_with_logits(scores if self.mended else scores.relu(), y)
+
+    return Program(Binary(mended, mlp(64, 32, 1)), batches(x, (y > 4).float()), trainer=ONE_EPOCH)
+
+
+@fault("loss-at-init", **BY)
+def raw_wine(mended: bool) -> Program:
+    return Program(Classifier(mended, mlp(13, 32, 3)), batches(*wine(scaled=mended)), trainer=ONE_EPOCH)
+
+
+@fault("loss-at-init", **BY)
+def heavy_last_layer(mended: bool) -> Program:
+    net = mlp(64, 32, 10)
+    if not mended:
+        nn.init.normal_(net[-1].weight, std=10)
+    return Program(Classifier(mended, net), batches(*digits()), trainer=ONE_EPOCH)
+
+
+@fault("negative-loss", **BY)
+def soft_targets_below_zero(mended: bool) -> Program:
+    x, y = digits()
+    soft = F.one_hot(y, 10).float()
+
+    class Soft(Classifier):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            return F.cross_entropy(self(x), y)
+
+    return Program(Soft(mended), batches(x, soft if mended else soft * 3 - 2), trainer=ONE_EPOCH)
+
+
+@fault("zero-loss", **BY)
+def mask_that_is_empty(mended: bool) -> Program:
+    class Masked(Classifier):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            each = F.cross_entropy(self(x), y, reduction="none")
+            mask = (y >= 0) if self.mended else (y > 100)
+            return (each * mask).sum() / mask.sum().clamp_min(1)
+
+    return Program(Masked(mended), batches(*digits()), trainer=ONE_EPOCH)
+
+
+@fault("stochastic-eval", source="F.dropout", **BY)
+def functional_dropout_in_evaluation(mended: bool) -> Program:
+    class Dropping(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            if self.mended:
+                return self.net(F.dropout(x, 0.2, self.training))
+            return self.net(F.dropout(x, 0.2))
+
+    return Program(Dropping(mended), batches(*digits()), batches(*digits()), trainer=ONE_EPOCH)
+
+
+@fault("symmetric-init", "net.0", **BY)
+def constant_weights(mended: bool) -> Program:
+    net = mlp(64, 32, 10)
+    if not mended:
+        for p in net.parameters():
+            nn.init.constant_(p, 0.05)
+    return Program(Classifier(mended, net), batches(*digits()), trainer=ONE_EPOCH)
+
+
+@fault("batch-leak", **BY)
+def mean_over_the_samples(mended: bool) -> Program:
+    class Centred(Classifier):
+        def forward(self, x: Tensor) -> Tensor:
+            x = x - x.mean(1 if self.mended else 0, keepdim=True)
+            return self.net(x)
+
+    return Program(Centred(mended), batches(*digits()), trainer=FOUR_EPOCHS)
+
+
+@fault("batch-leak", **BY)
+def attention_along_the_samples(mended: bool) -> Program:
+    class Attending(Classifier):
+        def __init__(self, mended: bool) -> None:
+            super().__init__(mended, nn.Linear(64, 10))
+            self.attention = nn.MultiheadAttention(8, 2, batch_first=mended)
+
+        def forward(self, x: Tensor) -> Tensor:
+            rows = x.reshape(-1, 8, 8)
+            return self.net(self.attention(rows, rows, rows)[0].flatten(1))
+
+    return Program(Attending(mended), batches(*digits()), trainer=FOUR_EPOCHS)
+
+
+class Language(Module):
+    """Next tokens by one layer of attention; the mistake is a mask that is missing."""
+
+    def __init__(self, mended: bool) -> None:
+        super().__init__(mended)
+        self.embed = nn.Embedding(17, 16)
+        self.place = nn.Parameter(0.1 * torch.randn(12, 16))
+        self.layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+        self.head = nn.Linear(16, 17)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        (tokens,) = batch
+        inputs, wanted = tokens[:, :-1], tokens[:, 1:]
+        mask = nn.Transformer.generate_square_subsequent_mask(inputs.shape[1]) if self.mended else None
+        hidden = self.layer(self.embed(inputs) + self.place[: inputs.shape[1]], src_mask=mask)
+        return F.cross_entropy(self.head(hidden).flatten(0, 1), wanted.flatten())
+
+
+@fault("future-leak", **BY)
+def attention_without_a_mask(mended: bool) -> Program:
+    tokens = (digits(512)[0][:, :12] * 16).long()
+    return Program(Language(mended), batches(tokens), trainer=FOUR_EPOCHS)
+
+
+@fault("unused-input", **BY)
+def input_replaced_in_forward(mended: bool) -> Program:
+    class Replaced(Classifier):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.net(x if self.mended else torch.ones_like(x))
+
+    return Program(Replaced(mended), batches(*digits()), trainer=FOUR_EPOCHS)
+
+
+@fault("affine-network", **BY)
+def layers_without_activations(mended: bool) -> Program:
+    net = mlp(64, 64, 32, 10, act=nn.ReLU if mended else nn.Identity)
+    return Program(Classifier(mended, net), batches(*digits()), trainer=FOUR_EPOCHS)
