@@ -15,14 +15,13 @@ PRESETS: tuple[str, ...] = ("light", "standard", "thorough")
 def debugkit(preset: Preset = "standard", **options: Any) -> list[Callback]:
     """Return the kit's callbacks for a Trainer: ``Trainer(callbacks=debugkit())``.
 
-    ``light`` looks at the numbers of gradients and of their clipping. ``standard`` watches the wiring of parameters
-    and, on sampled steps, activations, too, and lets checkpoints carry their code. ``thorough`` also looks at the
-    output of every module, so that a fault's module is named even where the replay tells nothing, looks at activations
-    ten times as often, and adds `BiasVarianceReport` and `ErrorAnalysis`, which go without where they find no
-    predictions.
-
-    No preset writes into a git repository: commits of the working tree on ``refs/debugkit/*`` are made with
-    ``side_ref=True`` only, or by a `CodeSnapshot` of your own.
+    ``light`` looks at the numbers of gradients and of their clipping. ``standard`` looks at the program itself in
+    its first steps, watches the wiring of parameters and, on sampled steps, activations, too, and lets checkpoints
+    carry their code. ``thorough`` also looks at the output of every module, so that a fault's module is named even
+    where the replay tells nothing, looks at activations ten times as often, and adds `BiasVarianceReport` and
+    `ErrorAnalysis`, which go without where they find no predictions. No preset writes into a git repository:
+    commits of the working tree on ``refs/debugkit/*`` are made with ``side_ref=True`` only, or by a `CodeSnapshot`
+    of your own.
 
     Args:
         preset: How much to watch.
@@ -38,6 +37,7 @@ def debugkit(preset: Preset = "standard", **options: Any) -> list[Callback]:
     from lightning_debugkit.callbacks.error_analysis import ErrorAnalysis
     from lightning_debugkit.callbacks.gradient_anomaly import GradientAnomalyDetector
     from lightning_debugkit.callbacks.gradient_clipping import GradientClippingMonitor
+    from lightning_debugkit.preflight.callback import PreflightCheck
 
     if preset not in PRESETS:
         raise ValueError(
@@ -47,12 +47,14 @@ def debugkit(preset: Preset = "standard", **options: Any) -> list[Callback]:
         "light": {GradientAnomalyDetector: {"wiring": False, "bundle": False}, GradientClippingMonitor: {}},
         "standard": {
             GradientAnomalyDetector: {},
+            PreflightCheck: {},
             GradientClippingMonitor: {},
             ActivationMonitor: {},
             CodeSnapshot: {"side_ref": False},
         },
         "thorough": {
             GradientAnomalyDetector: {"hooks": "always"},
+            PreflightCheck: {},
             GradientClippingMonitor: {},
             ActivationMonitor: {"every_n_steps": 10},
             CodeSnapshot: {"side_ref": False},

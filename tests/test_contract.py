@@ -19,6 +19,7 @@ import torch
 from callbacks.breaking import differing, fit, make
 
 import lightning_debugkit.callbacks
+import lightning_debugkit.preflight
 from lightning_debugkit import read_journal
 from lightning_debugkit.callbacks.base import DebugCallback
 
@@ -76,6 +77,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "max_bundle": 2000,
     },
     "GradientClippingMonitor": {"every_n_steps": 3, "percentile": 75.0, "auto_threshold": True},
+    "PreflightCheck": {"extra_passes": False},
     "ExactResume": {"rewind": False},
     "NestedCheckpoint": {
         "dirpath": str(Path(tempfile.gettempdir(), "lightning-debugkit-contract")),
@@ -94,13 +96,13 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 def found() -> dict[str, type[DebugCallback]]:
     """Every callback declared in a module of ``lightning_debugkit.callbacks``."""
-    package = lightning_debugkit.callbacks
     classes = {}
-    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-        for name, item in vars(importlib.import_module(module.name)).items():
-            own = inspect.isclass(item) and issubclass(item, DebugCallback) and item is not DebugCallback
-            if own and item.__module__.startswith(package.__name__):
-                classes[name] = item
+    for package in (lightning_debugkit.callbacks, lightning_debugkit.preflight):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            for name, item in vars(importlib.import_module(module.name)).items():
+                own = inspect.isclass(item) and issubclass(item, DebugCallback) and item is not DebugCallback
+                if own and item.__module__.startswith(package.__name__):
+                    classes[name] = item
     return classes
 
 

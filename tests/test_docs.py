@@ -19,7 +19,14 @@ from pathlib import Path
 import pytest
 
 import lightning_debugkit.callbacks
-from lightning_debugkit import ActivationMonitor, GradientAnomalyDetector, GradientClippingMonitor, read_journal
+import lightning_debugkit.preflight
+from lightning_debugkit import (
+    ActivationMonitor,
+    GradientAnomalyDetector,
+    GradientClippingMonitor,
+    PreflightCheck,
+    read_journal,
+)
 from lightning_debugkit.finding import Rule
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,14 +38,16 @@ PAGE_OF = {
     GradientAnomalyDetector: "gradient-anomaly.md",
     GradientClippingMonitor: "gradient-clipping.md",
     ActivationMonitor: "activations.md",
+    PreflightCheck: "preflight.md",
 }
 
 
 def declared() -> dict[str, Rule]:
     """Every rule of the package, by name; one name must not stand for two rules."""
     found: dict[str, Rule] = {}
-    room = lightning_debugkit.callbacks
-    for module in pkgutil.walk_packages(room.__path__, f"{room.__name__}."):
+    rooms = (lightning_debugkit.callbacks, lightning_debugkit.preflight)
+    modules = [each for room in rooms for each in pkgutil.walk_packages(room.__path__, f"{room.__name__}.")]
+    for module in modules:
         for value in vars(importlib.import_module(module.name)).values():
             if isinstance(value, Rule):
                 assert found.setdefault(value.name, value) == value, f"two rules are called {value.name}"

@@ -17,7 +17,7 @@ pytestmark = [
 ]
 
 
-WATCHERS = ("GradientAnomalyDetector", "GradientClippingMonitor", "ActivationMonitor")
+WATCHERS = ("GradientAnomalyDetector", "GradientClippingMonitor", "ActivationMonitor", "PreflightCheck")
 
 
 def fit(program: Program, folder: Path, *watchers: str) -> Exception | None:

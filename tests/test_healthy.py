@@ -11,6 +11,7 @@ from lightning_debugkit import (
     ActivationMonitor,
     GradientAnomalyDetector,
     GradientClippingMonitor,
+    PreflightCheck,
     Severity,
     read_journal,
 )
@@ -47,7 +48,12 @@ UNTOUCHED = (
 
 def watchers() -> list[Callback]:
     """The monitors, with activations looked at more often than by default."""
-    return [GradientAnomalyDetector(), GradientClippingMonitor(), ActivationMonitor(every_n_steps=10)]
+    return [
+        PreflightCheck(),
+        GradientAnomalyDetector(),
+        GradientClippingMonitor(),
+        ActivationMonitor(every_n_steps=10),
+    ]
 
 
 def assert_left_in_peace(folder: Path) -> None:

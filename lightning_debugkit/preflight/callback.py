@@ -23,7 +23,8 @@ from lightning_debugkit.preflight import (
     targets,
 )
 from lightning_debugkit.preflight.dependence import Checks
-from lightning_debugkit.preflight.loss_calls import LossCall, StepListener, has_compiled_code
+from lightning_debugkit.preflight.listener import StepListener, has_compiled_code
+from lightning_debugkit.preflight.loss_calls import LossCall
 from lightning_debugkit.preflight.probe import Probe, cannot_probe
 from lightning_debugkit.replay.randomness import RandomState
 from lightning_debugkit.replay.unseen import StandIn
@@ -65,6 +66,7 @@ class PreflightCheck(DebugCallback):
         self._found: set[str] = set()
         self._left_out: dict[str, str] = {}
         self._losses: dict[str, str] = {}
+        self._notes: dict[str, str] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         # What is heard in a step stays with its fit.
@@ -83,8 +85,9 @@ class PreflightCheck(DebugCallback):
         if _is_first(trainer):
             where = self.where(trainer)
             self._tell(trainer, initialization.judge(pl_module, where))
-            self._tell(trainer, initialization.judge_biases(pl_module, where))
-            self._tell(trainer, initialization.judge_seed(where))
+            # True of many runs, and asking for little: they stand in the report's section, not among the findings.
+            notes = (*initialization.judge_biases(pl_module, where), *initialization.judge_seed(where))
+            self._notes = {note.rule: f"{note.message}. {note.advice}" for note in notes}
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if self._heard["training"] == 0 and self.extra_passes and _is_first(trainer):
@@ -129,7 +132,7 @@ class PreflightCheck(DebugCallback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._flush(trainer)
-        self.write(trainer, "measure", name="preflight", value={"left_out": self._left_out, "losses": self._losses})
+        self.write(trainer, "measure", name="preflight", value=self._section())
         self._release()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -142,6 +145,10 @@ class PreflightCheck(DebugCallback):
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._release()
+
+    def _section(self) -> dict[str, Any]:
+        """Return what the report's section shows."""
+        return {"left_out": self._left_out, "losses": self._losses, "notes": self._notes}
 
     def _is_fit(self, trainer: Trainer) -> bool:
         return str(trainer.state.fn) in ("fit", "TrainerFn.FITTING")

@@ -136,7 +136,7 @@ class Checks:
         floats = [(path, item) for path, item in inputs if item.is_floating_point()]
         if layers < 2 or len(floats) != len(inputs) or not floats or not self._differ(floats):
             return
-        mixed = {id(item): 0.5 * (item + item.roll(1, 0)) for _, item in floats if item.shape[0] == size}
+        mixed = {path: 0.5 * (item + item.roll(1, 0)) for path, item in floats if item.shape[0] == size}
         calls = self.probe.calls(changed(self.probe.batch, mixed))
         own = [pair for pair in zip(base, calls, strict=False) if _is_by_sample(pair[0], size)]
         if not own or any(_is_bent(one, other) for one, other in own):
@@ -154,8 +154,8 @@ class Checks:
         if torch.equal(other, tokens):
             return
         alike = {
-            id(item): other
-            for _, item in inputs_of(self.probe.batch, [])
+            path: other
+            for path, item in inputs_of(self.probe.batch, [])
             if item.shape == tokens.shape and item.dtype == tokens.dtype and torch.equal(item, tokens)
         }
         calls = self.probe.calls(changed(self.probe.batch, alike))
@@ -170,7 +170,7 @@ class Checks:
             yield FUTURE_LEAK.found(self.where, position=position, most=most)
 
     def _with(self, inputs: list[tuple[str, Tensor]], size: int, order: Tensor) -> object:
-        change = {id(item): item[order.to(item.device)] for _, item in inputs if item.shape[0] == size}
+        change = {path: item[order.to(item.device)] for path, item in inputs if item.shape[0] == size}
         return changed(self.probe.batch, change)
 
     def _differ(self, inputs: list[tuple[str, Tensor]]) -> bool:

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_debugkit.preflight.loss_calls import LossCall, StepListener
-from lightning_debugkit.replay.batch import batch_size, leaves
+from lightning_debugkit.preflight.listener import StepListener
+from lightning_debugkit.preflight.loss_calls import LossCall
+from lightning_debugkit.data.batches import batch_size, leaves, replaced
 from lightning_debugkit.replay.diagnosis import Step
 from lightning_debugkit.replay.isolation import isolated
 from lightning_debugkit.replay.randomness import RandomState
@@ -136,23 +137,11 @@ def inputs_of(batch: Any, calls: list[LossCall]) -> list[tuple[str, Tensor]]:
     ]
 
 
-def changed(batch: Any, change: Mapping[int, Tensor]) -> Any:
-    """Return ``batch`` with some of its tensors replaced, by ``id``; containers are rebuilt, nothing is written to."""
-    if isinstance(batch, Tensor):
-        return change.get(id(batch), batch)
-    if isinstance(batch, dict):
-        return type(batch)(**{k: changed(v, change) for k, v in batch.items()}) if _by_name(batch) else {
-            key: changed(value, change) for key, value in batch.items()
-        }  # fmt: skip
-    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(changed(item, change) for item in batch))
-    if isinstance(batch, list | tuple):
-        return type(batch)(changed(item, change) for item in batch)
+def changed(batch: Any, parts: Mapping[str, Tensor]) -> Any:
+    """Return ``batch`` with some of its tensors replaced, by path; nothing is written to."""
+    for path, part in parts.items():
+        batch = replaced(batch, path.split("."), part) if path else part
     return batch
-
-
-def _by_name(batch: dict[Any, Any]) -> bool:
-    return type(batch) is not dict and all(isinstance(key, str) for key in batch)
 
 
 def distance(one: Tensor, other: Tensor) -> Tensor:

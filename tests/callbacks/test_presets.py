@@ -12,6 +12,7 @@ from lightning_debugkit import (
     ErrorAnalysis,
     GradientAnomalyDetector,
     GradientClippingMonitor,
+    PreflightCheck,
     debugkit,
 )
 
@@ -22,12 +23,19 @@ from lightning_debugkit import (
         ("light", [GradientAnomalyDetector(wiring=False, bundle=False), GradientClippingMonitor()]),
         (
             "standard",
-            [GradientAnomalyDetector(), GradientClippingMonitor(), ActivationMonitor(), CodeSnapshot(side_ref=False)],
+            [
+                GradientAnomalyDetector(),
+                PreflightCheck(),
+                GradientClippingMonitor(),
+                ActivationMonitor(),
+                CodeSnapshot(side_ref=False),
+            ],
         ),
         (
             "thorough",
             [
                 GradientAnomalyDetector(hooks="always"),
+                PreflightCheck(),
                 GradientClippingMonitor(),
                 ActivationMonitor(every_n_steps=10),
                 CodeSnapshot(side_ref=False),
@@ -51,7 +59,7 @@ def test_an_option_overrides_the_preset() -> None:
 
 
 def test_an_option_goes_to_all_callbacks_that_have_it() -> None:
-    _, clipping, activations, _ = debugkit("standard", every_n_steps=25)
+    _, _, clipping, activations, _ = debugkit("standard", every_n_steps=25)
     assert (clipping.every_n_steps, activations.every_n_steps) == (25, 25)
 
 

@@ -1,0 +1,226 @@
+"""What a step's loss functions receive: a function mode that is entered around one step and changes nothing."""
+
+from __future__ import annotations
+
+import linecache
+import re
+import sys
+import weakref
+from collections.abc import Callable, Mapping
+from itertools import islice
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from lightning_debugkit.preflight.loss_calls import ATTENTION, LAYERS, LOSSES, LossCall, Made, NoiseCall, OuterCall
+from lightning_debugkit.replay.source import Place, place_of
+
+# Operations that leave the numbers of their first argument as they are: what made those made the result.
+MOVES = {
+    "view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "transpose", "permute", "movedim", "swapaxes",
+    "contiguous", "clone", "detach", "float", "double", "half", "bfloat16", "to", "type", "cpu", "cuda", "view_as",
+    "reshape_as", "__getitem__", "select", "narrow", "t", "__get__", "requires_grad_", "index_select", "masked_select",
+    "moveaxis", "ravel", "type_as", "clamp", "clip", "clamp_min", "clamp_max", "nan_to_num",
+}  # fmt: skip
+# Operations that say what range, or what form, their result has.
+FORMS = {
+    "softmax", "log_softmax", "sigmoid", "logsigmoid", "special_expit", "hardsigmoid", "relu", "relu6", "tanh",
+    "softplus", "exp", "elu", "square", "abs", "log",
+}  # fmt: skip
+SHAPING = {"unsqueeze", "view", "reshape", "__getitem__", "expand", "unflatten", "view_as", "reshape_as"}
+TRUNCATING = {"long", "int", "short", "to", "type", "byte"}
+DROPOUTS = {"dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"}
+OUTER = {"sub", "__sub__", "rsub", "__rsub__", "eq", "__eq__", "ne", "__ne__", "subtract"}
+
+
+class StepListener(TorchFunctionMode):
+    """Keep what loss functions receive, and how it was made, while one step runs.
+
+    Enter it around the step itself and nowhere else: torch's modes are a stack. What fails inside is kept in `error`
+    and the step goes on.
+
+    Args:
+        names: Dotted path of each module of the model, by ``id``.
+        is_training: The step is one of training; dropout is heard in the others only.
+        judge: Called with each loss call before torch makes it, as torch may raise or a device may die of it.
+    """
+
+    def __init__(
+        self, names: Mapping[int, str], is_training: bool = True, judge: Callable[[LossCall], None] | None = None
+    ) -> None:
+        super().__init__()
+        self.calls: list[LossCall] = []
+        self.outer: list[OuterCall] = []
+        self.noise: list[NoiseCall] = []
+        self.error: Exception | None = None
+        self._names = names
+        self._is_training = is_training
+        self._judge = judge
+        # By id, with a weak reference: nothing of the step is kept alive for us.
+        self._made: dict[int, tuple[weakref.ref[Tensor], Made]] = {}
+        self._truncated: dict[int, weakref.ref[Tensor]] = {}
+        self._shaped: dict[int, weakref.ref[Tensor]] = {}
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        call = None
+        if self.error is None:
+            try:
+                call = self._before(name, args, kwargs)
+            except Exception as error:  # the step goes on without us
+                self.error = error
+        result = func(*args, **kwargs)
+        if self.error is None:
+            try:
+                self._after(name, args, kwargs, result, call)
+            except Exception as error:
+                self.error = error
+        return result
+
+    def made(self, tensor: Any) -> Made | None:
+        """Return how ``tensor`` was made, ``None`` if that was not seen."""
+        held = self._made.get(id(tensor))
+        return held[1] if held is not None and held[0]() is tensor else None
+
+    def _before(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> LossCall | None:
+        if name in LOSSES:
+            return self._loss(name, args, kwargs)
+        if name in OUTER and len(args) == 2:
+            self._hear_outer(name, args)
+        elif not self._is_training and (name in DROPOUTS or name == ATTENTION):
+            self._hear_noise(name, args, kwargs)
+        return None
+
+    def _loss(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> LossCall | None:
+        prediction = args[0] if args else kwargs.get("input")
+        target = args[1] if len(args) > 1 else kwargs.get("target")
+        if not isinstance(prediction, Tensor) or not isinstance(target, Tensor):
+            return None
+        options = {key: value for key, value in kwargs.items() if key not in ("input", "target")}
+        options |= dict(zip(_OPTIONS.get(name, ()), args[2:], strict=False))
+        held = self._truncated.get(id(target))
+        call = LossCall(
+            name,
+            prediction.detach(),
+            target.detach(),
+            options,
+            self._place(),
+            self.made(prediction),
+            held is not None and held() is target,
+        )
+        if self._judge is not None:
+            self._judge(call)
+        return call
+
+    def _hear_outer(self, name: str, args: tuple[Any, ...]) -> None:
+        one, other = args
+        if not isinstance(one, Tensor) or not isinstance(other, Tensor) or abs(one.ndim - other.ndim) != 1:
+            return
+        # Equally many entries, one dimension more on one side, and it is the last, of size 1: nobody has asked for
+        # all pairs, as those who want them write the missing dimension.
+        count, wide = one.numel(), one if one.ndim > other.ndim else other
+        held = self._shaped.get(id(wide))
+        is_meant = held is not None and held() is wide
+        if count > 1 and count == other.numel() and wide.shape == (count, 1) and not is_meant:
+            self.outer.append(OuterCall(name.strip("_"), (tuple(one.shape), tuple(other.shape)), self._place()))
+
+    def _hear_noise(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if name == ATTENTION:
+            probability = kwargs.get("dropout_p", args[4] if len(args) > 4 else 0.0)
+            is_on = True
+        else:
+            probability = kwargs.get("p", 0.5)
+            is_on = kwargs.get("training", kwargs.get("train", True)) and _is_by_default(self._frame())
+        if is_on and 0 < float(probability) < 1:
+            self.noise.append(NoiseCall(name, float(probability), self._place()))
+
+    def _after(
+        self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any, call: LossCall | None
+    ) -> None:
+        if call is not None:
+            result_of = result.detach() if isinstance(result, Tensor) else None
+            self.calls.append(LossCall(**{**vars(call), "result": result_of}))
+        if not isinstance(result, Tensor) or not args or not isinstance(args[0], Tensor):
+            return
+        source = args[0]
+        if name in SHAPING and source.ndim == 1 and result.ndim == 2:
+            self._shaped[id(result)] = weakref.ref(result)
+        if name in FORMS or name.rstrip("_") in FORMS:
+            self._keep(result, self._form(name.rstrip("_"), source, args, kwargs))
+        elif name in LAYERS:
+            self._keep(result, Made(name))
+        elif name in TRUNCATING and source.is_floating_point() and not result.is_floating_point():
+            if result.numel() and bool((source.detach() != source.detach().trunc()).any()):
+                self._truncated[id(result)] = weakref.ref(result)
+        elif name in MOVES and (made := self.made(source)) is not None:
+            self._keep(result, made)
+        if name in MOVES and not result.is_floating_point() and id(source) in self._truncated:
+            self._truncated[id(result)] = weakref.ref(result)
+
+    def _form(self, name: str, source: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Made:
+        after = self.made(source)
+        if name not in ("softmax", "log_softmax"):
+            return Made(name, self._place(), after=after)
+        dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
+        if dim is None:  # torch's own choice where none is given
+            dim = 0 if source.ndim in (0, 1, 3) else 1
+        size = source.shape[int(dim)] if source.ndim else 1
+        return Made(name, self._place(), int(dim) % max(source.ndim, 1), size, after)
+
+    def _keep(self, tensor: Tensor, made: Made) -> None:
+        self._made[id(tensor)] = (weakref.ref(tensor), made)
+
+    def _frame(self) -> FrameType | None:
+        """Return the frame that called torch."""
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None and frame.f_globals.get("__name__") in (__name__, *_CALLED):
+            frame = frame.f_back
+        return frame
+
+    def _place(self) -> Place:
+        return place_of(self._frame(), self._names)
+
+
+_OPTIONS = {
+    "cross_entropy": ("weight", "size_average", "ignore_index", "reduce", "reduction", "label_smoothing"),
+    "nll_loss": ("weight", "size_average", "ignore_index", "reduce", "reduction"),
+    "binary_cross_entropy": ("weight", "size_average", "reduce", "reduction"),
+    "binary_cross_entropy_with_logits": ("weight", "size_average", "reduce", "reduction", "pos_weight"),
+    **dict.fromkeys(("mse_loss", "l1_loss"), ("size_average", "reduce", "reduction")),
+    "kl_div": ("size_average", "reduce", "reduction", "log_target"),
+}
+
+
+_CALLED = ("torch.overrides", "torch.nn.functional", "torch._tensor")
+
+
+def _is_by_default(frame: FrameType | None) -> bool:
+    """Tell whether dropout is on because nobody said otherwise.
+
+    Torch has filled in the argument by the time we hear of the call, so its text is read: who writes training=True in
+    evaluation means it, as Monte Carlo dropout does. Modules of torch pass their own mode.
+    """
+    if frame is None or frame.f_globals.get("__name__", "").partition(".")[0] == "torch":
+        return False
+    text = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+    if hasattr(frame.f_code, "co_positions"):  # Python 3.11: the call alone, all of its lines
+        first, last, start, end = next(islice(frame.f_code.co_positions(), frame.f_lasti // 2, None))
+        if first and last and start is not None and end is not None:
+            lines = [linecache.getline(frame.f_code.co_filename, line) for line in range(first, last + 1)]
+            lines[-1] = lines[-1].encode()[:end].decode(errors="ignore")
+            text = "".join(lines).encode()[start:].decode(errors="ignore")
+    return bool(text) and not re.search(r"\btrain|,\s*True\b", text)
+
+
+def has_compiled_code(module: torch.nn.Module) -> bool:
+    """Tell whether a part of ``module`` is compiled: a function mode would have it compiled anew."""
+    for part in module.modules():
+        if type(part).__name__ == "OptimizedModule" or getattr(part, "_compiled_call_impl", None) is not None:
+            return True
+    return False

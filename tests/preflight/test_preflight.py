@@ -1,0 +1,188 @@
+"""What `PreflightCheck` looks at, what it leaves out and says so, and that it leaves no trace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from faults import preflight
+from faults.registry import Program, batches, digits, mlp
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lightning_debugkit import PreflightCheck, read_journal
+from lightning_debugkit.callbacks.base import DebugCallback
+from lightning_debugkit.preflight import dependence
+from lightning_debugkit.preflight.listener import StepListener
+
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore::UserWarning")]
+
+
+@pytest.fixture(autouse=True)
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DebugCallback, "_render", lambda self, run: None)
+
+
+def fit(program: Program, folder: Path, *callbacks: pl.Callback) -> dict[str, Tensor]:
+    quiet = {"enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    options = {"accelerator": "cpu", "devices": 1, "logger": False, **quiet, **program.trainer}
+    pl.Trainer(default_root_dir=folder, callbacks=list(callbacks), **options).fit(
+        program.module, program.train, program.val
+    )
+    return {**program.module.state_dict(), "random": torch.rand(1)}
+
+
+def left_out(folder: Path) -> dict[str, str]:
+    [told] = [m["value"] for m in read_journal(folder / "debugkit").of_kind("measure") if m["name"] == "preflight"]
+    return dict(told["left_out"])
+
+
+class Noisy(preflight.Net):
+    """Dropout, batch norm, a counter and a list: all that a pass could leave changed."""
+
+    def __init__(self) -> None:
+        net = nn.Sequential(nn.Linear(64, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(0.2), nn.Linear(32, 10))
+        super().__init__(True, net)
+        self.seen = 0
+        self.losses: list[float] = []
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        self.seen += 1
+        loss = super().training_step(batch, batch_idx)
+        self.losses.append(float(loss))
+        return loss
+
+
+def noisy() -> Program:
+    pl.seed_everything(3, verbose=False)
+    return Program(Noisy(), batches(*digits()), batches(*digits()), trainer={"max_epochs": 4})
+
+
+def test_weights_and_random_states_are_those_of_a_run_without_it(tmp_path: Path) -> None:
+    alone = noisy()
+    expected = fit(alone, tmp_path / "alone")
+    watched = noisy()
+    found = fit(watched, tmp_path / "watched", PreflightCheck())
+    assert [key for key in expected if not torch.equal(expected[key], found[key])] == []
+    assert (watched.module.seen, watched.module.losses) == (alone.module.seen, alone.module.losses)
+    assert left_out(tmp_path / "watched") == {}
+    assert "training_step" not in vars(watched.module)
+
+
+def test_a_check_that_fails_inside_leaves_no_trace_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = fit(noisy(), tmp_path / "alone")
+
+    def breaks(self: Any, base: Any, size: Any) -> Any:
+        raise ZeroDivisionError("ours")
+        yield
+
+    monkeypatch.setattr(dependence.Checks, "_unused", breaks)
+    found = fit(noisy(), tmp_path / "watched", PreflightCheck())
+    assert [key for key in expected if not torch.equal(expected[key], found[key])] == []
+    [told] = read_journal(tmp_path / "watched" / "debugkit").of_kind("trouble")
+    assert "ZeroDivisionError: ours" in told["error"]
+
+
+def test_a_short_fit_is_listened_to_only(tmp_path: Path) -> None:
+    program = noisy()
+    program.trainer["max_epochs"] = 1
+    fit(program, tmp_path, PreflightCheck())
+    assert left_out(tmp_path) == {"passes": "a fit of fewer than 50 steps gets none"}
+
+
+class Draws:
+    """Something that a step would draw from: an environment, a stream."""
+
+    def __next__(self) -> int:
+        return 1
+
+
+def test_a_step_that_may_change_what_it_holds_is_not_run_again(tmp_path: Path) -> None:
+    program = noisy()
+    program.module.stream = Draws()
+    fit(program, tmp_path, PreflightCheck())
+    assert left_out(tmp_path) == {"passes": "stream is a Draws, which may change when the step runs once more"}
+
+
+def test_compiled_parts_are_left_alone(tmp_path: Path) -> None:
+    program = noisy()
+    program.module.net = torch.compile(program.module.net, backend="eager")
+    fit(program, tmp_path, PreflightCheck())
+    assert set(left_out(tmp_path)) == {"listening", "passes"}
+
+
+def test_a_fault_of_training_is_reported_once_though_validation_has_it_too(tmp_path: Path) -> None:
+    pl.seed_everything(3, verbose=False)
+    program = preflight.softmax_in_the_model(False)
+    fit(program, tmp_path, PreflightCheck())
+    told = [f for f in read_journal(tmp_path / "debugkit").findings if f.rule == "double-softmax"]
+    assert ["training loss" in finding.message for finding in told] == [True]
+
+
+def heard(step: Any, **options: Any) -> StepListener:
+    listener = StepListener({}, **options)
+    with listener:
+        step()
+    assert listener.error is None
+    return listener
+
+
+def test_a_loss_is_heard_however_it_is_called() -> None:
+    x, y = torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
+    calls = [
+        lambda: F.cross_entropy(x, y),
+        lambda: F.cross_entropy(input=x, target=y, reduction="sum"),
+        lambda: nn.CrossEntropyLoss(reduction="sum")(x, y),
+        lambda: torch.nn.functional.cross_entropy(x, y, None, None, -100, None, "sum"),
+    ]
+    found = [heard(call).calls for call in calls]
+    assert [[call.function for call in each] for each in found] == [["cross_entropy"]] * 4
+    assert [each[0].options.get("reduction", "mean") for each in found] == ["mean", "sum", "sum", "sum"]
+    assert all(torch.equal(each[0].prediction, x) and torch.equal(each[0].target, y) for each in found)
+
+
+def test_what_made_a_prediction_is_followed_through_views_and_no_further() -> None:
+    net, y = mlp(8, 4, 1), torch.rand(4)
+    through = heard(lambda: F.mse_loss(torch.sigmoid(net(torch.rand(4, 8))).squeeze(1).float(), y))
+    lost = heard(lambda: F.mse_loss(2 * torch.sigmoid(net(torch.rand(4, 8))).squeeze(1) - 1, y))
+    assert through.calls[0].made is not None
+    assert through.calls[0].made.op == "sigmoid"
+    assert lost.calls[0].made is None
+
+
+@pytest.mark.parametrize(
+    ("step", "is_told"),
+    [
+        (lambda column, row: column - row, True),
+        (lambda column, row: row - column, True),
+        (lambda column, row: column.squeeze(1) - row, False),
+        (lambda column, row: row[:, None] - row, False),
+        (lambda column, row: row.unsqueeze(1) == row, False),
+        (lambda column, row: column - row[:, None], False),
+    ],
+)
+def test_all_pairs_are_told_where_nobody_asked_for_them(step: Any, is_told: bool) -> None:
+    column, row = torch.rand(4, 1), torch.rand(4)
+    assert bool(heard(lambda: step(column, row)).outer) == is_told
+
+
+@pytest.mark.parametrize(
+    ("step", "is_told"),
+    [
+        (lambda x: F.dropout(x), True),
+        (lambda x: F.dropout(x, 0.3), True),
+        (lambda x: F.dropout(x, 0.3, True), False),
+        (lambda x: F.dropout(x, training=True), False),
+        (lambda x: nn.Dropout(0.3)(x), False),
+        (lambda x: nn.Dropout(0.3).eval()(x), False),
+        (lambda x: F.scaled_dot_product_attention(x, x, x, dropout_p=0.1), True),
+        (lambda x: F.scaled_dot_product_attention(x, x, x, dropout_p=0.0), False),
+    ],
+)
+def test_dropout_in_evaluation_is_told_where_nobody_meant_it(step: Any, is_told: bool) -> None:
+    x = torch.rand(2, 4, 8)
+    assert bool(heard(lambda: step(x), is_training=False).noise) == is_told
+    assert not heard(lambda: step(x)).noise
