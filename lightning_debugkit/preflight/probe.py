@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightning_debugkit.data.batches import batch_size, leaves, replaced
 from lightning_debugkit.preflight.listener import StepListener
 from lightning_debugkit.preflight.loss_calls import LossCall
-from lightning_debugkit.data.batches import batch_size, leaves, replaced
 from lightning_debugkit.replay.diagnosis import Step
 from lightning_debugkit.replay.isolation import isolated
 from lightning_debugkit.replay.randomness import RandomState
