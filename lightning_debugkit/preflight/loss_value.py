@@ -15,8 +15,8 @@ from lightning_debugkit.preflight.loss_calls import LossCall, at
 
 # Weights that know nothing give each of C classes the same chance: ln C (A. Karpathy, A Recipe for Training Neural
 # Networks, 2019, "verify loss @ init"). How far above is too far is a choice: healthy programs with a frozen body or
-# several attention layers begin at up to 4.2 times that, raw features and heavy last layers at 15 and more.
-FACTOR = 10.0
+# several attention layers begin at up to 4.2 times that, raw features and heavy last layers at 8 and more.
+FACTOR = 6.0
 # Losses with a margin lower the logit of the target on purpose, and weights that were loaded raise it: both are seen
 # as a gap between the target's logit and the others' that chance does not explain.
 GAP = 4.0
