@@ -138,7 +138,7 @@ class GradientAnomalyDetector(DebugCallback):
         self._tell(trainer, self.watches.first_batch(trainer, pl_module, self.where(trainer)))
         self.order.advance(trainer)
         self._sight.begin(batch, batch_idx, RandomState.capture())
-        self._sight.asked = self.order.asked
+        self._sight.asked = [(handed.way, handed.size) for handed in self.order.handed]
         self.failure.begin(pl_module, first=batch_idx % trainer.accumulate_grad_batches == 0)
         if self._module_hooks is not None:
             self._module_hooks.clear()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 from lightning.pytorch import Trainer
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, Subset, default_collate, default_convert
 
 from lightning_debugkit.replay.unseen import StandIn
 
@@ -50,8 +52,10 @@ def kept(sampler: Any, given: deque[list[Any]]) -> Iterator[Any]:
 
 def _kept(batches: Iterator[Any], given: deque[list[Any]]) -> Iterator[Any]:
     for indices in batches:
-        given.append(list(indices))
-        yield indices
+        entries = list(indices)
+        given.append(entries)
+        # What can be read but once has been read now.
+        yield entries if isinstance(indices, Iterator) else indices
 
 
 class Recorder(AroundSampler):
@@ -126,16 +130,42 @@ class LoaderEar(Generic[_Around]):
         self.__init__(**state)  # type: ignore[misc]
 
 
+@dataclass(frozen=True)
+class Handed:
+    """What a loader has put into the current batch.
+
+    Args:
+        way: The way to its own batch in that of several loaders.
+        loader: The loader, as long as it is there.
+        entries: What its sampler asked the dataset for, ``None`` if it has no sampler that can be heard.
+        batch_size: Samples of each of its batches, if it says so.
+    """
+
+    way: tuple[str, ...]
+    loader: weakref.ref[Any] | None
+    entries: list[Any] | None
+    batch_size: int | None
+
+    @property
+    def size(self) -> int | None:
+        """How many samples were asked for."""
+        return self.batch_size if self.entries is None else len(self.entries)
+
+
 class SampleOrder:
-    """Record the dataset indices of each training batch, without touching data, loader workers or random numbers.
+    """Record what each training batch was asked for, without touching data, loader workers or random numbers.
 
     Known for map-style `DataLoader`s with a batch sampler; anything else has no indices to know.
     """
 
     def __init__(self) -> None:
         self._ear = LoaderEar(Recorder, training=True)
-        self.current: list[int] | None = None  # of the only loader
-        self.asked: list[tuple[Sequence[str], int | None]] = []  # the way to each loader's batch, and its samples
+        self.handed: list[Handed] = []
+
+    @property
+    def current(self) -> list[Any] | None:
+        """What the only loader was asked for, ``None`` if there are several or it is not known."""
+        return self.handed[0].entries if len(self.handed) == 1 else None
 
     def install(self, trainer: Trainer) -> None:
         """Listen from before the loader's first iterator is made."""
@@ -147,24 +177,37 @@ class SampleOrder:
 
     def advance(self, trainer: Trainer) -> None:
         """Take note that the next batch has been handed out."""
-        found = [(way, loader, self._next(loader)) for way, loader in ways_to(trainer.train_dataloader)]
-        self.current = found[0][2] if len(found) == 1 else None
-        self.asked = [
-            (way, getattr(loader, "batch_size", None) if entries is None else len(entries))
-            for way, loader, entries in found
+        self.handed = [
+            Handed(way, _weak(loader), self._next(loader), getattr(loader, "batch_size", None))
+            for way, loader in ways_to(trainer.train_dataloader)
         ]
 
-    def _next(self, loader: Any) -> list[int] | None:
+    def _next(self, loader: Any) -> list[Any] | None:
         heard = self._ear.heard(loader)
         return heard.given.popleft() if heard is not None and heard.given else None
 
-    def of(self, samples: list[int]) -> list[int]:
-        """Return the dataset indices at these positions of the current batch, empty if they are not known."""
-        order = self.current
-        return [order[index] for index in samples] if order and max(samples, default=-1) < len(order) else []
-
     def __getstate__(self) -> dict[str, Any]:
-        return {"_ear": self._ear, "current": None, "asked": []}
+        return {"_ear": self._ear, "handed": []}
+
+
+def keeps_order(loader: Any) -> bool:
+    """Tell whether a loader's batches hold the samples asked for, in that order, beyond doubt.
+
+    A collate function of the user's own may sort or drop them, as may a data set that fetches many at once.
+    """
+    dataset = getattr(loader, "dataset", None)
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    is_ordered = getattr(loader, "in_order", True) or getattr(loader, "num_workers", 0) < 2
+    is_collated = getattr(loader, "collate_fn", None) in (default_collate, default_convert)
+    return is_ordered and is_collated and not hasattr(dataset, "__getitems__")
+
+
+def _weak(loader: Any) -> weakref.ref[Any] | None:
+    try:
+        return weakref.ref(loader)
+    except TypeError:
+        return None
 
 
 def ways_to(loaders: Any, way: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -157,7 +157,7 @@ def _are_of_one_kind(value: Sequence[Any]) -> bool:
     return not isinstance(first, list) or len(value) > _FEW or all(map(is_plain, first))
 
 
-def _make(item: Any) -> Hashable:
+def _make(item: Any) -> str | type | tuple[Any, ...]:
     """Return what an entry is made of, without its size."""
     if is_plain(item):
         return "plain"
@@ -169,8 +169,7 @@ def _make(item: Any) -> Hashable:
         return type(item), tuple(_make(part) for part in item)
     if isinstance(item, list):
         return list, frozenset(map(_make, item))
-    kind: Hashable = type(item)
-    return kind
+    return type(item)
 
 
 def _may_be_samples(value: Sequence[Any]) -> bool:

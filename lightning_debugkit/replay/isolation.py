@@ -17,6 +17,7 @@ from lightning_debugkit.replay.randomness import RandomState
 
 Undo = Callable[[], None]
 # The tree itself and its owners are put back by other means, or must never be touched.
+_SMALL = 10_000
 _SKIPPED = {"_trainer", "_fabric", "_fabric_optimizers"}
 
 
@@ -92,6 +93,25 @@ def _attributes(module: nn.Module) -> Iterator[Undo]:
             if name not in _SKIPPED:
                 yield from _value(value, depth=3)
         yield lambda here=here, kept=kept: _refill(here, kept)  # type: ignore[misc]
+
+
+@contextlib.contextmanager
+def attributes_kept(owner: Any) -> Iterator[None]:
+    """Put back what an object holds: its attributes, and the entries of the lists, dicts and sets among them."""
+    here = getattr(owner, "__dict__", {})
+    kept = dict(here)
+    undo = [step for value in kept.values() if _is_small(value) for step in _value(value, depth=1)]
+    try:
+        yield
+    finally:
+        _refill(here, kept)
+        for step in reversed(undo):
+            step()
+
+
+def _is_small(value: Any) -> bool:
+    # Data themselves are only read; counters, logs and caches are small.
+    return isinstance(value, list | dict | set | deque) and len(value) <= _SMALL
 
 
 def _refill(here: dict[str, Any], kept: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -15,8 +16,10 @@ from lightning_debugkit.callbacks.base import DebugCallback, TrainingAnomaly
 from lightning_debugkit.callbacks.leavings import leave_bundle, leave_samples
 from lightning_debugkit.callbacks.rerun import NotReplayable, replay
 from lightning_debugkit.callbacks.run import current_run
-from lightning_debugkit.callbacks.sample_order import SampleOrder
+from lightning_debugkit.callbacks.sample_entries import entries_of, place_below
+from lightning_debugkit.callbacks.sample_order import Handed, SampleOrder
 from lightning_debugkit.callbacks.sharding import bare, cannot_rerun, is_sharded, is_whole
+from lightning_debugkit.data.batches import entry
 from lightning_debugkit.finding import Finding
 from lightning_debugkit.replay.diagnosis import Diagnosis
 from lightning_debugkit.replay.hooks import ModuleHooks
@@ -98,6 +101,7 @@ class Failure:
         is_culprit = hooked is not None or (not is_whole(trainer) and seen.startswith("loss"))
         if found is None and trainer.world_size > 1 and not is_culprit:
             return None  # this rank's batch is sound: the one whose batch is not will tell
+        entries, unnamed = _entries(order, sight.batch, found)
         finding = worded(
             callback.where(trainer),
             found,
@@ -106,9 +110,10 @@ class Failure:
             loss=sight.loss,
             batch_idx=sight.batch_idx,
             parameters=broken,
-            dataset_indices=order.of(list(found.samples)) if found else [],
+            dataset_indices=entries,
+            below=_below(order, found, entries),
             low_precision=str(trainer.precision).startswith("16"),
-            note=note,
+            note=note or unnamed,
         )
         run = current_run(trainer)
         if run is not None:
@@ -204,6 +209,29 @@ class Failure:
                 parameter.grad = None
         for buffer, kept in self._buffers:
             buffer.data.copy_(kept)
+
+
+def _handed(order: SampleOrder, found: Diagnosis) -> Handed | None:
+    """Return what the loader handed out that the samples are of."""
+    return next((handed for handed in order.handed if ".".join(handed.way) == found.part), None)
+
+
+def _entries(order: SampleOrder, batch: Any, found: Diagnosis | None) -> tuple[list[Any], str]:
+    """Return the entries of the data set that the samples are, and why they are not known."""
+    handed = _handed(order, found) if found is not None and found.samples else None
+    if found is None or handed is None:
+        return [], ""
+    try:
+        return entries_of(handed, entry(batch, handed.way), found.samples)
+    except Exception as error:  # the user's data set or collate function: what was found must be told all the same
+        return [], f"which entries of the dataset they are is not known ({type(error).__name__}: {error})"
+
+
+def _below(order: SampleOrder, found: Diagnosis | None, entries: Sequence[Any]) -> list[str]:
+    """Return which entries these are of the data below a subset or a chain of data sets."""
+    handed = _handed(order, found) if found is not None else None
+    dataset = getattr(handed.loader(), "dataset", None) if handed is not None and handed.loader is not None else None
+    return [name for each in entries if (name := place_below(dataset, each))]
 
 
 def _hooked(hooks: ModuleHooks | None) -> tuple[str, str] | None:

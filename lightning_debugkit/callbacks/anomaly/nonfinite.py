@@ -59,7 +59,8 @@ def finding(
     loss: float | None,
     batch_idx: int,
     parameters: Sequence[str],
-    dataset_indices: Sequence[int] = (),
+    dataset_indices: Sequence[Any] = (),
+    below: Sequence[str] = (),
     low_precision: bool = False,
     note: str = "",
     hooked: tuple[str, str] | None = None,
@@ -74,8 +75,9 @@ def finding(
         batch_idx: Position of the batch in the epoch.
         parameters: Parameters whose gradient the look found not finite.
         dataset_indices: Entries of the dataset that the samples are.
+        below: Which entries these are of the data that a subset or a chain of data sets is made of.
         low_precision: The forward pass runs in 16 bits.
-        note: Why the replay could not tell.
+        note: Why the replay could not tell, or why entries are not known.
         hooked: Pass (``activation`` or ``gradient``) and module where hooks in the step itself saw it first.
     """
     evidence: dict[str, Any] = {"batch_idx": batch_idx}
@@ -90,10 +92,11 @@ def finding(
         "backward_source": found.backward_source,
         "input": found.path if found.origin == "input" else "",
         "part": found.part,
-        "note": found.note,
+        "entries": list(below),
+        "note": "; ".join(filter(None, (found.note, note))),
     }
     evidence |= {name: value for name, value in optional.items() if value}
-    what, remedy = _worded(found, samples, dataset_indices, low_precision)
+    what, remedy = _worded(found, samples, _entries(dataset_indices, below, found.part), low_precision)
     at = where.at(found.module)
     words: dict[str, Any] = {"seen": seen, "what": what, "samples_text": _named(samples, found.part), "remedy": remedy}
     return replace(_RULES[found.origin].found(at, **words), evidence=evidence)
@@ -121,12 +124,15 @@ def _unexplained(
     return replace(rule.found(at, samples_text="", **words), evidence=evidence)
 
 
-def _worded(found: Diagnosis, samples: list[int], indices: Sequence[int], low_precision: bool) -> tuple[str, str]:
-    entry = f" (entry {indices[0]} of the dataset)" if len(indices) == 1 else ""
+def _worded(found: Diagnosis, samples: list[int], entries: str, low_precision: bool) -> tuple[str, str]:
+    entry = f" ({entries})" if entries and len(samples) == 1 else ""
     batch = indexed(found.part) if found.part else "the batch"
     drop = f", or drop sample {samples[0]} of {batch}{entry}" if len(samples) == 1 else ""
     if found.origin == "input":
-        return f"{indexed(found.path)} holds {found.value}", f"Clean or drop {_entries(indices)}."
+        return (
+            f"{indexed(found.path)} holds {found.value}",
+            f"Clean or drop {entries or 'these samples where the Dataset makes them'}.",
+        )
     if found.origin == "parameter":
         remedy = "Load a checkpoint of before it broke, or look at what was loaded: training cannot mend it."
         if found.path == "attribute":
@@ -157,11 +163,14 @@ def _worded(found: Diagnosis, samples: list[int], indices: Sequence[int], low_pr
     return f"{what}{function}", f"{remedy[0].upper()}{remedy[1:]}{place}{drop}."
 
 
-def _entries(indices: Sequence[int]) -> str:
+def _entries(indices: Sequence[Any], below: Sequence[str], part: str) -> str:
+    """Return which entries of the data set samples are, empty if that is not known."""
     if not indices:
-        return "these samples where the Dataset makes them"
+        return ""
     shown = listed([str(index) for index in indices], most=8)
-    return f"{'entry' if len(indices) == 1 else 'entries'} {shown} of the dataset"
+    behind = f" behind {indexed(part)}" if part else ""
+    same = f", which {'is' if len(below) == 1 else 'are'} {listed(list(below), most=8)}" if below else ""
+    return f"{'entry' if len(indices) == 1 else 'entries'} {shown} of the dataset{behind}{same}"
 
 
 def _named(samples: list[int], part: str) -> str:

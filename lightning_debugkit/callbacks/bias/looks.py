@@ -11,7 +11,7 @@ from lightning_debugkit.callbacks.bias.gauge import Gauge, Measured, Moment, Tak
 from lightning_debugkit.callbacks.bias.holdout import Holdout
 from lightning_debugkit.callbacks.bias.ranks import gathered
 from lightning_debugkit.callbacks.bias.train_error import STEPS, NotMeasurable, again, draw, measure
-from lightning_debugkit.callbacks.predictions.padding import counted, loaders_of_pass, positions
+from lightning_debugkit.callbacks.predictions.padding import counted, is_at_once, loaders_of_pass, positions
 from lightning_debugkit.callbacks.predictions.reader import PredictionsNotFound
 from lightning_debugkit.callbacks.sharding import is_whole, samples_of
 from lightning_debugkit.data.batches import batch_size
@@ -149,7 +149,7 @@ class Looks:
         loaders = loaders_of_pass(trainer, step == "test_step")
         loader = loaders[dataloader_idx] if dataloader_idx < len(loaders) else None
         rows = batch_size(batch, getattr(loader, "batch_size", None))
-        places = None if rows is None else positions(loader, batch_idx, rows)
+        places = None if rows is None or is_at_once(trainer) else positions(loader, batch_idx, rows)
         rerun = again(trainer, module, step, batch, batch_idx, dataloader_idx)
         try:
             self.takes[split].end(Moment(step, module, outputs, batch, counted(loader, places), places, rerun))

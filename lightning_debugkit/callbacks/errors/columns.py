@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_debugkit.callbacks.predictions.sources import TARGETS, named
+from lightning_debugkit.callbacks.sample_entries import INDICES
 
 Column: TypeAlias = Tensor | Sequence[Any]
 
-INDICES = ("index", "idx", "indices", "sample_id", "dataset_index")
 MOST = 12
 INPUTS = (
     *("image", "images", "img", "pixel_values", "x", "input", "inputs"),

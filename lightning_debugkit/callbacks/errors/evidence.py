@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,15 +11,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from lightning_debugkit.callbacks.bias.train_error import kept_generators
 from lightning_debugkit.callbacks.predictions.padding import length_of
+from lightning_debugkit.callbacks.sample_entries import drawing
 from lightning_debugkit.data.batches import leaves, take
-from lightning_debugkit.replay.randomness import RandomState
+from lightning_debugkit.data.comparing import Leaves, are_alike, tells_orders_apart
 
 _ROWS = 32  # of each loader
 _OF_A_BATCH = 8
-_CHANCE = 1e-3  # that samples in some other order look the same
-Leaves = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -31,7 +27,7 @@ class _Part:
     loader: int
     is_own: bool
     indices: list[int]
-    rows: list[Leaves]
+    rows: Sequence[Leaves]
 
 
 @dataclass(frozen=True)
@@ -111,17 +107,6 @@ def sample_at(datasets: Sequence[Any], index: int) -> Any:
     return None
 
 
-@contextlib.contextmanager
-def drawing(datasets: Sequence[Any]) -> Iterator[None]:
-    """Let samples be drawn without a trace in random numbers."""
-    state = RandomState.capture()
-    with contextlib.ExitStack() as stack:
-        stack.callback(state.restore)
-        for dataset in datasets:
-            stack.enter_context(kept_generators(dataset))
-        yield
-
-
 def _compared(parts: Sequence[_Part], loaders: Sequence[Any]) -> tuple[bool, bool]:
     """Return whether something of every row is as in the data set, and whether no other order looks like that."""
     datasets = [getattr(loader, "dataset", None) for loader in loaders]
@@ -129,45 +114,12 @@ def _compared(parts: Sequence[_Part], loaders: Sequence[Any]) -> tuple[bool, boo
     with drawing(datasets):
         drawn = [[_drawn(datasets, collate, index) for index in part.indices] for part in parts]
     pairs = [pair for part, again in zip(parts, drawn, strict=True) for pair in zip(part.rows, again, strict=True)]
-    alike = [path for path in pairs[0][0] if all(_are_alike(path, kept, again) for kept, again in pairs)]
-    return bool(alike), any(_tells_orders_apart(path, parts, drawn) for path in alike)
+    alike = [path for path in pairs[0][0] if all(are_alike(path, kept, again) for kept, again in pairs)]
+    return bool(alike), any(tells_orders_apart(path, [part.rows for part in parts], drawn) for path in alike)
 
 
 def _drawn(datasets: Sequence[Any], collate: Callable[[list[Any]], Any], index: int) -> Leaves:
     return dict(leaves(collate([sample_at(datasets, index)])))
-
-
-def _are_alike(path: str, kept: Leaves, again: Leaves) -> bool:
-    if path not in kept or path not in again:
-        return False
-    one, other = kept[path], again[path]
-    if not isinstance(one, Tensor) or not isinstance(other, Tensor):
-        return type(one) is type(other) and isinstance(one, str | int | float) and bool(one == other)
-    if one.ndim != other.ndim or not other.numel() or any(a < b for a, b in zip(one.shape, other.shape, strict=True)):
-        return False
-    # In a batch what is shorter is filled up.
-    common = tuple(slice(0, size) for size in other.shape)
-    is_rest = torch.ones_like(one, dtype=torch.bool)
-    is_rest[common] = False
-    rest, one, other = one[is_rest], one[common], other.to(one.dtype)
-    return bool((rest == rest[:1]).all()) and bool(((one == other) | ((one != one) & (other != other))).all())
-
-
-def _tells_orders_apart(path: str, parts: Sequence[_Part], drawn: Sequence[Sequence[Leaves]]) -> bool:
-    """Tell whether the rows differ in this so much that hardly any other order of them would look the same.
-
-    References:
-        Bregman, Some properties of nonnegative matrices and their permanents, 1973: so many orders at most look the
-        same, where each row looks like so many.
-    """
-    if all(len(part.rows) == 1 for part in parts):
-        return True  # batches of one sample have no order
-    chance, are_apart = 0.0, False
-    for part, rows in zip(parts, drawn, strict=True):
-        like = [sum(_are_alike(path, kept, again) for again in rows) for kept in part.rows]
-        are_apart |= set(like) == {1} and len(like) > 1
-        chance += sum(math.lgamma(count + 1) / count for count in like) - math.lgamma(len(like) + 1)
-    return are_apart or chance < math.log(_CHANCE)
 
 
 def _copy(leaf: Any) -> Any:

@@ -9,8 +9,9 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 
 from lightning_debugkit.callbacks.errors.drawing import picture_of, save_picture, text_of
-from lightning_debugkit.callbacks.errors.evidence import drawing, sample_at
+from lightning_debugkit.callbacks.errors.evidence import sample_at
 from lightning_debugkit.callbacks.predictions.padding import loaders_of
+from lightning_debugkit.callbacks.sample_entries import drawing
 
 FOLDER = "errors"
 _MOST_FAILED = 5  # then the data set is gone

@@ -28,11 +28,12 @@ from lightning_debugkit.callbacks.errors.forms import (
 from lightning_debugkit.callbacks.errors.gathering import Gathered, Gathering, merged
 from lightning_debugkit.callbacks.errors.loss_check import LossCheck
 from lightning_debugkit.callbacks.predictions.order import LoaderOrder, Rows
-from lightning_debugkit.callbacks.predictions.padding import begins, loaders_of_pass
+from lightning_debugkit.callbacks.predictions.padding import begins, is_at_once, loaders_given, loaders_of_pass
 from lightning_debugkit.callbacks.predictions.reader import PredictionsNotFound, Reader
 from lightning_debugkit.callbacks.predictions.scoring import NoClasses
-from lightning_debugkit.callbacks.predictions.sources import Reading, is_detections, shown
-from lightning_debugkit.data.batches import CannotSplit, batch_size, take
+from lightning_debugkit.callbacks.predictions.sources import Reading, is_detections, is_same_tensor, shown
+from lightning_debugkit.callbacks.sample_order import ways_to
+from lightning_debugkit.data.batches import CannotSplit, batch_size, entry, take, tensors
 
 
 class Watch:
@@ -101,7 +102,10 @@ class Watch:
         """
         loaders = loaders_of_pass(trainer, step == "test_step")
         # First of all: what fails below must not leave this batch's indices to the next.
-        rows = self.order.rows(loaders[at] if at < len(loaders) else None)
+        if is_at_once(trainer):
+            rows = [self.order.rows(loader) for loader in loaders]
+        else:
+            rows = [self.order.rows(loaders[at] if at < len(loaders) else None)]
         if not self._counts(at):
             return
         try:
@@ -121,7 +125,7 @@ class Watch:
         batch: Any,
         place: tuple[str, int, int],
         loaders: Sequence[Any],
-        rows: Rows,
+        of_each: Sequence[Rows],
     ) -> None:
         step, batch_idx, at = place
         rerun = again(trainer, module, step, batch, batch_idx, at)
@@ -133,6 +137,9 @@ class Watch:
                 raise
             self.without += 1
             return
+        rows = of_each[0]
+        if is_at_once(trainer):
+            at, rows, batch = self._answered(trainer, step, found, batch, of_each)
         # Detections come with a list of targets; the batch's own lists are told from columns by guessing.
         asked = getattr(loaders[at] if at < len(loaders) else None, "batch_size", None)
         asked = asked if rows.indices is None else len(rows.indices)
@@ -157,6 +164,22 @@ class Watch:
         self.gathering.add(found, indices, columns)
         if rows.counted is None:
             self.check.compare(outputs, form, found)
+
+    def _answered(
+        self, trainer: Trainer, step: str, found: Reading, batch: Any, of_each: Sequence[Rows]
+    ) -> tuple[int, Rows, Any]:
+        """Return which of the loaders that are read at once the answers are of: the one whose targets they are for."""
+        ways = ways_to(loaders_given(trainer, step == "test_step"))
+        parts = [entry(batch, way) for way, _ in ways]
+        mine = [
+            at for at, part in enumerate(parts) if any(is_same_tensor(leaf, found.target) for leaf in tensors(part))
+        ]
+        if len(mine) == 1:
+            return mine[0], of_each[mine[0]], parts[mine[0]]
+        self.note(
+            "Several loaders are read at once, and of which one an answer is is not known: samples have no index."
+        )
+        return 0, Rows(None, may_repeat=of_each[0].may_repeat), batch
 
     def _indices(self, batch: Any, outputs: Any, n: int, rows: Rows, loaders: Sequence[Any], at: int) -> Tensor | None:
         """Return the indices of a batch's samples: in the order they were asked for, unless the batch says better."""

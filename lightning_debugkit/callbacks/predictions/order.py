@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, default_collate, default_convert
+from torch.utils.data import BatchSampler, DataLoader, DistributedSampler
 
-from lightning_debugkit.callbacks.sample_order import AroundSampler, LoaderEar, kept
+from lightning_debugkit.callbacks.sample_order import AroundSampler, LoaderEar, keeps_order, kept
 
 
 class Given(AroundSampler):
@@ -87,7 +87,7 @@ class LoaderOrder:
         except (TypeError, ValueError):  # keys that are no numbers
             indices = None
         counted, may_repeat = _counted(loader, given.sampler, first, len(entries))
-        return Rows(indices, counted, may_repeat, loader.collate_fn in (default_collate, default_convert))
+        return Rows(indices, counted, may_repeat, keeps_order(loader))
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_ear": self._ear, "_begun": {}}

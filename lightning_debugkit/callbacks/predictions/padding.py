@@ -17,9 +17,22 @@ def loaders_of(loaders: Any) -> list[Any]:
     return [] if loaders is None else list(tree_leaves(loaders))
 
 
+def loaders_given(trainer: Trainer, is_test: bool) -> Any:
+    """Return the loaders that a test, or else a validation, goes through, as they were given."""
+    return trainer.test_dataloaders if is_test else trainer.val_dataloaders
+
+
 def loaders_of_pass(trainer: Trainer, is_test: bool) -> list[Any]:
-    """Return the loaders that a test, or else a validation, goes through."""
-    return loaders_of(trainer.test_dataloaders if is_test else trainer.val_dataloaders)
+    """Return the same as a list."""
+    return loaders_of(loaders_given(trainer, is_test))
+
+
+def is_at_once(trainer: Trainer) -> bool:
+    """Tell whether a batch of the evaluation under way holds one of each loader: they are read at once, not in turn."""
+    # Private since 2.0: the mode of a CombinedLoader shows nowhere else.
+    loop = getattr(trainer, "_evaluation_loop", None) if trainer.state.fn is not None else None
+    mode = getattr(getattr(loop, "_combined_loader", None), "_mode", "sequential")
+    return mode != "sequential"
 
 
 def length_of(dataset: Any) -> int:
