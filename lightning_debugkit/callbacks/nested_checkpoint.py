@@ -22,6 +22,7 @@ from lightning_debugkit.callbacks.checkpointing.arguments import (
     chosen_rules,
 )
 from lightning_debugkit.callbacks.checkpointing.findings import Monitors
+from lightning_debugkit.callbacks.checkpointing.metrics import FreshMetrics, in_training_step
 from lightning_debugkit.callbacks.checkpointing.session import Options, Session
 from lightning_debugkit.callbacks.checkpointing.settling import Settling, artifacts
 from lightning_debugkit.callbacks.checkpointing.standing import first_best, standing
@@ -101,6 +102,7 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
         self._settling = Settling(self.raise_after)
         self._monitors = Monitors(rule.metric for rule in self.keep_rules if isinstance(rule, Best))
         self._repairs = Repairs()
+        self._validation = FreshMetrics()
         self._waits = False
         self._seen_step = -1
         self._has_validated = False
@@ -202,10 +204,18 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
         if not self._waits:
             self._decide(trainer, Occasion.FINAL if moments.is_stopping(trainer) else Occasion.STEP)
 
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._session is not None:
+            self._validation.look(trainer.callback_metrics)
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._session is None or trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
             return
         self._has_validated = True
+        if self._session.keeper is not None:
+            logged = trainer.callback_metrics
+            for name, finding in self._monitors.unlogged(self.where(trainer), self._validation.look(logged), logged):
+                self.emit(trainer, finding, about=name)
         if not moments.is_last_batch(trainer):
             self._decide(trainer, Occasion.FINAL if moments.is_stopping(trainer) else Occasion.BOUNDARY)
 
@@ -259,6 +269,9 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
             self.emit(trainer, finding, about=name)
         scored = {name: fresh[name] for name in self._monitors.metrics if name in fresh}
         if scored:
+            for name, finding in self._monitors.before_update(self.where(trainer), in_training_step(trainer)):
+                if name in scored:
+                    self.emit(trainer, finding, about=name)
             self.write(trainer, "measure", name="monitor", value=scored)
 
     def _close(self, trainer: Trainer, session: Session, *, met: bool) -> None:

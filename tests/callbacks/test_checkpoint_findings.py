@@ -233,6 +233,90 @@ def test_a_metric_that_is_no_number_is_told_by_what_it_was_before(scores: Any, t
     assert [(str(finding.severity), finding.where.step) for finding in findings] == told
 
 
+@pytest.mark.parametrize(
+    ("scores", "of"),
+    [
+        ([NAN, 0.5, 0.4], ("val_loss is nan: it does not rank", "until then no file is ranked by it.")),
+        ([0.5, NAN, 0.4], ("val_loss is nan: it does not rank", "what was ranked before stays.")),
+        (
+            [NAN, NAN, NAN],
+            (
+                "val_loss is nan, for the third evaluation in a row: it does not rank",
+                "until then no file is ranked by it.",
+            ),
+        ),
+    ],
+)
+def test_what_is_said_of_a_metric_that_is_no_number_is_so(scores: Any, of: Any, tmp_path: Path) -> None:
+    train(tmp_path, NestedCheckpoint(monitor="val_loss"), module=Scored(scores))
+    finding = journal(tmp_path).findings[-1]
+    assert (finding.message, finding.advice) == (of[0], f"Find out why it is not finite; {of[1]}")
+
+
+def test_a_validation_that_lacks_the_metric_is_told(tmp_path: Path) -> None:
+    """As information: a metric of every other validation is no fault."""
+    train(tmp_path, NestedCheckpoint(monitor="val_loss"), module=Scored([0.5, None, 0.4, None]), max_epochs=4)
+    finding = only(tmp_path)
+    assert (finding.rule, str(finding.severity), finding.where.step) == ("monitor-missing", "info", 10)
+    assert finding.message == "val_loss was not logged in this validation, so that no file of it is ranked by val_loss"
+
+
+def test_a_metric_of_the_training_that_a_validation_lacks_is_not_missed(tmp_path: Path) -> None:
+    train(tmp_path, NestedCheckpoint(rules=[Best("train_loss"), Best("val_loss")]), val_check_interval=2)
+    assert found(tmp_path) == []
+
+
+class Steps(pl.LightningModule):
+    """Logs its loss in each training step, before the update, by hand or not; and one of validation."""
+
+    def __init__(self, automatic: bool, **log: bool) -> None:
+        super().__init__()
+        self.automatic_optimization, self.log_options = automatic, log
+        self.net = torch.nn.Linear(4, 1)
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        loss = self.net(batch[0]).square().mean()
+        self.log("loss", loss, **self.log_options)
+        if not self.automatic_optimization:
+            optimizer: Any = self.optimizers()
+            optimizer.zero_grad()
+            self.manual_backward(loss)
+            optimizer.step()
+        return loss
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        self.log("after", self.net.weight.detach().norm())
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_loss", self.net(batch[0]).square().mean())
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=0.01)
+
+
+@pytest.mark.parametrize("automatic", [True, False])
+@pytest.mark.parametrize(
+    ("metric", "log", "told"),
+    [
+        ("loss", {}, ["loss"]),
+        ("loss_step", {"on_step": True, "on_epoch": True}, ["loss_step"]),
+        ("loss_epoch", {"on_step": True, "on_epoch": True}, []),
+        ("loss", {"on_step": False, "on_epoch": True}, []),
+        ("after", {}, []),
+        ("val_loss", {}, []),
+    ],
+)
+def test_a_metric_of_the_weights_before_the_update_is_told(
+    metric: str, log: Any, told: list[str], automatic: bool, tmp_path: Path
+) -> None:
+    callback = NestedCheckpoint(rules=[Every(steps=1), Best(metric)])
+    train(tmp_path, callback, module=Steps(automatic, **log), max_epochs=2)
+    findings = journal(tmp_path).findings
+    assert [(f.rule, str(f.severity), f.evidence["metric"]) for f in findings] == [
+        ("monitor-before-update", "info", name) for name in told
+    ]
+
+
 def test_each_metric_is_told_by_itself(tmp_path: Path) -> None:
     train(tmp_path, NestedCheckpoint(rules=[Best("one"), Best("two"), Latest()]))
     assert [finding.evidence["metric"] for finding in journal(tmp_path).findings] == ["one", "two"]

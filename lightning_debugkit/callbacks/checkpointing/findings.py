@@ -31,8 +31,15 @@ MONITOR_MISSING = Rule(
 MONITOR_NONFINITE = Rule(
     "monitor-nonfinite",
     Severity.WARNING,
-    "{metric} is {value}, {times} evaluations in a row: it does not rank",
-    "Find out why it is not finite; until then no file is kept for it.",
+    "{metric} is {value}{in_a_row}: it does not rank",
+    "Find out why it is not finite; {until}.",
+)
+MONITOR_BEFORE_UPDATE = Rule(
+    "monitor-before-update",
+    Severity.INFO,
+    "{metric} is logged in training_step, before the weights are updated: a file ranked by it holds those of one "
+    "update later",
+    "Rank by a metric of validation, if a file must have the weights that its metric was measured on.",
 )
 CHECKPOINT_REPAIRED = Rule("checkpoint-repaired", Severity.INFO, "in {folder}: {done}", "Nothing needs to be done.")
 DISK_LOW = Rule(
@@ -42,6 +49,7 @@ DISK_LOW = Rule(
     "Make room there, or let the rules keep fewer files.",
 )
 
+Named = tuple[str, Finding]
 _PATIENCE = 3
 _FEW = 8
 
@@ -133,11 +141,17 @@ class Monitors:
         self.metrics = tuple(dict.fromkeys(metrics))
         self.seen: dict[str, bool] = {}  # by metric: whether a value was ever finite
         self.broken: dict[str, int] = {}  # by metric: how many values in a row were not
+        self.validated: set[str] = set()  # those that a validation has logged
 
     def state_dict(self) -> dict[str, dict[str, int]]:
-        return {"seen": {name: int(finite) for name, finite in self.seen.items()}, "broken": dict(self.broken)}
+        return {
+            "seen": {name: int(finite) for name, finite in self.seen.items()},
+            "broken": dict(self.broken),
+            "validated": dict.fromkeys(sorted(self.validated), 1),
+        }
 
     def load_state_dict(self, state: Mapping[str, Mapping[str, int]]) -> None:
+        self.validated = set(state.get("validated", {}))
         self.seen = {name: bool(finite) for name, finite in state.get("seen", {}).items()}
         self.broken = dict(state.get("broken", {}))
 
@@ -158,7 +172,43 @@ class Monitors:
             self.broken[name] = self.broken.get(name, 0) + 1
             times = self.broken[name]
             severity = Severity.WARNING if was_finite or times >= _PATIENCE else Severity.INFO
-            yield name, MONITOR_NONFINITE.found(where, severity=severity, metric=name, value=fresh[name], times=times)
+            yield (
+                name,
+                MONITOR_NONFINITE.found(
+                    where,
+                    severity=severity,
+                    metric=name,
+                    value=fresh[name],
+                    times=times,
+                    in_a_row=", for the third evaluation in a row" if times == _PATIENCE else "",
+                    until="what was ranked before stays" if was_finite else "until then no file is ranked by it",
+                ),
+            )
+
+    def unlogged(self, where: Where, validated: Mapping[str, float], logged: Iterable[str]) -> Iterator[Named]:
+        """Return, by metric, those of earlier validations that this one did not log.
+
+        Args:
+            where: The place of now.
+            validated: What this validation logged.
+            logged: All that the Trainer holds.
+        """
+        for name in self.metrics:
+            if name in validated:
+                self.validated.add(name)
+            elif name in self.validated:
+                finding = MONITOR_MISSING.found(
+                    where, severity=Severity.INFO, metric=name, logged=_shown(sorted(logged)), closest=[]
+                )
+                message = f"{name} was not logged in this validation, so that no file of it is ranked by {name}"
+                advice = "Log it in every validation, if each is to be ranked; it is ranked where it comes."
+                yield name, replace(finding, message=message, advice=advice)
+
+    def before_update(self, where: Where, in_training: set[str]) -> Iterator[Named]:
+        """Return, by metric, those of a batch that was measured before the update that a file is saved after."""
+        for name in self.metrics:
+            if name in in_training:
+                yield name, MONITOR_BEFORE_UPDATE.found(where, metric=name)
 
     def missing(self, where: Where, logged: Iterable[str]) -> Iterator[tuple[str, Finding]]:
         """Return, by metric, those never logged though all there is to log was."""
@@ -167,11 +217,14 @@ class Monitors:
             if name in self.seen or name in names:
                 continue
             close = difflib.get_close_matches(name, names, 1)
-            shown = ", ".join(names[:_FEW]) + (f" and {len(names) - _FEW} more" if names[_FEW:] else "")
-            finding = MONITOR_MISSING.found(where, metric=name, logged=shown or "none at all", closest=close)
+            finding = MONITOR_MISSING.found(where, metric=name, logged=_shown(names), closest=close)
             if close:
                 finding = replace(finding, advice=f"Write {close[0]!r}, if that is what is meant; else log {name!r}.")
             yield name, finding
+
+
+def _shown(names: list[str]) -> str:
+    return ", ".join(names[:_FEW]) + (f" and {len(names) - _FEW} more" if names[_FEW:] else "") or "none at all"
 
 
 def _many(count: int, noun: str) -> str:
