@@ -31,6 +31,8 @@ _COMES_OF = {
     # Units without a slope pass no gradient, and nothing that differs.
     "dead-units": _CUT,
     "saturated-units": _CUT,
+    # Data of a kind of its own that go wrong look as if their labels did.
+    "weak-slice": {"label-issue"},
     # A class that was not learnt makes up a part of each error that is measured.
     "class-never-predicted": {"overfitting", "distribution-shift", "underfitting"},
     # What was broken before it entered the network.
@@ -39,7 +41,9 @@ _COMES_OF = {
 
 
 def causes(effect: Finding, findings: Sequence[Finding]) -> list[Finding]:
-    """Return those of ``findings`` that call for action, came no later and can have ``effect`` as their consequence.
+    """Return those of ``findings`` that came no later and can have ``effect`` as their consequence.
+
+    What asks for nothing is the cause of notes only.
 
     Example:
         >>> from lightning_debugkit.finding import Where
@@ -51,7 +55,7 @@ def causes(effect: Finding, findings: Sequence[Finding]) -> list[Finding]:
     return [
         cause
         for cause in findings
-        if cause.severity >= Severity.WARNING
+        if cause.severity >= min(Severity.WARNING, effect.severity)
         and cause.where.step <= effect.where.step
         and effect.rule in _COMES_OF.get(cause.rule, ())
     ]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lightning_debugkit.finding import Finding
 from lightning_debugkit.report.wording import NONFINITE, as_list, phrase
 
 _LABELS = {"batch_idx": "batch", "op": "operation", "samples": "position in batch", "norm": "gradient norm"}
@@ -25,13 +26,16 @@ class Row:
     is_nonfinite: bool = False
 
 
-def rows(evidence: Mapping[str, Any]) -> list[Row]:
-    """Return the rows worth a look: empty values are left out, source and note are told apart.
+def rows(finding: Finding) -> list[Row]:
+    """Return what message, place and advice do not say: empty values are left out, source and note are told apart.
 
     Example:
-        >>> rows({"batch_idx": 24, "parameters": [], "loss": "inf"})[1]
-        Row(label='loss', text='inf', is_code=False, is_nonfinite=True)
+        >>> from lightning_debugkit.finding import Severity, Where
+        >>> told = {"batch_idx": 24, "parameters": [], "loss": "inf", "told": "it broke", "norm": "nan"}
+        >>> rows(Finding("a-rule", Severity.ERROR, "it broke at step 24: loss is inf", Where(0, 24), told))
+        [Row(label='gradient norm', text='nan', is_code=False, is_nonfinite=True)]
     """
+    said = " ".join(" ".join((finding.message, finding.advice, finding.where.module)).split())
     return [
         Row(
             label=_LABELS.get(key, key.replace("_", " ")),
@@ -39,9 +43,17 @@ def rows(evidence: Mapping[str, Any]) -> list[Row]:
             is_code=key in _NAMES_OF_CODE,
             is_nonfinite=any(item in NONFINITE for item in as_list(value) if isinstance(item, str)),
         )
-        for key, value in evidence.items()
-        if key not in _TOLD_APART and value not in (None, "", [], {}, ())
+        for key, value in finding.evidence.items()
+        if key not in _TOLD_APART and value not in (None, "", [], {}, ()) and not _is_said(value, said)
     ]
+
+
+def _is_said(value: Any, said: str) -> bool:
+    """Tell whether a value stands in ``said``: messages are built of evidence, and a single digit proves nothing."""
+    if isinstance(value, bool | Mapping):
+        return False
+    text = " ".join(phrase(value).split()).rstrip(".")
+    return len(text) > 1 and re.search(rf"(?<![\w.]){re.escape(text)}(?![\w]|\.\d)", said) is not None
 
 
 def source(evidence: Mapping[str, Any]) -> tuple[str, str]:

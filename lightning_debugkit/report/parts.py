@@ -5,6 +5,7 @@ A new section is one new file in ``report/sections/`` with a ``SECTION``; nothin
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,12 @@ from typing import TYPE_CHECKING
 from lightning_debugkit.finding import Finding
 from lightning_debugkit.report.folding import Folded
 from lightning_debugkit.report.summary import Summary
+from lightning_debugkit.report.wording import cut
 
 if TYPE_CHECKING:
     import matplotlib.figure
 
+_LONGEST_LINE = 140
 FIGURES = "figures"  # the report's own folder in the run folder
 
 
@@ -146,6 +149,8 @@ class Section:
         parts: Yields what to show, from the summary and the run folder; nothing if there is nothing.
         claims: Findings to refer to under the heading.
         is_small: Reference matter that is set small.
+        is_open: Shown whether or not something is wrong; what is not, is folded unless it claims a warning or an error.
+        has_headline: Its first paragraph stands under the verdict.
     """
 
     title: str
@@ -153,6 +158,8 @@ class Section:
     parts: Callable[[Summary, Path], Iterable[Part | Drawing]]
     claims: Callable[[Finding], bool] = _none
     is_small: bool = False
+    is_open: bool = False
+    has_headline: bool = False
 
 
 @dataclass(frozen=True)
@@ -163,6 +170,22 @@ class Chapter:
     parts: tuple[Part, ...]
     findings: tuple[Folded, ...] = ()
     is_small: bool = False
+    is_open: bool = True
+    headline: str = ""
+
+    @property
+    def is_line(self) -> bool:
+        """It has but a sentence to say, and needs no place of its own."""
+        alone = self.parts[0] if len(self.parts) == 1 else None
+        return isinstance(alone, Paragraph) and not alone.is_problem and not self.findings
+
+    @property
+    def line(self) -> str:
+        """What there is to see in it, in one line."""
+        first = next((part for part in self.parts if isinstance(part, Paragraph | Figure | Details)), None)
+        if isinstance(first, Paragraph):
+            return first.text if self.is_line else _first_sentence(first.text)
+        return _first_sentence(first.alt) if isinstance(first, Figure) else ""
 
     @property
     def figures(self) -> tuple[Figure, ...]:
@@ -174,6 +197,17 @@ class Chapter:
         galleries = (part for part in flat(self.parts) if isinstance(part, Gallery))
         samples = (sample for gallery in galleries for sample in gallery.samples)
         return tuple(sample for sample in samples if sample.image and sample.path.startswith(f"{FIGURES}/"))
+
+
+def _first_sentence(text: str) -> str:
+    """Return the first sentence, cut if it is long.
+
+    Example:
+        >>> _first_sentence("Adam: 22 steps (1.5 s), none clipped; norms are exact.")
+        'Adam: 22 steps (1.5 s), none clipped.'
+    """
+    first = re.split(r"(?<=[.;])\s", text, maxsplit=1)[0]
+    return cut(f"{first[:-1]}." if first.endswith(";") else first, _LONGEST_LINE)
 
 
 def flat(parts: Iterable[Part | Drawing]) -> Iterator[Part | Drawing]:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from lightning_debugkit.finding import Severity
 from lightning_debugkit.journal import read_journal
 from lightning_debugkit.report.parts import Chapter, Details, Drawing, Paragraph, Part, Section
 from lightning_debugkit.report.summary import Summary, summarize
@@ -49,14 +50,19 @@ def compose(summary: Summary, folder: Path, sections: Iterable[Section] | None =
         from lightning_debugkit.report.sections import all_sections  # late: they need matplotlib
 
         sections = all_sections()
-    chapters = (_chapter(section, summary, folder) for section in sorted(sections, key=lambda each: each.order))
-    return tuple(chapter for chapter in chapters if chapter.parts)
+    chapters = [_chapter(section, summary, folder) for section in sorted(sections, key=lambda each: each.order)]
+    kept = [chapter for chapter in chapters if chapter.parts or chapter.headline]
+    return tuple(sorted(kept, key=lambda chapter: chapter.is_line or not chapter.is_open))
 
 
 def _chapter(section: Section, summary: Summary, folder: Path) -> Chapter:
     parts = tuple(_parts(section, summary, folder))
     claimed = tuple(told for told in summary.findings if section.claims(told.finding))
-    return Chapter(section.title, parts, claimed, section.is_small)
+    is_open = section.is_open or any(told.finding.severity >= Severity.WARNING for told in claimed)
+    headline = ""
+    if section.has_headline and parts and isinstance(parts[0], Paragraph) and not parts[0].is_problem:
+        headline, parts = parts[0].text, parts[1:]
+    return Chapter(section.title, parts, claimed, section.is_small, is_open, headline)
 
 
 def _parts(section: Section, summary: Summary, folder: Path) -> Iterator[Part]:

@@ -67,6 +67,18 @@ class Summary:
         """It finished, and all that look for faults looked until then; what they found is another matter."""
         return self.status == "finished" and not any(trouble.is_lasting for trouble in self.troubles)
 
+    def tells(self, finding: Finding) -> bool:
+        """Tell whether the verdict has the message of a finding."""
+        return sentence(finding.message) in self.verdict
+
+    @property
+    def other_exception(self) -> str:
+        """What ended the run, unless verdict or findings say it."""
+        message = sentence(self.exception.partition(": ")[2])
+        told = [self.verdict, *(sentence(each.finding.message) for each in self.findings)]
+        is_said = any(message in each or (each and each in message) for each in told)
+        return "" if not message or is_said else self.exception
+
     def of(self, *severities: Severity) -> tuple[Folded, ...]:
         """Return the findings of these severities, in order."""
         return tuple(told for told in self.findings if told.finding.severity in severities)

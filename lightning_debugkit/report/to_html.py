@@ -37,6 +37,7 @@ def html(summary: Summary, chapters: Sequence[Chapter] = ()) -> str:
         infos=summary.of(Severity.INFO),
         evidence=evidence,
         place=place,
+        advice=lambda found: " ".join(found.advice.split()),
         data_uri=data_uri,
         inline=inline,
         kind=lambda part: type(part).__name__,

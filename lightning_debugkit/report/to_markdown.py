@@ -31,7 +31,11 @@ _SPECIAL = re.compile(r"([\\`*\[~$|])|((?<!\w)_|_(?!\w))")
 
 def markdown(summary: Summary, chapters: Sequence[Chapter] = ()) -> str:
     """Return the report; figures are referred to by their path in the run folder."""
-    blocks = [*_top(summary), *_findings(summary), *(block for chapter in chapters for block in _chapter(chapter))]
+    blocks = [
+        *_top(summary, chapters),
+        *_findings(summary),
+        *(block for chapter in chapters for block in _chapter(chapter)),
+    ]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -80,13 +84,14 @@ def _cell(cell: Cell) -> str:
     return f"**{said}**" if cell.is_marked and said else said
 
 
-def _top(summary: Summary) -> Iterator[str]:
+def _top(summary: Summary, chapters: Sequence[Chapter]) -> Iterator[str]:
     yield "# " + escaped(summary.verdict)
     if summary.start_here:
         yield f"**Start here:** {escaped(summary.start_here)}"
+    yield from (escaped(chapter.headline) for chapter in chapters if chapter.headline)
     yield f"{summary.counts}; status: {summary.status}."
-    if summary.exception:
-        yield f"Exception: {code_span(summary.exception)}"
+    if summary.other_exception:
+        yield f"Exception: {code_span(summary.other_exception)}"
     for remark in summary.remarks:
         yield f"> {escaped(remark)}"
 
@@ -98,31 +103,33 @@ def _findings(summary: Summary) -> Iterator[str]:
     if plain:
         yield "## Findings"
     for told in plain:
-        yield from _finding(told, summary.world_size)
+        yield from _finding(told, summary)
     for name, folded in (("More of the same", surplus), ("Notes", summary.of(Severity.INFO))):
         if folded:
             yield f"<details><summary>{name} ({len(folded)})</summary>"
             for told in folded:
-                yield from _finding(told, summary.world_size)
+                yield from _finding(told, summary)
             yield "</details>"
 
 
-def _finding(told: Folded, world_size: int) -> Iterator[str]:
+def _finding(told: Folded, summary: Summary) -> Iterator[str]:
     finding = told.finding
-    yield f"### {told.number}. {finding.severity}: {escaped(finding.message)}"
+    said = code_span(finding.rule) if summary.tells(finding) else escaped(finding.message)
+    yield f"### {told.number}. {finding.severity}: {said}"
     module = f", {code_span(finding.where.module)}" if finding.where.module else ""
-    yield f"{code_span(finding.rule)} at {place(told, world_size)}{module}"
+    rule = "At" if summary.tells(finding) else f"{code_span(finding.rule)} at"
+    yield f"{rule} {place(told, summary.world_size)}{module}"
     where, line = source(finding.evidence)
     if line:
         yield from ([f"In {code_span(where)}:"] if where else [])
         yield code_block(line, "python")
-    if finding.advice:
+    if finding.advice and " ".join(finding.advice.split()) != summary.start_here:
         yield f"**Do first:** {escaped(finding.advice)}"
     if told.causes:
         yield "Can come of " + ", ".join(f"#{number} {rule}" for number, rule in told.causes) + ": mend that first."
     if note(finding.evidence):
         yield escaped(note(finding.evidence))
-    table = [(Cell(row.label), Cell(row.text, row.is_code, row.is_nonfinite)) for row in rows(finding.evidence)]
+    table = [(Cell(row.label), Cell(row.text, row.is_code, row.is_nonfinite)) for row in rows(finding)]
     if table:
         yield _table(("evidence", ""), table)
     if told.others:
@@ -134,7 +141,21 @@ def _again(finding: Finding) -> str:
 
 
 def _chapter(chapter: Chapter) -> Iterator[str]:
-    yield f"## {escaped(chapter.title)}"
+    if not chapter.parts:
+        return
+    if chapter.is_line:
+        yield f"**{escaped(chapter.title)}:** {escaped(chapter.line)}"
+    elif chapter.is_open:
+        yield f"## {escaped(chapter.title)}"
+        yield from _body(chapter)
+    else:
+        line = f" {escaped(chapter.line)}" if chapter.line else ""
+        yield f"<details><summary><b>{escaped(chapter.title)}</b>{line}</summary>"
+        yield from _body(chapter)
+        yield "</details>"
+
+
+def _body(chapter: Chapter) -> Iterator[str]:
     if chapter.findings:
         yield "Findings here: " + ", ".join(f"#{told.number} {told.finding.rule}" for told in chapter.findings)
     for part in chapter.parts:

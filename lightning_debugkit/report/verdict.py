@@ -11,7 +11,7 @@ from lightning_debugkit.report.troubles import Trouble, others
 from lightning_debugkit.report.wording import plural, sentence
 
 # Notes that say something of the data, not of the model or the run: who reads "no fault" must hear of them.
-_OF_THE_DATA = {"label-issue", "distribution-shift", "weak-slice"}
+_OF_THE_DATA = ("weak-slice", "distribution-shift", "label-issue")  # what names a cause first
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,7 @@ def _quiet(ending: Ending) -> str:
 
 def _of_the_data(findings: Sequence[Finding]) -> str:
     notes = [finding for finding in findings if finding.rule in _OF_THE_DATA]
+    notes.sort(key=lambda finding: _OF_THE_DATA.index(finding.rule))
     if not notes:
         return ""
     first = sentence(notes[0].message.partition(": ")[0])

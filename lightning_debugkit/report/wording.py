@@ -120,7 +120,7 @@ def sentence(text: str, most: int = 400) -> str:
     """Return ``text`` on one line, without its last period, cut if very long."""
     line = " ".join(text.split())
     line = line if line.endswith("...") else line.removesuffix(".")
-    return line if len(line) <= most else line[: most - 1].rstrip() + "…"
+    return cut(line, most)
 
 
 def shortened(text: str, most: int) -> str:
@@ -132,6 +132,16 @@ def shortened(text: str, most: int) -> str:
     """
     half = (most - 1) // 2
     return text if len(text) <= most else f"{text[:half]}…{text[-half:]}"
+
+
+def cut(text: str, most: int) -> str:
+    """Return ``text`` with its end left out if it is longer than ``most``.
+
+    Example:
+        >>> cut("one two three", 8)
+        'one two…'
+    """
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
 
 
 def tail(text: str, most: int) -> str:

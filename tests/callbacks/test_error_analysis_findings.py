@@ -182,11 +182,22 @@ def test_in_its_first_epochs_a_model_may_lack_a_class(tmp_path: Path) -> None:
     assert never(tmp_path) is None
 
 
-def test_a_rare_class_that_is_well_known_but_outweighed_is_no_warning(tmp_path: Path) -> None:
-    """Clicks: one in twenty, and never likelier than not. The probabilities are as honest as can be."""
+@pytest.mark.parametrize(
+    ("paired", "says"),
+    [
+        (True, "Lower the threshold for it or weight its loss if it must be found: it is known, but outweighed."),
+        (False, "Look whether inputs and labels belong together: the model hardly tells this class from others."),
+    ],
+)
+def test_a_rare_class_that_is_outweighed_is_no_warning_and_known_only_if_it_is(
+    tmp_path: Path, paired: bool, says: str
+) -> None:
+    """Clicks: one in forty, and never likelier than not. The probabilities are as honest as can be, or of others."""
     generator = torch.Generator().manual_seed(0)
-    logits = -3 + 0.5 * torch.randn(3000, generator=generator)
+    logits = -4 + torch.randn(3000, generator=generator).clamp(max=3)
     target = (torch.rand(3000, generator=generator) < logits.sigmoid()).long()
+    if not paired:
+        target = target[torch.randperm(3000, generator=generator)]
 
     class Clicks(Says):
         def loss(self, batch: Any) -> Tensor:
@@ -194,6 +205,7 @@ def test_a_rare_class_that_is_well_known_but_outweighed_is_no_warning(tmp_path: 
 
     run(tmp_path, loader(logits, target), Clicks(), stage="test")
     assert never(tmp_path) == Severity.INFO
+    assert found(tmp_path)["class-never-predicted"].advice.startswith(says)
 
 
 def test_a_finding_of_the_test_is_told_beside_that_of_the_validation(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def journal(folder: Path, *events: dict[str, Any], ended: bool = True) -> str:
 
 def test_the_verdict_the_parts_and_the_advice_are_in_the_report(tmp_path: Path) -> None:
     text = journal(tmp_path, {"name": "bias-variance", "value": analysis()})
-    assert "## Bias and variance\n" in text
+    assert "<b>Bias and variance</b>" in text
     assert "Underfitting: training error is 19 points worse than the goal." in text
     assert (
         "avoidable bias from 1 % to 20 %; variance from 20 % to 27 %; validation overfitting from 27 % to 25 %" in text

@@ -64,10 +64,10 @@ def test_the_console_is_silent_and_the_content_is_there(rich: Path, tmp_path: Pa
     assert re.findall(r"<h2[^>]*>([^<]+)</h2>", dom) == [
         "Findings",
         "Loss",
-        "Gradients",
-        "Learning rate",
         "The samples",
         "Run the failing step again",
+        "Gradients",
+        "Learning rate",
         "Files",
         "The run",
     ]

@@ -64,6 +64,15 @@ def test_a_note_is_no_cause() -> None:
     assert rules(replace(PILED, severity=Severity.INFO), DEAD) == ["dead-units", "stale-gradients"]
 
 
+def test_a_note_is_the_cause_of_a_note() -> None:
+    """A slice that lies on its side looks mislabelled: it is mended before labels are looked at."""
+    labels = Finding("label-issue", Severity.INFO, "79 labels look wrong", Where(9, 440))
+    slice_ = Finding("weak-slice", Severity.INFO, "scanner east is 87 % wrong: look at it", Where(9, 440))
+    assert rules(labels, slice_) == ["weak-slice", "label-issue"]
+    verdict = told(labels, slice_, END).verdict
+    assert "2 notes on the data, first: scanner east is 87 % wrong" in verdict
+
+
 def test_no_rule_comes_of_itself() -> None:
     def below(rule: str) -> set[str]:
         return {rule} | {each for effect in _COMES_OF.get(rule, ()) for each in below(effect)}

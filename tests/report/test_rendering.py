@@ -14,6 +14,7 @@ from typing import Any
 import matplotlib.figure
 import pytest
 from PIL import Image, ImageColor
+from report.conftest import END, LOSS
 
 from lightning_debugkit.journal import read_journal
 from lightning_debugkit.report import Drawing, Paragraph, Section, Summary, markdown, render, summarize
@@ -122,8 +123,43 @@ def test_a_section_is_placed_by_its_order_and_names_its_findings(rich: Path) -> 
     mine = Section("Activations", 15, parts, claims=lambda finding: finding.rule == "dead-units")
     summary = summarize(read_journal(rich))
     chapters = compose(summary, rich, [*all_sections(), mine])
-    assert [chapter.title for chapter in chapters][:3] == ["Loss", "Activations", "Gradients"]
+    assert [chapter.title for chapter in chapters][:3] == ["Loss", "Activations", "The samples"]
     assert {told.finding.rule for told in chapters[1].findings} == {"dead-units"}
+
+
+def test_what_the_verdict_says_is_said_once(journal: Writer) -> None:
+    broke = {"type": "TrainingAnomaly", "message": f"nonfinite-loss: {LOSS.message}"}
+    folder = journal(LOSS, {**END, "status": "exception", "exception": broke})
+    render(folder)
+    for name in ("report.md", "report.html"):
+        text = (folder / name).read_text()
+        body = text.partition("</title>")[2] or text
+        assert body.count("log(0) in training") == 1, name
+        assert body.count("drop such boxes in the Dataset") == 1, name
+    assert "batch_idx" in (folder / "report.json").read_text()
+
+
+def test_an_exception_that_no_finding_tells_is_shown(journal: Writer) -> None:
+    foreign = {"type": "KeyError", "message": "'label'"}
+    folder = journal(LOSS, {**END, "status": "exception", "exception": foreign})
+    render(folder)
+    assert "KeyError: 'label'" in (folder / "report.md").read_text()
+
+
+def test_what_is_well_folds_and_what_has_a_sentence_to_say_is_a_line(rich: Path) -> None:
+    chapters = compose(summarize(read_journal(rich)), rich)
+    assert [chapter.title for chapter in chapters if chapter.is_open] == [
+        "Loss",
+        "The samples",
+        "Run the failing step again",
+    ]
+    gradients = next(chapter for chapter in chapters if chapter.title == "Gradients")
+    assert gradients.line.startswith("Gradient norms of 39 parameters")
+    render(rich)
+    page = (rich / "report.html").read_text()
+    links = re.findall(r'<a href="#(chapter-\d+)">', page)
+    assert len(links) == len(chapters)
+    assert all(f'id="{link}"' in page for link in links)
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lightning_debugkit.callbacks.errors.case import Case
 from lightning_debugkit.finding import Finding, Rule, Severity, Where
@@ -19,6 +20,7 @@ NEVER = Rule(
 )
 
 _TENTH = 0.1
+_DOUBT = 1.96  # standard errors of a 95 % interval
 _NAMED = 5
 _UNKNOWN = "its probabilities are not known"
 
@@ -38,7 +40,7 @@ def never_predicted(case: Case, where: Where) -> Iterator[Finding]:
     told = unlearnt or classes
     label = told[0]
     value = given[label]
-    why, first = _why(value, shares[label])
+    why, first = _why(value, shares[label], _is_known(case, label, shares[label]))
     more = f", and so it is with {_named([case.names[other] for other in told[1:]])}" if told[1:] else ""
     yield NEVER.found(
         where,
@@ -69,7 +71,7 @@ def _named(names: Sequence[str]) -> str:
     return " and ".join(part for part in (", ".join(shown[:-1]), shown[-1]) if part)
 
 
-def _why(given: float | None, share: float) -> tuple[str, str]:
+def _why(given: float | None, share: float, is_known: bool) -> tuple[str, str]:
     if given is None:
         return _UNKNOWN, "Look at its samples in the report, and whether the training data hold the class."
     if given < _TENTH * share:
@@ -77,6 +79,11 @@ def _why(given: float | None, share: float) -> tuple[str, str]:
             f"they get {given:.2g} of probability on average, and guessing by frequency would give {share:.2g}",
             "Check that the training data hold the class, and that neither its number nor a mask keeps it from the "
             "loss.",
+        )
+    if not is_known:
+        return (
+            f"they get {given:.2g} of probability on average, and guessing by frequency would give as much ({share:.2g})",
+            "Look whether inputs and labels belong together: the model hardly tells this class from others.",
         )
     return (
         f"they get {given:.2g} of probability on average, but another class always gets more",
@@ -97,8 +104,18 @@ def _unpredicted(case: Case) -> list[int]:
 
 
 def _given(case: Case, label: int) -> float | None:
+    own = _probabilities(case, label)
+    return None if own is None else float(own.mean())
+
+
+def _is_known(case: Case, label: int, share: float) -> bool:
+    """Tell whether samples of a class get more probability than its share beyond doubt: labels at random do not."""
+    own = _probabilities(case, label)
+    return own is not None and len(own) > 1 and float(own.mean() - _DOUBT * own.std(ddof=1) / len(own) ** 0.5) > share
+
+
+def _probabilities(case: Case, label: int) -> NDArray[np.float64] | None:
+    """Return what samples of a class give to it, ``None`` where that is not known of each."""
     table: dict[str, Any] = case.found.table
-    own = table["given"][table["target"] == label]
-    if case.unit != "samples" or not len(own) or np.isnan(own).any():
-        return None
-    return float(own.mean())
+    own: NDArray[np.float64] = table["given"][table["target"] == label]
+    return None if case.unit != "samples" or not len(own) or np.isnan(own).any() else own

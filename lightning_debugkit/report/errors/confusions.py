@@ -72,7 +72,7 @@ def merges(analysis: Analysis) -> Iterator[Part]:
     found = analysis.rows("merge_candidates")
     if not found:
         return
-    yield filled(
+    table = filled(
         "If two classes were one",
         ("classes", "confused", "accuracy", "kappa", "its rise (95 %)" if analysis.bounded else "its rise",
          f"told apart{analysis.bounded}", "cannot tell"),
@@ -89,7 +89,7 @@ def merges(analysis: Analysis) -> Iterator[Part]:
             for row in found[:_MERGES]
         ),
     )  # fmt: skip
-    yield Paragraph(
+    explained = Paragraph(
         "Accuracy rises with every merge; kappa takes off what guessing would give, and rises for any pair that is "
         "told apart worse than classes are on average. Told apart is the kappa of the two alone: 1 is never taken for "
         "each other, 0 is guessing. If that is low, mistakes go both ways and people cannot tell the samples apart "
@@ -97,6 +97,7 @@ def merges(analysis: Analysis) -> Iterator[Part]:
         "threshold mend that, a merge does not. In a mistake where the model cannot tell, it gave the right class at "
         "least half of what it gave the wrong one."
     )
+    yield Details("What merging classes would bring", (table, explained))
 
 
 def _within(row: Row, key: str, analysis: Analysis, is_short: bool = False) -> str:

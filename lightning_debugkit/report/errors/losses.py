@@ -10,7 +10,7 @@ from lightning_debugkit.report.errors.analysis import Analysis, Row, filled, fin
 from lightning_debugkit.report.parts import Cell, Details, Heading, Part, Sample, Table
 from lightning_debugkit.report.wording import number
 
-_SHOWN, _LISTED = 14, 50
+_SHOWN, _FEW, _LISTED = 14, 3, 50
 
 
 def losses(analysis: Analysis, album: Album) -> Iterator[Part]:
@@ -19,27 +19,33 @@ def losses(analysis: Analysis, album: Album) -> Iterator[Part]:
     if not found:
         return
     yield Heading("Most wrong")
-    shown = tuple(gallery("Largest losses", (_sample(row, analysis, album) for row in found[:_SHOWN])))
+    wrong = sum(_is_wrong(row) for row in found)
+    most = min(_SHOWN, max(wrong, _FEW))  # a model with one mistake has no fourteen to look at
+    shown = tuple(gallery("Largest losses", (_sample(row, analysis, album) for row in found[:most])))
     table = _table("Largest losses", found[:_LISTED], analysis)
     yield from shown or (table,)
     if shown:
         yield Details(f"Largest losses as a table ({min(len(found), _LISTED)})", (table,))
     sure = _most_sure(analysis)
-    if sure:
+    if {str(row.get("index")) for row in sure} - {str(row.get("index")) for row in found[:most]}:
         title = "The mistakes it was most sure of"
         seen = tuple(gallery(title, (_sample(row, analysis, album) for row in sure)))
         yield Details(title, seen or (_table(title, sure, analysis),))
 
 
+def _is_wrong(row: Row) -> bool:
+    return row.get("target") != row.get("predicted")
+
+
 def _most_sure(analysis: Analysis) -> list[Row]:
     told = analysis.rows("confident_mistakes") or analysis.rows("top_losses")
-    wrong = [row for row in told if row.get("target") != row.get("predicted") and finite(row, "confidence") is not None]
+    wrong = [row for row in told if _is_wrong(row) and finite(row, "confidence") is not None]
     return heapq.nlargest(_SHOWN, wrong, key=lambda row: finite(row, "confidence") or 0.0)
 
 
 def _sample(row: Row, analysis: Analysis, album: Album) -> Sample:
     target, predicted = row.get("target"), row.get("predicted")
-    is_right = target == predicted
+    is_right = not _is_wrong(row)
     own, sure = known(row, "probability", probability), known(row, "confidence", probability)
     loss = known(row, "loss", number)
     return album.sample(

@@ -10,7 +10,7 @@ from typing import Any
 
 from lightning_debugkit.finding import Finding
 from lightning_debugkit.report.curves import curve_figure, curves
-from lightning_debugkit.report.parts import Cell, Drawing, Paragraph, Section, Table
+from lightning_debugkit.report.parts import Cell, Details, Drawing, Paragraph, Section, Table
 from lightning_debugkit.report.stacked import Stack, draw_stack, stack
 from lightning_debugkit.report.summary import Measure, Summary
 from lightning_debugkit.report.wording import as_int, as_list, as_mapping, as_number, phrase
@@ -35,7 +35,7 @@ def _claims(finding: Finding) -> bool:
     return finding.rule in _RULES
 
 
-def _parts(summary: Summary, _folder: Path) -> Iterator[Paragraph | Table | Drawing]:
+def _parts(summary: Summary, _folder: Path) -> Iterator[Paragraph | Table | Details | Drawing]:
     told = [as_mapping(point.value) for point in summary.measures.get("bias-variance", ()) if point.rank == 0]
     held = told[-1] if told else {}
     if held:
@@ -46,7 +46,7 @@ def _parts(summary: Summary, _folder: Path) -> Iterator[Paragraph | Table | Draw
             yield from _study(name, as_mapping(point.value))
 
 
-def _analysis(held: Mapping[str, Any]) -> Iterator[Paragraph | Table | Drawing]:
+def _analysis(held: Mapping[str, Any]) -> Iterator[Paragraph | Table | Details | Drawing]:
     verdict = str(held.get("verdict", ""))
     yield Paragraph(
         f"{verdict[:1].upper()}{verdict[1:]}. The numbers are of {held.get('speaks_of', 'the last weights')}."
@@ -84,7 +84,8 @@ def _analysis(held: Mapping[str, Any]) -> Iterator[Paragraph | Table | Drawing]:
     if steps:
         yield Table("What to try next", (), tuple((Cell(f"{at}"), Cell(step)) for at, step in enumerate(steps, 1)))
     notes = [str(note) for note in as_list(held.get("notes"))][:_MOST_NOTES]
-    yield from map(Paragraph, notes)
+    if notes:
+        yield Details("Notes on these numbers", tuple(map(Paragraph, notes)))
 
 
 def _side(row: Mapping[str, Any], held: Mapping[str, Any]) -> Cell:
@@ -121,7 +122,7 @@ def _at_epoch(point: Measure) -> Measure | None:
     return Measure(as_int(epoch), point.rank, values) if isinstance(epoch, int) and values else None
 
 
-def _study(name: str, held: Mapping[str, Any]) -> Iterator[Paragraph | Table | Drawing]:
+def _study(name: str, held: Mapping[str, Any]) -> Iterator[Paragraph | Table | Details | Drawing]:
     """What came of training more than once."""
     said = str(held.get("verdict", ""))
     if said:
@@ -143,4 +144,4 @@ def _study(name: str, held: Mapping[str, Any]) -> Iterator[Paragraph | Table | D
         yield Drawing(name, _STUDIES[name], f"{alt}.", draw, str(held.get("note", "")))
 
 
-SECTION = Section("Bias and variance", order=15, parts=_parts, claims=_claims)
+SECTION = Section("Bias and variance", order=15, parts=_parts, claims=_claims, has_headline=True)

@@ -27,4 +27,4 @@ def _parts(summary: Summary, folder: Path) -> Iterator[Code | Paragraph]:
             yield Paragraph(f"{path} is no longer in the run folder.", is_problem=True)
 
 
-SECTION = Section("Run the failing step again", order=80, parts=_parts)
+SECTION = Section("Run the failing step again", order=80, parts=_parts, is_open=True)

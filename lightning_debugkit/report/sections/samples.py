@@ -100,4 +100,4 @@ def _picture(image: Array) -> bytes:
     return written.getvalue()
 
 
-SECTION = Section("The samples", order=40, parts=_parts)
+SECTION = Section("The samples", order=40, parts=_parts, is_open=True)
