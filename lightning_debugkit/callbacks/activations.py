@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -15,8 +16,11 @@ from lightning_debugkit.callbacks.activation.outputs import Outputs, is_cut
 from lightning_debugkit.callbacks.activation.units import Units
 from lightning_debugkit.callbacks.activation.watch import Watch
 from lightning_debugkit.callbacks.base import DebugCallback
+from lightning_debugkit.callbacks.optimizers import rate_of
+from lightning_debugkit.replay.dispatch import cannot_enter, entered
 from lightning_debugkit.replay.unseen import StandIn
 from lightning_debugkit.stats.looks import Looks
+from lightning_debugkit.stats.tensors import unobserved
 from lightning_debugkit.stats.thinning import Thinning
 
 
@@ -61,17 +65,17 @@ class ActivationMonitor(DebugCallback):
         self._release()
         if not self._looks.takes(trainer.global_step):
             return
-        reason = cannot_look(pl_module)
-        if reason is not None:
+        if (reason := cannot_look(pl_module)) is not None:
             self._tell_unseen(trainer, {"everything": reason})
             return
         self._watch = Watch(pl_module)
-        self._watch.gathered.saw_batch(batch)
+        with unobserved():
+            self._watch.gathered.saw_batch(batch)
         self._undo = _wrapped(trainer.strategy, self._watch)
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         if self._watch is not None:
-            with torch.no_grad():
+            with unobserved(), torch.no_grad():
                 self._watch.gathered.reaches(loss)
 
     def on_train_batch_end(
@@ -83,8 +87,12 @@ class ActivationMonitor(DebugCallback):
             return
         if watch.error is not None:
             raise watch.error
-        with torch.no_grad():
-            self._judge(trainer, read(watch.gathered, pl_module))
+        if watch.left_out:
+            self._tell_unseen(trainer, {"everything": watch.left_out})
+            return
+        with unobserved(), torch.no_grad():
+            look = read(watch.gathered, pl_module)
+        self._judge(trainer, look)
 
     def _judge(self, trainer: Trainer, look: Look) -> None:
         where = replace(self.where(trainer), step=self._looks.last)
@@ -95,7 +103,7 @@ class ActivationMonitor(DebugCallback):
                     self.write(trainer, "measure", step=where.step, name=name, value=values)
         is_fresh, cut = self._looks.first == 0, is_cut(look.outputs)
         found = [finding for seen in look.seen for finding in self._units.judge(where, seen, is_fresh, cut)]
-        if any(group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups):
+        if any(rate_of(group) for optimizer in trainer.optimizers for group in optimizer.param_groups):
             found += self._outputs.judge(where, look.outputs)
         for finding in found:
             self.emit(trainer, finding)
@@ -132,13 +140,20 @@ def nothing() -> None:
 def _wrapped(strategy: Any, watch: Watch) -> Callable[[], None]:
     """Let the next training step run under ``watch``; return what puts the strategy back before that.
 
-    The mode is entered around the step itself, not from hook to hook: so it is left whatever happens, in its turn.
+    The mode is entered around the step itself, not from hook to hook: so it is left whatever happens, in its turn. It
+    is not entered where the step might not survive it.
     """
     step = strategy.training_step
 
     def watched(*args: Any, **kwargs: Any) -> Any:
         standing.leave()  # an optimizer may call its closure several times: one look is enough
-        with watch:
+        with contextlib.ExitStack() as stack:
+            try:
+                watch.left_out = cannot_enter()  # asked here: what the step stands in is the user's
+                if not watch.left_out:
+                    stack.enter_context(entered(watch))
+            except Exception as error:  # the step goes on without us
+                watch.error = error
             return step(*args, **kwargs)
 
     standing = StandIn(strategy, "training_step", watched)

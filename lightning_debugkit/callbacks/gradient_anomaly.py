@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import torch
@@ -17,7 +17,7 @@ from lightning_debugkit.callbacks.anomaly.look import Look
 from lightning_debugkit.callbacks.anomaly.sight import Sight
 from lightning_debugkit.callbacks.anomaly.watches import Watches
 from lightning_debugkit.callbacks.base import DebugCallback
-from lightning_debugkit.callbacks.optimizers import raw
+from lightning_debugkit.callbacks.optimizers import rate_of, raw
 from lightning_debugkit.callbacks.sample_order import SampleOrder
 from lightning_debugkit.callbacks.sharding import unseen
 from lightning_debugkit.finding import Finding
@@ -95,6 +95,7 @@ class GradientAnomalyDetector(DebugCallback):
         self._module_hooks: ModuleHooks | None = None
         self._drawn: dict[int, Thinning] = {}  # by optimizer
         self._handles: list[Any] = []
+        self._unread: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         # Hooks, handles and batches of a fit in progress stay with it.
@@ -147,7 +148,7 @@ class GradientAnomalyDetector(DebugCallback):
         self._sight.saw_loss(trainer, loss)
         if trainer.world_size > 1 and self.action != "warn" and loss.requires_grad:
             # A loss that breaks on one rank must stop all of them: its gradients carry the news to the others.
-            loss.register_hook(_contagion(loss.detach()))
+            loss.register_hook(_contagion(loss.detach(), lambda error: self.trouble(trainer, "backward", error)))
         self._tell(trainer, self.watches.before_backward(trainer, pl_module, loss, self.where(trainer), self._sight))
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -160,9 +161,15 @@ class GradientAnomalyDetector(DebugCallback):
                 self.failure.pending = self._examine(trainer, pl_module, seen, [])
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        try:
+            self._before_step(trainer, pl_module, raw(optimizer))
+        finally:
+            self._sight.window_over()
+
+    def _before_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         sight = self._sight
         alarm = self.failure.pending is not None
-        look = sight.look(trainer, pl_module, raw(optimizer), self.where(trainer), alarm)
+        look = sight.look(trainer, pl_module, optimizer, self.where(trainer), alarm)
         bad_loss = sight.loss is not None and not math.isfinite(sight.loss)
         broken = [name for name, norm in zip(look.names, look.norms, strict=True) if norm and not math.isfinite(norm)]
         bad = bad_loss or bool(broken)
@@ -180,15 +187,15 @@ class GradientAnomalyDetector(DebugCallback):
             self.failure.recovered()
             self._record(trainer, look)
             self._tell(trainer, self.watches.before_step(trainer, pl_module, look, sight))
-        sight.window_over()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        hooks = self._module_hooks
-        if hooks is not None and hooks.error is not None:
-            self.trouble(trainer, "hooks", hooks.error)
-            hooks.error = None
+        for watcher in (self._module_hooks, self._sight):
+            if watcher is not None and watcher.error is not None:
+                self.trouble(trainer, "hooks", watcher.error)
+                watcher.error = None
+        self._tell_unread(trainer)
         self._tell(trainer, self.watches.after_batch(trainer, pl_module, self.where(trainer)))
         self._sight.end()
 
@@ -218,6 +225,13 @@ class GradientAnomalyDetector(DebugCallback):
             self._module_hooks = None
         self._sight = Sight()
 
+    def _tell_unread(self, trainer: Trainer) -> None:
+        news = self._sight.unread - self._unread
+        if news and trainer.is_global_zero:
+            self._unread |= news
+            why = f"parameters of class {', '.join(sorted(self._unread))}, which give no numbers"
+            self.write(trainer, "measure", name="gradients-unseen", value={"why": why})
+
     def _stepped(self, trainer: Trainer) -> Any:
         def stepped(optimizer: Optimizer, *_: Any) -> None:
             try:
@@ -239,9 +253,10 @@ class GradientAnomalyDetector(DebugCallback):
         if look.loss is not None:
             self.write(trainer, "measure", name="loss", value=look.loss)
         rates = {
-            type(o).__name__ + (f"-{i}" if i else ""): o.param_groups[0]["lr"] for i, o in enumerate(trainer.optimizers)
+            type(o).__name__ + (f"-{i}" if i else ""): rate_of(o.param_groups[0])
+            for i, o in enumerate(trainer.optimizers)
         }
-        self.write(trainer, "measure", name="learning-rate", value={name: float(rate) for name, rate in rates.items()})
+        self.write(trainer, "measure", name="learning-rate", value=rates)
         norms = {name: norm for name, norm in zip(look.names, look.norms, strict=True) if norm is not None}
         if norms:
             self.write(trainer, "measure", name="gradient-norms", value=norms)
@@ -263,11 +278,15 @@ class GradientAnomalyDetector(DebugCallback):
         return self.failure.examine(self, trainer, module, seen, broken, self._sight, self.order, self._module_hooks)
 
 
-def _contagion(loss: Tensor) -> Any:
+def _contagion(loss: Tensor, report: Callable[[Exception], None]) -> Any:
     """Return a hook that turns the gradient of a broken loss to NaN, and leaves that of a sound one as it is."""
 
     @unserializable_hook  # type: ignore[untyped-decorator]  # else torch warns where a loss that has it is saved
-    def hook(grad: Tensor) -> Tensor:
-        return torch.where(torch.isfinite(loss).all(), grad, torch.full_like(grad, math.nan))
+    def hook(grad: Tensor) -> Tensor | None:
+        try:
+            return torch.where(torch.isfinite(loss).all(), grad, torch.full_like(grad, math.nan))
+        except Exception as error:  # the backward pass is the user's: it goes on
+            report(error)
+            return None
 
     return hook

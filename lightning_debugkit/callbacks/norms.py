@@ -8,7 +8,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 
 from lightning_debugkit.callbacks.run import current_run
-from lightning_debugkit.stats.tensors import norms
+from lightning_debugkit.stats.tensors import norms, version
 
 
 def shared_norms(trainer: Trainer, moment: int, gradients: Sequence[Tensor]) -> Tensor:
@@ -24,7 +24,7 @@ def shared_norms(trainer: Trainer, moment: int, gradients: Sequence[Tensor]) -> 
     """
     run = current_run(trainer)
     # The versions tell of a third callback that has changed the gradients in between.
-    key = (moment, tuple(gradient._version for gradient in gradients))
+    key = (moment, tuple(version(gradient) for gradient in gradients))
     if run is not None and run.norms is not None and run.norms[0] == key:
         return run.norms[1]
     found = norms(gradients)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightning_debugkit.callbacks.packages import twins
 from lightning_debugkit.callbacks.sharding import bare
+from lightning_debugkit.stats.tensors import is_readable
 
 
 def raw(optimizer: Optimizer | LightningOptimizer) -> Optimizer:
@@ -26,15 +29,42 @@ def held_by(optimizers: Iterable[Optimizer]) -> set[int]:
     return {id(p) for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
 
 
+def rate_of(group: Mapping[str, Any]) -> float:
+    """Return the learning rate of a group of parameters, NaN where its optimizer knows none.
+
+    Example:
+        >>> rate_of({"lr": 0.1}), rate_of({})
+        (0.1, nan)
+    """
+    try:
+        return float(group["lr"])
+    except (KeyError, TypeError, ValueError, RuntimeError):
+        return math.nan
+
+
+def rates_of(optimizer: Optimizer, parameters: Sequence[Tensor]) -> list[float]:
+    """Return the learning rate of each of an optimizer's ``parameters``."""
+    rates = [rate for group in optimizer.param_groups for rate in [rate_of(group)] * len(group["params"])]
+    if len(rates) == len(parameters):
+        return rates
+    held = [id(p) for group in optimizer.param_groups for p in group["params"]]  # some cannot be looked at
+    rate = dict(zip(held, rates, strict=True))
+    return [rate[id(p)] for p in parameters]
+
+
 class Parameters:
     """Path and tensor of each parameter of an optimizer, looked up anew only when its groups have changed."""
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[tuple[int, ...], list[str], list[Tensor]]] = {}
+        self.unread: set[str] = set()  # classes of parameters whose numbers cannot be asked for; they are left out
 
     def of(self, module: LightningModule, optimizer: Optimizer) -> tuple[list[str], list[Tensor]]:
         """Return paths and parameters in the optimizer's order."""
         held = [p for group in optimizer.param_groups for p in group["params"]]
+        if any(type(p) is not nn.Parameter for p in held):
+            self.unread |= {type(p).__name__ for p in held if not is_readable(p)}
+            held = [p for p in held if is_readable(p)]
         key = tuple(map(id, held))
         known = self._known.get(id(optimizer))
         if known is None or known[0] != key:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from lightning_debugkit.preflight.loss_calls import ATTENTION, LAYERS, LOSSES, LossCall, Made, NoiseCall, OuterCall
+from lightning_debugkit.replay.dispatch import is_transformed
 from lightning_debugkit.replay.source import Place, place_of
 
 # Operations that leave the numbers of their first argument as they are: what made those made the result.
@@ -70,6 +71,8 @@ class StepListener(TorchFunctionMode):
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
         call = None
+        if is_transformed():
+            return func(*args, **kwargs)
         if self.error is None:
             try:
                 call = self._before(name, args, kwargs)

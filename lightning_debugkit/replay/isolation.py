@@ -47,8 +47,19 @@ def isolated(module: nn.Module) -> Iterator[None]:
     finally:
         nn.SyncBatchNorm.forward = synchronised  # type: ignore[method-assign]
         torch.clear_autocast_cache()
-        for step in reversed(undo):
+        _undo(undo)
+
+
+def _undo(undo: list[Undo]) -> None:
+    """Put everything back: what cannot be put back keeps nothing else from it."""
+    failed: Exception | None = None
+    for step in reversed(undo):
+        try:
             step()
+        except Exception as error:
+            failed = failed or error
+    if failed is not None:
+        raise failed
 
 
 def _tensors(module: nn.Module) -> Iterator[Undo]:
@@ -56,20 +67,46 @@ def _tensors(module: nn.Module) -> Iterator[Undo]:
     for tensor in (*module.parameters(), *module.buffers()):
         if torch.nn.parameter.is_lazy(tensor):
             continue
-        # `.data` leaves the version counter alone: a graph that waits for its backward stays valid.
-        kept = tensor.detach().to("cpu", copy=True)
-        yield lambda tensor=tensor, kept=kept: _put_back(tensor, kept)  # type: ignore[misc]
+        if not tensor.is_meta:
+            kept = tensor.detach().clone() if _is_packed(tensor) else tensor.detach().to("cpu", copy=True)
+            yield lambda tensor=tensor, kept=kept: _put_back(tensor, kept)  # type: ignore[misc]
         yield lambda t=tensor, grad=tensor.grad, flag=tensor.requires_grad: _set(t, grad, flag)  # type: ignore[misc]
 
 
 def _put_back(tensor: Tensor, kept: Tensor) -> None:
-    if not _same_bits(tensor.detach(), kept):
+    if _same_bits(tensor.detach(), kept):
+        return
+    with torch.inference_mode(tensor.is_inference()):
+        # `.data` leaves the version counter alone: a graph that waits for its backward stays valid.
         tensor.data.copy_(kept)
 
 
 def _same_bits(tensor: Tensor, kept: Tensor) -> bool:
-    here = tensor.to("cpu")
-    return here.shape == kept.shape and here.dtype == kept.dtype and torch.equal(_bytes(here), _bytes(kept))
+    if tensor.shape != kept.shape or tensor.dtype != kept.dtype or tensor.layout != kept.layout:
+        return False
+    parts = list(zip(_parts(tensor), _parts(kept), strict=True))
+    return all(a.shape == b.shape and torch.equal(_bytes(a.cpu()), _bytes(b.cpu())) for a, b in parts)
+
+
+def _is_packed(tensor: Tensor) -> bool:
+    return tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested
+
+
+def _parts(tensor: Tensor) -> list[Tensor]:
+    """Return the plain tensors that hold the numbers of ``tensor``."""
+    if not _is_packed(tensor):
+        return [tensor]
+    if tensor.is_quantized:
+        return [tensor.int_repr()]
+    if tensor.layout is torch.sparse_coo:
+        return [tensor._indices(), tensor._values()]
+    if str(tensor.layout) == "torch._mkldnn":
+        return [tensor.to_dense()]
+    if tensor.is_nested:
+        return [tensor.values()]
+    by_row = tensor.layout in (torch.sparse_csr, torch.sparse_bsr)
+    inner = (tensor.crow_indices(), tensor.col_indices()) if by_row else (tensor.ccol_indices(), tensor.row_indices())
+    return [*inner, tensor.values()]
 
 
 def _bytes(tensor: Tensor) -> Tensor:
@@ -123,8 +160,9 @@ def _refill(here: dict[str, Any], kept: dict[str, Any]) -> None:
 def _value(value: Any, depth: int) -> Iterator[Undo]:
     """Yield what puts back a container's entries, and the numbers of a tensor that is no parameter."""
     if isinstance(value, Tensor) and not isinstance(value, nn.Parameter):
-        kept = value.detach().clone()
-        yield lambda: _put_back(value, kept.cpu())
+        if not (value.is_meta or torch.nn.parameter.is_lazy(value)):
+            kept = value.detach().clone()
+            yield lambda: _put_back(value, kept)
     elif isinstance(value, dict) and depth:
         entries = dict(value)
         for item in entries.values():

@@ -5,50 +5,134 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.utils._python_dispatch import _disable_current_modes
 
+_MEASURED = frozenset({torch.float32, torch.float64, torch.bfloat16, torch.float16})
+_PLAIN = (Tensor, nn.Parameter)
+_readable: dict[tuple[type, torch.dtype], bool] = {}  # what was found out of classes of tensors
 _CHUNK = 1 << 22  # entries looked at together: bounds the memory of a look at the bits of a large tensor
+
+
+class unobserved:
+    """Let the user's function modes, dispatch modes and ``__torch_function__`` not see what is asked inside."""
+
+    def __enter__(self) -> None:
+        self._functions = torch._C.DisableTorchFunction()
+        self._modes = _disable_current_modes() if torch._C._len_torch_dispatch_stack() else None
+        self._functions.__enter__()
+        if self._modes is not None:
+            self._modes.__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        if self._modes is not None:
+            self._modes.__exit__(None, None, None)
+        self._functions.__exit__(None, None, None)
 
 
 def norms(tensors: Sequence[Tensor]) -> Tensor:
     """Return the Euclidean norm of each tensor, without a copy to the host.
 
+    Whole numbers, and what has no storage, do not train: their norm is given as 0.
+
     Shapes:
         tensors: any shapes, on any devices; returns (len(tensors),) float32, or float64 where one of them is.
 
     Example:
-        >>> norms([torch.tensor([3.0, 4.0]), torch.zeros(2, 2)])
-        tensor([5., 0.])
+        >>> norms([torch.tensor([3.0, 4.0]), torch.zeros(2, 2), torch.tensor([3 + 4j])])
+        tensor([5., 0., 5.])
     """
-    local = [values(tensor) for tensor in tensors]
-    if not local:
+    if not tensors:
         return torch.zeros(0)
-    wide = any(tensor.dtype == torch.float64 for tensor in local)
-    kind = torch.float64 if wide else torch.float32
-    # In half precision the norm itself would overflow: it is accumulated and returned in a wider type.
-    low = any(tensor.dtype != kind for tensor in local)
-    found = torch._foreach_norm(local, 2, dtype=kind) if low else torch._foreach_norm(local)
-    device = found[0].device
-    return torch.stack([norm if norm.device == device else norm.to(device) for norm in found])
+    with unobserved(), torch.no_grad():
+        local = [_measurable(tensor) for tensor in tensors]
+        wide = any(tensor.dtype == torch.float64 for tensor in local)
+        kind = torch.float64 if wide else torch.float32
+        # In half precision the norm itself would overflow: it is accumulated and returned in a wider type.
+        low = any(tensor.dtype != kind for tensor in local)
+        found = torch._foreach_norm(local, 2, dtype=kind) if low else torch._foreach_norm(local)
+        device = found[0].device
+        return torch.stack([norm if norm.device == device else norm.to(device) for norm in found])
+
+
+def _measurable(tensor: Tensor) -> Tensor:
+    held = tensor if type(tensor) in _PLAIN and tensor.layout is torch.strided else _values(tensor)
+    if held.dtype in _MEASURED and not (held.is_meta or held.is_nested):
+        return held
+    return _unusual(held)
+
+
+def _unusual(tensor: Tensor) -> Tensor:
+    held = _values(tensor)
+    if held.is_meta or not held.is_floating_point():
+        return torch.zeros(1, device="cpu" if held.is_meta else held.device)
+    return held.float() if held.dtype not in _MEASURED else held  # the 8-bit types know no norm
 
 
 def values(tensor: Tensor) -> Tensor:
-    """Return the numbers that this process holds of a dense, sparse or distributed tensor.
+    """Return the numbers that this process holds of a dense, sparse, nested, complex or distributed tensor.
+
+    Shapes:
+        tensor: any shape; returns it, or for sparse and nested tensors their entries; with a last dimension of two for
+            the parts of complex numbers.
 
     Example:
-        >>> values(torch.tensor([0.0, 2.0]).to_sparse())
-        tensor([2.])
+        >>> values(torch.tensor([0.0, 2.0]).to_sparse()), values(torch.tensor([1 - 2j]))
+        (tensor([2.]), tensor([[ 1., -2.]]))
     """
+    with unobserved():
+        return _values(tensor)
+
+
+def _values(tensor: Tensor) -> Tensor:
+    if is_lazy(tensor):  # it has no numbers yet
+        return torch.zeros(0)
     tensor = tensor.detach()
     if hasattr(tensor, "to_local"):  # DTensor
         tensor = tensor.to_local()
-    if tensor.layout is not torch.strided:
-        tensor = tensor.coalesce().values() if tensor.layout is torch.sparse_coo else tensor.values()
-    return tensor
+    if tensor.layout is not torch.strided or tensor.is_nested:
+        tensor = _entries(tensor)
+    if tensor.is_complex():
+        return torch.view_as_real(tensor.resolve_conj())
+    return tensor.int_repr() if tensor.is_quantized else tensor
+
+
+def _entries(tensor: Tensor) -> Tensor:
+    if tensor.layout is torch.sparse_coo:
+        return tensor.coalesce().values()
+    return tensor.to_dense() if str(tensor.layout) == "torch._mkldnn" else tensor.values()
+
+
+def is_readable(tensor: Tensor) -> bool:
+    """Tell whether `norms` can measure ``tensor``: a class of the user's or a library's may not allow it.
+
+    Example:
+        >>> is_readable(torch.ones(2))
+        True
+    """
+    if type(tensor) in _PLAIN:
+        return True
+    kind = (type(tensor), tensor.dtype)
+    if kind not in _readable:
+        try:
+            norms([tensor])
+            some(tensor, 1)
+            _readable[kind] = True
+        except Exception:
+            _readable[kind] = False
+    return _readable[kind]
+
+
+def version(tensor: Tensor) -> int:
+    """Return how often ``tensor`` was written to; 0 for one made in inference mode, whose writes nobody counts."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def bits(tensor: Tensor) -> int:
     """Return a number that is equal for equal bits, whatever the device and the order of summation.
+
+    Of a tensor that gives no numbers it is 0.
 
     Example:
         >>> bits(torch.tensor([1.0, 2.0])) == bits(torch.tensor([1.0, 2.0]))
@@ -56,9 +140,11 @@ def bits(tensor: Tensor) -> int:
         >>> bits(torch.tensor([1.0, 2.0])) == bits(torch.tensor([1.0, 2.0000002]))
         False
     """
-    held = values(tensor).resolve_conj().resolve_neg().contiguous()
-    if held.dtype == torch.bool or held.is_complex():
-        held = torch.view_as_real(held).contiguous() if held.is_complex() else held.to(torch.uint8)
+    held = values(tensor).resolve_neg().contiguous() if is_readable(tensor) else torch.zeros(0)
+    if held.is_meta:
+        return 0
+    if held.dtype == torch.bool:
+        held = held.to(torch.uint8)
     width = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[held.dtype.itemsize]
     flat = held.view(-1).view(width)
     total = torch.zeros((), dtype=torch.int64, device=flat.device)

@@ -104,7 +104,7 @@ def carried(flow: Flow, name: str, args: Sequence[object], old: Shape, new: Shap
         1
     """
     unit = flow.unit
-    if unit is None or not new:
+    if unit is None or not new or unit >= len(old):  # a transform of torch.func has put dimensions together
         return None
     if name in ("t", "transpose", "transpose_", "permute", "select", "unbind", "stack", "unsqueeze", "unsqueeze_"):
         return _moved(unit, name, args, len(old))

@@ -93,7 +93,7 @@ class Gathering:
         if where is None or not where.of_input:
             return None
         given, flow = call.source
-        if flow.unit is None or not given.requires_grad or not _is_readable(given):
+        if flow.unit is None or flow.unit >= given.ndim or not given.requires_grad or not _is_readable(given):
             return None
         return numbers.peaks(given, flow.unit), numbers.share_above(given, where.low)
 
@@ -106,7 +106,7 @@ class Gathering:
         if call.name.startswith("_scaled_dot_product"):
             return self._attention(call, some_scores(call.named), flow, given.shape[0])
         where = flat(call.name, call.args, call.kwargs)
-        if where is None or flow.unit is None or made.ndim < 2:
+        if where is None or flow.unit is None or made.ndim < 2 or flow.unit >= made.ndim:
             return None
         units = made.shape[flow.unit]
         site = self._site(call, where.kind, flow, units)

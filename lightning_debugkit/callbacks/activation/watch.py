@@ -27,6 +27,7 @@ from lightning_debugkit.callbacks.activation.operations import (
 )
 from lightning_debugkit.callbacks.activation.sites import Output, Stage
 from lightning_debugkit.callbacks.sharding import bare
+from lightning_debugkit.stats.tensors import unobserved
 
 
 class Watch(TorchDispatchMode):
@@ -51,6 +52,7 @@ class Watch(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self.gathered = Gathering({id(part): bare(name) for name, part in module.named_modules()})
         self.error: Exception | None = None
+        self.left_out = ""  # why the mode was not entered
         self._known = Register()
         self._owners: dict[int, list[str]] = {}
         for wrapped, parameter in module.named_parameters(remove_duplicate=False):
@@ -73,6 +75,10 @@ class Watch(TorchDispatchMode):
             return None
         if torch._C._current_autograd_node() is not None:
             return None
+        with unobserved():
+            return self._asked(func, types, args, kwargs)
+
+    def _asked(self, func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
         try:
             foreign = [kind.__name__ for kind in types if kind not in (Tensor, nn.Parameter)]
             if foreign:  # a tensor of another class may communicate when it is looked at
@@ -92,10 +98,11 @@ class Watch(TorchDispatchMode):
 
     def _after(self, call: Call, result: Any, frame: FrameType) -> None:
         try:
-            made = [tensor for tensor in tensors_in((result,)) if tensor.is_floating_point()]
-            if made and call.name != "detach":
-                call.frame = frame
-                self._follow(call, made)
+            with unobserved():
+                made = [tensor for tensor in tensors_in((result,)) if tensor.is_floating_point()]
+                if made and call.name != "detach":
+                    call.frame = frame
+                    self._follow(call, made)
         except Exception as error:
             self.error = error
         finally:

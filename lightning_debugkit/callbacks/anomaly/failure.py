@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from lightning_debugkit.callbacks.anomaly.nonfinite import finding as worded
@@ -53,7 +54,7 @@ class Failure:
         """Keep the small buffers of before the window: a dropped update must leave no mark in batch norm statistics."""
         if self.action == "warn" or not first:
             return
-        here = [buffer for buffer in module.buffers() if buffer.numel() <= _SMALL_BUFFER]
+        here = [b for b in module.buffers() if not is_lazy(b) and type(b) is Tensor and b.numel() <= _SMALL_BUFFER]
         if [id(buffer) for buffer in here] != [id(buffer) for buffer, _ in self._buffers]:
             self._buffers = [(buffer, buffer.detach().clone()) for buffer in here]
         elif here:

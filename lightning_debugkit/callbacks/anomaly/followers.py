@@ -13,7 +13,7 @@ from torch.nn.parameter import is_lazy
 from lightning_debugkit.callbacks.anomaly.membership import common
 from lightning_debugkit.finding import Finding, Severity
 from lightning_debugkit.replay.unseen import Hearing
-from lightning_debugkit.stats.tensors import some
+from lightning_debugkit.stats.tensors import is_readable, some
 
 _ENTRIES = 64  # of a tensor that stand for it
 
@@ -33,7 +33,9 @@ class Followers:
     def begin(self, module: nn.Module, held: Set[int]) -> None:
         """Keep some entries of the parameters that no optimizer holds."""
         self._kept = {
-            name: some(p, _ENTRIES) for name, p in module.named_parameters() if id(p) not in held and not is_lazy(p)
+            name: some(p, _ENTRIES)
+            for name, p in module.named_parameters()
+            if id(p) not in held and not is_lazy(p) and is_readable(p)
         }
 
     def doubt(self, finding: Finding, module: nn.Module, held: Set[int]) -> Finding | None:

@@ -14,7 +14,7 @@ from lightning_debugkit.callbacks.anomaly.membership import common, listed
 from lightning_debugkit.callbacks.sharding import bare
 from lightning_debugkit.finding import Finding, Rule, Severity, Where
 from lightning_debugkit.replay.unseen import Hook
-from lightning_debugkit.stats.tensors import bits, values
+from lightning_debugkit.stats.tensors import bits, is_readable, values
 
 Seen = tuple[tuple[tuple[int, ...], torch.dtype], int]  # form and bits
 
@@ -68,5 +68,5 @@ class Loaded:
 
 
 def _bits(module: nn.Module) -> dict[str, Seen]:
-    held = {bare(name): values(p) for name, p in module.named_parameters() if not is_lazy(p)}
+    held = {bare(n): values(p) for n, p in module.named_parameters() if not is_lazy(p) and is_readable(p)}
     return {name: ((tuple(tensor.shape), tensor.dtype), bits(tensor)) for name, tensor in held.items()}

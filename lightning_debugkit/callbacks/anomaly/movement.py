@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from lightning_debugkit.callbacks.anomaly.look import Look
 from lightning_debugkit.callbacks.anomaly.membership import common, listed
 from lightning_debugkit.finding import Finding, Rule, Severity, Where
-from lightning_debugkit.stats.tensors import bits, norms, some, values
+from lightning_debugkit.stats.tensors import bits, is_readable, norms, some, values, version
 
 NOT_UPDATED = Rule(
     "parameter-not-updated",
@@ -82,7 +82,7 @@ class Movement:
         key = id(look.optimizer)
         self.evaluations[key] = 0
         self.frozen[key] = [
-            (name, p, p._version) for name, p in zip(look.names, look.parameters, strict=True) if not p.requires_grad
+            (name, p, version(p)) for name, p in zip(look.names, look.parameters, strict=True) if not p.requires_grad
         ]
         if not self.due(look.optimizer):
             self.before.pop(key, None)
@@ -116,7 +116,7 @@ class Movement:
         """Yield what the step did that it should not; called from the optimizer itself, not for a skipped step."""
         key = id(optimizer)
         self.steps[key] = self.steps.get(key, 0) + 1
-        changed = [name for name, p, version in self.frozen.pop(key, []) if p._version != version]
+        changed = [name for name, p, before in self.frozen.pop(key, []) if version(p) != before]
         if changed:
             where = look.where.at(common(changed))
             yield FROZEN.found(
@@ -252,7 +252,7 @@ class Frozen:
         """Take the bits of what should not change."""
         self.kept = {}
         for name, part in module.named_modules():
-            own = list(part.parameters())
+            own = [p for p in part.parameters() if is_readable(p)]
             inside = any(name == top or name.startswith(f"{top}.") for top in self.kept)
             if name and own and not inside and not any(p.requires_grad for p in own):
                 layers = _statistics(part)
@@ -262,7 +262,9 @@ class Frozen:
     def judge(self, where: Where) -> Iterator[Finding]:
         """Yield frozen modules whose statistics moved while their weights did not; a moving average moves both."""
         for name, (part, weights, statistics) in self.kept.items():
-            if [bits(p) for p in part.parameters()] != weights or any(p.requires_grad for p in part.parameters()):
+            if [bits(p) for p in part.parameters() if is_readable(p)] != weights or any(
+                p.requires_grad for p in part.parameters()
+            ):
                 continue
             changed = [n for n, tensor in _statistics(part).items() if bits(tensor) != statistics.get(n)]
             if changed:

@@ -7,7 +7,7 @@ from torch import nn
 
 from lightning_debugkit.callbacks.anomaly.membership import common, listed
 from lightning_debugkit.finding import Finding, Rule, Severity, Where
-from lightning_debugkit.stats.tensors import bits
+from lightning_debugkit.stats.tensors import bits, is_readable
 
 DIFFER = Rule(
     "replicas-differ",
@@ -23,8 +23,9 @@ def compare(where: Where, module: nn.Module, world_size: int) -> Finding | None:
 
     Every rank must call this at the same place: it communicates.
     """
-    names = [name for name, _ in module.named_parameters()]
-    own = torch.tensor([bits(p) for p in module.parameters()], dtype=torch.int64)
+    held = {name: p for name, p in module.named_parameters() if is_readable(p)}
+    names = list(held)
+    own = torch.tensor([bits(p) for p in held.values()], dtype=torch.int64)
     gathered: list[list[int]] = [[] for _ in range(world_size)]
     torch.distributed.all_gather_object(gathered, own.tolist())
     apart = [name for index, name in enumerate(names) if len({row[index] for row in gathered}) > 1]

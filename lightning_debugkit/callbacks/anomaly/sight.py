@@ -14,12 +14,12 @@ from torch.optim import Optimizer
 
 from lightning_debugkit.callbacks.anomaly.look import Look
 from lightning_debugkit.callbacks.norms import shared_norms
-from lightning_debugkit.callbacks.optimizers import Parameters, is_whole, scale_left
+from lightning_debugkit.callbacks.optimizers import Parameters, is_whole, rates_of, scale_left
 from lightning_debugkit.callbacks.packages import overrides
 from lightning_debugkit.callbacks.sharding import Sums, is_sharded
 from lightning_debugkit.finding import Where
 from lightning_debugkit.replay.randomness import RandomState
-from lightning_debugkit.stats.tensors import norms, values
+from lightning_debugkit.stats.tensors import is_readable, norms, values
 
 _WEIGHED = 10  # looks at shards that share one sum of the weights
 
@@ -49,10 +49,16 @@ class Sight:
         self.backwards = 0  # since then
         self.passes = 0  # backward passes of the whole fit
         self.looks = 0
+        self.error: Exception | None = None  # met in a look at the gradients
         self._losses: list[Tensor] = []
         self._factor = 1.0
         self._parameters = Parameters()
         self._sums: dict[int, tuple[list[Tensor], Sums, int]] = {}  # by optimizer: of which parameters, looks
+
+    @property
+    def unread(self) -> set[str]:
+        """Classes of parameters whose numbers cannot be asked for."""
+        return self._parameters.unread
 
     def begin(self, batch: Any, batch_idx: int, random: RandomState) -> None:
         """Take the batch that comes and the random state it starts in."""
@@ -84,7 +90,7 @@ class Sight:
         """Say what is not finite after a backward that no step follows, empty if all is well."""
         gradients: list[Tensor] = []
         if getattr(trainer.precision_plugin, "scaler", None) is None:
-            gradients = [p.grad for p in module.parameters() if p.grad is not None]
+            gradients = [p.grad for p in module.parameters() if p.grad is not None and is_readable(p.grad)]
         loss, found = self._read(norms(gradients))
         if loss is not None and not math.isfinite(loss):
             return f"loss is {loss}"
@@ -102,7 +108,7 @@ class Sight:
             self._sum(trainer, optimizer, parameters, alarm) if is_sharded(trainer) else self._own(trainer, parameters)
         )
         scale = scale_left(trainer, optimizer)
-        rates = [float(group["lr"]) for group in optimizer.param_groups for _ in group["params"]]
+        rates = rates_of(optimizer, parameters)
         return Look(
             where=where,
             optimizer=optimizer,
@@ -122,8 +128,14 @@ class Sight:
         """Look where each rank has all gradients."""
         present = [index for index, p in enumerate(parameters) if p.grad is not None]
         gradients = [p.grad for p in parameters if p.grad is not None]
-        self.loss, found = self._read(shared_norms(trainer, self.looks, gradients))
         norm_of: list[float | None] = [None] * len(parameters)
+        try:
+            measured = shared_norms(trainer, self.looks, gradients)
+        except Exception as error:  # whatever the gradients are, the loss is looked at
+            self.error = error
+            self.loss, _ = self._read(torch.zeros(0))
+            return _Norms(norm_of, [p.ndim for p in parameters], lambda: [0.0] * len(parameters))
+        self.loss, found = self._read(measured)
         for index, norm in zip(present, found, strict=True):
             norm_of[index] = norm if math.isfinite(norm) else _wide_norm(parameters[index].grad)
         return _Norms(norm_of, [p.ndim for p in parameters], lambda: norms(parameters).tolist())
@@ -153,4 +165,4 @@ class Sight:
 
 def _wide_norm(grad: Tensor | None) -> float:
     """Return the norm of a gradient whose squares may have overflowed 32 bits."""
-    return 0.0 if grad is None else float(norms([grad.detach().double()])[0])
+    return 0.0 if grad is None else float(norms([values(grad).double()])[0])

@@ -26,13 +26,14 @@ from lightning_debugkit.callbacks.anomaly.sight import Sight
 from lightning_debugkit.callbacks.anomaly.trends import DIVERGING, Trends
 from lightning_debugkit.callbacks.anomaly.weights import sound_weights
 from lightning_debugkit.callbacks.anomaly.zeroing import Zeroing
-from lightning_debugkit.callbacks.optimizers import held_by
+from lightning_debugkit.callbacks.optimizers import held_by, rate_of
 from lightning_debugkit.callbacks.packages import twins
 from lightning_debugkit.callbacks.rerun import audit
 from lightning_debugkit.callbacks.sharding import is_sharded, is_whole, named
 from lightning_debugkit.data.batches import leaves
 from lightning_debugkit.finding import Finding, Where
 from lightning_debugkit.replay.graph import reached
+from lightning_debugkit.stats.tensors import version
 
 _COMPARED = (1, 10, 100, 1000, 10_000)  # steps after which replicas are compared, beside the ends of epochs
 
@@ -181,8 +182,10 @@ class Watches:
         crawling = self.movement.crawling(look, self._total, fallen)
         if crawling is not None:
             yield crawling
-        rate = max((float(g["lr"]) for o in trainer.optimizers for g in o.param_groups), default=0.0)
-        yield from self.schedule.judge(look.where, rate, self._total, self._plans)
+        known = [rate_of(group) for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        known = [rate for rate in known if math.isfinite(rate)]
+        if known:
+            yield from self.schedule.judge(look.where, max(known), self._total, self._plans)
         self._looks[id(look.optimizer)] = look
 
     def _asks_again(self, look: Look) -> bool:
@@ -291,4 +294,4 @@ def _finetuning(trainer: Trainer) -> str:
 def _versions(module: LightningModule, names: Iterable[str] | None = None) -> dict[str, int]:
     """Return how often each parameter was written to: all of them, or those of ``names``."""
     wanted = None if names is None else set(names)
-    return {name: p._version for name, p in named(module).items() if wanted is None or name in wanted}
+    return {name: version(p) for name, p in named(module).items() if wanted is None or name in wanted}

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from lightning_debugkit.callbacks.anomaly.membership import listed
 from lightning_debugkit.callbacks.anomaly.nonfinite import PARAMETER
 from lightning_debugkit.callbacks.sharding import bare
 from lightning_debugkit.finding import Finding, Where
-from lightning_debugkit.stats.tensors import norms, values
+from lightning_debugkit.stats.tensors import is_readable, norms, values
 
 
 def sound_weights(where: Where, module: nn.Module) -> Iterator[Finding]:
@@ -22,7 +22,7 @@ def sound_weights(where: Where, module: nn.Module) -> Iterator[Finding]:
     """
     named = [(bare(n), t) for n, t in (*module.named_parameters(), *module.named_buffers()) if not is_lazy(t)]
     # Of a shard, the part that is here: a look at the whole would wait for ranks that see no cause for one.
-    held = [(name, values(tensor), tensor.requires_grad) for name, tensor in named if tensor.is_floating_point()]
+    held = [(name, values(tensor), tensor.requires_grad) for name, tensor in named if _may_break(tensor)]
     floats = [(name, tensor, trains) for name, tensor, trains in held if tensor.numel()]
     sizes = norms([tensor for _, tensor, _ in floats])
     suspects = [each for each, sound in zip(floats, torch.isfinite(sizes).tolist(), strict=True) if not sound]
@@ -36,3 +36,7 @@ def sound_weights(where: Where, module: nn.Module) -> Iterator[Finding]:
             remedy="Load a checkpoint of before it broke, or look at what was loaded: training cannot mend it.",
             parameters=broken,
         )
+
+
+def _may_break(tensor: Tensor) -> bool:
+    return (tensor.is_floating_point() or tensor.is_complex()) and not tensor.is_meta and is_readable(tensor)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lightning_debugkit.finding import Finding, Rule, Severity, Where
-from lightning_debugkit.stats.tensors import values
+from lightning_debugkit.stats.tensors import is_readable, values, version
 
 STALE = Rule(
     "stale-gradients",
@@ -112,12 +112,12 @@ class Zeroing:
 
 def _with_gradient(optimizer: Optimizer) -> Tensor | None:
     parameters = (p for group in optimizer.param_groups for p in group["params"])
-    return next((p for p in parameters if p.grad is not None), None)
+    return next((p for p in parameters if p.grad is not None and is_readable(p.grad)), None)
 
 
 def _state(parameter: Tensor | None) -> tuple[int, int] | None:
     grad = None if parameter is None else parameter.grad
-    return None if grad is None else (id(grad), grad._version)
+    return None if grad is None else (id(grad), version(grad))
 
 
 def _is_cleared(track: _Tracked) -> bool:

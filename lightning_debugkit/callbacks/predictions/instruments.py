@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from lightning_debugkit.callbacks.predictions.sources import is_detections
+from lightning_debugkit.replay.dispatch import is_transformed
 from lightning_debugkit.replay.unseen import Hearing
 
 # Functions of torch.nn.functional that compare a prediction with its target, by name.
@@ -79,7 +80,7 @@ class _Ear(TorchFunctionMode):
         if name in CLASS_LOSSES or name in VALUE_LOSSES:
             given = [*args[:2], *(kwargs[key] for key in ("input", "target") if key in kwargs)]
             ignored = kwargs.get("ignore_index", -100) if name in ("cross_entropy", "nll_loss") else None
-            if len(given) == 2 and all(isinstance(part, Tensor) for part in given):
+            if len(given) == 2 and all(isinstance(part, Tensor) for part in given) and not is_transformed():
                 for watch in self.watches:
                     if watch.hears:
                         watch.calls.append((name, given[0].detach(), given[1].detach(), ignored))

@@ -40,8 +40,9 @@ def _claims(finding: Finding) -> bool:
 
 
 def _parts(summary: Summary, _folder: Path) -> Iterator[Drawing | Paragraph]:
-    for point in summary.measures.get("gradients-unseen", ())[:1]:
-        yield Paragraph(f"Not seen: {as_mapping(point.value).get('why', 'the model lies in parts')}.")
+    unseen = [as_mapping(point.value).get("why", "") for point in summary.measures.get("gradients-unseen", ())]
+    if unseen:
+        yield Paragraph(f"Not seen: {'; '.join(dict.fromkeys(map(str, unseen)))}.")
     points = summary.measures.get("gradient-norms", ())
     # Replicas share their gradients: one rank is enough, the one with most to tell.
     ranks = [point.rank for point in points]
