@@ -36,13 +36,13 @@ from lightning.pytorch.plugins.io import AsyncCheckpointIO
 from overhead import Baton
 
 from lightning_debugkit import AtomicCheckpointIO, NestedCheckpoint
-from lightning_debugkit.callbacks.base import DebugCallback
 from lightning_debugkit.checkpoints import Latest
+from lightning_debugkit.core.callback import DebugCallback
 
 _HERE = sys.path.pop(0)  # this file is called as the folder of the tests is
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from checkpoints.killing import Left, Plan, drafts, look, moments, run, until  # noqa: E402 - found there only now
-from checkpoints.marked import Marked, batches  # noqa: E402 - as above
+from checkpointing.killing import Left, Plan, drafts, look, moments, run, until  # noqa: E402 - found there only now
+from checkpointing.marked import Marked, batches  # noqa: E402 - as above
 
 OTHER = Path("/dev/shm")
 

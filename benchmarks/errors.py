@@ -31,14 +31,14 @@ import numpy as np
 import torch
 
 from lightning_debugkit.stats.calibration import Calibration
-from lightning_debugkit.stats.confused import merge_candidates, most_confused
+from lightning_debugkit.stats.confused_pairs import merge_candidates, most_confused
 from lightning_debugkit.stats.confusion import Confusion
-from lightning_debugkit.stats.dynamics import Dynamics
 from lightning_debugkit.stats.label_issues import label_issues
 from lightning_debugkit.stats.per_class import per_class
-from lightning_debugkit.stats.records import Records
-from lightning_debugkit.stats.slices import weak_slices
+from lightning_debugkit.stats.sample_records import Records
 from lightning_debugkit.stats.top_losses import TopLosses
+from lightning_debugkit.stats.training_dynamics import Dynamics
+from lightning_debugkit.stats.weak_slices import weak_slices
 
 _BLOCK = 8_192
 _ONE_BATCH = 262  # MB: 65,536 rows of 1,000 float32

@@ -28,7 +28,7 @@ from torch.nn.modules.module import _global_forward_hooks
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_debugkit import ActivationMonitor, GradientAnomalyDetector, GradientClippingMonitor, debugkit
-from lightning_debugkit.callbacks.base import DebugCallback
+from lightning_debugkit.core.callback import DebugCallback
 
 
 class Program(pl.LightningModule):

@@ -9,45 +9,45 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lightning_debugkit.callbacks.activations import ActivationMonitor
-    from lightning_debugkit.callbacks.base import TrainingAnomaly
-    from lightning_debugkit.callbacks.bias_variance import BiasVarianceReport
-    from lightning_debugkit.callbacks.checkpoint_io import AtomicCheckpointIO
-    from lightning_debugkit.callbacks.code_snapshot import CodeSnapshot
-    from lightning_debugkit.callbacks.error_analysis import ErrorAnalysis
-    from lightning_debugkit.callbacks.exact_resume import ExactResume
-    from lightning_debugkit.callbacks.gradient_anomaly import GradientAnomalyDetector
-    from lightning_debugkit.callbacks.gradient_clipping import GradientClippingMonitor
-    from lightning_debugkit.callbacks.loading import load_model
-    from lightning_debugkit.callbacks.nested_checkpoint import NestedCheckpoint
-    from lightning_debugkit.callbacks.studies.cross_validate import cross_validate
-    from lightning_debugkit.callbacks.studies.decomposition import bias_variance_decomposition
-    from lightning_debugkit.callbacks.studies.learning_curve import learning_curve
-    from lightning_debugkit.finding import Finding, Severity
-    from lightning_debugkit.journal import read_journal
+    from lightning_debugkit.checkpointing.atomic_io import AtomicCheckpointIO
+    from lightning_debugkit.checkpointing.callback import NestedCheckpoint
+    from lightning_debugkit.checkpointing.resume.callback import ExactResume
+    from lightning_debugkit.core.callback import TrainingAnomaly
+    from lightning_debugkit.core.finding import Finding, Severity
+    from lightning_debugkit.core.journal import read_journal
+    from lightning_debugkit.evaluation.bias_variance.callback import BiasVarianceReport
+    from lightning_debugkit.evaluation.error_analysis.callback import ErrorAnalysis
+    from lightning_debugkit.evaluation.studies.cross_validation import cross_validate
+    from lightning_debugkit.evaluation.studies.learning_curve import learning_curve
+    from lightning_debugkit.evaluation.studies.retrained_models import bias_variance_decomposition
+    from lightning_debugkit.monitors.activations.callback import ActivationMonitor
+    from lightning_debugkit.monitors.callback import GradientAnomalyDetector
+    from lightning_debugkit.monitors.clipping.callback import GradientClippingMonitor
     from lightning_debugkit.preflight.callback import PreflightCheck
     from lightning_debugkit.presets import debugkit
+    from lightning_debugkit.provenance.callback import CodeSnapshot
+    from lightning_debugkit.provenance.load_model.loading import load_model
 
 _HOMES = {
-    "ActivationMonitor": "callbacks.activations",
-    "AtomicCheckpointIO": "callbacks.checkpoint_io",
-    "BiasVarianceReport": "callbacks.bias_variance",
-    "CodeSnapshot": "callbacks.code_snapshot",
-    "ErrorAnalysis": "callbacks.error_analysis",
-    "ExactResume": "callbacks.exact_resume",
-    "Finding": "finding",
-    "GradientAnomalyDetector": "callbacks.gradient_anomaly",
-    "GradientClippingMonitor": "callbacks.gradient_clipping",
-    "NestedCheckpoint": "callbacks.nested_checkpoint",
+    "ActivationMonitor": "monitors.activations.callback",
+    "AtomicCheckpointIO": "checkpointing.atomic_io",
+    "BiasVarianceReport": "evaluation.bias_variance.callback",
+    "CodeSnapshot": "provenance.callback",
+    "ErrorAnalysis": "evaluation.error_analysis.callback",
+    "ExactResume": "checkpointing.resume.callback",
+    "Finding": "core.finding",
+    "GradientAnomalyDetector": "monitors.callback",
+    "GradientClippingMonitor": "monitors.clipping.callback",
+    "NestedCheckpoint": "checkpointing.callback",
     "PreflightCheck": "preflight.callback",
-    "Severity": "finding",
-    "TrainingAnomaly": "callbacks.base",
-    "bias_variance_decomposition": "callbacks.studies.decomposition",
-    "cross_validate": "callbacks.studies.cross_validate",
+    "Severity": "core.finding",
+    "TrainingAnomaly": "core.callback",
+    "bias_variance_decomposition": "evaluation.studies.retrained_models",
+    "cross_validate": "evaluation.studies.cross_validation",
     "debugkit": "presets",
-    "learning_curve": "callbacks.studies.learning_curve",
-    "load_model": "callbacks.loading",
-    "read_journal": "journal",
+    "learning_curve": "evaluation.studies.learning_curve",
+    "load_model": "provenance.load_model.loading",
+    "read_journal": "core.journal",
 }
 
 __all__ = [

@@ -31,13 +31,13 @@ def debugkit(preset: Preset = "standard", **options: Any) -> list[Callback]:
         ValueError: There is no such preset.
         TypeError: No callback of the preset has such an option.
     """
-    from lightning_debugkit.callbacks.activations import ActivationMonitor
-    from lightning_debugkit.callbacks.bias_variance import BiasVarianceReport
-    from lightning_debugkit.callbacks.code_snapshot import CodeSnapshot
-    from lightning_debugkit.callbacks.error_analysis import ErrorAnalysis
-    from lightning_debugkit.callbacks.gradient_anomaly import GradientAnomalyDetector
-    from lightning_debugkit.callbacks.gradient_clipping import GradientClippingMonitor
+    from lightning_debugkit.evaluation.bias_variance.callback import BiasVarianceReport
+    from lightning_debugkit.evaluation.error_analysis.callback import ErrorAnalysis
+    from lightning_debugkit.monitors.activations.callback import ActivationMonitor
+    from lightning_debugkit.monitors.callback import GradientAnomalyDetector
+    from lightning_debugkit.monitors.clipping.callback import GradientClippingMonitor
     from lightning_debugkit.preflight.callback import PreflightCheck
+    from lightning_debugkit.provenance.callback import CodeSnapshot
 
     if preset not in PRESETS:
         raise ValueError(

@@ -26,7 +26,8 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _no_reference_of_a_test_in_this_repository(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test that trains in this process is a run of this repository's code, which `CodeSnapshot` would keep."""
-    from lightning_debugkit.provenance import capture, git
+    from lightning_debugkit.provenance.capture import capture
+    from lightning_debugkit.provenance.repository import git
 
     usual = git.open_repository
 

@@ -15,7 +15,7 @@ import yaml
 
 from lightning_debugkit import CodeSnapshot, load_model
 from lightning_debugkit.cli import main, parser
-from lightning_debugkit.provenance.reading import read_snapshot
+from lightning_debugkit.provenance.carried.read_checkpoint import read_snapshot
 
 PAGE = docs.DOCS / "code-snapshot.md"
 SHORT = ["--trainer.logger=false", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]

@@ -16,12 +16,11 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
-from callbacks.breaking import differing, fit, make
+from monitors.breaking import differing, fit, make
 
-import lightning_debugkit.callbacks
-import lightning_debugkit.preflight
+import lightning_debugkit
 from lightning_debugkit import read_journal
-from lightning_debugkit.callbacks.base import DebugCallback
+from lightning_debugkit.core.callback import DebugCallback
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 
@@ -97,7 +96,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 def found() -> dict[str, type[DebugCallback]]:
     """Every callback declared in a module of ``lightning_debugkit.callbacks``."""
     classes = {}
-    for package in (lightning_debugkit.callbacks, lightning_debugkit.preflight):
+    for package in (lightning_debugkit,):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             for name, item in vars(importlib.import_module(module.name)).items():
                 own = inspect.isclass(item) and issubclass(item, DebugCallback) and item is not DebugCallback
@@ -239,7 +238,7 @@ def test_a_fault_in_setup_is_guarded_too(kind: type[DebugCallback], tmp_path: Pa
     def fails(*args: Any) -> None:
         raise ZeroDivisionError("a fault of ours")
 
-    monkeypatch.setattr("lightning_debugkit.callbacks.base.open_run", fails)
+    monkeypatch.setattr("lightning_debugkit.core.callback.open_run", fails)
     alone, watched = make(), make()
     fit(alone, tmp_path / "alone")
     trainer = fit(watched, tmp_path / "watched", kind())

@@ -18,8 +18,7 @@ from pathlib import Path
 
 import pytest
 
-import lightning_debugkit.callbacks
-import lightning_debugkit.preflight
+import lightning_debugkit
 from lightning_debugkit import (
     ActivationMonitor,
     GradientAnomalyDetector,
@@ -27,7 +26,7 @@ from lightning_debugkit import (
     PreflightCheck,
     read_journal,
 )
-from lightning_debugkit.finding import Rule
+from lightning_debugkit.core.finding import Rule
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -45,7 +44,7 @@ PAGE_OF = {
 def declared() -> dict[str, Rule]:
     """Every rule of the package, by name; one name must not stand for two rules."""
     found: dict[str, Rule] = {}
-    rooms = (lightning_debugkit.callbacks, lightning_debugkit.preflight)
+    rooms = (lightning_debugkit,)
     modules = [each for room in rooms for each in pkgutil.walk_packages(room.__path__, f"{room.__name__}.")]
     for module in modules:
         for value in vars(importlib.import_module(module.name)).values():

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from lightning_debugkit.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
 from lightning_debugkit.preflight.loss_calls import BINARY_LOSSES, VALUE_LOSSES, LossCall, OuterCall, at
-from lightning_debugkit.replay.source import Place
+from lightning_debugkit.replay.source_lines import SourceLine
 
 SHAPE_BROADCAST = Rule(
     "shape-broadcast",
@@ -42,7 +42,7 @@ def judge_outer(calls: Sequence[OuterCall], where: Where) -> Iterator[Finding]:
 
 
 def _found(
-    where: Where, op: str, one: tuple[int, ...], other: tuple[int, ...], many: tuple[int, ...], place: Place
+    where: Where, op: str, one: tuple[int, ...], other: tuple[int, ...], many: tuple[int, ...], place: SourceLine
 ) -> Finding:
     return SHAPE_BROADCAST.found(
         where, op=op, one=one, other=other, many=many, place=at(place) or op, source=place.source

@@ -10,10 +10,11 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from lightning_debugkit.callbacks.base import DebugCallback
-from lightning_debugkit.callbacks.rerun import NotReplayable, muted, step_of
-from lightning_debugkit.callbacks.sharding import cannot_rerun
-from lightning_debugkit.finding import Finding
+from lightning_debugkit.core.callback import DebugCallback
+from lightning_debugkit.core.finding import Finding
+from lightning_debugkit.core.patching import StandIn
+from lightning_debugkit.core.rng import RandomState
+from lightning_debugkit.core.sharding import cannot_rerun
 from lightning_debugkit.preflight import (
     broadcasting,
     evaluation_noise,
@@ -26,8 +27,7 @@ from lightning_debugkit.preflight.dependence import Checks
 from lightning_debugkit.preflight.listener import StepListener, has_compiled_code
 from lightning_debugkit.preflight.loss_calls import LossCall
 from lightning_debugkit.preflight.probe import Probe, cannot_probe
-from lightning_debugkit.replay.randomness import RandomState
-from lightning_debugkit.replay.unseen import StandIn
+from lightning_debugkit.replay.step_replay import NotReplayable, muted, step_of
 
 # Steps that are listened to, in training and in each of the first validations.
 TRAINING_STEPS = 2

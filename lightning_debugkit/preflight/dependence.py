@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from lightning_debugkit.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
 from lightning_debugkit.preflight.loss_calls import CLASS_LOSSES, LAYERS, LOSSES, LossCall
 from lightning_debugkit.preflight.probe import NotProbed, Probe, changed, distance, inputs_of
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from lightning_debugkit.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
 from lightning_debugkit.preflight.loss_calls import ATTENTION, NoiseCall, at
 
 STOCHASTIC_EVAL = Rule(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from lightning_debugkit.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
 
 # torch's own seed of a new process has more bits than anybody writes.
 SEED_BITS = 32

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from lightning_debugkit.preflight.loss_calls import ATTENTION, LAYERS, LOSSES, LossCall, Made, NoiseCall, OuterCall
 from lightning_debugkit.replay.dispatch import is_transformed
-from lightning_debugkit.replay.source import Place, place_of
+from lightning_debugkit.replay.source_lines import SourceLine, place_of
 
 # Operations that leave the numbers of their first argument as they are: what made those made the result.
 MOVES = {
@@ -186,7 +186,7 @@ class StepListener(TorchFunctionMode):
             frame = frame.f_back
         return frame
 
-    def _place(self) -> Place:
+    def _place(self) -> SourceLine:
         return place_of(self._frame(), self._names)
 
 

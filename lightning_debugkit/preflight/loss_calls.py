@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lightning_debugkit.replay.source import Place
+from lightning_debugkit.replay.source_lines import SourceLine
 
 CLASS_LOSSES = {"cross_entropy", "nll_loss"}
 BINARY_LOSSES = {"binary_cross_entropy", "binary_cross_entropy_with_logits"}
@@ -33,7 +33,7 @@ class Made:
     """
 
     op: str
-    place: Place = field(default_factory=Place)
+    place: SourceLine = field(default_factory=SourceLine)
     dim: int | None = None
     size: int = 0
     after: Made | None = None
@@ -58,7 +58,7 @@ class LossCall:
     prediction: Tensor
     target: Tensor
     options: Mapping[str, Any]
-    place: Place
+    place: SourceLine
     made: Made | None = None
     truncated: bool = False
     result: Tensor | None = None
@@ -76,7 +76,7 @@ class OuterCall:
 
     op: str
     shapes: tuple[tuple[int, ...], tuple[int, ...]]
-    place: Place
+    place: SourceLine
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,10 @@ class NoiseCall:
 
     op: str
     probability: float
-    place: Place
+    place: SourceLine
 
 
-def at(place: Place) -> str:
+def at(place: SourceLine) -> str:
     """Return a line as a message names it: ``train.py:28``."""
     file, _, rest = place.source.partition(":")
     return f"{file}:{rest.partition(':')[0]}" if rest else ""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_debugkit.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
 from lightning_debugkit.preflight.loss_calls import LossCall, at
 
 # Weights that know nothing give each of C classes the same chance: ln C (A. Karpathy, A Recipe for Training Neural

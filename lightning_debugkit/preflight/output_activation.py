@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_debugkit.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
 from lightning_debugkit.preflight.loss_calls import CLASS_LOSSES, LAYERS, LossCall, at
 
 # How far from 1 a row of probabilities may sum, by rounding: some units in the last place of each type.

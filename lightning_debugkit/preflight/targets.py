@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_debugkit.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
 from lightning_debugkit.preflight.loss_calls import BINARY_LOSSES, CLASS_LOSSES, VALUE_LOSSES, LossCall, at
 
 # Targets beyond the output's range: the share of them, and how far in standard deviations of all, from which on it is

@@ -16,10 +16,10 @@ from typing import Any, BinaryIO
 import torch
 from torch import nn
 
-from lightning_debugkit.finding import Finding
-from lightning_debugkit.journal import encode, strict
+from lightning_debugkit.core.finding import Finding
+from lightning_debugkit.core.journal import encode, strict
+from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.replay import pickling
-from lightning_debugkit.replay.randomness import RandomState
 
 _INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 # A step is packed while the user waits for his exception, and checkpoints hold the weights anyway.

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.data.batches import batch_size, entry, is_floats, leaves, replaced, take, why_whole
 from lightning_debugkit.replay.culprits import culprits
 from lightning_debugkit.replay.isolation import isolated
-from lightning_debugkit.replay.randomness import RandomState
 from lightning_debugkit.replay.trace import Born, Silent, Trace, origin
 
 Backward = Callable[..., None]
@@ -22,7 +22,7 @@ Origin = Literal["input", "parameter", "activation", "loss", "gradient"]
 
 
 @dataclass(frozen=True)
-class Step:
+class ReplayStep:
     """A training step that can be run again.
 
     Args:
@@ -88,7 +88,7 @@ class _Enough(Exception):  # not an error: ends a step whose fault has been seen
 class _Pass:
     """One run of a step: its losses and gradients until the first bad one."""
 
-    step: Step
+    step: ReplayStep
     trace: Trace | None = None
     gradients: bool = True
     loss: Tensor | None = None
@@ -133,7 +133,7 @@ class _Pass:
             raise _Enough
 
 
-def diagnose(step: Step, max_runs: int = 64) -> Diagnosis | None:
+def diagnose(step: ReplayStep, max_runs: int = 64) -> Diagnosis | None:
     """Replay ``step`` under instruments; return ``None`` if the fault does not strike again.
 
     The model and the process are left as they were.
@@ -197,7 +197,7 @@ def _describe(traced: _Pass, first: Born | None) -> Diagnosis:
     )
 
 
-def _samples(step: Step, found: Diagnosis, first: Born | None, max_runs: int) -> tuple[str, list[int], str]:
+def _samples(step: ReplayStep, found: Diagnosis, first: Born | None, max_runs: int) -> tuple[str, list[int], str]:
     """Return the samples that cause the fault, the part of the batch that they are of, and what is to be said."""
     if not step.parts:
         return "", *_samples_of(step, found, first, max_runs, (), step.asked)
@@ -212,7 +212,7 @@ def _samples(step: Step, found: Diagnosis, first: Born | None, max_runs: int) ->
 
 
 def _samples_of(
-    step: Step, found: Diagnosis, first: Born | None, max_runs: int, way: Sequence[str], asked: int | None
+    step: ReplayStep, found: Diagnosis, first: Born | None, max_runs: int, way: Sequence[str], asked: int | None
 ) -> tuple[list[int], str]:
     batch = entry(step.batch, way)
     size = batch_size(batch, asked)
@@ -235,7 +235,7 @@ def _joined(*notes: str) -> str:
     return "; ".join(note for note in notes if note)
 
 
-def _outside(step: Step) -> list[tuple[str, str, Tensor]]:
+def _outside(step: ReplayStep) -> list[tuple[str, str, Tensor]]:
     """Return the tensors that the step did not make: batch, parameters and buffers."""
     # An array and the tensor that `torch.from_numpy` makes of it are one memory.
     batch = [(path, torch.from_numpy(leaf) if is_floats(leaf) else leaf) for path, leaf in leaves(step.batch)]

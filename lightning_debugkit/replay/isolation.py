@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from lightning_debugkit.replay.randomness import RandomState
+from lightning_debugkit.core.rng import RandomState
 
 Undo = Callable[[], None]
 # The tree itself and its owners are put back by other means, or must never be touched.

@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lightning_debugkit.data.batches import leaves, tensors
-from lightning_debugkit.replay.source import Place, place_of
+from lightning_debugkit.replay.source_lines import SourceLine, place_of
 
 # Operations whose output is uninitialised memory: what it holds says nothing.
 _UNWRITTEN = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "empty_permuted", "resize_"}
 # Operations that overwrite their first argument without reading it.
-_NOWHERE = Place()
+_NOWHERE = SourceLine()
 _OVERWRITING = {"copy_", "fill_", "zero_", "normal_", "uniform_", "bernoulli_", "random_", "exponential_"}
 
 
@@ -61,7 +61,7 @@ class Born:
 
     index: int
     op: str
-    place: Place
+    place: SourceLine
     nan: bool
     inf: bool
     parents: list[Born] = field(default_factory=list)
@@ -117,7 +117,7 @@ class Trace(Silent):
         self._labels = {_storage(tensor): (kind, path) for kind, path, tensor in named}
         self._writers: dict[int, Born] = {}
         self._alive: list[Tensor] = []  # an address in use cannot be given to another tensor
-        self._forward: dict[int, tuple[str, Place]] = {}  # by autograd sequence number
+        self._forward: dict[int, tuple[str, SourceLine]] = {}  # by autograd sequence number
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -141,7 +141,7 @@ class Trace(Silent):
         nan, inf = _broken(tensor)
         return (self._writers.get(_storage(tensor)) or self._from_outside(tensor, nan, inf)) if nan or inf else None
 
-    def _enter(self, func: Any) -> Place:
+    def _enter(self, func: Any) -> SourceLine:
         place = place_of(sys._getframe(2), self.names)
         if not self.in_backward:
             # The node of this operation was made just before it was dispatched.
@@ -150,7 +150,7 @@ class Trace(Silent):
         return place
 
     def _record(
-        self, tensor: Tensor, func: Any, place: Place, nan: bool, inf: bool, parents: list[Born], given: bool
+        self, tensor: Tensor, func: Any, place: SourceLine, nan: bool, inf: bool, parents: list[Born], given: bool
     ) -> None:
         op, backward, inner = str(func), "", ""
         if self.in_backward:
@@ -169,7 +169,7 @@ class Trace(Silent):
         self._writers[_storage(tensor)] = born
         self._alive.append(tensor)
 
-    def _parents(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], place: Place) -> list[Born]:
+    def _parents(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], place: SourceLine) -> list[Born]:
         parents = []
         for tensor in tensors((_read(func, args), kwargs)):
             nan, inf = _broken(tensor)
@@ -177,7 +177,7 @@ class Trace(Silent):
                 parents.append(self._writers.get(_storage(tensor)) or self._from_outside(tensor, nan, inf, place))
         return parents
 
-    def _from_outside(self, tensor: Tensor, nan: bool, inf: bool, used: Place = _NOWHERE) -> Born:
+    def _from_outside(self, tensor: Tensor, nan: bool, inf: bool, used: SourceLine = _NOWHERE) -> Born:
         kind, path = self._labels.get(_storage(tensor), ("constant", ""))
         # An attention mask of -inf may come with the batch or lie in a buffer; a constant infinity was written by hand.
         meant = not nan and (kind == "constant" or (kind != "parameter" and not bool((tensor == math.inf).any())))

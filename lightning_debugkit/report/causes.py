@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lightning_debugkit.finding import Finding, Severity
+from lightning_debugkit.core.finding import Finding, Severity
 
 _BROKEN_NUMBERS = {
     "nonfinite-loss", "nonfinite-gradient", "nonfinite-activation", "nonfinite-parameter", "nonfinite-scores",
@@ -46,7 +46,7 @@ def causes(effect: Finding, findings: Sequence[Finding]) -> list[Finding]:
     What asks for nothing is the cause of notes only.
 
     Example:
-        >>> from lightning_debugkit.finding import Where
+        >>> from lightning_debugkit.core.finding import Where
         >>> piled = Finding("stale-gradients", Severity.WARNING, "never cleared", Where(0, 3))
         >>> dead = Finding("dead-units", Severity.ERROR, "16 of 16 are dead", Where(2, 118))
         >>> [cause.rule for cause in causes(dead, [dead, piled])], causes(piled, [dead, piled])

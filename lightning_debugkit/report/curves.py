@@ -11,8 +11,8 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
-from lightning_debugkit.finding import Severity
-from lightning_debugkit.report.drawing import axes_of, blank, legend_above, legend_height, mark_findings
+from lightning_debugkit.core.finding import Severity
+from lightning_debugkit.report.figures import axes_of, blank_figure, legend_above, legend_height, mark_findings
 from lightning_debugkit.report.palette import PALETTE
 from lightning_debugkit.report.summary import Measure, Summary
 from lightning_debugkit.report.wording import as_mapping, as_number, shortened
@@ -67,7 +67,7 @@ def curve_figure(
     labels = [curve.label for curve in found] if len(found) > 1 else []
     marks = 0.3 if summary is not None and summary.of(Severity.ERROR, Severity.WARNING) else 0.12
     top = marks + (legend_height(labels) if labels else 0.0)
-    figure = blank(height + top - 0.3, top=top)
+    figure = blank_figure(height + top - 0.3, top=top)
     axes = axes_of(figure)
     draw_curves(axes, found)
     axes.set_xlabel(across)

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning_debugkit.finding import Severity
-from lightning_debugkit.journal import read_journal
+from lightning_debugkit.core.finding import Severity
+from lightning_debugkit.core.journal import read_journal
 from lightning_debugkit.report.summary import summarize
 from lightning_debugkit.report.wording import as_list, as_mapping, as_number, number, phrase
 
@@ -126,14 +126,14 @@ def _words(text: str) -> tuple[str, ...]:
         return tuple(text.split())
 
 
-def merged(runs: Iterable[Experiment], references: Iterable[Experiment]) -> list[Experiment]:
+def merged_experiments(runs: Iterable[Experiment], references: Iterable[Experiment]) -> list[Experiment]:
     """Return all runs, those of which only a reference is left included, the oldest first."""
     runs = list(runs)
     known = {run.id for run in runs if run.id}
     return sorted([*runs, *(each for each in references if each.id not in known)], key=lambda each: each.when)
 
 
-def as_table(runs: Iterable[Experiment]) -> str:
+def experiment_table(runs: Iterable[Experiment]) -> str:
     """Return the log as columns of text."""
     rows = [_COLUMNS, *map(_cells, runs)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
@@ -147,7 +147,7 @@ def as_markdown(runs: Iterable[Experiment]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
 
 
-def as_json(runs: Iterable[Experiment]) -> str:
+def experiments_as_json(runs: Iterable[Experiment]) -> str:
     """Return the log as JSON: a list, one mapping a run."""
     return json.dumps([asdict(run) for run in runs], indent=2)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lightning_debugkit.finding import Finding
+from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.report.causes import causes, causes_first
 
 SHOWN_PER_RULE = 3
@@ -37,7 +37,7 @@ class Folded:
         return f"finding-{self.number}"
 
 
-def in_order(findings: Iterable[Finding]) -> list[Finding]:
+def findings_in_order(findings: Iterable[Finding]) -> list[Finding]:
     """Return ``findings`` with the gravest first, then the earliest; but none before what can have caused it."""
     return causes_first(sorted(findings, key=lambda finding: (-finding.severity, finding.where.step)))
 

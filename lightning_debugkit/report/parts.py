@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_debugkit.finding import Finding
+from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.report.folding import Folded
 from lightning_debugkit.report.summary import Summary
 from lightning_debugkit.report.wording import cut
@@ -99,7 +99,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Sample:
+class SamplePart:
     """One sample of a gallery.
 
     Args:
@@ -120,7 +120,7 @@ class Gallery:
     """Samples side by side."""
 
     title: str
-    samples: tuple[Sample, ...]
+    samples: tuple[SamplePart, ...]
     caption: str = ""
 
 
@@ -192,7 +192,7 @@ class Chapter:
         return tuple(part for part in flat(self.parts) if isinstance(part, Figure))
 
     @property
-    def pictures(self) -> tuple[Sample, ...]:
+    def pictures(self) -> tuple[SamplePart, ...]:
         """The samples whose pictures are the report's own files."""
         galleries = (part for part in flat(self.parts) if isinstance(part, Gallery))
         samples = (sample for gallery in galleries for sample in gallery.samples)

@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from lightning_debugkit.finding import Severity
-from lightning_debugkit.journal import read_journal
+from lightning_debugkit.core.finding import Severity
+from lightning_debugkit.core.journal import read_journal
 from lightning_debugkit.report.parts import Chapter, Details, Drawing, Paragraph, Part, Section
 from lightning_debugkit.report.summary import Summary, summarize
 from lightning_debugkit.report.to_html import html
@@ -81,7 +81,7 @@ def _filled(part: Part | Drawing) -> Part:
 
 def _drawn(drawing: Drawing) -> Part:
     try:
-        from lightning_debugkit.report.drawing import drawn
+        from lightning_debugkit.report.figures import drawn
 
         return drawn(drawing)
     except Exception as error:  # a figure that fails must not take the report with it

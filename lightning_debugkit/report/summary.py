@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from lightning_debugkit.finding import Finding, Severity
-from lightning_debugkit.journal import VERSION, Event, Events
+from lightning_debugkit.core.finding import Finding, Severity
+from lightning_debugkit.core.journal import VERSION, Event, Events
 from lightning_debugkit.report import verdict as verdicts
-from lightning_debugkit.report.folding import Folded, fold, in_order
+from lightning_debugkit.report.folding import Folded, findings_in_order, fold
 from lightning_debugkit.report.troubles import Trouble, troubles
 from lightning_debugkit.report.wording import as_int, as_list, as_mapping, as_number, plural, sentence
 
@@ -93,7 +93,7 @@ class Summary:
 
 def summarize(events: Events) -> Summary:
     """Return what the journal says; events that are unknown, foreign or lack fields are passed over."""
-    findings = in_order(events.findings)
+    findings = findings_in_order(events.findings)
     folded = fold(findings)
     shown = [told.finding for told in folded]
     ends, open_ranks = _ends(events)

@@ -12,8 +12,8 @@ from importlib.resources import files
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup, escape
 
-from lightning_debugkit.finding import Severity
-from lightning_debugkit.report import evidence
+from lightning_debugkit.core.finding import Severity
+from lightning_debugkit.report import evidence_rows
 from lightning_debugkit.report.folding import place
 from lightning_debugkit.report.palette import PALETTE
 from lightning_debugkit.report.parts import Chapter, Figure
@@ -35,7 +35,7 @@ def html(summary: Summary, chapters: Sequence[Chapter] = ()) -> str:
         gravest=max((told.finding.severity for told in pressing), default=None),
         surplus=[told for told in pressing if told.surplus],
         infos=summary.of(Severity.INFO),
-        evidence=evidence,
+        evidence=evidence_rows,
         place=place,
         advice=lambda found: " ".join(found.advice.split()),
         data_uri=data_uri,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lightning_debugkit.journal import strict
+from lightning_debugkit.core.journal import strict
 from lightning_debugkit.report.parts import Chapter
 from lightning_debugkit.report.summary import Summary
 

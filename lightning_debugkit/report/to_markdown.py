@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from lightning_debugkit.finding import Finding, Severity
-from lightning_debugkit.report.evidence import note, rows, source
+from lightning_debugkit.core.finding import Finding, Severity
+from lightning_debugkit.report.evidence_rows import note, rows, source
 from lightning_debugkit.report.folding import Folded, place
 from lightning_debugkit.report.parts import (
     Cell,
@@ -19,7 +19,7 @@ from lightning_debugkit.report.parts import (
     Heading,
     Paragraph,
     Part,
-    Sample,
+    SamplePart,
     Table,
 )
 from lightning_debugkit.report.summary import Summary
@@ -198,7 +198,7 @@ def _image(alt: str, path: str) -> str:
     return f"![{words}]({path})"
 
 
-def _sample(sample: Sample) -> str:
+def _sample(sample: SamplePart) -> str:
     told = "; ".join(sample.lines)
     shown = f"{_image(told, f'<{sample.path}>')} " if sample.image else ""
     return f"- {shown}{escaped(told)}" + (f": “{escaped(sample.text)}”" if sample.text else "")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lightning_debugkit.finding import Finding, Severity
+from lightning_debugkit.core.finding import Finding, Severity
 from lightning_debugkit.report.troubles import Trouble, others
 from lightning_debugkit.report.wording import plural, sentence
 

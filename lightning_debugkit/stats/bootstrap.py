@@ -10,8 +10,8 @@ from typing import TypeAlias
 import numpy as np
 
 from lightning_debugkit.stats.arrays import Floats, Integers, Numbers, floats, integers
-from lightning_debugkit.stats.intervals import Interval, bare, quantile
-from lightning_debugkit.stats.special import student_quantile
+from lightning_debugkit.stats.intervals import Interval, bare_interval, quantile
+from lightning_debugkit.stats.special_functions import student_quantile
 
 Statistic: TypeAlias = Callable[[Floats, Floats, Floats], Floats]
 
@@ -175,7 +175,7 @@ def bootstrap_groups(
         raise ValueError("bootstrap_groups needs a total and a positive size of each group; leave empty groups out.")
     groups, n = len(sums), round(float(counts.sum()))
     if groups < 2:
-        return bare(float(sums.sum() / counts.sum()) if groups else math.nan, n)
+        return bare_interval(float(sums.sum() / counts.sum()) if groups else math.nan, n)
     rng = np.random.default_rng(seed)
     means = []
     for size in _pieces(replicates, groups):
@@ -203,7 +203,7 @@ def _accelerated(
     spread = float((weights * apart**2).sum())
     # Rounding alone is no spread.
     if not math.isfinite(value) or units < 2 or spread <= units * (1e-12 * max(abs(value), 1e-3)) ** 2:
-        return bare(value, n)
+        return bare_interval(value, n)
     acceleration = float((weights * apart**3).sum()) / (6 * spread**1.5)
     below = float((drawn < value).mean() + (drawn == value).mean() / 2)
     edge = 0.5 / len(drawn)

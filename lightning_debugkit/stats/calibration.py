@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from lightning_debugkit.stats.arrays import Floats, Integers, floats, integers
-from lightning_debugkit.stats.intervals import Interval, bare, quantile, wilson
-from lightning_debugkit.stats.special import student_quantile
+from lightning_debugkit.stats.intervals import Interval, bare_interval, quantile, wilson
+from lightning_debugkit.stats.special_functions import student_quantile
 from lightning_debugkit.stats.staging import Block, Staging
 
 # Sums are of whole multiples of this: exact, so that neither ranks nor the order of batches change them.
@@ -108,7 +108,7 @@ class Calibration:
         """Return mean confidence less accuracy: positive where the model is too sure. A mean, by Student's t."""
         n, right, confidence, squares = (column.sum() for column in self._columns())
         if n < 2:
-            return bare(float((confidence - right) / n) if n else math.nan, int(n))
+            return bare_interval(float((confidence - right) / n) if n else math.nan, int(n))
         mean = float((confidence - right) / n)
         deviation = math.sqrt(max(float(squares / n) - mean**2, 0.0) / (n - 1))
         reach = student_quantile((1 + level) / 2, float(n - 1)) * deviation
@@ -129,7 +129,7 @@ class Calibration:
         quantile(level)
         n, right, confidence, _ = (column[self._columns()[0] > 0] for column in self._columns())
         if not len(n):
-            return bare(math.nan, 0)
+            return bare_interval(math.nan, 0)
         share, distance = n / n.sum(), np.abs(right - confidence) / n
         value = float(share @ distance)
         # Two samples more of either kind: a bin of which all are right varies, too.

@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from lightning_debugkit.stats.arrays import Integers, Numbers, floats
-from lightning_debugkit.stats.intervals import Interval, bare, quantile
-from lightning_debugkit.stats.special import student_quantile
+from lightning_debugkit.stats.intervals import Interval, bare_interval, quantile
+from lightning_debugkit.stats.special_functions import student_quantile
 
 
 def stratified_folds(labels: Numbers, k: int, seed: int = 0) -> list[Integers]:
@@ -52,7 +52,7 @@ def across_folds(values: Numbers, test_over_train: float, level: float = 0.95) -
     quantile(level)
     results = floats(values)
     if results.size < 2:
-        return bare(float(results.mean()) if results.size else math.nan, results.size)
+        return bare_interval(float(results.mean()) if results.size else math.nan, results.size)
     error = math.sqrt(float(results.var(ddof=1)) * (1 / results.size + test_over_train))
     half = student_quantile((1 + level) / 2, results.size - 1) * error
     return Interval(float(results.mean()), float(results.mean()) - half, float(results.mean()) + half, results.size)

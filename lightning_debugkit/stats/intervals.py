@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal
 
-from lightning_debugkit.stats.special import beta_quantile
+from lightning_debugkit.stats.special_functions import beta_quantile
 
 Side = Literal["above", "below", "across", "unknown"]
 
@@ -51,7 +51,7 @@ def exact(value: float) -> Interval:
     return Interval(value, value, value)
 
 
-def bare(value: float, n: int | None = None) -> Interval:
+def bare_interval(value: float, n: int | None = None) -> Interval:
     """Return a number of whose uncertainty nothing is known: no gap with it is ever beyond doubt."""
     return Interval(value, math.nan, math.nan, n)
 
@@ -139,7 +139,7 @@ def clopper_pearson(wrong: int, n: int, level: float = 0.95) -> Interval:
     return Interval(wrong / n, low, high, n)
 
 
-def difference(after: Interval, before: Interval) -> Interval:
+def difference_interval(after: Interval, before: Interval) -> Interval:
     """Return ``after - before`` of two independent sets.
 
     Of two Wilson intervals it makes Newcombe's hybrid score interval; with an exact ``before``, the interval of

@@ -10,9 +10,9 @@ from typing import Literal, get_args
 import numpy as np
 
 from lightning_debugkit.stats.arrays import Flags, Floats, Integers, floats, integers
-from lightning_debugkit.stats.confident import EQUAL, Prune, guesses, thresholds, to_prune, unnamed
+from lightning_debugkit.stats.confident_learning import EQUAL, Prune, guesses, thresholds, to_prune, unnamed
 from lightning_debugkit.stats.intervals import Interval, wilson
-from lightning_debugkit.stats.records import Records, Table
+from lightning_debugkit.stats.sample_records import Records, RecordTable
 
 Filter = Literal["prune_by_noise_rate", "prune_by_class", "both", "confident_learning"]
 Rank = Literal["self_confidence", "normalized_margin"]
@@ -127,7 +127,7 @@ def label_issues(
     )
 
 
-def _shares(table: Table, rows: Integers, classes: int, level: float) -> list[ClassShare]:
+def _shares(table: RecordTable, rows: Integers, classes: int, level: float) -> list[ClassShare]:
     support = np.bincount(table.label, minlength=classes)
     issues = np.bincount(table.label[rows], minlength=classes)
     found = [
@@ -139,7 +139,7 @@ def _shares(table: Table, rows: Integers, classes: int, level: float) -> list[Cl
     return sorted(found, key=lambda item: -item.share.value)
 
 
-def _pruned(table: Table, prunes: list[Prune], is_rival: Flags, filter_by: Filter) -> tuple[Flags, Flags]:
+def _pruned(table: RecordTable, prunes: list[Prune], is_rival: Flags, filter_by: Filter) -> tuple[Flags, Flags]:
     """Samples that are flagged, and those of which the record does not tell."""
     order = np.argsort(table.label, kind="stable")
     ends = np.searchsorted(table.label[order], np.arange(len(table) and int(table.label.max()) + 2))
@@ -160,13 +160,13 @@ def _pruned(table: Table, prunes: list[Prune], is_rival: Flags, filter_by: Filte
     return flagged, unsure
 
 
-def _lowest(table: Table, rows: Integers, prune: Prune) -> Integers:
+def _lowest(table: RecordTable, rows: Integers, prune: Prune) -> Integers:
     """The samples least likely to be of their label, as many as are not to be kept."""
     order = np.argsort(table.probability[rows], kind="stable")
     return rows[order[: max(len(rows) - prune.keep, 0)]]
 
 
-def _near(table: Table, rows: Integers, is_rival: Flags) -> Integers:
+def _near(table: RecordTable, rows: Integers, is_rival: Flags) -> Integers:
     """The samples of a label that the model takes for another class, and those that one of them could be behind of.
 
     No margin of the former is below minus the largest probability of their label.
@@ -184,7 +184,7 @@ def _near(table: Table, rows: Integers, is_rival: Flags) -> Integers:
 class _Group:
     """The samples of one label."""
 
-    def __init__(self, table: Table, is_rival: Flags) -> None:
+    def __init__(self, table: RecordTable, is_rival: Flags) -> None:
         self.own = floats(table.probability)
         self.is_whole, self.names = table.is_whole, table.classes
         self.numbers = floats(table.probabilities)

@@ -6,7 +6,7 @@ import math
 
 from lightning_debugkit.stats.arrays import Numbers, flags
 from lightning_debugkit.stats.intervals import Interval, wilson
-from lightning_debugkit.stats.special import incomplete_beta
+from lightning_debugkit.stats.special_functions import incomplete_beta
 
 
 def paired_counts(first_wrong: Numbers, second_wrong: Numbers) -> tuple[int, int, int, int]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_debugkit import PreflightCheck, read_journal
-from lightning_debugkit.callbacks.base import DebugCallback
+from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.preflight import dependence
 from lightning_debugkit.preflight.listener import StepListener
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_debugkit.replay.diagnosis import Diagnosis, Step, diagnose
-from lightning_debugkit.replay.randomness import RandomState
+from lightning_debugkit.core.rng import RandomState
+from lightning_debugkit.replay.diagnosis import Diagnosis, ReplayStep, diagnose
 
 X = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
 
@@ -39,8 +39,8 @@ class Call(nn.Module):
         return self.function(x)
 
 
-def step_of(module: nn.Module, batch: Any, loss: Callable[[nn.Module, Any], Tensor]) -> Step:
-    return Step(module, batch, RandomState.capture(), lambda part, backward: backward(loss(module, part)))
+def step_of(module: nn.Module, batch: Any, loss: Callable[[nn.Module, Any], Tensor]) -> ReplayStep:
+    return ReplayStep(module, batch, RandomState.capture(), lambda part, backward: backward(loss(module, part)))
 
 
 def diagnosed(

@@ -15,9 +15,9 @@ import pytest
 import torch
 from replay.steps import Net, X
 
-from lightning_debugkit.finding import Finding, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.replay import bundle
-from lightning_debugkit.replay.randomness import RandomState
 
 CELL = "/tmp/ipykernel_7/1.py"
 FINDING = Finding(
@@ -184,9 +184,9 @@ import sys
 from pathlib import Path
 import torch
 from project.parts import Scale
-from lightning_debugkit.finding import Finding, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.replay import bundle
-from lightning_debugkit.replay.randomness import RandomState
+from lightning_debugkit.core.rng import RandomState
 
 print("the script ran")
 

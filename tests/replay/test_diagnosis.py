@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 
+from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.replay.diagnosis import Diagnosis, diagnose
-from lightning_debugkit.replay.randomness import RandomState
 
 
 def told(found: Diagnosis | None) -> tuple[str, str, str]:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightning_debugkit.finding import Finding, Severity, Where
-from lightning_debugkit.journal import Journal
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.journal import Journal
 
 Writer = Callable[..., Path]
 

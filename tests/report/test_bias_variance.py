@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from matplotlib.patches import Rectangle
 
-from lightning_debugkit.journal import Journal
+from lightning_debugkit.core.journal import Journal
 from lightning_debugkit.report import render
-from lightning_debugkit.report.stacked import draw_stack, stack
+from lightning_debugkit.report.stacked_bar import draw_stack, stack
 
 ERRORS = {"train": (0.2, 0.17, 0.23), "val": (0.27, 0.24, 0.3), "test": (0.25, 0.22, 0.28)}
 ROWS = [("avoidable_bias", "goal", "train"), ("variance", "train", "val"), ("validation_overfitting", "val", "test")]

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-import lightning_debugkit.callbacks
-from lightning_debugkit.finding import Finding, Rule, Severity, Where
-from lightning_debugkit.journal import Events
+import lightning_debugkit
+from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.journal import Events
 from lightning_debugkit.report import render, summarize
 from lightning_debugkit.report.causes import _COMES_OF
 from lightning_debugkit.report.summary import Summary
@@ -82,7 +82,7 @@ def test_no_rule_comes_of_itself() -> None:
 
 
 def test_each_rule_of_the_chain_is_one_that_the_kit_has() -> None:
-    room = lightning_debugkit.callbacks
+    room = lightning_debugkit
     modules = [importlib.import_module(m.name) for m in pkgutil.walk_packages(room.__path__, f"{room.__name__}.")]
     known = {value.name for module in modules for value in vars(module).values() if isinstance(value, Rule)}
     assert {rule for cause, effects in _COMES_OF.items() for rule in (cause, *effects)} <= known

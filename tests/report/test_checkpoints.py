@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lightning_debugkit.journal import read_journal
+from lightning_debugkit.core.journal import read_journal
 from lightning_debugkit.report import Summary, render, summarize
 from lightning_debugkit.report.parts import Drawing, Paragraph, Table
 from lightning_debugkit.report.sections.checkpoints import SECTION, left

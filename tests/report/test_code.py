@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lightning_debugkit.journal import Journal
+from lightning_debugkit.core.journal import Journal
 from lightning_debugkit.report import render
 
 MANIFEST: dict[str, Any] = {

@@ -8,8 +8,15 @@ from typing import Any
 
 import pytest
 
-from lightning_debugkit.journal import Journal
-from lightning_debugkit.report.experiments import as_json, as_markdown, as_table, experiments, merged, of_reference
+from lightning_debugkit.core.journal import Journal
+from lightning_debugkit.report.experiments import (
+    as_markdown,
+    experiment_table,
+    experiments,
+    experiments_as_json,
+    merged_experiments,
+    of_reference,
+)
 
 START = {"kind": "run", "rank": 0, "world_size": 1, "versions": {}, "config": {}}
 CODE = {"kind": "artifact", "step": 0, "name": "code", "commit": "abcdef1234", "dirty": True}
@@ -58,7 +65,7 @@ def test_runs_stand_in_the_order_they_began(runs: Path) -> None:
 
 
 def test_the_table_has_a_line_a_run(runs: Path) -> None:
-    lines = as_table(experiments(runs)).splitlines()
+    lines = experiment_table(experiments(runs)).splitlines()
     assert lines[0].split() == ["when", "run", "commit", "outcome", "best", "findings", "checkpoints", "note"]
     assert lines[2].split() == [
         *("2026-06-02", "10:00", "e2", "abcdef12+", "finished", "at", "step", "90", "val_loss", "0.1235"),
@@ -74,7 +81,7 @@ def test_markdown_keeps_a_bar_within_its_cell(runs: Path) -> None:
 
 
 def test_json_comes_back(runs: Path) -> None:
-    told = json.loads(as_json(experiments(runs)))
+    told = json.loads(experiments_as_json(experiments(runs)))
     assert [each["id"] for each in told] == ["run-1", "run-2", ""]
     assert told[1]["checkpoints"] == ["/c/best.ckpt", "/c/last.ckpt"]
 
@@ -87,7 +94,7 @@ def test_a_reference_tells_only_of_runs_whose_folders_are_gone(runs: Path) -> No
     }  # fmt: skip
     gone = of_reference("run-0", "c" * 40, "2026-05-01T10:00:00+00:00", trailers)
     kept = of_reference("run-1", "c" * 40, "2026-06-01T10:00:00+00:00", {})
-    told = merged(experiments(runs), [kept, gone])
+    told = merged_experiments(experiments(runs), [kept, gone])
     assert [each.id for each in told] == ["run-0", "run-1", "run-2", ""]
     assert (told[0].step, told[0].findings, told[0].checkpoints) == (5, {"error": 1, "info": 2}, ("a.ckpt", "b.ckpt"))
     assert (told[0].label, told[0].note, told[0].dirty) == ("e0", "the first", True)

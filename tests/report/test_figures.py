@@ -12,11 +12,11 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from lightning_debugkit.finding import Finding, Severity, Where
-from lightning_debugkit.journal import Events, read_journal
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.journal import Events, read_journal
 from lightning_debugkit.report import summarize
 from lightning_debugkit.report.curves import curves, draw_curves, is_logarithmic
-from lightning_debugkit.report.drawing import as_svg, axes_of, blank, own_settings
+from lightning_debugkit.report.figures import as_svg, axes_of, blank_figure, own_settings
 from lightning_debugkit.report.heatmap import COLUMNS, chosen_rows, heatmap, narrowed
 from lightning_debugkit.report.palette import PALETTE
 from lightning_debugkit.report.rendering import compose
@@ -36,7 +36,7 @@ def test_decades_ask_for_a_log_scale(values: list[float], logarithmic: bool) -> 
 
 def test_a_tail_of_nan_is_within_the_axis() -> None:
     found = curves([Measure(step, 0, 1.0 if step < 5 else "nan") for step in range(20)])
-    axes = axes_of(blank(2.0))
+    axes = axes_of(blank_figure(2.0))
     draw_curves(axes, found)
     assert axes.get_xlim()[1] >= 19
     assert [text.get_text() for text in axes.texts] == ["nan"]
@@ -136,7 +136,7 @@ def test_text_of_users_stays_what_it_was() -> None:
     said = 'style="fill: red" <b> & $x^2$ \x00'
     written = io.StringIO()
     with own_settings():
-        figure = blank(2.0)
+        figure = blank_figure(2.0)
         axes_of(figure).set_xlabel(said)
         figure.savefig(written, format="svg")
     texts = ["".join(each.itertext()) for each in ET.fromstring(as_svg(written.getvalue(), "mine")).iter()]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lightning_debugkit.finding import Finding, Severity, Where
-from lightning_debugkit.journal import Events, read_journal
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.journal import Events, read_journal
 from lightning_debugkit.report import Chapter, Paragraph, Summary, Table, as_json, html, markdown, render, summarize
 from lightning_debugkit.report.parts import Cell
 from lightning_debugkit.report.to_markdown import code_block, code_span

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image, ImageColor
 from report.conftest import END, LOSS
 
-from lightning_debugkit.journal import read_journal
+from lightning_debugkit.core.journal import read_journal
 from lightning_debugkit.report import Drawing, Paragraph, Section, Summary, markdown, render, summarize
 from lightning_debugkit.report.palette import RED
 from lightning_debugkit.report.rendering import compose, write

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from lightning_debugkit.finding import Finding, Severity, Where
-from lightning_debugkit.journal import Events, read_journal
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.journal import Events, read_journal
 from lightning_debugkit.report import summarize
 
 Writer = Callable[..., Path]

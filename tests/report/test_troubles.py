@@ -12,9 +12,9 @@ import torch
 from lightning.pytorch.demos.boring_classes import BoringModel
 
 from lightning_debugkit import GradientAnomalyDetector, GradientClippingMonitor
-from lightning_debugkit.callbacks.base import DebugCallback
-from lightning_debugkit.finding import Finding, Severity, Where
-from lightning_debugkit.journal import Events, read_journal
+from lightning_debugkit.core.callback import DebugCallback
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.journal import Events, read_journal
 from lightning_debugkit.report import render, summarize
 
 Writer = Callable[..., Path]

@@ -11,8 +11,16 @@ from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
 from stats.coverage import RUNS, exact_coverage, holds
 
-from lightning_debugkit.stats.intervals import Interval, bare, clopper_pearson, difference, exact, quantile, wilson
-from lightning_debugkit.stats.moments import Moments
+from lightning_debugkit.stats.intervals import (
+    Interval,
+    bare_interval,
+    clopper_pearson,
+    difference_interval,
+    exact,
+    quantile,
+    wilson,
+)
+from lightning_debugkit.stats.running_mean import RunningMean
 
 counts = st.integers(1, 2_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
@@ -114,7 +122,7 @@ def test_a_subset_of_a_finite_set_leaves_less_open_and_nothing_impossible(counts
 
 def test_newcombes_interval_is_the_published_one() -> None:
     """Newcombe 1998, table II, method 10: 56 of 70 less 48 of 80."""
-    found = difference(wilson(56, 70), wilson(48, 80))
+    found = difference_interval(wilson(56, 70), wilson(48, 80))
     assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
 
 
@@ -127,7 +135,7 @@ def gap_coverage(before: tuple[int, float], after: tuple[int, float]) -> float:
     total = 0.0
     for p, first in zip(binom.pmf(likely, n, rate), firsts, strict=True):
         for q, second in zip(binom.pmf(later, later_n, later_rate), seconds, strict=True):
-            found = difference(second, first)
+            found = difference_interval(second, first)
             total += p * q * (found.low <= later_rate - rate <= found.high)
     return total
 
@@ -144,7 +152,7 @@ def test_coverage_of_a_gap_summed_over_all_outcomes_is_what_simulations_gave(
 @pytest.mark.parametrize("low", [0.0, 0.01, 0.4])
 def test_with_a_known_start_a_gap_is_the_later_interval_moved(low: float) -> None:
     later = wilson(30, 200)
-    found = difference(later, exact(low))
+    found = difference_interval(later, exact(low))
     assert (found.low, found.high) == pytest.approx((later.low - low, later.high - low), abs=1e-12)
 
 
@@ -153,28 +161,31 @@ def test_the_gap_of_two_mean_losses_is_held_in_95_of_100_runs(sizes: tuple[int, 
     """The same rule for any two intervals, here Student's, of sets whose losses spread unlike."""
     rng = np.random.default_rng(3)
     first, second = rng.gamma(2.0, 0.25, (RUNS, sizes[0])), rng.gamma(4.0, 0.2, (RUNS, sizes[1]))
-    gaps = (difference(Moments.of(b).interval(), Moments.of(a).interval()) for a, b in zip(first, second, strict=True))
+    gaps = (
+        difference_interval(RunningMean.of(b).interval(), RunningMean.of(a).interval())
+        for a, b in zip(first, second, strict=True)
+    )
     assert 0.93 <= holds(gaps, 4.0 * 0.2 - 2.0 * 0.25) <= 0.97
 
 
 @settings(deadline=None)
 @given(one=counts, other=counts)
 def test_the_gap_the_other_way_is_the_negative(one: tuple[int, int], other: tuple[int, int]) -> None:
-    there, back = difference(wilson(*one), wilson(*other)), -difference(wilson(*other), wilson(*one))
+    there, back = difference_interval(wilson(*one), wilson(*other)), -difference_interval(wilson(*other), wilson(*one))
     assert (there.value, there.low, there.high) == pytest.approx((back.value, back.low, back.high), abs=1e-12)
 
 
 @settings(deadline=None)
 @given(one=counts, other=counts)
 def test_no_gap_of_rates_is_larger_than_one(one: tuple[int, int], other: tuple[int, int]) -> None:
-    found = difference(wilson(*one), wilson(*other))
+    found = difference_interval(wilson(*one), wilson(*other))
     assert -1 - 1e-9 <= found.low <= found.value <= found.high <= 1 + 1e-9
 
 
-@pytest.mark.parametrize("unknown", [bare(0.2), bare(math.nan), wilson(0, 0)])
+@pytest.mark.parametrize("unknown", [bare_interval(0.2), bare_interval(math.nan), wilson(0, 0)])
 def test_a_gap_from_what_is_not_known_is_not_known(unknown: Interval) -> None:
-    assert difference(wilson(90, 100), unknown).side == "unknown"
-    assert difference(unknown, wilson(90, 100)).side == "unknown"
+    assert difference_interval(wilson(90, 100), unknown).side == "unknown"
+    assert difference_interval(unknown, wilson(90, 100)).side == "unknown"
 
 
 @pytest.mark.parametrize(("interval", "side"), [(exact(0.0), "across"), (exact(-1.0), "below"), (exact(1e-9), "above")])

@@ -13,9 +13,9 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
 
-from lightning_debugkit.stats.confident import guesses, thresholds
+from lightning_debugkit.stats.confident_learning import guesses, thresholds
 from lightning_debugkit.stats.label_issues import Filter, label_issues
-from lightning_debugkit.stats.records import Records
+from lightning_debugkit.stats.sample_records import Records
 
 FILTERS: list[Filter] = ["prune_by_noise_rate", "prune_by_class", "both", "confident_learning"]
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, multinomial
 from stats.coverage import RUNS, holds
 
-from lightning_debugkit.stats.intervals import difference, wilson
+from lightning_debugkit.stats.intervals import difference_interval, wilson
 from lightning_debugkit.stats.paired import mcnemar, paired_counts, paired_difference
 
 few = st.integers(0, 400)
@@ -86,7 +86,7 @@ def test_shared_mistakes_make_a_small_gap_visible() -> None:
     both, only_first, only_second = 96, 24, 4
     assert paired_difference(both, only_first, only_second, 2_000 - 124).side == "below"
     assert mcnemar(only_first, only_second) < 0.001
-    assert difference(wilson(100, 2_000), wilson(120, 2_000)).side == "across"
+    assert difference_interval(wilson(100, 2_000), wilson(120, 2_000)).side == "across"
 
 
 def test_no_sample_leaves_everything_open() -> None:

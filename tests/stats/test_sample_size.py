@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightning_debugkit.stats.intervals import Interval, bare, difference, exact, wilson
-from lightning_debugkit.stats.moments import Moments
+from lightning_debugkit.stats.intervals import Interval, bare_interval, difference_interval, exact, wilson
+from lightning_debugkit.stats.running_mean import RunningMean
 from lightning_debugkit.stats.sample_size import (
     samples_for_gap,
     samples_for_rate_gap,
@@ -27,7 +27,7 @@ def seen(rate: float, gap: float, n_after: int, n_before: int | None, runs: int 
         before = [exact(rate)] * runs
     else:
         before = [wilson(int(k), n_before) for k in rng.binomial(n_before, rate, runs)]
-    return float(np.mean([difference(a, b).side == "above" for a, b in zip(after, before, strict=True)]))
+    return float(np.mean([difference_interval(a, b).side == "above" for a, b in zip(after, before, strict=True)]))
 
 
 @pytest.mark.parametrize(
@@ -83,13 +83,13 @@ def test_of_any_metric_the_visible_gap_is_seen_in_80_of_100_runs() -> None:
     gap = float(
         np.mean(
             [
-                smallest_visible_gap(Moments.of(a).interval(), Moments.of(b).interval())
+                smallest_visible_gap(RunningMean.of(a).interval(), RunningMean.of(b).interval())
                 for a, b in zip(first[:100], second[:100], strict=True)
             ]
         )
     )
     found = [
-        difference(Moments.of(b + gap).interval(), Moments.of(a).interval()).side
+        difference_interval(RunningMean.of(b + gap).interval(), RunningMean.of(a).interval()).side
         for a, b in zip(first, second, strict=True)
     ]
     assert found.count("above") / 2_000 == pytest.approx(0.8, abs=0.03)
@@ -102,6 +102,6 @@ def test_both_sets_grow_alike() -> None:
     assert samples_for_gap(gap, exact(1.0), after)[0] is None
 
 
-@pytest.mark.parametrize(("gap", "after"), [(0.0, Interval(1.2, 1.0, 1.4, 100)), (0.1, bare(1.2, 100))])
+@pytest.mark.parametrize(("gap", "after"), [(0.0, Interval(1.2, 1.0, 1.4, 100)), (0.1, bare_interval(1.2, 100))])
 def test_without_gap_or_uncertainty_there_is_no_advice(gap: float, after: Interval) -> None:
     assert samples_for_gap(gap, exact(1.0), after) == (None, None)

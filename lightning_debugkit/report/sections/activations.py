@@ -12,8 +12,8 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from lightning_debugkit.finding import Finding
-from lightning_debugkit.report.drawing import axes_of, blank, legend_above, legend_height, room
+from lightning_debugkit.core.finding import Finding
+from lightning_debugkit.report.figures import axes_of, blank_figure, legend_above, legend_height, room
 from lightning_debugkit.report.heatmap import Heatmap, chosen_rows, heatmap
 from lightning_debugkit.report.palette import PALETTE
 from lightning_debugkit.report.parts import Cell, Drawing, Paragraph, Section, Table
@@ -93,7 +93,7 @@ def _draw(shown: Heatmap, inputs: Heatmap | None, marked: set[int]) -> Canvas:
     if inputs is not None:
         labels.append(_ENTERS)
     top = legend_height(labels)
-    figure = blank(0.6 + 0.17 * max(count, 5) + top, left=room(names, 7) + 0.2, top=top)
+    figure = blank_figure(0.6 + 0.17 * max(count, 5) + top, left=room(names, 7) + 0.2, top=top)
     axes = axes_of(figure)
     rows = np.arange(count)
     colors = (PALETTE.series[1], PALETTE.series[2], PALETTE.series[0])

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure as Canvas
 
-from lightning_debugkit.finding import Finding
+from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.report.curves import Curve, curve_figure, curves
-from lightning_debugkit.report.drawing import mark_findings
+from lightning_debugkit.report.figures import mark_findings
 from lightning_debugkit.report.palette import PALETTE
 from lightning_debugkit.report.parts import Cell, Drawing, Paragraph, Section, Table
 from lightning_debugkit.report.summary import Summary

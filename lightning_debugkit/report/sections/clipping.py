@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from lightning_debugkit.finding import Finding
+from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.report.curves import curves, draw_curves
-from lightning_debugkit.report.drawing import blank, calm, legend_above, legend_height, mark_findings, room
+from lightning_debugkit.report.figures import blank_figure, calm, legend_above, legend_height, mark_findings, room
 from lightning_debugkit.report.palette import PALETTE
 from lightning_debugkit.report.parts import Drawing, Paragraph, Section
 from lightning_debugkit.report.summary import Measure, Summary
@@ -96,7 +96,7 @@ def _draw_norms(points: Sequence[Measure], summary: Summary) -> Canvas:
     norms = curves([Measure(point.step, 0, {"norm": point.value.get("norm")}) for point in points])
     told = curves([Measure(point.step, 0, {"threshold": point.value["threshold"]}) for point in cut])
     top = 0.3 + (legend_height(_NORMS) if told else 0.0)
-    figure = blank((3.4 if is_cut else 2.3) + top, top=top)
+    figure = blank_figure((3.4 if is_cut else 2.3) + top, top=top)
     panels = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1)) if is_cut else [figure.subplots()]
     axes = calm(panels[0])
     draw_curves(axes, norms)
@@ -134,7 +134,7 @@ def _is_cut(value: Mapping[str, Any]) -> bool:
 def _draw_counts(counts: Mapping[str, Any], layers: Sequence[tuple[str, float]]) -> Canvas:
     below = 0.75 + 0.21 * len(layers) if layers else 0.0
     names = [tail(name, 30) for name, _ in layers]
-    figure = blank(2.2 + below, left=max(0.95, room(names, 8) + 0.1), top=0.1)
+    figure = blank_figure(2.2 + below, left=max(0.95, room(names, 8) + 0.1), top=0.1)
     if layers:
         upper, lower = figure.subplots(2, 1, height_ratios=(1.55, below - 0.55), gridspec_kw={"hspace": 0.55})
         _draw_layers(calm(lower, grid=False), layers, names)

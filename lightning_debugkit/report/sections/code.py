@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning_debugkit.finding import Finding
+from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.report.parts import Cell, Code, Details, Paragraph, Section, Table
 from lightning_debugkit.report.summary import Summary
 from lightning_debugkit.report.wording import as_int, as_list, as_mapping, number, phrase, plural

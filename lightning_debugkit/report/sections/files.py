@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from lightning_debugkit.journal import Event
+from lightning_debugkit.core.journal import Event
 from lightning_debugkit.report.parts import Cell, Section, Table
 from lightning_debugkit.report.summary import Summary
 from lightning_debugkit.report.wording import as_int, phrase

@@ -15,10 +15,10 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from lightning_debugkit.finding import Finding, Severity
-from lightning_debugkit.report.drawing import (
+from lightning_debugkit.core.finding import Finding, Severity
+from lightning_debugkit.report.figures import (
     axes_of,
-    blank,
+    blank_figure,
     calm,
     legend_above,
     legend_height,
@@ -91,7 +91,7 @@ def _draw(shown: Heatmap, marked: set[int], summary: Summary) -> Canvas:
     patches = [Patch(color=color, label=label) for where, color, label in kinds if where.any()]
     top = 0.3 + (legend_height(["not finite", "exactly zero"]) if patches else 0.0)
     has_scale = bool((shown.norms > 0).any())
-    figure = blank(
+    figure = blank_figure(
         0.45 + 0.155 * max(count, 4) + top, left=room(labels, 7) + 0.15, right=0.9 if has_scale else 0.15, top=top
     )
     axes = axes_of(figure, grid=False)

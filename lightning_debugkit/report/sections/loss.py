@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_debugkit.finding import Finding, Severity
+from lightning_debugkit.core.finding import Finding, Severity
 from lightning_debugkit.report.curves import Curve, curve_figure, curves
 from lightning_debugkit.report.parts import Drawing, Section
 from lightning_debugkit.report.summary import Summary

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from lightning_debugkit.journal import Event
-from lightning_debugkit.report.parts import FIGURES, Gallery, Paragraph, Part, Sample, Section
-from lightning_debugkit.report.samples import Array, as_images, as_table, read_leaves, rescaled
+from lightning_debugkit.core.journal import Event
+from lightning_debugkit.report.parts import FIGURES, Gallery, Paragraph, Part, SamplePart, Section
+from lightning_debugkit.report.sample_tables import Array, as_images, as_table, read_leaves, rescaled
 from lightning_debugkit.report.summary import Summary
 from lightning_debugkit.report.wording import as_int, as_list, number, plural, sentence
 
@@ -61,7 +61,7 @@ def _leaf(title: str, stem: str, leaf: Array, event: Event) -> Part:
     if len(images) > len(shown):
         ranges += f"; {len(shown)} of {plural(len(images), 'sample')} are shown"
     samples = (
-        Sample(tuple(label.split(", ")), _picture(image), f"{FIGURES}/{stem}-{row}.png")
+        SamplePart(tuple(label.split(", ")), _picture(image), f"{FIGURES}/{stem}-{row}.png")
         for row, (label, image) in enumerate(zip(labels, shown, strict=False))
     )
     return Gallery(title, tuple(samples), f"{ranges}.")

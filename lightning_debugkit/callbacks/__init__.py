@@ -1,1 +1,0 @@
-"""The only room that imports Lightning; one capability a file."""

@@ -1,0 +1,96 @@
+"""Write every checkpoint whole or not at all, and read none whose bytes have changed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+
+from lightning_debugkit.checkpointing import serialization
+from lightning_debugkit.checkpointing.durable_files import sweep_drafts, sync_folder, write_whole
+from lightning_debugkit.checkpointing.records import DAMAGED, SUFFIX, Record
+from lightning_debugkit.checkpointing.verification import DamagedCheckpoint, damage
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Make any checkpoint callback's files whole: ``Trainer(plugins=AtomicCheckpointIO())``.
+
+    A file is streamed to a draft in its own folder, put on the device, and renamed. Lightning's own way goes through
+    the folder for temporary files: a copy where that lies on another disk, which a kill leaves half done under the
+    final name. A folder that cannot be written raises here; there it is passed over.
+
+    What is loaded is verified first, by the CRC-32s that ``torch.save`` has put into the file: ``torch.load`` takes
+    flipped bits for weights. Files on object stores (``s3://`` and the like) are left to Lightning's way.
+
+    Args:
+        fsync: Wait until the device has the file: then it outlives a loss of power.
+        verify: Read a file once more before it is loaded.
+    """
+
+    def __init__(self, fsync: bool = True, verify: bool = True) -> None:
+        for name, switch in (("fsync", fsync), ("verify", verify)):
+            if not isinstance(switch, bool):
+                raise ValueError(f"AtomicCheckpointIO needs {name} True or False, got {switch!r}; True is usual.")
+        self.fsync = fsync
+        self.verify = verify
+        self._swept: set[Path] = set()
+
+    def __repr__(self) -> str:
+        return f"AtomicCheckpointIO(fsync={self.fsync!r}, verify={self.verify!r})"
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write ``checkpoint`` to ``path``, whole or not at all.
+
+        Raises:
+            OSError: It could not be written; a file that was there is as it was.
+        """
+        local = local_path(path)
+        if local is None or storage_options is not None:
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        local.parent.mkdir(parents=True, exist_ok=True)
+        if local.parent not in self._swept:
+            self._swept.add(local.parent)
+            sweep_drafts(local.parent)
+        write_whole(local, lambda draft: serialization.save_bytes(checkpoint, draft), fsync=self.fsync)
+        if self.fsync:
+            sync_folder(local.parent)
+
+    def load_checkpoint(self, path: Any, *args: Any, **options: Any) -> dict[str, Any]:
+        """Return the checkpoint at ``path``.
+
+        Raises:
+            DamagedCheckpoint: Its bytes are not those that were written.
+        """
+        local = local_path(path)
+        if self.verify and local is not None and not local.exists() and _aside(local).exists():
+            raise DamagedCheckpoint(f"{path} was damaged and is now called {_aside(local).name}; load another one.")
+        if self.verify and local is not None and local.is_file():
+            found = damage(local, _record_of(local))
+            if found:
+                raise DamagedCheckpoint(f"{path} is damaged: {found}; load another one.")
+        return super().load_checkpoint(path, *args, **options)
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(path.name + DAMAGED)
+
+
+def local_path(path: str | os.PathLike[str]) -> Path | None:
+    """Return a path on a local or mounted disk, ``None`` for one on an object store."""
+    text = os.fspath(path)
+    if text.startswith(("file://", "local://")):
+        return Path(text.partition("://")[2])
+    return None if "://" in text or "::" in text else Path(text)
+
+
+def _record_of(path: Path) -> Record | None:
+    """Return what is known of a file beside itself; a copy that was taken away from its record has none."""
+    real = path.resolve()
+    try:
+        record = Record.from_json(real.with_name(real.name + SUFFIX).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if record.name == real.name else None

@@ -1,0 +1,242 @@
+"""What the checkpoint callback can say, and when it says it."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from lightning_debugkit.checkpointing.keeper import SaveOutcome
+from lightning_debugkit.checkpointing.listing import size
+from lightning_debugkit.checkpointing.records import Record
+from lightning_debugkit.checkpointing.repair import Repairs
+from lightning_debugkit.checkpointing.store import is_full
+from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+
+CHECKPOINT_FAILED = Rule(
+    "checkpoint-failed",
+    Severity.WARNING,
+    "the checkpoint of step {step} was not written: {error}",
+    "Make room in {folder}, or let the rules keep fewer files.",
+)
+MONITOR_MISSING = Rule(
+    "monitor-missing",
+    Severity.WARNING,
+    "{metric} was not logged, so that no file is kept for it; logged are {logged}",
+    "Log it in validation_step with self.log({metric!r}, value), or name one that is logged.",
+)
+MONITOR_NONFINITE = Rule(
+    "monitor-nonfinite",
+    Severity.WARNING,
+    "{metric} is {value}{in_a_row}: it does not rank",
+    "Find out why it is not finite; {until}.",
+)
+MONITOR_BEFORE_UPDATE = Rule(
+    "monitor-before-update",
+    Severity.INFO,
+    "{metric} is logged in training_step, before the weights are updated: a file ranked by it holds those of one "
+    "update later",
+    "Rank by a metric of validation, if a file must have the weights that its metric was measured on.",
+)
+CHECKPOINT_REPAIRED = Rule("checkpoint-repaired", Severity.INFO, "in {folder}: {done}", "Nothing needs to be done.")
+DISK_LOW = Rule(
+    "disk-low",
+    Severity.WARNING,
+    "{free} are free in {folder}, less than the {size} of a checkpoint: the next one does not fit",
+    "Make room there, or let the rules keep fewer files.",
+)
+
+Named = tuple[str, Finding]
+_PATIENCE = 3
+_FEW = 8
+
+
+def failed_finding(
+    where: Where, outcome: SaveOutcome, folder: Path, in_a_row: int, severity: Severity | None = None
+) -> Finding:
+    """Word a save that failed, and what to do by its cause."""
+    error = outcome.error
+    finding = CHECKPOINT_FAILED.found(
+        where,
+        severity=severity,
+        error=told_of_save(error),
+        step=outcome.draft.step,
+        folder=str(folder),
+        in_a_row=in_a_row,
+    )
+    if error is not None and is_full(error):
+        return finding
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return replace(finding, advice=f"Let this process write to {folder}, or choose another dirpath.")
+    if isinstance(error, OSError):
+        return replace(finding, advice=f"See whether {folder} is still there and can be written.")
+    return replace(
+        finding, advice="See what the checkpoint holds that cannot be saved: hyperparameters, states of callbacks."
+    )
+
+
+def told_of_save(error: BaseException | None) -> str:
+    """Return an error in one line."""
+    first = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+def repaired_finding(where: Where, repairs: Repairs, folder: Path) -> Finding | None:
+    """Word what was set right in a folder; a warning if a file was damaged."""
+    done = list(_done(repairs))
+    if not done:
+        return None
+    evidence = {"swept": len(repairs.swept), "adopted": list(repairs.adopted), "lost": list(repairs.lost)}
+    evidence |= {"set_aside": [name for name, _ in repairs.set_aside]}
+    severity = Severity.WARNING if repairs.set_aside else Severity.INFO
+    finding = CHECKPOINT_REPAIRED.found(where, severity=severity, folder=str(folder), done="; ".join(done), **evidence)
+    if repairs.set_aside:
+        return replace(
+            finding, advice="Check the disk: files there do not hold what was written. Delete the .damaged ones."
+        )
+    return finding
+
+
+def _done(repairs: Repairs) -> Iterator[str]:
+    if repairs.swept:
+        yield f"removed {_many(len(repairs.swept), 'unfinished file')} of a killed run ({size(sum(repairs.swept))})"
+    if repairs.adopted:
+        yield f"gave a record to {_listed(repairs.adopted)}, whole but not committed"
+    for name, why in repairs.set_aside[:_FEW]:
+        yield f"renamed a damaged file to {name} ({why})"
+    if repairs.lost:
+        yield f"forgot {_listed(repairs.lost)}, which {'is' if len(repairs.lost) == 1 else 'are'} gone"
+
+
+def passed_over(where: Where, skipped: Iterable[tuple[Record, str]], chosen: str, folder: Path) -> Finding:
+    """Word a resume from an older file than the newest."""
+    names = [f"{record.name} (step {record.step}): {why}" for record, why in skipped]
+    finding = CHECKPOINT_REPAIRED.found(
+        where,
+        severity=Severity.WARNING,
+        folder=str(folder),
+        done=f"resumed from {chosen}, as newer files are damaged: {'; '.join(names)}",
+        skipped=names,
+    )
+    return replace(finding, advice="Check the disk: files there do not hold what was written.")
+
+
+def left_behind(where: Where, aside: list[Record], folder: Path) -> Finding:
+    """Word the files of a branch that was left by going back."""
+    newest = max(record.step for record in aside)
+    finding = CHECKPOINT_REPAIRED.found(
+        where,
+        folder=str(folder),
+        done=f"{_many(len(aside), 'file')} up to step {newest} of a branch that is left behind stay as they are",
+        aside=[record.name for record in aside],
+    )
+    return replace(finding, advice="Delete them with their records (.json) when the branch is not wanted any more.")
+
+
+def disk_low(where: Where, free: int, next_size: int, folder: Path) -> Finding:
+    """Word a disk on which the next file does not fit."""
+    return DISK_LOW.found(where, free=size(free), size=size(next_size), folder=str(folder))
+
+
+class Monitors:
+    """Watches the metrics that rules rank by: whether they are logged, and whether they are numbers."""
+
+    def __init__(self, metrics: Iterable[str]) -> None:
+        self.metrics = tuple(dict.fromkeys(metrics))
+        self.seen: dict[str, bool] = {}  # by metric: whether a value was ever finite
+        self.broken: dict[str, int] = {}  # by metric: how many values in a row were not
+        self.validated: set[str] = set()  # those that a validation has logged
+
+    def state_dict(self) -> dict[str, dict[str, int]]:
+        return {
+            "seen": {name: int(finite) for name, finite in self.seen.items()},
+            "broken": dict(self.broken),
+            "validated": dict.fromkeys(sorted(self.validated), 1),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Mapping[str, int]]) -> None:
+        self.validated = set(state.get("validated", {}))
+        self.seen = {name: bool(finite) for name, finite in state.get("seen", {}).items()}
+        self.broken = dict(state.get("broken", {}))
+
+    def judge(self, where: Where, fresh: Mapping[str, float]) -> Iterator[tuple[str, Finding]]:
+        """Return, by metric, what is wrong with its newest value.
+
+        A metric may have no value before the model has learned anything, as the correlation of constant predictions:
+        so a first one is worth knowing only. One that was finite and is no more is a fault.
+        """
+        for name in self.metrics:
+            if name not in fresh:
+                continue
+            was_finite = self.seen.get(name, False)
+            if math.isfinite(fresh[name]):
+                self.seen[name], self.broken[name] = True, 0
+                continue
+            self.seen.setdefault(name, False)
+            self.broken[name] = self.broken.get(name, 0) + 1
+            times = self.broken[name]
+            severity = Severity.WARNING if was_finite or times >= _PATIENCE else Severity.INFO
+            yield (
+                name,
+                MONITOR_NONFINITE.found(
+                    where,
+                    severity=severity,
+                    metric=name,
+                    value=fresh[name],
+                    times=times,
+                    in_a_row=", for the third evaluation in a row" if times == _PATIENCE else "",
+                    until="what was ranked before stays" if was_finite else "until then no file is ranked by it",
+                ),
+            )
+
+    def unlogged(self, where: Where, validated: Mapping[str, float], logged: Iterable[str]) -> Iterator[Named]:
+        """Return, by metric, those of earlier validations that this one did not log.
+
+        Args:
+            where: The place of now.
+            validated: What this validation logged.
+            logged: All that the Trainer holds.
+        """
+        for name in self.metrics:
+            if name in validated:
+                self.validated.add(name)
+            elif name in self.validated:
+                finding = MONITOR_MISSING.found(
+                    where, severity=Severity.INFO, metric=name, logged=_shown(sorted(logged)), closest=[]
+                )
+                message = f"{name} was not logged in this validation, so that no file of it is ranked by {name}"
+                advice = "Log it in every validation, if each is to be ranked; it is ranked where it comes."
+                yield name, replace(finding, message=message, advice=advice)
+
+    def before_update(self, where: Where, in_training: set[str]) -> Iterator[Named]:
+        """Return, by metric, those of a batch that was measured before the update that a file is saved after."""
+        for name in self.metrics:
+            if name in in_training:
+                yield name, MONITOR_BEFORE_UPDATE.found(where, metric=name)
+
+    def missing(self, where: Where, logged: Iterable[str]) -> Iterator[tuple[str, Finding]]:
+        """Return, by metric, those never logged though all there is to log was."""
+        names = sorted(logged)
+        for name in self.metrics:
+            if name in self.seen or name in names:
+                continue
+            close = difflib.get_close_matches(name, names, 1)
+            finding = MONITOR_MISSING.found(where, metric=name, logged=_shown(names), closest=close)
+            if close:
+                finding = replace(finding, advice=f"Write {close[0]!r}, if that is what is meant; else log {name!r}.")
+            yield name, finding
+
+
+def _shown(names: list[str]) -> str:
+    return ", ".join(names[:_FEW]) + (f" and {len(names) - _FEW} more" if names[_FEW:] else "") or "none at all"
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:_FEW]) + (f" and {len(names) - _FEW} more" if names[_FEW:] else "")

@@ -1,0 +1,149 @@
+"""Write a file or a folder whole or not at all, and find what killed writers left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from secrets import token_hex
+from types import ModuleType
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # Windows has none: what is left there is judged by its age
+    fcntl = None
+
+_DRAFT = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
+_LONG = 24 * 3600.0
+
+
+def write_whole(path: Path, save: Callable[[Path], object], *, fsync: bool = True, in_folder: bool = False) -> None:
+    """Let ``save`` write a file beside ``path``, then put it in place in one step.
+
+    The draft lies on the same filesystem as its target, so that putting it in place is a rename and never a copy.
+    Readers see the old file or the new one. If anything fails the draft goes, and the old file is as it was.
+
+    Args:
+        path: Where the file is to be; its folder must exist.
+        save: Writes to the path it is given.
+        fsync: Wait until the device has the bytes. That it has the name, too, takes ``sync_folder``.
+        in_folder: Give ``save`` a path in an empty folder, where it may make a folder, too. This costs more.
+    """
+    draft = path.with_name(f".{path.name}.{token_hex(4)}.tmp")
+    lock = None
+    try:
+        if in_folder:
+            draft.mkdir()
+        else:
+            draft.touch(exist_ok=False)
+        lock = _lock(draft)
+        target = draft / path.name if in_folder else draft
+        save(target)
+        if fsync:
+            _sync(target)
+        target.replace(path)
+    finally:
+        remove_durably(draft)
+        if lock is not None:
+            os.close(lock)
+
+
+def write_text(path: Path, text: str, *, fsync: bool = True) -> None:
+    """Write a small text file whole or not at all."""
+    write_whole(path, lambda draft: draft.write_text(text, encoding="utf-8"), fsync=fsync)
+
+
+def link_durably(path: Path, target: str) -> None:
+    """Let ``path`` lead to ``target``, in one step; what ``path`` was before goes."""
+    draft = path.with_name(f".{path.name}.{token_hex(4)}.tmp")
+    try:
+        draft.symlink_to(target)
+        draft.replace(path)
+    finally:
+        remove_durably(draft)
+
+
+def remove_durably(path: Path) -> None:
+    """Delete a file, a link or a folder; none there is none to delete."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the device knows the names in ``folder``; some filesystems have no such call."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _sync(draft: Path) -> None:
+    files = [file for file in draft.rglob("*") if file.is_file()] if draft.is_dir() else [draft]
+    for file in files:
+        handle = os.open(file, os.O_RDWR)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    for folder in {file.parent for file in files if draft.is_dir()}:
+        sync_folder(folder)
+
+
+def sweep_drafts(folder: Path) -> list[int]:
+    """Remove the drafts of writers that no longer live, in ``folder``; return their sizes in bytes."""
+    sizes = []
+    for draft in folder.glob(".*.tmp"):
+        if _DRAFT.fullmatch(draft.name) and _is_abandoned(draft):
+            sizes.append(0 if draft.is_symlink() else size_of(draft))
+            remove_durably(draft)
+    return sizes
+
+
+def size_of(path: Path) -> int:
+    """Return the bytes of a file, or of all files in a folder."""
+    if not path.is_dir():
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+def _is_abandoned(draft: Path) -> bool:
+    """The system gives up the lock of a process that is killed; where there are no locks, only time tells."""
+    if draft.is_symlink():
+        return True
+    try:
+        handle = _lock(draft)
+    except (BlockingIOError, FileNotFoundError):  # its writer lives, or has just finished
+        return False
+    if handle is None:
+        return time.time() - draft.stat().st_mtime > _LONG
+    os.close(handle)
+    return True
+
+
+def _lock(draft: Path) -> int | None:
+    """Return a handle that holds the lock of ``draft``, ``None`` where there are no locks.
+
+    Raises:
+        BlockingIOError: Another process holds it.
+    """
+    if fcntl is None:
+        return None
+    handle = os.open(draft, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise
+    except OSError:
+        os.close(handle)
+        return None
+    return handle

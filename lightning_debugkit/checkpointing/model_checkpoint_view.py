@@ -1,0 +1,71 @@
+"""What loggers and ``ckpt_path="best"`` read off a ``ModelCheckpoint``, made from the records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from lightning_debugkit.checkpointing.keep_rules import Best, KeepRule
+from lightning_debugkit.checkpointing.records import Record
+
+
+@dataclass(frozen=True)
+class ModelCheckpointView:
+    """Where the files stand, in plain types that every rank can be sent.
+
+    Args:
+        last: Path of the newest file.
+        best: Path of the best by the first ``Best``, of the newest if there is no such rule.
+        best_k: Its best files that exist, with their values, the best first.
+        current: The metric of the newest file, if it has one.
+        step: Step of the newest file.
+    """
+
+    last: str = ""
+    best: str = ""
+    best_k: dict[str, float] = field(default_factory=dict)
+    current: float | None = None
+    step: int = 0
+
+
+def first_best(rules: tuple[KeepRule, ...]) -> Best | None:
+    """Return the rule that decides which file is called the best."""
+    bests = [rule for rule in rules if isinstance(rule, Best)]
+    return next((rule for rule in bests if rule.within is None), bests[0] if bests else None)
+
+
+def model_checkpoint_view(folder: Path, history: list[Record], rules: tuple[KeepRule, ...]) -> ModelCheckpointView:
+    """Return where the files of a history stand."""
+    if not history:
+        return ModelCheckpointView()
+    newest = history[-1]
+    rule = first_best(rules)
+    last = str(folder / newest.name)
+    if rule is None:
+        return ModelCheckpointView(last=last, best=last, step=newest.step)
+    ranked = rule.ranked(history)[: rule.k]
+    best_k = {str(folder / record.name): record.metrics[rule.metric] for record in ranked}
+    return ModelCheckpointView(last, next(iter(best_k), ""), best_k, newest.metrics.get(rule.metric), newest.step)
+
+
+def show_to_loggers(callback: ModelCheckpoint, now: ModelCheckpointView) -> None:
+    """Let ``callback`` say what is true."""
+    scores = {path: torch.tensor(score) for path, score in now.best_k.items()}
+    values: dict[str, Any] = {
+        "best_model_path": now.best,
+        "best_model_score": scores.get(now.best),
+        "best_k_models": scores,
+        "kth_best_model_path": next(reversed(scores), ""),
+        "last_model_path": now.last,
+        "current_score": None if now.current is None else torch.tensor(now.current),
+        "_last_checkpoint_saved": now.last,
+        "_last_global_step_saved": now.step,
+    }
+    if scores:
+        values["kth_value"] = next(reversed(scores.values()))
+    for name, value in values.items():
+        setattr(callback, name, value)

@@ -1,0 +1,178 @@
+"""Set a folder of checkpoints right after a run was killed in it, and find the newest one that is sound."""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import re
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning_debugkit.checkpointing.durable_files import size_of, sweep_drafts, write_text
+from lightning_debugkit.checkpointing.records import DAMAGED, SUFFIX, Record, head, history, in_order
+from lightning_debugkit.checkpointing.store import read_records
+from lightning_debugkit.checkpointing.verification import DamagedCheckpoint, damage, digest, mismatch
+
+MANIFEST = "debugkit-manifest"
+_OURS = re.compile(r"step-\d+-[0-9a-f]{8}\.ckpt")
+
+
+@dataclass(frozen=True)
+class Repairs:
+    """What was set right in a folder.
+
+    Args:
+        swept: Sizes of the unfinished files that were removed.
+        adopted: Whole files that had no record, and have one now.
+        set_aside: Files that are not as they were written, by their new name, and what is wrong.
+        lost: Records whose file is gone.
+    """
+
+    swept: tuple[int, ...] = ()
+    adopted: tuple[str, ...] = ()
+    set_aside: tuple[tuple[str, str], ...] = ()
+    lost: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.swept or self.adopted or self.set_aside or self.lost)
+
+
+def repair(folder: Path, *, suspects: Sequence[str] = (), fsync: bool = True) -> Repairs:
+    """Remove what killed writers left, adopt whole files without a record, set aside files that are damaged.
+
+    Only files that carry a name of ours are touched, and none that could be a checkpoint is deleted.
+
+    Args:
+        folder: A folder of checkpoints.
+        suspects: Names that are known to be damaged, though size and directory are right.
+        fsync: Wait for the device.
+    """
+    swept = sweep_drafts(folder)
+    lost, set_aside, adopted = [], [], []
+    for record in read_records(folder):
+        path = folder / record.name
+        found = "its bytes are not those that were written" if record.name in suspects else mismatch(path, record)
+        if not found:
+            continue
+        if path.exists():
+            set_aside.append((_set_aside(path), found))
+        else:
+            (folder / (record.name + SUFFIX)).unlink(missing_ok=True)
+            lost.append(record.name)
+    for path in _without_record(folder):
+        orphan = _orphan(path)
+        found = damage(path) if orphan is not None else "nothing in it tells which step it is of"
+        if orphan is not None and not found:
+            write_text(folder / (path.name + SUFFIX), orphan.to_json(), fsync=fsync)
+            adopted.append(path.name)
+        else:
+            set_aside.append((_set_aside(path), found))
+    return Repairs(tuple(swept), tuple(adopted), tuple(set_aside), tuple(lost))
+
+
+def newest_good(folder: Path, tell: Callable[[Record, str], object]) -> Record | None:
+    """Return the newest checkpoint of ``folder`` whose every byte is sound, ``None`` if it has no checkpoints.
+
+    The history in progress comes first, from its end backwards; other fits and branches come after it. Nothing is
+    changed: every process that looks finds the same.
+
+    Args:
+        folder: A folder of checkpoints.
+        tell: Is told of each newer one that is damaged, and how.
+
+    Raises:
+        DamagedCheckpoint: There are checkpoints, but none is sound: to begin anew would hide their loss.
+    """
+    orphans = [orphan for path in _without_record(folder) if (orphan := _orphan(path)) is not None]
+    tried = []
+    for record in _from_newest([*read_records(folder), *orphans]):
+        found = damage(folder / record.name, record)
+        if not found:
+            return record
+        tried.append(f"{record.name}: {found}")
+        tell(record, found)
+    if tried:
+        raise DamagedCheckpoint(
+            f"{folder} holds {len(tried)} checkpoints and none is sound ({'; '.join(tried)}); "
+            "put a backup there, or move them away to begin anew."
+        )
+    return None
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Return what the kit wrote into a checkpoint, without loading a tensor or running any of its code."""
+    with contextlib.suppress(Exception):  # a damaged file raises whatever its bytes lead to
+        with zipfile.ZipFile(path) as archive:
+            name = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
+            with archive.open(name) as file:
+                found = _Plain(file).load()[MANIFEST]
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
+class _Stub(dict[Any, Any]):
+    """Stands for every object of a class: takes what is put into it, and does nothing."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        super().__init__()
+
+    def __call__(self, *_: Any, **__: Any) -> _Stub:
+        return self
+
+    def append(self, _: Any) -> None:
+        """Take an item of a list."""
+
+    def extend(self, _: Any) -> None:
+        """Take the items of a list."""
+
+    def __setstate__(self, _: Any) -> None:
+        """Take a state."""
+
+
+class _Plain(pickle.Unpickler):
+    """Reads plain types; all classes and functions are stubs, so that nothing a file names is ever called."""
+
+    def find_class(self, _module: str, _name: str) -> Any:
+        return _Stub
+
+    def persistent_load(self, _pid: Any) -> Any:
+        return None
+
+
+def _without_record(folder: Path) -> Iterator[Path]:
+    """Files of ours whose record is missing, or cannot be read."""
+    known = {record.name for record in read_records(folder)}
+    for path in sorted(folder.glob("step-*.ckpt")):
+        if _OURS.fullmatch(path.name) and not path.is_symlink() and path.name not in known:
+            yield path
+
+
+def _orphan(path: Path) -> Record | None:
+    """Return the record that a file without one should have, ``None`` if it does not say."""
+    try:
+        record = Record.from_plain(read_manifest(path)["checkpoint"])
+        return record.sealed(size_of(path), digest(path)) if record.name == path.name else None
+    except (KeyError, ValueError, OSError, zipfile.BadZipFile):
+        return None
+
+
+def _set_aside(path: Path) -> str:
+    """Give a damaged file a name under which nothing takes it for a checkpoint; its record goes with it."""
+    kept = path.with_name(path.name + DAMAGED)
+    path.replace(kept)
+    record = path.with_name(path.name + SUFFIX)
+    if record.exists():
+        record.replace(kept.with_name(kept.name + SUFFIX))
+    return kept.name
+
+
+def _from_newest(records: Sequence[Record]) -> list[Record]:
+    newest = head(records)
+    if newest is None:
+        return []
+    way = history(records, newest.run, newest.lineage)[::-1]
+    rest = [record for record in in_order(records) if record not in way]
+    return [*way, *sorted(rest, key=lambda record: record.time, reverse=True)]

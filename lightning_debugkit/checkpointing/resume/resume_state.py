@@ -1,0 +1,133 @@
+"""What a checkpoint must hold, so that a run can go on from it as if it had never stopped."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch.distributed as dist
+from lightning.pytorch import LightningModule, Trainer
+
+from lightning_debugkit.checkpointing.resume.dataloader_position import DataLoaderPosition, about
+from lightning_debugkit.checkpointing.resume.rng_state import plain
+from lightning_debugkit.checkpointing.resume.stopped import validation_is_due
+from lightning_debugkit.core.compat import overrides
+
+
+def state(trainer: Trainer, module: LightningModule, place: DataLoaderPosition) -> dict[str, Any]:
+    """Return this rank's state: random states, the place in the loaders, and what stands in the way of exactness."""
+    fit = trainer.fit_loop
+    loop = fit.epoch_loop
+    progress: Any = loop.batch_progress.current
+    epochs: Any = fit.epoch_progress.current
+    under_way = progress.ready > 0 and not loop._num_ready_batches_reached()
+    state = {
+        "now": place.stops.moment() or place.now(),
+        "batches": progress.ready,
+        "loaders": [
+            {"about": about(loader), "workers": _workers(loader, within)} | within
+            for loader, within in zip(place.loaders(), place.state(under_way), strict=True)
+        ],
+        "settings": settings(trainer),
+        "validation_workers": [_has_workers(loader) for loader in place.validation_loaders()],
+        "reloads": bool(trainer.reload_dataloaders_every_n_epochs),  # type: ignore[attr-defined]
+        "reloaded": fit._last_train_dl_reload_epoch,
+        "in_batch": progress.ready != progress.processed,
+        "in_epoch_start": _epoch_starts(trainer),
+        "hooks": _hooks_to_come(trainer, module),
+        "epoch_ended": epochs.completed < epochs.processed,
+        "in_window": progress.ready % trainer.accumulate_grad_batches if under_way else 0,
+        "validation": _validation_is_cut(trainer),
+        "plateau": _plateaus(trainer, module),
+    }
+    state = cast(dict[str, Any], plain(state))
+    if under_way and place.fetches is not None:
+        fetches = place.fetches.state(progress.ready)
+        # Places are of the types that the loaders chose: Lightning saves them, too.
+        state["fetches"] = {**fetches, "moments": plain(fetches["moments"])}
+    return state
+
+
+def settings(trainer: Trainer) -> dict[str, Any]:
+    """Return the settings of the Trainer that decide which batches make a step."""
+    batches = trainer.num_training_batches
+    return {
+        "number of batches": batches if batches != float("inf") else None,
+        "accumulate_grad_batches": trainer.accumulate_grad_batches,
+    }
+
+
+def of_all_ranks(mine: dict[str, Any] | None, alone: bool) -> list[dict[str, Any] | None]:
+    """Return the states of all ranks, by rank: a collective, as saving a checkpoint is one.
+
+    Args:
+        mine: State of this rank.
+        alone: Whether other ranks may not come: then theirs are missing.
+    """
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return [mine]
+    states: list[dict[str, Any] | None] = [None] * dist.get_world_size()
+    if alone:
+        states[dist.get_rank()] = mine
+    else:
+        dist.all_gather_object(states, mine)
+    return states
+
+
+def _has_workers(loader: Any) -> bool:
+    return getattr(loader, "_iterator", None) is not None
+
+
+def _workers(loader: Any, within: dict[str, Any]) -> str:
+    """Return what the loader's workers do that cannot be had again, empty if nothing."""
+    if not getattr(loader, "num_workers", 0):
+        return ""
+    if not getattr(loader, "in_order", True):
+        return "out of order"
+    return "kept" if _has_workers(loader) and within.get("reused", True) else ""
+
+
+def _in_batch_end(trainer: Trainer) -> bool:
+    batch: Any = trainer.fit_loop.epoch_loop.batch_progress.current
+    return bool(batch.completed < batch.processed == batch.ready)
+
+
+def _epoch_starts(trainer: Trainer) -> bool:
+    """Tell whether an epoch is about to start, so that its loaders may have been iterated already."""
+    epochs: Any = trainer.fit_loop.epoch_progress.current
+    return bool(trainer.training and (trainer.fit_loop.total_batch_idx < 0 or epochs.ready > epochs.started))
+
+
+def _hooks_to_come(trainer: Trainer, module: LightningModule) -> list[str]:
+    """Return the model's hooks between this save and the next batch that Lightning leaves out when it resumes."""
+    if not (_in_batch_end(trainer) and trainer.fit_loop.epoch_loop._num_ready_batches_reached()):
+        return []
+    return [name for name in ("on_train_epoch_end", "on_train_epoch_start") if overrides(module, name)]
+
+
+def _validation_is_cut(trainer: Trainer) -> bool:
+    """Tell whether a validation is due or under way, which Lightning does not run anew when it resumes."""
+    loop = trainer.fit_loop.epoch_loop
+    if trainer.validating:
+        progress = loop.val_loop.batch_progress
+        return not (progress.is_last_batch and progress.current.ready == progress.current.completed)
+    return _in_batch_end(trainer) and validation_is_due(trainer)
+
+
+def _plateaus(trainer: Trainer, module: LightningModule) -> list[dict[str, Any]]:
+    """Return the schedulers that wait for a metric and are stepped only after this save, with the metric if known."""
+    loop = trainer.fit_loop.epoch_loop
+    epochs: Any = trainer.fit_loop.epoch_progress.current
+    ended = epochs.completed < epochs.processed
+    due = {
+        "epoch": loop._num_ready_batches_reached() and (ended or epochs.processed < epochs.started),
+        "step": not loop._should_accumulate() and (_in_batch_end(trainer) or trainer.validating),
+    }
+    waiting = []
+    for index, config in enumerate(trainer.lr_scheduler_configs if module.automatic_optimization else []):
+        count = (trainer.current_epoch if config.interval == "epoch" else trainer.fit_loop.batch_idx) + 1
+        if config.reduce_on_plateau and due.get(config.interval) and count % config.frequency == 0:
+            # Only when the epoch has ended all of its metrics are there.
+            metric = trainer.callback_metrics.get(config.monitor or "") if ended else None
+            metric = None if metric is None else metric.detach().cpu().clone()
+            waiting.append({"index": index, "metric": metric, "scheduler": type(config.scheduler).__name__})
+    return waiting

@@ -1,0 +1,286 @@
+"""Go on from a checkpoint as if the run had never stopped."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.loops.fetchers import _DataLoaderIterDataFetcher
+
+from lightning_debugkit.checkpointing.resume import inexact_causes
+from lightning_debugkit.checkpointing.resume.dataloader_position import DataLoaderPosition, is_indexed, is_stateful
+from lightning_debugkit.checkpointing.resume.inexact_causes import InexactCause
+from lightning_debugkit.checkpointing.resume.rng_state import RngState
+from lightning_debugkit.checkpointing.resume.sampler_epochs import recorder_of
+from lightning_debugkit.checkpointing.resume.streams import fingerprint
+from lightning_debugkit.core.compat import both_packages, overrides
+from lightning_debugkit.core.patching import StandIn
+
+
+class Resumption:
+    """Sets the random states and the place in the loaders, once, between ``on_train_start`` and the first batch.
+
+    Random states are set when every ``on_train_start`` is over: the run that goes on has none here. The loaders are
+    iterated anew when the epoch loop begins: Lightning began to do so earlier, with other random states.
+
+    Args:
+        place: The loaders of the fit that resumes.
+        saved: This rank's state in the checkpoint.
+        rewind: Whether to pull the batches again that were used in the epoch.
+        stopped: Whether the saved run was stopped within the epoch.
+        tell: Takes all causes why the resume is not exact, and the number of batches used in the epoch.
+        trouble: Takes a fault of the kit.
+    """
+
+    def __init__(
+        self,
+        place: DataLoaderPosition,
+        saved: dict[str, Any],
+        rewind: bool,
+        stopped: bool,
+        tell: Callable[[list[InexactCause], int], None],
+        trouble: Callable[[str, BaseException], None],
+    ) -> None:
+        self.place, self.saved, self.rewind, self.stopped = place, saved, rewind, stopped
+        self.tell, self.trouble = tell, trouble
+        self.causes: list[InexactCause] = []
+        self._before: RngState | None = None
+        self._states: list[Any] = []
+        self._last: Any = None
+        self._takes_up = False
+
+    def arm(self, trainer: Trainer, module: LightningModule) -> None:
+        """Prepare: to be called in ``on_train_start``."""
+        fit = trainer.fit_loop
+        if (self.stopped or (self.saved["epoch_ended"] and fit.restarting)) and overrides(module, "on_train_epoch_end"):
+            self.causes.append(inexact_causes.HOOKS_AGAIN)
+        if left := fit._combined_loader_states_to_load:
+            # Lightning loads them when it sets up the loaders: that was before the checkpoint was read.
+            fit._combined_loader_states_to_load = []
+            self._states = left if fit.restarting else []
+        self._start_validation_workers()
+        self._step_plateaus(trainer, module)
+        fit._last_train_dl_reload_epoch = self.saved["reloaded"]
+        self._once(fit, "on_advance_start", self._set_random_states, lambda *args: None)
+        self._once(fit.epoch_loop, "on_run_start", self._keep_moment, self._set_place)
+
+    def end_epoch(self) -> list[InexactCause]:
+        """Let loaders that keep their place themselves know that the epoch is over; return why it was not whole."""
+        fetcher = self.place.trainer.fit_loop._data_fetcher
+        if fetcher is None or fetcher.length is None or not all(is_stateful(one) for one in self.place.loaders()):
+            return []
+        if fetcher.done and fetcher.fetched < fetcher.length:
+            return [inexact_causes.SHORT.filled(batches=fetcher.fetched, length=fetcher.length)]
+        whole = self.place.trainer.limit_train_batches == 1.0
+        if self._takes_up and whole and fetcher.iterator is not None:
+            # Lightning counts, and leaves the iterator before its end; litdata's loader forgets only there that it
+            # was set, and would begin the next epoch in the same place again.
+            with self._put_back():
+                next(fetcher.iterator, None)
+        self._takes_up = False
+        return []
+
+    def release(self) -> None:
+        """Leave the loops as they were, if the fit ended before they began."""
+        for loop, name in ((self.place.trainer.fit_loop, "on_advance_start"), (self._loop, "on_run_start")):
+            vars(loop).pop(name, None)
+
+    @property
+    def _loop(self) -> Any:
+        return self.place.trainer.fit_loop.epoch_loop
+
+    def _once(self, owner: Any, name: str, before: Callable[[], None], after: Callable[..., None]) -> None:
+        """Let the next call of a loop's method be preceded and followed by ours; what fails in ours is told."""
+        method = getattr(owner, name)
+
+        def called(*args: Any) -> None:
+            vars(owner).pop(name, None)
+            self._guarded(name, before)
+            method(*args)
+            self._guarded(name, after, *args)
+
+        vars(owner)[name] = StandIn(owner, name, called)
+
+    def _guarded(self, name: str, ours: Callable[..., None], *args: Any) -> None:
+        try:
+            ours(*args)
+        except Exception as error:
+            self.trouble(name, error)
+
+    def _set_random_states(self) -> None:
+        missing = RngState.of(self.saved["now"]).restore(self.place.owned)
+        if missing:
+            self.causes.append(inexact_causes.GENERATORS.filled(names=", ".join(sorted(missing))))
+
+    def _keep_moment(self) -> None:
+        self._before = self.place.now()
+
+    def _set_place(self, fetcher: Any) -> None:
+        """The epoch loop has begun: Lightning may have iterated the loaders, by its version, and fetches next."""
+        now = self._before or self.place.now()
+        now.restore(self.place.owned)
+        if self._loop.restarted_on_train_batch_end and self._loop.batch_progress.is_last_batch:
+            self._loop.batch_progress.reset_on_run()  # Lightning does so only if it knows the epoch's length
+        batches = self._loop.batch_progress.current.ready
+        if batches == 0:
+            iter(fetcher)
+        elif self._loop._num_ready_batches_reached():
+            # With max_steps Lightning fetches one batch more than the epoch has, if there is no validation.
+            fetcher.reset()
+            fetcher.done = True
+        else:
+            self.causes += self._pass_over(fetcher, batches)
+            now.restore(self.place.owned)
+        self.tell(self.causes, batches)
+
+    def _pass_over(self, fetcher: Any, batches: int) -> list[InexactCause]:
+        """Set the loaders behind the batches that were used, and return why that is not exact, if it is not."""
+        loaders = self.place.loaders()
+        if all(is_stateful(loader) for loader in loaders):
+            return self._take_up(fetcher, batches)
+        if not self.rewind:
+            return [inexact_causes.REWIND_OFF.filled(batches=batches)]
+        if why := self._impossible(fetcher, loaders):
+            return [inexact_causes.LOST.filled(batches=batches, why=why)]
+        try:
+            self._pull(fetcher, batches)
+        except Exception as error:
+            iter(fetcher)
+            fetcher.fetched += batches  # as Lightning has it
+            ended = isinstance(error, StopIteration)
+            why = "it gives fewer" if ended else f"it raised {type(error).__name__}: {error}"
+            return [inexact_causes.LOST.filled(batches=batches, why=why)]
+        finally:
+            self.place.played(batches)
+        return list(self._checked(batches))
+
+    def _impossible(self, fetcher: Any, loaders: list[Any]) -> str:
+        saved = self.saved["loaders"]
+        if any(is_stateful(loader) for loader in loaders):
+            return "some of the loaders keep their place themselves"
+        if isinstance(fetcher, both_packages(_DataLoaderIterDataFetcher)):
+            return "training_step takes dataloader_iter"
+        if len(saved) != len(loaders):
+            return f"{len(saved)} loaders have become {len(loaders)}"
+        pairs = zip(loaders, saved, strict=True)
+        lost = any(recorder_of(loader) is not None and not state.get("passes") for loader, state in pairs)
+        return "the checkpoint does not tell how its sampler began" if lost else ""
+
+    def _pull(self, fetcher: Any, batches: int) -> None:
+        """Begin the epoch's passes again, and pull what was used of them."""
+        pairs = list(zip(self.place.loaders(), self.saved["loaders"], strict=True))
+        if any(_persistent(loader) and not state["reused"] for loader, state in pairs):
+            fetcher.combined_loader.reset()  # these workers were started in this epoch, with a seed of then
+        for loader, state in pairs:
+            if _persistent(loader) and state["reused"] and loader._iterator is None:
+                iter(loader)
+        self.place.play(self.saved["loaders"])
+        self.place.play_fetches(self._fetches)
+        iter(fetcher)
+        for index in range(batches):
+            self._last = next(fetcher)[0]
+            self.place.note(first=index == 0)
+
+    def _take_up(self, fetcher: Any, batches: int) -> list[InexactCause]:
+        """Set loaders that keep their place themselves behind the batches that were used, and see that they are."""
+        combined: Any = self.place.trainer.fit_loop._combined_loader
+        self._takes_up = True
+        at, places = (self._fetches or {}).get("place") or (batches, self._states)
+        known = bool(self._fetches and self._fetches["place"])
+        if not (known or places):
+            return [inexact_causes.STATEFUL]  # Lightning has set them
+        try:
+            combined._load_state_dicts(places)
+            self.place.play_fetches(self._fetches, offset=at)
+            iter(fetcher)
+            fetcher.fetched += at
+            self.place.play_fetches(self._fetches)
+            for _ in range(batches - at):
+                self._last = next(fetcher)[0]
+            if known and self._fetches and self.place.fetches is not None:
+                self.place.fetches.set_consumed(self._fetches["consumed"])
+        except Exception as error:
+            ended = isinstance(error, StopIteration)
+            why = "it gives fewer" if ended else f"it raised {type(error).__name__}: {error}"
+            return [inexact_causes.LOST.filled(batches=batches, why=why)]
+        finally:
+            self.place.played(0)
+        return list(self._checked_place(batches, known))
+
+    def _checked_place(self, batches: int, known: bool) -> Iterator[InexactCause]:
+        """Compare the last batch that was pulled with the last that was used, or else the places."""
+        if self.saved["in_batch"]:
+            return
+        right = self._last_is_right()
+        if right:
+            return
+        fetches = self._fetches
+        if not known or not fetches or self.place.fetches is None:
+            yield inexact_causes.STATEFUL
+            return
+        states = fingerprint(self.place.fetches.places(), whole=True)
+        moves = states != fingerprint(fetches["place"][1], whole=True)
+        if states is not None and moves and states == fetches["states"]:
+            if right is False:
+                yield inexact_causes.DRAWN
+        elif right is False:
+            yield inexact_causes.PLACE.filled(batches=batches)
+        else:
+            yield inexact_causes.STATEFUL
+
+    @property
+    def _fetches(self) -> dict[str, Any] | None:
+        return self.saved.get("fetches")
+
+    def _last_is_right(self) -> bool | None:
+        """Tell whether the last batch that was pulled is the last that was used; ``None`` if that is not known."""
+        used = self._fetches["print"] if self._fetches else None
+        pulled = None if self._last is None else fingerprint(self._last)
+        self._last = None
+        return None if used is None or pulled is None else used == pulled
+
+    def _checked(self, batches: int) -> Iterator[InexactCause]:
+        """Compare what was pulled with what was used: the same indices in the same order, or the same last batch."""
+        if self.saved["in_batch"]:
+            return  # one batch more had been fetched
+        loaders = self.place.loaders()
+        if not all(is_indexed(loader) for loader in loaders):
+            right = self._last_is_right()
+            if right is None:
+                yield inexact_causes.UNCHECKED.filled(batches=batches)
+            elif not right:
+                yield inexact_causes.ORDER.filled(batches=batches)
+        for loader, state, now in zip(loaders, self.saved["loaders"], self.place.current(), strict=True):
+            if now is None or not is_indexed(loader):
+                continue
+            same_workers = state["about"]["num_workers"] == loader.num_workers  # they decide how far it reads ahead
+            if now.checksum != state["checksum"] and (same_workers or now.given == state["given"]):
+                yield inexact_causes.ORDER.filled(batches=batches)
+
+    def _start_validation_workers(self) -> None:
+        """Start persistent workers that the saved run had started: they draw a seed when they do."""
+        with self._put_back():
+            for loader, had in zip(self.place.validation_loaders(), self.saved["validation_workers"], strict=False):
+                if had and _persistent(loader) and loader._iterator is None:
+                    iter(loader)
+
+    def _step_plateaus(self, trainer: Trainer, module: LightningModule) -> None:
+        """Step the schedulers that waited for a metric when the checkpoint was saved, as the saved run did next."""
+        configs = trainer.lr_scheduler_configs
+        for waiting in self.saved["plateau"]:
+            if waiting["metric"] is None or waiting["index"] >= len(configs):
+                self.causes.append(inexact_causes.PLATEAU.filled(scheduler=waiting["scheduler"]))
+            else:
+                module.lr_scheduler_step(configs[waiting["index"]].scheduler, waiting["metric"])
+
+    @contextlib.contextmanager
+    def _put_back(self) -> Iterator[None]:
+        now = self.place.now()
+        yield
+        now.restore(self.place.owned)
+
+
+def _persistent(loader: Any) -> bool:
+    return bool(getattr(loader, "persistent_workers", False))

@@ -1,0 +1,167 @@
+"""Loaders whose indices are not known: streams, loaders that keep their place themselves, and others than torch's.
+
+Lightning fetches one batch ahead of a loader without a length: at a save, the loader's own state is behind a batch that
+was not trained on yet, and its random numbers have been drawn.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+import zlib
+from collections import deque
+from collections.abc import Callable, Mapping
+from itertools import islice
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor
+
+from lightning_debugkit.checkpointing.resume.rng_state import RngState
+from lightning_debugkit.core.patching import StandIn
+from lightning_debugkit.data.batches import leaves
+
+# Taking the loaders' states before each batch may take this share of the time, and this many seconds at the start. A
+# state that was taken some batches ago serves as well: these are pulled again.
+_SHARE, _START = 0.01, 0.05
+# Leaves of a batch, and rows and values of each, that a fingerprint is made of.
+_LEAVES, _ROWS, _VALUES = 32, 8, 64
+
+
+class Fetches:
+    """Notes before each fetch where the loaders are, and what the batch in use holds.
+
+    Args:
+        trainer: Trainer whose fit it is.
+        now: Returns the moment of now.
+        keep: Whether the loaders keep their place themselves.
+        draw: Whether they draw random numbers in this process.
+    """
+
+    def __init__(self, trainer: Trainer, now: Callable[[], RngState | None], keep: bool, draw: bool) -> None:
+        self.trainer, self._now, self._keep, self._draw = trainer, now, keep, draw
+        self._places: deque[tuple[int, list[Any]]] = deque(maxlen=3)
+        self._moments: deque[tuple[int, RngState]] = deque(maxlen=2)
+        self._again: dict[int, Callable[[], Any]] = {}
+        self._print: int | None = None
+        self._offset = self._next = 0
+        self._began = time.perf_counter()
+        self._spent = 0.0
+        self._standing: list[StandIn] = []
+
+    def install(self, guarded: Callable[..., Any]) -> None:
+        """Note each fetch of the training from now on; what fails in ours goes through ``guarded``."""
+        loop, precision = self.trainer.fit_loop.epoch_loop, self.trainer.precision_plugin
+        before, convert = loop._on_before_fetch, precision.convert_input
+
+        def fetching() -> None:
+            guarded(self._note)
+            before()
+
+        def converted(batch: Any) -> Any:
+            if self.trainer.training:
+                self._print = guarded(fingerprint, batch)
+            return convert(batch)
+
+        self._standing = [
+            StandIn(loop, "_on_before_fetch", fetching),
+            StandIn(precision, "convert_input", converted),
+        ]
+        for each in self._standing:
+            each.stand()
+
+    def remove(self) -> None:
+        """Leave loop and precision as they were; what was noted may still be saved."""
+        for each in self._standing:
+            each.leave()
+        self._standing = []
+
+    def state(self, used: int) -> dict[str, Any]:
+        """Return what is needed to come here again, behind ``used`` batches of the epoch."""
+        found = [(at, place) for at, place in self._places if at < used]
+        # One used batch more shows that the place is right.
+        place = found[-1] if found else next(((at, place) for at, place in self._places if at == used), None)
+        return {
+            "moments": [[index, moment] for index, moment in self._moments],
+            "print": self._print,
+            "place": place,
+            "states": fingerprint(self.places(), whole=True) if self._keep else None,
+            "consumed": list(self._consumed),
+        }
+
+    def places(self) -> list[Any]:
+        """Return the places that the loaders keep themselves."""
+        combined: Any = self.trainer.fit_loop._combined_loader
+        return list(combined._state_dicts())
+
+    @property
+    def _consumed(self) -> list[bool]:
+        """Which of several loaders were begun again in this epoch, so that it ends with the others."""
+        combined: Any = self.trainer.fit_loop._combined_loader
+        return getattr(getattr(combined, "_iterator", None), "_consumed", [])
+
+    def set_consumed(self, saved: list[bool]) -> None:
+        """Let the epoch end with the loaders with which it would have ended."""
+        if len(saved) == len(self._consumed):
+            self._consumed[:] = saved
+
+    def play(self, again: Mapping[int, Callable[[], Any]], offset: int = 0) -> None:
+        """Let the fetches of these batches of the epoch begin at these moments; the next one is ``offset``."""
+        self._again, self._offset = dict(again), offset
+
+    def _note(self) -> None:
+        fetcher = self.trainer.fit_loop._data_fetcher
+        if fetcher is None:
+            return
+        index = self._offset + fetcher.fetched
+        if index in self._again:
+            self._again.pop(index)()
+        if self._draw and (moment := self._now()) is not None:
+            self._moments.append((index, moment))
+        if self._places and self._places[-1][0] >= index:
+            self._places.clear()  # another epoch
+        began = time.perf_counter()
+        if self._keep and self._spent < _START + _SHARE * (began - self._began):
+            self._places.append((index, copy.deepcopy(self.places())))
+            self._spent += time.perf_counter() - began
+
+
+def fingerprint(batch: Any, whole: bool = False) -> int | None:
+    """Return a checksum of some values of a batch on the host, or of all; ``None`` if nothing in it can be read.
+
+    Example:
+        >>> fingerprint([torch.arange(3), "a"]) == fingerprint([torch.arange(3), "a"])
+        True
+        >>> fingerprint([torch.arange(3), "a"]) == fingerprint([torch.arange(1, 4), "a"])
+        False
+        >>> fingerprint([object()]) is None
+        True
+    """
+    checksum, known = 0, False
+    every = (leaf for _, leaf in leaves(batch))
+    for value in every if whole else islice(every, _LEAVES):
+        part = _bytes(value, whole)
+        if part is not None:
+            checksum, known = zlib.crc32(part, checksum), True
+    return checksum if known else None
+
+
+def _bytes(value: Any, whole: bool) -> bytes | None:
+    if isinstance(value, Tensor):
+        if value.device.type != "cpu" or value.layout is not torch.strided or value.is_nested:
+            return None
+        part = value.detach()
+        if not whole:
+            part = (part[:_ROWS] if part.ndim else part).reshape(-1)[:_VALUES]
+        return part.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    if hasattr(value, "tobytes") and hasattr(value, "dtype"):  # of numpy
+        if value.dtype.hasobject:
+            return None
+        part = value[:_ROWS].reshape(-1)[:_VALUES] if value.ndim and not whole else value
+        return bytes(part.tobytes())
+    if isinstance(value, str | bytes | int | float | None):
+        return repr(value if whole else value[:_VALUES] if isinstance(value, str | bytes) else value).encode(
+            "utf-8", "backslashreplace"
+        )
+    return None

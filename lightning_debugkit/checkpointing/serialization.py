@@ -1,0 +1,56 @@
+"""Turn a checkpoint into bytes, and take a copy of it that training cannot change."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def save_bytes(checkpoint: Any, path: Path) -> None:
+    """Stream a checkpoint to ``path``: no second copy of it is held in memory."""
+    with path.open("wb") as file:
+        torch.save(checkpoint, file)
+
+
+def tensor_snapshot(checkpoint: Any) -> Any:
+    """Return a copy in host memory; tensors that share their memory do so in the copy, too."""
+    return _copied(checkpoint, {})
+
+
+def _copied(value: Any, memory: dict[Any, Any]) -> Any:
+    if isinstance(value, Tensor):
+        return _tensor(value, memory)
+    if type(value) is dict:
+        return {key: _copied(item, memory) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_copied(item, memory) for item in value)
+    if isinstance(value, dict):  # an OrderedDict with its own attributes, such as a state_dict
+        again = copy.copy(value)
+        for key, item in value.items():
+            again[key] = _copied(item, memory)
+        return again
+    return copy.deepcopy(value)
+
+
+def _tensor(tensor: Tensor, memory: dict[Any, Any]) -> Tensor:
+    if tensor.is_meta:
+        return tensor.detach()
+    if not _is_plain(tensor):
+        return tensor.detach().clone().cpu()
+    held = tensor.untyped_storage()
+    key = (tensor.device, held.data_ptr(), held.nbytes())
+    if key not in memory:
+        memory[key] = held.clone() if tensor.device.type == "cpu" else held.cpu()
+    empty = torch.empty(0, dtype=tensor.dtype)
+    return empty.set_(memory[key], tensor.storage_offset(), tensor.size(), tensor.stride())
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Tell whether a tensor is nothing but its memory, seen with strides."""
+    if type(tensor) not in (Tensor, torch.nn.Parameter) or tensor.layout is not torch.strided:
+        return False
+    return not (tensor.is_quantized or tensor.is_conj() or tensor.is_neg())

@@ -1,0 +1,187 @@
+"""The checkpoints of one fit: one decision a step, made by the first rank and followed by all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import token_hex
+from time import time
+from typing import Any
+
+from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
+from lightning.pytorch import Trainer
+
+from lightning_debugkit.checkpointing import strategy_saving
+from lightning_debugkit.checkpointing.fresh_metrics import FreshMetrics
+from lightning_debugkit.checkpointing.keep_rules import Occasion
+from lightning_debugkit.checkpointing.keeper import Keeper
+from lightning_debugkit.checkpointing.repair import MANIFEST, Repairs, repair
+from lightning_debugkit.checkpointing.retention import RESUMED
+from lightning_debugkit.checkpointing.save_times import Clock
+from lightning_debugkit.checkpointing.serialization import tensor_snapshot
+from lightning_debugkit.checkpointing.store import Store
+from lightning_debugkit.checkpoints import Every, KeepRule, Moment, Record
+
+
+@dataclass(frozen=True)
+class Options:
+    """How files are written."""
+
+    weights_only: bool = False
+    beside: bool = False
+    fsync: bool = True
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What the first rank has decided."""
+
+    save: bool = False
+    name: str = ""
+
+
+class CheckpointSession:
+    """The checkpoints of one fit.
+
+    Args:
+        folder: Where they are.
+        rules: What to keep.
+        options: How they are written.
+        is_first: Whether this is the first rank, the only one that touches the folder.
+    """
+
+    def __init__(self, folder: Path, rules: tuple[KeepRule, ...], options: Options, *, is_first: bool) -> None:
+        self.folder = folder
+        self.rules = rules
+        self.options = options
+        self.run = token_hex(4)
+        self.keeper: Keeper | None = None
+        if is_first:
+            self.keeper = Keeper(Store(folder, rules, self.run, fsync=options.fsync), beside=options.beside)
+        self.parent: Record | None = None
+        self.fresh: dict[str, float] = {}
+        self.owed = False
+        self.fault: Exception | None = None
+        self._pin = ""
+        self._metrics = FreshMetrics()
+        self._clock = Clock()
+        self._is_timed = any(isinstance(rule, Every) and rule.hours is not None for rule in rules)
+        self._before = Moment(0)
+
+    def repair(self, suspects: tuple[str, ...]) -> Repairs:
+        """Set the folder right, on the first rank."""
+        if self.keeper is None or not self.folder.is_dir():
+            return Repairs()
+        return repair(self.folder, suspects=suspects, fsync=self.options.fsync)
+
+    def came_from(self, checkpoint: Mapping[str, Any]) -> None:
+        """Take note of the checkpoint that is being resumed; one of another callback has nothing to say."""
+        manifest = checkpoint.get(MANIFEST)
+        if isinstance(manifest, dict) and isinstance(manifest.get("checkpoint"), dict):
+            self.parent = Record.from_plain(manifest["checkpoint"])
+
+    def begin(self) -> None:
+        """Read what is there, and take up the history of the checkpoint that was resumed."""
+        parent = self.parent
+        if self.keeper is not None:
+            store = self.keeper.store
+            store.read()
+            if parent is not None:
+                store.lineage = (*parent.lineage, (parent.run, parent.step))
+                store.pinned[parent.name] = RESUMED
+
+    def start(self, trainer: Trainer) -> None:
+        """Start the clock where the resumed training had stopped it."""
+        done = self.parent.moment if self.parent is not None else Moment(0)
+        self._clock = Clock(done.seconds)
+        epochs = max(done.epochs, trainer.current_epoch) if self.parent is not None else trainer.current_epoch
+        self._before = Moment(trainer.global_step, epochs, done.seconds)
+
+    def decide(
+        self,
+        trainer: Trainer,
+        occasion: Occasion,
+        epochs: int,
+        judge: Callable[[Mapping[str, float]], object],
+        pin: str = "",
+    ) -> bool:
+        """Save if a rule wants it; tell whether all ranks met over it.
+
+        What ``judge`` says of the fresh metrics, on the first rank, is said before the save: its file remembers it.
+        With ``pin``, save in any case and keep the file for that reason.
+        """
+        before, now = self._before, self._now(trainer, occasion, epochs)
+        self._before = now
+        if occasion is Occasion.STEP and not any(rule.crosses(before, now, occasion) for rule in self.rules):
+            return False
+        self.fresh = self._metrics.look(trainer.callback_metrics)
+        plan, draft = _Plan(), None
+        if self.keeper is not None:
+            try:
+                judge(self.fresh)
+                self._pin = pin
+                plan, draft = self._plan(trainer, self.keeper, before, now, occasion)
+            except Exception as error:  # the others wait to be told of a plan, and of what came of it
+                self.fault = error
+        plan = trainer.strategy.broadcast(plan)
+        if plan.save:
+            self._save(trainer, plan.name, draft)
+        return True
+
+    def _now(self, trainer: Trainer, occasion: Occasion, epochs: int) -> Moment:
+        step = trainer.global_step
+        if not self._is_timed:
+            return Moment(step, epochs, self._clock.seconds)
+        agreed = self._clock.agreed(trainer, step, always=occasion is not Occasion.STEP)
+        if agreed is None:
+            return Moment(step, epochs, self._before.seconds)
+        now = Moment(step, epochs, agreed)
+        self._clock.ask_again(now, self.rules)
+        return now
+
+    def _plan(
+        self, trainer: Trainer, keeper: Keeper, before: Moment, now: Moment, occasion: Occasion
+    ) -> tuple[_Plan, Record | None]:
+        same = next((record for record in reversed(keeper.history) if record.step == now.step), None)
+        if same is not None:
+            keeper.amend(same.name, self.fresh, now.epochs)
+            return _Plan(), None
+        draft = self._draft(trainer, keeper.store, now)
+        wanting = keeper.due(draft, before, occasion)
+        if self._pin:
+            keeper.store.pinned[draft.name] = self._pin
+        wanted = bool(wanting or self._pin) or (self.owed and occasion is not Occasion.STEP)
+        return _Plan(wanted and not keeper.may_skip(wanting, occasion), draft.name), draft
+
+    def _draft(self, trainer: Trainer, store: Store, now: Moment) -> Record:
+        return Record(
+            name=f"step-{now.step:08d}-{self.run}.ckpt",
+            moment=now,
+            epoch=trainer.current_epoch,
+            metrics=dict(self.fresh),
+            time=time(),
+            run=self.run,
+            lineage=store.lineage,
+            rules=tuple(map(repr, self.rules)),
+            weights_only=self.options.weights_only,
+        )
+
+    def _save(self, trainer: Trainer, name: str, draft: Record | None) -> None:
+        def take(checkpoint: dict[str, Any], usual: CheckpointIO) -> None:
+            # On the first rank alone: what is raised here would leave the others waiting.
+            if self.keeper is None or draft is None:
+                return
+            try:
+                checkpoint[MANIFEST] = {**checkpoint.get(MANIFEST, {}), "checkpoint": draft.to_plain()}
+                held = tensor_snapshot(checkpoint) if self.keeper.beside else checkpoint
+                write, in_folder = strategy_saving.writer(held, usual)
+                self.keeper.save(draft, write, in_folder=in_folder)
+            except Exception as error:
+                self.keeper.failed(draft, error)
+
+        try:
+            strategy_saving.dump(trainer, self.folder / name, self.options.weights_only, take)
+        except Exception as error:  # of a hook of the user's: a checkpoint that failed, not a training
+            if self.keeper is not None and draft is not None:
+                self.keeper.failed(draft, error)

@@ -1,0 +1,248 @@
+"""A folder of checkpoints: commit, then link, then delete, so that no moment is without the best that is known."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import shutil
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightning_debugkit.checkpointing.durable_files import (
+    link_durably,
+    remove_durably,
+    size_of,
+    sync_folder,
+    write_text,
+    write_whole,
+)
+from lightning_debugkit.checkpointing.keep_rules import Best, KeepRule
+from lightning_debugkit.checkpointing.records import SUFFIX, Lineage, Record, history, in_order
+from lightning_debugkit.checkpointing.retention import doomed, kept
+from lightning_debugkit.checkpointing.verification import digest, mismatch
+
+LAST, BEST = "last.ckpt", "best.ckpt"
+
+
+def read_records(folder: Path) -> list[Record]:
+    """Return the records in ``folder``, in the order of training; JSON files that are none of ours are passed over."""
+    found = []
+    for path in folder.glob(f"*.ckpt{SUFFIX}"):
+        with contextlib.suppress(OSError, ValueError):
+            record = Record.from_json(path.read_text(encoding="utf-8"))
+            if record.name + SUFFIX == path.name:
+                found.append(record)
+    return in_order(found)
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What one save has done.
+
+    Args:
+        record: The record as committed.
+        seconds: Time it took, deletions included.
+        free: Bytes left on the disk.
+    """
+
+    record: Record
+    seconds: float
+    free: int
+
+
+class Store:
+    """The checkpoints of one fit in a folder that may hold others.
+
+    A checkpoint exists when its record does: the file is written first, its record after it. It ends in the reverse
+    order. Records are read once, at the start; this object is then the only one that changes the files of its fit.
+
+    Args:
+        folder: Where the checkpoints are.
+        rules: What to keep.
+        run: Name of this fit.
+        fsync: Wait for the device at each commit.
+    """
+
+    def __init__(self, folder: Path, rules: Sequence[KeepRule], run: str, *, fsync: bool = True) -> None:
+        self.folder = folder
+        self.rules = tuple(rules)
+        self.run = run
+        self.fsync = fsync
+        self.lineage: Lineage = ()
+        self.pinned: dict[str, str] = {}
+        self.records: list[Record] = []
+        self._dropped: list[Record] = []
+
+    def read(self) -> None:
+        """Read the records on disk."""
+        self.records = read_records(self.folder)
+
+    @property
+    def history(self) -> list[Record]:
+        """The records that led to here; those of other fits and of branches left behind are set aside."""
+        return history(self.records, self.run, self.lineage)
+
+    @property
+    def aside(self) -> list[Record]:
+        """The records of other fits, and of branches that were left by going back: no rule of ours touches them."""
+        ours = {record.name for record in self.history}
+        return [record for record in self.records if record.name not in ours]
+
+    @property
+    def reasons(self) -> dict[str, tuple[str, ...]]:
+        """Why each file of the history stays."""
+        return kept(self.history, self.rules, self.pinned)
+
+    def path(self, record: Record) -> Path:
+        return self.folder / record.name
+
+    def save(self, draft: Record, write: Callable[[Path], object], *, in_folder: bool = False) -> Saved:
+        """Write a checkpoint, commit it, link it, and delete what no rule keeps any more.
+
+        On a full disk, what the new file would replace is deleted first, once, and the write is tried again.
+
+        Args:
+            draft: Its record, but for size and digest.
+            write: Writes it to the path it is given; may be called twice.
+            in_folder: Whether it may write a folder.
+
+        Raises:
+            OSError: It could not be written; every file is as it was, but for room that was made.
+        """
+        began = time.monotonic()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            record = self._commit(draft, write, in_folder)
+        except Exception as error:
+            if not (is_full(error) and self._drop(self._replaced_by(draft))):
+                raise
+            record = self._commit(draft, write, in_folder)
+        self.retain(written=record.name)
+        return Saved(record, time.monotonic() - began, self.free)
+
+    def amend(self, record: Record) -> None:
+        """Renew a record whose file stays as it is, then delete what no rule keeps any more."""
+        write_text(self._record_path(record), record.to_json(), fsync=self.fsync)
+        self._replace(record)
+        self.retain()
+
+    def retain(self, written: str = "") -> None:
+        """Set the links, then delete what no rule keeps; ``written`` is known to be sound."""
+        self._link()
+        going = doomed(self.history, self.rules, self.pinned)
+        is_safe = bool(written) and all(record.name != written for record in going)
+        self._drop(going if is_safe else self._sparing(going))
+
+    def take_dropped(self) -> list[Record]:
+        """Return what was deleted since this was asked last."""
+        taken, self._dropped = self._dropped, []
+        return taken
+
+    @property
+    def free(self) -> int:
+        """Bytes that are left on the disk."""
+        return shutil.disk_usage(self.folder).free
+
+    def _commit(self, draft: Record, write: Callable[[Path], object], in_folder: bool) -> Record:
+        path = self.path(draft)
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, "a checkpoint is never overwritten", str(path))
+        self._expect_room()
+        sealed: list[Record] = []
+
+        def save(target: Path) -> None:
+            write(target)
+            if not target.exists() or not size_of(target):  # Lightning's own writer passes over a PermissionError
+                raise PermissionError(errno.EACCES, "the checkpoint was not written", str(path))
+            sealed.append(draft.sealed(size_of(target), digest(target)))
+
+        write_whole(path, save, fsync=self.fsync, in_folder=in_folder)
+        record = sealed[0]
+        try:
+            write_text(self._record_path(record), record.to_json(), fsync=self.fsync)
+        except BaseException:
+            remove_durably(path)
+            raise
+        if self.fsync:
+            # Once for both names: a loss of power before it costs this file, and none has been deleted for it yet.
+            sync_folder(self.folder)
+        self._replace(record)
+        return record
+
+    def _expect_room(self) -> None:
+        """Do not fill a disk to its last byte for a file that cannot fit: logs and journals need some, too."""
+        newest = self.history[-1:]
+        if newest and self.free < newest[0].size:
+            raise OSError(errno.ENOSPC, f"a file of {newest[0].size} bytes is due, {self.free} are free")
+
+    def _replaced_by(self, draft: Record) -> list[Record]:
+        """Return what could be deleted if ``draft`` were written, but never the last file that is sound."""
+        going = doomed([*self.history, draft], self.rules, self.pinned)
+        going = [record for record in going if record.name != draft.name]
+        return self._sparing(going)
+
+    def _drop(self, going: Iterable[Record]) -> list[Record]:
+        gone = []
+        for record in going:
+            # A file that cannot be deleted stays, with its record, and is tried again next time.
+            with contextlib.suppress(OSError):
+                # A record without its file would name what is not there: the record goes first.
+                self._record_path(record).unlink(missing_ok=True)
+                # A new list: beside the training, another thread may be reading the old one.
+                self.records = [other for other in self.records if other is not record]
+                gone.append(record)
+                remove_durably(self.path(record))
+        self._dropped += gone
+        return gone
+
+    def _sparing(self, going: list[Record]) -> list[Record]:
+        """Return ``going`` without its newest sound file, if no other of the history is sound."""
+        if not going:
+            return []
+        names = {record.name for record in going}
+        if any(
+            not mismatch(self.path(record), record) for record in reversed(self.history) if record.name not in names
+        ):
+            return going
+        spared = next((record for record in reversed(going) if not mismatch(self.path(record), record)), None)
+        return [record for record in going if record is not spared]
+
+    def _link(self) -> None:
+        ours = self.history
+        best = next((rule.ranked(ours)[:1] for rule in self.rules if isinstance(rule, Best)), [])
+        for name, target in ((LAST, ours[-1:]), (BEST, best)):
+            if target:
+                self._point(self.folder / name, target[0])
+
+    def _point(self, path: Path, record: Record) -> None:
+        if not path.is_symlink() and path.exists():
+            return  # somebody else's file
+        if path.is_symlink() and str(path.readlink()) == record.name:
+            return
+        with contextlib.suppress(OSError, NotImplementedError):  # not every filesystem has links
+            link_durably(path, record.name)
+
+    def _record_path(self, record: Record) -> Path:
+        return self.folder / (record.name + SUFFIX)
+
+    def _replace(self, record: Record) -> None:
+        others = [other for other in self.records if other.name != record.name]
+        self.records = in_order([*others, record])
+
+
+def cause_of(error: Exception) -> Exception:
+    """Return what the system said, where torch has made a ``RuntimeError`` of it; else ``error`` itself."""
+    beneath: BaseException | None = error if isinstance(error, RuntimeError) else None
+    while beneath is not None:
+        if isinstance(beneath, OSError):
+            return beneath
+        beneath = beneath.__cause__ or beneath.__context__
+    return error
+
+
+def is_full(error: Exception) -> bool:
+    """Tell whether a disk or quota is full."""
+    cause = cause_of(error)
+    return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)

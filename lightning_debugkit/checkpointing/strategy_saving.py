@@ -1,0 +1,109 @@
+"""The way of a checkpoint through Trainer and strategy to a writer of ours, and where it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch import Trainer
+from lightning.pytorch.plugins.io import AsyncCheckpointIO
+from lightning.pytorch.strategies import Strategy
+
+from lightning_debugkit.checkpointing import serialization
+from lightning_debugkit.checkpointing.atomic_io import AtomicCheckpointIO, local_path
+from lightning_debugkit.checkpointing.keeper import Write
+from lightning_debugkit.core.callback import RefusedSetup
+from lightning_debugkit.core.compat import is_of_other
+
+Take = Callable[[dict[str, Any], CheckpointIO], None]
+
+
+class _Taking(CheckpointIO):
+    """Hands a checkpoint on instead of writing it."""
+
+    def __init__(self, take: Take, usual: CheckpointIO) -> None:
+        self._take = take
+        self._usual = usual
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        self._take(checkpoint, self._usual)
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, *args: Any, **options: Any) -> dict[str, Any]:
+        return self._usual.load_checkpoint(path, map_location, *args, **options)
+
+    def remove_checkpoint(self, path: Any) -> None:
+        self._usual.remove_checkpoint(path)
+
+
+def dump(trainer: Trainer, path: Path, weights_only: bool, take: Take) -> None:
+    """Let the Trainer make a checkpoint, on every rank, and hand it to ``take`` on the first."""
+    strategy = trainer.strategy
+    usual = strategy.checkpoint_io
+    strategy.checkpoint_io = _Taking(take, usual)
+    try:
+        trainer.save_checkpoint(path, weights_only)
+    finally:
+        strategy.checkpoint_io = usual
+
+
+def writer(checkpoint: dict[str, Any], usual: CheckpointIO) -> tuple[Write, bool]:
+    """Return what writes ``checkpoint`` to a path, ours or the user's own, and whether it may write a folder."""
+    if type(usual) in (TorchCheckpointIO, AtomicCheckpointIO):
+        return lambda path: serialization.save_bytes(checkpoint, path), False
+    return lambda path: usual.save_checkpoint(checkpoint, path), True
+
+
+def install_io(trainer: Trainer, fsync: bool) -> AtomicCheckpointIO | None:
+    """Let what the Trainer loads be verified, and what it saves be whole, unless the user chose another way."""
+    if type(trainer.strategy.checkpoint_io) is not TorchCheckpointIO:
+        return None
+    installed = AtomicCheckpointIO(fsync=fsync)
+    trainer.strategy.checkpoint_io = installed
+    return installed
+
+
+def remove_io(trainer: Trainer, installed: AtomicCheckpointIO | None) -> None:
+    """Give the Trainer back the way it had."""
+    if installed is not None and trainer.strategy.checkpoint_io is installed:
+        trainer.strategy.checkpoint_io = TorchCheckpointIO()
+
+
+def refuse_what_cannot_be(trainer: Trainer) -> None:
+    """Raise where a file could not be committed as promised.
+
+    Raises:
+        Refused: The strategy or the ``CheckpointIO`` writes in a way of its own.
+    """
+    strategy = trainer.strategy
+    if is_of_other(trainer):
+        raise RefusedSetup(
+            "NestedCheckpoint needs a Trainer of lightning.pytorch, got one of pytorch_lightning; "
+            "write `import lightning.pytorch as pl`."
+        )
+    if type(strategy).save_checkpoint is not Strategy.save_checkpoint:
+        raise RefusedSetup(
+            "NestedCheckpoint needs a strategy whose first rank writes the whole checkpoint, such as DDP, "
+            f"got {type(strategy).__name__}; use ModelCheckpoint with it."
+        )
+    if isinstance(strategy.checkpoint_io, AsyncCheckpointIO):
+        raise RefusedSetup(
+            "NestedCheckpoint needs a CheckpointIO that has written when it returns, got AsyncCheckpointIO; "
+            "use NestedCheckpoint(async_save=True) without it."
+        )
+
+
+def folder_of(trainer: Trainer | None, given: str | Path | None) -> str:
+    """Return the folder for checkpoints, as ``ModelCheckpoint`` chooses it: given, of the logger, of the Trainer."""
+    if given is not None:
+        return str((local_path(given) or Path(given)).expanduser().resolve())
+    assert trainer is not None, "only a folder that was given is known before there is a Trainer"
+    loggers = trainer.loggers
+    if not loggers:
+        return str(Path(trainer.default_root_dir).absolute() / "checkpoints")
+    base = loggers[0].save_dir or trainer.default_root_dir
+    version = loggers[0].version
+    version = version if isinstance(version, str) else f"version_{version}"
+    return str(Path(base).absolute() / str(loggers[0].name) / version / "checkpoints")

@@ -1,0 +1,220 @@
+"""What every callback of the kit shares: a journal, a memory that resumes, and no fault of ours in the run."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.run import Run, current_run, open_run
+
+_log = logging.getLogger("lightning_debugkit")
+_ENDS = ("on_fit_end", "on_exception")
+
+
+class TrainingAnomaly(RuntimeError):
+    """Training was stopped because of a finding; the weights are those of before the step.
+
+    Args:
+        finding: What was found.
+        report: Path of the report.
+    """
+
+    def __init__(self, finding: Finding, report: str = "") -> None:
+        self.finding = finding
+        self.report = report
+        source = finding.evidence.get("source")
+        lines = [f"{finding.rule}: {finding.message}", f"  at {source}" if source else "", f"  {finding.advice}"]
+        super().__init__("\n".join([*filter(None, lines), f"  Report: {report}" if report else ""]).rstrip())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.finding, self.report)
+
+
+class RefusedSetup(ValueError):
+    """What was asked for cannot be done in this Trainer; said before training starts."""
+
+
+def _guarded(name: str, hook: Callable[..., Any]) -> Callable[..., Any]:
+    """Let nothing that fails inside ``hook`` end the training: it is an event in the journal."""
+
+    @functools.wraps(hook)
+    def guarded(self: DebugCallback, trainer: Trainer, *args: Any, **kwargs: Any) -> Any:
+        if self.idle and name != "setup":
+            return None
+        try:
+            return hook(self, trainer, *args, **kwargs)
+        except self.passes:
+            raise
+        except Exception as error:
+            self.trouble(trainer, name, error)
+            if name in _ENDS:  # the end and the report are those of all callbacks
+                getattr(DebugCallback, name)(self, trainer, *args, **kwargs)
+            return None
+
+    guarded._guarded = True  # type: ignore[attr-defined]  # by this the contract's test knows every hook is
+    return guarded
+
+
+class DebugCallback(Callback):
+    """Base of the kit's callbacks.
+
+    Hooks of subclasses are guarded: what fails inside them is written to the journal and the training goes on. The
+    last kit callback of a Trainer writes the end of the run and renders the report.
+    """
+
+    # What may leave a hook: it is meant for the user.
+    passes: tuple[type[Exception], ...] = (TrainingAnomaly, RefusedSetup)
+    # Set for callbacks that the environment variable added: they give way to the user's own.
+    autoloaded = False
+    idle = False
+    _told: list[str]
+    _troubles: dict[str, int]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name, hook in list(vars(cls).items()):
+            if (name.startswith("on_") or name in ("setup", "teardown")) and callable(hook):
+                setattr(cls, name, _guarded(name, hook))
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        self = super().__new__(cls)
+        self._told = []
+        self._troubles = {}
+        return self
+
+    def __repr__(self) -> str:
+        names = [name for name in inspect.signature(type(self).__init__).parameters if name != "self"]
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
+
+    @property
+    def state_key(self) -> str:
+        return f"{type(self).__qualname__}{'(autoloaded)' if self.autoloaded else ''}"
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"told": list(self._told)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._told = list(state_dict.get("told", []))
+
+    def gives_way(self, trainer: Trainer) -> bool:
+        """Tell whether the user's own callback of this kind makes an autoloaded one needless."""
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]
+        return self.autoloaded and any(type(c) is type(self) and not c.autoloaded for c in callbacks)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit":
+            self.idle = self.gives_way(trainer)
+            if not self.idle:
+                self._told = []
+                self._troubles = {}
+                open_run(trainer, pl_module)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.finish(trainer, "stopped" if trainer.interrupted else "finished")
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self.finish(trainer, "exception", exception)
+
+    def finish(
+        self, trainer: Trainer, status: str, exception: BaseException | None = None, force: bool = False
+    ) -> None:
+        """Write the end of the run and render the report, once, by the last kit callback in the Trainer."""
+        run = current_run(trainer)
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]
+        last = [c for c in callbacks if isinstance(c, DebugCallback) and not c.idle][-1:]
+        if run is None or not (force or last == [self]):
+            return
+        if not run.ended:
+            run.ended = True
+            self.write(trainer, "end", status=status, exception=_told(exception), seconds=run.seconds)
+        if trainer.is_global_zero and run.rendered != run.written:
+            self._render(run)
+            run.rendered = run.written
+
+    @contextlib.contextmanager
+    def ending(self, trainer: Trainer, now: bool = True) -> Iterator[None]:
+        """End the run with what runs inside, also if it fails; not if it is not the end ``now``."""
+        try:
+            yield
+        finally:
+            if now:
+                self.finish(trainer, "finished", force=True)
+
+    def _render(self, run: Run) -> None:
+        # Late: matplotlib takes a second to import, and a run that goes well has no need of it before its end.
+        from lightning_debugkit.report import render
+
+        try:
+            summary = render(run.folder)
+        except Exception as error:
+            _log.warning(
+                f"lightning-debugkit could not render its report ({type(error).__name__}: {error}); "
+                f"try: lightning-debugkit report {run.folder}"
+            )
+            return
+        told = "\n  ".join([summary.verdict, *(each.remark for each in summary.troubles if not each.is_lasting)])
+        _log.warning(f"lightning-debugkit: {told}\n  Report: {run.folder / 'report.html'}")
+
+    def where(self, trainer: Trainer, module: str = "") -> Where:
+        """Return the place of now."""
+        return Where(trainer.current_epoch, trainer.global_step, trainer.global_rank, module)
+
+    def write(self, trainer: Trainer, kind: str, **fields: Any) -> None:
+        """Append an event to the run's journal, with epoch, step and rank."""
+        run = current_run(trainer)
+        if run is not None:
+            place = {"epoch": trainer.current_epoch, "step": trainer.global_step, "rank": trainer.global_rank}
+            run.append(kind, **{**place, **fields})
+
+    def emit(self, trainer: Trainer, finding: Finding, about: str = "") -> bool:
+        """Journal ``finding`` unless the same was told before; tell whether it is news.
+
+        A lasting condition is told once for its rule and module, or what else it is about, and again only if it has
+        become more severe.
+        """
+        about = about or finding.where.module
+        key = f"{finding.rule}|{about}|{int(finding.severity)}"
+        grave = [f"{finding.rule}|{about}|{int(s)}" for s in Severity if s >= finding.severity]
+        if any(k in self._told for k in grave):
+            return False
+        self._told.append(key)
+        run = current_run(trainer)
+        if run is not None:
+            run.append(**finding.to_event())
+        if finding.severity >= Severity.WARNING:
+            _log.warning(f"{finding.severity} {finding.rule}: {finding.message}\n  {finding.advice}")
+        return True
+
+    def forget(self, rule: str) -> None:
+        """Let ``rule`` be told again: its condition has passed."""
+        self._told = [key for key in self._told if not key.startswith(f"{rule}|")]
+
+    def trouble(self, trainer: Trainer, hook: str, error: BaseException) -> None:
+        """Journal a fault of the kit itself, at most three times for each hook."""
+        self._troubles[hook] = self._troubles.get(hook, 0) + 1
+        if self._troubles[hook] > 3:
+            return
+        try:
+            told = f"{type(error).__name__}: {error}"
+            frames = inspect.getinnerframes(error.__traceback__)[-3:] if error.__traceback__ else []
+            at = [f"{frame.filename}:{frame.lineno} in {frame.function}" for frame in frames]
+            self.write(trainer, "trouble", callback=type(self).__name__, hook=hook, error=told, at=at)
+        except Exception:
+            _log.debug("the journal cannot take a fault of the kit", exc_info=True)
+
+
+def _told(exception: BaseException | None) -> dict[str, str] | None:
+    """Return type and message of ``exception``; of our own only the first line, as the rest is in its finding."""
+    if exception is None:
+        return None
+    message = str(exception)
+    if isinstance(exception, TrainingAnomaly):
+        message = message.partition("\n")[0]
+    return {"type": type(exception).__name__, "message": message}

@@ -1,0 +1,49 @@
+"""Lightning's two packages: what the kit knows of ``lightning.pytorch`` holds for ``pytorch_lightning``, too.
+
+Both hold the same code, but each has classes of its own: an ``isinstance`` of one is blind to the other.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, TypeVar
+
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.model_helpers import is_overridden
+
+T = TypeVar("T")
+_OTHER = {"lightning.pytorch": "pytorch_lightning", "lightning.fabric": "lightning_fabric"}
+
+
+def both_packages(*kinds: type[T]) -> tuple[type[T], ...]:
+    """Return ``kinds``, with the classes of the same names in the other package where that is in use.
+
+    Example:
+        >>> from lightning.pytorch.strategies import DDPStrategy
+        >>> isinstance(DDPStrategy(), twins(DDPStrategy))
+        True
+    """
+    return (*kinds, *(other for other in map(_other, kinds) if other is not None))
+
+
+def counterpart_of(kind: type[T], thing: Any) -> type[T]:
+    """Return ``kind`` of the package that the class of ``thing`` comes from."""
+    return (_other(kind) or kind) if is_of_other(thing) else kind
+
+
+def is_of_other(thing: Any) -> bool:
+    """Tell whether the class of ``thing``, or one that it is made from, is of ``pytorch_lightning``."""
+    return any(base.__module__.partition(".")[0] in _OTHER.values() for base in type(thing).__mro__)
+
+
+def overrides(module: LightningModule, name: str) -> bool:
+    """Tell whether ``module`` has a method ``name`` of its own in place of Lightning's."""
+    return bool(is_overridden(name, module, counterpart_of(LightningModule, module)))
+
+
+def _other(kind: type[T]) -> type[T] | None:
+    package = ".".join(kind.__module__.split(".")[:2])
+    # Never imported from here: where nobody has, nothing is of it.
+    there = sys.modules.get(kind.__module__.replace(package, _OTHER.get(package, package), 1))
+    found = getattr(there, kind.__name__, None)
+    return found if isinstance(found, type) and found is not kind else None

@@ -1,0 +1,32 @@
+"""Which steps are worth a costly look: many while a run is young, few and evenly spaced later."""
+
+from __future__ import annotations
+
+
+class SampledSteps:
+    """Choose the steps to look at: half as far apart as the run is old, and at most ``every`` steps apart.
+
+    Args:
+        every: Steps between two looks once the run is old.
+
+    Example:
+        >>> looks = Looks(every=10)
+        >>> [step for step in range(50) if looks.takes(step)]
+        [0, 1, 2, 3, 4, 6, 9, 13, 19, 28, 38, 48]
+    """
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+        self.first: int | None = None
+        self.due = 0
+        self.last = 0
+
+    def takes(self, step: int) -> bool:
+        """Tell whether to look at ``step``, and count it; a step is looked at once."""
+        if self.first is None:
+            self.first = self.due = step
+        if step < self.due:
+            return False
+        self.last = step
+        self.due = step + min(self.every, max(1, (step - self.first) // 2))
+        return True

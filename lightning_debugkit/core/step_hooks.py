@@ -1,0 +1,169 @@
+"""Two looks at a running step: what the module's forward returns, and what a loss function receives."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from lightning_debugkit.core.patching import Hearing
+from lightning_debugkit.evaluation.predictions.sources import is_detections
+from lightning_debugkit.replay.dispatch import is_transformed
+
+# Functions of torch.nn.functional that compare a prediction with its target, by name.
+CLASS_LOSSES = {
+    "cross_entropy",
+    "nll_loss",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "multi_margin_loss",
+    "multilabel_soft_margin_loss",
+}
+VALUE_LOSSES = {"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "poisson_nll_loss", "gaussian_nll_loss"}
+Call = tuple[str, Tensor, Tensor, int | None]
+
+
+class _Depth:
+    """How many reruns we are inside of: a watch of the training or validation proper must not hear them."""
+
+    now = 0
+
+
+@contextlib.contextmanager
+def aside() -> Iterator[None]:
+    """Let what runs inside go unheard by the watches that are on already."""
+    _Depth.now += 1
+    try:
+        yield
+    finally:
+        _Depth.now -= 1
+
+
+class _ForwardListener:
+    """Hears what happens at the depth where it was made; one that is for a rerun, also below."""
+
+    def __init__(self, below: bool = False) -> None:
+        self._depth = _Depth.now
+        self._below = below
+
+    @property
+    def hears(self) -> bool:
+        return self._depth == _Depth.now or (self._below and self._depth < _Depth.now)
+
+
+class _LossListener(TorchFunctionMode):
+    """The one mode of torch for all watches: two modes could be left in another order than they were entered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.watches: list[LossWatch] = []
+
+    def add(self, watch: LossWatch) -> None:
+        if not self.watches:
+            self.__enter__()  # type: ignore[no-untyped-call]
+        self.watches.append(watch)
+
+    def drop(self, watch: LossWatch) -> None:
+        if watch in self.watches:
+            self.watches.remove(watch)
+            if not self.watches:
+                self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if name in CLASS_LOSSES or name in VALUE_LOSSES:
+            given = [*args[:2], *(kwargs[key] for key in ("input", "target") if key in kwargs)]
+            ignored = kwargs.get("ignore_index", -100) if name in ("cross_entropy", "nll_loss") else None
+            if len(given) == 2 and all(isinstance(part, Tensor) for part in given) and not is_transformed():
+                for watch in self.watches:
+                    if watch.hears:
+                        watch.calls.append((name, given[0].detach(), given[1].detach(), ignored))
+        return func(*args, **kwargs)
+
+
+_ear = _LossListener()
+
+
+class LossWatch(_ForwardListener):
+    """Remember predictions and targets that loss functions are called with, however the step calls them."""
+
+    def __init__(self, below: bool = False) -> None:
+        super().__init__(below)
+        self.calls: list[Call] = []
+
+    def __enter__(self) -> LossWatch:
+        _ear.add(self)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        _ear.drop(self)
+
+
+class ForwardWatch(_ForwardListener):
+    """Remember what the module's own ``forward`` returns while this is entered, and detections of a part of it."""
+
+    def __init__(self, module: nn.Module, below: bool = False) -> None:
+        super().__init__(below)
+        self.outputs: list[Any] = []
+        self.detections: list[Any] = []
+        self._module = module
+        self._handle = Hearing([module, *module.children()], self._heard)
+
+    def _heard(self, module: nn.Module, args: Any, output: Any) -> None:
+        if module is self._module:
+            self._saw(output)
+        else:
+            self._saw_part(output)
+
+    def _saw(self, output: Any) -> None:
+        if self.hears:
+            self.outputs.append(output)
+
+    def _saw_part(self, output: Any) -> None:
+        if self.hears and is_detections(output):
+            self.detections.append(output)
+
+    def remove(self) -> None:
+        self._handle.remove()
+
+    def others(self, returned: Any) -> list[Any]:
+        """Return the outputs that there were.
+
+        Under DDP a step runs inside ``forward``: what it returned is no output of the model.
+        """
+        return [output for output in self.outputs if output is not returned]
+
+    def only(self, returned: Any) -> Any:
+        """Return the scores of the one output that there was, ``None`` if there was none or more than one."""
+        found = self.others(returned) or self.detections
+        scores = [part for part in map(scores_of, found) if part is not None]
+        return scores[0] if len(scores) == 1 else None
+
+
+def scores_of(output: Any) -> Any:
+    """Return the scores in what a model returned: a tensor, its ``logits`` or ``out``, the first of a tuple, boxes."""
+    if is_detections(output):
+        return output
+    for name in ("logits", "out"):
+        scores = output.get(name) if isinstance(output, dict) else getattr(output, name, None)
+        if isinstance(scores, Tensor):
+            return scores.detach()
+    first = output[0] if isinstance(output, tuple | list) and output else output
+    return first.detach() if isinstance(first, Tensor) and first.ndim else None
+
+
+@contextlib.contextmanager
+def watching(module: nn.Module) -> Iterator[tuple[ForwardWatch, LossWatch]]:
+    """Watch both while a step runs once more."""
+    forward = ForwardWatch(module, below=True)
+    try:
+        with LossWatch(below=True) as losses:
+            yield forward, losses
+    finally:
+        forward.remove()

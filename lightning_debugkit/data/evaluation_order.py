@@ -1,0 +1,118 @@
+"""Which dataset entries a batch was made of, whatever sampler its loader has, and which rows count."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor
+from torch.utils.data import BatchSampler, DataLoader, DistributedSampler
+
+from lightning_debugkit.data.sample_order import AroundSampler, LoaderListener, keeps_order, kept
+
+
+class Given(AroundSampler):
+    """A batch sampler that keeps what it gave in its last pass until it is asked for."""
+
+    def __init__(self, sampler: Any) -> None:
+        super().__init__(sampler)
+        self.given: deque[list[Any]] = deque()
+
+    def __iter__(self) -> Iterator[Any]:
+        # Of each pass its own: another may still be under way where a loader is trained and validated on.
+        self.given = deque()
+        return kept(self.sampler, self.given)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Where the rows of a batch come from.
+
+    Args:
+        indices: Dataset index of each row, ``None`` if it is not known.
+        counted: Rows that are no repetitions for equal shares of the ranks, ``None`` if all count.
+        may_repeat: Whether rows may be repetitions that cannot be told.
+        is_sure: Whether the rows are in the order of the indices beyond doubt: a collate function of the user's own may
+            sort them.
+    """
+
+    indices: Tensor | None
+    counted: Tensor | None = None
+    may_repeat: bool = False
+    is_sure: bool = True
+
+    def of(self, n: int) -> Rows:
+        """Return the same if they are ``n`` rows; of others nothing is known."""
+        known = [part for part in (self.indices, self.counted) if part is not None]
+        return self if all(len(part) == n for part in known) else Rows(None, may_repeat=_is_shared())
+
+
+class LoaderOrder:
+    """Record the dataset indices of batches, without touching data, loader workers or random numbers.
+
+    Args:
+        training: Whether to listen to training loaders, not to those of validation and test.
+    """
+
+    def __init__(self, training: bool = False) -> None:
+        self._ear = LoaderListener(Given, training)
+        self._begun: dict[int, int] = {}
+
+    def install(self, trainer: Trainer) -> None:
+        """Listen from before a loader's first iterator is made."""
+        self._ear.install(trainer)
+
+    def remove(self) -> None:
+        """Leave strategy and loaders as they were."""
+        self._ear.remove()
+
+    def begin(self) -> None:
+        """Take note that the loaders are read from their start."""
+        self._begun = {}
+
+    def rows(self, loader: Any) -> Rows:
+        """Return where the rows of the next batch of a loader come from; ask once for each batch, in order."""
+        given = self._ear.heard(loader)
+        if given is None or not given.given:
+            return Rows(None, may_repeat=_is_shared())
+        entries = given.given.popleft()
+        first = self._begun.get(id(loader), 0)
+        self._begun[id(loader)] = first + len(entries)
+        try:
+            indices = torch.tensor([int(entry) for entry in entries])
+        except (TypeError, ValueError):  # keys that are no numbers
+            indices = None
+        counted, may_repeat = _counted(loader, given.sampler, first, len(entries))
+        return Rows(indices, counted, may_repeat, keeps_order(loader))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_ear": self._ear, "_begun": {}}
+
+
+def _counted(loader: DataLoader[Any], sampler: Any, first: int, rows: int) -> tuple[Tensor | None, bool]:
+    """Return which rows count, and whether some may be repetitions nobody can tell.
+
+    A distributed sampler appends what it repeats: it lies beyond the end of the data in the order of all ranks.
+    """
+    dealt = loader.sampler
+    if not isinstance(dealt, DistributedSampler):
+        return None, _is_shared()
+    if dealt.drop_last:
+        return None, False
+    while isinstance(sampler, AroundSampler):
+        sampler = sampler.sampler
+    if not isinstance(sampler, BatchSampler):
+        return None, True
+    places = dealt.rank + dealt.num_replicas * (first + torch.arange(rows))
+    length = len(dealt.dataset)  # type: ignore[arg-type]  # a distributed sampler needs it, too
+    return (None if int(places[-1]) < length else places < length), False
+
+
+def _is_shared() -> bool:
+    """Tell whether ranks read the same loader, each a share that nobody knows."""
+    world = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+    return world > 1

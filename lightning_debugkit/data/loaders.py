@@ -1,0 +1,70 @@
+"""Which samples of an evaluation batch count: a distributed sampler repeats some to deal out equal shares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+from torch.utils.data import DataLoader, DistributedSampler
+
+
+def loaders_of(loaders: Any) -> list[Any]:
+    """Return one or many loaders, however nested, as a list."""
+    return [] if loaders is None else list(tree_leaves(loaders))
+
+
+def loaders_given(trainer: Trainer, is_test: bool) -> Any:
+    """Return the loaders that a test, or else a validation, goes through, as they were given."""
+    return trainer.test_dataloaders if is_test else trainer.val_dataloaders
+
+
+def loaders_of_pass(trainer: Trainer, is_test: bool) -> list[Any]:
+    """Return the same as a list."""
+    return loaders_of(loaders_given(trainer, is_test))
+
+
+def is_at_once(trainer: Trainer) -> bool:
+    """Tell whether a batch of the evaluation under way holds one of each loader: they are read at once, not in turn."""
+    # Private since 2.0: the mode of a CombinedLoader shows nowhere else.
+    loop = getattr(trainer, "_evaluation_loop", None) if trainer.state.fn is not None else None
+    mode = getattr(getattr(loop, "_combined_loader", None), "_mode", "sequential")
+    return mode != "sequential"
+
+
+def length_of_loader(dataset: Any) -> int:
+    """Return how many samples a data set has, 0 if it does not say."""
+    try:
+        return len(dataset)
+    except Exception:  # whatever the user's own raises where it has none
+        return 0
+
+
+def begins(loaders: Sequence[Any], at: int) -> int:
+    """Return where the data of a loader begin when all are counted through, as ConcatDataset does."""
+    return sum(length_of_loader(getattr(loader, "dataset", None)) for loader in loaders[:at])
+
+
+def positions(loader: Any, batch_idx: int, rows: int) -> Tensor | None:
+    """Return the place of each row in the order of all ranks, ``None`` where it cannot be told.
+
+    The places of repeated samples lie beyond the end of the data set: PyTorch appends them.
+    """
+    size = loader.batch_size if isinstance(loader, DataLoader) else None
+    if size is None:
+        return None
+    local = batch_idx * size + torch.arange(rows)
+    sampler = loader.sampler
+    return sampler.rank + sampler.num_replicas * local if isinstance(sampler, DistributedSampler) else local
+
+
+def counted(loader: Any, places: Tensor | None) -> Tensor | None:
+    """Return which rows are no repetitions, ``None`` if all count."""
+    sampler = loader.sampler if isinstance(loader, DataLoader) else None
+    if places is None or not isinstance(sampler, DistributedSampler) or sampler.drop_last:
+        return None
+    length = len(sampler.dataset)  # type: ignore[arg-type]  # a distributed sampler needs it, too
+    return torch.lt(places, length)

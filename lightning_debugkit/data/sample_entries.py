@@ -1,0 +1,185 @@
+"""Which entries of the data set the samples of a batch are: named only if they are known to be the ones."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset
+
+from lightning_debugkit.core.rng import RandomState
+from lightning_debugkit.data.batches import CannotSplit, batch_size, leaves, take
+from lightning_debugkit.data.comparing import Leaves, are_alike, tells_orders_apart
+from lightning_debugkit.data.sample_order import Handed, keeps_order
+from lightning_debugkit.evaluation.bias_variance.train_error import kept_generators
+from lightning_debugkit.replay.isolation import attributes_kept
+
+INDICES = ("index", "idx", "indices", "sample_id", "dataset_index")
+_SECONDS = 5.0  # for drawing the samples of a batch again
+_DEEP = 8
+
+
+def entries_of(handed: Handed, batch: Any, samples: Sequence[int]) -> tuple[list[Any], str]:
+    """Return the entries of the data set that samples of a loader's batch are, and why there are none.
+
+    Args:
+        handed: What the loader has put into the batch.
+        batch: Its batch, as the step had it.
+        samples: Positions in the batch.
+    """
+    loader, asked = handed.loader() if handed.loader is not None else None, handed.entries
+    dataset = getattr(loader, "dataset", None)
+    if loader is None or asked is None:
+        return [], _unheard(loader, dataset)
+    size = batch_size(batch, len(asked))
+    if size is None or max(samples, default=size) >= size:
+        return [], "which entries of the dataset they are is not known: the batch cannot be split into samples"
+    if size == len(asked) and keeps_order(loader):
+        return [asked[at] for at in samples], ""
+    own = _own(batch, size, asked, dataset)
+    if own is not None:
+        return [own[at] for at in samples], ""
+    return _drawn_again(loader, dataset, asked, batch, samples, size)
+
+
+def place_below(dataset: Any, entry: Any) -> str:
+    """Return which entry of the data below a subset or a chain of data sets an entry is, empty if that is none.
+
+    Example:
+        >>> class Rows(Dataset):
+        ...     def __len__(self):
+        ...         return 4
+        >>> place_below(Subset(Rows(), [3, 1]), 0), place_below(ConcatDataset([Rows(), Subset(Rows(), [2])]), 4)
+        ('Rows[3]', 'Rows[2]')
+    """
+    below, at = _below(dataset, entry)
+    return f"{type(below).__name__}[{at}]" if below is not dataset else ""
+
+
+@contextlib.contextmanager
+def drawing(datasets: Sequence[Any]) -> Iterator[None]:
+    """Let samples be drawn without a trace in random numbers, or in what the data sets count and collect."""
+    state = RandomState.capture()
+    with contextlib.ExitStack() as stack:
+        stack.callback(state.restore)
+        for dataset in datasets:
+            stack.enter_context(kept_generators(dataset))
+            for each in _chain(dataset, _DEEP):
+                stack.enter_context(attributes_kept(each))
+        yield
+
+
+def _unheard(loader: Any, dataset: Any) -> str:
+    if isinstance(dataset, IterableDataset):
+        return "which entries of the dataset they are is not known: it is a stream, without indices"
+    if loader is not None and dataset is not None and getattr(loader, "batch_sampler", None) is None:
+        return "which entries of the dataset they are is not known: its items are whole batches"
+    return ""
+
+
+def _own(batch: Any, size: int, asked: Sequence[Any], dataset: Any) -> list[Any] | None:
+    """Return the entries that a batch names itself, ``None`` if what it names was not asked for."""
+    places: dict[Any, Any] = {_hashable(_below(dataset, entry)[1]): entry for entry in asked}
+    places = {**places, **{_hashable(entry): entry for entry in asked}} if not isinstance(dataset, Subset) else places
+    for path, leaf in leaves(batch):
+        if path.rpartition(".")[2] in INDICES and isinstance(leaf, Tensor) and leaf.shape == (size,):
+            named = leaf.tolist()
+            if not leaf.is_floating_point() and all(value in places for value in named):
+                return [places[value] for value in named]
+    return None
+
+
+def _drawn_again(
+    loader: Any, dataset: Any, asked: Sequence[Any], batch: Any, samples: Sequence[int], size: int
+) -> tuple[list[Any], str]:
+    name = getattr(loader.collate_fn, "__name__", type(loader.collate_fn).__name__)
+    why = f"which entries of the dataset they are is not known: {name}() may sort or drop samples"
+    try:
+        held = [dict(leaves(take(batch, size, [at]))) for at in range(size)]
+    except CannotSplit as error:
+        return [], f"{why}, and the batch cannot be split ({error})"
+    rows = _without_shared(held)
+    with drawing([dataset]):
+        again = _draw(dataset, loader.collate_fn, asked)
+    if again is None:
+        return [], f"{why}, and drawing them again takes too long"
+    if size == len(asked) and _are_in_order(rows, again):
+        return [asked[at] for at in samples], ""
+    found = [_only(rows[at], asked, again) for at in samples]
+    if None in found:
+        return [], f"{why}, and drawn again they are others"
+    return [entry for (entry,) in found if found], ""  # type: ignore[misc]  # none of them is None
+
+
+def _draw(dataset: Any, collate: Callable[[list[Any]], Any], asked: Sequence[Any]) -> list[Leaves] | None:
+    """Return the samples asked for, each collated alone; ``None`` if that takes too long."""
+    found: list[Leaves] = []
+    began = time.monotonic()
+    for entry in asked:
+        if time.monotonic() - began > _SECONDS:
+            return None
+        try:
+            found.append({path: _on_host(leaf) for path, leaf in leaves(collate([dataset[entry]]))})
+        except Exception:  # a sample that cannot be read, or that the collate function leaves out
+            found.append({})
+    return found
+
+
+def _are_in_order(rows: Sequence[Leaves], again: Sequence[Leaves]) -> bool:
+    alike = [path for path in rows[0] if all(are_alike(path, *pair) for pair in zip(rows, again, strict=True))]
+    return any(tells_orders_apart(path, [rows], [again]) for path in alike)
+
+
+def _only(row: Leaves, asked: Sequence[Any], again: Sequence[Leaves]) -> tuple[Any] | None:
+    """Return the only entry that gives this row, all of it; ``None`` if none does, or several."""
+    if not row:
+        return None
+    found = {
+        _hashable(entry): entry
+        for entry, drawn in zip(asked, again, strict=True)
+        if row.keys() <= drawn.keys() and all(are_alike(path, row, drawn) for path in row)
+    }
+    return (next(iter(found.values())),) if len(found) == 1 else None
+
+
+def _without_shared(rows: Sequence[Mapping[str, Any]]) -> list[Leaves]:
+    """Leave out what is the same object in every row: it is shared by all samples."""
+    shared = {path for path, leaf in rows[0].items() if len(rows) > 1 and leaf is rows[1].get(path)}
+    return [{path: _on_host(leaf) for path, leaf in row.items() if path not in shared} for row in rows]
+
+
+def _on_host(leaf: Any) -> Any:
+    return leaf.detach().cpu() if isinstance(leaf, Tensor) else leaf
+
+
+def _below(dataset: Any, entry: Any) -> tuple[Any, Any]:
+    """Return the data set below subsets and chains that an entry is of, and its index there."""
+    try:
+        if isinstance(dataset, Subset):
+            return _below(dataset.dataset, dataset.indices[entry])
+        if isinstance(dataset, ConcatDataset):
+            at = next(at for at, end in enumerate(dataset.cumulative_sizes) if entry < end)
+            return _below(dataset.datasets[at], entry - (dataset.cumulative_sizes[at - 1] if at else 0))
+    except (TypeError, IndexError, KeyError, StopIteration):  # keys that are no places
+        return dataset, entry
+    return dataset, int(entry) if isinstance(entry, torch.Tensor) else entry
+
+
+def _chain(dataset: Any, depth: int) -> Iterator[Any]:
+    """Yield a data set, and those that it holds."""
+    yield dataset
+    held = list(vars(dataset).values()) if depth and hasattr(dataset, "__dict__") else []
+    for value in held:
+        for each in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(each, Dataset) and each is not dataset:
+                yield from _chain(each, depth - 1)
+
+
+def _hashable(entry: Any) -> Any:
+    if isinstance(entry, Tensor):
+        return entry.item() if entry.numel() == 1 else tuple(entry.tolist())
+    return tuple(entry) if isinstance(entry, list) else entry

@@ -1,0 +1,1 @@
+"""How good the model is, what limits it and what it confuses."""

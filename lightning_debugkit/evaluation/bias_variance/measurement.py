@@ -1,0 +1,203 @@
+"""What is measured: the classification error, a torchmetrics metric, or a metric that the module logs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from lightning.pytorch import LightningModule
+from numpy.typing import NDArray
+from torch import Tensor
+from torchmetrics import Metric
+
+from lightning_debugkit.evaluation.bias_variance import error_counts, logged_metric, metric_estimate
+from lightning_debugkit.evaluation.bias_variance.error_counts import ErrorCounts, Method
+from lightning_debugkit.evaluation.predictions.reader import PredictionsNotFound, Reader
+from lightning_debugkit.evaluation.predictions.sources import named_reading
+from lightning_debugkit.evaluation.predictions.wrong_samples import NoClasses, cut_of, scored
+from lightning_debugkit.stats.intervals import Interval
+
+Rerun = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One metric over one set of samples.
+
+    Args:
+        interval: Its value, and the bounds that the samples leave open.
+        by_class: Samples and wrong samples of each class, ``(2, classes)``, where that is known.
+        bits: Whether each sample was wrong, in the order of the data, where that is known.
+        broken: Samples whose predictions are not finite.
+    """
+
+    interval: Interval
+    by_class: NDArray[np.int64] | None = None
+    bits: NDArray[np.bool_] | None = None
+    broken: int = 0
+
+
+@dataclass
+class MeasuredAt:
+    """What is known while a batch is looked at."""
+
+    step: str
+    module: LightningModule
+    outputs: Any
+    batch: Any
+    counted: Tensor | None
+    places: Tensor | None
+    rerun: Rerun | None
+
+
+class Taken(Protocol):
+    """Looks at the batches of one set of samples."""
+
+    def begin(self, step: str, module: LightningModule, batch: Any) -> None:
+        """Get ready before the step of a batch."""
+
+    def end(self, moment: MeasuredAt) -> None:
+        """Take up the batch that has run."""
+
+    def stop(self, module: LightningModule) -> None:
+        """Leave the module without instruments; may be called at any time."""
+
+    def payload(self) -> Any:
+        """Return what was seen, to be merged with that of other ranks."""
+
+
+class ErrorTake:
+    """Count wrong answers."""
+
+    def __init__(self, reader: Reader, group: str | None) -> None:
+        self.reader = reader
+        self.group = group
+        self.tally = ErrorCounts()
+        self.cut: float | None = None
+
+    def begin(self, step: str, module: LightningModule, batch: Any) -> None:
+        self.reader.begin(step, module)
+
+    def end(self, moment: MeasuredAt) -> None:
+        found = self.reader.read(moment.step, moment.module, moment.outputs, moment.batch, moment.rerun)
+        if self.cut != 0.0:  # once a score lies outside of 0 to 1, scores are logits
+            self.cut = cut_of(found.predictions, found.target, found.places[0])
+        try:
+            answers = scored(found.predictions, found.target, self.cut, found.ignore_index)
+        except NoClasses as error:
+            raise PredictionsNotFound(
+                f"{self.reader.owner} needs classes for metric 'error', got {error} (from {found.origin}); "
+                "give a metric that fits, such as metric=torchmetrics.MeanAbsoluteError(), or an adapter."
+            ) from error
+        groups = None
+        if self.group is not None:
+            held = named_reading(moment.batch, (self.group,)) or named_reading(moment.outputs, (self.group,))
+            if held is None:
+                raise PredictionsNotFound(
+                    f"{self.reader.owner} needs group to name an entry of the batch, got {self.group!r}; "
+                    "put the group of each sample there."
+                )
+            groups = held[1]
+        self.tally.add(answers, moment.counted, groups, moment.places)
+
+    def stop(self, module: LightningModule) -> None:
+        self.reader.release()
+
+    def payload(self) -> Any:
+        return self.tally.payload()
+
+
+class MetricTake:
+    """Let a copy of a torchmetrics metric see predictions and targets."""
+
+    def __init__(self, reader: Reader, metric: Metric, rank: int) -> None:
+        self.reader = reader
+        self.tally = metric_estimate.MetricEstimate(metric, seed=rank)
+
+    def begin(self, step: str, module: LightningModule, batch: Any) -> None:
+        self.reader.begin(step, module)
+
+    def end(self, moment: MeasuredAt) -> None:
+        found = self.reader.read(moment.step, moment.module, moment.outputs, moment.batch, moment.rerun)
+        self.tally.add(found.predictions, found.target, moment.counted)
+
+    def stop(self, module: LightningModule) -> None:
+        self.reader.release()
+
+    def payload(self) -> Any:
+        return self.tally.payload()
+
+
+class LoggedTake:
+    """Hear what the module logs."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.heard = logged_metric.LoggedValues(names)
+
+    def begin(self, step: str, module: LightningModule, batch: Any) -> None:
+        self.heard.start(module, batch)
+
+    def end(self, moment: MeasuredAt) -> None:
+        self.heard.stop(moment.module)
+
+    def stop(self, module: LightningModule) -> None:
+        self.heard.stop(module)
+
+    def payload(self) -> Any:
+        return self.heard.payload()
+
+
+class Measurement:
+    """Makes what looks at a set of samples, and merges what all ranks saw.
+
+    Args:
+        metric: ``error``, a torchmetrics metric, or the name of a logged metric.
+        reader: Finds predictions and targets.
+        group: Entry of the batch that says which samples belong together.
+        method: Interval of error rates.
+    """
+
+    def __init__(self, metric: str | Metric, reader: Reader, group: str | None, method: Method) -> None:
+        self.metric = metric
+        self.reader = reader
+        self.group = group
+        self.method = method
+
+    def names(self, split: str) -> list[str]:
+        """Return what the metric may be called when the module logs it for ``split``, none if it is not logged."""
+        logged = isinstance(self.metric, str) and self.metric != "error"
+        return logged_metric.names_for(str(self.metric), split) if logged else []
+
+    def take(self, split: str, rank: int = 0) -> Taken:
+        """Return what looks at the batches of ``split``."""
+        if isinstance(self.metric, Metric):
+            return MetricTake(self.reader, self.metric, rank)
+        if names := self.names(split):
+            return LoggedTake(names)
+        return ErrorTake(self.reader, self.group)
+
+    def merged(self, payloads: Sequence[Any], logged: Mapping[str, Any], split: str) -> Measured | None:
+        """Return the metric over what all ranks saw, ``None`` if a rank saw nothing.
+
+        Args:
+            payloads: What each rank's `Take` gives; ``None`` of a rank where it failed.
+            logged: Metrics that Lightning has made of what was logged.
+            split: Set of samples, for the names of logged metrics.
+        """
+        if any(payload is None for payload in payloads):
+            return None
+        if isinstance(self.metric, Metric):
+            return Measured(metric_estimate.estimate_metric(payloads))
+        if names := self.names(split):
+            # Training data were run through the validation step: what Lightning holds under its name is not theirs.
+            held = logged if split.startswith(("val", "test")) else {}
+            value = next((held[name] for name in names if name in held), None)
+            found = logged_metric.estimate_logged(payloads, value)
+            return None if found is None else Measured(found)
+        counts = error_counts.merged(payloads)
+        if not counts.size:
+            return None
+        by_class = counts.by_class if counts.by_class.size and counts.clusters is None else None
+        return Measured(counts.estimate(self.method), by_class, counts.bits, counts.broken)

@@ -1,0 +1,225 @@
+"""The training error, measured as the validation error is: in eval mode, on fixed samples, leaving no trace."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
+from torchmetrics import Metric
+
+from lightning_debugkit.core.compat import overrides
+from lightning_debugkit.core.sharding import cannot_rerun, holds_whole_model
+from lightning_debugkit.data.loaders import loaders_of
+from lightning_debugkit.evaluation.bias_variance.measurement import LoggedTake, MeasuredAt, Taken
+from lightning_debugkit.replay.isolation import isolated
+from lightning_debugkit.replay.step_replay import muted
+
+_DEEP = 6
+STEPS = ("validation_step", "training_step")
+
+
+class NotMeasurable(RuntimeError):
+    """The training error cannot be measured; the message says why."""
+
+
+@dataclass(frozen=True)
+class TrainingSample:
+    """A fixed part of the training data, dealt out to the ranks in equal shares.
+
+    Args:
+        loader: Its batches on this rank.
+        n: Samples on all ranks.
+        of: Samples there are.
+        rank: This rank.
+        world: How many ranks there are.
+    """
+
+    loader: DataLoader[Any]
+    n: int
+    of: int
+    rank: int = 0
+    world: int = 1
+
+
+def draw_training_sample(loader: Any, most: int, rank: int = 0, world: int = 1) -> TrainingSample:
+    """Return ``most`` samples of the data of a loader, the same at every call.
+
+    Raises:
+        NotMeasurable: The loader's data cannot be read a second time.
+    """
+    found = loaders_of(loader)
+    if len(found) != 1 or not isinstance(found[0], DataLoader):
+        raise NotMeasurable("the training data do not come from one DataLoader")
+    source = found[0]
+    dataset: Dataset[Any] = source.dataset
+    if isinstance(dataset, IterableDataset) or source.batch_sampler is None:
+        raise NotMeasurable("the training data are a stream that cannot be read twice")
+    length = len(dataset)  # type: ignore[arg-type]  # a map-style data set with a sampler has one
+    n = min(most, length)
+    chosen = torch.randperm(length, generator=torch.Generator().manual_seed(0))[:n].sort().values.tolist()
+    # Equal shares, as a step may hold collectives; what is repeated for that is not counted.
+    share = (chosen * world)[: -(-n // world) * world][rank::world] if n else []
+    size = source.batch_size or getattr(source.batch_sampler, "batch_size", None) or 32
+    workers = source.num_workers
+    extra: dict[str, Any] = {"multiprocessing_context": source.multiprocessing_context} if workers else {}
+    return TrainingSample(
+        DataLoader(
+            Subset(dataset, share),
+            batch_size=size,
+            collate_fn=source.collate_fn,
+            num_workers=workers,
+            pin_memory=source.pin_memory,
+            timeout=source.timeout,
+            worker_init_fn=source.worker_init_fn,
+            generator=torch.Generator().manual_seed(0),
+            **extra,
+        ),
+        n,
+        length,
+        rank,
+        world,
+    )
+
+
+def measure_training_error(
+    trainer: Trainer,
+    module: LightningModule,
+    sample: TrainingSample,
+    new: Callable[[], Taken],
+    steps: Sequence[str] = STEPS,
+) -> Taken:
+    """Run the first of ``steps`` that the module has and that can be run over the sample, in eval mode.
+
+    Parameters, buffers, random state, metrics, logged values and modes are those of before afterwards.
+    """
+    if reason := cannot_rerun(trainer):
+        raise NotMeasurable(reason)
+    steps = [step for step in steps if overrides(module, step)]
+    for step in steps:
+        try:
+            return _run(trainer, module, sample, new(), step)
+        except Exception:
+            # Training batches may be of another make than those of validation.
+            if step == steps[-1]:
+                raise
+    raise NotMeasurable("the module has no step to run")
+
+
+def _run(trainer: Trainer, module: LightningModule, sample: TrainingSample, take: Taken, step: str) -> Taken:
+    with left_alone(trainer, module), kept_generators(sample.loader.dataset):
+        module.eval()
+        for part in module.modules():
+            if isinstance(part, Metric):
+                part.reset()
+        first = 0
+        for batch_idx, raw in enumerate(sample.loader):
+            batch = trainer.precision_plugin.convert_input(raw)
+            batch = module._on_before_batch_transfer(batch, dataloader_idx=0)
+            batch = trainer.strategy.batch_to_device(batch, dataloader_idx=0)
+            rows = len(sample.loader.dataset) - first  # type: ignore[arg-type]  # a Subset
+            places = sample.rank + sample.world * (first + torch.arange(min(rows, sample.loader.batch_size or 1)))
+            first += len(places)
+            run = _step(trainer, module, step, batch, batch_idx)
+            take.begin(step, module, batch)
+            try:
+                take.end(MeasuredAt(step, module, run(), batch, places < sample.n, places, run))
+            finally:
+                take.stop(module)
+        if step == "validation_step" and isinstance(take, LoggedTake) and not take.heard.values:
+            # Some log the metric only at the end of the epoch.
+            take.begin(step, module, None)
+            try:
+                module.on_validation_epoch_end()
+            finally:
+                take.stop(module)
+        if isinstance(take, LoggedTake):
+            take.heard.settle()
+    return take
+
+
+@contextlib.contextmanager
+def left_alone(trainer: Trainer, module: LightningModule) -> Iterator[None]:
+    """Let steps run without gradients, logging and traces."""
+    with muted(trainer, module), isolated(module), torch.no_grad():
+        yield
+
+
+def again(trainer: Trainer, module: LightningModule, step: str, batch: Any, *indices: int) -> Callable[[], Any] | None:
+    """Return what runs the step of an evaluation batch once more, leaving no trace; ``None`` if that cannot be."""
+    if not holds_whole_model(trainer):
+        return None
+
+    def run() -> Any:
+        with left_alone(trainer, module):
+            return _step(trainer, module, step, batch, *indices)()
+
+    return run
+
+
+def _step(
+    trainer: Trainer, module: LightningModule, name: str, batch: Any, batch_idx: int, dataloader_idx: int = 0
+) -> Callable[[], Any]:
+    """Return what runs a step outside of the strategy, so that no collective starts."""
+    function = getattr(module, name)
+    arguments = [batch]
+    if is_param_in_hook_signature(function, "batch_idx", min_args=2):
+        arguments.append(batch_idx)
+    if is_param_in_hook_signature(function, "dataloader_idx", min_args=3):
+        arguments.append(dataloader_idx)
+
+    def run() -> Any:
+        with trainer.precision_plugin.forward_context():
+            return function(*arguments)
+
+    return run
+
+
+@contextlib.contextmanager
+def kept_generators(dataset: Any) -> Iterator[None]:
+    """Put back random generators that a data set or its transforms hold themselves."""
+    undo = [_put_back(generator) for generator in _generators(dataset, _DEEP, set())]
+    try:
+        yield
+    finally:
+        for put_back in undo:
+            put_back()
+
+
+def _put_back(generator: Any) -> Callable[[], Any]:
+    """Return what puts a generator back to its state of now."""
+    if isinstance(generator, torch.Generator):
+        state = generator.get_state()
+        return lambda: generator.set_state(state)
+    if isinstance(generator, np.random.RandomState):
+        legacy = generator.get_state()
+        return lambda: generator.set_state(legacy)
+    if isinstance(generator, random.Random):
+        python = generator.getstate()
+        return lambda: generator.setstate(python)
+    bits, kept = generator.bit_generator, generator.bit_generator.state
+    return lambda: setattr(bits, "state", kept)
+
+
+def _generators(value: Any, depth: int, seen: set[int]) -> Iterator[Any]:
+    kinds = (torch.Generator, random.Random, np.random.Generator, np.random.RandomState)
+    if id(value) in seen or not depth:
+        return
+    seen.add(id(value))
+    if isinstance(value, kinds):
+        yield value
+    elif isinstance(value, dict):
+        for item in list(value.values())[:100]:
+            yield from _generators(item, depth - 1, seen)
+    elif isinstance(value, list | tuple):
+        for item in value[:100]:
+            yield from _generators(item, depth - 1, seen)
+    elif hasattr(value, "__dict__") and not isinstance(value, type | torch.Tensor | np.ndarray):
+        yield from _generators(vars(value), depth, seen)

@@ -1,0 +1,151 @@
+"""The files that an analysis leaves in the run folder."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning.pytorch import LightningModule, Trainer
+
+from lightning_debugkit.data.loaders import loaders_of_pass
+from lightning_debugkit.evaluation.error_analysis.answers import CollectedAnswers
+from lightning_debugkit.evaluation.error_analysis.error_analysis import ErrorAnalysisResult, write
+from lightning_debugkit.evaluation.error_analysis.gallery import SampleGallery, tokenizer_of
+from lightning_debugkit.evaluation.error_analysis.misclassified import write_misclassified
+
+
+@dataclass(frozen=True)
+class ErrorFiles:
+    """The names of what one analysis leaves.
+
+    Args:
+        own: What its callback's files begin with: ``errors``, of a second one ``errors-2``.
+        rest: What tells its pass from others: empty, ``-test``, ``-validate``, ``-validate-2``.
+        title: Of its part of the report; empty for what the run has sections of its own for.
+        is_later: Whether it is of a pass after the run's own.
+    """
+
+    own: str
+    rest: str
+    title: str
+    is_later: bool
+
+    @property
+    def analysis(self) -> str:
+        return f"{self.own}{self.rest}.json"
+
+    @property
+    def table(self) -> str:
+        return f"misclassified{self.own.removeprefix('errors')}{self.rest}.csv"
+
+    @property
+    def prefix(self) -> str:
+        """What the names of its pictures begin with."""
+        begins = (self.own.removeprefix("errors") + self.rest).removeprefix("-")
+        return f"{begins}-" if begins else ""
+
+
+def files_of(
+    folder: Path, stage: Literal["validate", "test"], is_fit: bool, number: int = 1, asked: str = ""
+) -> ErrorFiles:
+    """Return names that take no other result's place.
+
+    A fit has its own; a validation or a test of a run that has one already is another result.
+
+    Args:
+        folder: Run folder.
+        stage: What is analysed.
+        is_fit: Whether a fit validates.
+        number: Which one of its kind in the Trainer the callback is.
+        asked: How it was asked for, for the title of a second one.
+    """
+    own = f"errors-{number}" if number > 1 else "errors"
+    rests = _rests(stage)
+    main = rest = next(rests)
+    while not is_fit and (folder / f"{own}{rest}.json").exists():
+        rest = next(rests)
+    is_later = rest != main
+    words = [asked] if number > 1 else []
+    if is_later or (words and stage == "test"):
+        words += [rest.strip("-").replace("-", " ").replace("validate", "a later validation")]
+    title = ", ".join(words)
+    return ErrorFiles(own, rest, title[:1].upper() + title[1:], is_later)
+
+
+def _rests(stage: str) -> Iterator[str]:
+    """Yield what names end with: that of a run's own pass first."""
+    if stage == "validate":
+        yield ""
+    yield f"-{stage}"
+    yield from (f"-{stage}-{times}" for times in itertools.count(2))
+
+
+@dataclass(frozen=True)
+class Named:
+    """What was gathered, with the names of its samples, or without.
+
+    Args:
+        found: What was gathered.
+        notes: What to say of the names.
+        may_draw: Whether the data set has the samples at their indices.
+    """
+
+    found: CollectedAnswers
+    notes: list[str] = field(default_factory=list)
+    may_draw: bool = True
+
+
+def settled_files(found: CollectedAnswers, trainer: Trainer, stage: str, is_last: bool) -> Named:
+    """Return what was gathered with the names that are beyond doubt; in doubt, the last analysis looks at the data."""
+    if not is_last:
+        return Named(found.nameless()) if found.evidence.is_pending else Named(found)
+    verdict = found.evidence.judge(loaders_of_pass(trainer, stage == "test"))
+    notes = [note for note in (verdict.unnamed, verdict.undrawn) if note]
+    return Named(found.nameless() if verdict.unnamed else found, notes, not verdict.undrawn)
+
+
+def write_error_files(
+    folder: Path,
+    trainer: Trainer,
+    module: LightningModule,
+    analysis: ErrorAnalysisResult,
+    course: Any,
+    pictures: int,
+    files: ErrorFiles,
+) -> Iterator[dict[str, Any]]:
+    """Write an analysis, and the samples that go with it; yield the artifacts.
+
+    Args:
+        folder: Run folder.
+        trainer: Whose loaders hold the samples.
+        module: Model.
+        analysis: What to write.
+        course: How training samples fared, ``None`` if that is not known.
+        pictures: Samples to draw at most.
+        files: Where to write it.
+    """
+    stage = analysis.moment.stage
+    held = analysis.as_dict()
+    held["dynamics"] = course if stage == "validate" else None
+    if files.is_later:  # what tells of the training is told once
+        held["history"], held["dynamics"] = [], None
+    if pictures:
+        gallery = SampleGallery(
+            folder, loaders_of_pass(trainer, stage == "test"), tokenizer_of(trainer, module), files.prefix
+        )
+        gallery.draw(analysis.shown(held), pictures)
+        held["pictures"], held["samples"] = gallery.pictures, gallery.samples
+        held["notes"] += [gallery.failed] if gallery.failed else []
+    write(folder, files.analysis, held)
+    right = analysis.accuracy.value
+    told = {"stage": stage, "accuracy": right, "errors": analysis.found.totals.wrong, "n": held["n"]}
+    further = {"title": files.title} if files.title else {}
+    yield {"name": "error-analysis", "what": "error-analysis", "path": files.analysis, **told, **further}
+    if len(analysis.samples.rows):
+        write_misclassified(folder / files.table, analysis.found, analysis.samples, analysis.names)
+        yield {"name": "misclassified", "path": files.table, "samples": len(analysis.samples.rows)}
+    else:  # of an earlier validation
+        (folder / files.table).unlink(missing_ok=True)

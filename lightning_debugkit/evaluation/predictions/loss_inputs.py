@@ -1,0 +1,142 @@
+"""Which of the comparisons that loss functions made in a step is the one of its predictions with its targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_debugkit.core.sharding import gathered_shards
+from lightning_debugkit.core.step_hooks import CLASS_LOSSES, LossWatch
+from lightning_debugkit.evaluation.predictions import sources
+from lightning_debugkit.evaluation.predictions.sources import Reading
+
+_SHOWN = 6
+_ROWS = 2
+
+
+@dataclass(frozen=True)
+class LossInputs:
+    """What a loss tells of predictions and targets that were found elsewhere.
+
+    Args:
+        ignore_index: Targets of this value are not counted.
+        function: Name of the loss.
+        has_classes_last: Whether scores have their classes last where the shape leaves it open.
+        has_classes: Whether targets were given to the loss as classes: floats are classes written as such.
+    """
+
+    ignore_index: int | None = None
+    function: str = ""
+    has_classes_last: bool = False
+    has_classes: bool = False
+
+    def applied(self, found: Reading) -> Reading:
+        """Return a reading as the loss had it."""
+        scores, target = found.predictions, found.target
+        if self.has_classes_last:
+            scores = scores.movedim(-1, 1)
+        if self.has_classes and isinstance(target, Tensor) and target.is_floating_point():
+            target = target.long()
+        return replace(found, predictions=scores, target=target, ignore_index=self.ignore_index, function=self.function)
+
+
+def loss_inputs(compared: Sequence[Reading], scores: Any, target: Any) -> LossInputs | None:
+    """Return what the loss of these scores and this target tells, ``None`` if none compared them."""
+    call = next((call for call in compared if is_same(call, scores, target)), None)
+    if call is None:
+        return None
+    is_whole = call.function in CLASS_LOSSES and not call.target.is_floating_point()
+    as_classes = is_whole and call.target.numel() == target.numel()
+    return LossInputs(call.ignore_index, call.function, has_classes_last(call, scores), as_classes)
+
+
+def inputs_beside(compared: Sequence[Reading], scores: Any, target: Any) -> LossInputs:
+    """Return what the loss of a target tells of scores that a step returned: they need not be those of the loss."""
+    found = loss_inputs(compared, scores, target)
+    if found is None:
+        return LossInputs()
+    own = [call for call in compared if call.function == found.function and call.predictions.shape == scores.shape]
+    is_own = any(_is_alike(call.predictions, scores) for call in own)
+    return replace(found, function=found.function if is_own else "", has_classes_last=False)
+
+
+def of(losses: LossWatch | None) -> list[Reading]:
+    """Return what loss functions compared: comparisons with classes if there are any, else with values."""
+    calls = losses.calls if losses is not None else []
+    calls = [call for call in calls if call[1].ndim and call[2].ndim and call[1].shape[0] == call[2].shape[0]]
+    classes = [call for call in calls if call[0] in CLASS_LOSSES]
+    return [
+        Reading(scores, target, (f"what {name}() was given",) * 2, ignored, name)
+        for name, scores, target, ignored in classes or calls
+    ]
+
+
+def shown_inputs(losses: LossWatch | None) -> str:
+    """Return the calls of loss functions in short, for a sentence about what was seen."""
+    calls = losses.calls if losses is not None else []
+    told = [
+        f"{name}({sources.shown_structure(scores)}, {sources.shown_structure(target)})"
+        for name, scores, target, _ in calls
+    ]
+    return "; ".join([*told[:_SHOWN], *(["..."] if len(told) > _SHOWN else [])])
+
+
+def chosen_inputs(compared: Sequence[Reading], target: Any) -> int | None:
+    """Return the place of the only comparison, or of the only one with the batch's own target; ``None`` if none is."""
+    if len(compared) == 1:
+        return 0
+    if not isinstance(target, Tensor):
+        return None
+    # In a small batch targets made of the batch's own may have its values by chance: the tensor itself comes first.
+    for is_own in (_is_part, _is_alike):
+        own = [at for at, call in enumerate(compared) if is_own(call.target, target)]
+        if len(own) == 1:
+            return own[0]
+    return None
+
+
+def is_same(call: Reading, scores: Any, target: Any) -> bool:
+    """Tell whether a loss compared these scores, or what was made of them, with this target, in whatever form."""
+    if not isinstance(scores, Tensor) or not isinstance(target, Tensor):
+        return False
+    if call.predictions.numel() != scores.numel():
+        return False
+    if call.target.numel() == target.numel():
+        return _is_alike(call.target, target)
+    # Else it must be one-hot, or shares of the classes: what is neither is no form of this target.
+    if call.target.shape != call.predictions.shape or call.target.ndim == 1:
+        return False
+    shares = gathered_shards(call.target)
+    return any(_is_alike(shares.argmax(dim), target) for dim in (1, -1))
+
+
+def has_classes_last(call: Reading, scores: Any) -> bool:
+    """Tell where the classes are in scores whose shape does not: as many as there are places in a row.
+
+    A loss takes them in the second dimension, or has rows of classes alone; what it was given tells which.
+    """
+    if not isinstance(scores, Tensor) or scores.ndim <= _ROWS or scores.shape[1] != scores.shape[-1]:
+        return False
+    if call.predictions.ndim == _ROWS:
+        return _is_equal(call.predictions, scores.reshape(call.predictions.shape))
+    return call.predictions.shape == scores.shape and not _is_equal(call.predictions, scores)
+
+
+def _is_equal(one: Tensor, other: Tensor) -> bool:
+    # A loss may have had whole what the step returns in parts: on all ranks that share the batch it is so.
+    return torch.equal(gathered_shards(one), gathered_shards(other))
+
+
+def _is_alike(one: Tensor, other: Tensor) -> bool:
+    if one.numel() != other.numel():
+        return False
+    one, other = gathered_shards(one), gathered_shards(other)
+    return torch.equal(one.flatten().float(), other.flatten().float().to(one.device))
+
+
+def _is_part(one: Tensor, other: Tensor) -> bool:
+    return one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()

@@ -1,0 +1,195 @@
+"""Find predictions and targets of a batch, the surest way first, and go the same way for every later batch."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+from lightning.pytorch import LightningModule
+
+from lightning_debugkit.core.sharding import gathered_shards, holds_whole_model
+from lightning_debugkit.core.step_hooks import ForwardWatch, LossWatch, watching
+from lightning_debugkit.evaluation.predictions import loss_inputs, named_entries, not_found_messages, sources
+from lightning_debugkit.evaluation.predictions.loss_inputs import LossInputs
+from lightning_debugkit.evaluation.predictions.named_entries import Place
+from lightning_debugkit.evaluation.predictions.sources import Adapter, Reading, fit_together
+
+_log = logging.getLogger("lightning_debugkit")
+Way = Literal["returned", "forward", "loss"]
+Rerun = Callable[[], Any]
+
+
+class PredictionsNotFound(ValueError):
+    """No predictions or targets could be found; the message says what was seen and how to mend it."""
+
+
+class Reader:
+    """Predictions and targets of a step's batches.
+
+    Ways, in order: the adapter; what the step returns and what the batch holds, by names given or known; what
+    ``forward`` of the module returned; what a loss function of torch was called with. The first batch of a step
+    decides, by running it once more under both instruments if it must; later ones pay for the one they need only.
+
+    Args:
+        owner: Class that asks, for its error.
+        adapter: Function of outputs and batch, or its dotted path.
+        predictions: Name of the predictions in what the step or ``forward`` returns.
+        target: Name of the targets in what the step returns or in the batch.
+    """
+
+    def __init__(
+        self,
+        owner: str,
+        adapter: Adapter | str | None = None,
+        predictions: str | None = None,
+        target: str | None = None,
+    ) -> None:
+        self.owner = owner
+        self.adapter = sources.resolve(adapter) if isinstance(adapter, str) else adapter
+        self.predictions = predictions
+        self.target = target
+        self.ways: dict[str, Way] = {}
+        self.places: dict[str, tuple[str, str]] = {}
+        self._heard: dict[str, LossInputs] = {}
+        self._call: dict[str, tuple[int, int]] = {}
+        self._forward: ForwardWatch | None = None
+        self._losses: LossWatch | None = None
+
+    def begin(self, step: str, module: LightningModule, watch: bool = False) -> None:
+        """Get ready for a batch of ``step``; every call is followed by `read` or `release`.
+
+        With ``watch``, or where no batch can run again, a first batch is watched as it runs.
+        """
+        self.release()
+        watch = watch or not holds_whole_model(module._trainer)
+        if getattr(module, "_compiler_ctx", None) is not None:
+            return  # nothing can be heard within compiled code: each batch is read by running it once more
+        way = self.ways.get(step)
+        both = watch and way is None and self.adapter is None
+        if way == "forward" or both:
+            self._forward = ForwardWatch(module)
+        if way == "loss" or both:
+            self._losses = LossWatch()
+            self._losses.__enter__()
+
+    def release(self) -> None:
+        """Leave module and torch without instruments; may be called at any time."""
+        if self._forward is not None:
+            self._forward.remove()
+        if self._losses is not None:
+            self._losses.__exit__(None, None, None)
+        self._forward = self._losses = None
+
+    def read(self, step: str, module: LightningModule, outputs: Any, batch: Any, rerun: Rerun | None = None) -> Reading:
+        """Return predictions and targets of the batch that has just run.
+
+        Args:
+            step: Name of the step, such as ``validation_step``.
+            module: Module whose step it is.
+            outputs: What the step returned.
+            batch: What it was given.
+            rerun: Runs the step once more, without a trace, and returns its outputs.
+
+        Raises:
+            PredictionsNotFound: They are nowhere to be found.
+        """
+        forward, losses = self._forward, self._losses
+        self.release()
+        found = self._returned(step, outputs, batch)
+        way: Way = "returned"
+        if found is None and self.adapter is None:
+            if forward is None and losses is None and rerun is not None:
+                with watching(module) as (forward, losses):
+                    outputs = rerun()
+            found, way = self._watched(step, outputs, batch, forward, losses)
+        elif found is not None and self.adapter is None:
+            found = self._as_classes(step, found, losses)
+        if found is None:
+            seen = forward.others(outputs) if forward else []
+            raise PredictionsNotFound(
+                not_found_messages.not_found_message(self.owner, (f"{step}()", outputs), batch, seen, losses)
+            )
+        if self.ways.get(step) != way or self.places.get(step) != found.places:
+            self.ways[step], self.places[step] = way, found.places
+            _log.info(f"{self.owner}: predictions from {found.places[0]}, targets from {found.places[1]}")
+        # Ranks that share a batch are all here: a tensor that is dealt out to them is brought together.
+        return replace(found, predictions=gathered_shards(found.predictions), target=gathered_shards(found.target))
+
+    def _returned(self, step: str, outputs: Any, batch: Any) -> Reading | None:
+        if self.adapter is not None:
+            return sources.adapted(self.adapter, outputs, batch)
+        predictions, target = self._found(step, outputs, batch, [])
+        if predictions is None or target is None:
+            return None
+        if not (self.predictions or self.target) and not fit_together(predictions[1], target[1]):
+            return None
+        return Reading(predictions[1], target[1], (predictions[0], target[0]))
+
+    def _found(self, step: str, outputs: Any, batch: Any, forward: Sequence[Any]) -> tuple[Place | None, Place | None]:
+        """Return predictions and targets, and their places in words: by the names given, else by those known."""
+        returned = (f"{step}()", outputs)
+        if self.predictions:
+            heard = [("forward()", output) for output in forward]
+            having = [place for place in heard if self._named("predictions", self.predictions, [place])]
+            known = having if len(having) == 1 else []  # of two calls nobody knows which is meant
+            predictions = self._named("predictions", self.predictions, [returned, *known])
+        else:
+            predictions = sources.predictions_in(outputs, step)
+        if self.target:
+            taken = predictions[1] if predictions else None
+            return predictions, self._named("target", self.target, [returned, ("batch", batch)], taken)
+        return predictions, sources.target_in(outputs, batch, step)
+
+    def _named(self, argument: str, name: str, places: Sequence[Place], taken: Any = None) -> Place | None:
+        try:
+            return named_entries.named_in(places, name, taken)
+        except named_entries.Ambiguous as error:
+            raise PredictionsNotFound(f"{self.owner} needs {argument}= to name one entry, got {error}.") from error
+
+    def _as_classes(self, step: str, found: Reading, losses: LossWatch | None) -> Reading:
+        """Return what a step returned as its loss had it: classes, though written as floats, and those to ignore."""
+        if losses is not None:
+            self._heard[step] = loss_inputs.inputs_beside(loss_inputs.of(losses), found.predictions, found.target)
+        return self._heard.get(step, LossInputs()).applied(found)
+
+    def _watched(
+        self, step: str, outputs: Any, batch: Any, forward: ForwardWatch | None, losses: LossWatch | None
+    ) -> tuple[Reading | None, Way]:
+        outs = forward.others(outputs) if forward is not None else []
+        predictions, target = self._found(step, outputs, batch, outs)
+        if step != "training_step":  # what that returns is its loss, as a rule: names need not be there
+            self._check_names((f"{step}()", outputs), batch, outs, predictions is not None, target is not None)
+        compared = loss_inputs.of(losses)
+        if not self.predictions:
+            scores = forward.only(outputs) if forward is not None else None
+            predictions = None if scores is None else ("forward()", scores)
+        if predictions and target and (self.predictions or fit_together(predictions[1], target[1])):
+            # Where a loss was seen, it must be of these: a forward may return an embedding, a batch may hold labels
+            # that nobody uses. What is named is meant.
+            heard = loss_inputs.loss_inputs(compared, predictions[1], target[1])
+            if heard or not compared or self.predictions or sources.is_detections(predictions[1]):
+                self._heard[step] = heard or self._heard.get(step, LossInputs())
+                found = Reading(predictions[1], target[1], (predictions[0], target[0]))
+                return self._heard[step].applied(found), "forward"
+        at, of = self._call.get(step, (None, 0))
+        if at is None or of != len(compared):
+            at = loss_inputs.chosen_inputs(compared, None if target is None else target[1])
+        if at is None:
+            return None, "loss"
+        self._call[step] = at, len(compared)
+        return compared[at], "loss"
+
+    def _check_names(
+        self, returned: Place, batch: Any, forward: Sequence[Any], has_predictions: bool, has_target: bool
+    ) -> None:
+        """Refuse a name that leads nowhere."""
+        if self.predictions and not has_predictions:
+            raise PredictionsNotFound(
+                not_found_messages.misnamed_message(self.owner, self.predictions, returned, forward)
+            )
+        if (self.predictions or self.target) and not has_target:
+            raise PredictionsNotFound(
+                not_found_messages.misnamed_target_message(self.owner, self.target, returned, batch)
+            )

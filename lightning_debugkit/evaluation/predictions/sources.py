@@ -1,0 +1,182 @@
+"""Where predictions and targets lie: the names people give them, in what a step returns and in its batch."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+PREDICTIONS = ("logits", "probs", "preds", "pred", "predictions", "y_hat", "y_pred", "outputs", "scores")
+TARGETS = ("target", "targets", "label", "labels", "y", "y_true")
+Adapter = Callable[[Any, Any], Any]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Predictions and targets of one batch, and the places where they were found, in words.
+
+    Args:
+        predictions: Scores or classes, one row a sample; anything else only if an adapter gave it.
+        target: What they should have been.
+        places: Such as ``("validation_step()['logits']", "batch[1]")``.
+        ignore_index: Targets of this value are not counted, if the loss function says so.
+        function: Name of the loss function that was seen to compare the two, empty if none was.
+        given: Targets as they were, where shares of a yes have been made yes or no.
+    """
+
+    predictions: Any
+    target: Any
+    places: tuple[str, str]
+    ignore_index: int | None = field(default=None)
+    function: str = ""
+    given: Tensor | None = field(default=None)
+
+    @property
+    def origin(self) -> str:
+        """The places in words, for a sentence that ends with "from"."""
+        return " and ".join(dict.fromkeys(self.places))
+
+
+def resolve(name: str) -> Adapter:
+    """Return the function that a dotted path names.
+
+    Raises:
+        ValueError: There is none.
+
+    Example:
+        >>> resolve("operator.add")(1, 2)
+        3
+    """
+    home, _, attribute = name.replace(":", ".").rpartition(".")
+    try:
+        found = getattr(importlib.import_module(home), attribute)
+    except (ImportError, AttributeError, ValueError):
+        found = None
+    if not callable(found):
+        raise ValueError(f"adapter needs the dotted path of a function, got {name!r}; check the spelling.")
+    adapter: Adapter = found
+    return adapter
+
+
+def adapted(adapter: Adapter, outputs: Any, batch: Any) -> Reading | None:
+    """Return what an adapter makes of a step's outputs and batch: a pair, or a mapping with known keys."""
+    given = adapter(outputs, batch)
+    if isinstance(given, Mapping):
+        predictions, target = named_reading(given, PREDICTIONS), named_reading(given, TARGETS)
+        if predictions is None or target is None:
+            return None
+        return Reading(predictions[1], target[1], ("the adapter", "the adapter"))
+    if isinstance(given, tuple | list) and len(given) == 2:
+        return Reading(given[0], given[1], ("the adapter", "the adapter"))
+    return None
+
+
+def named_reading(held: Any, names: tuple[str, ...]) -> tuple[str, Any] | None:
+    """Return the first of ``names`` that ``held`` has, with its value; mappings and objects with attributes alike.
+
+    Example:
+        >>> named({"x": 1, "label": 2}, TARGETS)
+        ('label', 2)
+    """
+    for name in names:
+        if isinstance(held, Mapping):
+            if name in held:
+                return name, held[name]
+        elif not isinstance(held, Tensor | list) and isinstance(value := getattr(held, name, None), Tensor):
+            return name, value
+    return None
+
+
+def predictions_in(outputs: Any, step: str) -> tuple[str, Any] | None:
+    """Return the predictions among what a step returned, and their place in words."""
+    found = named_reading(outputs, PREDICTIONS)
+    if found is not None and _is_of_samples(found[1]):
+        return f"{step}()[{found[0]!r}]", found[1]
+    return (f"{step}()", outputs) if _is_of_samples(outputs) else None
+
+
+def target_in(outputs: Any, batch: Any, step: str) -> tuple[str, Any] | None:
+    """Return the targets among what a step returned or in its batch, and their place in words."""
+    if isinstance(outputs, Mapping) and (found := named_reading(outputs, TARGETS)) and _is_of_samples(found[1]):
+        return f"{step}()[{found[0]!r}]", found[1]
+    if (found := named_reading(batch, TARGETS)) and _is_of_samples(found[1]):
+        return f"batch[{found[0]!r}]", found[1]
+    pair = isinstance(batch, tuple | list) and len(batch) > 1
+    return ("batch[1]", batch[1]) if pair and _is_of_samples(batch[1]) else None
+
+
+def is_same_tensor(one: Tensor, other: Any) -> bool:
+    """Tell whether two tensors are one, or a view and what it is of."""
+    if not isinstance(other, Tensor) or one.is_nested or not one.numel() or one.numel() != other.numel():
+        return False
+    if one.layout is not torch.strided or other.layout is not torch.strided:
+        return one is other
+    return one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
+
+
+def is_rows(value: Any) -> bool:
+    """Tell whether ``value`` is a tensor with something for each sample."""
+    return isinstance(value, Tensor) and value.ndim >= 1
+
+
+def is_detections(value: Any) -> bool:
+    """Tell whether ``value`` is a list with a mapping of boxes and labels for each image, as torchvision has them.
+
+    Example:
+        >>> import torch
+        >>> is_detections([{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0)}]), is_detections([])
+        (True, False)
+    """
+    return (
+        isinstance(value, tuple | list)
+        and bool(value)
+        and all(isinstance(item, Mapping) and "boxes" in item and "labels" in item for item in value)
+    )
+
+
+def _is_of_samples(value: Any) -> bool:
+    return is_rows(value) or is_detections(value)
+
+
+def fit_together(predictions: Any, target: Any) -> bool:
+    """Tell whether predictions and targets speak of the same samples."""
+    if is_detections(predictions) or is_detections(target):
+        return is_detections(predictions) and is_detections(target) and len(predictions) == len(target)
+    return is_rows(predictions) and is_rows(target) and predictions.shape[0] == target.shape[0]
+
+
+def both_readings(predictions: Any, target: Any) -> str:
+    """Return what predictions and targets are, for a sentence that begins with "got".
+
+    Example:
+        >>> import torch
+        >>> both(torch.zeros(5, 4), torch.zeros(32))
+        'predictions of float32[5, 4] and targets of float32[32]: their lengths differ'
+    """
+    apart = is_rows(predictions) and is_rows(target) and len(predictions) != len(target)
+    return (
+        f"predictions of {shown_structure(predictions)} and targets of {shown_structure(target)}"
+        + ": their lengths differ" * apart
+    )
+
+
+def shown_structure(value: Any, depth: int = 2) -> str:
+    """Return types and shapes of ``value`` in short, for a sentence about what was seen.
+
+    Example:
+        >>> import torch
+        >>> shown({"loss": torch.tensor(1.0), "meta": ["a"]})
+        "{'loss': float32[], 'meta': list(str)}"
+    """
+    if isinstance(value, Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}"
+    if isinstance(value, Mapping) and depth:
+        inside = [f"{key!r}: {shown_structure(item, depth - 1)}" for key, item in list(value.items())[:8]]
+        return f"{{{', '.join(inside)}}}"
+    if isinstance(value, tuple | list) and depth:
+        return f"{type(value).__name__}({', '.join(shown_structure(item, depth - 1) for item in value[:4])})"
+    return "nothing" if value is None else type(value).__name__

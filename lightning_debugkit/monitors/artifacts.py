@@ -1,0 +1,78 @@
+"""What a broken step leaves in the run folder: its offending samples to look at, and a bundle to run again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+
+from lightning_debugkit.core.finding import Finding
+from lightning_debugkit.data.batches import batch_size, entry, leaves, take
+from lightning_debugkit.monitors.step_stats import StepStatsReader
+from lightning_debugkit.provenance.capture.secrets import secret_name, secret_text
+from lightning_debugkit.replay import bundle
+
+_MOST = 8  # samples drawn in a report
+
+
+def save_samples(
+    folder: Path, sight: StepStatsReader, finding: Finding, *, epoch: int, step: int
+) -> Iterator[dict[str, Any]]:
+    """Write the offending samples as arrays and yield the artifact that names them."""
+    samples, indices = finding.evidence.get("samples", []), finding.evidence.get("dataset_indices", [])
+    way, known = next((one for one in sight.asked if ".".join(one[0]) == finding.evidence.get("part", "")), ((), None))
+    own = entry(sight.batch, way)
+    size = batch_size(own, known)
+    if not samples or size is None:
+        return
+    shown = list(samples[:_MOST])
+    arrays: dict[str, Any] = {}
+    for path, leaf in leaves(take(own, size, shown)):
+        if isinstance(leaf, Tensor) and not leaf.is_nested and leaf.ndim and leaf.shape[0] == len(shown):
+            leaf = leaf.detach().cpu()
+            arrays[_name(path)] = leaf.float().numpy() if leaf.is_floating_point() else leaf.numpy()
+    if arrays:
+        (folder / "samples").mkdir(exist_ok=True)
+        file = folder / "samples" / f"step-{step}.npz"
+        np.savez_compressed(file, **arrays)
+        yield {
+            "name": "samples",
+            "path": f"samples/{file.name}",
+            "epoch": epoch,
+            "step": step,
+            "samples": shown,
+            "dataset_indices": list(indices[:_MOST]),
+        }
+
+
+def _name(path: str) -> str:
+    """Return what the array of a place in the batch is called: attributes as entries."""
+    return ".".join(filter(None, path.split("."))) or "batch"
+
+
+def save_bundle(
+    folder: Path, trainer: Trainer, module: LightningModule, sight: StepStatsReader, finding: Finding, max_bytes: int
+) -> dict[str, Any]:
+    """Write what is needed to run the step again in a new process; return the artifact."""
+    assert sight.random is not None
+    path = folder / "bundles" / f"step-{finding.where.step}-rank-{finding.where.rank}"
+    plugin = trainer.precision_plugin
+    facts = {
+        "batch_idx": sight.batch_idx,
+        "asked": [[list(way), samples] for way, samples in sight.asked],
+        "precision": str(trainer.precision),
+        "device": str(getattr(plugin, "device", "cpu")),
+        "accumulate_grad_batches": trainer.accumulate_grad_batches,
+        "max_epochs": trainer.max_epochs,
+        "epoch": trainer.current_epoch,
+    }
+    note = bundle.save(path, module, sight.batch, sight.random, finding, facts, max_bytes=max_bytes, secret=_secret)
+    return {"name": "bundle", "path": str(path.relative_to(folder)), "note": note}
+
+
+def _secret(name: str, data: bytes) -> str | None:
+    return secret_name(name) or secret_text(data)

@@ -1,0 +1,292 @@
+"""Find what goes wrong with gradients: numbers that break, run away or die out, and parameters wired wrongly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.utils.hooks import unserializable_hook
+
+from lightning_debugkit.core.callback import DebugCallback
+from lightning_debugkit.core.finding import Finding
+from lightning_debugkit.core.optimizers import rate_of, raw
+from lightning_debugkit.core.rng import RandomState
+from lightning_debugkit.core.sharding import unseen_shards
+from lightning_debugkit.data.sample_order import SampleOrder
+from lightning_debugkit.monitors.monitor import Monitor
+from lightning_debugkit.monitors.nonfinite_step import NonfiniteStep
+from lightning_debugkit.monitors.observed_step import StepStats
+from lightning_debugkit.monitors.step_stats import StepStatsReader
+from lightning_debugkit.replay.bundle import MAX_BYTES
+from lightning_debugkit.replay.module_hooks import ModuleHooks
+from lightning_debugkit.stats.thinning import Thinning
+
+Action = Literal["raise", "stop", "skip", "warn"]
+
+
+class GradientAnomalyDetector(DebugCallback):
+    """Find broken numbers and broken wiring in training, and name operation, module, source line and samples.
+
+    Each optimizer step costs one look at the loss and the gradient norms. Only when that look is bad, and before the
+    weights are touched, the batch is run again under instruments. The training itself is never changed, unless a step
+    is dropped by the action chosen.
+
+    Args:
+        action: What to do about loss or gradients that are not finite: ``raise`` stops with an exception that carries
+            the finding, weights still clean; ``stop`` drops the update and ends the fit in order; ``skip`` drops the
+            update and goes on; ``warn`` only reports.
+        max_skips: Updates that ``skip`` may drop before it raises.
+        hooks: ``replay`` instruments a step only when it is replayed; ``always`` looks at the output of every module in
+            every step, so that the module is named even where the replay tells nothing.
+        wiring: Look for parameters that are wired wrongly, too.
+        bundle: Leave the failing step as a folder that ``lightning-debugkit replay`` runs again.
+        max_bundle: Bytes that model and batch of a bundle may take of the disk; what does not fit is left out.
+    """
+
+    def __init__(
+        self,
+        action: Action = "raise",
+        max_skips: int = 10,
+        hooks: Literal["replay", "always"] = "replay",
+        wiring: bool = True,
+        bundle: bool = True,
+        max_bundle: int = MAX_BYTES,
+    ) -> None:
+        if action not in ("raise", "stop", "skip", "warn"):
+            raise ValueError(
+                f"GradientAnomalyDetector needs action 'raise', 'stop', 'skip' or 'warn', got {action!r}; "
+                "'raise' keeps the weights clean."
+            )
+        if hooks not in ("replay", "always"):
+            raise ValueError(
+                f"GradientAnomalyDetector needs hooks 'replay' or 'always', got {hooks!r}; 'replay' costs nothing."
+            )
+        if isinstance(max_skips, bool) or not isinstance(max_skips, int) or max_skips < 0:
+            raise ValueError(f"GradientAnomalyDetector needs max_skips >= 0, got {max_skips!r}; 10 is a good start.")
+        if isinstance(max_bundle, bool) or not isinstance(max_bundle, int) or max_bundle < 1:
+            raise ValueError(
+                f"GradientAnomalyDetector needs max_bundle >= 1, got {max_bundle!r}; {MAX_BYTES} is a good start, and "
+                "bundle=False leaves none."
+            )
+        for name, switch in (("wiring", wiring), ("bundle", bundle)):
+            if not isinstance(switch, bool):
+                raise ValueError(f"GradientAnomalyDetector needs {name} True or False, got {switch!r}; True is usual.")
+        self.action = action
+        self.max_skips = max_skips
+        self.hooks = hooks
+        self.wiring = wiring
+        self.bundle = bundle
+        self.max_bundle = max_bundle
+        self.watches = Monitor(wiring)
+        self.order = SampleOrder()
+        self.failure = self._new_failure()
+        self._reset()
+
+    def _new_failure(self) -> NonfiniteStep:
+        return NonfiniteStep(self.action, self.max_skips, self.max_bundle if self.bundle else 0)
+
+    def _reset(self) -> None:
+        self._sight = StepStatsReader()
+        self._module_hooks: ModuleHooks | None = None
+        self._drawn: dict[int, Thinning] = {}  # by optimizer
+        self._handles: list[Any] = []
+        self._unread: set[str] = set()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Hooks, handles and batches of a fit in progress stay with it.
+        return {**self.__dict__, "_handles": [], "_sight": StepStatsReader(), "_module_hooks": None, "_drawn": {}}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "watches": self.watches.state_dict(), "skips": self.failure.skips}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self.watches.load_state_dict(state_dict.get("watches", {}))
+        self.failure.skips = state_dict.get("skips", 0)
+
+    # The order below is the order of events in a run.
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        if stage == "fit" and not self.idle:
+            # Before anything is restored: a fit that resumes gets its memory back after this.
+            self._reset()
+            self.order = SampleOrder()
+            self.order.install(trainer)
+            self.watches.setup(pl_module)
+            self.failure = self._new_failure()
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.hooks == "always":
+            self._module_hooks = ModuleHooks(pl_module)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for optimizer in trainer.optimizers:
+            self._handles.append(optimizer.register_step_post_hook(self._stepped(trainer)))
+        if (why := unseen_shards(trainer, self.wiring)) and trainer.is_global_zero:
+            self.write(trainer, "measure", name="gradients-unseen", value={"why": why})
+        self._tell(trainer, self.watches.start(trainer, pl_module, self.where(trainer)))
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.watches.new_epoch()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._tell(trainer, self.watches.first_batch(trainer, pl_module, self.where(trainer)))
+        self.order.advance(trainer)
+        self._sight.begin(batch, batch_idx, RandomState.capture())
+        self._sight.asked = [(handed.way, handed.size) for handed in self.order.handed]
+        self.failure.begin(pl_module, first=batch_idx % trainer.accumulate_grad_batches == 0)
+        if self._module_hooks is not None:
+            self._module_hooks.clear()
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        self._sight.saw_loss(trainer, loss)
+        if trainer.world_size > 1 and self.action != "warn" and loss.requires_grad:
+            # A loss that breaks on one rank must stop all of them: its gradients carry the news to the others.
+            loss.register_hook(_contagion(loss.detach(), lambda error: self.trouble(trainer, "backward", error)))
+        self._tell(trainer, self.watches.before_backward(trainer, pl_module, loss, self.where(trainer), self._sight))
+
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.watches.after_backward(trainer)
+        self._sight.saw_backward()
+        if pl_module.automatic_optimization and trainer.fit_loop._should_accumulate():
+            # The window's later batches would hide which of them was the bad one.
+            seen = self._sight.broken_so_far(trainer, pl_module)
+            if seen and self.failure.pending is None:
+                self.failure.pending = self._examine(trainer, pl_module, seen, [])
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        try:
+            self._before_step(trainer, pl_module, raw(optimizer))
+        finally:
+            self._sight.window_over()
+
+    def _before_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        sight = self._sight
+        alarm = self.failure.pending is not None
+        look = sight.look(trainer, pl_module, optimizer, self.where(trainer), alarm)
+        bad_loss = sight.loss is not None and not math.isfinite(sight.loss)
+        broken = [name for name, norm in zip(look.names, look.norms, strict=True) if norm and not math.isfinite(norm)]
+        bad = bad_loss or bool(broken)
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        if scaler is not None and not bad_loss:
+            # Infinite gradients are how a loss scale is found: the scaler drops such steps itself.
+            bad = self._overflowed(trainer, pl_module, look, broken, scaler.get_scale())
+        alarm = self.failure.pending is not None or look.alarm
+        if self.failure.agreed(trainer, bad or alarm, bool(broken), scaler is not None):
+            seen = f"loss is {sight.loss}" if bad_loss else "gradient is not finite"
+            self._record(trainer, look, always=not self.failure.enough)
+            found = self.failure.pending or self._examine(trainer, pl_module, seen, broken)
+            self.failure.act(self, trainer, look.optimizer, found, broken)
+        elif not broken:
+            self.failure.recovered()
+            self._record(trainer, look)
+            self._tell(trainer, self.watches.before_step(trainer, pl_module, look, sight))
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        for watcher in (self._module_hooks, self._sight):
+            if watcher is not None and watcher.error is not None:
+                self.trouble(trainer, "hooks", watcher.error)
+                watcher.error = None
+        self._tell_unread(trainer)
+        self._tell(trainer, self.watches.after_batch(trainer, pl_module, self.where(trainer)))
+        self._sight.end()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._tell(trainer, self.watches.end_epoch(trainer, pl_module, self.where(trainer)))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._tell(trainer, self.watches.conclude(trainer, pl_module, self.where(trainer)))
+        self._release()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._release()
+        super().on_exception(trainer, pl_module, exception)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._release()
+
+    def _release(self) -> None:
+        """Leave model, optimizers and loaders without our hooks; may be called twice."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        self.watches.release()
+        self.order.remove()
+        if self._module_hooks is not None:
+            self._module_hooks.remove()
+            self._module_hooks = None
+        self._sight = StepStatsReader()
+
+    def _tell_unread(self, trainer: Trainer) -> None:
+        news = self._sight.unread - self._unread
+        if news and trainer.is_global_zero:
+            self._unread |= news
+            why = f"parameters of class {', '.join(sorted(self._unread))}, which give no numbers"
+            self.write(trainer, "measure", name="gradients-unseen", value={"why": why})
+
+    def _stepped(self, trainer: Trainer) -> Any:
+        def stepped(optimizer: Optimizer, *_: Any) -> None:
+            try:
+                self._tell(trainer, self.watches.after_step(optimizer))
+            except Exception as error:
+                self.trouble(trainer, "optimizer step", error)
+
+        return stepped
+
+    def _tell(self, trainer: Trainer, findings: Iterable[Finding]) -> None:
+        for finding in findings:
+            self.emit(trainer, finding)
+
+    def _record(self, trainer: Trainer, look: StepStats, always: bool = False) -> None:
+        """Journal what the figures draw: of a long run, ever fewer of its steps."""
+        thinning = self._drawn.setdefault(id(look.optimizer), Thinning())
+        if not (thinning.keeps(trainer.global_step) or always):
+            return
+        if look.loss is not None:
+            self.write(trainer, "measure", name="loss", value=look.loss)
+        rates = {
+            type(o).__name__ + (f"-{i}" if i else ""): rate_of(o.param_groups[0])
+            for i, o in enumerate(trainer.optimizers)
+        }
+        self.write(trainer, "measure", name="learning-rate", value=rates)
+        norms = {name: norm for name, norm in zip(look.names, look.norms, strict=True) if norm is not None}
+        if norms:
+            self.write(trainer, "measure", name="gradient-norms", value=norms)
+
+    def _overflowed(
+        self, trainer: Trainer, module: LightningModule, look: StepStats, broken: list[str], scale: float
+    ) -> bool:
+        """Tell whether the loss scale has collapsed; before it has, say what breaks the gradients without any scale."""
+        collapse = self.watches.scale.judge(look.where, bool(broken), scale)
+        if self.watches.scale.skipped == 4:
+            found = self._examine(trainer, module, "gradient is not finite", broken)
+            if found is not None and "op" in found.evidence:
+                self.emit(trainer, found)
+        if collapse is not None:
+            self.failure.pending = collapse
+        return collapse is not None
+
+    def _examine(self, trainer: Trainer, module: LightningModule, seen: str, broken: list[str]) -> Finding | None:
+        return self.failure.examine(self, trainer, module, seen, broken, self._sight, self.order, self._module_hooks)
+
+
+def _contagion(loss: Tensor, report: Callable[[Exception], None]) -> Any:
+    """Return a hook that turns the gradient of a broken loss to NaN, and leaves that of a sound one as it is."""
+
+    @unserializable_hook  # type: ignore[untyped-decorator]  # else torch warns where a loss that has it is saved
+    def hook(grad: Tensor) -> Tensor | None:
+        try:
+            return torch.where(torch.isfinite(loss).all(), grad, torch.full_like(grad, math.nan))
+        except Exception as error:  # the backward pass is the user's: it goes on
+            report(error)
+            return None
+
+    return hook

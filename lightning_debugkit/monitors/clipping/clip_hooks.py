@@ -1,0 +1,120 @@
+"""Hear each gradient clipping that torch does, with the norm that it computes and that Lightning drops.
+
+Lightning's own clipping, `clip_gradients` and direct calls of torch all end in the functions heard here, however they
+were imported. What they do is left as it is.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+_MODULE = torch.nn.utils.clip_grad
+
+
+class ClipListener(Protocol):
+    """Somebody who wants to hear; nothing may be raised."""
+
+    def clipped_by_norm(self, parameters: Sequence[Tensor], threshold: float, norm: Tensor) -> None:
+        """Gradients of this norm were scaled down to the threshold, or are about to be."""
+
+    def clipping_by_value(self, parameters: Sequence[Tensor], threshold: float) -> Callable[[], None]:
+        """Entries are about to be cut to the threshold; what is returned is called afterwards."""
+
+
+_ears: list[ClipListener] = []
+_taps: list[tuple[Any, str, Any, Any]] = []  # owner, name, what stood there, what stands there now
+_lock = threading.Lock()
+_turns = itertools.count(1)
+_turn = 0  # taps of earlier turns that somebody has wrapped, and so cannot be taken away, are deaf
+
+
+def listen(ear: ClipListener) -> None:
+    """Let ``ear`` hear until `unlisten`."""
+    with _lock:
+        if ear not in _ears:
+            _ears.append(ear)
+        if not _taps:
+            _install()
+
+
+def unlisten(ear: ClipListener) -> None:
+    """Let ``ear`` hear no more; the last one leaves torch as it was. May be called twice."""
+    with _lock:
+        if ear in _ears:
+            _ears.remove(ear)
+        if not _ears:
+            for owner, name, before, tap in reversed(_taps):
+                if getattr(owner, name) is tap:
+                    setattr(owner, name, before)
+            _taps.clear()
+
+
+def _install() -> None:
+    global _turn  # torch has one clip_grad_norm_ for all
+    _turn = next(_turns)
+    if hasattr(_MODULE, "_clip_grads_with_norm_"):
+        # Since torch 2.6 each clipping by norm ends here, also one that was imported by name.
+        _clip_hook(_scaling, "_clip_grads_with_norm_", "clip_grads_with_norm_")
+    else:
+        _clip_hook(_norm, "clip_grad_norm_")
+    _clip_hook(_value, "clip_grad_value_")
+
+
+def _clip_hook(wrap: Callable[[Callable[..., Any], int], Callable[..., Any]], *names: str) -> None:
+    tap = wrap(getattr(_MODULE, names[0]), _turn)
+    for owner in (_MODULE, torch.nn.utils):
+        for name in names:
+            if hasattr(owner, name):
+                _taps.append((owner, name, getattr(owner, name), tap))
+                setattr(owner, name, tap)
+
+
+def _listening(turn: int) -> list[ClipListener]:
+    return list(_ears) if turn == _turn else []
+
+
+def _listed(parameters: Any) -> list[Tensor]:
+    return [parameters] if isinstance(parameters, Tensor) else list(parameters)
+
+
+def _scaling(original: Callable[..., Any], turn: int) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def clip_grads_with_norm(parameters: Any, max_norm: float, total_norm: Tensor, *args: Any, **kwargs: Any) -> Any:
+        held = _listed(parameters)
+        for ear in _listening(turn):
+            ear.clipped_by_norm(held, float(max_norm), total_norm)
+        return original(held, max_norm, total_norm, *args, **kwargs)
+
+    return clip_grads_with_norm
+
+
+def _norm(original: Callable[..., Any], turn: int) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def clip_grad_norm(parameters: Any, max_norm: float, *args: Any, **kwargs: Any) -> Any:
+        held = _listed(parameters)
+        norm = original(held, max_norm, *args, **kwargs)
+        for ear in _listening(turn):
+            ear.clipped_by_norm(held, float(max_norm), norm)
+        return norm
+
+    return clip_grad_norm
+
+
+def _value(original: Callable[..., Any], turn: int) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def clip_grad_value(parameters: Any, clip_value: float, *args: Any, **kwargs: Any) -> Any:
+        held = _listed(parameters)
+        afterwards = [ear.clipping_by_value(held, float(clip_value)) for ear in _listening(turn)]
+        done = original(held, clip_value, *args, **kwargs)
+        for told in afterwards:
+            told()
+        return done
+
+    return clip_grad_value

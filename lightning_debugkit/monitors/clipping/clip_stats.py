@@ -1,0 +1,234 @@
+"""Gather each optimizer step's norm and threshold: from torch's own clipping, or by looks before and after."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.utils.hooks import unserializable_hook
+
+from lightning_debugkit.core.compat import overrides
+from lightning_debugkit.core.finding import Where
+from lightning_debugkit.core.optimizers import Parameters, is_whole, scale_left
+from lightning_debugkit.core.run import current_run
+from lightning_debugkit.monitors.clipping import clip_hooks
+from lightning_debugkit.monitors.clipping.clipped_step import By, PendingClippedStep
+from lightning_debugkit.monitors.clipping.clipping_order import ClippingOrder
+from lightning_debugkit.monitors.grad_norm_cache import shared_norms
+from lightning_debugkit.replay.source_lines import place_of
+from lightning_debugkit.stats.tensor_norms import norms
+
+_DENSE = 50  # first steps of an optimizer, all of which are measured where nothing is heard
+_MOST = 8  # clippings of one step that are kept, where a module clips part by part
+_OWN_CLIPPING = ("configure_gradient_clipping", "on_before_optimizer_step", "optimizer_step")
+
+
+@dataclass
+class _Pending:
+    """What is known of an optimizer since its last step."""
+
+    steps: int = 0
+    is_due: bool = True
+    opened: Where | None = None
+    drafts: list[PendingClippedStep] = field(default_factory=list)
+    before: tuple[list[str], Tensor] | None = None
+    heard: bool = False
+    heard_last: bool = False  # in the step before this one
+    fed: bool = False  # a backward has run since the last step
+
+
+class ClipStatsReader:
+    """Hears the clipping of one fit.
+
+    Args:
+        trainer: Its Trainer.
+        module: Its module.
+        every_n_steps: Distance of the steps that are looked at closely.
+    """
+
+    def __init__(self, trainer: Trainer, module: LightningModule, every_n_steps: int) -> None:
+        self.trainer = trainer
+        self.module = module
+        self.every_n_steps = every_n_steps
+        self.order = ClippingOrder()
+        self.drafts: list[PendingClippedStep] = []
+        self.error: Exception | None = None  # met while listening, where nothing may be raised
+        self.is_forward = False
+        self._moment = 0
+        self._parameters = Parameters()
+        self._owners: dict[int, int] = {}
+        self._pending = [_Pending() for _ in trainer.optimizers]
+        self._may_clip = not module.automatic_optimization or any(overrides(module, n) for n in _OWN_CLIPPING)
+        clip_hooks.listen(self)
+
+    def close(self) -> None:
+        """Hear no more; may be called twice."""
+        clip_hooks.unlisten(self)
+
+    # What torch tells.
+
+    def clipped_by_norm(self, parameters: Sequence[Tensor], threshold: float, norm: Tensor) -> None:
+        """Keep the norm that a clipping has computed."""
+        try:
+            for index in self._concerned(parameters):
+                self._heard(index, "norm", threshold, norm.detach())
+        except Exception as error:
+            self.error = error
+
+    def clipping_by_value(self, parameters: Sequence[Tensor], threshold: float) -> Callable[[], None]:
+        """Measure a clipping that computes no norm, on the steps that are looked at closely."""
+        try:
+            concerned = self._concerned(parameters)
+            gradients = [p.grad for p in parameters if p.grad is not None]
+            due = [index for index in concerned if self._pending[index].is_due]
+            before = _total(norms(gradients)) if due and gradients else None
+        except Exception as error:
+            self.error = error
+            return lambda: None
+
+        def told() -> None:
+            try:
+                after = None if before is None else _total(norms(gradients))
+                for index in concerned:
+                    self._heard(index, "value", threshold, before, after)
+            except Exception as error:
+                self.error = error
+
+        return told
+
+    def _concerned(self, parameters: Sequence[Tensor]) -> list[int]:
+        """Return the optimizers whose gradients these are; none while a step is replayed or for others' parameters."""
+        run = current_run(self.trainer)
+        if run is not None and run.is_replaying:
+            return []
+        found = {self._owners[id(p)] for p in parameters if id(p) in self._owners}
+        if not found:  # groups may have been added since
+            self._learn_owners()
+            found = {self._owners[id(p)] for p in parameters if id(p) in self._owners}
+        return sorted(found)
+
+    def _learn_owners(self) -> None:
+        for index, optimizer in enumerate(self.trainer.optimizers):
+            self._owners.update((id(p), index) for group in optimizer.param_groups for p in group["params"])
+
+    def _heard(self, index: int, by: By, threshold: float, norm: Tensor | None, after: Tensor | None = None) -> None:
+        pending = self._pending[index]
+        is_early = self.is_forward if self.module.automatic_optimization else not pending.fed
+        scale = self._scale(self.trainer.optimizers[index])
+        # Only where the moment is wrong is it worth knowing who called: up the stack, past the tap.
+        is_asked = (is_early or scale > 1) and not self.order.has_source(index)
+        source = place_of(sys._getframe(3), {}).source if is_asked else ""
+        self.order.clipped(index, is_early, source)
+        if is_early:
+            return
+        pending.heard = True
+        if norm is not None and len(pending.drafts) < _MOST:
+            pending.drafts.append(PendingClippedStep(index, by, norm, threshold, scale, source, after))
+
+    def _scale(self, optimizer: Optimizer) -> float:
+        """Return the loss scale that is in the gradients now."""
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if scaler is None or not scaler.is_enabled():
+            return 1.0
+        stage = scaler._per_optimizer_states[id(optimizer)]["stage"] if _knows(scaler, optimizer) else None
+        return 1.0 if getattr(stage, "name", "READY") != "READY" else float(scaler.get_scale())
+
+    # What the Trainer tells.
+
+    def batch_begins(self) -> None:
+        """Take what is clipped from now on, until the backward pass has begun, for clipped too early."""
+        self.is_forward = True
+
+    def before_backward(self, loss: Tensor) -> None:
+        """Wait for the backward pass itself: hooks of the module that come before it may still clip."""
+        if loss.requires_grad:
+            loss.register_hook(self._backward_begins)
+
+    @unserializable_hook  # type: ignore[untyped-decorator]  # else torch warns where a loss that has it is saved
+    def _backward_begins(self, _: Tensor) -> None:
+        self.is_forward = False
+
+    def after_backward(self) -> None:
+        """Take note of the gradients of a module that clips and steps by itself."""
+        self.is_forward = False
+        for index, optimizer in enumerate(self.trainer.optimizers):
+            pending = self._pending[index]
+            pending.fed = True
+            if not self.module.automatic_optimization and pending.is_due and not pending.drafts:
+                pending.before = self._look(optimizer, None)
+
+    def before_step(self, index: int, where: Where, must_look: bool) -> Tensor | None:
+        """Open the step that an optimizer is about to take; return the norm of its gradients if it ``must_look``."""
+        self._moment += 1
+        pending = self._pending[index]
+        if pending.opened is not None:
+            self.step_over(index)
+        pending.opened = where
+        optimizer = self.trainer.optimizers[index]
+        if self.module.automatic_optimization:
+            # Where the clipping itself is heard, its norm will do, but for the shares of the layers.
+            needed = must_look or pending.is_due or not pending.heard_last
+            pending.before = self._look(optimizer, self._moment) if needed else None
+        elif pending.before is None and not pending.drafts:
+            pending.before = self._look(optimizer, self._moment)
+        return _total(pending.before[1]) if must_look and pending.before is not None else None
+
+    def step_over(self, index: int) -> None:
+        """Close the step of an optimizer: it is taken, or the loss scale has skipped it."""
+        pending = self._pending[index]
+        if pending.opened is None:
+            return
+        self.order.stepped(index)
+        drafts = pending.drafts if pending.heard else self._measured(index, pending)
+        for draft in drafts:
+            draft.where, draft.is_whole = pending.opened, is_whole(self.trainer)
+            draft.layers = pending.before if pending.is_due else None
+        self.drafts += drafts
+        steps = pending.steps + 1
+        is_due = steps < _DENSE or steps % self.every_n_steps == 0
+        self._pending[index] = _Pending(steps, is_due, heard_last=pending.heard)
+
+    def batch_over(self) -> None:
+        """Close what a skipped step has left open."""
+        for index in range(len(self._pending)):
+            self.step_over(index)
+
+    def _measured(self, index: int, pending: _Pending) -> list[PendingClippedStep]:
+        """Return the step by what its gradients were before, and after where the module may have clipped them."""
+        if pending.before is None or not len(pending.before[1]):
+            return []
+        norm = _total(pending.before[1])
+        if not (self._may_clip and pending.is_due):
+            return [PendingClippedStep(index, "nothing", norm)]
+        optimizer = self.trainer.optimizers[index]
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        if len(gradients) != len(pending.before[1]):
+            return []  # cleared in the step itself
+        scale = scale_left(self.trainer, optimizer)
+        after = norms(gradients) / scale
+        peak = torch.stack([g.detach().abs().max().to(after.device, torch.float32) for g in gradients]).max() / scale
+        return [PendingClippedStep(index, "module", norm, after=_total(after), peak=peak)]
+
+    def _look(self, optimizer: Optimizer, moment: int | None) -> tuple[list[str], Tensor]:
+        names, parameters = self._parameters.of(self.module, optimizer)
+        present = [(name, p.grad) for name, p in zip(names, parameters, strict=True) if p.grad is not None]
+        gradients = [gradient for _, gradient in present]
+        if moment is None:  # between two backward passes: nobody else looks, and the scale is still in them
+            found = norms(gradients) / self._scale(optimizer)
+        else:
+            found = shared_norms(self.trainer, moment, gradients) / scale_left(self.trainer, optimizer)
+        return [name.rpartition(".")[0] or name for name, _ in present], found
+
+
+def _total(found: Tensor) -> Tensor:
+    total: Tensor = torch.linalg.vector_norm(found)
+    return total
+
+
+def _knows(scaler: torch.amp.GradScaler, optimizer: Optimizer) -> bool:
+    return id(optimizer) in scaler._per_optimizer_states

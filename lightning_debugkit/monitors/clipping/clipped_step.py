@@ -1,0 +1,146 @@
+"""One optimizer step as clipping saw it: first on the device, then, when there is a batch of them, as numbers."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from lightning_debugkit.core.finding import Where
+
+By = Literal["norm", "value", "module", "nothing"]
+
+_EPSILON = 1e-6  # torch adds it to the norm before it divides
+
+
+@dataclass(frozen=True)
+class ClippedStep:
+    """What clipping did to one optimizer step.
+
+    Args:
+        where: Place in the run.
+        optimizer: Position among the Trainer's optimizers.
+        norm: Norm of the gradients before clipping, the loss scale taken out.
+        after: Norm after clipping.
+        threshold: What the clipping was told, ``None`` if nothing did or that is not known; scale taken out.
+        by: What was cut to the threshold; ``module`` if the module clips by means of its own.
+        is_exact: The norm is the one that the clipping itself computed.
+        is_whole: The step uses a full accumulation window.
+        peak: Largest entry after clipping, ``nan`` if it was not looked for.
+        scale: Loss scale that was still in the gradients when they were clipped.
+        source: The user's line that clipped, where it matters.
+        shares: Part of the squared norm that each layer holds; empty if it was not looked for.
+    """
+
+    where: Where
+    optimizer: int
+    norm: float
+    after: float
+    threshold: float | None
+    by: By
+    is_exact: bool
+    is_whole: bool = True
+    peak: float = math.nan
+    scale: float = 1.0
+    source: str = ""
+    shares: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def coefficient(self) -> float:
+        """What the gradients were multiplied by, 1 if nothing was cut."""
+        return min(1.0, self.after / self.norm) if self.norm > 0 else 1.0
+
+    @property
+    def is_clipped(self) -> bool:
+        """The step was cut by more than rounding."""
+        return self.by != "nothing" and _is_cut(self.norm, self.after)
+
+
+@dataclass(eq=False)
+class PendingClippedStep:
+    """A step whose numbers still lie on the device.
+
+    Args:
+        optimizer: As in `Step`, like all that follow but the tensors.
+        by: What was cut.
+        norm: Norm before, with the scale still in it.
+        threshold: What the clipping was told, with the scale still in it.
+        scale: Loss scale in norms and threshold.
+        source: The user's line.
+        after: Norm after, ``None`` if it follows from the threshold.
+        peak: Largest entry after.
+        layers: Layer and norm of each parameter before clipping.
+    """
+
+    optimizer: int
+    by: By
+    norm: Tensor
+    threshold: float | None = None
+    scale: float = 1.0
+    source: str = ""
+    after: Tensor | None = None
+    peak: Tensor | None = None
+    layers: tuple[Sequence[str], Tensor] | None = None
+    where: Where = field(default_factory=lambda: Where(0, 0))
+    is_whole: bool = True
+
+
+def read_clipped_steps(drafts: Sequence[PendingClippedStep]) -> list[ClippedStep]:
+    """Return the steps with their numbers, by one copy to the host; those that are not finite are left out."""
+    if not drafts:
+        return []
+    device = drafts[0].norm.device
+    missing = torch.full((), math.nan, device=device)
+    scalars = [t for draft in drafts for t in (draft.norm, draft.after, draft.peak)]
+    columns = torch.stack([(missing if t is None else t).to(device, torch.float32).reshape(()) for t in scalars])
+    vectors = [draft.layers[1].to(device, torch.float32) for draft in drafts if draft.layers is not None]
+    numbers = iter(torch.cat([columns, *vectors]).tolist())
+    triples = [tuple(itertools.islice(numbers, 3)) for _ in drafts]
+    steps = []
+    for draft, triple in zip(drafts, triples, strict=True):
+        names = () if draft.layers is None else draft.layers[0]
+        shares = _shares(names, list(itertools.islice(numbers, len(names))))
+        norm, after, peak = (number / draft.scale for number in triple)
+        threshold = None if draft.threshold is None else draft.threshold / draft.scale
+        after = _after(norm, threshold) if math.isnan(after) else after
+        if math.isfinite(norm) and math.isfinite(after):
+            is_idle = draft.by == "module" and not _is_cut(norm, after)
+            is_ruler = threshold == math.inf  # some clip to infinity to be told the norm
+            by: By = "nothing" if is_idle or is_ruler else draft.by
+            limit = None if is_ruler else threshold
+            known = (limit, by, draft.by == "norm", draft.is_whole, peak, draft.scale, draft.source, shares)
+            steps.append(ClippedStep(draft.where, draft.optimizer, norm, after, *known))
+    return steps
+
+
+def tightest(steps: Sequence[ClippedStep]) -> list[ClippedStep]:
+    """Return one of each step: where a module clips part by part, the part that is cut most."""
+    found: dict[tuple[int, int], ClippedStep] = {}
+    for step in steps:
+        key = step.optimizer, step.where.step
+        if key not in found or step.coefficient < found[key].coefficient:
+            found[key] = step
+    return list(found.values())
+
+
+def _is_cut(norm: float, after: float) -> bool:
+    return after < norm * (1 - 1e-4)
+
+
+def _after(norm: float, threshold: float | None) -> float:
+    return norm if threshold is None else norm * min(1.0, threshold / (norm + _EPSILON))
+
+
+def _shares(layers: Sequence[str], norms: Sequence[float]) -> dict[str, float]:
+    total = sum(norm**2 for norm in norms)
+    if not 0 < total < math.inf:
+        return {}
+    held: dict[str, float] = {}
+    for layer, norm in zip(layers, norms, strict=True):
+        held[layer] = held.get(layer, 0.0) + norm**2 / total
+    return held

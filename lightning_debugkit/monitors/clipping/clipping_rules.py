@@ -1,0 +1,217 @@
+"""What the clipping of one optimizer says about learning rate and threshold."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from lightning_debugkit.core.finding import Finding, Rule, Severity
+from lightning_debugkit.monitors.clipping.clipped_step import ClippedStep
+from lightning_debugkit.stats.tails import above_usual, tail_index
+
+ALWAYS = Rule(
+    "clipping-always",
+    Severity.WARNING,
+    "{share:.0%} of the last {steps} steps were clipped: median norm {norm:.3g} before and {after:.3g} after, "
+    "coefficient {coefficient:.2g}",
+    "Lower the learning rate, or raise the threshold of {cut} from {threshold:.3g} to about {suggested:.3g}, "
+    "{yardstick}. If the loss falls as it should, leave both: they make a rate of {coefficient:.2g} of yours.",
+)
+SEVERE = Rule(
+    "clipping-severe",
+    Severity.WARNING,
+    "clipping leaves {coefficient:.2g} of the gradient in the last {steps} steps: median norm {norm:.3g} before, "
+    "{after:.2g} after",
+    "Raise the threshold of {cut} from {threshold:.3g} to about {suggested:.3g}, {yardstick}. "
+    "Now only the direction of the gradient is left.",
+)
+NEVER = Rule(
+    "clipping-never",
+    Severity.INFO,
+    "the threshold {threshold:.3g} was not reached in the {steps} steps looked at: the largest norm was {largest:.3g}, "
+    "before and after; the coefficient was always 1",
+    "Keep it as a safety net; to cut the largest tenth of the steps it would have to be {suggested:.3g}.",
+)
+ADVISED = Rule(
+    "clipping-advised",
+    Severity.WARNING,
+    "gradient norms are heavy-tailed (tail index {index:.2g}) and nothing clips them: {count} of {steps} steps are "
+    "above {times:.0f} times the usual {norm:.3g}, up to {largest:.3g}",
+    "Set Trainer(gradient_clip_val={suggested:.2g}), the {percentile:.0f}th percentile of this run's norms; of the "
+    "largest it keeps a coefficient of {coefficient:.2g}. Look at the samples of steps {at_steps}, too.",
+)
+
+_WINDOW = 100  # steps that are judged together
+_SHORT = 20  # the same, for what needs no patience
+_ENOUGH = 50  # to call a threshold never reached
+_MOST = 0.9
+_HALVED = 0.5  # a median coefficient above this leaves the length of most steps to the gradient
+_DIRECTION = 0.01
+_PINNED = 0.01  # relative spread of what a cut leaves behind: a cut of unknown threshold is known by it
+_LEVEL = 50  # steps whose median is the usual norm
+_TAIL_FROM = 200
+_SPIKE = 10.0
+_SPIKES = 3
+_FINITE_VARIANCE = 2.0
+_KEPT = 2000  # norms remembered for the tail
+
+
+class ClippingRules:
+    """Judge the steps of one optimizer.
+
+    Args:
+        percentile: Of the run's norms, suggested as threshold.
+        is_auto: The threshold follows a percentile: steps are clipped by design.
+    """
+
+    def __init__(self, percentile: float, is_auto: bool = False) -> None:
+        self.percentile = percentile
+        self.is_auto = is_auto
+        self.recent: deque[ClippedStep] = deque(maxlen=_WINDOW)
+        self.norms: deque[tuple[int, float]] = deque(maxlen=_KEPT)  # step and norm
+        self.steps = 0
+        self.clipped = 0
+        self.limited = 0  # steps with something that could have clipped
+        self.largest = 0.0
+        self._tail_due = _TAIL_FROM + _LEVEL
+
+    def state_dict(self) -> dict[str, Any]:
+        counts = {name: getattr(self, name) for name in ("steps", "clipped", "limited", "largest")}
+        return {**counts, "norms": [list(pair) for pair in self.norms]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name in ("steps", "clipped", "limited", "largest"):
+            setattr(self, name, state.get(name, 0))
+        self.norms = deque([(int(step), float(norm)) for step, norm in state.get("norms", [])], maxlen=_KEPT)
+
+    def take(self, steps: Sequence[ClippedStep], *, is_adaptive: bool) -> Iterator[Finding]:
+        """Yield what is wrong, now that ``steps`` are known, too.
+
+        Args:
+            steps: In order; all of this optimizer.
+            is_adaptive: The optimizer divides by the size of the gradient itself, as Adam does.
+        """
+        for step in steps:
+            self._count(step)
+        if self.steps >= _SHORT:
+            yield from self._severe()
+        if self.steps >= 2 * _WINDOW:
+            # The first steps of a run are often larger than all that follow.
+            yield from self._always(is_adaptive)
+        yield from self._advised()
+
+    def conclude(self, *, is_adaptive: bool) -> Iterator[Finding]:
+        """Yield what can only be said, or is only sure, when the run is over."""
+        if self.steps < 2 * _WINDOW and len(self.recent) >= 2 * _SHORT:
+            self.recent = deque(list(self.recent)[len(self.recent) // 2 :], maxlen=_WINDOW)
+            yield from self._always(is_adaptive)
+        threshold = self.recent[-1].threshold if self.recent else None
+        if not self.clipped and threshold is not None and self.limited >= _ENOUGH and not self.is_auto:
+            yield NEVER.found(
+                self.recent[-1].where,
+                threshold=threshold,
+                steps=self.limited,
+                largest=self.largest,
+                suggested=self.quantile(self.percentile),
+            )
+
+    def quantile(self, percentile: float) -> float:
+        """Return that percentile of the norms remembered."""
+        return float(np.percentile([norm for _, norm in self.norms], percentile)) if self.norms else 0.0
+
+    def _count(self, step: ClippedStep) -> None:
+        self.recent.append(step)
+        self.steps += 1
+        self.limited += step.by in ("norm", "value")
+        self.clipped += step.is_clipped
+        self.largest = max(self.largest, step.norm)
+        if step.is_whole:
+            self.norms.append((step.where.step, step.norm))
+
+    def _severe(self) -> Iterator[Finding]:
+        steps = list(self.recent)[-_SHORT:]
+        if _is_cut(steps) and median(step.coefficient for step in steps) < _DIRECTION:
+            yield SEVERE.found(steps[-1].where, **self._told(steps))
+
+    def _always(self, is_adaptive: bool) -> Iterator[Finding]:
+        steps = list(self.recent)
+        share = sum(step.is_clipped for step in steps) / len(steps)
+        halved = median(step.coefficient for step in steps) < _HALVED
+        if share >= _MOST and halved and _is_cut(steps) and not self.is_auto:
+            # Adam and its kin take steps of the same length whatever the scale of the gradient; and where next to
+            # nothing is left, that has been said.
+            is_severe = median(step.coefficient for step in steps) < _DIRECTION
+            severity = Severity.INFO if is_adaptive or is_severe else None
+            yield ALWAYS.found(steps[-1].where, severity=severity, share=share, **self._told(steps))
+
+    def _advised(self) -> Iterator[Finding]:
+        norms = [norm for _, norm in self.norms]
+        if self.limited or self.clipped or self.steps < self._tail_due or len(norms) < _TAIL_FROM + _LEVEL:
+            return
+        self._tail_due = self.steps * 5 // 4  # a look at the tail takes longer the more steps there are
+        above = above_usual(norms, _LEVEL)
+        index, upper = tail_index(above)
+        spikes = [(step, norm) for (step, norm), x in zip(list(self.norms)[_LEVEL:], above, strict=True) if x > _SPIKE]
+        if upper >= _FINITE_VARIANCE or len(spikes) < _SPIKES:
+            return
+        suggested = self.quantile(self.percentile)
+        at_steps = [step for step, _ in sorted(spikes, key=lambda pair: -pair[1])[:5]]
+        yield ADVISED.found(
+            self.recent[-1].where,
+            count=len(spikes),
+            steps=len(norms),
+            times=_SPIKE,
+            norm=median(norms),
+            largest=max(norms),
+            index=index,
+            upper=upper,
+            percentile=self.percentile,
+            suggested=suggested,
+            coefficient=suggested / max(norms),
+            at_steps=", ".join(map(str, sorted(at_steps))),
+        )
+
+    def _told(self, steps: Sequence[ClippedStep]) -> dict[str, Any]:
+        """Return the numbers that every alert prints: norm before and after, coefficient, threshold."""
+        threshold, is_norm = _threshold(steps)
+        coefficient = median(step.coefficient for step in steps)
+        usual = float(np.percentile([step.norm for step in steps], 90))
+        return {
+            "steps": len(steps),
+            "norm": median(step.norm for step in steps),
+            "after": median(step.after for step in steps),
+            "coefficient": coefficient,
+            "threshold": threshold,
+            "cut": "norms" if is_norm else "entries",
+            "suggested": usual if is_norm else threshold / max(coefficient, 1e-12),
+            "yardstick": "below which nine of ten norms of these steps lie" if is_norm else "as much as was cut off",
+            "norms": "exact" if steps[-1].is_exact else "measured",
+        }
+
+
+def _threshold(steps: Sequence[ClippedStep]) -> tuple[float, bool]:
+    """Return the threshold, as told or as seen by what is left after it, and whether it is one of norms."""
+    told = [step.threshold for step in steps if step.threshold is not None]
+    if told:
+        return median(told), steps[-1].by == "norm"
+    is_norm = _is_pinned([step.after for step in steps])
+    return median(step.after if is_norm else step.peak for step in steps), is_norm
+
+
+def _is_cut(steps: Sequence[ClippedStep]) -> bool:
+    """Tell whether it was a clipping that made the gradients smaller.
+
+    Where a module changes its gradients by itself, that may be an average or a projection as well: a clipping is known
+    by the norm, or the largest entry, that is the same after each.
+    """
+    own = [step for step in steps if step.by == "module" and step.is_clipped]
+    return not own or _is_pinned([step.after for step in own]) or _is_pinned([step.peak for step in own])
+
+
+def _is_pinned(values: Sequence[float]) -> bool:
+    low, high = np.percentile(values, [10, 90])
+    return bool(high - low <= _PINNED * high)

@@ -1,0 +1,1 @@
+"""Gradients: whether they arrive, vanish, explode, or are cleared at the wrong time."""

@@ -1,0 +1,154 @@
+"""Parameters that get no gradient, or one that is exactly zero, and the operation that is to blame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from torch import nn
+
+from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.sharding import unwrapped_name
+from lightning_debugkit.monitors.observed_step import StepStats
+from lightning_debugkit.monitors.parameters.parameter_registration import common, listed_parameters
+from lightning_debugkit.replay.autograd_graph import Wiring
+
+NO_GRADIENT = Rule(
+    "no-gradient",
+    Severity.WARNING,
+    "{names}: trainable, but without a gradient{why}",
+    "{remedy}",
+)
+ZERO_GRADIENT = Rule(
+    "zero-gradient",
+    Severity.WARNING,
+    "the gradient of {names} is exactly zero: {op} lets none through",
+    "{remedy}",
+)
+
+# How a cut is worded; any other function that loses the gradient does so because gradients are off.
+_CUTTING = {
+    "detach": "detach() cuts it off",
+    "data": ".data cuts it off",
+    "item": "item() turns it into a number",
+    "tolist": "tolist() turns it into numbers",
+    "numpy": "numpy() takes it out of the graph",
+    "argmax": "argmax has no gradient",
+    "tensor": "torch.tensor makes a copy without history",
+}
+_STEADY = 20  # steps with a moving weight before a gradient of zero is more than a start value
+_ENOUGH = 10  # steps before a parameter can be said never to have been used
+
+
+class GradientFlow:
+    """Watch which parameters get gradients; ask for a replay only when one does not."""
+
+    def __init__(self) -> None:
+        self.fed: set[str] = set()
+        self.zeros: dict[str, int] = {}
+        self.looks = 0
+        self.audits = 0
+        self.idle: set[str] = set()
+
+    def judge(self, look: StepStats, audit: Callable[[], Wiring | None]) -> Iterator[Finding]:
+        """Yield what cuts or quenches gradients in this step.
+
+        Args:
+            look: The step.
+            audit: Replays it and returns its wiring, ``None`` where that cannot be done.
+        """
+        self.looks += 1
+        rows = zip(look.names, look.parameters, look.norms, look.rates, strict=True)
+        trainable = [(name, p, norm, rate) for name, p, norm, rate in rows if p.requires_grad]
+        if all(norm is None for _, _, norm, _ in trainable):
+            return  # the step was skipped: there was no backward at all
+        for name, _, norm, rate in trainable:
+            if norm:
+                self.fed.add(name)
+                self.zeros[name] = 0
+            elif norm == 0 and rate > 0 and look.norm > 0:
+                self.zeros[name] = self.zeros.get(name, 0) + 1
+        missing = [(name, p) for name, p, norm, _ in trainable if norm is None and name not in self.fed]
+        flat = [(name, p) for name, p, norm, _ in trainable if norm == 0 and name not in self.fed | self.idle]
+        due = self.looks in (1, 3) or any(self.zeros.get(name) == _STEADY for name, _ in flat)
+        if look.loss != 0 and due and (missing or flat) and self.audits < 6:
+            self.audits += 1
+            wiring = audit()
+            if wiring is not None:
+                yield from self._cut(look.where, missing, wiring)
+                yield from self._quenched(look.where, flat, wiring)
+
+    def _cut(self, where: Where, missing: list[tuple[str, Any]], wiring: Wiring) -> Iterator[Finding]:
+        groups: dict[int, list[str]] = {}
+        for name, parameter in missing:
+            if id(parameter) in wiring.cuts:
+                groups.setdefault(wiring.cuts[id(parameter)].index, []).append(name)
+        calls = {call.index: call for call in wiring.cuts.values()}
+        for index, names in groups.items():
+            call = calls[index]
+            how = _CUTTING.get(
+                call.name, f"gradients are off where {call.name} is called (no_grad, or an integer result)"
+            )
+            yield NO_GRADIENT.found(
+                where.at(common(names)),
+                names=listed_parameters(names),
+                why=f": {how}",
+                remedy=f"Keep the graph at {call.place.source or call.name}, or freeze what lies before it.",
+                op=call.name,
+                source=call.place.source,
+                parameters=names,
+            )
+
+    def _quenched(self, where: Where, flat: list[tuple[str, Any]], wiring: Wiring) -> Iterator[Finding]:
+        groups: dict[tuple[str, str], list[str]] = {}
+        for name, parameter in flat:
+            op, place, always = wiring.zeros.get(id(parameter), ("", None, False))
+            if place is not None and (always or self.zeros.get(name, 0) >= _STEADY):
+                groups.setdefault((op, place.source), []).append(name)
+        for (op, source), names in groups.items():
+            self.idle.update(names)
+            yield ZERO_GRADIENT.found(
+                where.at(common(names)),
+                names=listed_parameters(names),
+                op=op,
+                remedy=f"Replace {op} at {source or 'that place'} by something with a slope, or pass the gradient "
+                "around it (straight-through).",
+                source=source,
+                parameters=names,
+            )
+
+    def conclude(self, where: Where, module: nn.Module, trainable: Sequence[str]) -> Iterator[Finding]:
+        """Yield, at the end of fit, those of the trainable parameters in optimizers that never had a gradient."""
+        if self.looks < _ENOUGH:
+            return
+        never = [name for name in trainable if name not in self.fed and name not in self.zeros]
+        for holder in _tops(module, set(never), set(trainable)):
+            names = [name for name in never if name == holder or name.startswith(f"{holder}.") or not holder]
+            routed = _is_routed(module, holder, self.fed)
+            yield NO_GRADIENT.found(
+                where.at(holder),
+                severity=Severity.INFO if routed else Severity.WARNING,
+                names=listed_parameters(names),
+                why=f" in all {self.looks} steps: " + ("never chosen" if routed else "never used by the loss"),
+                remedy="Use it in forward, remove it, or freeze it with requires_grad_(False).",
+                parameters=names,
+            )
+
+
+def _tops(module: nn.Module, never: set[str], trainable: set[str]) -> list[str]:
+    """Return the outermost modules all of whose trainable parameters are in ``never``, else the parameters."""
+    tops: list[str] = []
+    for holder in [*(name for name, _ in module.named_modules() if name), *sorted(never)]:
+        inside = {name for name in trainable if name == holder or name.startswith(f"{holder}.")}
+        if inside and inside <= never and not any(holder == top or holder.startswith(f"{top}.") for top in tops):
+            tops.append(holder)
+    return tops
+
+
+def _is_routed(module: nn.Module, holder: str, fed: set[str]) -> bool:
+    """Tell whether ``holder`` is an entry of a list or dict of modules another of which was trained: an idle expert."""
+    path = holder.rpartition(".")[0]
+    parent = {unwrapped_name(name): part for name, part in module.named_modules()}.get(path)
+    if not isinstance(parent, nn.ModuleList | nn.ModuleDict):
+        return False
+    return any(name.startswith(f"{path}.") and not name.startswith(f"{holder}.") for name in fed)

@@ -1,0 +1,146 @@
+"""Numbers that run away or die out over many steps: gradients and loss against the run's own history."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from statistics import median
+from typing import Any
+
+from lightning_debugkit.core.finding import Finding, Rule, Severity
+from lightning_debugkit.monitors.observed_step import StepStats
+from lightning_debugkit.stats.depth_trend import fades
+from lightning_debugkit.stats.log_history import LogHistory
+
+EXPLODING = Rule(
+    "exploding-gradient",
+    Severity.WARNING,
+    "gradient norm {norm:.3g} of {module} is {ratio:.3g} times the norm of its weights; {yardstick}",
+    "Lower the learning rate or set Trainer(gradient_clip_val=1.0); if it starts at step 0, look at the initialisation "
+    "and the scale of inputs and targets.",
+)
+VANISHING = Rule(
+    "vanishing-gradient",
+    Severity.WARNING,
+    "gradients fade towards the input: {ratio:.1e} of the weight norm in {module}, {top:.1e} in {strongest}",
+    "Use ReLU-like activations with Kaiming initialisation, normalisation or residual connections before {module}.",
+)
+DIVERGING = Rule(
+    "diverging-loss",
+    Severity.WARNING,
+    "loss runs away: {loss:.3g} now, {start:.3g} at the start, {best:.3g} at its best",
+    "Lower the learning rate, by ten to begin with; check the sign of the loss.",
+)
+CONSTANT = Rule(
+    "constant-loss",
+    Severity.WARNING,
+    "loss has been {loss:.6g} for {steps} steps, whatever the batch",
+    "Check that the loss depends on the model's output: a softmax over one class, a cut graph or dead units do this.",
+)
+
+_HISTORY = 20  # steps before a run can be judged by its own past
+_STEP = 10  # full looks at weights are taken this often
+_HUGE = 1e4  # gradient over weight norm from which one step at a usual rate of 1e-4 replaces the weights
+
+
+class GradientTrends:
+    """Judge loss and gradient norms against the run's own past and an absolute meaning."""
+
+    def __init__(self) -> None:
+        self.norms: dict[int, LogHistory] = {}
+        self.losses: deque[float] = deque(maxlen=_HISTORY)
+        self.start: list[float] = []
+        self.best = math.inf
+        self.same = 0
+        self.earlier = 0  # looks of a run that this one resumes
+        self.looks: dict[int, int] = {}  # by optimizer, as the next two
+        self.fading: dict[int, int] = {}
+        self.huge: dict[int, int] = {}
+
+    def judge(self, look: StepStats, several: bool) -> Iterator[Finding]:
+        """Yield what is wrong with the numbers of this step.
+
+        Args:
+            look: The step.
+            several: Several losses share the run (a GAN): each may rise while all is well.
+        """
+        if not look.whole:
+            return
+        if look.loss is not None and math.isfinite(look.loss) and not several:
+            yield from self._loss(look, look.loss)
+        if math.isfinite(look.norm) and look.norm > 0:
+            yield from self._exploding(look)
+            yield from self._vanishing(look)
+            self.looks[id(look.optimizer)] = self.looks.get(id(look.optimizer), self.earlier) + 1
+
+    def _exploding(self, look: StepStats) -> Iterator[Finding]:
+        key = id(look.optimizer)
+        looks = self.looks.get(key, self.earlier)
+        history = self.norms.setdefault(key, LogHistory())
+        median_so_far, settled = history.median, len(history) >= _HISTORY
+        leap = len(history) >= 4 and look.norm > 100 * median_so_far and history.sigmas(look.norm) > 6
+        history.add(look.norm)
+        if look.clipped or not (leap or looks < 3) or not (ratios := look.ratios):
+            return
+        module, ratio = max(ratios.items(), key=lambda item: item[1])
+        self.huge[key] = self.huge.get(key, 0) + (ratio > _HUGE)
+        if leap and ratio > (10 if settled else 1000):
+            yardstick = f"the whole gradient is {look.norm / median_so_far:.3g} times its median so far"
+        elif looks == 2 and self.huge[key] == 3:
+            yardstick = "it has been so from the first step"
+        else:
+            return
+        norm = look.norms[list(look.names).index(module)]
+        where = look.where.at(module)
+        yield EXPLODING.found(where, norm=norm, ratio=ratio, total=look.norm, median=median_so_far, yardstick=yardstick)
+
+    def _vanishing(self, look: StepStats) -> Iterator[Finding]:
+        key = id(look.optimizer)
+        if self.looks.get(key, self.earlier) % _STEP:
+            return
+        ratios = look.ratios
+        module = next(iter(ratios), "")
+        # A gradient below a 100 000th of its weights needs that many steps of rate 1 to replace them.
+        fading = bool(ratios) and ratios[module] < 1e-5 and fades(list(ratios.values()))
+        self.fading[key] = self.fading.get(key, 0) + 1 if fading else 0
+        if self.fading[key] < 3:
+            return
+        strongest = max(ratios, key=lambda name: ratios[name])
+        where = look.where.at(module)
+        yield VANISHING.found(
+            where,
+            ratio=ratios[module],
+            strongest=strongest,
+            top=ratios[strongest],
+            norm=look.norms[list(look.names).index(module)],
+        )
+
+    def _loss(self, look: StepStats, loss: float) -> Iterator[Finding]:
+        where = look.where
+        previous = self.losses[-1] if self.losses else math.nan
+        self.losses.append(loss)
+        if len(self.start) < _HISTORY:
+            self.start.append(loss)
+        alike = loss != 0 and max(look.rates, default=0.0) > 0 and abs(loss - previous) <= 1e-7 * abs(loss)
+        self.same = self.same + 1 if alike else 0
+        # A fit of one full batch that has converged is constant, too: but not from the start, nor without a gradient.
+        if self.same >= _HISTORY - 1 and (look.norm == 0 or (alike and abs(loss - self.start[0]) <= 1e-7 * abs(loss))):
+            yield CONSTANT.found(where, loss=loss, steps=self.same + 1)
+        if len(self.losses) < self.losses.maxlen:  # type: ignore[operator]  # it has one
+            return
+        now, begin = median(self.losses), median(self.start)
+        self.best = min(self.best, now)
+        rising = self.losses[-1] > self.losses[0]
+        if (begin > 0 and self.best > 0 and rising and now > 10 * max(begin, self.best)) or (
+            now < 0 and -now > 1000 * max(abs(begin), 1.0) and not rising
+        ):
+            yield DIVERGING.found(where, loss=now, start=begin, best=self.best)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"losses": list(self.losses), "start": self.start, "best": self.best}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.losses.extend(state["losses"])
+        self.start, self.best = list(state["start"]), state["best"]
+        self.earlier = len(self.start)

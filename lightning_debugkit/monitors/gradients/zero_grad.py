@@ -1,0 +1,133 @@
+"""Gradients that are not cleared, or cleared at the wrong moment; found from the order of events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.stats.tensor_norms import is_readable, values, version
+
+STALE = Rule(
+    "stale-gradients",
+    Severity.WARNING,
+    "the gradients of the last {steps} steps were never cleared: each step adds its own to all before",
+    "Call optimizer.zero_grad() once in each step, before backward{hint}.",
+)
+CLEARED = Rule(
+    "gradients-cleared",
+    Severity.WARNING,
+    "gradients are cleared {when}: {loss_of_it}",
+    "Call zero_grad() only after optimizer.step(), or just before the first backward of the step.",
+)
+
+_TIMES = 3  # in a row, before a habit is told from an accident
+
+
+@dataclass
+class _Tracked:
+    """What is known of one optimizer, by one parameter that stands for all."""
+
+    parameter: Tensor | None = None
+    seen: tuple[int, int] | None = None  # storage and version of its gradient when last looked at
+    kept: bool = False  # nobody cleared the gradient since the last step
+    fed: bool = False  # a backward has added to it since the last step
+    lost: int = 0  # batches of this window whose gradient was cleared without a step
+    stale: int = 0
+    cleared: int = 0
+    wasted: int = 0
+
+
+class ZeroGrad:
+    """Follow one gradient of each optimizer through backward, clearing and step."""
+
+    def __init__(self) -> None:
+        self.tracked: dict[int, _Tracked] = {}
+
+    def before_backward(self, optimizers: list[Optimizer], first_of_batch: bool) -> None:
+        """Notice whether a gradient was cleared since it was last seen."""
+        for optimizer in optimizers:
+            track = self._track(optimizer)
+            if track.seen is not None and _is_cleared(track):
+                if track.fed and first_of_batch:
+                    track.lost += 1
+                track.kept = track.fed = False
+
+    def after_backward(self, optimizers: list[Optimizer]) -> None:
+        """Take note of the gradients that a backward left."""
+        for optimizer in optimizers:
+            track = self._track(optimizer)
+            if track.parameter is None or track.parameter.grad is None:
+                track.parameter = _with_gradient(optimizer)
+                track.seen = None
+            state = _state(track.parameter)
+            if state is not None and state != track.seen:
+                track.fed = True
+            track.seen = state
+
+    def before_step(
+        self, where: Where, optimizer: Optimizer, automatic: bool, alone: bool, is_sharded: bool = False
+    ) -> Iterator[Finding]:
+        """Yield what is wrong with the gradients that are about to be used.
+
+        Args:
+            where: Place in the run.
+            optimizer: The optimizer that is about to step.
+            automatic: Lightning calls backward and step.
+            alone: It is the only optimizer: every backward is meant for it.
+            is_sharded: This rank holds a part of each gradient.
+        """
+        track = self._track(optimizer)
+        state = _state(track.parameter)
+        # What is zero in a shard need not be so in the whole.
+        is_zeroed = state != track.seen and not is_sharded and _is_zero(track)
+        gone = track.fed and track.seen is not None and (state is None or is_zeroed)
+        track.cleared = track.cleared + 1 if gone else 0
+        track.stale = track.stale + 1 if track.kept and track.fed and not gone else 0
+        track.wasted = track.wasted + 1 if track.lost and (automatic or alone) else 0
+        if track.cleared == _TIMES:
+            yield CLEARED.found(where, when="between backward and step", loss_of_it="the step has nothing to go by")
+        if track.wasted == _TIMES:
+            told = f"{track.lost} of {track.lost + 1} batches of each step are lost"
+            yield CLEARED.found(where, when="in every micro-batch", loss_of_it=told, lost=track.lost)
+        if track.stale == _TIMES:
+            hint = ", and let optimizer_zero_grad do its work" if automatic else ""
+            yield STALE.found(where, steps=track.stale, hint=hint)
+        track.lost = 0
+        track.fed = False
+
+    def after_step(self, optimizer: Optimizer) -> None:
+        """Remember the gradients that were used; clipping has changed them in the meantime."""
+        track = self._track(optimizer)
+        track.seen = _state(track.parameter)
+        track.kept = track.seen is not None
+        track.fed = False
+
+    def _track(self, optimizer: Optimizer) -> _Tracked:
+        return self.tracked.setdefault(id(optimizer), _Tracked())
+
+
+def _with_gradient(optimizer: Optimizer) -> Tensor | None:
+    parameters = (p for group in optimizer.param_groups for p in group["params"])
+    return next((p for p in parameters if p.grad is not None and is_readable(p.grad)), None)
+
+
+def _state(parameter: Tensor | None) -> tuple[int, int] | None:
+    grad = None if parameter is None else parameter.grad
+    return None if grad is None else (id(grad), version(grad))
+
+
+def _is_cleared(track: _Tracked) -> bool:
+    """Tell whether the gradient is another than the one last seen, or zero; clipping changes it in place."""
+    state = _state(track.parameter)
+    if state is None or track.seen is None or state[0] != track.seen[0]:
+        return True
+    return state != track.seen and _is_zero(track)
+
+
+def _is_zero(track: _Tracked) -> bool:
+    grad = None if track.parameter is None else track.parameter.grad
+    return grad is None or not bool(values(grad).any())

@@ -1,0 +1,307 @@
+"""All watches of the detector, each called at its moment."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import BaseFinetuning
+from torch import Tensor
+from torch.optim import Optimizer
+
+from lightning_debugkit.core.compat import both_packages
+from lightning_debugkit.core.finding import Finding, Where
+from lightning_debugkit.core.optimizers import held_by, rate_of
+from lightning_debugkit.core.sharding import holds_whole_model, is_sharded, named_shards
+from lightning_debugkit.data.batches import leaves
+from lightning_debugkit.monitors.gradients.gradient_flow import GradientFlow
+from lightning_debugkit.monitors.gradients.trends import DIVERGING, GradientTrends
+from lightning_debugkit.monitors.gradients.zero_grad import ZeroGrad
+from lightning_debugkit.monitors.observed_step import StepStats
+from lightning_debugkit.monitors.optimization.learning_rate_schedule import LearningRateSchedule, SchedulePlan
+from lightning_debugkit.monitors.optimization.loss_scale import LossScale
+from lightning_debugkit.monitors.optimization.scheduler_plans import plans_of
+from lightning_debugkit.monitors.optimization.update_ratio import NOT_UPDATED, FrozenModules, UpdateRatio
+from lightning_debugkit.monitors.parameters import replicas
+from lightning_debugkit.monitors.parameters.broken_at_start import broken_weights
+from lightning_debugkit.monitors.parameters.ema_networks import EmaNetworks
+from lightning_debugkit.monitors.parameters.parameter_registration import (
+    fed_but_not_held,
+    not_in_optimizer,
+    unregistered,
+)
+from lightning_debugkit.monitors.parameters.train_eval_mode import TrainEvalMode
+from lightning_debugkit.monitors.parameters.weight_overwrite import WeightOverwrite
+from lightning_debugkit.monitors.step_stats import StepStatsReader
+from lightning_debugkit.replay.autograd_graph import reached
+from lightning_debugkit.replay.step_replay import audit
+from lightning_debugkit.stats.tensor_norms import version
+
+_COMPARED = (1, 10, 100, 1000, 10_000)  # steps after which replicas are compared, beside the ends of epochs
+
+
+class Monitor:
+    """Call each watch when there is something for it to see.
+
+    Args:
+        wiring: Watch the wiring of parameters, not only numbers.
+    """
+
+    def __init__(self, wiring: bool) -> None:
+        self.wiring = wiring
+        self.loaded = WeightOverwrite()
+        self._renew()
+
+    def _renew(self) -> None:
+        self.trends = GradientTrends()
+        self.followers = EmaNetworks()
+        self.scale = LossScale()
+        self.flow = GradientFlow()
+        self.schedule = LearningRateSchedule()
+        self.zeroing = ZeroGrad()
+        self.movement = UpdateRatio()
+        self.frozen = FrozenModules()
+        self.modes = TrainEvalMode()
+        self._plans: list[SchedulePlan] = []
+        self._total = math.inf
+        self._looks: dict[int, StepStats] = {}  # by optimizer, as the next
+        self._passes: dict[int, int] = {}
+        self._graphs = 2  # backward passes whose graph is still to be read
+        self._unstepped = 0
+        self._versions: dict[str, int] = {}
+        self._suspects: list[tuple[int, Finding, dict[str, int]]] = []
+        self._compared = -1
+        self._batch_began = True
+        self._begun = False
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"trends": self.trends.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if "trends" in state:
+            self.trends.load_state_dict(state["trends"])
+
+    def setup(self, module: LightningModule) -> None:
+        """Begin a fit, before weights are restored."""
+        self._renew()
+        if self.wiring:
+            self.loaded.begin(module)
+
+    def start(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
+        """Yield what is wrong before the first step."""
+        total = float(trainer.estimated_stepping_batches)
+        self._total = total if total > 0 else math.inf  # Lightning says -1 for data of unknown length
+        if not self.wiring:
+            return
+        self._plans = [] if _is_trial(trainer) else plans_of(trainer, self._total)
+        yield from self.schedule.planned(where, self._plans)
+        self.frozen.begin(module)
+        self.modes.begin(module)
+
+    def first_batch(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
+        """Yield what is wrong with the weights that training starts from, now that all hooks have had their turn."""
+        if self._begun:
+            return
+        self._begun = True
+        self.followers.begin(module, held_by(trainer.optimizers))
+        yield from broken_weights(where, module)
+        if self.wiring:
+            yield from self.loaded.judge(where, module)
+
+    def new_epoch(self) -> None:
+        """Read the next graph again: parameters may have been frozen or unfrozen."""
+        self._graphs = max(self._graphs, 1)
+
+    def before_backward(
+        self, trainer: Trainer, module: LightningModule, loss: Tensor, where: Where, sight: StepStatsReader
+    ) -> Iterator[Finding]:
+        if not self.wiring:
+            return
+        self.zeroing.before_backward(trainer.optimizers, first_of_batch=self._batch_began)
+        self._batch_began = False
+        yield from self.modes.judge(where, module)
+        if self._graphs > 0 and loss.requires_grad and holds_whole_model(trainer):
+            self._graphs -= 1
+            leaf = reached(loss)
+            own = {id(p) for p in module.parameters()}
+            strange = any(identity not in own for identity in leaf)
+            wiring = audit(trainer, module, sight.batch, sight.batch_idx, sight.random, []) if strange else None
+            given = [tensor for _, tensor in leaves(sight.batch) if isinstance(tensor, Tensor)]
+            if wiring is not None:
+                leaf = {**leaf, **wiring.reached}
+            yield from unregistered(
+                where, module, given, leaf, wiring.first_use if wiring else {}, held_by(trainer.optimizers)
+            )
+            if trainer.optimizers:
+                suspects = not_in_optimizer(where, module, trainer.optimizers, leaf, _finetuning(trainer))
+                self._suspect(trainer, module, suspects)
+
+    def _suspect(self, trainer: Trainer, module: LightningModule, suspects: Iterable[Finding]) -> None:
+        """Judge when some steps have passed: code of the user's own may move what no optimizer holds."""
+        for suspect in suspects:
+            versions = _versions(module, suspect.evidence["parameters"])
+            self._suspects.append((trainer.global_step + 3, suspect, versions))
+
+    def after_backward(self, trainer: Trainer) -> None:
+        if self._unstepped == 0:
+            self._versions = _versions(trainer.lightning_module)
+        self._unstepped += 1
+        if self.wiring:
+            self.zeroing.after_backward(trainer.optimizers)
+
+    def before_step(
+        self, trainer: Trainer, module: LightningModule, look: StepStats, sight: StepStatsReader
+    ) -> Iterator[Finding]:
+        """Yield what a sound look at an optimizer step tells."""
+        self._unstepped = 0
+        closure_again = self._asks_again(look)
+        several = len(trainer.optimizers) > 1 or sight.backwards > max(1, trainer.accumulate_grad_batches)
+        if closure_again:
+            self.movement.asked_again(look.optimizer)
+        else:
+            for finding in self.trends.judge(look, several):
+                doubtful = finding.rule == DIVERGING.name
+                told = self.followers.doubt(finding, module, held_by(trainer.optimizers)) if doubtful else finding
+                yield from [] if told is None else [told]
+        if not self.wiring or closure_again:
+            return
+        automatic = module.automatic_optimization
+        alone = len(trainer.optimizers) == 1
+        yield from self.zeroing.before_step(
+            look.where, look.optimizer, automatic, alone, not holds_whole_model(trainer)
+        )
+        if self._graphs > 0 and is_sharded(trainer):
+            self._graphs -= 1
+            suspect = fed_but_not_held(look.where, named_shards(module), trainer.optimizers)
+            self._suspect(trainer, module, [suspect] if suspect else [])
+
+        def replayed() -> Any:
+            wanted = [p for p in look.parameters if p.requires_grad]
+            return audit(trainer, module, sight.batch, sight.batch_idx, sight.random, wanted)
+
+        # One backward may feed several optimizers: each is asked for those since its own last step.
+        if sight.passes != self._passes.get(id(look.optimizer), 0):
+            self._passes[id(look.optimizer)] = sight.passes
+            yield from self.flow.judge(look, replayed)
+        yield from self.movement.before_step(look)
+        fallen = len(self.trends.losses) < 20 or min(self.trends.losses) < 0.98 * min(self.trends.start)
+        crawling = self.movement.crawling(look, self._total, fallen)
+        if crawling is not None:
+            yield crawling
+        known = [rate_of(group) for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        known = [rate for rate in known if math.isfinite(rate)]
+        if known:
+            yield from self.schedule.judge(look.where, max(known), self._total, self._plans)
+        self._looks[id(look.optimizer)] = look
+
+    def _asks_again(self, look: StepStats) -> bool:
+        """Tell whether the optimizer asks for gradients again within one step, as LBFGS does."""
+        last = self._looks.get(id(look.optimizer))
+        return last is not None and (last.where.step, last.where.epoch) == (look.where.step, look.where.epoch)
+
+    def after_step(self, optimizer: Optimizer) -> Iterator[Finding]:
+        """Yield what an optimizer did; not called for a step that a scaler skips."""
+        if self.wiring:
+            self.zeroing.after_step(optimizer)
+            look = self._looks.get(id(optimizer))
+            if look is not None:
+                yield from self.movement.after_step(optimizer, look)
+
+    def after_batch(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
+        self._batch_began = True
+        if (told := self.followers.settle(trainer.global_step)) is not None:
+            yield told
+        if not self.wiring:
+            return
+        if module.automatic_optimization and self._unstepped == max(20, 4 * trainer.accumulate_grad_batches):
+            yield from self._never_stepped(module, where)
+        due = [item for item in self._suspects if item[0] <= trainer.global_step]
+        for item in due:
+            self._suspects.remove(item)
+            if _versions(module, list(item[2])) == item[2]:
+                yield item[1]
+        if trainer.global_step == 2:
+            yield from self.frozen.judge(where)
+        if trainer.global_step in _COMPARED:
+            yield from self._compare(trainer, module, where)
+
+    def end_epoch(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
+        if self.wiring:
+            yield from self.frozen.judge(where)
+            # In manual optimization, only the user knows how many batches a step takes: wait for an epoch.
+            if not module.automatic_optimization and self._unstepped >= max(20, float(trainer.num_training_batches)):
+                yield from self._never_stepped(module, where)
+            yield from self._compare(trainer, module, where)
+
+    def conclude(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
+        """Yield what can only be said when the run is over."""
+        if (told := self.followers.settle()) is not None:
+            yield told
+        if not self.wiring:
+            return
+        self.loaded.end(module)
+        if trainer.interrupted:
+            return
+        yield from self.flow.conclude(where, module, self._trainable(trainer, module))
+        # A run cut short, by early stopping or for a trial, says nothing about its schedule.
+        if trainer.global_step >= 0.95 * self._total and not _is_trial(trainer):
+            yield from self.schedule.conclude(where, self._plans, trainer.global_step)
+
+    def release(self) -> None:
+        """Let go of the model."""
+        self.loaded.stop()
+        self.followers.stop()
+        self._looks = {}
+        self.movement = UpdateRatio()
+        self.frozen = FrozenModules()
+        self.modes = TrainEvalMode()
+
+    def _never_stepped(self, module: LightningModule, where: Where) -> Iterator[Finding]:
+        """Yield that backward runs but no optimizer ever steps, though the weights are left alone."""
+        if _versions(module) == self._versions:
+            yield NOT_UPDATED.found(
+                where,
+                names="all parameters",
+                steps=self._unstepped,
+                why=": no optimizer has stepped",
+                remedy="Call optimizer.step() (with the closure, where optimizer_step is overridden) after backward.",
+                parameters=[],
+            )
+
+    def _trainable(self, trainer: Trainer, module: LightningModule) -> list[str]:
+        """Return the trainable parameters that optimizers hold."""
+        if holds_whole_model(trainer):
+            held = held_by(trainer.optimizers)
+            return [name for name, p in module.named_parameters() if p.requires_grad and id(p) in held]
+        # After a validation a module may hold whole parameters in place of the shards that optimizers know.
+        looks = [zip(look.names, look.parameters, strict=True) for look in self._looks.values()]
+        return [name for rows in looks for name, p in rows if p.requires_grad] if is_sharded(trainer) else []
+
+    def _compare(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
+        if trainer.world_size > 1 and holds_whole_model(trainer) and self._compared != where.step:
+            self._compared = where.step
+            found = replicas.compare_replicas(where, module, trainer.world_size)
+            if found is not None and trainer.is_global_zero:
+                yield found
+
+
+def _is_trial(trainer: Trainer) -> bool:
+    """Tell whether the run sees only some of the batches: 1.0 is all of them, 1 is one."""
+    limit = trainer.limit_train_batches
+    return bool(trainer.fast_dev_run) or not (isinstance(limit, float) and limit == 1.0)  # type: ignore[attr-defined]
+
+
+def _finetuning(trainer: Trainer) -> str:
+    """Return the class of the callback that unfreezes the model by stages, empty if there is none."""
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    return next(
+        (type(callback).__name__ for callback in callbacks if isinstance(callback, both_packages(BaseFinetuning))), ""
+    )
+
+
+def _versions(module: LightningModule, names: Iterable[str] | None = None) -> dict[str, int]:
+    """Return how often each parameter was written to: all of them, or those of ``names``."""
+    wanted = None if names is None else set(names)
+    return {name: version(p) for name, p in named_shards(module).items() if wanted is None or name in wanted}

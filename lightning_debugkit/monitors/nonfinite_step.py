@@ -1,0 +1,257 @@
+"""What happens when a step is broken: replay it, agree among ranks, tell, and stop, skip or go on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+from torch.nn.parameter import is_lazy
+from torch.optim import Optimizer
+
+from lightning_debugkit.core.callback import DebugCallback, TrainingAnomaly
+from lightning_debugkit.core.finding import Finding
+from lightning_debugkit.core.run import current_run
+from lightning_debugkit.core.sharding import cannot_rerun, holds_whole_model, is_sharded, unwrapped_name
+from lightning_debugkit.data.batches import entry
+from lightning_debugkit.data.sample_entries import entries_of, place_below
+from lightning_debugkit.data.sample_order import Handed, SampleOrder
+from lightning_debugkit.monitors.artifacts import save_bundle, save_samples
+from lightning_debugkit.monitors.step_stats import StepStatsReader
+from lightning_debugkit.replay.diagnosis import Diagnosis
+from lightning_debugkit.replay.module_hooks import ModuleHooks
+from lightning_debugkit.replay.nonfinite import finding as worded
+from lightning_debugkit.replay.step_replay import NotReplayable, replay_step
+
+_SMALL_BUFFER = 65_536  # entries; statistics are smaller, tables and queues larger
+_MAX_REPLAYS = 5  # in a run that goes on: the first few say what there is to say
+
+
+class NonfiniteStep:
+    """Deal with steps whose loss or gradients are not finite.
+
+    Args:
+        action: ``raise``, ``stop``, ``skip`` or ``warn``.
+        max_skips: Updates that may be dropped.
+        max_bundle: Bytes of model and batch that may be left to run the step again; 0 leaves nothing.
+    """
+
+    def __init__(self, action: str, max_skips: int, max_bundle: int) -> None:
+        self.action = action
+        self.max_skips = max_skips
+        self.max_bundle = max_bundle
+        self.bundled = False
+        self.skips = 0
+        self.replays = 0
+        self.enough = False  # replays: what there is to say has been said
+        self.pending: Finding | None = None  # seen in an earlier batch of the accumulation window
+        self.last: Finding | None = None
+        self._buffers: list[tuple[Tensor, Tensor]] = []
+
+    def begin(self, module: LightningModule, first: bool) -> None:
+        """Keep the small buffers of before the window: a dropped update must leave no mark in batch norm statistics."""
+        if self.action == "warn" or not first:
+            return
+        here = [b for b in module.buffers() if not is_lazy(b) and type(b) is Tensor and b.numel() <= _SMALL_BUFFER]
+        if [id(buffer) for buffer in here] != [id(buffer) for buffer, _ in self._buffers]:
+            self._buffers = [(buffer, buffer.detach().clone()) for buffer in here]
+        elif here:
+            torch._foreach_copy_([kept for _, kept in self._buffers], here)
+
+    def recovered(self) -> None:
+        """Take note of a sound step."""
+        self.enough = self.replays >= _MAX_REPLAYS
+
+    def agreed(self, trainer: Trainer, bad: bool, broken: bool, scaled: bool) -> bool:
+        """Tell whether the step is bad on any rank.
+
+        With one process, and with DDP, nothing is asked: averaged gradients carry every rank's NaN. Only where a loss
+        scale makes broken gradients an everyday matter do the ranks ask each other, at such a step. Where they hold
+        shards, the look has asked already.
+
+        Args:
+            trainer: The Trainer.
+            bad: This rank calls the step bad.
+            broken: The gradients are not finite.
+            scaled: A GradScaler scales the loss.
+        """
+        if trainer.world_size == 1 or is_sharded(trainer) or (holds_whole_model(trainer) and not (broken and scaled)):
+            return bad
+        return bool(trainer.strategy.reduce_boolean_decision(bad, all=False))
+
+    def examine(
+        self,
+        callback: DebugCallback,
+        trainer: Trainer,
+        module: LightningModule,
+        seen: str,
+        broken: list[str],
+        sight: StepStatsReader,
+        order: SampleOrder,
+        hooks: ModuleHooks | None,
+    ) -> Finding | None:
+        """Replay the batch and return what is wrong with it; ``None`` if that has been told often enough."""
+        if self.enough:
+            return None
+        self.replays += 1
+        self.enough = self.replays >= _MAX_REPLAYS or self.action == "warn"
+        found, note = self._replayed(trainer, module, sight)
+        hooked = _hooked(hooks)
+        is_culprit = hooked is not None or (not holds_whole_model(trainer) and seen.startswith("loss"))
+        if found is None and trainer.world_size > 1 and not is_culprit:
+            return None  # this rank's batch is sound: the one whose batch is not will tell
+        entries, unnamed = _entries(order, sight.batch, found)
+        finding = worded(
+            callback.where(trainer),
+            found,
+            hooked=hooked,
+            seen=seen,
+            loss=sight.loss,
+            batch_idx=sight.batch_idx,
+            parameters=broken,
+            dataset_indices=entries,
+            below=_below(order, found, entries),
+            low_precision=str(trainer.precision).startswith("16"),
+            note=note or unnamed,
+        )
+        run = current_run(trainer)
+        if run is not None:
+            place = {"epoch": finding.where.epoch, "step": finding.where.step}
+            try:
+                for fields in save_samples(run.folder, sight, finding, **place):
+                    run.append("artifact", rank=run.rank, **fields)
+                if self.max_bundle and found is not None and not self.bundled:
+                    fields = save_bundle(run.folder, trainer, module, sight, finding, self.max_bundle)
+                    self.bundled = True
+                    run.append("artifact", rank=run.rank, **place, **fields)
+            except Exception as error:
+                callback.trouble(trainer, "leaving the failing step behind", error)
+        return finding
+
+    def _replayed(
+        self, trainer: Trainer, module: LightningModule, sight: StepStatsReader
+    ) -> tuple[Diagnosis | None, str]:
+        if sight.random is None:
+            return None, "the step began before the detector saw it"
+        try:
+            found = replay_step(trainer, module, sight.batch, sight.batch_idx, sight.random, sight.asked)
+        except NotReplayable as reason:
+            return None, f"the step could not be run again: {reason}"
+        return found, "" if found else "the replay of the step did not show it again"
+
+    def act(
+        self,
+        callback: DebugCallback,
+        trainer: Trainer,
+        optimizer: Optimizer,
+        found: Finding | None,
+        broken: Sequence[str],
+    ) -> None:
+        """Tell what was found and do what was chosen, alike on all ranks.
+
+        Args:
+            callback: Who tells.
+            trainer: The Trainer.
+            optimizer: Whose update is to be dropped.
+            found: This rank's finding.
+            broken: Parameters whose gradient is not finite: with DDP, all ranks know.
+
+        Raises:
+            TrainingAnomaly: With ``action="raise"``, or when too many updates were dropped.
+        """
+        self.pending = None
+        if found is not None:
+            callback.emit(trainer, found)
+        if trainer.world_size > 1 and holds_whole_model(trainer) and not broken:
+            return  # the other ranks do not know: what is done alone would make them wait for ever
+        told = _gathered(trainer, found)
+        first = self.last = next((finding for finding in told if finding is not None), self.last)
+        if first is None:
+            # No rank's replay shows it: the first one tells what was seen.
+            reason = cannot_rerun(trainer)
+            first = worded(
+                callback.where(trainer),
+                None,
+                seen="gradient is not finite",
+                loss=None,
+                batch_idx=-1,
+                parameters=broken if reason else [],
+                note=f"the step could not be run again: {reason}" if reason else "",
+            )
+            self.last = first  # told once
+            if trainer.is_global_zero:
+                callback.emit(trainer, first)
+        if self.action == "warn":
+            return
+        self._drop(trainer, optimizer)
+        if self.action == "skip":
+            self.skips += 1
+            if self.skips <= self.max_skips:
+                return
+        if self.action == "stop":
+            trainer.should_stop = True
+            return
+        run = current_run(trainer)
+        error = TrainingAnomaly(first, str(run.folder / "report.html") if run else "")
+        # A worker process of a spawning strategy never reaches on_exception: the report is rendered now.
+        callback.finish(trainer, "exception", error, force=True)
+        # All ranks are here. The first to leave takes the others down with it: rank 0 is to finish the report first.
+        trainer.strategy.barrier("debugkit")
+        raise error
+
+    def _drop(self, trainer: Trainer, optimizer: Optimizer) -> None:
+        """Let the update that follows change nothing, and take its mark off the buffers."""
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        for parameter in (p for group in optimizer.param_groups for p in group["params"]):
+            if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+                if parameter.grad is not None:
+                    parameter.grad.fill_(torch.inf)  # the scaler skips the step itself
+            else:
+                parameter.grad = None
+        for buffer, kept in self._buffers:
+            buffer.data.copy_(kept)
+
+
+def _handed(order: SampleOrder, found: Diagnosis) -> Handed | None:
+    """Return what the loader handed out that the samples are of."""
+    return next((handed for handed in order.handed if ".".join(handed.way) == found.part), None)
+
+
+def _entries(order: SampleOrder, batch: Any, found: Diagnosis | None) -> tuple[list[Any], str]:
+    """Return the entries of the data set that the samples are, and why they are not known."""
+    handed = _handed(order, found) if found is not None and found.samples else None
+    if found is None or handed is None:
+        return [], ""
+    try:
+        return entries_of(handed, entry(batch, handed.way), found.samples)
+    except Exception as error:  # the user's data set or collate function: what was found must be told all the same
+        return [], f"which entries of the dataset they are is not known ({type(error).__name__}: {error})"
+
+
+def _below(order: SampleOrder, found: Diagnosis | None, entries: Sequence[Any]) -> list[str]:
+    """Return which entries these are of the data below a subset or a chain of data sets."""
+    handed = _handed(order, found) if found is not None else None
+    dataset = getattr(handed.loader(), "dataset", None) if handed is not None and handed.loader is not None else None
+    return [name for each in entries if (name := place_below(dataset, each))]
+
+
+def _hooked(hooks: ModuleHooks | None) -> tuple[str, str] | None:
+    """Return the module that hooks in the step itself saw break first, and in which pass."""
+    if hooks is None:
+        return None
+    if module := hooks.first_bad_activation():
+        return "activation", unwrapped_name(module)
+    if module := hooks.first_bad_gradient():
+        return "gradient", unwrapped_name(module)
+    return None
+
+
+def _gathered(trainer: Trainer, found: Finding | None) -> list[Finding | None]:
+    """Return the finding of each rank; all ranks are here, as they all saw the averaged gradients."""
+    told: list[Finding | None] = [None] * trainer.world_size
+    if trainer.world_size > 1 and torch.distributed.is_initialized():
+        torch.distributed.all_gather_object(told, found)
+        return told
+    return [found]

@@ -1,0 +1,1 @@
+"""The optimizer's steps: how far they go, at which rate, at which loss scale."""

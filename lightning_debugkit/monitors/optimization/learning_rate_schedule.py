@@ -1,0 +1,148 @@
+"""A learning rate that collapses early or never arrives: wrong interval, wrong horizon, gamma 0."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+
+SCHEDULE = Rule(
+    "learning-rate-schedule",
+    Severity.WARNING,
+    "{told}",
+    "{remedy}",
+)
+
+_LASTS = 20  # steps below, before a dip is a collapse
+_LOW = 0.01  # of the peak
+
+
+@dataclass(frozen=True)
+class SchedulePlan:
+    """One scheduler as Lightning was told to use it.
+
+    Args:
+        name: Its class.
+        interval: ``"step"`` or ``"epoch"``: what it is stepped by.
+        calls: Times it will be stepped in the run, infinite if not known.
+        horizon: Calls after which it is through, ``None`` if it has no end of its own.
+        reacts: It follows a metric, not a plan.
+    """
+
+    name: str
+    interval: str
+    calls: float
+    horizon: float | None
+    reacts: bool
+
+
+@dataclass
+class LearningRateSchedule:
+    """Follow the highest learning rate of the run."""
+
+    peak: float = 0.0
+    first: float | None = None
+    last: float = 0.0
+    low: int = 0
+    since: int = 0
+    calls: int = 0  # by epoch, when it got there
+    changes: int = 0
+    always_up: bool = True
+    still: int = 0  # looks since the rate last changed
+    longest_still: int = 0  # before its last change
+
+    def planned(self, where: Where, plans: Sequence[SchedulePlan]) -> Iterator[Finding]:
+        """Yield schedulers whose horizon cannot fit the run, known before the first step."""
+        for plan in plans:
+            if plan.horizon is None or not math.isfinite(plan.calls):
+                continue
+            other = "epoch" if plan.interval == "step" else "step"
+            facts: dict[str, Any] = {
+                "scheduler": plan.name,
+                "interval": plan.interval,
+                "calls": plan.calls,
+                "horizon": plan.horizon,
+            }
+            if plan.name == "CosineAnnealingLR" and plan.calls > 2 * plan.horizon:
+                told = (
+                    f"CosineAnnealingLR reaches its minimum after {plan.horizon:g} calls, but is called {plan.calls:g} "
+                    "times: the rate swings up and down"
+                )
+                yield SCHEDULE.found(where, told=told, remedy=_remedy(plan, other), **facts)
+            elif plan.calls < 0.1 * plan.horizon and plan.horizon > 10:
+                told = (
+                    f"{plan.name} needs {plan.horizon:g} calls, but this run calls it {plan.calls:g} times: the rate "
+                    "stays near its start"
+                )
+                yield SCHEDULE.found(where, told=told, remedy=_remedy(plan, other), **facts)
+
+    def judge(self, where: Where, rate: float, total: float, plans: Sequence[SchedulePlan]) -> Iterator[Finding]:
+        """Yield a collapse of the rate.
+
+        Args:
+            where: Place in the run.
+            rate: Highest learning rate of all parameter groups.
+            total: Optimizer steps planned, infinite if not known.
+            plans: The run's schedulers.
+        """
+        self._follow(rate)
+        progress = where.step / total if math.isfinite(total) and total else 0.0
+        if not plans or any(plan.reacts for plan in plans) or rate > _LOW * self.peak or self.peak == 0:
+            self.low = 0
+            return
+        if self.low == 0:
+            self.since, self.calls = where.step, where.epoch
+        self.low += 1
+        by_step = any(plan.interval == "step" for plan in plans)
+        # Down to a hundredth with three quarters still to go: by epoch, within two calls. What stands still for longer
+        # before it falls is a decay at milestones of the user's.
+        early = self.since < 0.25 * total and (total < math.inf if by_step else max(self.changes, self.calls) <= 2)
+        if self.low == _LASTS and early and progress < 0.9:
+            told = (
+                f"the learning rate fell to {rate:.1e}, {rate / self.peak:.1%} of its peak {self.peak:.1e}, at step "
+                f"{self.since}" + (f" of {total:g}" if math.isfinite(total) else "")
+            )
+            plan = plans[0]
+            facts: dict[str, Any] = {"rate": rate, "peak": self.peak, "since": self.since, "scheduler": plan.name}
+            other = "epoch" if by_step else "step"
+            yield SCHEDULE.found(where, told=told, remedy=_remedy(plan, other), interval=plan.interval, **facts)
+
+    def conclude(self, where: Where, plans: Sequence[SchedulePlan], steps: int) -> Iterator[Finding]:
+        """Yield, at the end of fit, a rate that never arrived."""
+        if not plans or steps < _LASTS:
+            return
+        facts: dict[str, Any] = {
+            "first": self.first,
+            "last": self.last,
+            "scheduler": plans[0].name,
+            "interval": plans[0].interval,
+        }
+        if self.peak == 0:
+            yield SCHEDULE.found(
+                where, told="the learning rate was 0 in the whole run", remedy=_remedy(plans[0], "step"), **facts
+            )
+        elif self.always_up and self.changes >= 2 and self.still <= self.longest_still and self.first is not None:
+            told = f"the learning rate was still rising at the last step: {self.first:.1e} to {self.last:.1e}"
+            yield SCHEDULE.found(where, told=told, remedy=_remedy(plans[0], "step"), **facts)
+
+    def _follow(self, rate: float) -> None:
+        if self.first is None:
+            self.first = self.last = rate
+        if rate != self.last:
+            self.changes += 1
+            self.always_up &= rate > self.last
+            self.longest_still, self.still = max(self.longest_still, self.still), 0
+        else:
+            self.still += 1
+        self.last = rate
+        self.peak = max(self.peak, rate)
+
+
+def _remedy(plan: SchedulePlan, other: str) -> str:
+    return (
+        f"Give {plan.name} its horizon in the unit it is called in (now interval='{plan.interval}'), or return "
+        f"{{'scheduler': ..., 'interval': '{other}'}} from configure_optimizers."
+    )

@@ -1,0 +1,281 @@
+"""How far the weights move at each step: not at all, too far, too little, or although they are frozen."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.monitors.observed_step import StepStats
+from lightning_debugkit.monitors.parameters.parameter_registration import common, listed_parameters
+from lightning_debugkit.stats.tensor_norms import bits, is_readable, norms, some, values, version
+
+NOT_UPDATED = Rule(
+    "parameter-not-updated",
+    Severity.WARNING,
+    "{names}: the gradient is there, but the weights have not changed in {steps} steps{why}",
+    "{remedy}",
+)
+RATIO_HIGH = Rule(
+    "update-ratio-high",
+    Severity.WARNING,
+    "{told} in {module}",
+    "Lower the learning rate, by ten to begin with; a step should move weights by about a thousandth.",
+)
+RATIO_LOW = Rule(
+    "update-ratio-low",
+    Severity.WARNING,
+    "a step moves the weights by {ratio:.1e} of their size: all {total} planned steps together by less than a "
+    "thousandth, and the loss has not fallen",
+    "Raise the learning rate (it is {rate:.1e}), by ten to begin with, or use an optimizer that scales its steps.",
+)
+FROZEN = Rule(
+    "frozen-module-changed",
+    Severity.WARNING,
+    "{module} is frozen, but {what}",
+    "{remedy}",
+)
+
+_EARLY = 10  # steps that are all measured
+_STRIDE = 50  # later steps are measured this often
+_TRACKED = 64  # entries of a tensor that stand for it
+
+
+@dataclass
+class _Start:
+    """Some entries of a parameter at the first step, those with the largest gradient."""
+
+    entries: Tensor
+    values: Tensor
+    scale: float  # root mean square of its weights, no less than that of an initialisation by fan-in
+
+
+@dataclass
+class UpdateRatio:
+    """Compare weights before and after steps, on the first steps and then every fiftieth."""
+
+    starts: dict[str, _Start] = field(default_factory=dict)
+    before: dict[int, list[Tensor]] = field(default_factory=dict)
+    frozen: dict[int, list[tuple[str, Tensor, int]]] = field(default_factory=dict)
+    steps: dict[int, int] = field(default_factory=dict)
+    ratios: deque[float] = field(default_factory=lambda: deque(maxlen=5))
+    far: dict[str, int] = field(default_factory=dict)
+    highest_rate: float = 0.0
+    starved: set[str] = field(default_factory=set)
+    evaluations: dict[int, int] = field(default_factory=dict)  # of the gradient, after the first of a step
+    solvers: set[int] = field(default_factory=set)  # optimizers that solve on their own within a step
+
+    def due(self, optimizer: Optimizer) -> bool:
+        """Tell whether the next step of ``optimizer`` is measured."""
+        step = self.steps.get(id(optimizer), 0)
+        return step <= _EARLY or step % _STRIDE == 0
+
+    def before_step(self, look: StepStats) -> Iterator[Finding]:
+        """Remember the weights, and yield those that did not move in the steps before."""
+        key = id(look.optimizer)
+        self.evaluations[key] = 0
+        self.frozen[key] = [
+            (name, p, version(p)) for name, p in zip(look.names, look.parameters, strict=True) if not p.requires_grad
+        ]
+        if not self.due(look.optimizer):
+            self.before.pop(key, None)
+            return
+        if self.steps.get(key, 0) == 0:
+            self._begin(look)
+        for name, norm, rate in zip(look.names, look.norms, look.rates, strict=True):
+            if not norm or not rate or not math.isfinite(norm):
+                self.starved.add(name)
+        self.before[key] = [some(p, 1024) for p in look.parameters]
+        if self.steps.get(key, 0) == _EARLY:
+            yield from self._unmoved(look)
+            if not self._is_solver(look.optimizer):
+                yield from self._travelled(look)
+
+    def asked_again(self, optimizer: Optimizer) -> None:
+        """Take note that ``optimizer`` asks for the gradient once more within a step.
+
+        One look ahead is part of a step (SAM); with more, a step is a search of many moves, for which no rule of
+        thumb says how far it should lead.
+        """
+        key = id(optimizer)
+        self.evaluations[key] = self.evaluations.get(key, 0) + 1
+        if self.evaluations[key] >= 2:
+            self.solvers.add(key)
+
+    def _is_solver(self, optimizer: Optimizer) -> bool:
+        return isinstance(optimizer, torch.optim.LBFGS) or id(optimizer) in self.solvers
+
+    def after_step(self, optimizer: Optimizer, look: StepStats) -> Iterator[Finding]:
+        """Yield what the step did that it should not; called from the optimizer itself, not for a skipped step."""
+        key = id(optimizer)
+        self.steps[key] = self.steps.get(key, 0) + 1
+        changed = [name for name, p, before in self.frozen.pop(key, []) if version(p) != before]
+        if changed:
+            where = look.where.at(common(changed))
+            yield FROZEN.found(
+                where,
+                what=f"the optimizer changes {listed_parameters(changed)}",
+                remedy="Leave frozen parameters out of the optimizer, or set their .grad to None when freezing: "
+                "momentum and weight decay move them as long as a gradient is there.",
+                parameters=changed,
+            )
+        kept = self.before.pop(key, None)
+        if kept is not None:
+            yield from self._stepped(look, kept)
+
+    def _begin(self, look: StepStats) -> None:
+        weights = look.weigh()
+        for name, parameter, weight in zip(look.names, look.parameters, weights, strict=True):
+            grad = parameter.grad
+            if grad is None or grad.layout is not torch.strided or not (held := values(grad)).numel():
+                continue
+            # Of a shard, the part that is here: what holds for its entries needs no others.
+            entries = held.reshape(-1).abs().topk(min(_TRACKED, held.numel())).indices
+            fan_in = math.prod(parameter.shape[1:])
+            scale = max(weight / parameter.numel() ** 0.5, fan_in**-0.5)
+            self.starts[name] = _Start(entries, _entries(parameter, entries).clone(), scale)
+
+    def _unmoved(self, look: StepStats) -> Iterator[Finding]:
+        still, lost = [], []
+        for name, parameter, rate in zip(look.names, look.parameters, look.rates, strict=True):
+            start = self.starts.get(name)
+            if start is None or name in self.starved or not parameter.requires_grad:
+                continue
+            now = _entries(parameter, start.entries)
+            if not torch.equal(now, start.values):
+                continue
+            # A step below the resolution of a float cannot show: of 32 bits that is no fault, of 16 bits it is.
+            if parameter.dtype in (torch.bfloat16, torch.float16):
+                lost.append(name)
+            elif _shows(look.optimizer, parameter, start, rate):
+                still.append(name)
+        for names, why, remedy in (
+            (still, "", "Look for code that puts the weights back or steps another copy of them."),
+            (
+                lost,
+                ": each update is smaller than 16 bits can show",
+                "Keep the weights in 32 bits: Trainer(precision='bf16-mixed') instead of 'bf16-true'.",
+            ),
+        ):
+            if names:
+                where = look.where.at(common(names))
+                yield NOT_UPDATED.found(
+                    where, names=listed_parameters(names), steps=_EARLY, why=why, remedy=remedy, parameters=names
+                )
+
+    def _travelled(self, look: StepStats) -> Iterator[Finding]:
+        """Yield the parameter that went farthest, if ten steps moved it five times its initial size."""
+        found: tuple[float, str] = (0.0, "")
+        for name, parameter, dims in zip(look.names, look.parameters, look.dims, strict=True):
+            start = self.starts.get(name)
+            if start is not None and dims > 1:
+                moved = (_entries(parameter, start.entries) - start.values).float()
+                found = max(found, (float(moved.square().mean()) ** 0.5 / start.scale, name))
+        if found[0] > 5:
+            told = f"{_EARLY} steps moved the weights by {found[0]:.3g} times their initial size"
+            where = look.where.at(found[1])
+            yield RATIO_HIGH.found(where, told=told, ratio=found[0] / _EARLY)
+
+    def _stepped(self, look: StepStats, kept: Sequence[Tensor]) -> Iterator[Finding]:
+        now = [some(p, 1024) for p in look.parameters]
+        moved = norms([new - old for new, old in zip(now, kept, strict=True)]).tolist()
+        sizes = norms(list(kept)).tolist()
+        matrices = [i for i, dims in enumerate(look.dims) if dims > 1 and sizes[i] > 0]
+        whole = math.hypot(*(sizes[i] for i in matrices)) if matrices else 0.0
+        if whole:
+            self.ratios.append(math.hypot(*(moved[i] for i in matrices)) / whole)
+        if self.steps[id(look.optimizer)] <= _EARLY or self._is_solver(look.optimizer):
+            return
+        for i in matrices:
+            name = look.names[i]
+            start = self.starts.get(name)
+            usual = max(sizes[i], start.scale * now[i].numel() ** 0.5) if start else sizes[i]
+            ratio = moved[i] / usual
+            self.far[name] = self.far.get(name, 0) + 1 if ratio > 0.5 else 0
+            if self.far[name] == 3:
+                where = look.where.at(name)
+                yield RATIO_HIGH.found(
+                    where, told=f"a step moves the weights by {ratio:.2g} of their size", ratio=ratio
+                )
+
+    def crawling(self, look: StepStats, total: float, fallen: bool) -> Finding | None:
+        """Return the finding if all planned steps together cannot move the weights, and the loss does not fall.
+
+        Args:
+            look: The step.
+            total: Optimizer steps planned, infinite if not known.
+            fallen: The loss is lower than at the start.
+        """
+        rate = max(look.rates, default=0.0)
+        rising = rate > self.highest_rate
+        self.highest_rate = max(self.highest_rate, rate)
+        early = look.where.step < total / 2
+        if fallen or rising or not early or rate < self.highest_rate / 2 or not math.isfinite(total):
+            return None
+        if look.where.step < 2 * _EARLY or len(self.ratios) < 5 or self.steps.get(id(look.optimizer), 0) < 2 * _EARLY:
+            return None
+        ratio = median(self.ratios)
+        if not 0 < ratio * total < 1e-3:
+            return None
+        return RATIO_LOW.found(look.where, ratio=ratio, total=int(total), rate=rate)
+
+
+def _shows(optimizer: Optimizer, parameter: Tensor, start: _Start, rate: float) -> bool:
+    """Tell whether a step of this rate must change the bits of the entries with the largest gradient."""
+    resolution = torch.finfo(parameter.dtype).eps * float(start.values.abs().max())
+    state = optimizer.state.get(parameter, {})
+    if "exp_avg_sq" in state:  # Adam and its kin: a step is about as large as the rate
+        return rate > 100 * resolution
+    assert parameter.grad is not None
+    return rate * float(values(parameter.grad).abs().max()) > 100 * resolution
+
+
+def _entries(parameter: Tensor, entries: Tensor) -> Tensor:
+    """Return some entries of what this rank holds of a parameter."""
+    return values(parameter).reshape(-1)[entries]
+
+
+class FrozenModules:
+    """Watch the batch norm statistics of modules whose parameters are all frozen."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, tuple[nn.Module, list[int], dict[str, int]]] = {}
+
+    def begin(self, module: nn.Module) -> None:
+        """Take the bits of what should not change."""
+        self.kept = {}
+        for name, part in module.named_modules():
+            own = [p for p in part.parameters() if is_readable(p)]
+            inside = any(name == top or name.startswith(f"{top}.") for top in self.kept)
+            if name and own and not inside and not any(p.requires_grad for p in own):
+                layers = _statistics(part)
+                if layers:
+                    self.kept[name] = (part, [bits(p) for p in own], {n: bits(t) for n, t in layers.items()})
+
+    def judge(self, where: Where) -> Iterator[Finding]:
+        """Yield frozen modules whose statistics moved while their weights did not; a moving average moves both."""
+        for name, (part, weights, statistics) in self.kept.items():
+            if [bits(p) for p in part.parameters() if is_readable(p)] != weights or any(
+                p.requires_grad for p in part.parameters()
+            ):
+                continue
+            changed = [n for n, tensor in _statistics(part).items() if bits(tensor) != statistics.get(n)]
+            if changed:
+                yield FROZEN.found(
+                    where.at(name),
+                    what=f"the running statistics of {len(changed)} batch norm layers in it change",
+                    remedy=f"Call self.{name}.eval() in on_train_epoch_start: requires_grad_(False) stops the weights, "
+                    "not the statistics.",
+                    buffers=[f"{name}.{n}" for n in changed],
+                )
+
+
+def _statistics(part: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in part.named_buffers() if name.endswith("running_mean")}

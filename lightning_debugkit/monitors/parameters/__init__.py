@@ -1,0 +1,1 @@
+"""Parameters: whether they are registered, held by an optimizer, loaded, alike on all ranks."""

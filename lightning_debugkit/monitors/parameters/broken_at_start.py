@@ -1,0 +1,42 @@
+"""Parameters and buffers that are broken before the first step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from lightning_debugkit.core.finding import Finding, Where
+from lightning_debugkit.core.sharding import unwrapped_name
+from lightning_debugkit.monitors.parameters.parameter_registration import listed_parameters
+from lightning_debugkit.replay.nonfinite import PARAMETER
+from lightning_debugkit.stats.tensor_norms import is_readable, norms, values
+
+
+def broken_weights(where: Where, module: nn.Module) -> Iterator[Finding]:
+    """Yield the finding for NaN in parameters or buffers, and for infinities in parameters that train.
+
+    A mask of infinities in a buffer is as it should be.
+    """
+    named = [(unwrapped_name(n), t) for n, t in (*module.named_parameters(), *module.named_buffers()) if not is_lazy(t)]
+    # Of a shard, the part that is here: a look at the whole would wait for ranks that see no cause for one.
+    held = [(name, values(tensor), tensor.requires_grad) for name, tensor in named if _may_break(tensor)]
+    floats = [(name, tensor, trains) for name, tensor, trains in held if tensor.numel()]
+    sizes = norms([tensor for _, tensor, _ in floats])
+    suspects = [each for each, sound in zip(floats, torch.isfinite(sizes).tolist(), strict=True) if not sound]
+    broken = [n for n, t, trains in suspects if bool(torch.isnan(t).any()) or (trains and bool(torch.isinf(t).any()))]
+    if broken:
+        yield PARAMETER.found(
+            where.at(broken[0]),
+            seen="weights are not finite",
+            what=f"{listed_parameters(broken)} hold NaN or infinity before training starts",
+            samples_text="",
+            remedy="Load a checkpoint of before it broke, or look at what was loaded: training cannot mend it.",
+            parameters=broken,
+        )
+
+
+def _may_break(tensor: Tensor) -> bool:
+    return (tensor.is_floating_point() or tensor.is_complex()) and not tensor.is_meta and is_readable(tensor)

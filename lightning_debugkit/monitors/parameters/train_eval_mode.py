@@ -1,0 +1,94 @@
+"""Modules that train in evaluation mode: dropout does nothing, batch norm uses old statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+
+from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.sharding import outer, unwrapped_name
+from lightning_debugkit.monitors.parameters.parameter_registration import common, listed_parameters
+
+EVAL_MODE = Rule(
+    "eval-mode-in-training",
+    Severity.WARNING,
+    "{names} in eval mode during training{since}: {effect}",
+    "Call {call}.train() when training (re)starts, in on_train_epoch_start; after eval() for a test, go back.",
+)
+
+_TWICE = 2  # looks in a row
+
+
+class TrainEvalMode:
+    """Watch the layers that behave differently in training: dropout, and batch norm with statistics."""
+
+    def __init__(self) -> None:
+        self.layers: list[tuple[str, nn.Module]] = []
+        self.began: set[str] | None = None
+        self.bad = 0
+
+    def begin(self, module: nn.Module) -> None:
+        """Find the layers whose mode matters."""
+        self.layers = [(name, part) for name, part in module.named_modules() if _matters(part)]
+        self.began = None
+        self.bad = 0
+
+    def judge(self, where: Where, module: nn.Module) -> Iterator[Finding]:
+        """Yield layers that are in eval mode while a training step runs.
+
+        Frozen modules may be, and so may single layers that were set to eval one by one.
+        """
+        evaluating = {name for name, part in self.layers if not part.training}
+        if self.began is None:
+            self.began = evaluating
+        if not evaluating:
+            self.bad = 0
+            return
+        # Eval set on the layer itself, its parent still training, was meant: batch norm is often fine-tuned so.
+        guilty = sorted(name for name in evaluating if _left(module, name) and _trains(module, name))
+        self.bad = self.bad + 1 if guilty else 0
+        if self.bad == _TWICE:
+            parts = dict(self.layers)
+            kinds = {type(parts[name]).__name__ for name in guilty}
+            guilty, self.began = (
+                [unwrapped_name(name) for name in guilty],
+                {unwrapped_name(name) for name in self.began},
+            )
+            drops = any("Dropout" in kind for kind in kinds)
+            norm = any("BatchNorm" in kind for kind in kinds)
+            effect = " and ".join(["dropout is off"] * drops + ["batch norm no longer learns its statistics"] * norm)
+            holder = "" if not module.training else common(guilty)
+            yield EVAL_MODE.found(
+                where.at(holder),
+                names=listed_parameters(guilty),
+                since="" if set(guilty) <= self.began else f" since epoch {where.epoch}",
+                effect=effect,
+                call=f"self.{holder}" if holder else "self",
+                modules=guilty,
+            )
+
+
+def _matters(part: nn.Module) -> bool:
+    return (isinstance(part, _DropoutNd) and part.p > 0) or (isinstance(part, _BatchNorm) and part.track_running_stats)
+
+
+def _left(module: nn.Module, name: str) -> bool:
+    """Tell whether what holds the layer ``name`` is in eval mode as a whole."""
+    return not module.get_submodule(outer(name)).training
+
+
+def _trains(module: nn.Module, name: str) -> bool:
+    """Tell whether the module around ``name`` has parameters that train."""
+    part = module.get_submodule(name)
+    if any(True for _ in part.parameters()):
+        return any(p.requires_grad for p in part.parameters())
+    # A dropout layer has no parameters of its own: look at what it stands in.
+    while name:
+        name = name.rpartition(".")[0]
+        own = [p.requires_grad for p in module.get_submodule(name).parameters()]
+        if own:
+            return any(own)
+    return False

@@ -1,0 +1,72 @@
+"""Weights that were loaded and then overwritten before the first step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+from torch.utils.hooks import RemovableHandle
+
+from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.patching import Hook
+from lightning_debugkit.core.sharding import unwrapped_name
+from lightning_debugkit.monitors.parameters.parameter_registration import common, listed_parameters
+from lightning_debugkit.stats.tensor_norms import bits, is_readable, values
+
+Seen = tuple[tuple[tuple[int, ...], torch.dtype], int]  # form and bits
+
+OVERWRITTEN = Rule(
+    "weights-overwritten",
+    Severity.ERROR,
+    "{names}: the weights that training starts from are not the ones that were {how}",
+    "Look for initialisation in setup, configure_model, on_fit_start or on_train_start: it runs after the weights are "
+    "loaded; do it in __init__.",
+)
+
+
+class WeightOverwrite:
+    """Remember the bits of weights when they are loaded, and compare when training starts."""
+
+    def __init__(self) -> None:
+        self.bits: dict[str, Seen] = {}
+        self.trained: dict[str, Seen] = {}
+        self.handle: RemovableHandle | None = None
+
+    def begin(self, module: nn.Module) -> None:
+        """Listen for loads; weights that an earlier fit left and nobody touched count as loaded."""
+        here = _bits(module)
+        self.bits = here if self.trained and here == self.trained else {}
+        self.handle = module.register_load_state_dict_post_hook(Hook(self._loaded))
+
+    def _loaded(self, module: nn.Module, _: Any) -> None:
+        self.bits = _bits(module)
+
+    def judge(self, where: Where, module: nn.Module) -> Iterator[Finding]:
+        """Yield, before the first step, the parameters that are no longer as loaded."""
+        self.stop()
+        here = _bits(module) if self.bits else {}
+        # Another form says that weights were dealt out to ranks in between: shards have no bits to compare with.
+        both = {name: (seen, here[name]) for name, seen in self.bits.items() if name in here}
+        changed = [name for name, (then, now) in both.items() if then[0] == now[0] and then[1] != now[1]]
+        if changed:
+            how = "left by the fit before" if self.bits == self.trained else "loaded"
+            at = where.at(common(changed))
+            yield OVERWRITTEN.found(at, names=listed_parameters(changed), how=how, parameters=changed)
+
+    def end(self, module: nn.Module) -> None:
+        """Remember the weights that this fit leaves."""
+        self.trained = _bits(module)
+
+    def stop(self) -> None:
+        """Listen no longer."""
+        if self.handle is not None:
+            self.handle.remove()
+            self.handle = None
+
+
+def _bits(module: nn.Module) -> dict[str, Seen]:
+    held = {unwrapped_name(n): values(p) for n, p in module.named_parameters() if not is_lazy(p) and is_readable(p)}
+    return {name: ((tuple(tensor.shape), tensor.dtype), bits(tensor)) for name, tensor in held.items()}

@@ -1,0 +1,1 @@
+"""Code that was captured beside the code of now."""

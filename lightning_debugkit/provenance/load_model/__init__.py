@@ -1,0 +1,1 @@
+"""A model rebuilt with the code it was trained with."""

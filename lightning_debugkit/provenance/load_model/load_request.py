@@ -1,0 +1,93 @@
+"""A checkpoint that is to be loaded as a model, and what may run for it."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lightning_debugkit.checkpointing.sharded_weights import META
+from lightning_debugkit.provenance.carried.archive import Archive, RefusedArchive, open_archive
+from lightning_debugkit.provenance.carried.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class Request:
+    """A checkpoint and how its model is to be loaded."""
+
+    path: Path
+    manifest: Manifest
+    source: bytes | None
+    map_location: Any
+    strict: bool | None
+    hyper_parameters: Mapping[str, Any]
+
+    @property
+    def module(self) -> str:
+        return str(self.manifest["model"].get("module") or "")
+
+    @property
+    def qualname(self) -> str:
+        return str(self.manifest["model"].get("qualname") or "")
+
+    def archive(self) -> Archive:
+        """Return the sources.
+
+        Raises:
+            ValueError: There are none, or they are not as they were captured.
+        """
+        if self.source is None:
+            raise ValueError(
+                f"load_model needs the source within the checkpoint, got {str(self.path)!r} with hashes only; get its "
+                f'code back{whence(self.manifest)}, put it on the import path and load with code="current".'
+            )
+        try:
+            return open_archive(self.source, self.manifest.files)
+        except RefusedArchive as error:
+            raise ValueError(
+                f"load_model needs sources as they were captured, got {str(self.path)!r}: {error}."
+            ) from error
+
+
+def whence(manifest: Manifest) -> str:
+    """Return where git has the code, in words that begin with a space; empty if it has not."""
+    tree = manifest["tree"]
+    if tree.get("present") and tree.get("ref"):
+        return f" (git worktree add --detach FOLDER {tree['ref']})"
+    return f" (commit {manifest.commit})" if manifest.commit else ""
+
+
+def demand_trust(trust_code: bool, request: Request, because: str) -> None:
+    """Refuse to run captured code without trust, with the reason why it would have to."""
+    if not trust_code:
+        told = f", as {because}" if because else ""
+        raise ValueError(
+            f"load_model needs trust_code=True to load {str(request.path)!r} with its snapshot{told}, got False; that "
+            "runs the captured code and unpickles its classes with your rights: give it if you trust who made the file."
+        )
+
+
+def demand_plain(request: Request) -> None:
+    """Refuse what would run at a word of the checkpoint, classes and builders: not every Lightning would."""
+    plain = request.path / META if request.path.is_dir() else request.path
+    try:
+        held = torch.load(plain, map_location="meta", weights_only=True)
+    except pickle.UnpicklingError as error:
+        named = getattr(torch.serialization, "get_unsafe_globals_in_checkpoint", lambda _: ["classes"])(plain)
+        raise ValueError(
+            f"load_model needs trust_code=True to unpickle {', '.join(named)} in {str(request.path)!r}, got False; "
+            "give it if you trust who made the file."
+        ) from error
+    parts = [part for part in held.values() if isinstance(part, Mapping)] if isinstance(held, Mapping) else []
+    # Lightning hands the hyper-parameters to what is named here, and that imports and calls what they name.
+    builders = [part["_instantiator"] for part in parts if part.get("_instantiator") is not None]
+    if builders:
+        raise ValueError(
+            f"load_model needs trust_code=True to build the model of {str(request.path)!r} by {builders[0]!r}, as "
+            "LightningCLI does, got False; its hyper-parameters may name any class: give it if you trust who made the "
+            "file."
+        )

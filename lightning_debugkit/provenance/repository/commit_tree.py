@@ -1,0 +1,141 @@
+"""Keep a whole working tree as a commit of its own: index, head, branches and files stay as they are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from lightning_debugkit.provenance.repository.file_choice import Choice, Skipped, choose, folded
+from lightning_debugkit.provenance.repository.git import OFFLINE, WITHOUT_LFS, Repository, Unavailable
+from lightning_debugkit.provenance.repository.side_refs import PHASE, RUN, reference
+from lightning_debugkit.provenance.repository.status import WorkingTree, last_working_tree
+
+MAX_TOTAL = 50_000_000
+MAX_COUNT = 10_000
+_NOBODY = {
+    f"GIT_{role}_{what}": value
+    for role in ("AUTHOR", "COMMITTER")
+    for what, value in (("NAME", "lightning-debugkit"), ("EMAIL", "debugkit@localhost"))
+}
+
+
+@dataclass(frozen=True)
+class CommittedTree:
+    """A working tree as it was.
+
+    Args:
+        tree: Id of its tree: two that are equal hold the same files.
+        commit: Id of the commit it was kept as, ``None`` if it was not.
+        ref: Reference that keeps the commit.
+        skipped: What it lacks of the working tree, and why.
+    """
+
+    tree: str
+    commit: str | None
+    ref: str | None
+    skipped: tuple[Skipped, ...]
+
+
+def write_tree(repository: Repository, max_file: int = 1_000_000, max_total: int = MAX_TOTAL) -> CommittedTree:
+    """Write all files of the working tree that git does not ignore as a tree object.
+
+    A file that differs from the commit is left out if it is larger than ``max_file``, holds a secret, or comes when
+    ``max_total`` bytes are reached. One that does not differ stays, whatever its size: git has it already.
+
+    Raises:
+        Unavailable: Git cannot, or the time is up.
+    """
+    return _write(repository, last_working_tree(repository), max_file, max_total)
+
+
+def commit_tree(
+    repository: Repository,
+    run_id: str,
+    message: str,
+    max_file: int = 1_000_000,
+    trailers: Mapping[str, str] | None = None,
+) -> CommittedTree:
+    """Keep the working tree at the start of a run as a commit, on a reference of the run's own.
+
+    Raises:
+        Unavailable: Git cannot, the time is up, or there is such a reference already.
+    """
+    ref = reference(run_id)
+    look = last_working_tree(repository)
+    written = _write(repository, look, max_file, MAX_TOTAL)
+    parents = [look.status.commit] if look.status.commit else []
+    text = _message(message, {RUN: run_id, PHASE: "start", **(trailers or {})})
+    commit = _commit(repository, written.tree, parents, text)
+    repository.run("update-ref", "--no-deref", ref, commit, "")  # only if there is none
+    return replace(written, commit=commit, ref=ref)
+
+
+def end_run(
+    repository: Repository,
+    run_id: str,
+    start: str,
+    message: str,
+    trailers: Mapping[str, str],
+    max_file: int = 1_000_000,
+) -> str:
+    """Keep the working tree at the end of a run as a child of the commit of its start, and return its id.
+
+    Raises:
+        Unavailable: Git cannot, the time is up, or the reference is not at ``start`` any more.
+    """
+    ref = reference(run_id)
+    written = _write(repository, last_working_tree(repository), max_file, MAX_TOTAL)
+    text = _message(message, {RUN: run_id, PHASE: "end", **trailers})
+    commit = _commit(repository, written.tree, [start], text)
+    repository.run("update-ref", "--no-deref", ref, commit, start)
+    return commit
+
+
+def _write(repository: Repository, look: WorkingTree, max_file: int, max_total: int) -> CommittedTree:
+    choice = choose(repository, look.status, max_file, max_total, MAX_COUNT)
+    _drop(repository, look, choice.dropped)
+    _add(repository, look, choice.taken, choice)
+    # Objects that a partial clone lacks are still the same objects.
+    tree = repository.run("write-tree", "--missing-ok", env=look.index).decode().strip()
+    return CommittedTree(tree, None, None, folded(choice.skipped))
+
+
+def _drop(repository: Repository, look: WorkingTree, paths: Sequence[bytes]) -> None:
+    if paths:
+        data = b"".join(path + b"\0" for path in paths)
+        repository.run("update-index", "--force-remove", "-z", "--stdin", stdin=data, env=look.index)
+
+
+def _add(repository: Repository, look: WorkingTree, paths: Sequence[bytes], choice: Choice) -> None:
+    """Bring paths of the draft up to the working tree; those that git refuses are found by halving."""
+    if not paths:
+        return
+    command = ("update-index", "--add", "--remove", "--replace", "-z", "--stdin")
+    data = b"".join(path + b"\0" for path in paths)
+    try:
+        # The content itself, even where git-lfs would put it away under .git/lfs.
+        repository.run(*command, stdin=data, env=look.index, settings=(*OFFLINE, *WITHOUT_LFS))
+    except Unavailable as error:
+        if error.reason != "failed":
+            raise
+        if len(paths) == 1:
+            choice.skip(paths[0], f"git does not take it: {error.detail.partition(chr(10))[0]}")
+            _drop(repository, look, paths)  # what the index has of it is not what ran
+            return
+        middle = len(paths) // 2
+        _add(repository, look, paths[:middle], choice)
+        _add(repository, look, paths[middle:], choice)
+
+
+def _commit(repository: Repository, tree: str, parents: Sequence[str], message: str) -> str:
+    options = [part for parent in parents for part in ("-p", parent)]
+    data = message.encode("utf-8", "backslashreplace")
+    return repository.run("commit-tree", tree, *options, "-F", "-", stdin=data, env=_NOBODY).decode().strip()
+
+
+def _message(text: str, trailers: Mapping[str, str]) -> str:
+    """A trailer is one line; git takes no NUL."""
+    lines = [f"{re.sub('[^A-Za-z0-9-]', '-', name)}: {' '.join(value.split())}" for name, value in trailers.items()]
+    head = text.replace("\0", " ").strip() or "A run"
+    return f"{head}\n\n" + "\n".join(lines).replace("\0", " ") + "\n"

@@ -1,0 +1,214 @@
+"""What the autograd graph of a loss reaches, and where on the way from a parameter the gradient is lost."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode, resolve_name
+
+from lightning_debugkit.data.batches import leaves
+from lightning_debugkit.replay.diagnosis import ReplayStep
+from lightning_debugkit.replay.isolation import isolated
+from lightning_debugkit.replay.source_lines import SourceLine, place_of
+from lightning_debugkit.replay.trace import Silent
+
+# Piecewise constant or saturating: here a gradient that is zero everywhere is the operation's doing. Elsewhere (a
+# product with a zero weight or mask, an index) it is the value's, as with an idle expert or a zero-initialised factor.
+_FLAT = ("Floor", "Ceil", "Round", "Trunc", "Sign", "Sgn", "Heaviside")
+_SATURATING = ("Relu", "Threshold", "Softmax", "Sigmoid", "Tanh", "Clamp", "Hardtanh", "Hardsigmoid")
+
+
+def reached(loss: Tensor) -> dict[int, Tensor]:
+    """Return the leaf tensors that a backward from ``loss`` gives a gradient to, by ``id``."""
+    found = {}
+    for node in _nodes(loss.grad_fn):
+        leaf = getattr(node, "variable", None)
+        if isinstance(leaf, Tensor):
+            found[id(leaf)] = leaf
+    return found
+
+
+def _nodes(root: Any) -> Iterator[Any]:
+    waiting, seen = [root] if root is not None else [], set()
+    while waiting:
+        node = waiting.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        yield node
+        waiting.extend(parent for parent, _ in node.next_functions if parent is not None)
+
+
+@dataclass(eq=False)
+class GraphCall:
+    """One torch function called by the step."""
+
+    index: int
+    name: str
+    place: SourceLine
+    inputs: list[tuple[Tensor, GraphCall | None]]
+    cuts: bool  # an input carries a gradient, no output does
+    escapes: bool  # a tensor became plain numbers
+
+
+@dataclass
+class Wiring:
+    """How the parameters of a model are wired to its loss in one step.
+
+    Args:
+        used: Tensors that took part in any function, by ``id``.
+        first_use: Where each was used first.
+        reached: Leaf tensors that the loss gives a gradient to, by ``id``.
+        cuts: For a parameter that was used but is not reached: where its way to the loss is cut.
+        zeros: For a parameter whose gradient is exactly zero: the operation that makes it so, and whether it does
+            always.
+    """
+
+    used: set[int] = field(default_factory=set)
+    first_use: dict[int, SourceLine] = field(default_factory=dict)
+    reached: dict[int, Tensor] = field(default_factory=dict)
+    cuts: dict[int, GraphCall] = field(default_factory=dict)
+    zeros: dict[int, tuple[str, SourceLine, bool]] = field(default_factory=dict)
+
+
+class GraphFlow(TorchFunctionMode):
+    """Record which function made which tensor of which others."""
+
+    def __init__(self, names: Mapping[int, str]) -> None:
+        super().__init__()
+        self.names = names
+        self.calls: list[GraphCall] = []
+        self.maker: dict[int, GraphCall] = {}
+        self._alive: list[Tensor] = []
+        self.by_number: dict[int, GraphCall] = {}  # autograd sequence number
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        given = [tensor for _, tensor in leaves((args, kwargs or {})) if isinstance(tensor, Tensor)]
+        carries = any(tensor.requires_grad for tensor in given)
+        makers = [(tensor, self.maker.get(id(tensor))) for tensor in given]
+        begin = torch._C._autograd._get_sequence_nr()
+        result = func(*args, **(kwargs or {}))
+        made = [tensor for _, tensor in leaves(result) if isinstance(tensor, Tensor)]
+        name = _name(func)
+        escapes = bool(given) and not made and name in ("item", "tolist", "numpy", "__float__", "__array__")
+        if (made and given) or escapes:
+            place = place_of(sys._getframe(1), self.names)
+            cuts = carries and not any(tensor.requires_grad for tensor in made)
+            call = GraphCall(len(self.calls), name, place, makers, cuts, escapes)
+            self.calls.append(call)
+            for tensor in made:
+                self.maker[id(tensor)] = call
+            for number in range(begin, torch._C._autograd._get_sequence_nr()):
+                self.by_number.setdefault(number, call)
+            self._alive += made  # an id in use cannot be given to another tensor
+        return result
+
+
+def wiring(step: ReplayStep, parameters: Sequence[Tensor]) -> Wiring:
+    """Run ``step`` once more and tell how ``parameters`` are wired to its losses; nothing else changes.
+
+    Raises:
+        Exception: Whatever the step raises when it is run once more.
+    """
+    names = {id(part): name for name, part in step.module.named_modules(remove_duplicate=False)}
+    found = Wiring()
+    with isolated(step.module):
+        step.random.restore()
+        flow = GraphFlow(names)
+
+        def backward(loss: Tensor, *args: Any, **kwargs: Any) -> None:
+            found.reached.update(reached(loss))
+            _find_zeros(found, flow, loss, parameters)
+            _find_cuts(found, flow, loss, parameters)
+
+        with Silent(), flow:
+            step.run(step.batch, backward)
+        for call in flow.calls:
+            for tensor, _ in call.inputs:
+                found.used.add(id(tensor))
+                found.first_use.setdefault(id(tensor), call.place)
+    return found
+
+
+def _find_cuts(found: Wiring, flow: GraphFlow, loss: Tensor, parameters: Iterable[Tensor]) -> None:
+    lost = {id(parameter) for parameter in parameters} - found.reached.keys()
+    if not lost:
+        return
+    on_the_way = _ancestors(flow.maker.get(id(loss)))
+    suspects = [call for call in on_the_way if call.cuts]
+    if not suspects:  # a tensor that was made of plain numbers has no ancestors: what became numbers is to blame
+        suspects = [
+            call for escape in flow.calls if escape.escapes for call in _ancestors(escape) if call.cuts or call.escapes
+        ]
+    for call in sorted(suspects, key=lambda call: call.index):
+        for tensor, _ in call.inputs:
+            for leaf in reached(tensor) if tensor.grad_fn is not None else [id(tensor)]:
+                if leaf in lost:
+                    found.cuts.setdefault(leaf, call)
+
+
+def _ancestors(call: GraphCall | None) -> list[GraphCall]:
+    waiting, seen = [call] if call is not None else [], {}
+    while waiting:
+        here = waiting.pop()
+        if here.index in seen:
+            continue
+        seen[here.index] = here
+        waiting.extend(maker for _, maker in here.inputs if maker is not None)
+    return list(seen.values())
+
+
+def _find_zeros(found: Wiring, flow: GraphFlow, loss: Tensor, parameters: Sequence[Tensor]) -> None:
+    """Run the backward and note, for parameters whose gradient is all zero, the node where it became so."""
+    wanted = [p for p in parameters if id(p) in found.reached and p.requires_grad]
+    if not wanted:
+        return
+    quenched: list[Any] = []
+
+    def watch(node: Any) -> Any:
+        def hook(down: Sequence[Tensor | None], up: Sequence[Tensor | None]) -> None:
+            if _any(up) and not _any(down) and any(grad is not None for grad in down):
+                quenched.append(node)
+
+        return node.register_hook(hook)
+
+    handles = [watch(node) for node in _nodes(loss.grad_fn) if getattr(node, "variable", None) is None]
+    try:
+        with torch._C.DisableTorchFunction():
+            grads = torch.autograd.grad(loss, wanted, retain_graph=True, allow_unused=True)
+    finally:
+        for handle in handles:
+            handle.remove()
+    for parameter, grad in zip(wanted, grads, strict=True):
+        if grad is None or _any([grad]):
+            continue
+        for node in quenched:
+            name = node.name()
+            if name.startswith(_FLAT + _SATURATING) and id(parameter) in _leaf_ids(node):
+                call = flow.by_number.get(node._sequence_nr())
+                place, op = (call.place, call.name) if call else (SourceLine(), name)
+                found.zeros[id(parameter)] = (op, place, name.startswith(_FLAT))
+                break
+
+
+def _leaf_ids(node: Any) -> set[int]:
+    return {id(below.variable) for below in _nodes(node) if getattr(below, "variable", None) is not None}
+
+
+def _any(grads: Iterable[Tensor | None]) -> bool:
+    return any(grad is not None and bool(grad.any()) for grad in grads)
+
+
+def _name(func: Any) -> str:
+    """Return the plain name of a torch function, ``data`` for the getter of ``tensor.data``."""
+    name = getattr(func, "__name__", "") or str(func)
+    if name in ("__get__", "__set__"):
+        return (resolve_name(func) or name).split(".")[-2]
+    return name

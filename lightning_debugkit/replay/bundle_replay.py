@@ -1,0 +1,87 @@
+"""Run the step of a bundle once more, in a process that has nothing but the bundle."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.plugins import MixedPrecision
+
+from lightning_debugkit.core.compat import counterpart_of
+from lightning_debugkit.core.finding import Finding
+from lightning_debugkit.replay import bundle
+from lightning_debugkit.replay.nonfinite import finding
+from lightning_debugkit.replay.step_replay import replay_step
+
+_COMPARED = ("op", "source", "samples", "backward", "input")
+
+
+def replay_bundle(folder: Path, trust_code: bool = False) -> tuple[Finding, Finding | None]:
+    """Return the finding that a bundle was left for, and that of its step run again (``None``: it did not break).
+
+    Args:
+        folder: The bundle.
+        trust_code: Let the code in it run.
+
+    Raises:
+        FileNotFoundError: ``folder`` is no bundle.
+        ValueError: The model is not in the bundle, or its code is not trusted.
+        NotReplayable: The step raised an error of another kind.
+    """
+    kept = bundle.load(folder, trust_code)
+    module = cast("LightningModule", kept.module)
+    batch_idx = int(kept.facts["batch_idx"])
+    trainer = _trainer(kept.facts, module)
+    asked = [(tuple(way), samples) for way, samples in kept.facts.get("asked", ())]
+    found = replay_step(trainer, module, kept.batch, batch_idx, kept.random, asked)
+    if found is None:
+        return kept.finding, None
+    before = kept.finding.evidence
+    again = finding(
+        kept.finding.where,
+        found,
+        seen=kept.finding.message.partition(" at step ")[0],
+        loss=found.loss,
+        batch_idx=batch_idx,
+        parameters=found.parameters,
+        dataset_indices=before.get("dataset_indices", []),
+        low_precision=str(kept.facts["precision"]).startswith("16"),
+    )
+    return kept.finding, again
+
+
+def same(kept: Finding, again: Finding | None) -> bool:
+    """Tell whether the step broke in the same place, in the same way, by the same samples."""
+    if again is None or (kept.rule, kept.where) != (again.rule, again.where):
+        return False
+    return all(kept.evidence.get(name) == again.evidence.get(name) for name in _COMPARED)
+
+
+def _trainer(facts: Mapping[str, Any], module: LightningModule) -> Trainer:
+    """Return a Trainer that is just enough for the step: precision, epoch, optimizers."""
+    for name in ("lightning.pytorch", "pytorch_lightning"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    precision = facts["precision"]
+    how: dict[str, Any] = {"precision": precision}
+    if precision == "16-mixed":  # Lightning would take bfloat16 on a CPU
+        how = {"plugins": [counterpart_of(MixedPrecision, module)("16-mixed", "cpu")]}
+    trainer = counterpart_of(Trainer, module)(
+        accelerator="cpu",
+        devices=1,
+        max_epochs=facts["max_epochs"],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **how,
+    )
+    module.trainer = trainer
+    trainer.strategy.connect(module)
+    trainer.fit_loop.epoch_progress.current.processed = facts["epoch"]  # type: ignore[attr-defined]  # typed as its base
+    with contextlib.suppress(Exception):  # optimizers that need a loader to be set up: the step may do without
+        trainer.strategy.setup_optimizers(trainer)
+    return trainer

@@ -1,0 +1,183 @@
+"""The rules for numbers that stop being finite, worded from what the replay found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.data.batches import indexed
+from lightning_debugkit.monitors.parameters.parameter_registration import listed_parameters
+from lightning_debugkit.replay.diagnosis import Diagnosis
+
+_SAYS = "{seen} at step {step}: {what}{samples_text}"
+
+LOSS = Rule("nonfinite-loss", Severity.ERROR, _SAYS, "{remedy}")
+GRADIENT = Rule("nonfinite-gradient", Severity.ERROR, _SAYS, "{remedy}")
+ACTIVATION = Rule("nonfinite-activation", Severity.ERROR, _SAYS, "{remedy}")
+INPUT = Rule("nonfinite-input", Severity.ERROR, _SAYS, "{remedy}")
+PARAMETER = Rule("nonfinite-parameter", Severity.ERROR, _SAYS, "{remedy}")
+
+_RULES = {"loss": LOSS, "gradient": GRADIENT, "activation": ACTIVATION, "input": INPUT, "parameter": PARAMETER}
+
+# What an operation does when it gives infinity, when it gives NaN, and what to do about it.
+_OPERATIONS = {
+    "log": ("log(0)", "log of a negative number", "clamp the argument of log from below"),
+    "log2": ("log2(0)", "log2 of a negative number", "clamp the argument from below"),
+    "log10": ("log10(0)", "log10 of a negative number", "clamp the argument from below"),
+    "log1p": ("log1p(-1)", "log1p of a number below -1", "clamp the argument from below"),
+    "div": ("division by 0", "0/0", "add a small epsilon to the denominator"),
+    "reciprocal": ("division by 0", "division by NaN", "add a small epsilon to the denominator"),
+    "sqrt": ("sqrt at 0", "sqrt of a negative number", "add a small epsilon under the root"),
+    "rsqrt": ("rsqrt(0)", "rsqrt of a negative number", "add a small epsilon under the root"),
+    "pow": ("a power at 0", "a broken power of a negative number", "clamp the base away from 0"),
+    "exp": ("overflow of exp", "exp of NaN", "subtract the maximum first, or use logsumexp or log_softmax"),
+    "expm1": ("overflow of expm1", "expm1 of NaN", "clamp its argument from above"),
+    "_softmax": ("softmax", "softmax of a row with nothing but -inf", "leave one position of each row unmasked"),
+    "_safe_softmax": ("softmax", "softmax of infinite scores", "keep the scores finite"),
+    "_log_softmax": ("log_softmax", "log_softmax of a row with nothing but -inf", "leave one class finite"),
+    "logsumexp": ("logsumexp", "logsumexp of infinite numbers", "keep its arguments finite"),
+    "sub": ("overflow of a difference", "inf - inf", "look for what is infinite in it"),
+    "add": ("overflow of a sum", "inf - inf", "look for what is infinite in it"),
+    "mul": ("overflow of a product", "0 * inf", "look for what is infinite in it"),
+    "acos": ("acos", "acos of a number beyond 1", "clamp its argument to (-1, 1)"),
+    "asin": ("asin", "asin of a number beyond 1", "clamp its argument to (-1, 1)"),
+    "atanh": ("atanh(1)", "atanh of a number beyond 1", "clamp its argument to (-1, 1)"),
+    "_to_copy": ("overflow of a cast to fewer bits", "a cast of NaN", "use precision='bf16-mixed'"),
+    "linalg_vector_norm": ("a norm", "a norm at 0", "add a small epsilon under the root"),
+}
+_STEEP = ("sqrt", "rsqrt", "pow", "linalg_vector_norm", "log", "div", "reciprocal", "acos", "asin")
+_MATMULS = ("mm", "addmm", "bmm", "baddbmm", "convolution", "linear", "matmul", "dot", "mv", "addmv")
+
+
+def finding(
+    where: Where,
+    found: Diagnosis | None,
+    *,
+    seen: str,
+    loss: float | None,
+    batch_idx: int,
+    parameters: Sequence[str],
+    dataset_indices: Sequence[Any] = (),
+    below: Sequence[str] = (),
+    low_precision: bool = False,
+    note: str = "",
+    hooked: tuple[str, str] | None = None,
+) -> Finding:
+    """Return the finding for a step whose loss or gradients are not finite.
+
+    Args:
+        where: Place in the run.
+        found: What the replay found, ``None`` if it could not tell.
+        seen: What the look at the step saw, such as ``"loss is inf"``.
+        loss: The loss as the look saw it.
+        batch_idx: Position of the batch in the epoch.
+        parameters: Parameters whose gradient the look found not finite.
+        dataset_indices: Entries of the dataset that the samples are.
+        below: Which entries these are of the data that a subset or a chain of data sets is made of.
+        low_precision: The forward pass runs in 16 bits.
+        note: Why the replay could not tell, or why entries are not known.
+        hooked: Pass (``activation`` or ``gradient``) and module where hooks in the step itself saw it first.
+    """
+    evidence: dict[str, Any] = {"batch_idx": batch_idx}
+    if found is None:
+        evidence |= {"loss": loss, "parameters": list(parameters), "note": note}
+        return _unexplained(where, seen, parameters, note, hooked, evidence)
+    samples = list(found.samples)
+    evidence |= {"samples": samples, "dataset_indices": list(dataset_indices), "op": found.op, "source": found.source}
+    evidence |= {"parameters": list(found.parameters or parameters), "loss": loss}
+    optional = {
+        "backward": found.backward,
+        "backward_source": found.backward_source,
+        "input": found.path if found.origin == "input" else "",
+        "part": found.part,
+        "entries": list(below),
+        "note": "; ".join(filter(None, (found.note, note))),
+    }
+    evidence |= {name: value for name, value in optional.items() if value}
+    what, remedy = _worded(found, samples, _entries(dataset_indices, below, found.part), low_precision)
+    at = where.at(found.module)
+    words: dict[str, Any] = {"seen": seen, "what": what, "samples_text": _named(samples, found.part), "remedy": remedy}
+    return replace(_RULES[found.origin].found(at, **words), evidence=evidence)
+
+
+def _unexplained(
+    where: Where,
+    seen: str,
+    parameters: Sequence[str],
+    note: str,
+    hooked: tuple[str, str] | None,
+    evidence: dict[str, Any],
+) -> Finding:
+    """Return the finding for a step whose replay tells nothing; hooks may have named the module all the same."""
+    rule = GRADIENT if seen.startswith("gradient") else LOSS
+    module = parameters[0] if parameters and rule is GRADIENT else ""
+    words: dict[str, Any] = {"seen": seen, "what": note or "the replay of the step did not show it again"}
+    words["remedy"] = "Use GradientAnomalyDetector(hooks='always') to name the module in the step itself."
+    if hooked is not None:
+        rule, module = _RULES[hooked[0]], hooked[1]
+        thing = "output" if hooked[0] == "activation" else "gradient of the output"
+        words["what"] = f"first in the {thing} of {module} ({words['what']})"
+        words["remedy"] = f"Look at {module} and at what goes into it."
+    at = where.at(module)
+    return replace(rule.found(at, samples_text="", **words), evidence=evidence)
+
+
+def _worded(found: Diagnosis, samples: list[int], entries: str, low_precision: bool) -> tuple[str, str]:
+    entry = f" ({entries})" if entries and len(samples) == 1 else ""
+    batch = indexed(found.part) if found.part else "the batch"
+    drop = f", or drop sample {samples[0]} of {batch}{entry}" if len(samples) == 1 else ""
+    if found.origin == "input":
+        return (
+            f"{indexed(found.path)} holds {found.value}",
+            f"Clean or drop {entries or 'these samples where the Dataset makes them'}.",
+        )
+    if found.origin == "parameter":
+        remedy = "Load a checkpoint of before it broke, or look at what was loaded: training cannot mend it."
+        if found.path == "attribute":
+            remedy = f"Look at where {found.module} is made and changed: it was kept from before the step."
+        return f"the {found.path} {found.module} holds {found.value} before the step", remedy
+    place = f" at {':'.join(found.source.split(':')[:2])}" if found.source else ""
+    if not found.op:
+        # It is no part of the batch or the model: a global, or what a closure holds.
+        used = f", first used{place}" if place else ""
+        return (
+            f"a tensor that was made before the step holds {found.value}{used}",
+            "Look at where that tensor is made: it is neither in the batch nor in the model.",
+        )
+    base = found.op.removeprefix("aten.").partition(".")[0].removesuffix("_")
+    infinite, undefined, remedy = _OPERATIONS.get(base, (f"{base} overflows", f"{base} gives NaN", "look at its input"))
+    if base in _MATMULS:
+        infinite, undefined = f"overflow of {base}", f"{base} gives NaN"
+        remedy = (
+            "use precision='bf16-mixed', or keep this layer in 32 bits"
+            if low_precision
+            else "look at the size of its weights and inputs; lower the learning rate"
+        )
+    # Backwards, a root or power at 0 gives infinity or, times 0, NaN: the place is the same.
+    what = infinite if found.value == "inf" or (found.origin == "gradient" and base in _STEEP) else undefined
+    if found.origin == "gradient":
+        what = f"the gradient of {what}" if base in _OPERATIONS else f"the backward of {found.backward or base}"
+    function = f" in {found.module or found.function}" if found.module or found.function else ""
+    return f"{what}{function}", f"{remedy[0].upper()}{remedy[1:]}{place}{drop}."
+
+
+def _entries(indices: Sequence[Any], below: Sequence[str], part: str) -> str:
+    """Return which entries of the data set samples are, empty if that is not known."""
+    if not indices:
+        return ""
+    shown = listed_parameters([str(index) for index in indices], most=8)
+    behind = f" behind {indexed(part)}" if part else ""
+    same = f", which {'is' if len(below) == 1 else 'are'} {listed_parameters(list(below), most=8)}" if below else ""
+    return f"{'entry' if len(indices) == 1 else 'entries'} {shown} of the dataset{behind}{same}"
+
+
+def _named(samples: list[int], part: str) -> str:
+    if not samples:
+        return ""
+    batch = indexed(part) if part else "the batch"
+    if len(samples) == 1:
+        return f", sample {samples[0]} of {batch}"
+    shown = ", ".join(map(str, samples[:8])) + (" and more" if len(samples) > 8 else "")
+    return f", samples {shown} of {batch}"

@@ -1,0 +1,107 @@
+"""Which line of the user's code, in which module, is running now."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+import sysconfig
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import FrameType
+
+from torch.autograd.function import FunctionCtx
+
+_OWN = "lightning_debugkit"
+_FRAMEWORK = {"torch", "lightning", "pytorch_lightning", "lightning_fabric", "torchmetrics", "lightning_utilities"}
+_STANDARD = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
+
+
+@dataclass(frozen=True)
+class SourceLine:
+    """A line of code and the module that was running it.
+
+    Args:
+        file: Path of the source file, empty if none of the user's is on the stack.
+        line: Line number, counted from 1.
+        function: Name of the function.
+        module: Dotted path of the innermost module of the model, ``None`` if none was running.
+        applied: Where the custom autograd function was applied that this line is of, ``None`` elsewhere.
+    """
+
+    file: str = ""
+    line: int = 0
+    function: str = ""
+    module: str | None = None
+    applied: SourceLine | None = None
+
+    @property
+    def source(self) -> str:
+        """The line as ``train.py:28: t = torch.log(wh)``, empty if there is none."""
+        if not self.file:
+            return ""
+        text = linecache.getline(self.file, self.line).strip()
+        return f"{shown_place(self.file)}:{self.line}: {text}"
+
+
+def shown_place(file: str) -> str:
+    """Return ``file`` as its import path has it: ``pkg/model.py``, wherever the package lies."""
+    if "ipykernel_" in file or file.startswith("<ipython"):
+        return "notebook cell"
+    roots = [str(Path(root or ".").absolute()) + os.sep for root in sys.path]
+    inside = [root for root in roots if file.startswith(root)]
+    return file[len(max(inside, key=len)) :] if inside else Path(file).name
+
+
+def place_of(frame: FrameType | None, names: Mapping[int, str]) -> SourceLine:
+    """Return the user's place on the stack that ends in ``frame``.
+
+    The line is the innermost one outside of torch, Lightning, the standard library and site-packages; where all of
+    the model's code is installed, the innermost one outside of torch and Lightning. The stack is read up to the first
+    frame of the kit itself: what called the replay is not to blame.
+
+    Args:
+        frame: Where to start.
+        names: Dotted path of each module of the model, by ``id``.
+    """
+    mine: FrameType | None = None
+    outer: FrameType | None = None  # the user's line that applied a custom autograd function
+    installed: FrameType | None = None
+    module: str | None = None
+    while frame is not None:
+        package = frame.f_globals.get("__name__", "").partition(".")[0]
+        if package == _OWN:
+            break
+        if module is None and "self" in frame.f_code.co_varnames:
+            module = names.get(id(frame.f_locals.get("self")))
+        if mine is None and package not in _FRAMEWORK and not _is_standard(frame.f_code.co_filename):
+            if "site-packages" in frame.f_code.co_filename:
+                installed = installed or frame
+            else:
+                mine = frame
+        elif mine is not None and outer is None and _is_custom(mine) and package not in _FRAMEWORK:
+            outer = frame
+        frame = frame.f_back
+    found = mine or installed
+    if found is None:
+        return SourceLine(module=module)
+    applied = (
+        None if outer is None else SourceLine(outer.f_code.co_filename, outer.f_lineno, outer.f_code.co_name, module)
+    )
+    return SourceLine(found.f_code.co_filename, found.f_lineno, found.f_code.co_name, module, applied)
+
+
+def _is_custom(frame: FrameType) -> bool:
+    """Tell whether ``frame`` is the forward of a custom autograd function, whose first argument is its context."""
+    first = frame.f_code.co_varnames[:1]
+    return bool(first) and isinstance(frame.f_locals.get(first[0]), FunctionCtx)
+
+
+@cache
+def _is_standard(file: str) -> bool:
+    """Tell whether ``file`` is of the standard library, or no file at all."""
+    if "site-packages" in file or "dist-packages" in file:
+        return False
+    return file.startswith(_STANDARD) or (file.startswith("<") and not linecache.getline(file, 1))

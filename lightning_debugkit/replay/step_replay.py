@@ -1,0 +1,150 @@
+"""Turn a Trainer's failing batch into a step that can be replayed outside of the strategy."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.loggers.logger import DummyLogger
+from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
+from torch import Tensor
+
+from lightning_debugkit.core.compat import both_packages
+from lightning_debugkit.core.rng import RandomState
+from lightning_debugkit.core.run import current_run
+from lightning_debugkit.core.sharding import cannot_rerun
+from lightning_debugkit.core.step_hooks import aside
+from lightning_debugkit.replay.autograd_graph import Wiring, wiring
+from lightning_debugkit.replay.diagnosis import Backward, Diagnosis, ReplayStep, diagnose
+
+
+class NotReplayable(RuntimeError):
+    """The step cannot be run again; the message says why."""
+
+
+def replay_step(
+    trainer: Trainer,
+    module: LightningModule,
+    batch: Any,
+    batch_idx: int,
+    random: RandomState,
+    asked: Sequence[tuple[Sequence[str], int | None]] = (),
+) -> Diagnosis | None:
+    """Run the step of ``batch`` once more under instruments and say where it breaks.
+
+    Returns ``None`` if the fault does not strike again.
+
+    Args:
+        trainer: The Trainer.
+        module: The module whose step it is.
+        batch: What the step was given.
+        batch_idx: Its number.
+        random: Random state that the step began in.
+        asked: The way to each loader's own batch in it, and how many samples that loader asked for.
+
+    Raises:
+        NotReplayable: The step cannot be run again.
+    """
+    with muted(trainer, module):
+        try:
+            step = step_of(trainer, module, batch, batch_idx, random)
+            alone = asked[0][1] if len(asked) == 1 else None
+            return diagnose(replace(step, asked=alone, parts=tuple(asked) if len(asked) > 1 else ()))
+        except NotReplayable:
+            raise
+        except Exception as error:
+            raise NotReplayable(f"{type(error).__name__}: {error}") from error
+
+
+def step_of(trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int, random: RandomState) -> ReplayStep:
+    """Return the training step of ``batch`` as something that the replay can run; run it inside `muted`."""
+    if reason := cannot_rerun(trainer):
+        raise NotReplayable(reason)
+    if is_param_in_hook_signature(module.training_step, "dataloader_iter", explicit=True):
+        raise NotReplayable("training_step takes batches from an iterator, which cannot be wound back")
+    arguments = (batch_idx,) if is_param_in_hook_signature(module.training_step, "batch_idx", min_args=2) else ()
+
+    def run(part: Any, backward: Backward) -> None:
+        # An instance attribute, as the replay's own backward changes with every run.
+        module.__dict__["manual_backward"] = backward
+        with trainer.precision_plugin.train_step_context():
+            output = module.training_step(part, *arguments)
+        loss = output.get("loss") if isinstance(output, dict) else output
+        if module.automatic_optimization and isinstance(loss, Tensor):
+            backward(loss)
+
+    return ReplayStep(module, batch, random, run)
+
+
+@contextlib.contextmanager
+def muted(trainer: Trainer, module: LightningModule) -> Iterator[None]:
+    """Let a step run without logging, stepping or scheduling anything."""
+
+    def nothing(*args: Any, **kwargs: Any) -> None:
+        return None
+
+    schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(aside())
+        for name in ("log", "log_dict", "manual_backward", "clip_gradients", "toggle_optimizer", "untoggle_optimizer"):
+            stack.enter_context(_attribute(module, name, nothing))
+        for owner in (*trainer.optimizers, *schedulers):
+            stack.enter_context(_attribute(owner, "step", nothing))
+        for kind in both_packages(LightningOptimizer):
+            stack.enter_context(_attribute(kind, "step", nothing))
+        loggers = trainer.loggers
+        stack.callback(setattr, trainer, "loggers", loggers)
+        trainer.loggers = [DummyLogger() for _ in loggers]
+        run = current_run(trainer)
+        if run is not None:
+            # Other callbacks of the kit that listen to operations must not take this for training.
+            stack.callback(setattr, run, "is_replaying", run.is_replaying)
+            run.is_replaying = True
+        yield
+
+
+@contextlib.contextmanager
+def _attribute(owner: Any, name: str, value: Callable[..., Any]) -> Iterator[None]:
+    """Shadow an attribute, and leave ``owner`` exactly as it was."""
+    had = name in vars(owner)
+    kept = vars(owner).get(name)
+    _assign(owner, name, value)
+    try:
+        yield
+    finally:
+        if had:
+            _assign(owner, name, kept)
+        elif isinstance(owner, type):
+            delattr(owner, name)
+        else:
+            vars(owner).pop(name, None)
+
+
+def _assign(owner: Any, name: str, value: Any) -> None:
+    # Not setattr on an instance: a module would take a callable for a submodule, a scheduler may define slots.
+    if isinstance(owner, type):
+        setattr(owner, name, value)
+    else:
+        vars(owner)[name] = value
+
+
+def audit(
+    trainer: Trainer,
+    module: LightningModule,
+    batch: Any,
+    batch_idx: int,
+    random: RandomState | None,
+    parameters: Sequence[Tensor],
+) -> Wiring | None:
+    """Run the step of ``batch`` once more and return its wiring, ``None`` where it cannot be run again."""
+    if random is None:
+        return None
+    with muted(trainer, module):
+        try:
+            return wiring(step_of(trainer, module, batch, batch_idx, random), parameters)
+        except Exception:  # a step with side effects, a batch that cannot be wound back: then there is nothing to tell
+            return None

@@ -1,0 +1,80 @@
+"""A snapshot is the checkpoint as it was, whatever the training does next."""
+
+from __future__ import annotations
+
+import io
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_debugkit.checkpointing.serialization import save_bytes, tensor_snapshot
+
+
+def saved(checkpoint: Any) -> bytes:
+    file = io.BytesIO()
+    torch.save(checkpoint, file)
+    return file.getvalue()
+
+
+def test_training_on_does_not_change_it(tmp_path: Path) -> None:
+    net = nn.Linear(3, 2)
+    optimizer = torch.optim.Adam(net.parameters())
+    counts: dict[str, Any] = {"steps": [1, 2], "nested": {"a": (torch.zeros(2), {"b": 3})}}
+    held = tensor_snapshot(
+        {"state_dict": net.state_dict(), "optimizer_states": [optimizer.state_dict()], "loops": counts}
+    )
+    before = saved(held)
+    net(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    counts["steps"].append(3)
+    counts["nested"]["a"][0].add_(1)
+    counts["nested"]["a"][1]["b"] = 4
+    assert saved(held) == before
+    assert held["loops"] == {"steps": [1, 2], "nested": held["loops"]["nested"]}
+
+
+def test_it_is_written_to_the_same_bytes_as_the_checkpoint_itself(tmp_path: Path) -> None:
+    """Tied weights are written once, views with their strides, metadata of a state_dict too."""
+    net = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 4))
+    net[2].weight = net[0].weight
+    big = torch.arange(24.0).view(4, 6)
+    checkpoint = {
+        "state_dict": net.state_dict(),
+        "views": [big[1:, ::2], big.t(), big[0]],
+        "kinds": [
+            torch.ones(2, dtype=torch.bfloat16),
+            torch.tensor(3),
+            torch.tensor([]),
+            torch.ones(2, dtype=torch.bool),
+        ],
+        "plain": (1, "a", None, {1: b"x"}, OrderedDict(b=1, a=2), {3, 4}),
+    }
+    save_bytes(checkpoint, tmp_path / "one")
+    save_bytes(tensor_snapshot(checkpoint), tmp_path / "two")
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    loaded = torch.load(tmp_path / "two", weights_only=True)
+    assert loaded["state_dict"]._metadata == net.state_dict()._metadata  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.eye(3).to_sparse(),
+        torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
+        nn.Parameter(torch.ones(2)),
+        torch.ones(2, requires_grad=True) * 2,
+        torch.view_as_complex(torch.ones(2, 2)).conj(),
+        torch.empty(3, device="meta"),
+    ],
+    ids=["sparse", "quantized", "parameter", "with graph", "conjugate", "meta"],
+)
+def test_unusual_tensors_keep_their_values(tensor: torch.Tensor) -> None:
+    again = tensor_snapshot([tensor])[0]
+    assert (again.shape, again.dtype, again.layout) == (tensor.shape, tensor.dtype, tensor.layout)
+    if tensor.device.type != "meta":
+        dense = [t.dequantize() if t.is_quantized else t.to_dense() for t in (again.detach(), tensor.detach())]
+        assert torch.equal(*dense)
