@@ -18,6 +18,7 @@ from lightning_debugkit.core.optimizers import rate_of, raw
 from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.core.sharding import unseen_shards
 from lightning_debugkit.data.sample_order import SampleOrder
+from lightning_debugkit.monitors.logged_metrics import LoggedMetrics
 from lightning_debugkit.monitors.monitor import Monitor
 from lightning_debugkit.monitors.nonfinite_step import NonfiniteStep
 from lightning_debugkit.monitors.observed_step import StepStats
@@ -96,10 +97,18 @@ class GradientAnomalyDetector(DebugCallback):
         self._drawn: dict[int, Thinning] = {}  # by optimizer
         self._handles: list[Any] = []
         self._unread: set[str] = set()
+        self._logged = LoggedMetrics()
 
     def __getstate__(self) -> dict[str, Any]:
         # Hooks, handles and batches of a fit in progress stay with it.
-        return {**self.__dict__, "_handles": [], "_sight": StepStatsReader(), "_module_hooks": None, "_drawn": {}}
+        return {
+            **self.__dict__,
+            "_handles": [],
+            "_sight": StepStatsReader(),
+            "_module_hooks": None,
+            "_drawn": {},
+            "_logged": LoggedMetrics(),
+        }
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "watches": self.watches.state_dict(), "skips": self.failure.skips}
@@ -201,6 +210,11 @@ class GradientAnomalyDetector(DebugCallback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._tell(trainer, self.watches.end_epoch(trainer, pl_module, self.where(trainer)))
+        self._logged.record(self, trainer, "epoch")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._logged.record(self, trainer, "validation")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._tell(trainer, self.watches.conclude(trainer, pl_module, self.where(trainer)))

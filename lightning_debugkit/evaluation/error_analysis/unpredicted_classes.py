@@ -82,7 +82,7 @@ def _why(given: float | None, share: float, is_known: bool) -> tuple[str, str]:
         )
     if not is_known:
         return (
-            f"they get {given:.2g} of probability on average, and guessing by frequency would give as much ({share:.2g})",
+            f"they get {given:.2g} of probability on average, and guessing by frequency gives as much ({share:.2g})",
             "Look whether inputs and labels belong together: the model hardly tells this class from others.",
         )
     return (

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lightning_debugkit.core.finding import Finding, Severity
 from lightning_debugkit.report.curves import Curve, curve_figure, curves
 from lightning_debugkit.report.parts import Drawing, Section
+from lightning_debugkit.report.sections.logged_metrics import is_validation_loss, logged
 from lightning_debugkit.report.summary import Summary
 from lightning_debugkit.report.wording import number, plural
 
@@ -22,6 +23,10 @@ def _claims(finding: Finding) -> bool:
 
 def _parts(summary: Summary, _folder: Path) -> Iterator[Drawing]:
     found = curves(summary.measures.get("loss", ()), summary.world_size)
+    validation = [curve for curve in logged(summary) if is_validation_loss(curve.label)]
+    if validation and len(found) == 1:
+        found = [replace(found[0], label="loss of a step")]
+    found += validation
     if found:
         yield Drawing(
             "loss",
@@ -37,13 +42,17 @@ def _caption(summary: Summary) -> str:
 
 
 def _alt(found: list[Curve]) -> str:
-    values: NDArray[np.float64] = np.concatenate([curve.values for curve in found])
-    finite = values[np.isfinite(values)]
-    said = f"Loss at {plural(values.size, 'point')}"
+    return f"{'; '.join(map(_course, found))}."
+
+
+def _course(curve: Curve) -> str:
+    finite = curve.values[np.isfinite(curve.values)]
+    said = f"{curve.label[:1].upper()}{curve.label[1:]}" if curve.label else "Loss"
+    said += f" at {plural(curve.values.size, 'point')}"
     if finite.size:
         said += f", from {number(float(finite[0]))} to {number(float(finite[-1]))}"
-    broken = values.size - finite.size
-    return said + (f"; {broken} not finite." if broken else ".")
+    broken = curve.values.size - finite.size
+    return said + (f", {broken} not finite" if broken else "")
 
 
 SECTION = Section("Loss", order=10, parts=_parts, claims=_claims, is_open=True)

@@ -1,0 +1,85 @@
+"""What the user's own program logged, each metric over the steps of the run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from lightning_debugkit.report.curves import Curve, curve_figure, curves
+from lightning_debugkit.report.parts import Cell, Details, Drawing, Paragraph, Section, Table
+from lightning_debugkit.report.summary import Summary
+from lightning_debugkit.report.wording import cut, number
+
+_STAGE = re.compile(r"(?:^|(?<=[/_.\- ]))(?:train|training|val|valid|validation|dev|test)(?:[/_.\- ]|$)", re.IGNORECASE)
+_OPEN, _MOST, _NAMED = 2, 6, 6
+_AS_FILE = re.compile(r"\W+")
+
+
+def is_validation_loss(name: str) -> bool:
+    """Tell whether a logged name is that of a validation loss.
+
+    Example:
+        >>> [is_validation_loss(name) for name in ("val/loss", "valid_loss_epoch", "train_loss", "val_acc")]
+        [True, True, False, False]
+    """
+    stage = _STAGE.search(name)
+    return "loss" in name.lower() and stage is not None and not stage[0].lower().startswith(("train", "test"))
+
+
+def logged(summary: Summary) -> list[Curve]:
+    """Return a curve for each name that was logged."""
+    return curves([point for point in summary.measures.get("logged", ()) if point.rank == 0])
+
+
+def _parts(summary: Summary, _folder: Path) -> Iterator[Paragraph | Table | Details | Drawing]:
+    found = [curve for curve in logged(summary) if not _is_drawn(curve.label)]
+    if not found:
+        return
+    last = ", ".join(f"{cut(curve.label, 40)} {number(float(curve.values[-1]))}" for curve in found[:_NAMED])
+    yield Paragraph(f"At the last: {last}{f' and {len(found) - _NAMED} more' if found[_NAMED:] else ''}.")
+    figures = [_drawing(name, group) for name, group in _groups(found) if max(c.steps.size for c in group) > 1]
+    yield from figures[:_OPEN]
+    rest: tuple[Drawing | Table, ...] = (*figures[_OPEN:_MOST], *([_table(found)] if found[1:] else []))
+    if rest:
+        yield Details("All that was logged", rest)
+
+
+def _is_drawn(name: str) -> bool:
+    """Tell whether the figure of the loss has it, or its values one by one."""
+    return (
+        "loss" in name.lower() and _STAGE.sub("", name).removesuffix("_epoch").removesuffix("_step").lower() == "loss"
+    )
+
+
+def _groups(found: Sequence[Curve]) -> list[tuple[str, list[Curve]]]:
+    """Return the curves of one metric together, whatever stage they are of."""
+    held: dict[str, list[Curve]] = {}
+    for curve in found:
+        held.setdefault(_STAGE.sub("", curve.label).removesuffix("_epoch").strip("/_.- ") or curve.label, []).append(
+            curve
+        )
+    return list(held.items())
+
+
+def _drawing(name: str, group: Sequence[Curve]) -> Drawing:
+    ends = (f"{c.label} from {number(float(c.values[0]))} to {number(float(c.values[-1]))}" for c in group)
+    stem = f"logged-{_AS_FILE.sub('-', name)}"
+    return Drawing(stem, name, f"{'; '.join(ends)}.", partial(curve_figure, group, "step", cut(name, 28), None, 2.2))
+
+
+def _table(found: Sequence[Curve]) -> Table:
+    rows = tuple(
+        (Cell(curve.label), *(Cell(number(float(value))) for value in _told(curve)), Cell(str(curve.steps.size)))
+        for curve in found
+    )
+    return Table("Logged values", ("name", "first", "lowest", "highest", "last", "points"), rows)
+
+
+def _told(curve: Curve) -> tuple[float, float, float, float]:
+    values = curve.values
+    return values[0], values.min(), values.max(), values[-1]
+
+
+SECTION = Section("Logged metrics", order=12, parts=_parts, is_open=True)

@@ -1,0 +1,79 @@
+"""What the user logs is in the journal as it was logged, and in the report where the loss is."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from lightning_debugkit import GradientAnomalyDetector, read_journal
+from lightning_debugkit.report import render
+
+QUIET: dict[str, Any] = {
+    "accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_progress_bar": False,
+    "enable_model_summary": False,
+}  # fmt: skip
+
+
+class Logs(pl.LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = nn.Linear(4, 1)
+        self.said: list[float] = []
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss: Tensor = self.net(batch[0]).square().mean()
+        self.log("train/loss", loss, on_step=True, on_epoch=True)
+        self.log("train/size", loss.sqrt(), on_step=False, on_epoch=True)
+        return loss
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        loss = self.net(batch[0]).square().mean()
+        self.said.append(float(loss))
+        self.log("val/loss", loss)
+        self.log("val/size", loss.sqrt())
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), 0.05)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_is_logged_is_in_the_journal_once_and_in_the_report(tmp_path: Path) -> None:
+    module = Logs()
+    data = DataLoader(TensorDataset(torch.randn(32, 4)), batch_size=8)
+    val = DataLoader(TensorDataset(torch.randn(8, 4)), batch_size=8)
+    trainer = pl.Trainer(max_epochs=3, default_root_dir=tmp_path, callbacks=[GradientAnomalyDetector()], **QUIET)
+    trainer.fit(module, data, val)
+    folder = tmp_path / "debugkit"
+    points = [event for event in read_journal(folder).of_kind("measure") if event["name"] == "logged"]
+    losses = [(event["step"], event["value"]["val/loss"]) for event in points if "val/loss" in event["value"]]
+    assert losses == [(4 * epoch, pytest.approx(loss)) for epoch, loss in enumerate(module.said[-3:], start=1)]
+    assert sum("train/size" in event["value"] for event in points) == 3
+    assert {name for event in points for name in event["value"]} == {
+        "train/loss_epoch",
+        "train/size",
+        "val/loss",
+        "val/size",
+    }
+    render(folder)
+    text = (folder / "report.md").read_text()
+    assert "val/loss at 3 points" in text.replace("Val", "val")
+    assert "## Logged metrics" in text
+    assert text.count("(figures/logged-size.svg)") == 1
+    assert "logged-loss" not in text
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_metric_that_cannot_be_read_is_no_fault_of_the_kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> dict[str, float]:
+        raise RuntimeError("no such metric")
+
+    monkeypatch.setattr("lightning_debugkit.monitors.logged_metrics.LoggedMetrics.look", broken)
+    data = DataLoader(TensorDataset(torch.randn(8, 4)), batch_size=8)
+    trainer = pl.Trainer(max_epochs=1, default_root_dir=tmp_path, callbacks=[GradientAnomalyDetector()], **QUIET)
+    trainer.fit(Logs(), data, data)
+    assert not read_journal(tmp_path / "debugkit").of_kind("trouble")
