@@ -7,6 +7,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 import pytest
 from faults import FAULTS, RANKS, Fault, Program
+from lightning.pytorch.callbacks import Checkpoint
 
 import lightning_debugkit
 from lightning_debugkit import Finding, Severity, read_journal
@@ -25,7 +26,8 @@ def fit(program: Program, folder: Path, *watchers: str) -> Exception | None:
     arguments = [program.callback, *[{}] * len(watchers)]
     watching = [getattr(lightning_debugkit, name)(**given) for name, given in zip(watchers, arguments, strict=False)]
     options = {"accelerator": "cpu", "devices": 1, "default_root_dir": folder, **program.trainer}
-    quiet = {"enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    saves = any(isinstance(callback, Checkpoint) for callback in program.callbacks)
+    quiet = {"enable_checkpointing": saves, "enable_progress_bar": False, "enable_model_summary": False}
     trainer = pl.Trainer(callbacks=[*program.callbacks, *watching], logger=False, **quiet, **options)
     ckpt_path = program.ckpt_path(folder) if program.ckpt_path else None
     try:

@@ -22,7 +22,7 @@ from lightning_debugkit.checkpointing.checkpoint_arguments import (
     chosen_rules,
 )
 from lightning_debugkit.checkpointing.checkpoint_rules import Monitors
-from lightning_debugkit.checkpointing.fresh_metrics import FreshMetrics, in_training_step
+from lightning_debugkit.checkpointing.fresh_metrics import FreshMetrics
 from lightning_debugkit.checkpointing.keep_rules import Occasion
 from lightning_debugkit.checkpointing.model_checkpoint_view import first_best, model_checkpoint_view
 from lightning_debugkit.checkpointing.repair import Repairs, newest_good
@@ -31,6 +31,7 @@ from lightning_debugkit.checkpointing.session import CheckpointSession, Options
 from lightning_debugkit.checkpointing.store import read_records
 from lightning_debugkit.checkpoints import Best, KeepRule, Record
 from lightning_debugkit.core.callback import DebugCallback
+from lightning_debugkit.core.compat import in_training_step
 from lightning_debugkit.core.run import current_run
 
 _log = logging.getLogger("lightning_debugkit")

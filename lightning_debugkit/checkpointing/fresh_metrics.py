@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any
 
-from lightning.pytorch import Trainer
 from torch import Tensor
 
 Key = tuple[int, int]
@@ -31,19 +30,6 @@ class FreshMetrics:
         # The tensors are held, so that no new one can take the place of an old one in memory.
         self._seen = {name: (value, _version(value)) for name, value in logged.items()}
         return fresh
-
-
-def in_training_step(trainer: Trainer) -> set[str]:
-    """Return the metrics that are of one batch, logged in ``training_step`` and in no validation."""
-    loop: Any = trainer.fit_loop.epoch_loop
-    try:
-        training, validation = ([item.meta for item in part._results.values()] for part in (loop, loop.val_loop))
-    except AttributeError:  # a Lightning that keeps them elsewhere: nothing is said then
-        return set()
-    # The mean of an epoch is of no weights at all: its last batches are the nearest there is.
-    of_steps = [meta for meta in training if meta.fx == "training_step" and meta.on_step]
-    names = {f"{meta.name}_step" if meta.on_epoch else meta.name for meta in of_steps}
-    return names - {meta.name for meta in validation}
 
 
 def _version(value: Any) -> int:

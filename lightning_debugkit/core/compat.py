@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from typing import Any, TypeVar
 
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 T = TypeVar("T")
@@ -20,7 +20,7 @@ def both_packages(*kinds: type[T]) -> tuple[type[T], ...]:
 
     Example:
         >>> from lightning.pytorch.strategies import DDPStrategy
-        >>> isinstance(DDPStrategy(), twins(DDPStrategy))
+        >>> isinstance(DDPStrategy(), both_packages(DDPStrategy))
         True
     """
     return (*kinds, *(other for other in map(_other, kinds) if other is not None))
@@ -39,6 +39,19 @@ def is_of_other(thing: Any) -> bool:
 def overrides(module: LightningModule, name: str) -> bool:
     """Tell whether ``module`` has a method ``name`` of its own in place of Lightning's."""
     return bool(is_overridden(name, module, counterpart_of(LightningModule, module)))
+
+
+def in_training_step(trainer: Trainer) -> set[str]:
+    """Return the metrics that are of one batch, logged in ``training_step`` and in no validation."""
+    loop: Any = trainer.fit_loop.epoch_loop
+    try:
+        training, validation = ([item.meta for item in part._results.values()] for part in (loop, loop.val_loop))
+    except AttributeError:  # a Lightning that keeps them elsewhere: nothing is said then
+        return set()
+    # The mean of an epoch is of no weights at all: its last batches are the nearest there is.
+    of_steps = [meta for meta in training if meta.fx == "training_step" and meta.on_step]
+    names = {f"{meta.name}_step" if meta.on_epoch else meta.name for meta in of_steps}
+    return names - {meta.name for meta in validation}
 
 
 def _other(kind: type[T]) -> type[T] | None:

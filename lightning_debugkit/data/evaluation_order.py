@@ -25,7 +25,7 @@ class Given(AroundSampler):
     def __iter__(self) -> Iterator[Any]:
         # Of each pass its own: another may still be under way where a loader is trained and validated on.
         self.given = deque()
-        return kept(self.sampler, self.given)
+        return kept(self.inner, self.given)
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class LoaderOrder:
             indices = torch.tensor([int(entry) for entry in entries])
         except (TypeError, ValueError):  # keys that are no numbers
             indices = None
-        counted, may_repeat = _counted(loader, given.sampler, first, len(entries))
+        counted, may_repeat = _counted(loader, given.inner, first, len(entries))
         return Rows(indices, counted, may_repeat, keeps_order(loader))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def _counted(loader: DataLoader[Any], sampler: Any, first: int, rows: int) -> tu
     if dealt.drop_last:
         return None, False
     while isinstance(sampler, AroundSampler):
-        sampler = sampler.sampler
+        sampler = sampler.inner
     if not isinstance(sampler, BatchSampler):
         return None, True
     places = dealt.rank + dealt.num_replicas * (first + torch.arange(rows))

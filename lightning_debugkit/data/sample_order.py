@@ -18,17 +18,17 @@ from lightning_debugkit.core.patching import StandIn
 class AroundSampler:
     """What stands around a batch sampler: in all but its iteration it is the sampler itself."""
 
-    def __init__(self, sampler: Any) -> None:
-        self.sampler = sampler
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
 
     def __len__(self) -> int:
-        return len(self.sampler)
+        return len(self.inner)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "sampler":
+        if name.startswith("__") or name == "inner":
             raise AttributeError(name)
-        # BatchSampler.sampler is reached by Lightning to set the epoch.
-        return getattr(self.sampler, name)
+        # `sampler` too: it is what Lightning sets the epoch of, and the batch sampler itself is not.
+        return getattr(self.inner, name)
 
 
 def take_out(loader: Any, around: AroundSampler) -> None:
@@ -36,11 +36,11 @@ def take_out(loader: Any, around: AroundSampler) -> None:
     outer = loader.batch_sampler
     if outer is around:
         # DataLoader forbids to set batch_sampler once it is built; its iterators read it all the same.
-        object.__setattr__(loader, "batch_sampler", around.sampler)
+        object.__setattr__(loader, "batch_sampler", around.inner)
     while isinstance(outer, AroundSampler):
-        if outer.sampler is around:
-            outer.sampler = around.sampler
-        outer = outer.sampler
+        if outer.inner is around:
+            outer.inner = around.inner
+        outer = outer.inner
 
 
 def kept(sampler: Any, given: deque[list[Any]]) -> Iterator[Any]:
@@ -67,7 +67,7 @@ class Recorder(AroundSampler):
 
     def __iter__(self) -> Iterator[Any]:
         self.given.clear()
-        return kept(self.sampler, self.given)
+        return kept(self.inner, self.given)
 
 
 _Around = TypeVar("_Around", bound=AroundSampler)

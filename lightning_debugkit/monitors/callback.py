@@ -147,6 +147,8 @@ class GradientAnomalyDetector(DebugCallback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self._tell(trainer, self.watches.first_batch(trainer, pl_module, self.where(trainer)))
         self.order.advance(trainer)
+        around = self.watches.surroundings
+        self._tell(trainer, around.before_batch(trainer, self.where(trainer), self.order.current, batch_idx))
         self._sight.begin(batch, batch_idx, RandomState.capture())
         self._sight.asked = [(handed.way, handed.size) for handed in self.order.handed]
         self.failure.begin(pl_module, first=batch_idx % trainer.accumulate_grad_batches == 0)
@@ -208,6 +210,9 @@ class GradientAnomalyDetector(DebugCallback):
         self._tell(trainer, self.watches.after_batch(trainer, pl_module, self.where(trainer)))
         self._sight.end()
 
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._tell(trainer, self.watches.surroundings.before_validation(trainer, self.where(trainer)))
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._tell(trainer, self.watches.end_epoch(trainer, pl_module, self.where(trainer)))
         self._logged.record(self, trainer, "epoch")
@@ -221,6 +226,7 @@ class GradientAnomalyDetector(DebugCallback):
         self._release()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._tell(trainer, self.watches.surroundings.conclude(trainer, self.where(trainer), broken=True))
         self._release()
         super().on_exception(trainer, pl_module, exception)
 
@@ -257,7 +263,7 @@ class GradientAnomalyDetector(DebugCallback):
 
     def _tell(self, trainer: Trainer, findings: Iterable[Finding]) -> None:
         for finding in findings:
-            self.emit(trainer, finding)
+            self.emit(trainer, finding, about=str(finding.evidence.get("monitor", "")))
 
     def _record(self, trainer: Trainer, look: StepStats, always: bool = False) -> None:
         """Journal what the figures draw: of a long run, ever fewer of its steps."""

@@ -35,6 +35,7 @@ from lightning_debugkit.monitors.parameters.parameter_registration import (
 from lightning_debugkit.monitors.parameters.train_eval_mode import TrainEvalMode
 from lightning_debugkit.monitors.parameters.weight_overwrite import WeightOverwrite
 from lightning_debugkit.monitors.step_stats import StepStatsReader
+from lightning_debugkit.monitors.surroundings import Surroundings
 from lightning_debugkit.replay.autograd_graph import reached
 from lightning_debugkit.replay.step_replay import audit
 from lightning_debugkit.stats.tensor_norms import version
@@ -64,6 +65,7 @@ class Monitor:
         self.movement = UpdateRatio()
         self.frozen = FrozenModules()
         self.modes = TrainEvalMode()
+        self.surroundings = Surroundings(self.wiring)
         self._plans: list[SchedulePlan] = []
         self._total = math.inf
         self._looks: dict[int, StepStats] = {}  # by optimizer, as the next
@@ -77,11 +79,12 @@ class Monitor:
         self._begun = False
 
     def state_dict(self) -> dict[str, Any]:
-        return {"trends": self.trends.state_dict()}
+        return {"trends": self.trends.state_dict(), "orders": self.surroundings.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if "trends" in state:
             self.trends.load_state_dict(state["trends"])
+        self.surroundings.load_state_dict(state.get("orders", {}))
 
     def setup(self, module: LightningModule) -> None:
         """Begin a fit, before weights are restored."""
@@ -228,6 +231,7 @@ class Monitor:
             yield from self._compare(trainer, module, where)
 
     def end_epoch(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
+        yield from self.surroundings.end_epoch(trainer, where)
         if self.wiring:
             yield from self.frozen.judge(where)
             # In manual optimization, only the user knows how many batches a step takes: wait for an epoch.
@@ -241,6 +245,7 @@ class Monitor:
             yield told
         if not self.wiring:
             return
+        yield from self.surroundings.conclude(trainer, where)
         self.loaded.end(module)
         if trainer.interrupted:
             return

@@ -14,7 +14,7 @@ import pytest
 import torch
 from evaluation.erring import Says, random_answers
 from monitors.breaking import QUIET
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
 
 from lightning_debugkit import ErrorAnalysis, ExactResume, GradientAnomalyDetector
 from lightning_debugkit.data.sample_order import SampleOrder
@@ -97,6 +97,26 @@ def test_loaders_get_their_samplers_back(tmp_path: Path) -> None:
     sampler = loader.batch_sampler
     pl.Trainer(default_root_dir=tmp_path, callbacks=[Following()], **QUIET).fit(Says(), loader)
     assert loader.batch_sampler is sampler
+
+
+class Counted(BatchSampler):
+    """Has an epoch of its own, which Lightning does not set: it sets that of ``sampler``."""
+
+    epochs: list[int]
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epochs.append(epoch)
+
+
+@pytest.mark.parametrize("watchers", [(), (GradientAnomalyDetector,), (GradientAnomalyDetector, ExactResume)])
+def test_lightning_sets_the_epochs_that_it_sets_without_us(watchers: Any, tmp_path: Path) -> None:
+    batches, inner = Counted(RandomSampler(range(32)), 8, False), Counted(RandomSampler(range(32)), 8, False)
+    batches.epochs, inner.epochs = [], []
+    batches.sampler.set_epoch = inner.set_epoch
+    loader = DataLoader(TensorDataset(*random_answers(32, 3)), batch_sampler=batches)
+    options = {**QUIET, "max_epochs": 2}
+    pl.Trainer(default_root_dir=tmp_path, callbacks=[kind() for kind in watchers], **options).fit(Says(), loader)
+    assert (batches.epochs, inner.epochs) == ([], [0, 1])
 
 
 def test_a_copy_listens_to_nothing_yet(tmp_path: Path) -> None:

@@ -1,6 +1,18 @@
 """Programs with one mistake each, and the same programs mended: the registries, by name."""
 
-from faults import activations, backward, batches, clipping, modes, numbers, optimizers, preflight, trends, wiring
+from faults import (
+    activations,
+    backward,
+    batches,
+    clipping,
+    modes,
+    numbers,
+    optimizers,
+    preflight,
+    saving,
+    trends,
+    wiring,
+)
 from faults.ranks import RANKS
 from faults.registry import FAULTS, Fault, Program
 
@@ -17,6 +29,7 @@ __all__ = [
     "numbers",
     "optimizers",
     "preflight",
+    "saving",
     "trends",
     "wiring",
 ]

@@ -131,7 +131,7 @@ def unrecorded_sampler(sampler: Any) -> Any:
         if type(sampler) is RecordedSampler:
             sampler = sampler._RecordedSampler__watch.sampler
         elif type(sampler) is Recorder:
-            sampler = sampler.sampler
+            sampler = sampler.inner
         else:
             return sampler
 
@@ -141,7 +141,7 @@ def recorders(sampler: Any) -> Iterator[Recorder]:
     while type(sampler) in (RecordedSampler, Recorder):
         if type(sampler) is Recorder:
             yield sampler
-        sampler = sampler.sampler if type(sampler) is Recorder else sampler._RecordedSampler__watch.sampler
+        sampler = sampler.inner if type(sampler) is Recorder else sampler._RecordedSampler__watch.sampler
 
 
 def _same(sampler: Any) -> Any:

@@ -28,7 +28,7 @@ class Chosen(AroundSampler):
         self.indices = indices
 
     def __iter__(self) -> Iterator[list[int]]:
-        for batch in self.sampler:
+        for batch in self.inner:
             yield [self.indices[at] for at in batch]
 
 

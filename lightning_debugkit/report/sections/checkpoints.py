@@ -22,7 +22,14 @@ from lightning_debugkit.report.wording import as_int, as_list, as_mapping, as_nu
 _MOST = 40
 _METRICS = 4
 _MEGA = 1e6
-_RULES = ("checkpoint-failed", "checkpoint-repaired", "monitor-missing", "monitor-nonfinite", "disk-low")
+_RULES = (
+    "checkpoint-failed",
+    "checkpoint-repaired",
+    "monitor-missing",
+    "monitor-before-update",
+    "monitor-nonfinite",
+    "disk-low",
+)
 
 File = Mapping[str, Any]
 

@@ -1,0 +1,103 @@
+"""Files of Lightning's own `ModelCheckpoint` that are not what they say: an old "last", a metric of other weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from lightning_debugkit.core.compat import both_packages, in_training_step
+from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+
+STALE = Rule("checkpoint-stale", Severity.INFO, "{told}", "{remedy}")
+
+
+class Saved:
+    """Follows at which step each `ModelCheckpoint` saved, and of which step its metric is."""
+
+    def __init__(self) -> None:
+        self._epochs: list[tuple[int, int]] = []  # epoch, and the step at which it ended
+        self._validated = -1  # step of the last validation that has ended
+        self._looked: dict[int, int] = {}  # by callback: the step of the save that was looked at last
+
+    def validates(self, trainer: Trainer) -> None:
+        """Take note that a validation begins: it has ended when this looks again."""
+        self._validated = trainer.global_step
+
+    def end_epoch(self, trainer: Trainer) -> None:
+        """Take note of the end of an epoch, before it is saved."""
+        self._epochs.append((trainer.current_epoch, trainer.global_step))
+
+    def judge(self, trainer: Trainer, where: Where) -> Iterator[Finding]:
+        """Yield the saves since this was asked last that rank by a metric of an earlier validation."""
+        for callback in _stock(trainer):
+            step = callback._last_global_step_saved
+            if step == 0 or step != trainer.global_step or self._looked.get(id(callback)) == step:
+                continue
+            self._looked[id(callback)] = step
+            if 0 <= self._validated < step and callback.monitor in _of_validation(trainer):
+                yield STALE.found(
+                    where,
+                    severity=Severity.WARNING,
+                    told=f"ModelCheckpoint ranks the file of step {step} by {callback.monitor} of step "
+                    f"{self._validated}, the last validation before it",
+                    remedy="Save where the metric is measured (every_n_train_steps=None), or use NestedCheckpoint, "
+                    "which ranks no file by an older metric.",
+                    monitor=str(callback.monitor),
+                    saved=step,
+                    measured=self._validated,
+                )
+            elif callback.monitor in in_training_step(trainer):
+                yield STALE.found(
+                    where,
+                    told=f"ModelCheckpoint ranks by {callback.monitor}, which training_step logs before the weights "
+                    "are updated: a file holds those of one update later",
+                    remedy="Rank by a metric of validation, if a file must have the weights that its metric was "
+                    "measured on.",
+                    monitor=str(callback.monitor),
+                    saved=step,
+                )
+
+    def conclude(self, trainer: Trainer, where: Where, *, broken: bool = False) -> Iterator[Finding]:
+        """Yield the files called the last that are of an earlier epoch than the last that was saved or could have been.
+
+        Args:
+            trainer: Trainer whose fit ends.
+            where: The place of now.
+            broken: Whether it ends with an exception, so that it is to be resumed.
+        """
+        for callback in _stock(trainer):
+            every = callback._every_n_epochs
+            if not callback.save_last or not callback.last_model_path or every < 1 or callback.save_top_k == -1:
+                continue
+            saved = callback._last_global_step_saved
+            passed = [epoch for epoch, step in self._epochs if step > saved and (epoch + 1) % every == 0]
+            if passed:
+                yield STALE.found(
+                    where,
+                    severity=Severity.WARNING if broken else Severity.INFO,
+                    told=f"{callback.last_model_path} is of step {saved}, {len(passed)} "
+                    f"epoch{'s' * (len(passed) > 1)} older than the run: ModelCheckpoint writes it only when a file "
+                    "ranks among the best",
+                    remedy="Resume from it only if those epochs may be lost; NestedCheckpoint's last is the latest.",
+                    saved=saved,
+                    epochs=len(passed),
+                )
+
+
+def _stock(trainer: Trainer) -> list[Any]:
+    """Return Lightning's checkpoint callbacks, those of ours and of others' own making left out."""
+    kinds = both_packages(ModelCheckpoint)
+    if not trainer.is_global_zero:
+        return []
+    return [callback for callback in trainer.callbacks if type(callback) in kinds]  # type: ignore[attr-defined]
+
+
+def _of_validation(trainer: Trainer) -> set[str]:
+    """Return the metrics that validation alone logs."""
+    loop: Any = trainer.fit_loop.epoch_loop
+    trained = {item.meta.name for item in loop._results.values()}
+    trained |= {f"{name}{end}" for name in trained for end in ("_step", "_epoch")}
+    return set(trainer.callback_metrics) - trained
