@@ -6,9 +6,11 @@ A model is pickled and copied in training: as a hyper-parameter in a checkpoint,
 from __future__ import annotations
 
 import contextlib
+import sys
 import warnings
 import weakref
 from collections.abc import Callable, Iterable
+from types import FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -110,6 +112,11 @@ class StandIn:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return (self._usual if self._has_left else self._call)(*args, **kwargs)
 
+    @property
+    def __wrapped__(self) -> Callable[..., Any]:
+        """What it stands for: Lightning reads the arguments of a step off it."""
+        return self._usual
+
     def stand(self) -> None:
         """Take the method's place, or that of what stands for it already."""
         self._usual, self._below = getattr(self._owner, self._name), vars(self._owner).get(self._name)
@@ -128,3 +135,22 @@ class StandIn:
     def __reduce__(self) -> tuple[Any, ...]:
         # While the owner is copied it has no attributes of its own yet: this is what its class has.
         return getattr, (self._owner, self._name)
+
+
+def has_compiled_code(module: nn.Module) -> bool:
+    """Tell whether a part of ``module``, or a function beside it, is compiled.
+
+    A function mode, or a hook for all modules, would have it compiled anew each time that it is entered.
+    """
+    for part in module.modules():
+        if type(part).__name__ == "OptimizedModule" or getattr(part, "_compiled_call_impl", None) is not None:
+            return True
+        if any(map(_is_compiled, vars(part).values())):
+            return True
+    kinds = [kind for kind in type(module).__mro__ if kind.__module__.partition(".")[0] not in ("torch", "lightning")]
+    beside = [getattr(sys.modules.get(kind.__module__), "__dict__", {}) for kind in kinds]
+    return any(_is_compiled(value) for held in (*map(vars, kinds), *beside) for value in list(held.values()))
+
+
+def _is_compiled(value: Any) -> bool:
+    return isinstance(value, FunctionType | MethodType) and hasattr(value, "_torchdynamo_orig_callable")

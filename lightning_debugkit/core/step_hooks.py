@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from lightning_debugkit.core.patching import Hearing
+from lightning_debugkit.core.patching import Hearing, StandIn
 from lightning_debugkit.evaluation.predictions.sources import is_detections
 from lightning_debugkit.replay.dispatch import is_transformed
 
@@ -55,22 +55,13 @@ class _ForwardListener:
 
 
 class _LossListener(TorchFunctionMode):
-    """The one mode of torch for all watches: two modes could be left in another order than they were entered."""
+    """The one mode of torch for all watches of a step: each mode costs at every call of torch."""
+
+    now: _LossListener | None = None
 
     def __init__(self) -> None:
         super().__init__()
         self.watches: list[LossWatch] = []
-
-    def add(self, watch: LossWatch) -> None:
-        if not self.watches:
-            self.__enter__()  # type: ignore[no-untyped-call]
-        self.watches.append(watch)
-
-    def drop(self, watch: LossWatch) -> None:
-        if watch in self.watches:
-            self.watches.remove(watch)
-            if not self.watches:
-                self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -78,42 +69,108 @@ class _LossListener(TorchFunctionMode):
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
         if name in CLASS_LOSSES or name in VALUE_LOSSES:
-            given = [*args[:2], *(kwargs[key] for key in ("input", "target") if key in kwargs)]
-            ignored = kwargs.get("ignore_index", -100) if name in ("cross_entropy", "nll_loss") else None
-            if len(given) == 2 and all(isinstance(part, Tensor) for part in given) and not is_transformed():
-                for watch in self.watches:
-                    if watch.hears:
-                        watch.calls.append((name, given[0].detach(), given[1].detach(), ignored))
+            for watch in self.watches:
+                watch.take(name, args, kwargs)
         return func(*args, **kwargs)
 
 
-_ear = _LossListener()
+@contextlib.contextmanager
+def _heard_by(watch: LossWatch) -> Iterator[None]:
+    """Let a watch hear what runs inside; torch's modes are a stack, so nothing is entered that is not left inside."""
+    if _LossListener.now is not None:
+        _LossListener.now.watches.append(watch)
+        try:
+            yield
+        finally:
+            _LossListener.now.watches.remove(watch)
+        return
+    ear = _LossListener()
+    ear.watches.append(watch)
+    _LossListener.now = ear
+    try:
+        with ear:
+            yield
+    finally:
+        _LossListener.now = None
 
 
 class LossWatch(_ForwardListener):
-    """Remember predictions and targets that loss functions are called with, however the step calls them."""
+    """Remember predictions and targets that loss functions are called with, however the step calls them.
+
+    It hears what runs while it is entered, or, put around a step of a module, that step whenever it is called.
+    """
 
     def __init__(self, below: bool = False) -> None:
         super().__init__(below)
         self.calls: list[Call] = []
+        self.error: Exception | None = None
+        self._inside = contextlib.ExitStack()
+        self._standing: StandIn | None = None
+
+    def put_around(self, module: nn.Module, step: str) -> None:
+        """Hear a step of the module, and nothing else, until `remove`."""
+        usual = getattr(module, step)
+
+        def heard(*args: Any, **kwargs: Any) -> Any:
+            if not self.hears:
+                return usual(*args, **kwargs)
+            with _heard_by(self):
+                return usual(*args, **kwargs)
+
+        self._standing = StandIn(module, step, heard)
+        self._standing.stand()
+
+    def remove(self) -> None:
+        """Leave the module as it was; may be called twice."""
+        if self._standing is not None:
+            self._standing.leave()
+            self._standing = None
+
+    def take(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Take note of a call; what fails is kept, as the step must not be ended by it."""
+        if not self.hears or self.error is not None or is_transformed():
+            return
+        try:
+            given = [*args[:2], *(kwargs[key] for key in ("input", "target") if key in kwargs)]
+            ignored = kwargs.get("ignore_index", -100) if name in ("cross_entropy", "nll_loss") else None
+            if len(given) == 2 and all(isinstance(part, Tensor) for part in given):
+                self.calls.append((name, given[0].detach(), given[1].detach(), ignored))
+        except Exception as error:
+            self.error = error
 
     def __enter__(self) -> LossWatch:
-        _ear.add(self)
+        self._inside.enter_context(_heard_by(self))
         return self
 
     def __exit__(self, *error: Any) -> None:
-        _ear.drop(self)
+        self._inside.close()
 
 
 class ForwardWatch(_ForwardListener):
     """Remember what the module's own ``forward`` returns while this is entered, and detections of a part of it."""
 
-    def __init__(self, module: nn.Module, below: bool = False) -> None:
+    def __init__(self, module: nn.Module, below: bool = False, is_compiled: bool = False) -> None:
         super().__init__(below)
         self.outputs: list[Any] = []
         self.detections: list[Any] = []
         self._module = module
-        self._handle = Hearing([module, *module.children()], self._heard)
+        self._handle: Hearing | None = None
+        self._standing: StandIn | None = None
+        if is_compiled:  # a hook for all modules would have its compiled parts compiled anew
+            self._stand(module)
+        else:
+            self._handle = Hearing([module, *module.children()], self._heard)
+
+    def _stand(self, module: nn.Module) -> None:
+        usual = module.forward
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            output = usual(*args, **kwargs)
+            self._saw(output)
+            return output
+
+        self._standing = StandIn(module, "forward", forward)
+        self._standing.stand()
 
     def _heard(self, module: nn.Module, args: Any, output: Any) -> None:
         if module is self._module:
@@ -130,7 +187,11 @@ class ForwardWatch(_ForwardListener):
             self.detections.append(output)
 
     def remove(self) -> None:
-        self._handle.remove()
+        """Leave the module as it was; may be called twice."""
+        if self._handle is not None:
+            self._handle.remove()
+        if self._standing is not None:
+            self._standing.leave()
 
     def others(self, returned: Any) -> list[Any]:
         """Return the outputs that there were.

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.finding import Finding
-from lightning_debugkit.core.patching import StandIn
+from lightning_debugkit.core.patching import StandIn, has_compiled_code
 from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.core.sharding import cannot_rerun
 from lightning_debugkit.preflight import (
@@ -24,7 +24,7 @@ from lightning_debugkit.preflight import (
     targets,
 )
 from lightning_debugkit.preflight.dependence import Checks
-from lightning_debugkit.preflight.listener import StepListener, has_compiled_code
+from lightning_debugkit.preflight.listener import StepListener
 from lightning_debugkit.preflight.loss_calls import LossCall
 from lightning_debugkit.preflight.probe import Probe, cannot_probe
 from lightning_debugkit.replay.step_replay import NotReplayable, muted, step_of

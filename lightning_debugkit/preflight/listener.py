@@ -11,7 +11,6 @@ from itertools import islice
 from types import FrameType
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -219,11 +218,3 @@ def _is_by_default(frame: FrameType | None) -> bool:
             lines[-1] = lines[-1].encode()[:end].decode(errors="ignore")
             text = "".join(lines).encode()[start:].decode(errors="ignore")
     return bool(text) and not re.search(r"\btrain|,\s*True\b", text)
-
-
-def has_compiled_code(module: torch.nn.Module) -> bool:
-    """Tell whether a part of ``module`` is compiled: a function mode would have it compiled anew."""
-    for part in module.modules():
-        if type(part).__name__ == "OptimizedModule" or getattr(part, "_compiled_call_impl", None) is not None:
-            return True
-    return False

@@ -177,7 +177,8 @@ def _step(
 
     def run() -> Any:
         with trainer.precision_plugin.forward_context():
-            return function(*arguments)
+            # Asked for now: who listens to the step has come to stand around it since.
+            return getattr(module, name)(*arguments)
 
     return run
 

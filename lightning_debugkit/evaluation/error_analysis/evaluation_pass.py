@@ -225,6 +225,7 @@ class EvaluationPass:
 
     def told(self) -> list[str]:
         """Return how to read the numbers."""
+        self.note(self.reader.note)
         places = next(iter(reversed(self.reader.places.values())), None)
         if not places:
             return list(filter(None, self.notes))

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from lightning.pytorch import LightningModule
 
+from lightning_debugkit.core.patching import has_compiled_code
 from lightning_debugkit.core.sharding import gathered_shards, holds_whole_model
 from lightning_debugkit.core.step_hooks import ForwardWatch, LossWatch, watching
 from lightning_debugkit.evaluation.predictions import loss_inputs, named_entries, not_found_messages, sources
@@ -56,6 +57,7 @@ class Reader:
         self._call: dict[str, tuple[int, int]] = {}
         self._forward: ForwardWatch | None = None
         self._losses: LossWatch | None = None
+        self._compiled: bool | None = None
 
     def begin(self, step: str, module: LightningModule, watch: bool = False) -> None:
         """Get ready for a batch of ``step``; every call is followed by `read` or `release`.
@@ -68,18 +70,33 @@ class Reader:
             return  # nothing can be heard within compiled code: each batch is read by running it once more
         way = self.ways.get(step)
         both = watch and way is None and self.adapter is None
+        is_quiet = self._is_compiled(module) and holds_whole_model(module._trainer)
+        if is_quiet and both and step != "training_step":
+            return  # the first batch decides by running once more, where compiled code runs as it was written
         if way == "forward" or both:
-            self._forward = ForwardWatch(module)
-        if way == "loss" or both:
+            self._forward = ForwardWatch(module, is_compiled=is_quiet)
+        if (way == "loss" or both) and not is_quiet:
             self._losses = LossWatch()
-            self._losses.__enter__()
+            self._losses.put_around(module, step)
+
+    def _is_compiled(self, module: LightningModule) -> bool:
+        if self._compiled is None:
+            self._compiled = has_compiled_code(module)
+        return self._compiled
+
+    @property
+    def note(self) -> str:
+        """What is to be said of how batches are read, empty if nothing."""
+        if self._compiled and "loss" in self.ways.values():
+            return "A part of the model is compiled: each batch is run once more to read what its loss was given."
+        return ""
 
     def release(self) -> None:
         """Leave module and torch without instruments; may be called at any time."""
         if self._forward is not None:
             self._forward.remove()
         if self._losses is not None:
-            self._losses.__exit__(None, None, None)
+            self._losses.remove()
         self._forward = self._losses = None
 
     def read(self, step: str, module: LightningModule, outputs: Any, batch: Any, rerun: Rerun | None = None) -> Reading:
