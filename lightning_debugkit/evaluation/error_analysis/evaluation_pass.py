@@ -11,10 +11,9 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from lightning_debugkit.core.distributed import gathered_from_ranks
-from lightning_debugkit.data.batches import CannotSplit, batch_size, entry, take, tensors
-from lightning_debugkit.data.evaluation_order import LoaderOrder, Rows
-from lightning_debugkit.data.loaders import begins, is_at_once, loaders_given, loaders_of_pass
-from lightning_debugkit.data.sample_order import ways_to
+from lightning_debugkit.data.batches import CannotSplit, batch_size, take
+from lightning_debugkit.data.evaluation_order import LoaderOrder, Rows, answered_loader
+from lightning_debugkit.data.loaders import begins, is_at_once, loaders_of_pass
 from lightning_debugkit.evaluation.bias_variance.train_error import again
 from lightning_debugkit.evaluation.error_analysis.answers import AnswerCollector, CollectedAnswers, merged_answers
 from lightning_debugkit.evaluation.error_analysis.columns import columns_of, indices_of
@@ -32,7 +31,7 @@ from lightning_debugkit.evaluation.error_analysis.task import (
     task_of,
 )
 from lightning_debugkit.evaluation.predictions.reader import PredictionsNotFound, Reader
-from lightning_debugkit.evaluation.predictions.sources import Reading, is_detections, is_same_tensor, shown_structure
+from lightning_debugkit.evaluation.predictions.sources import Reading, is_detections, shown_structure
 from lightning_debugkit.evaluation.predictions.wrong_samples import NoClasses
 
 
@@ -144,7 +143,8 @@ class EvaluationPass:
             return
         rows = of_each[0]
         if is_at_once(trainer):
-            at, rows, batch = self._answered(trainer, step, found, batch, of_each)
+            at, rows, batch, note = answered_loader(trainer, step == "test_step", batch, found.target, of_each)
+            self.note(note)
         # Detections come with a list of targets; the batch's own lists are told from columns by guessing.
         asked = getattr(loaders[at] if at < len(loaders) else None, "batch_size", None)
         asked = asked if rows.indices is None else len(rows.indices)
@@ -169,22 +169,6 @@ class EvaluationPass:
         self.gathering.add(found, indices, columns)
         if rows.counted is None:
             self.check.compare(outputs, form, found)
-
-    def _answered(
-        self, trainer: Trainer, step: str, found: Reading, batch: Any, of_each: Sequence[Rows]
-    ) -> tuple[int, Rows, Any]:
-        """Return which of the loaders that are read at once the answers are of: the one whose targets they are for."""
-        ways = ways_to(loaders_given(trainer, step == "test_step"))
-        parts = [entry(batch, way) for way, _ in ways]
-        mine = [
-            at for at, part in enumerate(parts) if any(is_same_tensor(leaf, found.target) for leaf in tensors(part))
-        ]
-        if len(mine) == 1:
-            return mine[0], of_each[mine[0]], parts[mine[0]]
-        self.note(
-            "Several loaders are read at once, and of which one an answer is is not known: samples have no index."
-        )
-        return 0, Rows(None, may_repeat=of_each[0].may_repeat), batch
 
     def _indices(self, batch: Any, outputs: Any, n: int, rows: Rows, loaders: Sequence[Any], at: int) -> Tensor | None:
         """Return the indices of a batch's samples: in the order they were asked for, unless the batch says better."""

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 
 PREDICTIONS = ("logits", "probs", "preds", "pred", "predictions", "y_hat", "y_pred", "outputs", "scores")
@@ -107,15 +106,6 @@ def target_in(outputs: Any, batch: Any, step: str) -> tuple[str, Any] | None:
         return f"batch[{found[0]!r}]", found[1]
     pair = isinstance(batch, tuple | list) and len(batch) > 1
     return ("batch[1]", batch[1]) if pair and _is_of_samples(batch[1]) else None
-
-
-def is_same_tensor(one: Tensor, other: Any) -> bool:
-    """Tell whether two tensors are one, or a view and what it is of."""
-    if not isinstance(other, Tensor) or one.is_nested or not one.numel() or one.numel() != other.numel():
-        return False
-    if one.layout is not torch.strided or other.layout is not torch.strided:
-        return one is other
-    return one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
 
 
 def is_rows(value: Any) -> bool:
