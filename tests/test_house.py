@@ -52,39 +52,63 @@ def in_room(name: str) -> list[Path]:
     return found
 
 
+# What each room may import from, besides itself. What two capabilities need lies in `core`, `stats` or `data`;
+# the report knows the journal only, so that yesterday's run renders with today's report.
+SHARED = {"core", "stats", "data"}
 ALLOWED = {
-    "finding": set(),
-    "journal": {"finding"},
     "stats": set(),
-    "data": set(),
-    "replay": {"finding", "journal", "data"},
-    "checkpoints": set(),
-    "provenance": set(),
-    "report": {"finding", "journal"},
-    "callbacks": {"finding", "journal", "stats", "data", "replay", "checkpoints", "provenance", "report"},
-    "preflight": {"finding", "data", "replay", "callbacks"},
-    "presets": {"callbacks", "preflight"},
-    "autoload": {"presets", "callbacks"},
+    "core": {"stats"},
+    "data": {"core", "stats"},
+    "replay": SHARED,
+    "provenance": SHARED | {"replay"},
+    "monitors": SHARED | {"replay", "provenance"},
+    "preflight": SHARED | {"replay"},
+    "evaluation": SHARED | {"replay"},
+    "checkpointing": SHARED,
+    "checkpoints": {"checkpointing"},
+    "report": {"core"},
+    "presets": {"core", "monitors", "preflight", "evaluation", "provenance", "checkpointing"},
+    "autoload": {"core", "presets"},
 }
+# Single arrows that run elsewhere, each with its reason.
+EXCEPTIONS = {
+    ("core/callback.py", "report"): "the end of a run renders its report",
+    ("core/run.py", "provenance"): "a run's header names its commit",
+    ("evaluation/studies/study.py", "report"): "a study of several runs has one report",
+    ("provenance/load_model/", "checkpointing"): "a model is loaded from a checkpoint of any form",
+}
+
+
+def is_excepted(path: str, room: str) -> bool:
+    return any(path.startswith(file) and room == to for file, to in EXCEPTIONS)
 
 
 @pytest.mark.parametrize("name", ALLOWED)
 def test_arrows_run_one_way(name: str) -> None:
-    drawn = {str(path.relative_to(PACKAGE)): rooms_of(path) - ALLOWED[name] for path in in_room(name)}
-    assert {path: rooms for path, rooms in drawn.items() if rooms} == {}
+    wrong = {}
+    for path in in_room(name):
+        file = str(path.relative_to(PACKAGE))
+        found = {to for to in rooms_of(path) - ALLOWED[name] if not is_excepted(file, to)}
+        if found:
+            wrong[file] = found
+    assert wrong == {}
+
+
+def test_every_exception_is_needed() -> None:
+    drawn = {(str(path.relative_to(PACKAGE)), to) for path in FILES for to in rooms_of(path)}
+    assert [key for key in EXCEPTIONS if not any(f.startswith(key[0]) and to == key[1] for f, to in drawn)] == []
 
 
 def test_lightning_enters_by_the_callbacks_only() -> None:
-    """Presets, autoload, command line and demo may, but only when they are called, and typing may always."""
-    late = {"presets", "autoload", "cli", "code_commands", "demo", "__main__"}
+    """A room's callback may, and core's; all else may for types, or late in what a user starts by hand."""
+    free = {"core/callback.py", "core/compat.py", "core/run.py", "demo/train.py"}
     wrong = []
     for path in FILES:
-        if room(path) == "callbacks" or path.name == "callback.py":
+        file = str(path.relative_to(PACKAGE))
+        if file in free or path.name == "callback.py":
             continue
-        found = imports(path, at_import=room(path) in late | {"__init__"})
-        if room(path) == "demo":
-            continue  # a program of the kit's user, not a part of the kit
-        wrong += [f"{path.relative_to(PACKAGE)}: {name}" for name in found if name.split(".")[0] in LIGHTNING]
+        found = imports(path, at_import=True)
+        wrong += [f"{file}: {name}" for name in found if name.split(".")[0] in LIGHTNING]
     assert wrong == []
 
 
@@ -94,12 +118,12 @@ def test_the_walk_sees_imports_within_functions(tmp_path: Path) -> None:
     file.write_text("import a.b\ndef f():\n    from c import d\n")
     assert sorted(imports(file)) == ["a.b", "c.d"]
     assert list(imports(file, at_import=True)) == ["a.b"]
-    assert any(name.split(".")[0] in LIGHTNING for path in in_room("callbacks") for name in imports(path))
+    assert any(name.split(".")[0] in LIGHTNING for path in in_room("monitors") for name in imports(path))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_file_stays_below_300_lines(path: Path) -> None:
-    assert len(path.read_text().splitlines()) < 300
+def test_a_file_stays_below_350_lines(path: Path) -> None:
+    assert len(path.read_text().splitlines()) < 350
 
 
 def rules() -> Counter[str]:

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from weakref import proxy
 
-from lightning.pytorch import Trainer
-
 from lightning_debugkit.checkpointing import checkpoint_rules
 from lightning_debugkit.checkpointing.keeper import Keeper, SaveOutcome
 from lightning_debugkit.checkpointing.model_checkpoint_view import (
@@ -23,6 +21,8 @@ from lightning_debugkit.core.finding import Finding, Severity
 from lightning_debugkit.core.run import Run, current_run
 
 if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
     from lightning_debugkit.checkpointing.callback import NestedCheckpoint
     from lightning_debugkit.checkpointing.session import CheckpointSession
 

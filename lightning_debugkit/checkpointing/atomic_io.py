@@ -6,12 +6,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
-
 from lightning_debugkit.checkpointing import serialization
 from lightning_debugkit.checkpointing.durable_files import sweep_drafts, sync_folder, write_whole
 from lightning_debugkit.checkpointing.records import DAMAGED, SUFFIX, Record
 from lightning_debugkit.checkpointing.verification import DamagedCheckpoint, damage
+from lightning_debugkit.core.compat import TorchCheckpointIO
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

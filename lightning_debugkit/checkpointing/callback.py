@@ -23,13 +23,13 @@ from lightning_debugkit.checkpointing.checkpoint_arguments import (
 )
 from lightning_debugkit.checkpointing.checkpoint_rules import Monitors
 from lightning_debugkit.checkpointing.fresh_metrics import FreshMetrics
-from lightning_debugkit.checkpointing.keep_rules import Occasion
+from lightning_debugkit.checkpointing.keep_rules import Best, KeepRule, Occasion
 from lightning_debugkit.checkpointing.model_checkpoint_view import first_best, model_checkpoint_view
+from lightning_debugkit.checkpointing.records import Record
 from lightning_debugkit.checkpointing.repair import Repairs, newest_good
 from lightning_debugkit.checkpointing.retention import EXCEPTION, present
 from lightning_debugkit.checkpointing.session import CheckpointSession, Options
 from lightning_debugkit.checkpointing.store import read_records
-from lightning_debugkit.checkpoints import Best, KeepRule, Record
 from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.compat import in_training_step
 from lightning_debugkit.core.run import current_run

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lightning_debugkit.checkpointing.atomic_io import local_path
+from lightning_debugkit.checkpointing.keep_rules import Best, KeepRule, Latest
 from lightning_debugkit.checkpointing.rule_text import as_rules
-from lightning_debugkit.checkpoints import Best, KeepRule, Latest
 
 
 def check_dirpath(dirpath: Any) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_debugkit.checkpointing.keep_rules import Best, KeepRule
 from lightning_debugkit.checkpointing.records import Record
+
+if TYPE_CHECKING:
+    from lightning.pytorch.callbacks import ModelCheckpoint
 
 
 @dataclass(frozen=True)

@@ -7,21 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 from time import time
-from typing import Any
-
-from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
-from lightning.pytorch import Trainer
+from typing import TYPE_CHECKING, Any
 
 from lightning_debugkit.checkpointing import strategy_saving
 from lightning_debugkit.checkpointing.fresh_metrics import FreshMetrics
-from lightning_debugkit.checkpointing.keep_rules import Occasion
+from lightning_debugkit.checkpointing.keep_rules import Every, KeepRule, Occasion
 from lightning_debugkit.checkpointing.keeper import Keeper
+from lightning_debugkit.checkpointing.records import Moment, Record
 from lightning_debugkit.checkpointing.repair import MANIFEST, Repairs, repair
 from lightning_debugkit.checkpointing.retention import RESUMED
 from lightning_debugkit.checkpointing.save_times import Clock
 from lightning_debugkit.checkpointing.serialization import tensor_snapshot
 from lightning_debugkit.checkpointing.store import Store
-from lightning_debugkit.checkpoints import Every, KeepRule, Moment, Record
+
+if TYPE_CHECKING:
+    from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
+    from lightning.pytorch import Trainer
 
 
 @dataclass(frozen=True)

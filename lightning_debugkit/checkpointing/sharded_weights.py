@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
 from torch import Tensor
+
+from lightning_debugkit.core.compat import LightningModule
 
 META = "meta.pt"  # Lightning's file of what is no shard
 _SHARDS = ".metadata"

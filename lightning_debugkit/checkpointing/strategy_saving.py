@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
-from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
-from lightning.pytorch import Trainer
-from lightning.pytorch.plugins.io import AsyncCheckpointIO
-from lightning.pytorch.strategies import Strategy
+from typing import TYPE_CHECKING, Any
 
 from lightning_debugkit.checkpointing import serialization
 from lightning_debugkit.checkpointing.atomic_io import AtomicCheckpointIO, local_path
 from lightning_debugkit.checkpointing.keeper import Write
 from lightning_debugkit.core.callback import RefusedSetup
-from lightning_debugkit.core.compat import is_of_other
+from lightning_debugkit.core.compat import AsyncCheckpointIO, CheckpointIO, Strategy, TorchCheckpointIO, is_of_other
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
 
 Take = Callable[[dict[str, Any], CheckpointIO], None]
 

@@ -1,6 +1,7 @@
-"""Lightning's two packages: what the kit knows of ``lightning.pytorch`` holds for ``pytorch_lightning``, too.
+"""The names of Lightning that files other than callbacks need when they run, and its two packages.
 
-Both hold the same code, but each has classes of its own: an ``isinstance`` of one is blind to the other.
+What the kit knows of ``lightning.pytorch`` holds for ``pytorch_lightning``, too: both hold the same code, but each
+has classes of its own: an ``isinstance`` of one is blind to the other.
 """
 
 from __future__ import annotations
@@ -8,8 +9,60 @@ from __future__ import annotations
 import sys
 from typing import Any, TypeVar
 
+from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.fabric.utilities.apply_func import move_data_to_device
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import BaseFinetuning, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.loggers.logger import DummyLogger
+from lightning.pytorch.loops.fetchers import _DataLoaderIterDataFetcher
+from lightning.pytorch.plugins import MixedPrecision
+from lightning.pytorch.plugins.io import AsyncCheckpointIO
+from lightning.pytorch.strategies import (
+    DDPStrategy,
+    DeepSpeedStrategy,
+    FSDPStrategy,
+    ModelParallelStrategy,
+    SingleDeviceStrategy,
+    Strategy,
+)
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities.data import extract_batch_size
 from lightning.pytorch.utilities.model_helpers import is_overridden
+from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
+
+# Of these, `_DataLoaderIterDataFetcher`, `extract_batch_size` and `is_param_in_hook_signature` are not
+# documented; they were seen in Lightning 2.5 to 2.6.
+__all__ = [
+    "AsyncCheckpointIO",
+    "BaseFinetuning",
+    "CheckpointIO",
+    "DDPStrategy",
+    "DeepSpeedStrategy",
+    "DummyLogger",
+    "EarlyStopping",
+    "FSDPStrategy",
+    "LightningModule",
+    "LightningOptimizer",
+    "MixedPrecision",
+    "ModelCheckpoint",
+    "ModelParallelStrategy",
+    "SingleDeviceStrategy",
+    "Strategy",
+    "TorchCheckpointIO",
+    "Trainer",
+    "TrainerFn",
+    "_DataLoaderIterDataFetcher",
+    "both_packages",
+    "counterpart_of",
+    "extract_batch_size",
+    "in_training_step",
+    "is_of_other",
+    "is_param_in_hook_signature",
+    "move_data_to_device",
+    "overrides",
+]
 
 T = TypeVar("T")
 _OTHER = {"lightning.pytorch": "pytorch_lightning", "lightning.fabric": "lightning_fabric"}

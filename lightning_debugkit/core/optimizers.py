@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lightning_debugkit.core.compat import both_packages
+from lightning_debugkit.core.compat import LightningOptimizer, both_packages
 from lightning_debugkit.core.sharding import unwrapped_name
 from lightning_debugkit.stats.tensor_norms import is_readable
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
 
 
 def raw(optimizer: Optimizer | LightningOptimizer) -> Optimizer:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+
+_DEEP = 6  # objects within objects that are searched for generators
 
 
 @dataclass(frozen=True)
@@ -41,3 +46,46 @@ class RandomState:
         torch.set_rng_state(self.cpu)
         if self.devices and torch.cuda.is_available():
             torch.cuda.set_rng_state_all(list(self.devices[: torch.cuda.device_count()]))
+
+
+@contextlib.contextmanager
+def kept_generators(dataset: Any) -> Iterator[None]:
+    """Put back random generators that a data set or its transforms hold themselves."""
+    undo = [_put_back(generator) for generator in _generators(dataset, _DEEP, set())]
+    try:
+        yield
+    finally:
+        for put_back in undo:
+            put_back()
+
+
+def _put_back(generator: Any) -> Callable[[], Any]:
+    """Return what puts a generator back to its state of now."""
+    if isinstance(generator, torch.Generator):
+        state = generator.get_state()
+        return lambda: generator.set_state(state)
+    if isinstance(generator, np.random.RandomState):
+        legacy = generator.get_state()
+        return lambda: generator.set_state(legacy)
+    if isinstance(generator, random.Random):
+        python = generator.getstate()
+        return lambda: generator.setstate(python)
+    bits, kept = generator.bit_generator, generator.bit_generator.state
+    return lambda: setattr(bits, "state", kept)
+
+
+def _generators(value: Any, depth: int, seen: set[int]) -> Iterator[Any]:
+    kinds = (torch.Generator, random.Random, np.random.Generator, np.random.RandomState)
+    if id(value) in seen or not depth:
+        return
+    seen.add(id(value))
+    if isinstance(value, kinds):
+        yield value
+    elif isinstance(value, dict):
+        for item in list(value.values())[:100]:
+            yield from _generators(item, depth - 1, seen)
+    elif isinstance(value, list | tuple):
+        for item in value[:100]:
+            yield from _generators(item, depth - 1, seen)
+    elif hasattr(value, "__dict__") and not isinstance(value, type | torch.Tensor | np.ndarray):
+        yield from _generators(vars(value), depth, seen)

@@ -10,7 +10,7 @@ class SampledSteps:
         every: Steps between two looks once the run is old.
 
     Example:
-        >>> looks = Looks(every=10)
+        >>> looks = SampledSteps(every=10)
         >>> [step for step in range(50) if looks.takes(step)]
         [0, 1, 2, 3, 4, 6, 9, 13, 19, 28, 38, 48]
     """

@@ -5,21 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.pytorch import Trainer
-from lightning.pytorch.strategies import (
+from torch import Tensor, nn
+
+from lightning_debugkit.core.compat import (
     DDPStrategy,
     DeepSpeedStrategy,
     FSDPStrategy,
     ModelParallelStrategy,
     SingleDeviceStrategy,
+    both_packages,
 )
-from torch import Tensor, nn
-
-from lightning_debugkit.core.compat import both_packages
 from lightning_debugkit.stats.tensor_norms import norms, values
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
 
 _WRAPPERS = {"_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 
@@ -72,7 +74,7 @@ def unwrapped_name(name: str) -> str:
     """Return the path of a parameter or module as the user knows it, without what FSDP has put around modules.
 
     Example:
-        >>> bare("net.0._fsdp_wrapped_module.weight")
+        >>> unwrapped_name("net.0._fsdp_wrapped_module.weight")
         'net.0.weight'
     """
     return ".".join(part for part in name.split(".") if part not in _WRAPPERS)

@@ -9,9 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from lightning_debugkit.core.dispatch import is_transformed
 from lightning_debugkit.core.patching import Hearing, StandIn
-from lightning_debugkit.evaluation.predictions.sources import is_detections
-from lightning_debugkit.replay.dispatch import is_transformed
 
 # Functions of torch.nn.functional that compare a prediction with its target, by name.
 CLASS_LOSSES = {
@@ -228,3 +227,18 @@ def watching(module: nn.Module) -> Iterator[tuple[ForwardWatch, LossWatch]]:
             yield forward, losses
     finally:
         forward.remove()
+
+
+def is_detections(value: Any) -> bool:
+    """Tell whether ``value`` is a list with a mapping of boxes and labels for each image, as torchvision has them.
+
+    Example:
+        >>> import torch
+        >>> is_detections([{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0)}]), is_detections([])
+        (True, False)
+    """
+    return (
+        isinstance(value, tuple | list)
+        and bool(value)
+        and all(isinstance(item, Mapping) and "boxes" in item and "labels" in item for item in value)
+    )

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, DistributedSampler
 
 from lightning_debugkit.data.batches import entry, tensors
 from lightning_debugkit.data.loaders import loaders_given
 from lightning_debugkit.data.sample_order import AroundSampler, LoaderListener, keeps_order, kept, ways_to
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
 
 
 class Given(AroundSampler):

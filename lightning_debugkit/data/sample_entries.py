@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset
 
-from lightning_debugkit.core.rng import RandomState
+from lightning_debugkit.core.isolation import attributes_kept
+from lightning_debugkit.core.rng import RandomState, kept_generators
 from lightning_debugkit.data.batches import CannotSplit, batch_size, leaves, take
 from lightning_debugkit.data.comparing import Leaves, are_alike, tells_orders_apart
 from lightning_debugkit.data.sample_order import Handed, keeps_order
-from lightning_debugkit.evaluation.bias_variance.train_error import kept_generators
-from lightning_debugkit.replay.isolation import attributes_kept
 
 INDICES = ("index", "idx", "indices", "sample_id", "dataset_index")
 _SECONDS = 5.0  # for drawing the samples of a batch again

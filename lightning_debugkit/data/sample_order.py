@@ -6,13 +6,15 @@ import weakref
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
-from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader, IterableDataset, Subset, default_collate, default_convert
 
 from lightning_debugkit.core.patching import StandIn
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
 
 
 class AroundSampler:

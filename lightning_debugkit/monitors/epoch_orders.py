@@ -5,13 +5,14 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any
-
-from lightning.pytorch import Trainer
+from typing import TYPE_CHECKING, Any
 
 from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
 from lightning_debugkit.data.loaders import loaders_of
 from lightning_debugkit.data.sample_order import AroundSampler
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
 
 ORDER_REPEATS = Rule("order-repeats", Severity.WARNING, "{told}", "{remedy}")
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from lightning.pytorch import Trainer
 from torch import Tensor
 
 from lightning_debugkit.core.run import current_run
 from lightning_debugkit.stats.tensor_norms import norms, version
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
 
 
 def shared_norms(trainer: Trainer, moment: int, gradients: Sequence[Tensor]) -> Tensor:

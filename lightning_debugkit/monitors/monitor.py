@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import BaseFinetuning
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lightning_debugkit.core.compat import both_packages
+from lightning_debugkit.core.compat import BaseFinetuning, both_packages
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.core.optimizers import held_by, rate_of
 from lightning_debugkit.core.sharding import holds_whole_model, is_sharded, named_shards
@@ -39,6 +37,9 @@ from lightning_debugkit.monitors.surroundings import Surroundings
 from lightning_debugkit.replay.autograd_graph import reached
 from lightning_debugkit.replay.step_replay import audit
 from lightning_debugkit.stats.tensor_norms import version
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
 
 _COMPARED = (1, 10, 100, 1000, 10_000)  # steps after which replicas are compared, beside the ends of epochs
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
@@ -24,6 +23,9 @@ from lightning_debugkit.replay.diagnosis import Diagnosis
 from lightning_debugkit.replay.module_hooks import ModuleHooks
 from lightning_debugkit.replay.nonfinite import finding as worded
 from lightning_debugkit.replay.step_replay import NotReplayable, replay_step
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
 
 _SMALL_BUFFER = 65_536  # entries; statistics are smaller, tables and queues larger
 _MAX_REPLAYS = 5  # in a run that goes on: the first few say what there is to say

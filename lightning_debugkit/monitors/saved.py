@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
-
-from lightning_debugkit.core.compat import both_packages, in_training_step
+from lightning_debugkit.core.compat import ModelCheckpoint, both_packages, in_training_step
 from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
 
 STALE = Rule("checkpoint-stale", Severity.INFO, "{told}", "{remedy}")
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -20,6 +19,9 @@ from lightning_debugkit.core.sharding import Sums, is_sharded
 from lightning_debugkit.monitors.grad_norm_cache import shared_norms
 from lightning_debugkit.monitors.observed_step import StepStats
 from lightning_debugkit.stats.tensor_norms import is_readable, norms, values
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
 
 _WEIGHED = 10  # looks at shards that share one sum of the weights
 

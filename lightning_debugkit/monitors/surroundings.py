@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lightning.pytorch import Trainer
-from lightning.pytorch.trainer.states import TrainerFn
-
+from lightning_debugkit.core.compat import TrainerFn
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.monitors.epoch_orders import EpochOrders
 from lightning_debugkit.monitors.saved import Saved
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
 
 
 class Surroundings:

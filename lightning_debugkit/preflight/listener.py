@@ -14,8 +14,8 @@ from typing import Any
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from lightning_debugkit.core.dispatch import is_transformed
 from lightning_debugkit.preflight.loss_calls import ATTENTION, LAYERS, LOSSES, LossCall, Made, NoiseCall, OuterCall
-from lightning_debugkit.replay.dispatch import is_transformed
 from lightning_debugkit.replay.source_lines import SourceLine, place_of
 
 # Operations that leave the numbers of their first argument as they are: what made those made the result.

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightning_debugkit.core.isolation import isolated
 from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.data.batches import batch_size, leaves, replaced
 from lightning_debugkit.preflight.listener import StepListener
 from lightning_debugkit.preflight.loss_calls import LossCall
 from lightning_debugkit.replay.diagnosis import ReplayStep
-from lightning_debugkit.replay.isolation import isolated
 from lightning_debugkit.replay.trace import Silent
 
 # Attributes that a step may change for good where it runs once more: what is none of these may hold a file, an

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode, resolve_name
 
+from lightning_debugkit.core.isolation import isolated
 from lightning_debugkit.data.batches import leaves
 from lightning_debugkit.replay.diagnosis import ReplayStep
-from lightning_debugkit.replay.isolation import isolated
 from lightning_debugkit.replay.source_lines import SourceLine, place_of
 from lightning_debugkit.replay.trace import Silent
 

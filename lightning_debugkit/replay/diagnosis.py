@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lightning_debugkit.core.isolation import isolated
 from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.data.batches import batch_size, entry, is_floats, leaves, replaced, take, why_whole
 from lightning_debugkit.replay.culprits import culprits
-from lightning_debugkit.replay.isolation import isolated
 from lightning_debugkit.replay.trace import Born, Silent, Trace, origin
 
 Backward = Callable[..., None]

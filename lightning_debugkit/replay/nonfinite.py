@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.messages import listed
 from lightning_debugkit.data.batches import indexed
-from lightning_debugkit.monitors.parameters.parameter_registration import listed_parameters
 from lightning_debugkit.replay.diagnosis import Diagnosis
 
 _SAYS = "{seen} at step {step}: {what}{samples_text}"
@@ -167,9 +167,9 @@ def _entries(indices: Sequence[Any], below: Sequence[str], part: str) -> str:
     """Return which entries of the data set samples are, empty if that is not known."""
     if not indices:
         return ""
-    shown = listed_parameters([str(index) for index in indices], most=8)
+    shown = listed([str(index) for index in indices], most=8)
     behind = f" behind {indexed(part)}" if part else ""
-    same = f", which {'is' if len(below) == 1 else 'are'} {listed_parameters(list(below), most=8)}" if below else ""
+    same = f", which {'is' if len(below) == 1 else 'are'} {listed(list(below), most=8)}" if below else ""
     return f"{'entry' if len(indices) == 1 else 'entries'} {shown} of the dataset{behind}{same}"
 
 

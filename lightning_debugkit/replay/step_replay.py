@@ -5,21 +5,20 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.core.optimizer import LightningOptimizer
-from lightning.pytorch.loggers.logger import DummyLogger
-from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor
 
-from lightning_debugkit.core.compat import both_packages
+from lightning_debugkit.core.compat import DummyLogger, LightningOptimizer, both_packages, is_param_in_hook_signature
 from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.core.run import current_run
 from lightning_debugkit.core.sharding import cannot_rerun
 from lightning_debugkit.core.step_hooks import aside
 from lightning_debugkit.replay.autograd_graph import Wiring, wiring
 from lightning_debugkit.replay.diagnosis import Backward, Diagnosis, ReplayStep, diagnose
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
 
 
 class NotReplayable(RuntimeError):

@@ -21,7 +21,7 @@ class Consecutive:
         samples: Least samples in all of them.
 
     Example:
-        >>> streaks = Streaks(2, looks=3, steps=4, samples=30)
+        >>> streaks = Consecutive(2, looks=3, steps=4, samples=30)
         >>> for step in (0, 1, 5):
         ...     streaks.add(torch.tensor([True, step > 0]), step, samples=10)
         >>> streaks.window, streaks.lasting().tolist()

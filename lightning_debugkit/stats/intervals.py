@@ -36,7 +36,7 @@ class Interval:
         """Where the interval lies against zero: what the samples can tell of the sign.
 
         Example:
-            >>> Interval(0.2, 0.1, 0.3).side, Interval(0.2, -0.1, 0.5).side, bare(0.2).side
+            >>> Interval(0.2, 0.1, 0.3).side, Interval(0.2, -0.1, 0.5).side, bare_interval(0.2).side
             ('above', 'across', 'unknown')
         """
         if math.isnan(self.low) or math.isnan(self.high):
@@ -146,7 +146,7 @@ def difference_interval(after: Interval, before: Interval) -> Interval:
     ``after`` moved by it.
 
     Example:
-        >>> found = difference(wilson(20, 100), exact(0.2))
+        >>> found = difference_interval(wilson(20, 100), exact(0.2))
         >>> found.value, found.low, found.high
         (0.0, -0.0666, 0.0888)
 

@@ -41,7 +41,7 @@ def rate_decomposition(before: Counts, after: Counts) -> LabelShift:
         after: The same of the other set.
 
     Example:
-        >>> shift = kitagawa(([50, 50], [5, 10]), ([20, 80], [2, 16]))  # same rates, more of the harder class
+        >>> shift = rate_decomposition(([50, 50], [5, 10]), ([20, 80], [2, 16]))  # same rates, more of the harder class
         >>> shift.labels, shift.within
         (0.03, 0.0)
 
@@ -66,7 +66,7 @@ def bootstrap_rate_decomposition(
         seed: Of the draws.
 
     Example:
-        >>> labels, within = bootstrap_kitagawa(([500, 500], [50, 100]), ([200, 800], [20, 160]))
+        >>> labels, within = bootstrap_rate_decomposition(([500, 500], [50, 100]), ([200, 800], [20, 160]))
         >>> labels.side, within.side
         ('above', 'across')
 

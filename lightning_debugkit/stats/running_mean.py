@@ -20,7 +20,7 @@ class RunningMean:
         m2: Sum of their squared distances from it.
 
     Example:
-        >>> both = Moments.of([1.0, 2.0]).merge(Moments.of([6.0]))
+        >>> both = RunningMean.of([1.0, 2.0]).merge(RunningMean.of([6.0]))
         >>> both.n, both.mean, both.variance
         (3, 3.0, 7.0)
 

@@ -70,7 +70,7 @@ def sample_record(scores: Tensor, target: Tensor, is_logits: bool = True) -> Sam
         scores: (n, classes); target: (n,).
 
     Example:
-        >>> found = seen(torch.tensor([[0.1, 0.7, 0.2]]), torch.tensor([2]), is_logits=False)
+        >>> found = sample_record(torch.tensor([[0.1, 0.7, 0.2]]), torch.tensor([2]), is_logits=False)
         >>> found.classes, found.probability
         (tensor([[1]]), tensor([0.2000]))
     """

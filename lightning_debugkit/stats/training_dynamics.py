@@ -155,7 +155,7 @@ def gathered_dynamics(start: Dynamics, parts: Sequence[Dynamics]) -> Dynamics:
         >>> one.update(torch.tensor([0]), start, start > 0, start)
         >>> ranks = [Dynamics.of(one.state()), Dynamics.of(one.state())]
         >>> ranks[1].update(torch.tensor([0]), start, start < 0, start)
-        >>> gathered(one, ranks).course().forgets
+        >>> gathered_dynamics(one, ranks).course().forgets
         array([1])
     """
     before = start.state()

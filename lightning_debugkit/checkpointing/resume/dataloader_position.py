@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lightning.pytorch import LightningModule, Trainer
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
 from lightning_debugkit.checkpointing.resume.owned_generators import Owned
@@ -22,6 +21,9 @@ from lightning_debugkit.checkpointing.resume.sampler_epochs import (
 from lightning_debugkit.checkpointing.resume.stopped import StopWatch
 from lightning_debugkit.checkpointing.resume.streams import Fetches
 from lightning_debugkit.core.patching import StandIn
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
 
 # A loader that is cycled through more often than this in one epoch is not followed.
 _MOST_PASSES = 32

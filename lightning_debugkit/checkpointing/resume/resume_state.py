@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch.distributed as dist
-from lightning.pytorch import LightningModule, Trainer
 
 from lightning_debugkit.checkpointing.resume.dataloader_position import DataLoaderPosition, about
 from lightning_debugkit.checkpointing.resume.rng_state import plain
 from lightning_debugkit.checkpointing.resume.stopped import validation_is_due
 from lightning_debugkit.core.compat import overrides
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
 
 
 def state(trainer: Trainer, module: LightningModule, place: DataLoaderPosition) -> dict[str, Any]:

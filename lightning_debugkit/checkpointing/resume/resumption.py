@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
-
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.loops.fetchers import _DataLoaderIterDataFetcher
+from typing import TYPE_CHECKING, Any
 
 from lightning_debugkit.checkpointing.resume import inexact_causes
 from lightning_debugkit.checkpointing.resume.dataloader_position import DataLoaderPosition, is_indexed, is_stateful
@@ -15,8 +12,11 @@ from lightning_debugkit.checkpointing.resume.inexact_causes import InexactCause
 from lightning_debugkit.checkpointing.resume.rng_state import RngState
 from lightning_debugkit.checkpointing.resume.sampler_epochs import recorder_of
 from lightning_debugkit.checkpointing.resume.streams import fingerprint
-from lightning_debugkit.core.compat import both_packages, overrides
+from lightning_debugkit.core.compat import _DataLoaderIterDataFetcher, both_packages, overrides
 from lightning_debugkit.core.patching import StandIn
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
 
 
 class Resumption:

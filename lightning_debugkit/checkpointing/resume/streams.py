@@ -12,15 +12,17 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Mapping
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.pytorch import Trainer
 from torch import Tensor
 
 from lightning_debugkit.checkpointing.resume.rng_state import RngState
 from lightning_debugkit.core.patching import StandIn
 from lightning_debugkit.data.batches import leaves
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
 
 # Taking the loaders' states before each batch may take this share of the time, and this many seconds at the start. A
 # state that was taken some batches ago serves as well: these are pulled again.

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lightning.pytorch import Trainer
 from torchmetrics import Metric
 
 from lightning_debugkit.evaluation.bias_variance.error_history import is_number
 from lightning_debugkit.evaluation.predictions import sources
 from lightning_debugkit.stats.intervals import Interval, exact, wilson
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
 
 _OWNER = "BiasVarianceReport"
 _PAIR = 2

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-
-from lightning.pytorch import LightningModule, Trainer
+from typing import TYPE_CHECKING, Any
 
 from lightning_debugkit.core.distributed import gathered_from_ranks
 from lightning_debugkit.core.sharding import holds_whole_model, samples_of
@@ -21,6 +19,9 @@ from lightning_debugkit.evaluation.bias_variance.train_error import (
     measure_training_error,
 )
 from lightning_debugkit.evaluation.predictions.reader import PredictionsNotFound
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
 
 
 class DataPasses:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.pytorch import Trainer
 from torch.utils.data import (
     DataLoader,
     DistributedSampler,
@@ -18,6 +17,9 @@ from torch.utils.data import (
 
 from lightning_debugkit.core.patching import StandIn
 from lightning_debugkit.data.sample_order import AroundSampler
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
 
 
 class Chosen(AroundSampler):

@@ -5,16 +5,18 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lightning.pytorch import LightningModule
-from lightning.pytorch.utilities.data import extract_batch_size
 from torch import Tensor
 from torchmetrics import Metric
 
+from lightning_debugkit.core.compat import extract_batch_size
 from lightning_debugkit.core.patching import StandIn
 from lightning_debugkit.stats.bootstrap import bootstrap_groups
 from lightning_debugkit.stats.intervals import Interval, bare_interval
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule
 
 _SPLITS = ("train", "valid", "validation", "val", "test")
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from lightning.pytorch import LightningModule
 from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics import Metric
@@ -18,6 +17,9 @@ from lightning_debugkit.evaluation.predictions.reader import PredictionsNotFound
 from lightning_debugkit.evaluation.predictions.sources import named_reading
 from lightning_debugkit.evaluation.predictions.wrong_samples import NoClasses, cut_of, scored
 from lightning_debugkit.stats.intervals import Interval
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule
 
 Rerun = Callable[[], Any]
 
@@ -182,7 +184,7 @@ class Measurement:
         """Return the metric over what all ranks saw, ``None`` if a rank saw nothing.
 
         Args:
-            payloads: What each rank's `Take` gives; ``None`` of a rank where it failed.
+            payloads: What each rank's `Taken` gives; ``None`` of a rank where it failed.
             logged: Metrics that Lightning has made of what was logged.
             split: Set of samples, for the names of logged metrics.
         """

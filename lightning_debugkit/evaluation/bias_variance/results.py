@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.pytorch import Trainer
 from torchmetrics import Metric
 
 from lightning_debugkit.core.journal import strict
@@ -22,6 +21,8 @@ from lightning_debugkit.evaluation.bias_variance.units_of_error import Unit
 from lightning_debugkit.stats.intervals import Interval
 
 if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
     from lightning_debugkit.evaluation.bias_variance.callback import BiasVarianceReport
 
 FILE = "bias_variance.json"

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 from torchmetrics import Metric
 
-from lightning_debugkit.core.compat import overrides
+from lightning_debugkit.core.compat import is_param_in_hook_signature, overrides
+from lightning_debugkit.core.isolation import isolated
+from lightning_debugkit.core.rng import kept_generators
 from lightning_debugkit.core.sharding import cannot_rerun, holds_whole_model
 from lightning_debugkit.data.loaders import loaders_of
 from lightning_debugkit.evaluation.bias_variance.measurement import LoggedTake, MeasuredAt, Taken
-from lightning_debugkit.replay.isolation import isolated
 from lightning_debugkit.replay.step_replay import muted
 
-_DEEP = 6
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
+
 STEPS = ("validation_step", "training_step")
 
 
@@ -181,46 +180,3 @@ def _step(
             return getattr(module, name)(*arguments)
 
     return run
-
-
-@contextlib.contextmanager
-def kept_generators(dataset: Any) -> Iterator[None]:
-    """Put back random generators that a data set or its transforms hold themselves."""
-    undo = [_put_back(generator) for generator in _generators(dataset, _DEEP, set())]
-    try:
-        yield
-    finally:
-        for put_back in undo:
-            put_back()
-
-
-def _put_back(generator: Any) -> Callable[[], Any]:
-    """Return what puts a generator back to its state of now."""
-    if isinstance(generator, torch.Generator):
-        state = generator.get_state()
-        return lambda: generator.set_state(state)
-    if isinstance(generator, np.random.RandomState):
-        legacy = generator.get_state()
-        return lambda: generator.set_state(legacy)
-    if isinstance(generator, random.Random):
-        python = generator.getstate()
-        return lambda: generator.setstate(python)
-    bits, kept = generator.bit_generator, generator.bit_generator.state
-    return lambda: setattr(bits, "state", kept)
-
-
-def _generators(value: Any, depth: int, seen: set[int]) -> Iterator[Any]:
-    kinds = (torch.Generator, random.Random, np.random.Generator, np.random.RandomState)
-    if id(value) in seen or not depth:
-        return
-    seen.add(id(value))
-    if isinstance(value, kinds):
-        yield value
-    elif isinstance(value, dict):
-        for item in list(value.values())[:100]:
-            yield from _generators(item, depth - 1, seen)
-    elif isinstance(value, list | tuple):
-        for item in value[:100]:
-            yield from _generators(item, depth - 1, seen)
-    elif hasattr(value, "__dict__") and not isinstance(value, type | torch.Tensor | np.ndarray):
-        yield from _generators(vars(value), depth, seen)

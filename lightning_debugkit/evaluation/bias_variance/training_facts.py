@@ -5,21 +5,22 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils.data import DataLoader
 
-from lightning_debugkit.core.compat import both_packages
+from lightning_debugkit.core.compat import EarlyStopping, both_packages
 from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.core.sharding import sizes
 from lightning_debugkit.data.batches import leaves
 from lightning_debugkit.data.loaders import loaders_of
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
 
 _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm)
 _TRIES = 3
@@ -95,7 +96,7 @@ def is_augmented(dataset: Any) -> bool | None:
     """Tell whether one sample, read several times, comes out differently; ``None`` if it cannot be read so."""
     if dataset is None or not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__") or not len(dataset):
         return None
-    from lightning_debugkit.evaluation.bias_variance.train_error import kept_generators
+    from lightning_debugkit.core.rng import kept_generators
 
     state = RandomState.capture()
     try:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-
-from lightning.pytorch import Trainer
+from typing import TYPE_CHECKING, Any
 
 from lightning_debugkit.evaluation.error_analysis.task import TASKS
 from lightning_debugkit.evaluation.predictions import sources
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
 
 _OWNER = "ErrorAnalysis"
 _ASKED = ("task", "loaders", "predictions", "target", "adapter")  # what tells one analysis from another

@@ -6,15 +6,16 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
-
-from lightning.pytorch import LightningModule, Trainer
+from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_debugkit.data.loaders import loaders_of_pass
 from lightning_debugkit.evaluation.error_analysis.answers import CollectedAnswers
 from lightning_debugkit.evaluation.error_analysis.error_analysis import ErrorAnalysisResult, write
 from lightning_debugkit.evaluation.error_analysis.gallery import SampleGallery, tokenizer_of
 from lightning_debugkit.evaluation.error_analysis.misclassified import write_misclassified
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
 
 
 @dataclass(frozen=True)

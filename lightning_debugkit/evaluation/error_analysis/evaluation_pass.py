@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from lightning_debugkit.core.distributed import gathered_from_ranks
+from lightning_debugkit.core.step_hooks import is_detections
 from lightning_debugkit.data.batches import CannotSplit, batch_size, take
 from lightning_debugkit.data.evaluation_order import LoaderOrder, Rows, answered_loader
 from lightning_debugkit.data.loaders import begins, is_at_once, loaders_of_pass
@@ -31,8 +31,11 @@ from lightning_debugkit.evaluation.error_analysis.task import (
     task_of,
 )
 from lightning_debugkit.evaluation.predictions.reader import PredictionsNotFound, Reader
-from lightning_debugkit.evaluation.predictions.sources import Reading, is_detections, shown_structure
+from lightning_debugkit.evaluation.predictions.sources import Reading, shown_structure
 from lightning_debugkit.evaluation.predictions.wrong_samples import NoClasses
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
 
 
 class EvaluationPass:

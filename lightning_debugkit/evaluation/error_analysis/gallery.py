@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
-
-from lightning.pytorch import LightningModule, Trainer
+from typing import TYPE_CHECKING, Any
 
 from lightning_debugkit.data.loaders import loaders_of
 from lightning_debugkit.data.sample_entries import drawing
 from lightning_debugkit.evaluation.error_analysis.index_evidence import sample_at
 from lightning_debugkit.evaluation.error_analysis.sample_pictures import picture_of, save_picture, text_of
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
 
 FOLDER = "errors"
 _MOST_FAILED = 5  # then the data set is gone

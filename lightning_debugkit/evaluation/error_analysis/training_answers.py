@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from lightning_debugkit.core.distributed import gathered_from_ranks
@@ -23,6 +22,9 @@ from lightning_debugkit.evaluation.predictions.sources import Reading
 from lightning_debugkit.evaluation.predictions.wrong_samples import NoClasses
 from lightning_debugkit.stats import training_dynamics
 from lightning_debugkit.stats.training_dynamics import REGIONS, Course, Dynamics
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
 
 STEP = "training_step"
 HARDEST = 25

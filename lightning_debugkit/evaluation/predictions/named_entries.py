@@ -7,7 +7,8 @@ from typing import Any, TypeAlias
 
 from torch import Tensor
 
-from lightning_debugkit.evaluation.predictions.sources import is_detections, is_rows
+from lightning_debugkit.core.step_hooks import is_detections
+from lightning_debugkit.evaluation.predictions.sources import is_rows
 
 Way: TypeAlias = tuple[str | int, ...]
 Place: TypeAlias = tuple[str, Any]  # such as ("validation_step()", what it returned)
@@ -67,7 +68,7 @@ def listed_entries(places: Sequence[Place]) -> str:
 
     Example:
         >>> import torch
-        >>> listed([("forward()", {"color": torch.zeros(2, 3)}), ("batch", [])])
+        >>> listed_entries([("forward()", {"color": torch.zeros(2, 3)}), ("batch", [])])
         "'color' in forward(), none in batch"
     """
     told = []

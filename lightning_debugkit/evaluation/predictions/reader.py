@@ -5,17 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Literal
-
-from lightning.pytorch import LightningModule
+from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_debugkit.core.patching import has_compiled_code
 from lightning_debugkit.core.sharding import gathered_shards, holds_whole_model
-from lightning_debugkit.core.step_hooks import ForwardWatch, LossWatch, watching
+from lightning_debugkit.core.step_hooks import ForwardWatch, LossWatch, is_detections, watching
 from lightning_debugkit.evaluation.predictions import loss_inputs, named_entries, not_found_messages, sources
 from lightning_debugkit.evaluation.predictions.loss_inputs import LossInputs
 from lightning_debugkit.evaluation.predictions.named_entries import Place
 from lightning_debugkit.evaluation.predictions.sources import Adapter, Reading, fit_together
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule
 
 _log = logging.getLogger("lightning_debugkit")
 Way = Literal["returned", "forward", "loss"]
@@ -186,7 +187,7 @@ class Reader:
             # Where a loss was seen, it must be of these: a forward may return an embedding, a batch may hold labels
             # that nobody uses. What is named is meant.
             heard = loss_inputs.loss_inputs(compared, predictions[1], target[1])
-            if heard or not compared or self.predictions or sources.is_detections(predictions[1]):
+            if heard or not compared or self.predictions or is_detections(predictions[1]):
                 self._heard[step] = heard or self._heard.get(step, LossInputs())
                 found = Reading(predictions[1], target[1], (predictions[0], target[0]))
                 return self._heard[step].applied(found), "forward"

@@ -9,6 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
+from lightning_debugkit.core.step_hooks import is_detections
+
 PREDICTIONS = ("logits", "probs", "preds", "pred", "predictions", "y_hat", "y_pred", "outputs", "scores")
 TARGETS = ("target", "targets", "label", "labels", "y", "y_true")
 Adapter = Callable[[Any, Any], Any]
@@ -78,7 +80,7 @@ def named_reading(held: Any, names: tuple[str, ...]) -> tuple[str, Any] | None:
     """Return the first of ``names`` that ``held`` has, with its value; mappings and objects with attributes alike.
 
     Example:
-        >>> named({"x": 1, "label": 2}, TARGETS)
+        >>> named_reading({"x": 1, "label": 2}, TARGETS)
         ('label', 2)
     """
     for name in names:
@@ -113,21 +115,6 @@ def is_rows(value: Any) -> bool:
     return isinstance(value, Tensor) and value.ndim >= 1
 
 
-def is_detections(value: Any) -> bool:
-    """Tell whether ``value`` is a list with a mapping of boxes and labels for each image, as torchvision has them.
-
-    Example:
-        >>> import torch
-        >>> is_detections([{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0)}]), is_detections([])
-        (True, False)
-    """
-    return (
-        isinstance(value, tuple | list)
-        and bool(value)
-        and all(isinstance(item, Mapping) and "boxes" in item and "labels" in item for item in value)
-    )
-
-
 def _is_of_samples(value: Any) -> bool:
     return is_rows(value) or is_detections(value)
 
@@ -144,7 +131,7 @@ def both_readings(predictions: Any, target: Any) -> str:
 
     Example:
         >>> import torch
-        >>> both(torch.zeros(5, 4), torch.zeros(32))
+        >>> both_readings(torch.zeros(5, 4), torch.zeros(32))
         'predictions of float32[5, 4] and targets of float32[32]: their lengths differ'
     """
     apart = is_rows(predictions) and is_rows(target) and len(predictions) != len(target)
@@ -159,7 +146,7 @@ def shown_structure(value: Any, depth: int = 2) -> str:
 
     Example:
         >>> import torch
-        >>> shown({"loss": torch.tensor(1.0), "meta": ["a"]})
+        >>> shown_structure({"loss": torch.tensor(1.0), "meta": ["a"]})
         "{'loss': float32[], 'meta': list(str)}"
     """
     if isinstance(value, Tensor):

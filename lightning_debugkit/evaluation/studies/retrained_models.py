@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
@@ -18,6 +17,9 @@ from lightning_debugkit.evaluation.predictions.reader import Reader
 from lightning_debugkit.evaluation.predictions.wrong_samples import NoClasses, cut_of, scored
 from lightning_debugkit.evaluation.studies.study import Fit, Study, length_of_data, report_of
 from lightning_debugkit.stats.retrained_decomposition import Parts, cross_entropy, squared_loss, zero_one_loss
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
 
 Loss = Literal["squared", "zero-one", "cross-entropy"]
 _LOSSES = ("squared", "zero-one", "cross-entropy")

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Trainer
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 from lightning_debugkit.core.callback import DebugCallback
+from lightning_debugkit.core.compat import Trainer
 from lightning_debugkit.core.journal import Journal, read_journal, strict
 from lightning_debugkit.evaluation.bias_variance import bias_variance_arguments
 from lightning_debugkit.evaluation.bias_variance.callback import BiasVarianceReport

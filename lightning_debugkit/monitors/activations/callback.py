@@ -12,6 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from lightning_debugkit.core.callback import DebugCallback
+from lightning_debugkit.core.dispatch import cannot_enter, entered
 from lightning_debugkit.core.optimizers import rate_of
 from lightning_debugkit.core.patching import StandIn
 from lightning_debugkit.core.sampling import SampledSteps
@@ -23,7 +24,6 @@ from lightning_debugkit.monitors.activations.observed_activations import (
 from lightning_debugkit.monitors.activations.operation_mode import OperationMode
 from lightning_debugkit.monitors.activations.outputs import Outputs, is_cut
 from lightning_debugkit.monitors.activations.units import Units
-from lightning_debugkit.replay.dispatch import cannot_enter, entered
 from lightning_debugkit.stats.tensor_norms import unobserved
 from lightning_debugkit.stats.thinning import Thinning
 

@@ -97,10 +97,10 @@ def carried(flow: Dataflow, name: str, args: Sequence[object], old: Shape, new: 
     """Return the unit dimension of what operation ``name`` made of a tensor of shape ``old``.
 
     Example:
-        >>> conv = Flow(unit=1, is_spatial=True)
+        >>> conv = Dataflow(unit=1, is_spatial=True)
         >>> carried(conv, "view", (), (8, 16, 4, 4), (8, 256)), carried(conv, "mean", (), (8, 16, 4, 4), (8, 16))
         (1, 1)
-        >>> carried(Flow(unit=2), "transpose", (None, 1, 2), (8, 20, 32), (8, 32, 20))
+        >>> carried(Dataflow(unit=2), "transpose", (None, 1, 2), (8, 20, 32), (8, 32, 20))
         1
     """
     unit = flow.unit

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import TYPE_CHECKING
 
 import numpy as np
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.plugins import MixedPrecision
 
-from lightning_debugkit.core.compat import both_packages, overrides
+from lightning_debugkit.core.compat import MixedPrecision, both_packages, overrides
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
 
 _FIRST = 10  # norms to know before they are a distribution; until then the Trainer's own threshold holds
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.hooks import unserializable_hook
@@ -22,6 +22,9 @@ from lightning_debugkit.monitors.clipping.clipping_order import ClippingOrder
 from lightning_debugkit.monitors.grad_norm_cache import shared_norms
 from lightning_debugkit.replay.source_lines import place_of
 from lightning_debugkit.stats.tensor_norms import norms
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
 
 _DENSE = 50  # first steps of an optimizer, all of which are measured where nothing is heard
 _MOST = 8  # clippings of one step that are kept, where a module clips part by part

@@ -66,7 +66,7 @@ class PendingClippedStep:
     """A step whose numbers still lie on the device.
 
     Args:
-        optimizer: As in `Step`, like all that follow but the tensors.
+        optimizer: As in `ClippedStep`, like all that follow but the tensors.
         by: What was cut.
         norm: Norm before, with the scale still in it.
         threshold: What the clipping was told, with the scale still in it.

@@ -8,9 +8,10 @@ from typing import Any
 from torch import nn
 
 from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.messages import listed
 from lightning_debugkit.core.sharding import unwrapped_name
 from lightning_debugkit.monitors.observed_step import StepStats
-from lightning_debugkit.monitors.parameters.parameter_registration import common, listed_parameters
+from lightning_debugkit.monitors.parameters.parameter_registration import common
 from lightning_debugkit.replay.autograd_graph import Wiring
 
 NO_GRADIENT = Rule(
@@ -91,7 +92,7 @@ class GradientFlow:
             )
             yield NO_GRADIENT.found(
                 where.at(common(names)),
-                names=listed_parameters(names),
+                names=listed(names),
                 why=f": {how}",
                 remedy=f"Keep the graph at {call.place.source or call.name}, or freeze what lies before it.",
                 op=call.name,
@@ -109,7 +110,7 @@ class GradientFlow:
             self.idle.update(names)
             yield ZERO_GRADIENT.found(
                 where.at(common(names)),
-                names=listed_parameters(names),
+                names=listed(names),
                 op=op,
                 remedy=f"Replace {op} at {source or 'that place'} by something with a slope, or pass the gradient "
                 "around it (straight-through).",
@@ -128,7 +129,7 @@ class GradientFlow:
             yield NO_GRADIENT.found(
                 where.at(holder),
                 severity=Severity.INFO if routed else Severity.WARNING,
-                names=listed_parameters(names),
+                names=listed(names),
                 why=f" in all {self.looks} steps: " + ("never chosen" if routed else "never used by the loss"),
                 remedy="Use it in forward, remove it, or freeze it with requires_grad_(False).",
                 parameters=names,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
-
-from lightning.pytorch import Trainer
+from typing import TYPE_CHECKING, Any
 
 from lightning_debugkit.monitors.optimization.learning_rate_schedule import SchedulePlan
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
 
 # Where each scheduler of torch keeps the number of calls after which it is through.
 _HORIZONS = {"CosineAnnealingLR": "T_max", "OneCycleLR": "total_steps", "PolynomialLR": "total_iters"}

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.messages import listed
 from lightning_debugkit.monitors.observed_step import StepStats
-from lightning_debugkit.monitors.parameters.parameter_registration import common, listed_parameters
+from lightning_debugkit.monitors.parameters.parameter_registration import common
 from lightning_debugkit.stats.tensor_norms import bits, is_readable, norms, some, values, version
 
 NOT_UPDATED = Rule(
@@ -121,7 +122,7 @@ class UpdateRatio:
             where = look.where.at(common(changed))
             yield FROZEN.found(
                 where,
-                what=f"the optimizer changes {listed_parameters(changed)}",
+                what=f"the optimizer changes {listed(changed)}",
                 remedy="Leave frozen parameters out of the optimizer, or set their .grad to None when freezing: "
                 "momentum and weight decay move them as long as a gradient is there.",
                 parameters=changed,
@@ -167,7 +168,7 @@ class UpdateRatio:
             if names:
                 where = look.where.at(common(names))
                 yield NOT_UPDATED.found(
-                    where, names=listed_parameters(names), steps=_EARLY, why=why, remedy=remedy, parameters=names
+                    where, names=listed(names), steps=_EARLY, why=why, remedy=remedy, parameters=names
                 )
 
     def _travelled(self, look: StepStats) -> Iterator[Finding]:

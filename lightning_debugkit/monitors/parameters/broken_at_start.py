@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from lightning_debugkit.core.finding import Finding, Where
+from lightning_debugkit.core.messages import listed
 from lightning_debugkit.core.sharding import unwrapped_name
-from lightning_debugkit.monitors.parameters.parameter_registration import listed_parameters
 from lightning_debugkit.replay.nonfinite import PARAMETER
 from lightning_debugkit.stats.tensor_norms import is_readable, norms, values
 
@@ -31,7 +31,7 @@ def broken_weights(where: Where, module: nn.Module) -> Iterator[Finding]:
         yield PARAMETER.found(
             where.at(broken[0]),
             seen="weights are not finite",
-            what=f"{listed_parameters(broken)} hold NaN or infinity before training starts",
+            what=f"{listed(broken)} hold NaN or infinity before training starts",
             samples_text="",
             remedy="Load a checkpoint of before it broke, or look at what was loaded: training cannot mend it.",
             parameters=broken,

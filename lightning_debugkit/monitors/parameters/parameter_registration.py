@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.messages import listed
 from lightning_debugkit.core.optimizers import held_by
 from lightning_debugkit.replay.source_lines import SourceLine
 from lightning_debugkit.stats.tensor_norms import values
@@ -60,7 +61,7 @@ def not_in_optimizer(
     forgotten = [name for name in missing if name not in meant]
     if forgotten:
         at = where.at(common(forgotten))
-        count, names = len(forgotten), listed_parameters(forgotten)
+        count, names = len(forgotten), listed(forgotten)
         yield NOT_IN_OPTIMIZER.found(
             at, count=count, names=names, orphans=orphans, parameters=forgotten, strangers=strange
         )
@@ -70,7 +71,7 @@ def not_in_optimizer(
             where,
             severity=Severity.INFO,
             count=len(meant),
-            names=listed_parameters(meant),
+            names=listed(meant),
             orphans=left,
             parameters=meant,
         )
@@ -85,7 +86,7 @@ def fed_but_not_held(where: Where, parameters: Mapping[str, Tensor], optimizers:
     if not missing:
         return None
     return NOT_IN_OPTIMIZER.found(
-        where.at(common(missing)), count=len(missing), names=listed_parameters(missing), orphans="", parameters=missing
+        where.at(common(missing)), count=len(missing), names=listed(missing), orphans="", parameters=missing
     )
 
 
@@ -170,14 +171,3 @@ def common(names: Iterable[str]) -> str:
             break
         shared.append(parts[0])
     return ".".join(shared)
-
-
-def listed_parameters(names: list[str], most: int = 3) -> str:
-    """Return the first of ``names`` and how many more there are.
-
-    Example:
-        >>> listed(["a", "b", "c", "d", "e"])
-        'a, b, c and 2 more'
-    """
-    rest = len(names) - most
-    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")

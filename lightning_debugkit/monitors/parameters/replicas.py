@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
-from lightning_debugkit.monitors.parameters.parameter_registration import common, listed_parameters
+from lightning_debugkit.core.messages import listed
+from lightning_debugkit.monitors.parameters.parameter_registration import common
 from lightning_debugkit.stats.tensor_norms import bits, is_readable
 
 DIFFER = Rule(
@@ -34,7 +35,7 @@ def compare_replicas(where: Where, module: nn.Module, world_size: int) -> Findin
     ranks = [rank for rank, row in enumerate(gathered) if row != gathered[0]]
     return DIFFER.found(
         where.at(common(apart)),
-        names=listed_parameters(apart),
+        names=listed(apart),
         ranks=f"0 and {', '.join(map(str, ranks))}",
         parameters=apart,
     )

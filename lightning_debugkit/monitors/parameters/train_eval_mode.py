@@ -9,8 +9,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.messages import listed
 from lightning_debugkit.core.sharding import outer, unwrapped_name
-from lightning_debugkit.monitors.parameters.parameter_registration import common, listed_parameters
+from lightning_debugkit.monitors.parameters.parameter_registration import common
 
 EVAL_MODE = Rule(
     "eval-mode-in-training",
@@ -63,7 +64,7 @@ class TrainEvalMode:
             holder = "" if not module.training else common(guilty)
             yield EVAL_MODE.found(
                 where.at(holder),
-                names=listed_parameters(guilty),
+                names=listed(guilty),
                 since="" if set(guilty) <= self.began else f" since epoch {where.epoch}",
                 effect=effect,
                 call=f"self.{holder}" if holder else "self",

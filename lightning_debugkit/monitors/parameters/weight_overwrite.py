@@ -11,9 +11,10 @@ from torch.nn.parameter import is_lazy
 from torch.utils.hooks import RemovableHandle
 
 from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.messages import listed
 from lightning_debugkit.core.patching import Hook
 from lightning_debugkit.core.sharding import unwrapped_name
-from lightning_debugkit.monitors.parameters.parameter_registration import common, listed_parameters
+from lightning_debugkit.monitors.parameters.parameter_registration import common
 from lightning_debugkit.stats.tensor_norms import bits, is_readable, values
 
 Seen = tuple[tuple[tuple[int, ...], torch.dtype], int]  # form and bits
@@ -54,7 +55,7 @@ class WeightOverwrite:
         if changed:
             how = "left by the fit before" if self.bits == self.trained else "loaded"
             at = where.at(common(changed))
-            yield OVERWRITTEN.found(at, names=listed_parameters(changed), how=how, parameters=changed)
+            yield OVERWRITTEN.found(at, names=listed(changed), how=how, parameters=changed)
 
     def end(self, module: nn.Module) -> None:
         """Remember the weights that this fit leaves."""

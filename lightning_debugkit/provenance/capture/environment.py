@@ -77,7 +77,8 @@ def environment_difference(then: Mapping[str, Any], now: Mapping[str, Any]) -> l
     """Return what differs between two environments: name, then, now; empty text for what was not there.
 
     Example:
-        >>> difference({"python": "3.11.7", "packages": {"torch": "2.5"}}, {"python": "3.11.7", "packages": {"a": "1"}})
+        >>> then, now = {"packages": {"torch": "2.5"}}, {"packages": {"a": "1"}}
+        >>> environment_difference(then, now)
         [('a', '', '1'), ('torch', '2.5', '')]
     """
     before, after = _flat(then), _flat(now)

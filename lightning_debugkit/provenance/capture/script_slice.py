@@ -57,7 +57,7 @@ class ScriptSlice:
     What stands under ``if __name__ == "__main__"`` counts as top level: small scripts define classes there.
 
     Example:
-        >>> script = Slice.of(b"import torch\\nWIDTH = 8\\nfit(print)\\nclass Net:\\n    w = WIDTH\\n")
+        >>> script = ScriptSlice.of(b"import torch\\nWIDTH = 8\\nfit(print)\\nclass Net:\\n    w = WIDTH\\n")
         >>> print(script.text_of(["Net"]))
         WIDTH = 8
         class Net:

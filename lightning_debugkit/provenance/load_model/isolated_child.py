@@ -32,7 +32,7 @@ def encoded_call(message: Mapping[str, Any]) -> bytes:
 
 
 def decoded_call(data: bytes) -> Any:
-    """Return the message that `encoded` has written; neither side unpickles classes of the other."""
+    """Return the message that `encoded_call` has written; neither side unpickles classes of the other."""
     return torch.load(io.BytesIO(data), weights_only=True)
 
 

@@ -8,9 +8,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Any, Literal
-
-from lightning.pytorch import LightningModule
+from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_debugkit.checkpointing.atomic_io import local_path
 from lightning_debugkit.checkpointing.sharded_weights import NotWhole, is_sharded_file, load_sharded
@@ -26,6 +24,9 @@ from lightning_debugkit.provenance.load_model.isolated import IsolatedModel, arg
 from lightning_debugkit.provenance.load_model.load_request import Request, demand_plain, demand_trust, whence
 from lightning_debugkit.provenance.load_model.main_module import mount_snapshot
 from lightning_debugkit.provenance.load_model.private_import import Captured, LeftOut
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule
 
 Code = Literal["snapshot", "current", "auto"]
 

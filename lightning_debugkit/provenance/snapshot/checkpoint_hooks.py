@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
-
-from lightning.pytorch import Trainer
+from typing import TYPE_CHECKING, Any
 
 from lightning_debugkit.core.patching import StandIn
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
 
 See = Callable[[dict[str, Any], Any], None]
 

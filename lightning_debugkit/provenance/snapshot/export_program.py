@@ -8,17 +8,19 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.fabric.utilities.apply_func import move_data_to_device
-from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.hooks import RemovableHandle
 
+from lightning_debugkit.core.compat import move_data_to_device
+from lightning_debugkit.core.isolation import isolated
 from lightning_debugkit.core.patching import Hook
-from lightning_debugkit.replay.isolation import isolated
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
 
 _FEW = 2  # a batch of one would be taken for a constant
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-from lightning.pytorch import LightningModule, Trainer
+from typing import TYPE_CHECKING, Any
 
 from lightning_debugkit.core.run import current_run
 from lightning_debugkit.provenance.snapshot.export_program import CannotExport, Example, export, program_weights, refuse
 from lightning_debugkit.provenance.snapshot.run_end_commit import best_and_last
 from lightning_debugkit.replay.step_replay import muted
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
 
 _log = logging.getLogger("lightning_debugkit")
 

@@ -7,13 +7,15 @@ import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
 
 from lightning_debugkit.core.journal import strict
 from lightning_debugkit.provenance.capture.environment import without_secrets
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
 
 _LONGEST = 500  # characters of a value: hyper-parameters may hold whole tables
 _DEEPEST = 12  # of one that holds itself there is no end

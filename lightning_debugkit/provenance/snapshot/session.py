@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-from lightning.pytorch import Trainer
+from typing import TYPE_CHECKING, Any
 
 from lightning_debugkit.core.journal import strict
 from lightning_debugkit.provenance.capture.capture import Capture
@@ -14,6 +12,9 @@ from lightning_debugkit.provenance.capture.project_modules import main_file, pro
 from lightning_debugkit.provenance.carried.manifest import Manifest
 from lightning_debugkit.provenance.diff.comparison import Comparison
 from lightning_debugkit.provenance.diff.disk_comparison import compare_with_disk, imported, places_of
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
 
 
 class SnapshotSession:

@@ -239,7 +239,7 @@ def listing(paths: Sequence[str], count: int) -> str:
     """Return the first few of ``paths`` in words.
 
     Example:
-        >>> listed(["a.py", "b.py"], 7)
+        >>> listing(["a.py", "b.py"], 7)
         'a.py, b.py and 5 more'
     """
     shown = paths[:_SHOWN]

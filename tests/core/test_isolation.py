@@ -13,7 +13,7 @@ import torch
 import torchmetrics
 from torch import nn
 
-from lightning_debugkit.replay.isolation import isolated
+from lightning_debugkit.core.isolation import isolated
 
 
 class Model(nn.Module):

@@ -1,0 +1,14 @@
+"""How messages name many things."""
+
+from __future__ import annotations
+
+
+def listed(names: list[str], most: int = 3) -> str:
+    """Return the first of ``names`` and how many more there are.
+
+    Example:
+        >>> listed(["a", "b", "c", "d", "e"])
+        'a, b, c and 2 more'
+    """
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
