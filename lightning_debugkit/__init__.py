@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lightning_debugkit.presets import debugkit
     from lightning_debugkit.provenance.callback import CodeSnapshot
     from lightning_debugkit.provenance.load_model.loading import load_model
+    from lightning_debugkit.report.read_report import Report, read_report
 
 _HOMES = {
     "ActivationMonitor": "monitors.activations.callback",
@@ -40,6 +41,7 @@ _HOMES = {
     "GradientClippingMonitor": "monitors.clipping.callback",
     "NestedCheckpoint": "checkpointing.callback",
     "PreflightCheck": "preflight.callback",
+    "Report": "report.read_report",
     "Severity": "core.finding",
     "TrainingAnomaly": "core.callback",
     "bias_variance_decomposition": "evaluation.studies.retrained_models",
@@ -48,6 +50,7 @@ _HOMES = {
     "learning_curve": "evaluation.studies.learning_curve",
     "load_model": "provenance.load_model.loading",
     "read_journal": "core.journal",
+    "read_report": "report.read_report",
 }
 
 __all__ = [
@@ -62,6 +65,7 @@ __all__ = [
     "GradientClippingMonitor",
     "NestedCheckpoint",
     "PreflightCheck",
+    "Report",
     "Severity",
     "TrainingAnomaly",
     "bias_variance_decomposition",
@@ -70,6 +74,7 @@ __all__ = [
     "learning_curve",
     "load_model",
     "read_journal",
+    "read_report",
 ]
 
 

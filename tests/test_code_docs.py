@@ -76,6 +76,8 @@ def test_the_example_leaves_a_checkpoint_that_carries_script_and_settings(
     # The script has moved on: LightningCLI's own checkpoint is rebuilt by its class path, from the snapshot.
     script = trained / "train_cli.py"
     script.write_text(script.read_text().replace("nn.ReLU()", "nn.Tanh()"))
+    assert main(["diff", str(checkpoint), str(checkpoint)]) == 0
+    assert "The model's code is identical" in capsys.readouterr().out
     assert main(["diff", str(checkpoint), str(trained)]) == 1
     assert "+            nn.Tanh()," in capsys.readouterr().out
     monkeypatch.setattr(sys, "argv", ["elsewhere"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ def listing(folder: Path, plan: Sequence[KeepRule] | None = None, *, quick: bool
         told += _table(aside, _columns(aside, (), faults, None, quick))
     told += _leavings(folder)
     if plan is not None:
-        told += ["", _planned(current, plan)]
+        told += ["", _planned(current, plan), *_unknown_metrics(records, plan)]
     return Listing("\n".join(told), tuple(name for name, fault in faults.items() if fault))
 
 
@@ -144,6 +145,19 @@ def _planned(records: Sequence[Record], plan: Sequence[KeepRule]) -> str:
         f"With {', '.join(map(repr, plan))}: {_total(stay)} would stay, {_total(going)} would go. "
         "Files that are gone already cannot come back."
     )
+
+
+def _unknown_metrics(records: Sequence[Record], plan: Sequence[KeepRule]) -> list[str]:
+    """Return a sentence for each metric of a plan that no checkpoint has: a name misspelt keeps nothing."""
+    known = sorted({name for record in records for name in record.metrics})
+    asked = dict.fromkeys(rule.metric for rule in plan if isinstance(rule, Best))
+    told = []
+    for name in asked:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"they have {', '.join(known) or 'none'}."
+            told.append(f"No checkpoint has the metric {name!r}: {hint}")
+    return told
 
 
 def _leavings(folder: Path) -> list[str]:

@@ -12,18 +12,24 @@ from lightning_debugkit.cli import code
 from lightning_debugkit.core.finding import Finding
 
 
-def report(run_folder: str) -> int:
-    """Render the report of a run, also of one that was killed, and print its verdict."""
+def report(run_folder: str, others: list[str] | None = None, to: str = "runs.html") -> int:
+    """Render the report of a run, also of one that was killed, and print its verdict; of several, side by side."""
     from lightning_debugkit.report import render
+    from lightning_debugkit.report.read_report import read_report
+    from lightning_debugkit.report.read_report import run_folder as found
 
-    folder = Path(run_folder)
-    if not any(folder.glob("journal-*.jsonl")) and any(folder.glob("debugkit*/journal-*.jsonl")):
-        folder = max(folder.glob("debugkit*"), key=lambda path: path.stat().st_mtime)
+    if others:
+        from lightning_debugkit.report.comparison import compare
+
+        return _say(compare([*map(read_report, (run_folder, *others))], Path(to)), f"Report: {Path(to).resolve()}")
+    folder = found(Path(run_folder))
     return _say(render(folder).verdict, f"Report: {(folder / 'report.html').resolve()}")
 
 
 def replay(bundle: str, trust_code: bool = False) -> int:
     """Run the failing step of a bundle again and tell whether it breaks in the same way."""
+    if not Path(bundle).is_dir():  # said before torch is loaded, which takes seconds
+        raise FileNotFoundError(f"replay needs the folder of a bundle, got {bundle!r}; RUN_FOLDER/bundles has them.")
     from lightning_debugkit.replay.bundle_replay import replay_bundle, same
 
     kept, again = replay_bundle(Path(bundle), trust_code)
@@ -64,8 +70,14 @@ def parser() -> ArgumentParser:
     )
     commands = top.add_subcommands(metavar="COMMAND", title="commands")
 
-    reading = ArgumentParser(description="Render the report of a run, also of one that was killed.")
-    reading.add_argument("run_folder", type=str, help="run folder, usually LOG_DIR/debugkit, or the folder above it")
+    reading = ArgumentParser(
+        description="Render the report of a run, also of one that was killed; of several runs, one page with all."
+    )
+    reading.add_argument(
+        "run_folder", type=str, help="run folder, usually LOG_DIR/debugkit, its report.html, or any folder above runs"
+    )
+    reading.add_argument("others", type=str, nargs="*", help="more runs, to be shown side by side")
+    reading.add_argument("--to", type=str, default="runs.html", help="page on several runs")
     commands.add_subcommand("report", reading, help="render the report of a run and print its verdict")
 
     running = ArgumentParser(description="Run a failing step again, which runs the code in its bundle.")

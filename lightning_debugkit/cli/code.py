@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -33,6 +34,8 @@ def diff(checkpoint: str, path: str | None = None) -> Told:
     from lightning_debugkit.provenance.carried.read_checkpoint import read_snapshot
     from lightning_debugkit.provenance.diff.disk_comparison import compare_with_disk, on_disk, unified
 
+    if path is not None and Path(path).is_file():
+        return _diff_of_two(checkpoint, path)
     manifest, source = read_snapshot(checkpoint)
     root, lines = _project(manifest, path), list[str]()
     comparison = compare_with_disk(manifest, source, on_disk(manifest, root), cells=False)
@@ -53,16 +56,38 @@ def diff(checkpoint: str, path: str | None = None) -> Told:
     return "\n".join([*(f"# {line}" for line in told.splitlines()), *lines]), int(comparison.model == "changed")
 
 
-def restore(checkpoint: str, to: str) -> Told:
+def _diff_of_two(first: str, second: str) -> Told:
+    """Compare the code of two checkpoints; status 1 if that of the model is not the same."""
+    from lightning_debugkit.cli.code_messages import code_verdict, harmless
+    from lightning_debugkit.provenance.carried.read_checkpoint import read_snapshot
+    from lightning_debugkit.provenance.carried.restore_run import restore_run
+    from lightning_debugkit.provenance.diff.disk_comparison import compare_with_disk, on_disk, unified
+
+    manifest, source = read_snapshot(first)
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch) / "code"
+        restore_run(*read_snapshot(second), root)
+        comparison = compare_with_disk(manifest, source, on_disk(manifest, root), cells=False)
+        told = code_verdict(comparison, Path(second))
+        lines = [] if source is None else list(unified(manifest, source, root))
+    if source is None:
+        told += f"\n{first} carries hashes only: its sources were too large to travel with it."
+    if sys.stdout.isatty():
+        lines = [harmless(line) for line in lines]
+    return "\n".join([*(f"# {line}" for line in told.splitlines()), *lines]), int(comparison.model == "changed")
+
+
+def restore(checkpoint: str, to: str | None = None) -> Told:
     """Write the code of a checkpoint into a new folder, never in place, every file checked by its hash."""
     from lightning_debugkit.cli.code_messages import rerun_command
     from lightning_debugkit.provenance.carried.read_checkpoint import read_snapshot
     from lightning_debugkit.provenance.carried.restore_run import restore_run
 
+    folder = Path(f"{Path(checkpoint).stem}-code" if to is None else to)
     manifest, source = read_snapshot(checkpoint)
-    done = restore_run(manifest, source, Path(to))
-    lines = [f"{done.count} files in {Path(to).resolve()}, {done.origin}", *done.remarks]
-    return "\n".join([*lines, "Run it again:", f"  {rerun_command(manifest, Path(to), checkpoint)}"]), 0
+    done = restore_run(manifest, source, folder)
+    lines = [f"{done.count} files in {folder.resolve()}, {done.origin}", *done.remarks]
+    return "\n".join([*lines, "Run it again:", f"  {rerun_command(manifest, folder, checkpoint)}"]), 0
 
 
 def log(path: str = ".", format: Form = "table") -> Told:
@@ -116,7 +141,7 @@ def refs(
 def _project(manifest: Manifest, path: str | None) -> Path:
     if path is not None:
         if not Path(path).is_dir():
-            raise FileNotFoundError(f"diff needs the folder of a project, got {path!r}.")
+            raise FileNotFoundError(f"diff needs the folder of a project or a second checkpoint, got {path!r}.")
         return Path(path).resolve()
     recorded = Path(str(manifest["source"].get("root") or ""))
     return recorded if recorded.is_absolute() and recorded.is_dir() else Path.cwd()
@@ -152,14 +177,23 @@ def add_to(commands: object) -> None:
         description="Unified diff from the code of a checkpoint to that of now; status 1 if the model's has changed."
     )
     two.add_argument("checkpoint", type=str, help="checkpoint file")
-    two.add_argument("path", type=str | None, nargs="?", help="folder of the project; where it was by default")
+    two.add_argument(
+        "path",
+        type=str | None,
+        nargs="?",
+        help="folder of the project, where it was by default; or a second checkpoint",
+    )
     add("diff", two, help="compare the code of a checkpoint with the code of now")
 
     three = ArgumentParser(
         description="Write the code of a checkpoint into a new folder; prints the command that runs it again."
     )
     three.add_argument("checkpoint", type=str, help="checkpoint file")
-    three.add_argument("--to", type=str, required=True, help="a folder that does not exist yet, or is empty")
+    three.add_argument(
+        "--to",
+        type=str | None,
+        help="a folder that does not exist yet, or is empty; NAME-code for NAME.ckpt by default",
+    )
     add("restore", three, help="write the code of a checkpoint into a new folder")
 
     four = ArgumentParser(description="The experiment log: what ran, why, from which commit, how it ended.")

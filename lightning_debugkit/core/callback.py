@@ -149,7 +149,8 @@ class DebugCallback(Callback):
 
     def _render(self, run: Run) -> None:
         # Late: matplotlib takes a second to import, and a run that goes well has no need of it before its end.
-        from lightning_debugkit.report import render
+        from lightning_debugkit.report import Report, render
+        from lightning_debugkit.report.read_report import show_in_notebook
 
         try:
             summary = render(run.folder)
@@ -160,7 +161,8 @@ class DebugCallback(Callback):
             )
             return
         told = "\n  ".join([summary.verdict, *(each.remark for each in summary.troubles if not each.is_lasting)])
-        _log.warning(f"lightning-debugkit: {told}\n  Report: {run.folder / 'report.html'}")
+        level = logging.INFO if show_in_notebook(Report(run.folder, summary)) else logging.WARNING
+        _log.log(level, f"lightning-debugkit: {told}\n  Report: {run.folder / 'report.html'}")
 
     def where(self, trainer: Trainer, module: str = "") -> Where:
         """Return the place of now."""

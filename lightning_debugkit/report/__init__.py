@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lightning_debugkit.report.parts import Chapter, Code, Drawing, Figure, Paragraph, Section, Table
+    from lightning_debugkit.report.read_report import Report, read_report
     from lightning_debugkit.report.rendering import render
     from lightning_debugkit.report.summary import Summary, summarize
     from lightning_debugkit.report.to_html import html
@@ -17,22 +18,26 @@ __all__ = [
     "Drawing",
     "Figure",
     "Paragraph",
+    "Report",
     "Section",
     "Summary",
     "Table",
     "as_json",
     "html",
     "markdown",
+    "read_report",
     "render",
     "summarize",
 ]
 
 _ROOM = {
     **dict.fromkeys(("Chapter", "Code", "Drawing", "Figure", "Paragraph", "Section", "Table"), "parts"),
+    "Report": "read_report",
     "Summary": "summary",
     "as_json": "to_json",
     "html": "to_html",
     "markdown": "to_markdown",
+    "read_report": "read_report",
     "render": "rendering",
     "summarize": "summary",
 }

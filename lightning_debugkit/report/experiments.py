@@ -12,7 +12,7 @@ from typing import Any
 
 from lightning_debugkit.core.finding import Severity
 from lightning_debugkit.core.journal import read_journal
-from lightning_debugkit.report.summary import summarize
+from lightning_debugkit.report.summary import Summary, summarize
 from lightning_debugkit.report.wording import as_list, as_mapping, as_number, number, phrase
 
 _SKIPPED = {"node_modules", "__pycache__", "site-packages"}
@@ -87,11 +87,22 @@ def _of_run(folder: Path) -> Experiment | None:
         when=str(run.get("started") or ""),
         outcome=f"{summary.status}{said}",
         step=summary.steps,
-        best=_best(end),
+        best=_best(end) or _logged(summary),
         checkpoints=tuple(map(str, as_list(end.get("checkpoints")))),
         findings={str(each): len(summary.of(each)) for each in reversed(Severity) if summary.of(each)},
         folder=str(folder),
     )
+
+
+def _logged(summary: Summary) -> str:
+    """Return the last value of what the run logged: of its validation loss, else of what comes first."""
+    names = dict.fromkeys(name for point in summary.measures.get("logged", ()) for name in as_mapping(point.value))
+    wanted = sorted(names, key=lambda name: ("val" not in name.lower(), "loss" not in name.lower()))
+    if not wanted:
+        return ""
+    values = [as_mapping(point.value).get(wanted[0]) for point in summary.measures["logged"]]
+    last = next(known for value in reversed(values) if (known := as_number(value)) is not None)
+    return f"{wanted[0]} {number(last)} (last)"
 
 
 def _best(end: Mapping[str, Any]) -> str:

@@ -22,15 +22,23 @@ from lightning_debugkit.report.summary import Summary
 _COLOR = re.compile(r'"(#[0-9a-f]{6})"')
 _SIZE = re.compile(r'font-size="([\d.]+)"')
 _VARIABLES = PALETTE.variables
+_ENDED = {"exception": "ended by an exception", "unfinished": "no end on record"}
 
 
-def html(summary: Summary, chapters: Sequence[Chapter] = ()) -> str:
-    """Return the page: it loads nothing, runs no script, and follows the reader's light or dark."""
+def html(summary: Summary, chapters: Sequence[Chapter] = (), status: str = "") -> str:
+    """Return the page: it loads nothing, runs no script, and follows the reader's light or dark.
+
+    Args:
+        summary: The run.
+        chapters: What to show of it.
+        status: The line below the verdict; how many findings there are, and how the run ended, by default.
+    """
     style = _shipped("style.css")
     pressing = summary.of(Severity.ERROR, Severity.WARNING)
     return _template().render(
         summary=summary,
         chapters=chapters,
+        status=status or f"{summary.counts} · {_ENDED.get(summary.status, summary.status)} · step {summary.steps}",
         pressing=[told for told in pressing if not told.surplus],
         gravest=max((told.finding.severity for told in pressing), default=None),
         surplus=[told for told in pressing if told.surplus],

@@ -58,6 +58,11 @@ def test_the_folder_above_will_do_and_nothing_is_changed(folder: Path) -> None:
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
 
 
+def test_a_metric_of_a_plan_that_no_checkpoint_has_is_said(folder: Path) -> None:
+    assert "No checkpoint has the metric 'los': did you mean 'loss'?" in listing(folder, read_rules("Best('los')")).text
+    assert "No checkpoint has" not in listing(folder, read_rules("Best('loss')")).text
+
+
 @pytest.mark.parametrize("plan", ["Best('loss')", "Latest(n=2), Every(steps=5)", "Best('none')"])
 def test_a_plan_tells_what_other_rules_would_keep(plan: str, folder: Path) -> None:
     table = rows(listing(folder, read_rules(plan)).text)

@@ -1,0 +1,180 @@
+"""Runs side by side on one page: how each ended, what was found, and their loss, rates, gradients and metrics."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lightning_debugkit.core.finding import Severity
+from lightning_debugkit.report.curves import Curve, curve_figure, curves
+from lightning_debugkit.report.parts import Cell, Drawing, Paragraph, Section, Table
+from lightning_debugkit.report.read_report import Report
+from lightning_debugkit.report.rendering import compose, write
+from lightning_debugkit.report.sections.logged_metrics import is_validation_loss, logged
+from lightning_debugkit.report.summary import Measure, Summary
+from lightning_debugkit.report.to_html import html
+from lightning_debugkit.report.wording import as_mapping, as_number, cut, number, phrase, plural
+
+MOST = 6  # colours that are told apart
+_METRICS = 4
+_LONG = 90
+
+
+def compare(reports: Sequence[Report], page: Path) -> str:
+    """Write one self-contained page on several runs, and return what it says first.
+
+    Raises:
+        ValueError: There are fewer than two runs, or more than six.
+    """
+    if not 2 <= len(reports) <= MOST:
+        raise ValueError(f"A comparison needs two to {MOST} runs, got {len(reports)}; name as many run folders.")
+    names = run_names([report.folder for report in reports])
+    runs = {name: report.summary for name, report in zip(names, reports, strict=True)}
+    worst = next((each for each in runs.values() if not each.is_well), reports[0].summary)
+    verdict = f"{len(runs)} runs side by side: {', '.join(names)}."
+    whole = replace(worst, verdict=verdict, start_here="", findings=(), events=(), remarks=(), exception="")
+    sections = (
+        Section("Findings", 0, _told(_findings, runs), is_open=True),
+        Section("Loss", 1, _told(_losses, runs), is_open=True),
+        Section("Logged metrics", 2, _told(_metrics, runs), is_open=True),
+        Section("Gradients", 3, _told(_gradients, runs), is_open=True),
+        Section("Learning rate", 4, _told(_rates, runs), is_open=True),
+        Section("What differs", 5, _told(_settings, runs), is_open=True),
+    )
+    counted = " · ".join(f"{name}: {summary.status}, step {summary.steps}" for name, summary in runs.items())
+    write(page, html(whole, compose(whole, page.parent, sections), counted).encode("utf-8", "replace"))
+    return verdict
+
+
+def run_names(folders: Sequence[Path]) -> list[str]:
+    """Return short names of run folders that tell them apart.
+
+    Example:
+        >>> run_names([Path("logs/version_0/debugkit"), Path("logs/version_1/debugkit")])
+        ['version_0', 'version_1']
+    """
+    whole = [folder.resolve() for folder in folders]
+    parts = [(folder.parent if folder.name == "debugkit" else folder).parts for folder in whole]
+    for depth in range(1, max(map(len, parts)) + 1):
+        ends = [each[-depth:] for each in parts]
+        if len(set(ends)) == len(ends):
+            first = [end[0] for end in ends]
+            return first if len(set(first)) == len(first) else ["/".join(end) for end in ends]
+    return [f"{each[-1]} ({count})" for count, each in enumerate(parts, 1)]  # the same run, twice
+
+
+Runs = Mapping[str, Summary]
+
+
+def _told(parts: Callable[[Runs], Iterator[Any]], runs: Runs) -> Callable[[Summary, Path], Iterator[Any]]:
+    return lambda _summary, _folder: parts(runs)
+
+
+def _findings(runs: Runs) -> Iterator[Table]:
+    verdicts = tuple((Cell(name), Cell(summary.verdict)) for name, summary in runs.items())
+    yield Table("Verdicts", (), verdicts)
+    pressing = (Severity.ERROR, Severity.WARNING)
+    rules = dict.fromkeys(each.finding.rule for summary in runs.values() for each in summary.of(*pressing))
+    rows = tuple((Cell(rule, is_code=True), *(_found(rule, summary) for summary in runs.values())) for rule in rules)
+    if rows:
+        yield Table("Errors and warnings, and the step of the first", ("rule", *runs), rows)
+
+
+def _found(rule: str, summary: Summary) -> Cell:
+    held = [told.finding for told in summary.findings if told.finding.rule == rule]
+    if not held:
+        return Cell("-")
+    first = min(held, key=lambda finding: finding.where.step)
+    times = f" ({len(held)})" if held[1:] else ""
+    return Cell(f"{first.severity}, step {first.where.step}{times}", is_marked=first.severity is Severity.ERROR)
+
+
+def _losses(runs: Runs) -> Iterator[Drawing]:
+    steps = {name: curves(_first_rank(summary, "loss")) for name, summary in runs.items()}
+    yield from _drawn("loss", "Loss of each step", "loss", steps)
+    names = {curve.label for summary in runs.values() for curve in logged(summary) if is_validation_loss(curve.label)}
+    yield from _logged(sorted(names), runs)
+
+
+def _metrics(runs: Runs) -> Iterator[Drawing]:
+    of_runs = [{curve.label for curve in logged(summary)} for summary in runs.values()]
+    shared = [name for name in sorted(set.intersection(*of_runs)) if "loss" not in name.lower()]
+    yield from _logged(shared[:_METRICS], runs)
+
+
+def _logged(names: Sequence[str], runs: Runs) -> Iterator[Drawing]:
+    for name in names:
+        held = {run: [curve for curve in logged(summary) if curve.label == name] for run, summary in runs.items()}
+        yield from _drawn(f"logged-{name}", name, cut(name, 28), held)
+
+
+def _gradients(runs: Runs) -> Iterator[Drawing]:
+    held = {}
+    for name, summary in runs.items():
+        points = [replace(point, value=_total(point.value)) for point in _first_rank(summary, "gradient-norms")]
+        held[name] = curves(points)
+    yield from _drawn("gradients", "Norm of the whole gradient", "norm", held)
+
+
+def _total(norms: Any) -> float:
+    known = [value for value in map(as_number, as_mapping(norms).values()) if value is not None]
+    return math.sqrt(sum(value * value for value in known)) if all(map(math.isfinite, known)) else math.nan
+
+
+def _rates(runs: Runs) -> Iterator[Drawing | Paragraph]:
+    held = {name: curves(_first_rank(summary, "learning-rate")) for name, summary in runs.items()}
+    found = [curve for each in held.values() for curve in each]
+    if found and all((curve.values == curve.values[0]).all() for curve in found):
+        said = (f"{name} {', '.join(number(float(curve.values[0])) for curve in each)}" for name, each in held.items())
+        yield Paragraph(f"Constant: {'; '.join(said)}.")
+    else:
+        yield from _drawn("rates", "Learning rate", "learning rate", held)
+
+
+def _settings(runs: Runs) -> Iterator[Table | Paragraph]:
+    facts = {name: dict(_facts(summary)) for name, summary in runs.items()}
+    keys = dict.fromkeys(key for held in facts.values() for key in held)
+    rows = tuple(
+        (Cell(key), *(Cell(cut(held.get(key, "-"), _LONG)) for held in facts.values()))
+        for key in keys
+        if len({held.get(key) for held in facts.values()}) > 1
+    )
+    if rows:
+        yield Table("Settings that are not the same", ("", *runs), rows)
+    else:
+        yield Paragraph("Versions, commit, seed and configuration are the same.")
+
+
+def _facts(summary: Summary) -> Iterator[tuple[str, str]]:
+    run = summary.run
+    for group in ("versions", "config"):
+        for key, value in as_mapping(run.get(group)).items():
+            yield str(key), phrase(value)
+    for key in ("commit", "seed"):
+        yield key, phrase(run.get(key))
+
+
+def _first_rank(summary: Summary, name: str) -> list[Measure]:
+    points = summary.measures.get(name, ())
+    first = min((point.rank for point in points), default=0)
+    return [point for point in points if point.rank == first]
+
+
+def _drawn(name: str, title: str, up: str, held: Mapping[str, Sequence[Curve]]) -> Iterator[Drawing]:
+    """Yield a figure of all curves, each called after its run."""
+    found = [
+        replace(curve, label=run if len(each) == 1 else f"{run} {curve.label}")
+        for run, each in held.items()
+        for curve in each
+    ]
+    found = [curve for curve in found if np.isfinite(curve.values).any()]
+    if found:
+        alt = f"{title} of {plural(len({curve.label for curve in found}), 'curve')}."
+        yield Drawing(re.sub(r"\W+", "-", f"runs-{name}"), title, alt, partial(curve_figure, found, "step", up))

@@ -1,0 +1,162 @@
+"""A run's report as an object: findings to work with, figures to restyle, and a verdict that a notebook shows."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import escape
+
+from lightning_debugkit.core.finding import Finding, Severity
+from lightning_debugkit.core.journal import read_journal
+from lightning_debugkit.report.experiments import run_folders
+from lightning_debugkit.report.summary import Summary, summarize
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_SHOWN = 5
+_COLORS = {Severity.ERROR: "#c8281e", Severity.WARNING: "#c77700", Severity.INFO: "#7b8794"}
+_WELL = "#2e8b57"
+
+
+class Report:
+    """What a run left, read from its journal; the last line of a notebook's cell shows the verdict.
+
+    Args:
+        folder: The run folder.
+        summary: What its journal says, if that has been read already.
+
+    Raises:
+        FileNotFoundError: There is no journal in ``folder``.
+    """
+
+    def __init__(self, folder: Path, summary: Summary | None = None) -> None:
+        self.folder = folder
+        self.summary: Summary = summarize(read_journal(folder)) if summary is None else summary
+
+    @property
+    def verdict(self) -> str:
+        """The one sentence to read if only one is read."""
+        return self.summary.verdict
+
+    @property
+    def start_here(self) -> str:
+        """What to do first, empty if nothing."""
+        return self.summary.start_here
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What was found: the gravest first, then the earliest, but none before what can have caused it."""
+        return [told.finding for told in self.summary.findings]
+
+    @cached_property
+    def figures(self) -> dict[str, Figure]:
+        """The figures of the report by name, as `matplotlib` figures of your own: restyle them, save them."""
+        from lightning_debugkit.report.figures import own_settings
+        from lightning_debugkit.report.parts import Drawing, flat
+        from lightning_debugkit.report.sections import all_sections
+
+        with own_settings():
+            return {
+                part.name: part.draw()
+                for section in all_sections()
+                for part in flat(section.parts(self.summary, self.folder))
+                if isinstance(part, Drawing)
+            }
+
+    def to_pandas(self) -> Any:
+        """Return the findings as a `pandas.DataFrame`, a row each.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        try:
+            pandas = importlib.import_module("pandas")
+        except ImportError as error:
+            raise ImportError("Report.to_pandas needs pandas; pip install pandas, or use Report.findings.") from error
+        rows = [
+            {
+                "rule": finding.rule,
+                "severity": str(finding.severity),
+                "step": finding.where.step,
+                "epoch": finding.where.epoch,
+                "rank": finding.where.rank,
+                "module": finding.where.module,
+                "message": finding.message,
+                "advice": finding.advice,
+            }
+            for finding in self.findings
+        ]
+        names = ["rule", "severity", "step", "epoch", "rank", "module", "message", "advice"]
+        return pandas.DataFrame(rows, columns=names)
+
+    def __repr__(self) -> str:
+        return f"<Report of {self.folder}: {self.verdict}>"
+
+    def _repr_html_(self) -> str:
+        """Return verdict, advice and the first findings for a notebook, in the colours of the notebook."""
+        summary = self.summary
+        pressing = summary.of(Severity.ERROR, Severity.WARNING)
+        worst = max((told.finding.severity for told in pressing), default=None)
+        color = _COLORS[worst] if worst is not None else _WELL if summary.is_well else _COLORS[Severity.INFO]
+        lines = [f'<p style="margin:0 0 .4em"><b>{escape(summary.verdict)}</b></p>']
+        if summary.start_here:
+            lines.append(f'<p style="margin:0 0 .4em"><b>Start here:</b> {escape(summary.start_here)}</p>')
+        rest = [told for told in pressing if not summary.tells(told.finding)]
+        items = (
+            f'<li><span style="color:{_COLORS[told.finding.severity]}">{told.finding.severity}</span> '
+            f"{escape(told.finding.message)}</li>"
+            for told in rest[:_SHOWN]
+        )
+        if rest:
+            lines.append(f'<ul style="margin:0 0 .4em">{"".join(items)}</ul>')
+        where = self.folder / "report.html"
+        lines.append(f'<p style="margin:0;opacity:.7">{escape(summary.counts)}; report: {escape(where)}</p>')
+        return f'<div style="border-left:4px solid {color};padding:.2em 1em">{"".join(lines)}</div>'
+
+
+def read_report(path: str | os.PathLike[str]) -> Report:
+    """Return the report of a run.
+
+    Args:
+        path: A run folder, a file in it such as ``report.html``, or any folder above runs: then it is the newest.
+
+    Raises:
+        FileNotFoundError: No run left a journal there.
+    """
+    return Report(run_folder(Path(path)))
+
+
+def show_in_notebook(report: Report) -> bool:
+    """Show a verdict as rich output where a notebook runs, and tell whether it did: a terminal has none."""
+    python = sys.modules.get("IPython")  # what runs in a notebook has loaded it
+    shell = python.get_ipython() if python is not None else None
+    if getattr(shell, "kernel", None) is None:
+        return False
+    from IPython.display import display
+
+    display(report)  # type: ignore[no-untyped-call]
+    return True
+
+
+def run_folder(path: Path) -> Path:
+    """Return the run folder that ``path`` names, lies in, or holds; of several the newest.
+
+    Raises:
+        FileNotFoundError: No run left a journal there.
+    """
+    folder = path.parent if path.is_file() else path
+    if any(folder.glob("journal-*.jsonl")):
+        return folder
+    found = sorted(run_folders(folder), key=lambda each: (each / "journal-0.jsonl").stat().st_mtime)
+    if not found:
+        raise FileNotFoundError(
+            f"A report needs a run folder with a journal, and none is in {str(folder)!r} or below; "
+            "it is usually LOG_DIR/debugkit."
+        )
+    return found[-1]

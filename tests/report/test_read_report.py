@@ -1,0 +1,151 @@
+"""A report as an object, in a notebook, and several runs on one page."""
+
+import subprocess
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib.figure import Figure
+from report.conftest import END, LOSS, RUN, SEED
+
+from lightning_debugkit import Report, read_report
+from lightning_debugkit.cli import main
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.report.comparison import run_names
+from lightning_debugkit.report.read_report import show_in_notebook
+
+Writer = Callable[..., Path]
+BROKE = {"status": "exception", "exception": {"type": "TrainingAnomaly", "message": f"nonfinite-loss: {LOSS.message}"}}
+
+
+def test_a_report_has_the_findings_and_figures_of_the_run(rich: Path) -> None:
+    report = read_report(rich)
+    assert (report.findings[0].rule, report.findings[0].message) == (LOSS.rule, LOSS.message)
+    assert report.start_here == LOSS.advice
+    assert set(report.figures) == {"loss", "gradient-norms", "learning-rate"}
+    assert all(isinstance(figure, Figure) for figure in report.figures.values())
+
+
+def test_findings_are_a_table_where_pandas_is_installed(rich: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    table = read_report(rich).to_pandas()
+    assert isinstance(table, pandas.DataFrame)
+    assert table.loc[table["rule"] == "nonfinite-loss", "step"].tolist() == [24]
+
+
+def test_without_pandas_the_error_says_what_to_do(rich: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match=r"needs pandas; pip install pandas, or use Report\.findings"):
+        read_report(rich).to_pandas()
+
+
+def test_a_notebook_shows_the_verdict_once_and_escapes_it(journal: Writer) -> None:
+    hostile = Finding("dead-units", Severity.WARNING, "<script>alert(1)</script> is dead", Where(0, 12))
+    shown = Report(journal(LOSS, hostile, {**END, **BROKE}))._repr_html_()
+    assert shown.count("log(0) in training_step") == 1
+    assert "<script" not in shown
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; is dead" in shown
+
+
+def test_the_end_of_a_fit_is_shown_in_a_notebook_and_not_in_a_terminal(
+    journal: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report, shown = Report(journal(END)), list[Any]()
+    monkeypatch.delitem(sys.modules, "IPython", raising=False)
+    assert not show_in_notebook(report)
+    shell = types.SimpleNamespace(kernel=None)
+    python, display = types.ModuleType("IPython"), types.ModuleType("IPython.display")
+    python.get_ipython = lambda: shell  # type: ignore[attr-defined]
+    display.display = shown.append  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "IPython", python)
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    assert not show_in_notebook(report)
+    shell.kernel = object()
+    assert show_in_notebook(report)
+    assert shown == [report]
+
+
+@pytest.fixture
+def two(journal: Writer, tmp_path: Path) -> tuple[Path, Path]:
+    """A run that broke, and its mended twin with another rate."""
+    folders = tmp_path / "logs/version_0/debugkit", tmp_path / "logs/version_1/debugkit"
+    for count, (folder, *said) in enumerate(((folders[0], LOSS, {**END, **BROKE}), (folders[1], SEED, END))):
+        folder.mkdir(parents=True)
+        points = [
+            {"kind": "measure", "name": name, "epoch": 0, "step": step, "rank": 0, "value": value}
+            for step in range(5)
+            for name, value in (
+                ("loss", 2.0 / (step + 1 + count)),
+                ("gradient-norms", {"a": 3.0, "b": 4.0}),
+                ("learning-rate", {"Adam": 0.1 / (step + 1)}),
+                ("logged", {"val/loss": 1.0 + step, "val/acc": 0.1 * step}),
+            )
+        ]
+        run = {**RUN, "config": {**RUN["config"], "max_epochs": 3 + count}}  # type: ignore[dict-item]
+        journal(run, *points, *said, folder=folder)
+    return folders
+
+
+def test_runs_side_by_side_are_one_page(
+    two: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "both.html"
+    assert main(["report", str(two[0]), str(two[1] / "journal-0.jsonl"), "--to", str(page)]) == 0
+    assert "2 runs side by side: version_0, version_1." in capsys.readouterr().out
+    text = page.read_text()
+    for title in ("Loss of each step", "val/loss", "val/acc", "Norm of the whole gradient", "Learning rate"):
+        assert f"<strong>{title}</strong>" in text, title
+    assert text.count(">version_0</text>") == 5  # a legend in each figure
+    assert "error, step 24" in text
+    assert "max_epochs" in text
+    assert "accumulate_grad_batches" not in text, "what is the same is no difference"
+
+
+def test_a_comparison_of_one_run_says_what_it_needs(two: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", *[str(two[0])] * 7]) == 2
+    assert "A comparison needs two to 6 runs, got 7" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("folders", "names"),
+    [
+        (["a/debugkit", "b/debugkit"], ["a", "b"]),
+        (["a/debugkit", "a/debugkit-1"], ["a", "debugkit-1"]),
+        (["a/x", "b/x"], ["a", "b"]),
+        (["a/1/debugkit", "b/1/debugkit"], ["a", "b"]),
+        (["a", "a"], ["a (1)", "a (2)"]),
+    ],
+)
+def test_runs_are_called_by_what_tells_them_apart(folders: list[str], names: list[str]) -> None:
+    assert run_names([Path("/" + folder) for folder in folders]) == names
+
+
+def test_a_report_is_found_from_its_page_and_from_above(
+    two: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", str(two[0])]) == 0
+    assert main(["report", str(two[0] / "report.html")]) == 0
+    assert main(["report", str(two[0].parent)]) == 0
+    assert capsys.readouterr().out.count("The run broke: loss is inf at step 24") == 3
+    assert main(["report", str(two[0].parent.parent)]) == 0
+    assert "No fault found" in capsys.readouterr().out, "the newest"
+    assert main(["report", str(two[0].parent / "nowhere")]) == 2
+    assert "usually LOG_DIR/debugkit" in capsys.readouterr().err
+
+
+def test_a_bundle_that_is_not_there_is_said_at_once() -> None:
+    code = (
+        "import sys; from lightning_debugkit.cli import main; status = main(['replay', 'nowhere']);"
+        "print(status, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "2 False\n"
+    assert "replay needs the folder of a bundle, got 'nowhere'" in done.stderr
+
+
+def test_the_log_has_the_last_of_what_was_logged(two: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["log", str(two[0].parent.parent)]) == 0
+    assert capsys.readouterr().out.count("val/loss 5 (last)") == 2
