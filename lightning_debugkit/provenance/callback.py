@@ -11,6 +11,8 @@ from lightning.pytorch import LightningModule, Trainer
 
 from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.run import current_run
+from lightning_debugkit.core.sharding import holds_whole_model
+from lightning_debugkit.core.weight_names import fit_names
 from lightning_debugkit.provenance.capture.capture import Wanted, capture
 from lightning_debugkit.provenance.capture.project_modules import main_file
 from lightning_debugkit.provenance.carried.manifest import KEY, NoSnapshot, embedded, taken_from
@@ -24,6 +26,7 @@ from lightning_debugkit.provenance.snapshot.session import SnapshotSession, comp
 from lightning_debugkit.provenance.snapshot.snapshot_files import write_snapshot_files
 
 _log = logging.getLogger("lightning_debugkit")
+_OF_FIT = ("_standing", "_example", "_names")
 
 
 class CodeSnapshot(DebugCallback):
@@ -69,16 +72,20 @@ class CodeSnapshot(DebugCallback):
         self.export = export
         self._standing: SnapshotSession | None = None
         self._example = Example()
+        self._names: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
         # What belongs to a fit in progress stays with it.
-        return {name: value for name, value in self.__dict__.items() if name not in ("_standing", "_example")}
+        return {name: value for name, value in self.__dict__.items() if name not in _OF_FIT}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _standing=None, _example=Example())
+        self.__dict__.update(state, _standing=None, _example=Example(), _names=None)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
+        if not self.idle and pl_module.strict_loading and holds_whole_model(trainer):
+            self._release_names()
+            self._names = fit_names(pl_module, report=lambda told: self._tell_renamed(trainer, told))
         if self.idle or not trainer.is_global_zero:
             return
         if stage == "fit":
@@ -124,6 +131,15 @@ class CodeSnapshot(DebugCallback):
         if unbuildable is not None:
             self.emit(trainer, unbuildable)
 
+    def _tell_renamed(self, trainer: Trainer, told: str) -> None:
+        if trainer.is_global_zero:
+            self.emit(trainer, snapshot_rules.WEIGHTS_RENAMED.found(self.where(trainer), told=told))
+
+    def _release_names(self) -> None:
+        if self._names is not None:
+            self._names.remove()
+            self._names = None
+
     def _compare(self, trainer: Trainer, checkpoint: dict[str, Any], path: Any) -> None:
         """Tell whether the code of a checkpoint is not the one that is about to run; never in the way of it."""
         try:
@@ -150,8 +166,10 @@ class CodeSnapshot(DebugCallback):
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         checkpoint_hooks.remove(trainer, Loading)
+        self._release_names()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._release_names()
         if self.export and trainer.is_global_zero:
             self._example.watch(pl_module)
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import os
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_debugkit.checkpointing.atomic_io import local_path
 from lightning_debugkit.checkpointing.sharded_weights import NotWhole, is_sharded_file, load_sharded
+from lightning_debugkit.core.weight_names import fit_names
 from lightning_debugkit.provenance.capture.left_out import known_files, with_unchanged, writable
 from lightning_debugkit.provenance.capture.locating import file_of
 from lightning_debugkit.provenance.carried.archive import Archive
@@ -217,11 +220,34 @@ def _load(model_class: type[LightningModule], request: Request, weights_only: bo
         options["_instantiator"] = None  # whatever the file says, in whichever form
     try:
         where, strict = request.map_location, request.strict
-        return load_sharded(model_class, request.path, weights_only, map_location=where, strict=strict, **options)
+        with _fitting(model_class):
+            return load_sharded(model_class, request.path, weights_only, map_location=where, strict=strict, **options)
     except NotWhole as error:
         raise ValueError(
             f"load_model needs a model that one process holds, got {str(request.path)!r}: {error}."
         ) from error
+
+
+@contextlib.contextmanager
+def _fitting(model_class: type[LightningModule]) -> Iterator[None]:
+    """Let names of weights that have only a known prefix more, or less, than the model's be the model's."""
+    own, usual = vars(model_class).get("load_state_dict"), model_class.load_state_dict
+
+    def load_state_dict(self: LightningModule, state_dict: Any, strict: bool = True, **options: Any) -> Any:
+        handle = fit_names(self, strict)
+        try:
+            return usual(self, state_dict, strict=strict, **options)
+        finally:
+            handle.remove()
+
+    setattr(model_class, "load_state_dict", load_state_dict)  # noqa: B010 - mypy takes a method for final
+    try:
+        yield
+    finally:
+        if own is None:
+            del model_class.load_state_dict
+        else:
+            setattr(model_class, "load_state_dict", own)  # noqa: B010
 
 
 def _isolated(request: Request) -> IsolatedModel:

@@ -49,6 +49,12 @@ CODE_DIFFERS = Rule(
     "See what changed: lightning-debugkit diff {checkpoint}. "
     'To run it as it was trained: load_model("{checkpoint}", code="snapshot", trust_code=True).',
 )
+WEIGHTS_RENAMED = Rule(
+    "weights-renamed",
+    Severity.INFO,
+    "{told}",
+    "Nothing needs to be done; the next checkpoint has the names of now.",
+)
 NOT_LOADABLE = Rule(
     "model-not-loadable",
     Severity.INFO,
