@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader
-from lightning_debugkit.provenance import modules, source
+from lightning_debugkit.provenance.capture import project_modules as modules, sources as source
 from lightning_debugkit.provenance.carried.manifest import FORMAT, KEY, Manifest, embedded
 
 def manifest_of(model_class, include=()):
