@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from lightning_debugkit.core.dispatch import is_transformed
+from lightning_debugkit.core.loss_masks import LossMasks
 from lightning_debugkit.core.patching import Hearing, StandIn
 
 # Functions of torch.nn.functional that compare a prediction with its target, by name.
@@ -67,10 +68,14 @@ class _LossListener(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
-        if name in CLASS_LOSSES or name in VALUE_LOSSES:
+        is_loss = name in CLASS_LOSSES or name in VALUE_LOSSES
+        if is_loss:
             for watch in self.watches:
                 watch.take(name, args, kwargs)
-        return func(*args, **kwargs)
+        result = func(*args, **kwargs)
+        for watch in self.watches:
+            watch.follow(name, func, args, kwargs, result, is_loss)
+        return result
 
 
 @contextlib.contextmanager
@@ -102,6 +107,7 @@ class LossWatch(_ForwardListener):
     def __init__(self, below: bool = False) -> None:
         super().__init__(below)
         self.calls: list[Call] = []
+        self.masks = LossMasks()
         self.error: Exception | None = None
         self._inside = contextlib.ExitStack()
         self._standing: StandIn | None = None
@@ -134,6 +140,22 @@ class LossWatch(_ForwardListener):
             ignored = kwargs.get("ignore_index", -100) if name in ("cross_entropy", "nll_loss") else None
             if len(given) == 2 and all(isinstance(part, Tensor) for part in given):
                 self.calls.append((name, given[0].detach(), given[1].detach(), ignored))
+        except Exception as error:
+            self.error = error
+
+    def follow(
+        self, name: str, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any, is_loss: bool
+    ) -> None:
+        """Follow the losses of single answers to what is left out of them."""
+        if not (is_loss or self.masks.is_following):
+            return
+        if not self.hears or self.error is not None or is_transformed():
+            return
+        try:
+            if is_loss and name in CLASS_LOSSES and self.calls:
+                self.masks.begin(len(self.calls) - 1, result)
+            elif not is_loss:
+                self.masks.saw(name, func, args, kwargs, result)
         except Exception as error:
             self.error = error
 

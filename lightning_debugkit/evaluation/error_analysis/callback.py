@@ -239,7 +239,10 @@ class ErrorAnalysis(DebugCallback):
 
     def _gather(self, trainer: Trainer, module: LightningModule, stage: Literal["validate", "test"]) -> None:
         """Bring together what ranks saw; every rank must call this at the same place."""
+        was_missing = bool(self.watch.missing)
         if (found := self.watch.gathered(trainer)) is None:
+            if self.watch.missing and not was_missing:
+                _log.warning(f"{type(self).__name__} leaves its section out. {self.watch.missing}")
             return
         where = self.where(trainer)
         if stage == "validate" and self._stage == "fit":

@@ -37,6 +37,11 @@ from lightning_debugkit.evaluation.predictions.wrong_samples import NoClasses
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
+_UNFOLLOWED = (
+    "The step weighs the losses of single answers in a way that could not be followed, and their mean is not its loss: "
+    "which answers count is not known. Return them from the step, with -100 as the target of those that do not count."
+)
+
 
 class EvaluationPass:
     """Looks at every batch of a pass; what stays from pass to pass is how the module is read.
@@ -76,6 +81,7 @@ class EvaluationPass:
         self.notes: dict[str, None] = {}
         self.batches = self.without = self.lost = 0
         self.why_lost = ""
+        self.unfollowed = False
 
     def lacking(self, trainer: Trainer) -> PredictionsNotFound | None:
         """Return what to say if none of the loaders that count is among those that are there."""
@@ -144,6 +150,9 @@ class EvaluationPass:
                 raise
             self.without += 1
             return
+        if found.counted is not None:
+            self.note("Answers that the step leaves out of its loss by a mask are not counted.")
+        self.unfollowed |= not found.is_followed
         rows = of_each[0]
         if is_at_once(trainer):
             at, rows, batch, note = answered_loader(trainer, step == "test_step", batch, found.target, of_each)
@@ -282,7 +291,11 @@ class EvaluationPass:
         found = merged_answers([payload for payload, _ in held])
         if found is not None:
             found.evidence = self.evidence
-            self.note(LossCheck.told([result for _, result in held], found.form))
+            apart = [result for _, result in held]
+            self.note(LossCheck.told(apart, found.form))
+            if self.unfollowed and LossCheck.differs(apart):
+                self.missing = _UNFOLLOWED
+                return None
         return found
 
 

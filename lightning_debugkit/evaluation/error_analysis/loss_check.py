@@ -57,6 +57,12 @@ class LossCheck:
         return mean, total
 
     @staticmethod
+    def differs(results: Sequence[Apart | None]) -> bool:
+        """Tell whether neither the mean nor the sum of the losses of the samples is the loss of the step."""
+        known = [result for result in results if result is not None]
+        return bool(known) and any(min(result) > 1 for result in known)
+
+    @staticmethod
     def told(results: Sequence[Apart | None], form: Task) -> str:
         """Return what the comparisons of all ranks say, empty where samples have no loss of their own."""
         if form.scores == "classes":

@@ -14,6 +14,7 @@ from lightning_debugkit.core.step_hooks import CLASS_LOSSES, LossWatch
 from lightning_debugkit.evaluation.predictions import sources
 from lightning_debugkit.evaluation.predictions.sources import Reading
 
+IGNORED = -100  # torch's own
 _SHOWN = 6
 _ROWS = 2
 
@@ -27,12 +28,16 @@ class LossInputs:
         function: Name of the loss.
         has_classes_last: Whether scores have their classes last where the shape leaves it open.
         has_classes: Whether targets were given to the loss as classes: floats are classes written as such.
+        counted: Which answers the step does not leave out of its loss by a mask, ``None`` if all count.
+        is_followed: Whether the losses of single answers, if it gave those, were seen to be summed up.
     """
 
     ignore_index: int | None = None
     function: str = ""
     has_classes_last: bool = False
     has_classes: bool = False
+    counted: Tensor | None = None
+    is_followed: bool = True
 
     def applied(self, found: Reading) -> Reading:
         """Return a reading as the loss had it."""
@@ -41,7 +46,15 @@ class LossInputs:
             scores = scores.movedim(-1, 1)
         if self.has_classes and isinstance(target, Tensor) and target.is_floating_point():
             target = target.long()
-        return replace(found, predictions=scores, target=target, ignore_index=self.ignore_index, function=self.function)
+        return replace(
+            found,
+            predictions=scores,
+            target=target,
+            ignore_index=self.ignore_index,
+            function=self.function,
+            counted=self.counted,
+            is_followed=self.is_followed,
+        )
 
 
 def loss_inputs(compared: Sequence[Reading], scores: Any, target: Any) -> LossInputs | None:
@@ -51,7 +64,19 @@ def loss_inputs(compared: Sequence[Reading], scores: Any, target: Any) -> LossIn
         return None
     is_whole = call.function in CLASS_LOSSES and not call.target.is_floating_point()
     as_classes = is_whole and call.target.numel() == target.numel()
-    return LossInputs(call.ignore_index, call.function, has_classes_last(call, scores), as_classes)
+    inputs = LossInputs(call.ignore_index, call.function, has_classes_last(call, scores), as_classes)
+    return replace(inputs, counted=call.counted, is_followed=call.is_followed)
+
+
+def without_masked(found: Reading) -> Reading:
+    """Return a reading whose targets that the step's mask leaves out of its loss are those to ignore."""
+    if found.counted is None or bool(found.counted.all()) or not isinstance(found.target, Tensor):
+        return replace(found, counted=None)
+    if found.counted.numel() != found.target.numel():
+        return replace(found, counted=None, is_followed=False)
+    target = found.target if found.target.is_floating_point() else found.target.long()
+    counted = found.counted.view(target.shape).to(target.device)
+    return replace(found, target=torch.where(counted, target, IGNORED))
 
 
 def inputs_beside(compared: Sequence[Reading], scores: Any, target: Any) -> LossInputs:
@@ -66,12 +91,25 @@ def inputs_beside(compared: Sequence[Reading], scores: Any, target: Any) -> Loss
 
 def of(losses: LossWatch | None) -> list[Reading]:
     """Return what loss functions compared: comparisons with classes if there are any, else with values."""
-    calls = losses.calls if losses is not None else []
-    calls = [call for call in calls if call[1].ndim and call[2].ndim and call[1].shape[0] == call[2].shape[0]]
-    classes = [call for call in calls if call[0] in CLASS_LOSSES]
+    if losses is None:
+        return []
+    numbered = [
+        (at, *call)
+        for at, call in enumerate(losses.calls)
+        if call[1].ndim and call[2].ndim and call[1].shape[0] == call[2].shape[0]
+    ]
+    classes = [call for call in numbered if call[1] in CLASS_LOSSES]
     return [
-        Reading(scores, target, (f"what {name}() was given",) * 2, ignored, name)
-        for name, scores, target, ignored in classes or calls
+        Reading(
+            scores,
+            target,
+            (f"what {name}() was given",) * 2,
+            ignored,
+            name,
+            counted=losses.masks.counted.get(at),
+            is_followed=at not in losses.masks.single or at in losses.masks.reached,
+        )
+        for at, name, scores, target, ignored in classes or numbered
     ]
 
 

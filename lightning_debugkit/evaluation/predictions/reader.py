@@ -59,6 +59,7 @@ class Reader:
         self._forward: ForwardWatch | None = None
         self._losses: LossWatch | None = None
         self._compiled: bool | None = None
+        self.masked: set[str] = set()  # steps that leave answers out of their loss by a mask of each batch
 
     def begin(self, step: str, module: LightningModule, watch: bool = False) -> None:
         """Get ready for a batch of ``step``; every call is followed by `read` or `release`.
@@ -76,7 +77,7 @@ class Reader:
             return  # the first batch decides by running once more, where compiled code runs as it was written
         if way == "forward" or both:
             self._forward = ForwardWatch(module, is_compiled=is_quiet)
-        if (way == "loss" or both) and not is_quiet:
+        if (way == "loss" or both or step in self.masked) and not is_quiet:
             self._losses = LossWatch()
             self._losses.put_around(module, step)
 
@@ -123,6 +124,9 @@ class Reader:
                     outputs = rerun()
             found, way = self._watched(step, outputs, batch, forward, losses)
         elif found is not None and self.adapter is None:
+            if losses is None and step in self.masked and rerun is not None:
+                with watching(module) as (_, losses):
+                    rerun()
             found = self._as_classes(step, found, losses)
         if found is None:
             seen = forward.others(outputs) if forward else []
@@ -133,7 +137,11 @@ class Reader:
             self.ways[step], self.places[step] = way, found.places
             _log.info(f"{self.owner}: predictions from {found.places[0]}, targets from {found.places[1]}")
         # Ranks that share a batch are all here: a tensor that is dealt out to them is brought together.
-        return replace(found, predictions=gathered_shards(found.predictions), target=gathered_shards(found.target))
+        found = replace(found, predictions=gathered_shards(found.predictions), target=gathered_shards(found.target))
+        found = loss_inputs.without_masked(found)
+        if losses is not None and losses.masks.single:
+            self.masked.add(step)
+        return found
 
     def _returned(self, step: str, outputs: Any, batch: Any) -> Reading | None:
         if self.adapter is not None:
@@ -170,7 +178,12 @@ class Reader:
         """Return what a step returned as its loss had it: classes, though written as floats, and those to ignore."""
         if losses is not None:
             self._heard[step] = loss_inputs.inputs_beside(loss_inputs.of(losses), found.predictions, found.target)
-        return self._heard.get(step, LossInputs()).applied(found)
+            return self._heard[step].applied(found)
+        return self._without_mask(step).applied(found)
+
+    def _without_mask(self, step: str) -> LossInputs:
+        """Return what was heard of an earlier batch: its mask was that batch's own."""
+        return replace(self._heard.get(step, LossInputs()), counted=None, is_followed=step not in self.masked)
 
     def _watched(
         self, step: str, outputs: Any, batch: Any, forward: ForwardWatch | None, losses: LossWatch | None
@@ -188,7 +201,7 @@ class Reader:
             # that nobody uses. What is named is meant.
             heard = loss_inputs.loss_inputs(compared, predictions[1], target[1])
             if heard or not compared or self.predictions or is_detections(predictions[1]):
-                self._heard[step] = heard or self._heard.get(step, LossInputs())
+                self._heard[step] = heard or self._without_mask(step)
                 found = Reading(predictions[1], target[1], (predictions[0], target[0]))
                 return self._heard[step].applied(found), "forward"
         at, of = self._call.get(step, (None, 0))

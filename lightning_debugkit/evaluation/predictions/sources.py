@@ -27,6 +27,8 @@ class Reading:
         ignore_index: Targets of this value are not counted, if the loss function says so.
         function: Name of the loss function that was seen to compare the two, empty if none was.
         given: Targets as they were, where shares of a yes have been made yes or no.
+        counted: Which answers the step does not leave out of its loss by a mask of its own, ``None`` if all count.
+        is_followed: Whether the losses of single answers, if there were such, were seen to be summed up.
     """
 
     predictions: Any
@@ -35,6 +37,8 @@ class Reading:
     ignore_index: int | None = field(default=None)
     function: str = ""
     given: Tensor | None = field(default=None)
+    counted: Tensor | None = field(default=None)
+    is_followed: bool = True
 
     @property
     def origin(self) -> str:
