@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 import warnings
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
 
+_log = logging.getLogger("lightning_debugkit")
 VARIABLE = "LIGHTNING_DEBUGKIT"
 
 
@@ -17,7 +20,19 @@ def callbacks() -> list[Callback]:
 
     Lightning calls this for every Trainer: it never raises, and what it adds gives way to the user's own.
     """
-    preset = os.environ.get(VARIABLE, "").strip().lower()
+    try:
+        if {"lightning.pytorch", "pytorch_lightning"} <= sys.modules.keys():
+            # Callbacks that were made before the other package was imported are about to be asked where they belong.
+            from lightning_debugkit.core.callback import DebugCallback
+
+            DebugCallback.belong()
+        return _chosen(os.environ.get(VARIABLE, "").strip().lower())
+    except Exception as error:  # also where warnings are errors, or a package of ours is broken: the run is the user's
+        _log.warning(f"no debugkit callback was added: {type(error).__name__}: {error}")
+        return []
+
+
+def _chosen(preset: str) -> list[Callback]:
     if preset in ("", "0", "off", "false", "no", "none"):
         return []
     from lightning_debugkit.presets import PRESETS, debugkit

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from lightning_debugkit import read_journal
 
 SCRIPT = """
 import sys
+import warnings
 import lightning.pytorch as pl
 import torch
 from torch.utils.data import DataLoader, TensorDataset
@@ -86,3 +88,16 @@ def test_the_users_own_callback_has_the_right_of_way(run, tmp_path: Path) -> Non
     events = read_journal(tmp_path / "root/debugkit")
     assert (len(events.of_kind("run")), len(events.of_kind("end"))) == (1, 1)
     assert [path.name for path in (tmp_path / "root").iterdir()] == ["debugkit"]
+
+
+@pytest.mark.parametrize("value", ["stndard", "standard"])
+def test_it_never_raises(value: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Not where warnings are errors, nor where the kit itself cannot be imported or built."""
+    from lightning_debugkit import autoload
+
+    monkeypatch.setenv("LIGHTNING_DEBUGKIT", value)
+    monkeypatch.setattr("lightning_debugkit.presets.debugkit", lambda preset: 1 / 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert autoload.callbacks() == []
+    assert caplog.messages[-1].startswith("no debugkit callback was added: ")

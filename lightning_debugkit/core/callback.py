@@ -11,11 +11,11 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from lightning_debugkit.core.compat import belong_to_both
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.run import Run, current_run, open_run
 
 _log = logging.getLogger("lightning_debugkit")
-_ENDS = ("on_fit_end", "on_exception")
 
 
 class TrainingAnomaly(RuntimeError):
@@ -54,11 +54,27 @@ def _guarded(name: str, hook: Callable[..., Any]) -> Callable[..., Any]:
             raise
         except Exception as error:
             self.trouble(trainer, name, error)
-            if name in _ENDS:  # the end and the report are those of all callbacks
+            if name in _ENDS and hook is not _ENDS[name]:  # the end and the report are those of all callbacks
                 getattr(DebugCallback, name)(self, trainer, *args, **kwargs)
             return None
 
     guarded._guarded = True  # type: ignore[attr-defined]  # by this the contract's test knows every hook is
+    return guarded
+
+
+def _guarded_state(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    """Let nothing that fails in saving or loading our own state cost the user a checkpoint or a resume."""
+
+    @functools.wraps(method)
+    def guarded(self: DebugCallback, *args: Any) -> Any:
+        try:
+            return method(self, *args)
+        except self.passes:
+            raise
+        except Exception as error:
+            _log.warning(f"lightning-debugkit: {type(self).__name__}.{name} failed ({type(error).__name__}: {error})")
+            return {} if name == "state_dict" else None
+
     return guarded
 
 
@@ -82,15 +98,23 @@ class DebugCallback(Callback):
         for name, hook in list(vars(cls).items()):
             if (name.startswith("on_") or name in ("setup", "teardown")) and callable(hook):
                 setattr(cls, name, _guarded(name, hook))
+            elif name in ("state_dict", "load_state_dict"):
+                setattr(cls, name, _guarded_state(name, hook))
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        DebugCallback.belong()
         self = super().__new__(cls)
         self._told = []
         self._troubles = {}
         return self
 
+    @staticmethod
+    def belong() -> None:
+        """Make all callbacks of the kit ones of ``pytorch_lightning`` too, if that is imported."""
+        belong_to_both(DebugCallback, Callback)
+
     def __repr__(self) -> str:
-        names = [name for name in inspect.signature(type(self).__init__).parameters if name != "self"]
+        names = [name for name in inspect.signature(type(self).__init__).parameters if hasattr(self, name)]
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
     @property
@@ -210,6 +234,11 @@ class DebugCallback(Callback):
             self.write(trainer, "trouble", callback=type(self).__name__, hook=hook, error=told, at=at)
         except Exception:
             _log.debug("the journal cannot take a fault of the kit", exc_info=True)
+
+
+_ENDS = {name: vars(DebugCallback)[name] for name in ("on_fit_end", "on_exception")}
+for _name in ("setup", *_ENDS):
+    setattr(DebugCallback, _name, _guarded(_name, vars(DebugCallback)[_name]))
 
 
 def _told(exception: BaseException | None) -> dict[str, str] | None:

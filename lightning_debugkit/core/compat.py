@@ -89,6 +89,17 @@ def is_of_other(thing: Any) -> bool:
     return any(base.__module__.partition(".")[0] in _OTHER.values() for base in type(thing).__mro__)
 
 
+def belong_to_both(kind: type, parent: type) -> None:
+    """Let ``kind``, which is made from ``parent``, be of the other package's class too, where that is in use.
+
+    ``pytorch_lightning`` of 2.5 builds no Trainer with a callback that is no instance of its own class. Instances that
+    are there already belong to both from then on.
+    """
+    other = _other(parent)
+    if other is not None and other not in kind.__mro__:
+        kind.__bases__ = (*kind.__bases__, other)
+
+
 def overrides(module: LightningModule, name: str) -> bool:
     """Tell whether ``module`` has a method ``name`` of its own in place of Lightning's."""
     return bool(is_overridden(name, module, counterpart_of(LightningModule, module)))

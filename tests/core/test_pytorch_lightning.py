@@ -141,3 +141,25 @@ def test_the_environment_variable_reaches_a_program_of_either_package(tmp_path: 
             [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120, cwd=tmp_path
         )
         assert done.stdout.count(GradientAnomalyDetector.__name__) == 1, done.stderr
+
+
+def test_callbacks_belong_to_both_packages() -> None:
+    """``pytorch_lightning`` of 2.5 builds no Trainer with a callback that is no instance of its own class."""
+    import lightning.pytorch
+
+    made = [*debugkit("thorough"), ExactResume(), NestedCheckpoint()]
+    assert [one for one in made if not isinstance(one, pl.Callback)] == []
+    assert [one for one in made if not isinstance(one, lightning.pytorch.Callback)] == []
+
+
+def test_callbacks_made_before_the_other_package_is_imported_belong_to_it_once_a_trainer_asks() -> None:
+    script = """
+from lightning_debugkit import debugkit
+made = debugkit()
+import pytorch_lightning as pl
+assert not isinstance(made[0], pl.Callback)
+trainer = pl.Trainer(callbacks=made, logger=False, accelerator="cpu", enable_checkpointing=False)
+assert isinstance(made[0], pl.Callback)
+"""
+    environment = {name: text for name, text in os.environ.items() if name != "LIGHTNING_DEBUGKIT"}
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=120, capture_output=True)
