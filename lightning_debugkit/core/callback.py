@@ -157,7 +157,8 @@ class DebugCallback(Callback):
             return
         if not run.ended:
             run.ended = True
-            self.write(trainer, "end", status=status, exception=_told(exception), seconds=run.seconds)
+            counted = {} if run.trained is None else {"trained": run.trained}
+            self.write(trainer, "end", status=status, exception=_told(exception), seconds=run.seconds, **counted)
         if trainer.is_global_zero and run.rendered != run.written:
             self._render(run)
             run.rendered = run.written

@@ -39,6 +39,9 @@ class Run:
     rendered: int = -1
     lost: int = 0
     is_replaying: bool = False
+    clip_norm: Tensor | None = None  # as the last clipping by norm computed it
+    wide_norms: dict[int, float] = field(default_factory=dict)  # by step: norms that 32 bits cannot hold
+    trained: int | None = None  # optimizer steps of this run that had a gradient; None where nobody counts
     norms: tuple[Any, Tensor] | None = None  # of the step in progress: see `shared_norms`
 
     @property

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.utils.hooks import unserializable_hook
 
-from lightning_debugkit.core.callback import DebugCallback
+from lightning_debugkit.core.evaluation_hooks import EvaluationHooks
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.core.optimizers import rate_of, raw
 from lightning_debugkit.core.rng import RandomState
+from lightning_debugkit.core.run import current_run
 from lightning_debugkit.core.sharding import unseen_shards
 from lightning_debugkit.data.sample_order import SampleOrder
+from lightning_debugkit.monitors.contagion import contagion
 from lightning_debugkit.monitors.logged_metrics import LoggedMetrics
 from lightning_debugkit.monitors.monitor import Monitor
 from lightning_debugkit.monitors.nonfinite_step import NonfiniteStep
@@ -30,7 +29,7 @@ from lightning_debugkit.stats.thinning import Thinning
 Action = Literal["raise", "stop", "skip", "warn"]
 
 
-class GradientAnomalyDetector(DebugCallback):
+class GradientAnomalyDetector(EvaluationHooks):
     """Find broken numbers and broken wiring in training, and name operation, module, source line and samples.
 
     Each optimizer step costs one look at the loss and the gradient norms. Only when that look is bad, and before the
@@ -98,6 +97,7 @@ class GradientAnomalyDetector(DebugCallback):
         self._handles: list[Any] = []
         self._unread: set[str] = set()
         self._logged = LoggedMetrics()
+        self._fed: dict[int, bool] = {}  # by optimizer: its next step has a gradient
 
     def __getstate__(self) -> dict[str, Any]:
         # Hooks, handles and batches of a fit in progress stay with it.
@@ -131,10 +131,13 @@ class GradientAnomalyDetector(DebugCallback):
             self.failure = self._new_failure()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.watches.work.rates.asks(trainer.optimizers)
         if self.hooks == "always":
             self._module_hooks = ModuleHooks(pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if (run := current_run(trainer)) is not None:
+            run.trained = 0
         for optimizer in trainer.optimizers:
             self._handles.append(optimizer.register_step_post_hook(self._stepped(trainer)))
         if (why := unseen_shards(trainer, self.wiring)) and trainer.is_global_zero:
@@ -142,9 +145,10 @@ class GradientAnomalyDetector(DebugCallback):
         self._tell(trainer, self.watches.start(trainer, pl_module, self.where(trainer)))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.watches.new_epoch()
+        self._tell(trainer, self.watches.new_epoch(trainer, pl_module, self.where(trainer)))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._tell(trainer, self.watches.work.validated.trained(self.where(trainer), trainer, pl_module))
         self._tell(trainer, self.watches.first_batch(trainer, pl_module, self.where(trainer)))
         self.order.advance(trainer)
         around = self.watches.surroundings
@@ -159,7 +163,7 @@ class GradientAnomalyDetector(DebugCallback):
         self._sight.saw_loss(trainer, loss)
         if trainer.world_size > 1 and self.action != "warn" and loss.requires_grad:
             # A loss that breaks on one rank must stop all of them: its gradients carry the news to the others.
-            loss.register_hook(_contagion(loss.detach(), lambda error: self.trouble(trainer, "backward", error)))
+            loss.register_hook(contagion(loss.detach(), lambda error: self.trouble(trainer, "backward", error)))
         self._tell(trainer, self.watches.before_backward(trainer, pl_module, loss, self.where(trainer), self._sight))
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -181,6 +185,9 @@ class GradientAnomalyDetector(DebugCallback):
         sight = self._sight
         alarm = self.failure.pending is not None
         look = sight.look(trainer, pl_module, optimizer, self.where(trainer), alarm)
+        self._fed[id(look.optimizer)] = any(norm is not None for norm in look.norms)
+        if look.overflows and (run := current_run(trainer)) is not None:
+            run.wide_norms.setdefault(look.where.step, look.norm)
         bad_loss = sight.loss is not None and not math.isfinite(sight.loss)
         broken = [name for name, norm in zip(look.names, look.norms, strict=True) if norm and not math.isfinite(norm)]
         bad = bad_loss or bool(broken)
@@ -193,9 +200,11 @@ class GradientAnomalyDetector(DebugCallback):
             seen = f"loss is {sight.loss}" if bad_loss else "gradient is not finite"
             self._record(trainer, look, always=not self.failure.enough)
             found = self.failure.pending or self._examine(trainer, pl_module, seen, broken)
+            self._fed[id(look.optimizer)] &= self.action == "warn"
             self.failure.act(self, trainer, look.optimizer, found, broken)
         elif not broken:
             self.failure.recovered()
+            self.watches.work.authors.saw(look)
             self._record(trainer, look)
             self._tell(trainer, self.watches.before_step(trainer, pl_module, look, sight))
 
@@ -207,10 +216,11 @@ class GradientAnomalyDetector(DebugCallback):
                 self.trouble(trainer, "hooks", watcher.error)
                 watcher.error = None
         self._tell_unread(trainer)
-        self._tell(trainer, self.watches.after_batch(trainer, pl_module, self.where(trainer)))
+        self._tell(trainer, self.watches.after_batch(trainer, pl_module, self.where(trainer), self._sight))
         self._sight.end()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_validation_start(trainer, pl_module)
         self._tell(trainer, self.watches.surroundings.before_validation(trainer, self.where(trainer)))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -218,12 +228,17 @@ class GradientAnomalyDetector(DebugCallback):
         self._logged.record(self, trainer, "epoch")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_validation_end(trainer, pl_module)
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._logged.record(self, trainer, "validation")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._tell(trainer, self.watches.conclude(trainer, pl_module, self.where(trainer)))
         self._release()
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._tell(trainer, self.watches.work.end_fit(trainer, pl_module, self.where(trainer)))
+        super().on_fit_end(trainer, pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._tell(trainer, self.watches.surroundings.conclude(trainer, self.where(trainer), broken=True))
@@ -255,15 +270,15 @@ class GradientAnomalyDetector(DebugCallback):
     def _stepped(self, trainer: Trainer) -> Any:
         def stepped(optimizer: Optimizer, *_: Any) -> None:
             try:
+                run = current_run(trainer)
+                if run is not None and self._fed.pop(id(optimizer), False):
+                    run.trained = (run.trained or 0) + 1
+                self.watches.work.authors.stepped(optimizer)
                 self._tell(trainer, self.watches.after_step(optimizer))
             except Exception as error:
                 self.trouble(trainer, "optimizer step", error)
 
         return stepped
-
-    def _tell(self, trainer: Trainer, findings: Iterable[Finding]) -> None:
-        for finding in findings:
-            self.emit(trainer, finding, about=str(finding.evidence.get("monitor", "")))
 
     def _record(self, trainer: Trainer, look: StepStats, always: bool = False) -> None:
         """Journal what the figures draw: of a long run, ever fewer of its steps."""
@@ -295,18 +310,9 @@ class GradientAnomalyDetector(DebugCallback):
         return collapse is not None
 
     def _examine(self, trainer: Trainer, module: LightningModule, seen: str, broken: list[str]) -> Finding | None:
-        return self.failure.examine(self, trainer, module, seen, broken, self._sight, self.order, self._module_hooks)
+        sight, order, hooks = self._sight, self.order, self._module_hooks
 
+        def instead(found: Finding) -> Finding:
+            return self.watches.work.authors.instead(found, module)
 
-def _contagion(loss: Tensor, report: Callable[[Exception], None]) -> Any:
-    """Return a hook that turns the gradient of a broken loss to NaN, and leaves that of a sound one as it is."""
-
-    @unserializable_hook  # type: ignore[untyped-decorator]  # else torch warns where a loss that has it is saved
-    def hook(grad: Tensor) -> Tensor | None:
-        try:
-            return torch.where(torch.isfinite(loss).all(), grad, torch.full_like(grad, math.nan))
-        except Exception as error:  # the backward pass is the user's: it goes on
-            report(error)
-            return None
-
-    return hook
+        return self.failure.examine(self, trainer, module, seen, broken, sight, order, hooks, instead)

@@ -23,7 +23,7 @@ from lightning_debugkit.monitors.optimization.loss_scale import LossScale
 from lightning_debugkit.monitors.optimization.scheduler_plans import plans_of
 from lightning_debugkit.monitors.optimization.update_ratio import NOT_UPDATED, FrozenModules, UpdateRatio
 from lightning_debugkit.monitors.parameters import replicas
-from lightning_debugkit.monitors.parameters.broken_at_start import broken_weights
+from lightning_debugkit.monitors.parameters.broken_at_start import broken_weights, versions_of
 from lightning_debugkit.monitors.parameters.ema_networks import EmaNetworks
 from lightning_debugkit.monitors.parameters.parameter_registration import (
     fed_but_not_held,
@@ -34,9 +34,9 @@ from lightning_debugkit.monitors.parameters.train_eval_mode import TrainEvalMode
 from lightning_debugkit.monitors.parameters.weight_overwrite import WeightOverwrite
 from lightning_debugkit.monitors.step_stats import StepStatsReader
 from lightning_debugkit.monitors.surroundings import Surroundings
+from lightning_debugkit.monitors.work import Work, is_trial, zeroed
 from lightning_debugkit.replay.autograd_graph import reached
 from lightning_debugkit.replay.step_replay import audit
-from lightning_debugkit.stats.tensor_norms import version
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -67,6 +67,7 @@ class Monitor:
         self.frozen = FrozenModules()
         self.modes = TrainEvalMode()
         self.surroundings = Surroundings(self.wiring)
+        self.work = Work(self.wiring)
         self._plans: list[SchedulePlan] = []
         self._total = math.inf
         self._looks: dict[int, StepStats] = {}  # by optimizer, as the next
@@ -80,26 +81,30 @@ class Monitor:
         self._begun = False
 
     def state_dict(self) -> dict[str, Any]:
-        return {"trends": self.trends.state_dict(), "orders": self.surroundings.state_dict()}
+        orders, work = self.surroundings.state_dict(), self.work.state_dict()
+        return {"trends": self.trends.state_dict(), "orders": orders, "work": work}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if "trends" in state:
             self.trends.load_state_dict(state["trends"])
         self.surroundings.load_state_dict(state.get("orders", {}))
+        self.work.load_state_dict(state.get("work", {}))
 
     def setup(self, module: LightningModule) -> None:
         """Begin a fit, before weights are restored."""
         self._renew()
         if self.wiring:
             self.loaded.begin(module)
+            self.work.loads.listen()
 
     def start(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
         """Yield what is wrong before the first step."""
         total = float(trainer.estimated_stepping_batches)
         self._total = total if total > 0 else math.inf  # Lightning says -1 for data of unknown length
+        yield from self.work.start(trainer, module, where)
         if not self.wiring:
             return
-        self._plans = [] if _is_trial(trainer) else plans_of(trainer, self._total)
+        self._plans = [] if is_trial(trainer) else plans_of(trainer, self._total)
         yield from self.schedule.planned(where, self._plans)
         self.frozen.begin(module)
         self.modes.begin(module)
@@ -110,13 +115,15 @@ class Monitor:
             return
         self._begun = True
         self.followers.begin(module, held_by(trainer.optimizers))
+        yield from self.work.first_batch(trainer, module, where)
         yield from broken_weights(where, module)
         if self.wiring:
             yield from self.loaded.judge(where, module)
 
-    def new_epoch(self) -> None:
-        """Read the next graph again: parameters may have been frozen or unfrozen."""
+    def new_epoch(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
+        """Read the next graph again, as parameters may have been frozen; yield what the epoch before did not do."""
         self._graphs = max(self._graphs, 1)
+        yield from self.work.new_epoch(trainer, module, where)
 
     def before_backward(
         self, trainer: Trainer, module: LightningModule, loss: Tensor, where: Where, sight: StepStatsReader
@@ -145,12 +152,12 @@ class Monitor:
     def _suspect(self, trainer: Trainer, module: LightningModule, suspects: Iterable[Finding]) -> None:
         """Judge when some steps have passed: code of the user's own may move what no optimizer holds."""
         for suspect in suspects:
-            versions = _versions(module, suspect.evidence["parameters"])
+            versions = versions_of(module, suspect.evidence["parameters"])
             self._suspects.append((trainer.global_step + 3, suspect, versions))
 
     def after_backward(self, trainer: Trainer) -> None:
         if self._unstepped == 0:
-            self._versions = _versions(trainer.lightning_module)
+            self._versions = versions_of(trainer.lightning_module)
         self._unstepped += 1
         if self.wiring:
             self.zeroing.after_backward(trainer.optimizers)
@@ -171,6 +178,8 @@ class Monitor:
                 yield from [] if told is None else [told]
         if not self.wiring or closure_again:
             return
+        if zeroed(trainer, look):
+            return  # what clipping has turned to zeros says nothing of the wiring
         automatic = module.automatic_optimization
         alone = len(trainer.optimizers) == 1
         yield from self.zeroing.before_step(
@@ -190,10 +199,11 @@ class Monitor:
             self._passes[id(look.optimizer)] = sight.passes
             yield from self.flow.judge(look, replayed)
         yield from self.movement.before_step(look)
+        yield from self.work.before_step(look, module, sight.batch_idx)
         fallen = len(self.trends.losses) < 20 or min(self.trends.losses) < 0.98 * min(self.trends.start)
         crawling = self.movement.crawling(look, self._total, fallen)
         if crawling is not None:
-            yield crawling
+            yield from self.work.crawling(trainer, module, crawling)
         known = [rate_of(group) for optimizer in trainer.optimizers for group in optimizer.param_groups]
         known = [rate for rate in known if math.isfinite(rate)]
         if known:
@@ -213,8 +223,11 @@ class Monitor:
             if look is not None:
                 yield from self.movement.after_step(optimizer, look)
 
-    def after_batch(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
+    def after_batch(
+        self, trainer: Trainer, module: LightningModule, where: Where, sight: StepStatsReader
+    ) -> Iterator[Finding]:
         self._batch_began = True
+        yield from self.work.after_batch(trainer, module, where, sight)
         if (told := self.followers.settle(trainer.global_step)) is not None:
             yield told
         if not self.wiring:
@@ -224,7 +237,7 @@ class Monitor:
         due = [item for item in self._suspects if item[0] <= trainer.global_step]
         for item in due:
             self._suspects.remove(item)
-            if _versions(module, list(item[2])) == item[2]:
+            if versions_of(module, list(item[2])) == item[2]:
                 yield item[1]
         if trainer.global_step == 2:
             yield from self.frozen.judge(where)
@@ -233,6 +246,7 @@ class Monitor:
 
     def end_epoch(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
         yield from self.surroundings.end_epoch(trainer, where)
+        yield from self.work.end_epoch(trainer, module, where)
         if self.wiring:
             yield from self.frozen.judge(where)
             # In manual optimization, only the user knows how many batches a step takes: wait for an epoch.
@@ -244,6 +258,7 @@ class Monitor:
         """Yield what can only be said when the run is over."""
         if (told := self.followers.settle()) is not None:
             yield told
+        yield from self.work.conclude(trainer, module, where)
         if not self.wiring:
             return
         yield from self.surroundings.conclude(trainer, where)
@@ -252,13 +267,14 @@ class Monitor:
             return
         yield from self.flow.conclude(where, module, self._trainable(trainer, module))
         # A run cut short, by early stopping or for a trial, says nothing about its schedule.
-        if trainer.global_step >= 0.95 * self._total and not _is_trial(trainer):
+        if trainer.global_step >= 0.95 * self._total and not is_trial(trainer):
             yield from self.schedule.conclude(where, self._plans, trainer.global_step)
 
     def release(self) -> None:
         """Let go of the model."""
         self.loaded.stop()
         self.followers.stop()
+        self.work.release()
         self._looks = {}
         self.movement = UpdateRatio()
         self.frozen = FrozenModules()
@@ -266,7 +282,7 @@ class Monitor:
 
     def _never_stepped(self, module: LightningModule, where: Where) -> Iterator[Finding]:
         """Yield that backward runs but no optimizer ever steps, though the weights are left alone."""
-        if _versions(module) == self._versions:
+        if versions_of(module) == self._versions:
             yield NOT_UPDATED.found(
                 where,
                 names="all parameters",
@@ -293,21 +309,9 @@ class Monitor:
                 yield found
 
 
-def _is_trial(trainer: Trainer) -> bool:
-    """Tell whether the run sees only some of the batches: 1.0 is all of them, 1 is one."""
-    limit = trainer.limit_train_batches
-    return bool(trainer.fast_dev_run) or not (isinstance(limit, float) and limit == 1.0)  # type: ignore[attr-defined]
-
-
 def _finetuning(trainer: Trainer) -> str:
     """Return the class of the callback that unfreezes the model by stages, empty if there is none."""
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
     return next(
         (type(callback).__name__ for callback in callbacks if isinstance(callback, both_packages(BaseFinetuning))), ""
     )
-
-
-def _versions(module: LightningModule, names: Iterable[str] | None = None) -> dict[str, int]:
-    """Return how often each parameter was written to: all of them, or those of ``names``."""
-    wanted = None if names is None else set(names)
-    return {name: version(p) for name, p in named_shards(module).items() if wanted is None or name in wanted}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -93,8 +93,12 @@ class NonfiniteStep:
         sight: StepStatsReader,
         order: SampleOrder,
         hooks: ModuleHooks | None,
+        instead: Callable[[Finding], Finding] = lambda found: found,
     ) -> Finding | None:
-        """Replay the batch and return what is wrong with it; ``None`` if that has been told often enough."""
+        """Replay the batch and return what is wrong with it; ``None`` if that has been told often enough.
+
+        ``instead`` may put the blame elsewhere.
+        """
         if self.enough:
             return None
         self.replays += 1
@@ -118,6 +122,7 @@ class NonfiniteStep:
             low_precision=str(trainer.precision).startswith("16"),
             note=note or unnamed,
         )
+        finding = instead(finding)
         run = current_run(trainer)
         if run is not None:
             place = {"epoch": finding.where.epoch, "step": finding.where.step}

@@ -7,10 +7,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from lightning_debugkit.core.finding import Where
+
+# Norms from which on torch's own is infinite: in 32 bits the sum of squares overflows, in 16 the norm itself.
+_OVERFLOWS = {
+    torch.float32: math.sqrt(torch.finfo(torch.float32).max),
+    torch.bfloat16: math.sqrt(torch.finfo(torch.float32).max),
+    torch.float16: torch.finfo(torch.float16).max,
+}
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,13 @@ class StepStats:
     def norm(self) -> float:
         """Norm of all gradients together."""
         return math.hypot(*(norm for norm in self.norms if norm is not None))
+
+    @cached_property
+    def overflows(self) -> bool:
+        """Tell whether a clipping that computes the norm in the gradients' own type gets infinity."""
+        if self.norm < _OVERFLOWS[torch.float16]:
+            return False
+        return any(self.norm > _OVERFLOWS.get(p.dtype, math.inf) for p in self.parameters)
 
     @cached_property
     def ratios(self) -> dict[str, float]:

@@ -105,7 +105,10 @@ def summarize(events: Events) -> Summary:
     told_exception = ": ".join(str(exception[key]) for key in ("type", "message") if exception.get(key))
     failed = troubles(events.of_kind("trouble"))
     broken = tuple(trouble for trouble in failed if trouble.is_lasting)
-    ending = verdicts.Ending(status, steps, told_exception, broken, tuple(map(str, as_list(run.get("callbacks")))))
+    callbacks = tuple(map(str, as_list(run.get("callbacks"))))
+    counted = as_number(end.get("trained")) if end else None
+    trained = None if counted is None else int(counted)
+    ending = verdicts.Ending(status, steps, told_exception, broken, callbacks, trained)
     return Summary(
         verdict=_told(end) or verdicts.verdict(ending, shown),
         start_here=verdicts.start_here(shown),

@@ -24,6 +24,7 @@ class Ending:
         exception: Its type and message, empty if there was none.
         broken: Callbacks of the kit that stopped looking.
         callbacks: Names of all callbacks of the kit in the run, empty if unknown.
+        trained: Steps that this run made itself and that had a gradient; ``None`` if nobody counted.
     """
 
     status: str
@@ -31,6 +32,12 @@ class Ending:
     exception: str = ""
     broken: tuple[Trouble, ...] = ()
     callbacks: tuple[str, ...] = ()
+    trained: int | None = None
+
+    @property
+    def counted(self) -> int:
+        """Steps that a sound run is praised for."""
+        return self.steps if self.trained is None else self.trained
 
 
 def verdict(ending: Ending, findings: Sequence[Finding]) -> str:
@@ -39,6 +46,8 @@ def verdict(ending: Ending, findings: Sequence[Finding]) -> str:
     Example:
         >>> verdict(Ending("finished", 96), [])
         'No fault found in 96 steps.'
+        >>> verdict(Ending("finished", 96, trained=36), [])
+        'No fault found in 36 steps.'
         >>> verdict(Ending("exception", 96, "ValueError: bad shape"), [])
         'The run ended with an exception at step 96: ValueError: bad shape.'
     """
@@ -76,7 +85,9 @@ def _led_to(ending: Ending, cause: Finding, error: Finding) -> str:
 
 def _quiet(ending: Ending) -> str:
     if ending.status == "finished":
-        return _unblemished(ending) if ending.steps else "No step was taken"
+        if ending.counted:
+            return _unblemished(ending)
+        return "No step of this run trained anything" if ending.steps else "No step was taken"
     if ending.status == "exception":
         return _course(ending)
     by = f" {others(ending.callbacks, ending.broken)}" if ending.broken else ""
@@ -93,7 +104,7 @@ def _of_the_data(findings: Sequence[Finding]) -> str:
 
 
 def _unblemished(ending: Ending) -> str:
-    steps = plural(ending.steps, "step")
+    steps = plural(ending.counted, "step")
     if not ending.broken:
         return f"No fault found in {steps}"
     if set(ending.callbacks) and set(ending.callbacks) <= {trouble.callback for trouble in ending.broken}:

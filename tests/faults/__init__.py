@@ -5,6 +5,7 @@ from faults import (
     backward,
     batches,
     clipping,
+    evaluation,
     modes,
     numbers,
     optimizers,
@@ -12,6 +13,7 @@ from faults import (
     saving,
     trends,
     wiring,
+    work,
 )
 from faults.ranks import RANKS
 from faults.registry import FAULTS, Fault, Program
@@ -25,6 +27,7 @@ __all__ = [
     "backward",
     "batches",
     "clipping",
+    "evaluation",
     "modes",
     "numbers",
     "optimizers",
@@ -32,4 +35,5 @@ __all__ = [
     "saving",
     "trends",
     "wiring",
+    "work",
 ]

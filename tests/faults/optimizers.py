@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import lightning.pytorch as pl
@@ -342,3 +343,59 @@ def sgd_with_a_tiny_rate(mended: bool) -> Program:
 def epsilon_in_place_of_the_rate(mended: bool) -> Program:
     """``Adam(params, 1e-8)``: the second argument is the rate."""
     return program(Classifier(mended, rate=1e-3 if mended else 1e-8))
+
+
+# --- optimizer-nonfinite -------------------------------------------------------------------------------------------
+
+
+class Chosen(Classifier):
+    """A classifier with the optimizer it is given; the first pixel of a digit is always 0, and so is its gradient."""
+
+    def __init__(self, mended: bool, make: Any) -> None:
+        super().__init__(mended)
+        self.make = make
+
+    def configure_optimizers(self) -> Any:
+        return self.make(self.parameters())
+
+
+@fault("optimizer-nonfinite", "", "net.0", "net", raises=True)
+def adam_in_float16(mended: bool) -> Program:
+    """eps=1e-8 is 0 in float16, and so are the squares of small gradients."""
+    return program(
+        Chosen(mended, partial(torch.optim.Adam, lr=1e-4, eps=1e-4 if mended else 1e-8)), precision="16-true"
+    )
+
+
+@fault("optimizer-nonfinite", "", "net", raises=True)
+def rmsprop_without_eps(mended: bool) -> Program:
+    """0/0 where a pixel is always black."""
+    return program(Chosen(mended, partial(torch.optim.RMSprop, lr=1e-3, eps=1e-8 if mended else 0.0)))
+
+
+class ColumnWise(torch.optim.Optimizer):
+    """Gradients of unit length for each input of a layer; ``guard`` keeps inputs that are always 0 from 0/0."""
+
+    def __init__(self, params: Any, guard: float) -> None:
+        super().__init__(params, {"lr": 1e-2, "guard": guard})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        with torch.enable_grad():
+            loss = closure()
+        for group in self.param_groups:
+            for p in group["params"]:
+                p -= group["lr"] * p.grad / (p.grad.norm(dim=0, keepdim=True) + group["guard"])
+        return loss
+
+
+@fault("optimizer-nonfinite", raises=True)
+def a_column_of_no_length(mended: bool) -> Program:
+    """An optimizer of the user's own divides by a norm that is 0."""
+    return program(Chosen(mended, partial(ColumnWise, guard=1e-8 if mended else 0.0)))
+
+
+@fault("optimizer-nonfinite", "", "net")
+def the_last_step_breaks_the_weights(mended: bool) -> Program:
+    """No look comes after it but the one at the end of the fit."""
+    return program(Chosen(mended, partial(torch.optim.Adam, eps=1e-8 if mended else 0.0)), max_epochs=-1, max_steps=1)

@@ -15,13 +15,20 @@ from torch.optim import Optimizer
 from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.core.optimizers import raw
+from lightning_debugkit.core.run import current_run
 from lightning_debugkit.core.sharding import holds_whole_model
 from lightning_debugkit.monitors.clipping.auto_threshold import AutoThreshold, obstacle
 from lightning_debugkit.monitors.clipping.clip_stats import ClipStatsReader
-from lightning_debugkit.monitors.clipping.clipped_step import ClippedStep, read_clipped_steps, tightest
+from lightning_debugkit.monitors.clipping.clipped_step import (
+    ClippedStep,
+    PendingClippedStep,
+    read_clipped_steps,
+    tightest,
+)
 from lightning_debugkit.monitors.clipping.clipping_counts import ClippingCounts
 from lightning_debugkit.monitors.clipping.clipping_order import is_scaled
 from lightning_debugkit.monitors.clipping.clipping_rules import ClippingRules
+from lightning_debugkit.monitors.clipping.overflow import Overflow
 from lightning_debugkit.stats.thinning import Thinning
 
 _TOGETHER = 50  # steps brought to the host in one copy
@@ -67,13 +74,15 @@ class GradientClippingMonitor(DebugCallback):
         self._auto: AutoThreshold | None = None
         self._judges: list[ClippingRules] = []
         self._tallies: list[ClippingCounts] = []
+        self._overflows: list[Overflow] = []
         self._drawn: list[Thinning] = []
         self._handles: list[Any] = []
 
     def __getstate__(self) -> dict[str, Any]:
         # What listens to a fit in progress stays with it; what it has learned goes along.
         state = {**self.__dict__, "_remembered": self._memory()}
-        return {**state, "_probe": None, "_auto": None, "_judges": [], "_tallies": [], "_drawn": [], "_handles": []}
+        lists: dict[str, Any] = {"_judges": [], "_tallies": [], "_overflows": [], "_drawn": [], "_handles": []}
+        return {**state, "_probe": None, "_auto": None, **lists}
 
     def _memory(self) -> dict[str, Any]:
         if not self._judges:
@@ -110,6 +119,7 @@ class GradientClippingMonitor(DebugCallback):
                 judge.load_state_dict(remembered[index])
             self._judges.append(judge)
             self._tallies.append(ClippingCounts())
+            self._overflows.append(Overflow())
             self._drawn.append(Thinning())
         if self.auto_threshold:
             self._start_auto(trainer, pl_module)
@@ -205,7 +215,9 @@ class GradientClippingMonitor(DebugCallback):
         drafts, probe.drafts = probe.drafts, []
         if not trainer.is_global_zero:
             return
-        steps = tightest(read_clipped_steps(drafts))
+        overflowed: list[PendingClippedStep] = []
+        steps = tightest(read_clipped_steps(drafts, overflowed))
+        self._tell_overflows(trainer, drafts, overflowed)
         self._tell(trainer, probe.order.early(self.where(trainer)))
         self._tell(trainer, probe.order.scaled(steps))
         for index, group in groupby(sorted(steps, key=lambda step: step.optimizer), key=lambda step: step.optimizer):
@@ -214,6 +226,17 @@ class GradientClippingMonitor(DebugCallback):
             sound = [step for step in mine if not is_scaled(step)]  # of the others all has been said
             self._tell_of(trainer, index, self._judges[index].take(sound, is_adaptive=adaptive))
             self._record(trainer, index, mine)
+
+    def _tell_overflows(
+        self, trainer: Trainer, drafts: list[PendingClippedStep], overflowed: list[PendingClippedStep]
+    ) -> None:
+        run, scaler = current_run(trainer), getattr(trainer.precision_plugin, "scaler", None)
+        for index, overflow in enumerate(self._overflows):
+            steps = len({draft.where.step for draft in drafts if draft.optimizer == index})
+            infinite = [draft for draft in overflowed if draft.optimizer == index]
+            wide = {} if run is None else run.wide_norms
+            found = overflow.take(steps, infinite, trainer.optimizers[index], scaler, wide)
+            self._tell_of(trainer, index, [] if found is None else [found])
 
     def _tell(self, trainer: Trainer, findings: Iterable[Finding]) -> None:
         for finding in findings:

@@ -130,6 +130,8 @@ class ClipStatsReader:
         if is_early:
             return
         pending.heard = True
+        if norm is not None and (run := current_run(self.trainer)) is not None:
+            run.clip_norm = norm
         if norm is not None and len(pending.drafts) < _MOST:
             pending.drafts.append(PendingClippedStep(index, by, norm, threshold, scale, source, after))
 
@@ -170,7 +172,7 @@ class ClipStatsReader:
         self._moment += 1
         pending = self._pending[index]
         if pending.opened is not None:
-            self.step_over(index)
+            self.step_over(index, is_taken=False)
         pending.opened = where
         optimizer = self.trainer.optimizers[index]
         if self.module.automatic_optimization:
@@ -181,14 +183,17 @@ class ClipStatsReader:
             pending.before = self._look(optimizer, self._moment)
         return _total(pending.before[1]) if must_look and pending.before is not None else None
 
-    def step_over(self, index: int) -> None:
+    def step_over(self, index: int, is_taken: bool = True) -> None:
         """Close the step of an optimizer: it is taken, or the loss scale has skipped it."""
         pending = self._pending[index]
         if pending.opened is None:
             return
         self.order.stepped(index)
         drafts = pending.drafts if pending.heard else self._measured(index, pending)
+        groups = self.trainer.optimizers[index].param_groups
+        is_fed = is_taken and any(p.grad is not None for group in groups for p in group["params"])
         for draft in drafts:
+            draft.is_taken = is_fed
             draft.where, draft.is_whole = pending.opened, is_whole(self.trainer)
             draft.layers = pending.before if pending.is_due else None
         self.drafts += drafts
@@ -199,7 +204,7 @@ class ClipStatsReader:
     def batch_over(self) -> None:
         """Close what a skipped step has left open."""
         for index in range(len(self._pending)):
-            self.step_over(index)
+            self.step_over(index, is_taken=False)
 
     def _measured(self, index: int, pending: _Pending) -> list[PendingClippedStep]:
         """Return the step by what its gradients were before, and after where the module may have clipped them."""

@@ -75,6 +75,7 @@ class PendingClippedStep:
         after: Norm after, ``None`` if it follows from the threshold.
         peak: Largest entry after.
         layers: Layer and norm of each parameter before clipping.
+        is_taken: The optimizer made the step, with a gradient.
     """
 
     optimizer: int
@@ -88,10 +89,16 @@ class PendingClippedStep:
     layers: tuple[Sequence[str], Tensor] | None = None
     where: Where = field(default_factory=lambda: Where(0, 0))
     is_whole: bool = True
+    is_taken: bool = False
 
 
-def read_clipped_steps(drafts: Sequence[PendingClippedStep]) -> list[ClippedStep]:
-    """Return the steps with their numbers, by one copy to the host; those that are not finite are left out."""
+def read_clipped_steps(
+    drafts: Sequence[PendingClippedStep], overflowed: list[PendingClippedStep] | None = None
+) -> list[ClippedStep]:
+    """Return the steps with their numbers, by one copy to the host; those that are not finite are left out.
+
+    Drafts whose norm is infinite are added to ``overflowed``.
+    """
     if not drafts:
         return []
     device = drafts[0].norm.device
@@ -108,6 +115,8 @@ def read_clipped_steps(drafts: Sequence[PendingClippedStep]) -> list[ClippedStep
         norm, after, peak = (number / draft.scale for number in triple)
         threshold = None if draft.threshold is None else draft.threshold / draft.scale
         after = _after(norm, threshold) if math.isnan(after) else after
+        if norm == math.inf and overflowed is not None:
+            overflowed.append(draft)
         if math.isfinite(norm) and math.isfinite(after):
             is_idle = draft.by == "module" and not _is_cut(norm, after)
             is_ruler = threshold == math.inf  # some clip to infinity to be told the norm

@@ -91,7 +91,7 @@ class UpdateRatio:
         if self.steps.get(key, 0) == 0:
             self._begin(look)
         for name, norm, rate in zip(look.names, look.norms, look.rates, strict=True):
-            if not norm or not rate or not math.isfinite(norm):
+            if not norm or not rate or not math.isfinite(norm) or look.overflows:  # a clipping then leaves zeros
                 self.starved.add(name)
         self.before[key] = [some(p, 1024) for p in look.parameters]
         if self.steps.get(key, 0) == _EARLY:

@@ -1,0 +1,85 @@
+"""Hooks of validation and test of the detector: what breaks there is told as what breaks in training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+
+from lightning_debugkit.core.callback import DebugCallback
+from lightning_debugkit.core.finding import Finding
+from lightning_debugkit.core.run import current_run, open_run
+from lightning_debugkit.monitors.monitor import Monitor
+
+
+class EvaluationHooks(DebugCallback):
+    """A callback whose watches also see what the Trainer evaluates, within a fit and without."""
+
+    watches: Monitor
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._tell(trainer, self.watches.work.start_evaluation(trainer, pl_module, self.where(trainer)))
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._tell(trainer, self.watches.work.start_evaluation(trainer, pl_module, self.where(trainer)))
+
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        where = self.where(trainer)
+        self._tell(trainer, self.watches.work.before_evaluation_batch(trainer, pl_module, where, batch_idx))
+
+    def on_test_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self.watches.work.evaluation.before_batch()
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._evaluated(trainer, pl_module, outputs, batch, (batch_idx, dataloader_idx))
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._evaluated(trainer, pl_module, outputs, batch, (batch_idx, dataloader_idx))
+
+    def _evaluated(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, place: tuple[int, int]
+    ) -> None:
+        found = list(self.watches.work.evaluated(trainer, module, self.where(trainer), outputs, batch, place))
+        self._tell_outside(trainer, module, found)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        found = list(self.watches.work.end_evaluation(trainer, pl_module, self.where(trainer)))
+        self._tell_outside(trainer, pl_module, found)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        found = list(self.watches.work.end_evaluation(trainer, pl_module, self.where(trainer)))
+        self._tell_outside(trainer, pl_module, found)
+
+    def _tell_outside(self, trainer: Trainer, module: LightningModule, findings: list[Finding]) -> None:
+        """Tell what was found, and render the report again where no fit is going to."""
+        is_fit = trainer.state.fn == TrainerFn.FITTING
+        if findings and not is_fit and trainer.world_size == 1 and current_run(trainer) is None:
+            open_run(trainer, module)  # a collective with several processes
+        with self.ending(trainer, now=bool(findings) and not is_fit):
+            self._tell(trainer, findings)
+
+    def _tell(self, trainer: Trainer, findings: Iterable[Finding]) -> None:
+        for finding in findings:
+            self.emit(trainer, finding, about=str(finding.evidence.get("monitor", "")))

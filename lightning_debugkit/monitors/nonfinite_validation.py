@@ -1,0 +1,268 @@
+"""Validation and test: losses, logged values and outputs that are not finite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+from torch.utils.data import DataLoader, SequentialSampler
+
+from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.rng import RandomState
+from lightning_debugkit.data.batches import leaves
+from lightning_debugkit.monitors.parameters.parameter_registration import listed_parameters
+from lightning_debugkit.replay.diagnosis import Diagnosis
+from lightning_debugkit.replay.hidden_step_replay import replay_evaluation
+from lightning_debugkit.replay.nonfinite import finding as worded
+
+VALIDATION = Rule(
+    "nonfinite-validation",
+    Severity.ERROR,
+    "{names} {verb} {value} {since}: {what}{samples_text}",
+    "{remedy}",
+)
+
+_MOST = 64  # values of a batch that are looked at
+_RETURNED = "the loss returned"
+_REPLAYS = 3  # in a run
+
+
+@dataclass(frozen=True)
+class _Value:
+    """Something that a step of validation gave."""
+
+    name: str
+    tensor: Tensor
+    is_loss: bool
+
+    @property
+    def flag(self) -> Tensor:
+        """0 if it is sound, 1 if it holds NaN, 2 if it is a loss that is infinite; on its device."""
+        # An infinity may be meant: scores that are masked, a signal-to-noise ratio without noise.
+        nan = torch.isnan(self.tensor).any().to(torch.float32)
+        return nan + 2 * torch.isinf(self.tensor).any().to(torch.float32) if self.is_loss else nan
+
+
+class Evaluation:
+    """Look at what each batch of an evaluation returns and logs: one small read a batch."""
+
+    def __init__(self) -> None:
+        self.passes = 0  # evaluations in this fit, without the sanity check
+        self._bad: set[str] = set()  # names that have been reported as broken in this evaluation
+        self._seen: set[str] = set()
+        self._random: RandomState | None = None
+        self._replays = 0
+
+    def begin(self) -> None:
+        """Begin an evaluation."""
+        self._bad, self._seen = set(), set()
+
+    def before_batch(self) -> None:
+        """Take the random state that a batch starts in."""
+        self._random = RandomState.capture()
+
+    def after_batch(
+        self,
+        where: Where,
+        trainer: Trainer,
+        module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        place: tuple[int, int],
+    ) -> Iterator[Finding]:
+        """Yield the finding for values that have become NaN, or a loss that is infinite, with this batch.
+
+        Args:
+            where: Place in the run.
+            trainer: The Trainer.
+            module: The user's module.
+            outputs: What the step returned.
+            batch: The batch.
+            place: Position of the batch, and of its loader.
+        """
+        values = [v for v in (*_returned(outputs), *_logged(trainer)) if v.name not in self._bad]
+        if trainer.sanity_checking:
+            values = [value for value in values if value.is_loss]
+        values = values[:_MOST]
+        broken = [(value, flag) for value, flag in zip(values, _read(values), strict=True) if flag]
+        if not broken:
+            return
+        self._bad |= {value.name for value, _ in broken}
+        hook = "test_step" if trainer.testing else "validation_step"
+        names = [value.name for value, _ in broken]
+        found, note = self._replayed(trainer, module, hook, batch, place)
+        named = [value for value, _ in broken if not value.name.startswith("outputs")]
+        if not named and (found is None or found.origin == "input"):
+            return  # a batch that marks what is missing by NaN, and a step that hands it on
+        value = "nan" if any(flag in (1, 3) for _, flag in broken) else "inf"
+        is_grave = any(value.is_loss for value, _ in broken) or bool(set(names) & _monitored(trainer))
+        logged = [name for name in names if name != _RETURNED]
+        names = logged or names  # mostly they are one
+        at = f"since {self._told(trainer)}, batch {place[0]}"
+        at += f" of loader {place[1]}" if place[1] else ""
+        yield _finding(
+            where,
+            found,
+            note,
+            names,
+            value,
+            at,
+            place[0],
+            _entries(trainer, found, place),
+            str(trainer.precision),
+            is_grave,
+        )
+
+    def end(self, where: Where, trainer: Trainer) -> Iterator[Finding]:
+        """Yield the finding for metrics of the whole evaluation that are NaN though no batch showed it."""
+        if trainer.sanity_checking:
+            return
+        training = {item.meta.name for item in _results(trainer, training=True)}
+        items = [(n, v) for n, v in trainer.callback_metrics.items() if isinstance(v, Tensor) and v.numel() == 1]
+        values = [
+            _Value(name, tensor, _is_loss(name))
+            for name, tensor in items
+            if name.removesuffix("_epoch").removesuffix("_step") not in self._bad | training
+        ]
+        broken = [value for value, flag in zip(values, _read(values), strict=True) if flag in (1, 3)]
+        at = f"at the end of {self._told(trainer)}"
+        self.passes += not trainer.testing
+        if broken:
+            names = [value.name for value in broken]
+            is_grave = any(value.is_loss for value in broken) or bool(set(names) & _monitored(trainer))
+            note = "no batch of its own showed it, so it is made of what is gathered over the batches"
+            yield _finding(where, None, note, names, "nan", at, -1, [], "", is_grave)
+
+    def _told(self, trainer: Trainer) -> str:
+        if trainer.sanity_checking:
+            return "the sanity check"
+        return "the test" if trainer.testing else f"validation {self.passes}"
+
+    def _replayed(
+        self, trainer: Trainer, module: LightningModule, hook: str, batch: Any, place: tuple[int, int]
+    ) -> tuple[Diagnosis | None, str]:
+        self._replays += 1
+        if self._replays > _REPLAYS:
+            return None, "no more batches are run again in this run"
+
+        def bad(outputs: Any, logged: Mapping[str, Any]) -> Tensor | None:
+            values = [*_returned(outputs), *_of(logged)]
+            return next((v.tensor for v, flag in zip(values, _read(values), strict=True) if flag), None)
+
+        return replay_evaluation(trainer, module, hook, batch, place, self._random, bad)
+
+
+def _finding(
+    where: Where,
+    found: Diagnosis | None,
+    note: str,
+    names: Sequence[str],
+    value: str,
+    since: str,
+    batch_idx: int,
+    indices: Sequence[int],
+    precision: str,
+    is_grave: bool,
+) -> Finding:
+    told = worded(
+        where,
+        found,
+        seen="",
+        loss=None,
+        batch_idx=batch_idx,
+        parameters=[],
+        dataset_indices=indices,
+        low_precision=precision.startswith("16"),
+        note=note,
+    )
+    what = told.message.partition(": ")[2]
+    if found is not None and not found.samples and found.note:
+        what += f"; {found.note}"  # such as that every sample shows it alone
+    remedy = told.advice if found else "Look at what these values divide by, and at how many samples they need."
+    words = {"names": listed_parameters(list(names)), "verb": "is" if len(names) == 1 else "are", "value": value}
+    made = VALIDATION.found(
+        where.at(told.where.module),
+        severity=None if is_grave else Severity.WARNING,
+        since=since,
+        what=what,
+        samples_text="",
+        remedy=remedy,
+        **words,
+    )
+    return replace(made, evidence={**told.evidence, "values": list(names), "origin": found.origin if found else ""})
+
+
+def _returned(outputs: Any) -> list[_Value]:
+    """Return the floating numbers of what a step returned."""
+    if isinstance(outputs, Tensor):
+        return [_Value(_RETURNED, outputs, True)] if outputs.numel() == 1 and _floats(outputs) else []
+    found = []
+    for path, leaf in leaves(outputs) if outputs is not None else ():
+        if isinstance(leaf, Tensor) and _floats(leaf):
+            is_loss = path == "loss"
+            found.append(_Value(path if is_loss else f"outputs {path}".strip(), leaf, is_loss and leaf.numel() == 1))
+    return found
+
+
+def _of(logged: Mapping[str, Any]) -> list[_Value]:
+    held = {name: torch.as_tensor(value) for name, value in logged.items() if isinstance(value, Tensor | float)}
+    return [_Value(name, tensor, _is_loss(name)) for name, tensor in held.items() if _floats(tensor)]
+
+
+def _logged(trainer: Trainer) -> list[_Value]:
+    """Return what was logged so far in this evaluation: a sum that is not finite stays so."""
+    found = []
+    for item in _results(trainer, training=False):
+        value = getattr(item, "value", None)
+        is_open = item.meta.is_max_reduction or item.meta.is_min_reduction  # these begin at infinity
+        if item.is_tensor and isinstance(value, Tensor) and _floats(value):
+            found.append(_Value(item.meta.name, value, _is_loss(item.meta.name) and not is_open))
+    return found
+
+
+def _results(trainer: Trainer, training: bool) -> list[Any]:
+    loop: Any = trainer.fit_loop.epoch_loop if training else trainer._active_loop
+    try:
+        results: Mapping[str, Any] = loop._results or {}
+    except (AttributeError, RuntimeError):  # no loop runs
+        return []
+    return [item for item in results.values() if hasattr(item, "meta")]
+
+
+def _floats(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and tensor.numel() > 0 and tensor.layout is torch.strided
+
+
+def _is_loss(name: str) -> bool:
+    return "loss" in name.lower()
+
+
+def _read(values: Sequence[_Value]) -> list[int]:
+    """Bring the flags of all values to the host in one copy."""
+    if not values:
+        return []
+    device = values[0].tensor.device
+    return [int(flag) for flag in torch.stack([value.flag.to(device) for value in values]).tolist()]
+
+
+def _monitored(trainer: Trainer) -> set[str]:
+    """Return the names that callbacks and schedulers go by."""
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    names = {getattr(callback, "monitor", None) for callback in callbacks}
+    names |= {config.monitor for config in trainer.lr_scheduler_configs}
+    return {name for name in names if isinstance(name, str)}
+
+
+def _entries(trainer: Trainer, found: Diagnosis | None, place: tuple[int, int]) -> list[int]:
+    """Return the entries of the dataset that the samples are, where the loader goes through it in order."""
+    loaders = trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders
+    loader = loaders[place[1]] if isinstance(loaders, list | tuple) and len(loaders) > place[1] else loaders
+    if found is None or trainer.world_size > 1 or not isinstance(loader, DataLoader) or not loader.batch_size:
+        return []
+    if not isinstance(loader.sampler, SequentialSampler) or found.part:
+        return []
+    return [place[0] * loader.batch_size + sample for sample in found.samples]

@@ -1,0 +1,88 @@
+"""Learning-rate schedulers that nobody steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from torch.optim.lr_scheduler import LRScheduler
+
+from lightning_debugkit.core.compat import overrides
+from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+
+UNSTEPPED = Rule(
+    "scheduler-never-stepped",
+    Severity.WARNING,
+    "{name} was never stepped in {steps} steps: the learning rate stays at {rate:.3g}{why}",
+    "{remedy}",
+)
+
+_STEPS = 10  # of an optimizer, before anything is said of its scheduler
+_MANUAL = (
+    "Under manual optimization call self.lr_schedulers().step() in training_step, or in on_train_epoch_end where it "
+    "goes by epochs."
+)
+_AUTOMATIC = "Call scheduler.step() in your lr_scheduler_step, or leave that hook to Lightning."
+
+
+class Unstepped:
+    """Compare each scheduler's count of calls with that of the fit's begin."""
+
+    def __init__(self) -> None:
+        self._counts: dict[int, Any] = {}
+        self._begun = 0
+        self._epoch = 0
+
+    def begin(self, trainer: Trainer) -> None:
+        """Take the counts."""
+        self._begun, self._epoch = trainer.global_step, trainer.current_epoch
+        self._counts = {id(s): _state(s) for s in _schedulers(trainer)}
+
+    def silent(self, trainer: Trainer, module: LightningModule, epochs: int) -> list[LRScheduler]:
+        """Return the schedulers that have not moved though they should have.
+
+        Args:
+            trainer: The Trainer.
+            module: The user's module.
+            epochs: Epochs that are over.
+        """
+        if trainer.global_step - self._begun < _STEPS:
+            return []
+        # Lightning itself steps what is due, unless the hook that does is the user's.
+        if module.automatic_optimization and not overrides(module, "lr_scheduler_step"):
+            return []
+        found = []
+        for config in trainer.lr_scheduler_configs:
+            scheduler = config.scheduler
+            # Of one that goes by epochs, or by what validation says, the first epoch tells nothing.
+            patience = 1 if config.interval == "step" and not config.reduce_on_plateau else 2
+            if isinstance(scheduler, LRScheduler) and epochs >= patience:
+                found += [scheduler] if self._counts.get(id(scheduler)) == _state(scheduler) else []
+        return found
+
+    def judge(
+        self, where: Where, trainer: Trainer, module: LightningModule, epochs: int | None = None
+    ) -> Iterator[Finding]:
+        """Yield one finding for all that stand still; ``epochs`` count as over, by default those of this fit."""
+        over = trainer.current_epoch - self._epoch if epochs is None else epochs
+        still = self.silent(trainer, module, over)
+        if not still:
+            return
+        manual = not module.automatic_optimization
+        yield UNSTEPPED.found(
+            where,
+            name=" and ".join(dict.fromkeys(type(s).__name__ for s in still)),
+            steps=trainer.global_step - self._begun,
+            rate=max(float(group["lr"]) for group in still[0].optimizer.param_groups),
+            why=", as under manual optimization Lightning calls no scheduler" if manual else "",
+            remedy=_MANUAL if manual else _AUTOMATIC,
+        )
+
+
+def _schedulers(trainer: Trainer) -> list[LRScheduler]:
+    return [c.scheduler for c in trainer.lr_scheduler_configs if isinstance(c.scheduler, LRScheduler)]
+
+
+def _state(scheduler: LRScheduler) -> tuple[int, tuple[float, ...]]:
+    return scheduler.last_epoch, tuple(float(group["lr"]) for group in scheduler.optimizer.param_groups)

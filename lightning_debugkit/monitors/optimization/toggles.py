@@ -1,0 +1,78 @@
+"""Parameters that an optimizer steps although a forgotten toggle has switched their gradients off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from lightning.pytorch import LightningModule
+
+from lightning_debugkit.core.finding import Finding, Rule, Severity
+from lightning_debugkit.monitors.observed_step import StepStats
+from lightning_debugkit.monitors.parameters.parameter_registration import common, listed_parameters
+
+TOGGLED = Rule(
+    "toggle-without-untoggle",
+    Severity.ERROR,
+    "{names}: {optimizer} holds and steps them, but their requires_grad is False since batch {batch} of epoch "
+    "{since_epoch}{how}: they do not train",
+    "{remedy}",
+)
+
+_TOGGLED = 3  # steps without gradient, where Lightning's toggle is still on: the mechanism itself
+_OFF = 10  # the same, where all that the optimizer trains has been switched off by other means: a choice
+
+
+@dataclass
+class _Off:
+    """Steps of one optimizer in a row in which parameters were switched off, and since when."""
+
+    steps: int
+    epoch: int
+    batch: int
+
+
+@dataclass
+class Toggles:
+    """Watch the flags of parameters that trained when the fit began."""
+
+    trained: set[int] = field(default_factory=set)
+    off: dict[int, _Off] = field(default_factory=dict)
+
+    def begin(self, module: LightningModule) -> None:
+        """Take note of what trains."""
+        self.trained = {id(p) for p in module.parameters() if p.requires_grad}
+
+    def before_step(self, look: StepStats, module: LightningModule, batch_idx: int) -> Iterator[Finding]:
+        """Yield what the optimizer steps in vain; called once a step."""
+        key = id(look.optimizer)
+        rows = zip(look.names, look.parameters, look.norms, strict=True)
+        still = [(name, p) for name, p, norm in rows if not p.requires_grad and id(p) in self.trained and not norm]
+        if not still:
+            self.off.pop(key, None)
+            return
+        toggled = getattr(module, "_param_requires_grad_state", None) or {}
+        by_toggle = any(p in toggled for _, p in still)
+        whole = len(still) == sum(id(p) in self.trained for p in look.parameters)
+        if not by_toggle and not whole:
+            self.off.pop(key, None)  # a part that was frozen on the way
+            return
+        off = self.off.setdefault(key, _Off(0, look.where.epoch, batch_idx))
+        off.steps += 1
+        if off.steps != (_TOGGLED if by_toggle else _OFF):
+            return
+        names = [name for name, _ in still]
+        yield TOGGLED.found(
+            look.where.at(common(names)),
+            names=listed_parameters(names),
+            optimizer=type(look.optimizer).__name__,
+            batch=off.batch,
+            since_epoch=off.epoch,
+            how=" (toggle_optimizer without untoggle_optimizer)" if by_toggle else "",
+            remedy=(
+                "Call self.untoggle_optimizer(optimizer) after each step of the optimizer that was toggled."
+                if by_toggle
+                else "Switch requires_grad on again before the loss of this optimizer is computed."
+            ),
+            parameters=names,
+        )

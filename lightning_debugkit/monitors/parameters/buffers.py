@@ -1,0 +1,104 @@
+"""Running statistics that one batch has broken while training goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.monitors.parameters.parameter_registration import common, listed_parameters
+from lightning_debugkit.stats.tensor_norms import values
+
+BUFFER = Rule(
+    "nonfinite-buffer",
+    Severity.ERROR,
+    "{names}: the running statistics hold {value} {since}, though training is finite: {whose}{samples_text}",
+    "Bound what goes into {layer}, and call its reset_running_stats() or load a checkpoint of before: in eval mode it "
+    "gives nan or nothing, and no later batch mends it.",
+)
+
+_EARLY = 10  # steps that are all looked at
+_STRIDE = 50  # later steps are looked at this often, and at the ends of epochs
+
+
+class Buffers:
+    """Look at the running statistics of normalisation layers, all in one read on sampled steps."""
+
+    def __init__(self) -> None:
+        self._sound: set[str] = set()
+        self._last = -1  # step of the last look that found all sound
+        self.told = False
+
+    def begin(self, where: Where, module: nn.Module) -> None:
+        """Take note of the statistics that are finite when training starts."""
+        named = _statistics(module)
+        flags = _read([tensor for _, tensor in named])
+        self._sound = {name for (name, _), sound in zip(named, flags, strict=True) if sound}
+        self._last = where.step
+
+    def due(self, step: int) -> bool:
+        """Tell whether the end of this step's batch is one to look at."""
+        return step != self._last and (step <= _EARLY or step % _STRIDE == 0)
+
+    def look(self, where: Where, module: nn.Module, batch: object = None) -> Iterator[Finding]:
+        """Yield the finding for statistics that have broken since the last look, once."""
+        if self.told or not self._sound or where.step == self._last:
+            return
+        named = [(name, tensor) for name, tensor in _statistics(module) if name in self._sound]
+        flags = _read([tensor for _, tensor in named])
+        broken = [(name, tensor) for (name, tensor), sound in zip(named, flags, strict=True) if not sound]
+        before, self._last = self._last, where.step
+        if not broken:
+            return
+        self.told = True
+        names = [name for name, _ in broken]
+        one = where.step - before <= 1
+        since = f"since step {before}" if one else f"since a step from {before} to {where.step - 1}"
+        layer = names[0].rpartition(".")[0]
+        samples = _largest(batch) if one else []
+        yield BUFFER.found(
+            where.at(common(names) if len(names) > 1 else layer),
+            names=listed_parameters(names),
+            value="nan" if any(bool(torch.isnan(t).any()) for _, t in broken) else "inf",
+            since=since,
+            whose="one batch is enough, as each statistic is a running mean",
+            samples_text=f"; the largest numbers of that batch are in sample {samples[0]}" if samples else "",
+            layer=layer or "the layer",
+            buffers=names,
+            samples=samples,
+        )
+
+
+def _statistics(module: nn.Module) -> list[tuple[str, Tensor]]:
+    found = []
+    for name, part in module.named_modules():
+        if isinstance(part, _NormBase):
+            own = part.named_buffers(name, recurse=False)
+            found += [(key, t) for key, t in own if t is not None and t.is_floating_point() and t.numel()]
+    return found
+
+
+def _read(tensors: list[Tensor]) -> list[bool]:
+    """Tell of each tensor whether it is finite, in one copy to the host."""
+    if not tensors:
+        return []
+    flags = [torch.isfinite(values(tensor)).all() for tensor in tensors]
+    return [bool(flag) for flag in torch.stack([flag.to(flags[0].device) for flag in flags]).tolist()]
+
+
+def _largest(batch: object) -> list[int]:
+    """Return the sample with the largest or a broken number, if it stands out by far."""
+    from lightning_debugkit.data.batches import batch_size, tensors
+
+    size = batch_size(batch) if batch is not None else None
+    for tensor in tensors(batch) if size else ():
+        if tensor.is_floating_point() and tensor.ndim and tensor.shape[0] == size:
+            peaks = tensor.detach().reshape(tensor.shape[0], -1).abs().amax(1)
+            top = float(peaks.max())
+            rest = peaks[torch.isfinite(peaks)]
+            if not top < 1e3 * float(rest.median() if rest.numel() else 0.0):
+                return [int(peaks.nan_to_num(nan=torch.inf).argmax())]
+    return []

@@ -1,0 +1,123 @@
+"""Weights that ``load_state_dict(strict=False)`` was given and did not load."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+
+NOT_LOADED = Rule(
+    "weights-not-loaded",
+    Severity.ERROR,
+    "{what}load_state_dict(strict=False) loaded {used} of the {given} entries it was given, into {used} of the {own} "
+    "of {model}{why}",
+    "{remedy}",
+)
+
+# Choices, not laws. A new head leaves most of both sides used, an adapter all that is given, an encoder all that is
+# there: only where next to nothing of either is used has the load missed.
+_LITTLE = 0.1
+_AGREE = 0.5  # of the smaller side, that a prefix must bring into agreement to be named
+
+
+@dataclass(frozen=True)
+class _Load:
+    """One load that was not strict."""
+
+    module: nn.Module
+    given: Mapping[str, int]  # entries of each tensor
+    own: Mapping[str, int]
+
+
+class Loads:
+    """Hear loads that are not strict, from the begin of a fit to its first batch."""
+
+    def __init__(self) -> None:
+        self._loads: list[_Load] = []
+        self._original: Any = None
+        self._heard: Any = None
+
+    def listen(self) -> None:
+        """Hear each load from now on, those of submodules and of `load_from_checkpoint`, too."""
+        if self._heard is not None:
+            return
+        original = nn.Module.load_state_dict
+
+        @functools.wraps(original)
+        def load_state_dict(module: nn.Module, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+            done = original(module, state_dict, *args, **kwargs)
+            if not (args[0] if args else kwargs.get("strict", True)):
+                self._take(module, state_dict)
+            return done
+
+        self._original, self._heard = original, load_state_dict
+        nn.Module.load_state_dict = self._heard
+
+    def stop(self) -> None:
+        """Hear no more; may be called twice."""
+        if self._heard is not None and nn.Module.load_state_dict is self._heard:
+            nn.Module.load_state_dict = self._original
+        self._heard = None
+
+    def judge(self, where: Where, module: nn.Module) -> Iterator[Finding]:
+        """Yield the loads that missed."""
+        loads, self._loads = self._loads, []
+        paths = {id(part): name for name, part in module.named_modules()}
+        for load in loads:
+            used = [key for key in load.given if key in load.own]
+            if not load.given or not load.own:
+                continue
+            share = sum(load.given[key] for key in used) / max(1, sum(load.given.values()))
+            filled = sum(load.own[key] for key in used) / max(1, sum(load.own.values()))
+            if share >= _LITTLE or filled >= _LITTLE:
+                continue
+            why, remedy = _prefixes(load)
+            path = paths.get(id(load.module), "")
+            yield NOT_LOADED.found(
+                where.at(path),
+                severity=None if not used else Severity.WARNING,
+                what=f"{path}." if path else "",
+                used=len(used),
+                given=len(load.given),
+                own=len(load.own),
+                model=type(load.module).__name__,
+                why=why,
+                remedy=remedy,
+            )
+
+    def _take(self, module: nn.Module, state_dict: Mapping[str, Any]) -> None:
+        try:
+            given = {key: value.numel() for key, value in state_dict.items() if isinstance(value, Tensor)}
+            tensors = (*module.named_parameters(), *module.named_buffers())
+            self._loads.append(_Load(module, given, {name: tensor.numel() for name, tensor in tensors}))
+        except Exception:  # what cannot be counted, such as lazy parameters, is not judged
+            return
+
+
+def _prefixes(load: _Load) -> tuple[str, str]:
+    """Return by which prefix the names differ, and what to do about it."""
+    given, own = set(load.given), set(load.own)
+    needed = _AGREE * min(len(given), len(own))
+    for prefix in sorted({key[: i + 1] for key in given for i, sign in enumerate(key) if sign == "."}, key=len):
+        agreeing = {key.removeprefix(prefix) for key in given if key.startswith(prefix)} & own
+        if len(agreeing) >= needed:
+            return (
+                f": the names given begin with {prefix!r}, those of the model do not",
+                f"Take {prefix!r} off the names: {{k.removeprefix({prefix!r}): v for k, v in state.items()}}, and load "
+                "with strict=True.",
+            )
+    for prefix in sorted({key[: i + 1] for key in own for i, sign in enumerate(key) if sign == "."}, key=len):
+        if len({prefix + key for key in given} & own) >= needed:
+            return (
+                f": the names of the model begin with {prefix!r}, those given do not",
+                f"Load into that part (model.{prefix[:-1]}.load_state_dict), with strict=True.",
+            )
+    return (
+        f": such as {min(given)!r}, where the model has {min(own)!r}",
+        "Load with strict=True and look at the names that it lists; mend them, or load what is meant.",
+    )

@@ -1,0 +1,34 @@
+"""A fit that takes no training step at all."""
+
+from __future__ import annotations
+
+from lightning.pytorch import Trainer
+
+from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+
+NO_STEP = Rule(
+    "no-training-step",
+    Severity.WARNING,
+    "the fit took no training step: {why}",
+    "{remedy}",
+)
+
+
+def no_step(where: Where, trainer: Trainer) -> Finding:
+    """Return the finding for a fit that is over without a step; an info where that was asked for."""
+    steps, epochs, limit = trainer.max_steps, trainer.max_epochs, trainer.limit_train_batches
+    if limit == 0 or steps == 0 or epochs == 0:
+        name = "limit_train_batches" if limit == 0 else "max_steps" if steps == 0 else "max_epochs"
+        why, remedy = f"{name} is 0", f"Raise {name} to train."
+        return NO_STEP.found(where, severity=Severity.INFO, why=why, remedy=remedy)
+    if steps and 0 < steps <= trainer.global_step:
+        why = f"the checkpoint has {trainer.global_step} steps already, and max_steps is {steps}"
+        return NO_STEP.found(where, why=why, remedy="Raise max_steps: it counts from the first run's begin.")
+    if epochs and 0 < epochs <= trainer.current_epoch:
+        why = f"the checkpoint has {trainer.current_epoch} epochs already, and max_epochs is {epochs}"
+        return NO_STEP.found(where, why=why, remedy="Raise max_epochs: it counts from the first run's begin.")
+    return NO_STEP.found(
+        where,
+        why="the training data gave no batch",
+        remedy="Look at the length of the data set, at drop_last with a batch larger than it, and at filters.",
+    )

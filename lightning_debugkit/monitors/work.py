@@ -1,0 +1,200 @@
+"""Whether a fit does the work that it is asked for, and evaluation what it is for: watches called by `Watches`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+
+from lightning_debugkit.core.finding import Finding, Where
+from lightning_debugkit.core.optimizers import held_by
+from lightning_debugkit.core.run import current_run
+from lightning_debugkit.core.sharding import holds_whole_model
+from lightning_debugkit.monitors.nonfinite_validation import Evaluation
+from lightning_debugkit.monitors.observed_step import StepStats
+from lightning_debugkit.monitors.optimization.accumulation_window import unfilled
+from lightning_debugkit.monitors.optimization.no_loss import Losses
+from lightning_debugkit.monitors.optimization.optimizer_nonfinite import Authors
+from lightning_debugkit.monitors.optimization.scheduler_never_stepped import Unstepped
+from lightning_debugkit.monitors.optimization.toggles import Toggles
+from lightning_debugkit.monitors.optimizer_modes import OptimizerModes
+from lightning_debugkit.monitors.parameters.buffers import Buffers
+from lightning_debugkit.monitors.partly_loaded import Loads
+from lightning_debugkit.monitors.resumed_rates import ResumedRates
+from lightning_debugkit.monitors.step_stats import StepStatsReader
+from lightning_debugkit.monitors.untrained import no_step
+from lightning_debugkit.monitors.validated_step import Validated
+from lightning_debugkit.replay.diagnosis import Diagnosis
+from lightning_debugkit.replay.hidden_step_replay import why_no_loss
+
+_MOVES_BY = 5  # steps after which weights that train have moved
+
+
+class Work:
+    """Call each of its watches when there is something for it to see.
+
+    Args:
+        wiring: Watch schedules, windows, flags and loads, not only numbers.
+    """
+
+    def __init__(self, wiring: bool) -> None:
+        self.wiring = wiring
+        self.authors = Authors()
+        self.buffers = Buffers()
+        self.evaluation = Evaluation()
+        self.loads = Loads()
+        self.losses = Losses()
+        self.modes = OptimizerModes()
+        self.rates = ResumedRates()
+        self.toggles = Toggles()
+        self.unstepped = Unstepped()
+        self.validated = Validated()
+        self._batches = 0  # of this fit
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"asked": list(self.rates.asked)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.rates.before = [float(rate) for rate in state.get("asked", [])]
+
+    def start(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
+        """Yield what is wrong before the first step."""
+        if self.wiring:
+            self.toggles.begin(module)
+            self.unstepped.begin(trainer)
+            yield from self.rates.judge(where, trainer.optimizers)
+
+    def first_batch(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
+        """Yield what was not loaded; take what statistics and weights are like before they train."""
+        self.loads.stop()
+        self.buffers.begin(where, module)
+        if holds_whole_model(trainer):
+            self.validated.begin(where, module, held_by(trainer.optimizers))
+        yield from self.loads.judge(where, module)
+
+    def new_epoch(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
+        """Yield what the epoch before did not do, and what this one is not going to."""
+        if self.wiring and not is_trial(trainer):
+            yield from self.unstepped.judge(where, trainer, module)
+            yield from _window(trainer, module, where, float(trainer.num_training_batches))
+
+    def before_step(self, look: StepStats, module: LightningModule, batch_idx: int) -> Iterator[Finding]:
+        """Yield what an optimizer is about to step in vain."""
+        yield from self.toggles.before_step(look, module, batch_idx)
+        yield from self.modes.before_step(look.where, look.optimizer)
+
+    def crawling(self, trainer: Trainer, module: LightningModule, crawling: Finding) -> Iterator[Finding]:
+        """Yield a finding about steps that are too small, or why they are."""
+        # A warm-up that nobody steps crawls for want of a step, whatever the rate; one by epochs may still come.
+        yield from self.unstepped.judge(crawling.where, trainer, module, epochs=1)
+        if not self.unstepped.silent(trainer, module, epochs=2):
+            yield crawling
+
+    def after_batch(
+        self, trainer: Trainer, module: LightningModule, where: Where, sight: StepStatsReader
+    ) -> Iterator[Finding]:
+        """Yield what a batch tells that is over, of its loss and of what it has left in the model."""
+        self._batches += 1
+
+        def ask() -> Diagnosis | None:
+            return why_no_loss(trainer, module, sight.batch, sight.batch_idx, sight.random)
+
+        # Automatic optimization looks at each step, also where there was no loss.
+        marks = (sight.passes, 0 if module.automatic_optimization else sight.looks)
+        yield from self._lossless(where, module, self.losses.after_batch(where, sight.batch_idx, module, marks, ask))
+        if self.buffers.due(where.step):
+            yield from self.buffers.look(where, module, sight.batch)
+        if where.step == _MOVES_BY:
+            self.validated.moved(module)
+
+    def end_epoch(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
+        """Yield what the epoch shows."""
+        yield from self._lossless(where, module, self.losses.end_epoch(where, module))
+        yield from self.buffers.look(where, module)
+        if self.wiring and not math.isfinite(trainer.num_training_batches) and not is_trial(trainer):
+            batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+            yield from _window(trainer, module, where, batches)
+
+    def conclude(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
+        """Yield what can only be said when training is over."""
+        yield from self.authors.conclude(where, module)
+        yield from self.losses.end_epoch(where, module, last=True)
+        if self.wiring and not trainer.interrupted and not is_trial(trainer):
+            yield from self.unstepped.judge(where, trainer, module)
+
+    def end_fit(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
+        """Yield what the fit leaves, now that all others have done what they do at its end."""
+        yield from self.validated.conclude(where, trainer, module)
+        run = current_run(trainer)
+        if not self._batches and not trainer.interrupted and run is not None and not run.trained:
+            yield no_step(where, trainer)
+        elif self.wiring:
+            yield from self.modes.conclude(where, trainer.optimizers)
+
+    def start_evaluation(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
+        """Yield what training has left that validation is going to meet."""
+        self.evaluation.begin()
+        if not trainer.sanity_checking and not trainer.testing:
+            yield from self.buffers.look(where, module)
+
+    def before_evaluation_batch(
+        self, trainer: Trainer, module: LightningModule, where: Where, batch_idx: int
+    ) -> Iterator[Finding]:
+        """Yield what is wrong with what validates, once all hooks of its begin have had their turn."""
+        self.evaluation.before_batch()
+        if batch_idx == 0 and _is_validation_of_fit(trainer):
+            self.validated.validating(where, module)
+            if self.wiring:
+                yield from self.modes.validating(where, trainer.optimizers)
+
+    def evaluated(
+        self, trainer: Trainer, module: LightningModule, where: Where, outputs: Any, batch: Any, place: tuple[int, int]
+    ) -> Iterator[Finding]:
+        """Yield what is not finite with a batch of validation or test; broken weights are told by who broke them."""
+        for finding in self.evaluation.after_batch(where, trainer, module, outputs, batch, place):
+            is_old = finding.evidence.get("origin") == "parameter"  # the numbers broke before this batch
+            author = self.authors.blame(where, module) if is_old else None
+            if author is not None or not (is_old and self.buffers.told):
+                yield finding if author is None else author
+
+    def end_evaluation(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
+        """Yield what the whole evaluation shows."""
+        yield from self.evaluation.end(where, trainer)
+        yield from self.validated.trained(where, trainer, module)
+
+    def release(self) -> None:
+        """Let go of the model and of what was listened to; may be called twice."""
+        self.loads.stop()
+        self.authors.release()
+
+    def _lossless(self, where: Where, module: LightningModule, findings: Iterable[Finding]) -> Iterator[Finding]:
+        """Yield findings about batches without a loss, behind what broke the weights if that is why."""
+        for finding in findings:
+            if finding.evidence["broken"]:
+                yield from self.authors.conclude(where, module)
+            yield finding
+
+
+def is_trial(trainer: Trainer) -> bool:
+    """Tell whether the run sees only some of the batches: 1.0 is all of them, 1 is one."""
+    limit = trainer.limit_train_batches
+    return bool(trainer.fast_dev_run) or not (isinstance(limit, float) and limit == 1.0)  # type: ignore[attr-defined]
+
+
+def _window(trainer: Trainer, module: LightningModule, where: Where, batches: float) -> Iterator[Finding]:
+    if module.automatic_optimization and not trainer.strategy.handles_gradient_accumulation:
+        yield from unfilled(where, trainer.accumulate_grad_batches, batches, trainer.optimizers)
+
+
+def _is_validation_of_fit(trainer: Trainer) -> bool:
+    return trainer.state.fn == "fit" and not trainer.sanity_checking
+
+
+def zeroed(trainer: Trainer, look: StepStats) -> bool:
+    """Tell whether all gradients are zero and the clipping before divided them by an infinite norm."""
+    run = current_run(trainer)
+    if run is None or run.clip_norm is None or any(look.norms):
+        return False
+    return not math.isfinite(float(run.clip_norm))

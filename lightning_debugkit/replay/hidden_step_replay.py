@@ -1,0 +1,96 @@
+"""Run batches again that no loss tells of: training steps that gave none, and those of validation and test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
+from torch import Tensor
+
+from lightning_debugkit.core.rng import RandomState
+from lightning_debugkit.core.sharding import cannot_rerun
+from lightning_debugkit.replay.diagnosis import Backward, Diagnosis, ReplayStep, diagnose
+from lightning_debugkit.replay.hidden import hidden
+from lightning_debugkit.replay.step_replay import muted, step_of
+
+
+def why_no_loss(
+    trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int, random: RandomState | None
+) -> Diagnosis | None:
+    """Return what is not finite in a training step that gave no loss; ``None`` if nothing is, or it cannot be run."""
+    if random is None:
+        return None
+    takes_index = is_param_in_hook_signature(module.training_step, "batch_idx", min_args=2)
+    outputs: list[Any] = []
+
+    def run(part: Any, backward: Backward) -> None:
+        outputs.clear()
+        module.__dict__["manual_backward"] = lambda loss, *args, **kwargs: outputs.append(loss)
+        with trainer.precision_plugin.train_step_context():
+            output = module.training_step(part, *((batch_idx,) if takes_index else ()))
+        loss = output.get("loss") if isinstance(output, dict) else output
+        if isinstance(loss, Tensor):
+            outputs.append(loss)
+
+    with muted(trainer, module):
+        try:
+            step = replace(step_of(trainer, module, batch, batch_idx, random), run=run)
+            return hidden(step, lambda: not outputs)
+        except Exception:  # then there is nothing to tell
+            return None
+
+
+def replay_evaluation(
+    trainer: Trainer,
+    module: LightningModule,
+    hook: str,
+    batch: Any,
+    place: Sequence[int],
+    random: RandomState | None,
+    bad: Callable[[Any, Mapping[str, Any]], Tensor | None],
+) -> tuple[Diagnosis | None, str]:
+    """Run a step of validation or test once more and say where its numbers break.
+
+    Args:
+        trainer: The Trainer.
+        module: The user's module, in the mode and with the weights of the evaluation.
+        hook: ``validation_step`` or ``test_step``.
+        batch: The batch as the step received it.
+        place: Position of the batch, and of its loader.
+        random: Random state in which the step started.
+        bad: Returns what is not finite of what a run returned and logged, ``None`` if all is.
+
+    Returns what was found, ``None`` if nothing, and then why.
+    """
+    step = getattr(module, hook)
+    if reason := cannot_rerun(trainer):
+        return None, f"the batch could not be run again: {reason}"
+    if random is None or is_param_in_hook_signature(step, "dataloader_iter", explicit=True):
+        return None, "the batch cannot be wound back"
+    named = {"batch_idx": place[0], "dataloader_idx": place[1]}
+    given = {name: value for name, value in named.items() if is_param_in_hook_signature(step, name, explicit=True)}
+    if not given and is_param_in_hook_signature(step, "batch_idx", min_args=2):
+        arguments = tuple(place)[: 2 if is_param_in_hook_signature(step, "dataloader_idx", min_args=3) else 1]
+    else:
+        arguments = ()
+
+    def run(part: Any, backward: Backward) -> None:
+        logged: dict[str, Any] = {}
+        module.__dict__["log"] = lambda name, value, *args, **kwargs: logged.__setitem__(name, value)
+        module.__dict__["log_dict"] = lambda values, *args, **kwargs: logged.update(values)
+        plugin = trainer.precision_plugin
+        with torch.no_grad(), plugin.val_step_context() if "val" in hook else plugin.test_step_context():
+            output = step(part, *arguments, **given)
+        if (broken := bad(output, logged)) is not None:
+            backward(broken)
+
+    with muted(trainer, module):
+        try:
+            found = diagnose(ReplayStep(module, batch, random, run))
+        except Exception as error:
+            return None, f"the batch could not be run again: {type(error).__name__}: {error}"
+    return found, "" if found else "the replay of the batch did not show it again"

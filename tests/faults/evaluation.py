@@ -1,0 +1,179 @@
+"""Evaluation that goes wrong while training is fine: losses, statistics and weights that only validation meets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import EMAWeightAveraging
+from torch import Tensor, nn
+
+from faults.registry import Classifier, Module, Program, batches, diabetes, digits, fault, mlp
+
+# --- nonfinite-validation ------------------------------------------------------------------------------------------
+
+
+class Regression(Module):
+    """Regress the progress of a disease."""
+
+    def __init__(self, mended: bool) -> None:
+        super().__init__(mended)
+        self.net = mlp(10, 16, 1)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x, y = batch[:2]
+        return nn.functional.mse_loss(self.net(x), y)
+
+
+def validated(module: Module, *columns: Tensor, **trainer: Any) -> Program:
+    """Two epochs on the patients, validated on these columns in order."""
+    x, y = diabetes()
+    val = batches(*columns, size=8, shuffle=False)
+    return Program(module, batches(x[:320], y[:320]), val, trainer={"max_epochs": 2, **trainer})
+
+
+@fault("nonfinite-validation", source="mask.sum(1)", op="div", samples=[3], batch_idx=2, raises=False)
+def a_validation_sample_without_a_mask(mended: bool) -> Program:
+    """The mean over what a mask leaves: of one sample it leaves nothing."""
+
+    class Net(Regression):
+        def validation_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y, mask = batch
+            error = (self.net(x) - y).square() * mask
+            loss = (error.sum(1) / mask.sum(1)).mean()
+            self.log("val_loss", loss)
+            return loss
+
+    x, y = diabetes()
+    mask = torch.ones(48, 4)
+    mask[19] = 1.0 if mended else 0.0
+    return validated(Net(mended), x[-48:], y[-48:], mask, num_sanity_val_steps=0)
+
+
+@fault("nonfinite-validation", source="torch.log", op="log", raises=False)
+def a_logged_metric_of_the_sanity_check(mended: bool) -> Program:
+    """Nothing is returned, the loss is only logged; the first two batches tell before training starts."""
+
+    class Net(Regression):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            x, y = batch
+            self.log_dict(
+                {"val/loss": torch.log((self.net(x) - y).square().clamp_min(1e-8) - (0 if mended else 0.1)).mean()}
+            )
+
+    x, y = diabetes()
+    return validated(Net(mended), x[-48:], y[-48:])
+
+
+@fault("nonfinite-validation", raises=False)
+def a_metric_of_the_whole_validation(mended: bool) -> Program:
+    """What is gathered over the batches is divided by a count that nobody raises."""
+
+    class Net(Regression):
+        def on_validation_epoch_start(self) -> None:
+            self.total, self.count = torch.zeros(()), torch.zeros(())
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            x, y = batch
+            if self.mended:
+                self.total, self.count = self.total + (self.net(x) - y).abs().sum(), self.count + len(x)
+
+        def on_validation_epoch_end(self) -> None:
+            self.log("val_error", self.total / self.count)
+
+    x, y = diabetes()
+    return validated(Net(mended), x[-48:], y[-48:])
+
+
+# --- nonfinite-buffer ----------------------------------------------------------------------------------------------
+
+
+class Normed(Regression):
+    """The same with batch norm behind the inputs."""
+
+    def __init__(self, mended: bool) -> None:
+        super().__init__(mended)
+        self.net = nn.Sequential(nn.BatchNorm1d(10), mlp(10, 16, 1))
+
+
+def with_outlier(value: float) -> Program:
+    x, y = diabetes()
+    x = x.clone()
+    x[100, 3] = value
+    return Program(Normed(False), batches(x, y, shuffle=False), trainer={"max_epochs": 2})
+
+
+@fault("nonfinite-buffer", "net.0", samples=[4], raises=False)
+def one_entry_overflows_a_running_variance(mended: bool) -> Program:
+    """1e30 squared is infinite: the batch is normalised to zeros, the running variance stays infinite."""
+    return with_outlier(3.0 if mended else 1e30)
+
+
+@fault("nonfinite-buffer", "bad", raises=False)
+def a_branch_whose_nan_the_loss_leaves_out(mended: bool) -> Program:
+    """An auxiliary head sees missing values; where they are, its loss is masked."""
+
+    class Net(Regression):
+        def __init__(self, mended: bool) -> None:
+            super().__init__(mended)
+            self.bad = nn.BatchNorm1d(1, affine=False)
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            aside = self.bad(batch[0][:, :1] * (1.0 if mended or self.trainer.global_step < 15 else torch.nan))
+            return super().training_step(batch, batch_idx) + 0.1 * aside[~aside.isnan()].sum()
+
+    return Program(Net(mended), batches(*diabetes()), trainer={"max_epochs": 2})
+
+
+# --- untrained-weights-validated -----------------------------------------------------------------------------------
+
+
+class Validates(Classifier):
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_loss", self.training_step(batch, batch_idx))
+
+
+def averaged(module: pl.LightningModule, *callbacks: pl.Callback) -> Program:
+    x, y = digits()
+    return Program(module, batches(x, y), batches(x[:64], y[:64]), trainer={"max_epochs": 2}, callbacks=callbacks)
+
+
+@fault("untrained-weights-validated")
+def an_average_that_has_not_begun(mended: bool) -> Program:
+    """It is to begin at a step that the run does not have, and is validated and left behind all the same."""
+    return averaged(Validates(mended), EMAWeightAveraging(update_starting_at_step=2 if mended else 10_000))
+
+
+class Shadow(pl.Callback):
+    """An average of the user's own, swapped in for validation; ``updates`` is the line that may be missing."""
+
+    def __init__(self, updates: bool) -> None:
+        self.updates = updates
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.shadow = [p.detach().clone() for p in module.parameters()]
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *args: Any) -> None:
+        for kept, p in zip(self.shadow, module.parameters(), strict=True):
+            if self.updates:
+                kept.lerp_(p.detach(), 0.1)
+
+    def swap(self, module: pl.LightningModule) -> None:
+        for kept, p in zip(self.shadow, module.parameters(), strict=True):
+            now = p.detach().clone()
+            p.data.copy_(kept)
+            kept.copy_(now)
+
+    def on_validation_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if not trainer.sanity_checking:
+            self.swap(module)
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if not trainer.sanity_checking:
+            self.swap(module)
+
+
+@fault("untrained-weights-validated")
+def a_shadow_that_is_never_updated(mended: bool) -> Program:
+    return averaged(Validates(mended), Shadow(updates=mended))
