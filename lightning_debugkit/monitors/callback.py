@@ -9,14 +9,14 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lightning_debugkit.core.evaluation_hooks import EvaluationHooks
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.core.optimizers import rate_of, raw
 from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.core.run import current_run
 from lightning_debugkit.core.sharding import unseen_shards
 from lightning_debugkit.data.sample_order import SampleOrder
-from lightning_debugkit.monitors.contagion import contagion
+from lightning_debugkit.monitors.evaluation_hooks import EvaluationHooks
+from lightning_debugkit.monitors.gradients.contagion import contagion
 from lightning_debugkit.monitors.logged_metrics import LoggedMetrics
 from lightning_debugkit.monitors.monitor import Monitor
 from lightning_debugkit.monitors.nonfinite_step import NonfiniteStep

@@ -15,17 +15,17 @@ from lightning_debugkit.core.sharding import holds_whole_model
 from lightning_debugkit.monitors.nonfinite_validation import Evaluation
 from lightning_debugkit.monitors.observed_step import StepStats
 from lightning_debugkit.monitors.optimization.accumulation_window import unfilled
+from lightning_debugkit.monitors.optimization.learning_rate_restored import ResumedRates
 from lightning_debugkit.monitors.optimization.no_loss import Losses
+from lightning_debugkit.monitors.optimization.no_training_step import no_step
+from lightning_debugkit.monitors.optimization.optimizer_mode import OptimizerModes
 from lightning_debugkit.monitors.optimization.optimizer_nonfinite import Authors
 from lightning_debugkit.monitors.optimization.scheduler_never_stepped import Unstepped
 from lightning_debugkit.monitors.optimization.toggles import Toggles
-from lightning_debugkit.monitors.optimizer_modes import OptimizerModes
 from lightning_debugkit.monitors.parameters.buffers import Buffers
-from lightning_debugkit.monitors.partly_loaded import Loads
-from lightning_debugkit.monitors.resumed_rates import ResumedRates
+from lightning_debugkit.monitors.parameters.validated_weights import Validated
+from lightning_debugkit.monitors.parameters.weights_not_loaded import Loads
 from lightning_debugkit.monitors.step_stats import StepStatsReader
-from lightning_debugkit.monitors.untrained import no_step
-from lightning_debugkit.monitors.validated_step import Validated
 from lightning_debugkit.replay.diagnosis import Diagnosis
 from lightning_debugkit.replay.hidden_step_replay import why_no_loss
 

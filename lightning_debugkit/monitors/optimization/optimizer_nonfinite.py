@@ -120,8 +120,8 @@ def _finding(where: Where, taken: _Taken, names: Sequence[str], parameters: Sequ
         found = PARAMETER.found(
             at,
             seen="weights are not finite",
-            what=f"{listed_parameters(list(names))} hold {value} since step {look.where.step}: its gradients were finite, and "
-            f"after it something else than {name} wrote to the weights",
+            what=f"{listed_parameters(list(names))} hold {value} since step {look.where.step}: its gradients were "
+            f"finite, and after it something else than {name} wrote to the weights",
             samples_text="",
             remedy="Look at code of yours that changes weights after the optimizer's step.",
         )
