@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
-
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.trainer.states import TrainerFn
+from typing import TYPE_CHECKING, Any
 
 from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.core.run import current_run, open_run
 from lightning_debugkit.monitors.monitor import Monitor
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
 
 
 class EvaluationHooks(DebugCallback):
@@ -74,7 +74,7 @@ class EvaluationHooks(DebugCallback):
 
     def _tell_outside(self, trainer: Trainer, module: LightningModule, findings: list[Finding]) -> None:
         """Tell what was found, and render the report again where no fit is going to."""
-        is_fit = trainer.state.fn == TrainerFn.FITTING
+        is_fit = trainer.state.fn == "fit"
         if findings and not is_fit and trainer.world_size == 1 and current_run(trainer) is None:
             open_run(trainer, module)  # a collective with several processes
         with self.ending(trainer, now=bool(findings) and not is_fit):

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, SequentialSampler
 
 from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.messages import listed
 from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.data.batches import leaves
-from lightning_debugkit.monitors.parameters.parameter_registration import listed_parameters
 from lightning_debugkit.replay.diagnosis import Diagnosis
 from lightning_debugkit.replay.hidden_step_replay import replay_evaluation
 from lightning_debugkit.replay.nonfinite import finding as worded
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
 
 VALIDATION = Rule(
     "nonfinite-validation",
@@ -183,7 +185,7 @@ def _finding(
     if found is not None and not found.samples and found.note:
         what += f"; {found.note}"  # such as that every sample shows it alone
     remedy = told.advice if found else "Look at what these values divide by, and at how many samples they need."
-    words = {"names": listed_parameters(list(names)), "verb": "is" if len(names) == 1 else "are", "value": value}
+    words = {"names": listed(list(names)), "verb": "is" if len(names) == 1 else "are", "value": value}
     made = VALIDATION.found(
         where.at(told.where.module),
         severity=None if is_grave else Severity.WARNING,

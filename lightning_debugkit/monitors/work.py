@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import Any
-
-from lightning.pytorch import LightningModule, Trainer
+from typing import TYPE_CHECKING, Any
 
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.core.optimizers import held_by
@@ -28,6 +26,9 @@ from lightning_debugkit.monitors.parameters.weights_not_loaded import Loads
 from lightning_debugkit.monitors.step_stats import StepStatsReader
 from lightning_debugkit.replay.diagnosis import Diagnosis
 from lightning_debugkit.replay.hidden_step_replay import why_no_loss
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
 
 _MOVES_BY = 5  # steps after which weights that train have moved
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
@@ -13,6 +13,9 @@ from lightning_debugkit.monitors.parameters.broken_at_start import broken_parame
 from lightning_debugkit.replay.diagnosis import Diagnosis
 from lightning_debugkit.replay.nonfinite import finding as worded
 from lightning_debugkit.stats.tensor_norms import version
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule
 
 NO_LOSS = Rule(
     "no-loss",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from lightning.pytorch import Trainer
+from typing import TYPE_CHECKING
 
 from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
 
 NO_STEP = Rule(
     "no-training-step",

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.messages import listed
 from lightning_debugkit.monitors.observed_step import StepStats
 from lightning_debugkit.monitors.parameters.broken_at_start import broken_parameters
-from lightning_debugkit.monitors.parameters.parameter_registration import common, listed_parameters
+from lightning_debugkit.monitors.parameters.parameter_registration import common
 from lightning_debugkit.replay.nonfinite import PARAMETER
 from lightning_debugkit.stats.tensor_norms import values, version
 
@@ -120,7 +121,7 @@ def _finding(where: Where, taken: _Taken, names: Sequence[str], parameters: Sequ
         found = PARAMETER.found(
             at,
             seen="weights are not finite",
-            what=f"{listed_parameters(list(names))} hold {value} since step {look.where.step}: its gradients were "
+            what=f"{listed(list(names))} hold {value} since step {look.where.step}: its gradients were "
             f"finite, and after it something else than {name} wrote to the weights",
             samples_text="",
             remedy="Look at code of yours that changes weights after the optimizer's step.",
@@ -131,7 +132,7 @@ def _finding(where: Where, taken: _Taken, names: Sequence[str], parameters: Sequ
         wrote=look.where.step,
         optimizer=name,
         value=value,
-        names=listed_parameters(list(names)),
+        names=listed(list(names)),
         why=f": {cause}" if cause else "",
         remedy=remedy or _GENERIC,
     )

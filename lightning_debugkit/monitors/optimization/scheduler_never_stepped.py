@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lightning.pytorch import LightningModule, Trainer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lightning_debugkit.core.compat import overrides
 from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
 
 UNSTEPPED = Rule(
     "scheduler-never-stepped",

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-
-from lightning.pytorch import LightningModule
+from typing import TYPE_CHECKING
 
 from lightning_debugkit.core.finding import Finding, Rule, Severity
+from lightning_debugkit.core.messages import listed
 from lightning_debugkit.monitors.observed_step import StepStats
-from lightning_debugkit.monitors.parameters.parameter_registration import common, listed_parameters
+from lightning_debugkit.monitors.parameters.parameter_registration import common
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule
 
 TOGGLED = Rule(
     "toggle-without-untoggle",
@@ -64,7 +67,7 @@ class Toggles:
         names = [name for name, _ in still]
         yield TOGGLED.found(
             look.where.at(common(names)),
-            names=listed_parameters(names),
+            names=listed(names),
             optimizer=type(look.optimizer).__name__,
             batch=off.batch,
             since_epoch=off.epoch,

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
-from lightning_debugkit.monitors.parameters.parameter_registration import common, listed_parameters
+from lightning_debugkit.core.messages import listed
+from lightning_debugkit.monitors.parameters.parameter_registration import common
 from lightning_debugkit.stats.tensor_norms import values
 
 BUFFER = Rule(
@@ -61,7 +62,7 @@ class Buffers:
         samples = _largest(batch) if one else []
         yield BUFFER.found(
             where.at(common(names) if len(names) > 1 else layer),
-            names=listed_parameters(names),
+            names=listed(names),
             value="nan" if any(bool(torch.isnan(t).any()) for _, t in broken) else "inf",
             since=since,
             whose="one batch is enough, as each statistic is a running mean",
