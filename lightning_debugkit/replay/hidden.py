@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from lightning_debugkit.core.isolation import isolated
 from lightning_debugkit.replay.diagnosis import (
     Backward,
     Diagnosis,
@@ -19,7 +20,6 @@ from lightning_debugkit.replay.diagnosis import (
     _Pass,
     _samples,
 )
-from lightning_debugkit.replay.isolation import isolated
 from lightning_debugkit.replay.trace import Trace, origin
 
 
