@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from lightning.pytorch import Callback
 
@@ -15,6 +17,7 @@ from lightning_debugkit import (
     PreflightCheck,
     debugkit,
 )
+from lightning_debugkit.presets import PRESETS
 
 
 @pytest.mark.parametrize(
@@ -79,3 +82,11 @@ def test_a_preset_that_is_none_is_told_in_a_sentence() -> None:
 def test_an_option_that_is_none_is_told_in_a_sentence() -> None:
     with pytest.raises(TypeError, match=r"debugkit needs options among action, .*, got 'acton'; check the spelling"):
         debugkit(acton="skip")
+
+
+def test_the_page_has_a_row_for_each_callback_and_a_mark_for_each_preset_that_holds_it() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "presets.md").read_text()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| [`")]
+    told = {preset: [row[0].split("`")[1] for row in rows if row[column]] for column, preset in enumerate(PRESETS, 2)}
+    held = {preset: [type(callback).__name__ for callback in debugkit(preset)] for preset in PRESETS}
+    assert {preset: set(names) for preset, names in told.items()} == {preset: set(held[preset]) for preset in PRESETS}
