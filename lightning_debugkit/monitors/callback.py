@@ -24,6 +24,7 @@ from lightning_debugkit.monitors.observed_step import StepStats
 from lightning_debugkit.monitors.step_stats import StepStatsReader
 from lightning_debugkit.replay.bundle import MAX_BYTES
 from lightning_debugkit.replay.module_hooks import ModuleHooks
+from lightning_debugkit.replay.raised_step import can_be_explained
 from lightning_debugkit.stats.thinning import Thinning
 
 Action = Literal["raise", "stop", "skip", "warn"]
@@ -241,8 +242,14 @@ class GradientAnomalyDetector(EvaluationHooks):
         super().on_fit_end(trainer, pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._tell(trainer, self.watches.surroundings.conclude(trainer, self.where(trainer), broken=True))
-        self._release()
+        try:
+            if can_be_explained(exception):
+                assert isinstance(exception, Exception)
+                found = self.failure.explain(self, trainer, pl_module, exception, self._sight, self.order)
+                self._tell(trainer, [] if found is None else [found])
+            self._tell(trainer, self.watches.surroundings.conclude(trainer, self.where(trainer), broken=True))
+        finally:
+            self._release()
         super().on_exception(trainer, pl_module, exception)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -14,15 +14,21 @@ from lightning_debugkit.core.callback import DebugCallback, TrainingAnomaly
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.core.run import current_run
 from lightning_debugkit.core.sharding import cannot_rerun, holds_whole_model, is_sharded, unwrapped_name
-from lightning_debugkit.data.batches import entry
-from lightning_debugkit.data.sample_entries import entries_of, place_below
-from lightning_debugkit.data.sample_order import Handed, SampleOrder
+from lightning_debugkit.data.sample_order import SampleOrder
 from lightning_debugkit.monitors.artifacts import save_bundle, save_samples
+from lightning_debugkit.monitors.culprit_entries import entries_below, known_entries
 from lightning_debugkit.monitors.step_stats import StepStatsReader
 from lightning_debugkit.replay.diagnosis import Diagnosis
 from lightning_debugkit.replay.module_hooks import ModuleHooks
 from lightning_debugkit.replay.nonfinite import finding as worded
-from lightning_debugkit.replay.step_replay import NotReplayable, replay_step
+from lightning_debugkit.replay.raised_step import (
+    device_is_lost,
+    explained,
+    is_of_anomaly_mode,
+    lost_device,
+    scaled_overflow,
+)
+from lightning_debugkit.replay.step_replay import NotReplayable, overflows, replay_step
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -95,10 +101,7 @@ class NonfiniteStep:
         hooks: ModuleHooks | None,
         instead: Callable[[Finding], Finding] = lambda found: found,
     ) -> Finding | None:
-        """Replay the batch and return what is wrong with it; ``None`` if that has been told often enough.
-
-        ``instead`` may put the blame elsewhere.
-        """
+        """Replay the batch and return what is wrong with it, blamed ``instead``; ``None`` if told often enough."""
         if self.enough:
             return None
         self.replays += 1
@@ -108,7 +111,7 @@ class NonfiniteStep:
         is_culprit = hooked is not None or (not holds_whole_model(trainer) and seen.startswith("loss"))
         if found is None and trainer.world_size > 1 and not is_culprit:
             return None  # this rank's batch is sound: the one whose batch is not will tell
-        entries, unnamed = _entries(order, sight.batch, found)
+        entries, unnamed = known_entries(order, sight.batch, found)
         finding = worded(
             callback.where(trainer),
             found,
@@ -118,24 +121,78 @@ class NonfiniteStep:
             batch_idx=sight.batch_idx,
             parameters=broken,
             dataset_indices=entries,
-            below=_below(order, found, entries),
+            below=entries_below(order, found, entries),
             low_precision=str(trainer.precision).startswith("16"),
+            is_last=trainer.is_last_batch,
             note=note or unnamed,
         )
         finding = instead(finding)
+        self._leave(callback, trainer, module, sight, finding, bundle=found is not None)
+        return finding
+
+    def explain(
+        self,
+        callback: DebugCallback,
+        trainer: Trainer,
+        module: LightningModule,
+        error: Exception,
+        sight: StepStatsReader,
+        order: SampleOrder,
+    ) -> Finding | None:
+        """Replay the step that raised ``error`` and return what led to it; ``None`` if the error itself says all."""
+        if self.enough or sight.random is None or sight.batch is None:
+            return None
+        where, batch_idx = callback.where(trainer), sight.batch_idx
+        if device_is_lost(error):
+            return lost_device(where, error, batch_idx)
+        step = (trainer, module, sight.batch, batch_idx, sight.random)
+        self.replays += 1
+        try:
+            found = replay_step(*step, asked=sight.asked, raises=type(error))
+        except NotReplayable:
+            return None
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        if found is None:
+            if scaler is None or not is_of_anomaly_mode(error) or not overflows(*step, scaler.get_scale()):
+                return None
+            return scaled_overflow(where, error, scaler.get_scale(), batch_idx)
+        entries, unnamed = known_entries(order, sight.batch, found)
+        finding = explained(
+            where,
+            found,
+            error=type(error).__name__,
+            batch_idx=batch_idx,
+            dataset_indices=entries,
+            below=entries_below(order, found, entries),
+            note=unnamed,
+            low_precision=str(trainer.precision).startswith("16"),
+            is_last=trainer.is_last_batch,
+        )
+        self._leave(callback, trainer, module, sight, finding, bundle=True)
+        return finding
+
+    def _leave(
+        self,
+        callback: DebugCallback,
+        trainer: Trainer,
+        module: LightningModule,
+        sight: StepStatsReader,
+        finding: Finding,
+        bundle: bool,
+    ) -> None:
+        """Leave the samples and, if they show the fault, what is needed to run the step again."""
         run = current_run(trainer)
         if run is not None:
             place = {"epoch": finding.where.epoch, "step": finding.where.step}
             try:
                 for fields in save_samples(run.folder, sight, finding, **place):
                     run.append("artifact", rank=run.rank, **fields)
-                if self.max_bundle and found is not None and not self.bundled:
+                if self.max_bundle and bundle and not self.bundled:
                     fields = save_bundle(run.folder, trainer, module, sight, finding, self.max_bundle)
                     self.bundled = True
                     run.append("artifact", rank=run.rank, **place, **fields)
             except Exception as error:
                 callback.trouble(trainer, "leaving the failing step behind", error)
-        return finding
 
     def _replayed(
         self, trainer: Trainer, module: LightningModule, sight: StepStatsReader
@@ -219,29 +276,6 @@ class NonfiniteStep:
                 parameter.grad = None
         for buffer, kept in self._buffers:
             buffer.data.copy_(kept)
-
-
-def _handed(order: SampleOrder, found: Diagnosis) -> Handed | None:
-    """Return what the loader handed out that the samples are of."""
-    return next((handed for handed in order.handed if ".".join(handed.way) == found.part), None)
-
-
-def _entries(order: SampleOrder, batch: Any, found: Diagnosis | None) -> tuple[list[Any], str]:
-    """Return the entries of the data set that the samples are, and why they are not known."""
-    handed = _handed(order, found) if found is not None and found.samples else None
-    if found is None or handed is None:
-        return [], ""
-    try:
-        return entries_of(handed, entry(batch, handed.way), found.samples)
-    except Exception as error:  # the user's data set or collate function: what was found must be told all the same
-        return [], f"which entries of the dataset they are is not known ({type(error).__name__}: {error})"
-
-
-def _below(order: SampleOrder, found: Diagnosis | None, entries: Sequence[Any]) -> list[str]:
-    """Return which entries these are of the data below a subset or a chain of data sets."""
-    handed = _handed(order, found) if found is not None else None
-    dataset = getattr(handed.loader(), "dataset", None) if handed is not None and handed.loader is not None else None
-    return [name for each in entries if (name := place_below(dataset, each))]
 
 
 def _hooked(hooks: ModuleHooks | None) -> tuple[str, str] | None:

@@ -12,6 +12,7 @@ from lightning_debugkit.core.compat import MixedPrecision, Trainer, counterpart_
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.replay import bundle
 from lightning_debugkit.replay.nonfinite import finding
+from lightning_debugkit.replay.raised_step import explained
 from lightning_debugkit.replay.step_replay import replay_step
 
 if TYPE_CHECKING:
@@ -36,11 +37,16 @@ def replay_bundle(folder: Path, trust_code: bool = False) -> tuple[Finding, Find
     module = cast("LightningModule", kept.module)
     batch_idx = int(kept.facts["batch_idx"])
     trainer = _trainer(kept.facts, module)
+    before = kept.finding.evidence
+    raised = str(before.get("exception", "")).partition(":")[0]
     asked = [(tuple(way), samples) for way, samples in kept.facts.get("asked", ())]
-    found = replay_step(trainer, module, kept.batch, batch_idx, kept.random, asked)
+    found = replay_step(trainer, module, kept.batch, batch_idx, kept.random, asked, Exception if raised else None)
     if found is None:
         return kept.finding, None
-    before = kept.finding.evidence
+    if raised:
+        entries = before.get("dataset_indices", [])
+        words: dict[str, Any] = {"error": raised, "batch_idx": batch_idx, "dataset_indices": entries}
+        return kept.finding, explained(kept.finding.where, found, **words)
     again = finding(
         kept.finding.where,
         found,

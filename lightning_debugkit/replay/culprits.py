@@ -8,6 +8,9 @@ from collections.abc import Callable, Sequence
 Fails = Callable[[Sequence[int]], "bool | None"]
 
 
+EVERY_ONE = "every sample shows it alone"
+
+
 class Exhausted(RuntimeError):
     """The runs allowed are used up."""
 
@@ -39,7 +42,7 @@ def culprits(fails: Fails, size: int, hint: Sequence[int] = (), max_runs: int = 
         suspects = _suspects(counted, everything)
         found = [index for index in suspects if counted([index]) or _in_company(counted, index)]
         if len(found) == size:
-            return [], "every sample shows it alone" if size > 1 else ""
+            return [], EVERY_ONE if size > 1 else ""
         if found:
             return found, ""
         if size > 2 and suspects and not counted.sound():

@@ -3,44 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_debugkit.core.isolation import isolated
-from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.data.batches import batch_size, entry, is_floats, leaves, replaced, take, why_whole
-from lightning_debugkit.replay.culprits import culprits
-from lightning_debugkit.replay.trace import Born, Silent, Trace, origin
+from lightning_debugkit.data.containers import is_opaque
+from lightning_debugkit.replay.culprits import EVERY_ONE, Fails, culprits
+from lightning_debugkit.replay.passes import Backward, Pass, ReplayStep, outside
+from lightning_debugkit.replay.raising import Signature, blamed, in_a_line, place_of_error, signature
+from lightning_debugkit.replay.trace import Born, Trace, origin
 
-Backward = Callable[..., None]
-Origin = Literal["input", "parameter", "activation", "loss", "gradient"]
+__all__ = ["OF_ALL", "Backward", "Diagnosis", "Origin", "ReplayStep", "breaks_scaled", "diagnose"]
 
-
-@dataclass(frozen=True)
-class ReplayStep:
-    """A training step that can be run again.
-
-    Args:
-        module: The model.
-        batch: The batch as the step received it.
-        random: Random state in which the step started.
-        run: Runs the step on a batch and hands each loss to the function given, in place of its ``backward``.
-        asked: How many samples the loader asked for, ``None`` if that is not known.
-        parts: Where several loaders are read at once: the place of each one's own batch, and how many samples it asked
-            for.
-    """
-
-    module: nn.Module
-    batch: Any
-    random: RandomState
-    run: Callable[[Any, Backward], None]
-    asked: int | None = None
-    parts: Sequence[tuple[Sequence[str], int | None]] = ()
+OF_ALL = ("ignored", "empty", "mask", "one")  # causes that lie in all samples of the batch together
+Origin = Literal["input", "parameter", "activation", "loss", "gradient", "raised"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +30,8 @@ class Diagnosis:
     """Where the first bad number of a step was born.
 
     Args:
-        origin: Where: in the batch, a parameter or buffer, a submodule's forward, the step itself or the backward.
+        origin: Where: in the batch, a parameter or buffer, a submodule's forward, the step itself or the backward; or
+            ``raised`` if all numbers are finite and some samples raise an error.
         op: Operation, such as ``aten.log.default``.
         source: The user's line, such as ``train.py:28: t = torch.log(wh)``.
         function: The function of that line.
@@ -62,6 +45,13 @@ class Diagnosis:
         samples: Positions in the batch of the samples that cause it.
         part: Place of the loader's own batch that they are of, where several loaders are read at once.
         note: What could not be told, and why.
+        cause: Why the operation breaks on what it was given, as `cause_of` has it.
+        chosen: The step chooses between branches by ``torch.where``.
+        reach: Largest size among the operation's arguments that are parameters, and among the others.
+        largest: Place in the batch of its largest number, and its size.
+        error: The error that the step raises, in one line.
+        unentered: Types in the batch that cannot be entered.
+        size: Samples in the batch.
     """
 
     origin: Origin
@@ -78,62 +68,16 @@ class Diagnosis:
     samples: Sequence[int] = ()
     part: str = ""
     note: str = ""
+    cause: str = ""
+    chosen: bool = False
+    reach: tuple[float, float] | None = None
+    largest: tuple[str, float] = ("", 0.0)
+    error: str = ""
+    unentered: Sequence[str] = ()
+    size: int | None = None
 
 
-class _Enough(Exception):  # not an error: ends a step whose fault has been seen
-    """The fault has been seen: the rest of the step need not run."""
-
-
-@dataclass
-class _Pass:
-    """One run of a step: its losses and gradients until the first bad one."""
-
-    step: ReplayStep
-    trace: Trace | None = None
-    gradients: bool = True
-    loss: Tensor | None = None
-    bad: list[tuple[str, Tensor]] = field(default_factory=list)
-
-    def run(self, batch: Any) -> bool:
-        """Run the step on ``batch``; tell whether a loss or gradient was not finite."""
-        self.step.random.restore()
-        for parameter in self.step.module.parameters():
-            parameter.grad = None
-        if self.trace is not None:
-            self.trace.in_backward = False
-        try:
-            with self.trace or Silent():
-                self.step.run(batch, self.backward)
-        except _Enough:
-            return True
-        return False
-
-    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Stand in for ``loss.backward()``: note bad losses and gradients, leave parameters' hooks alone."""
-        self.loss = loss.detach()
-        if not _finite(loss):
-            raise _Enough
-        if not self.gradients:
-            return
-        named = {name: item for name, item in self.step.module.named_parameters() if item.requires_grad}
-        if self.trace is not None:
-            self.trace.in_backward = True
-        outputs = args[0] if args else kwargs.get("gradient")
-        grads = torch.autograd.grad(
-            loss, list(named.values()), outputs, retain_graph=kwargs.get("retain_graph"), allow_unused=True
-        )
-        if self.trace is not None:
-            self.trace.in_backward = False
-        for (name, parameter), grad in zip(named.items(), grads, strict=True):
-            if grad is not None:
-                parameter.grad = grad if parameter.grad is None else parameter.grad + grad
-                if not _finite(grad):
-                    self.bad.append((name, grad))
-        if self.bad:
-            raise _Enough
-
-
-def diagnose(step: ReplayStep, max_runs: int = 64) -> Diagnosis | None:
+def diagnose(step: ReplayStep, max_runs: int = 64, raises: type[Exception] | None = None) -> Diagnosis | None:
     """Replay ``step`` under instruments; return ``None`` if the fault does not strike again.
 
     The model and the process are left as they were.
@@ -141,16 +85,22 @@ def diagnose(step: ReplayStep, max_runs: int = 64) -> Diagnosis | None:
     Args:
         step: The step that went wrong.
         max_runs: Parts of the batch that may be run to find the samples.
+        raises: Kind of error that the step raised; then that is the fault, and what led to it is told.
 
     Raises:
         Exception: Whatever the step raises when it is run once more.
     """
     names = {id(part): name for name, part in step.module.named_modules(remove_duplicate=False)}
     with isolated(step.module):
-        trace = Trace(names, _outside(step))
-        traced = _Pass(step, trace)
-        if not traced.run(step.batch):
-            return None
+        trace = Trace(names, outside(step))
+        traced = Pass(step, trace)
+        try:
+            if not traced.run(step.batch):
+                return None
+        except Exception as again:
+            if raises is None or not isinstance(again, raises):
+                raise
+            return _diagnose_raised(traced, again, max_runs)
         first = _first(traced)
         found = _describe(traced, first)
         if found.origin == "parameter":
@@ -159,7 +109,39 @@ def diagnose(step: ReplayStep, max_runs: int = 64) -> Diagnosis | None:
         return replace(found, part=part, samples=samples, note=_joined(found.note, note))
 
 
-def _first(traced: _Pass) -> Born | None:
+def breaks_scaled(step: ReplayStep, scale: float) -> bool:
+    """Tell whether some gradient of ``step`` stops being finite once its losses are scaled, as a GradScaler does."""
+    with isolated(step.module):
+        return Pass(step, scale=scale).run(step.batch)
+
+
+def _diagnose_raised(traced: Pass, again: Exception, max_runs: int) -> Diagnosis | None:
+    """Return what led to the error: a number that broke before it, or else samples that raise it."""
+    trace, step = traced.trace, traced.step
+    assert trace is not None
+    first = blamed(trace, again)
+    if first is not None:
+        found = replace(_describe(traced, first), error=in_a_line(again))
+        if found.origin == "parameter":
+            return found
+        part, samples, note = _samples(step, found, first, max_runs, signature(again, trace))
+        return replace(found, part=part, samples=samples, note=_joined(found.note, note))
+    place, raised = place_of_error(again, trace.names), trace.raised
+    found = Diagnosis(
+        "raised",
+        op="" if raised is None else raised.op,
+        source=place.source,
+        function=place.function,
+        module=place.module or "",
+        value="" if raised is None else raised.values,
+        error=in_a_line(again),
+    )
+    part, samples, note = _samples(step, found, None, max_runs, signature(again, trace))
+    # An error that is raised whatever the samples are says all there is, unless a number is at fault.
+    return replace(found, part=part, samples=samples, note=note) if samples or found.value else None
+
+
+def _first(traced: Pass) -> Born | None:
     """Return where the bad loss, or the earliest of the bad gradients, was born."""
     trace = traced.trace
     assert trace is not None
@@ -168,13 +150,18 @@ def _first(traced: _Pass) -> Born | None:
     return min(map(origin, records), key=lambda born: born.index, default=None)
 
 
-def _describe(traced: _Pass, first: Born | None) -> Diagnosis:
+def _describe(traced: Pass, first: Born | None) -> Diagnosis:
     loss = None if traced.loss is None else float(traced.loss.float().sum())
     in_backward = bool(traced.bad)
     common: dict[str, Any] = {"loss": loss, "parameters": tuple(name for name, _ in traced.bad)}
+    common["size"] = batch_size(traced.step.batch, traced.step.asked)
+    common["chosen"] = traced.trace is not None and traced.trace.chooses
     if first is None:
         return Diagnosis("gradient" if in_backward else "loss", note="the operation could not be told", **common)
-    common["value"] = "nan" if first.nan else "inf"
+    in_backward = in_backward or bool(first.backward)
+    common |= {"value": "nan" if first.nan else "inf", "cause": first.cause, "reach": first.reach}
+    if first.reach is not None:
+        common["largest"] = _largest(traced.step.batch)
     kind, path = first.label
     if kind == "input":
         return Diagnosis("input", path=path, **common)
@@ -192,67 +179,88 @@ def _describe(traced: _Pass, first: Born | None) -> Diagnosis:
         module=first.place.module or "",
         backward=first.backward,
         backward_source=first.backward_source,
-        note="a tensor kept from before the step is not finite" if kind == "constant" else "",
+        unentered=_unentered(traced.step.batch) if kind == "constant" else (),
         **common,
     )
 
 
-def _samples(step: ReplayStep, found: Diagnosis, first: Born | None, max_runs: int) -> tuple[str, list[int], str]:
+def _samples(
+    step: ReplayStep, found: Diagnosis, first: Born | None, max_runs: int, error: Signature | None = None
+) -> tuple[str, list[int], str]:
     """Return the samples that cause the fault, the part of the batch that they are of, and what is to be said."""
     if not step.parts:
-        return "", *_samples_of(step, found, first, max_runs, (), step.asked)
+        return "", *_samples_of(step, found, first, max_runs, (), step.asked, error)
     said = f"{found.path}." if found.origin == "input" else ""
     parts = [part for part in step.parts if said.startswith(f"{'.'.join(part[0])}.")] or step.parts
     note = ""
     for way, asked in parts:
-        samples, note = _samples_of(step, found, first, max_runs // len(parts), way, asked)
+        samples, note = _samples_of(step, found, first, max_runs // len(parts), way, asked, error)
         if samples:
             return ".".join(way), samples, note
     return "", [], note
 
 
 def _samples_of(
-    step: ReplayStep, found: Diagnosis, first: Born | None, max_runs: int, way: Sequence[str], asked: int | None
+    step: ReplayStep,
+    found: Diagnosis,
+    first: Born | None,
+    max_runs: int,
+    way: Sequence[str],
+    asked: int | None,
+    error: Signature | None,
 ) -> tuple[list[int], str]:
     batch = entry(step.batch, way)
     size = batch_size(batch, asked)
     why = why_whole(batch, asked)
     if size is None or why:
         return [], why
+    fails = _failing(step, found, lambda part: replaced(step.batch, way, take(batch, size, part)), error)
+    if found.origin == "raised" and (size == 1 or (fails([0]) and fails([size - 1]))):
+        return [], EVERY_ONE  # whatever the samples are, the step raises
+    hint = first.rows if first is not None and first.size == size else []
+    samples, note = culprits(fails, size, hint, max_runs)
+    if found.cause in OF_ALL and not samples and note in ("", EVERY_ONE):
+        return list(range(size)), ""  # the operation had nothing to count in any of them
+    return samples, note
+
+
+def _failing(
+    step: ReplayStep, found: Diagnosis, taken: Callable[[Sequence[int]], Any], error: Signature | None
+) -> Fails:
+    """Return what tells whether some of the samples show the fault: broken numbers, or the same error."""
+    gradients = found.origin in ("gradient", "input") or (error is not None and error.in_backward)
 
     def fails(part: Sequence[int]) -> bool | None:
         try:
-            some = replaced(step.batch, way, take(batch, size, part))
-            return _Pass(step, gradients=found.origin in ("gradient", "input")).run(some)
-        except Exception:
-            return None  # batch norm with one sample, a shape that is fixed: this part cannot be run
+            broke = Pass(step, gradients=gradients).run(taken(part))
+        except Exception as raised:
+            # Batch norm with one sample, a shape that is fixed: this part cannot be run.
+            return True if error is not None and error.is_of(raised) else None
+        return (None if broke else False) if found.origin == "raised" else broke
 
-    hint = first.rows if first is not None and first.size == size else []
-    return culprits(fails, size, hint, max_runs)
+    return fails
+
+
+def _unentered(batch: Any) -> list[str]:
+    """Return the types of what lies in the batch and cannot be looked into."""
+    return sorted(
+        {type(leaf).__name__ for _, leaf in leaves(batch) if not isinstance(leaf, Tensor) and is_opaque(leaf)}
+    )
+
+
+def _largest(batch: Any) -> tuple[str, float]:
+    """Return the place of the largest number among the floats of a batch, and its size."""
+    sizes = [
+        (float(leaf.detach().abs().max()), path)
+        for path, leaf in leaves(batch)
+        if isinstance(leaf, Tensor) and leaf.layout is torch.strided and leaf.is_floating_point() and leaf.numel()
+    ]
+    size, path = max(sizes, default=(0.0, ""))
+    return path, size
 
 
 def _joined(*notes: str) -> str:
     return "; ".join(note for note in notes if note)
-
-
-def _outside(step: ReplayStep) -> list[tuple[str, str, Tensor]]:
-    """Return the tensors that the step did not make: batch, parameters and buffers."""
-    # An array and the tensor that `torch.from_numpy` makes of it are one memory.
-    batch = [(path, torch.from_numpy(leaf) if is_floats(leaf) else leaf) for path, leaf in leaves(step.batch)]
-    outside = [("input", path, leaf) for path, leaf in batch if isinstance(leaf, Tensor)]
-    outside += [("parameter", name, item) for name, item in step.module.named_parameters()]
-    outside += [("buffer", name, item) for name, item in step.module.named_buffers()]
-    return outside + [("attribute", name, item) for name, item in _attributes(step.module)]
-
-
-def _attributes(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors that a model keeps in plain attributes, lists and dicts."""
-    for name, part in module.named_modules():
-        for key, value in vars(part).items():
-            if key[:1] != "_" and isinstance(value, Tensor | list | tuple | dict):
-                for path, leaf in leaves(value):
-                    if isinstance(leaf, Tensor):
-                        yield ".".join(filter(None, (name, key, path))), leaf
 
 
 def _broken_entry(batch: Any) -> str | None:
@@ -262,7 +270,3 @@ def _broken_entry(batch: Any) -> str | None:
         if is_broken and (is_floats(leaf) or not math.isfinite(leaf)):
             return path
     return None
-
-
-def _finite(tensor: Tensor) -> bool:
-    return bool(torch.isfinite(tensor.detach()).all())

@@ -10,16 +10,8 @@ from typing import Any
 import torch
 
 from lightning_debugkit.core.isolation import isolated
-from lightning_debugkit.replay.diagnosis import (
-    Backward,
-    Diagnosis,
-    ReplayStep,
-    _describe,
-    _joined,
-    _outside,
-    _Pass,
-    _samples,
-)
+from lightning_debugkit.replay.diagnosis import Diagnosis, _describe, _joined, _samples
+from lightning_debugkit.replay.passes import Backward, Pass, ReplayStep, outside
 from lightning_debugkit.replay.trace import Trace, origin
 
 
@@ -36,8 +28,8 @@ def hidden(step: ReplayStep, is_bad: Callable[[], bool], max_runs: int = 32) -> 
     """
     names = {id(part): name for name, part in step.module.named_modules(remove_duplicate=False)}
     with isolated(step.module):
-        trace = Trace(names, _outside(step))
-        traced = _Pass(step, trace, gradients=False)
+        trace = Trace(names, outside(step))
+        traced = Pass(step, trace, gradients=False)
         if traced.run(step.batch) or not is_bad():
             return None
         born = [record for record in trace.born if record.nan or not record.deliberate]

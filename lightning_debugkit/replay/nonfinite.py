@@ -9,7 +9,8 @@ from typing import Any
 from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
 from lightning_debugkit.core.messages import listed
 from lightning_debugkit.data.batches import indexed
-from lightning_debugkit.replay.diagnosis import Diagnosis
+from lightning_debugkit.replay.cause_messages import Circumstances, Words, mechanism
+from lightning_debugkit.replay.diagnosis import OF_ALL, Diagnosis
 
 _SAYS = "{seen} at step {step}: {what}{samples_text}"
 
@@ -62,6 +63,7 @@ def finding(
     dataset_indices: Sequence[Any] = (),
     below: Sequence[str] = (),
     low_precision: bool = False,
+    is_last: bool = False,
     note: str = "",
     hooked: tuple[str, str] | None = None,
 ) -> Finding:
@@ -77,6 +79,7 @@ def finding(
         dataset_indices: Entries of the dataset that the samples are.
         below: Which entries these are of the data that a subset or a chain of data sets is made of.
         low_precision: The forward pass runs in 16 bits.
+        is_last: The batch is the last of its epoch.
         note: Why the replay could not tell, or why entries are not known.
         hooked: Pass (``activation`` or ``gradient``) and module where hooks in the step itself saw it first.
     """
@@ -93,12 +96,16 @@ def finding(
         "input": found.path if found.origin == "input" else "",
         "part": found.part,
         "entries": list(below),
+        "cause": found.cause,
+        "exception": found.error,
         "note": "; ".join(filter(None, (found.note, note))),
     }
     evidence |= {name: value for name, value in optional.items() if value}
-    what, remedy = _worded(found, samples, _entries(dataset_indices, below, found.part), low_precision)
+    circumstances = Circumstances(where.step, low_precision, is_last)
+    what, remedy = _worded(found, samples, named_entries(dataset_indices, below, found.part), circumstances)
     at = where.at(found.module)
-    words: dict[str, Any] = {"seen": seen, "what": what, "samples_text": _named(samples, found.part), "remedy": remedy}
+    words: dict[str, Any] = {"seen": seen, "what": what, "samples_text": named_samples(samples, found.part)}
+    words["remedy"] = remedy
     return replace(_RULES[found.origin].found(at, **words), evidence=evidence)
 
 
@@ -124,7 +131,7 @@ def _unexplained(
     return replace(rule.found(at, samples_text="", **words), evidence=evidence)
 
 
-def _worded(found: Diagnosis, samples: list[int], entries: str, low_precision: bool) -> tuple[str, str]:
+def _worded(found: Diagnosis, samples: list[int], entries: str, when: Circumstances) -> Words:
     entry = f" ({entries})" if entries and len(samples) == 1 else ""
     batch = indexed(found.part) if found.part else "the batch"
     drop = f", or drop sample {samples[0]} of {batch}{entry}" if len(samples) == 1 else ""
@@ -142,28 +149,42 @@ def _worded(found: Diagnosis, samples: list[int], entries: str, low_precision: b
     if not found.op:
         # It is no part of the batch or the model: a global, or what a closure holds.
         used = f", first used{place}" if place else ""
+        hidden = (
+            f"; the batch holds {listed(list(found.unentered))}, which cannot be looked into" if found.unentered else ""
+        )
         return (
-            f"a tensor that was made before the step holds {found.value}{used}",
+            f"a tensor that was made before the step holds {found.value}{used}{hidden}",
             "Look at where that tensor is made: it is neither in the batch nor in the model.",
         )
+    what, remedy = _of_operation(found, when)
+    function = f" in {found.module or found.function}" if found.module or found.function else ""
+    first, semicolon, more = remedy.partition(";")
+    drop = "" if found.cause in OF_ALL and len(samples) == found.size else drop
+    return f"{what}{function}", f"{first[0].upper()}{first[1:]}{place}{drop}{semicolon}{more}."
+
+
+def _of_operation(found: Diagnosis, when: Circumstances) -> Words:
+    """Return the words for an operation of the step: those of its mechanism, or else those of the operation."""
     base = found.op.removeprefix("aten.").partition(".")[0].removesuffix("_")
+    known = mechanism(base, found, when)
+    if known is not None:
+        return known
     infinite, undefined, remedy = _OPERATIONS.get(base, (f"{base} overflows", f"{base} gives NaN", "look at its input"))
     if base in _MATMULS:
         infinite, undefined = f"overflow of {base}", f"{base} gives NaN"
         remedy = (
             "use precision='bf16-mixed', or keep this layer in 32 bits"
-            if low_precision
+            if when.low_precision
             else "look at the size of its weights and inputs; lower the learning rate"
         )
     # Backwards, a root or power at 0 gives infinity or, times 0, NaN: the place is the same.
     what = infinite if found.value == "inf" or (found.origin == "gradient" and base in _STEEP) else undefined
     if found.origin == "gradient":
         what = f"the gradient of {what}" if base in _OPERATIONS else f"the backward of {found.backward or base}"
-    function = f" in {found.module or found.function}" if found.module or found.function else ""
-    return f"{what}{function}", f"{remedy[0].upper()}{remedy[1:]}{place}{drop}."
+    return what, remedy
 
 
-def _entries(indices: Sequence[Any], below: Sequence[str], part: str) -> str:
+def named_entries(indices: Sequence[Any], below: Sequence[str], part: str) -> str:
     """Return which entries of the data set samples are, empty if that is not known."""
     if not indices:
         return ""
@@ -173,7 +194,13 @@ def _entries(indices: Sequence[Any], below: Sequence[str], part: str) -> str:
     return f"{'entry' if len(indices) == 1 else 'entries'} {shown} of the dataset{behind}{same}"
 
 
-def _named(samples: list[int], part: str) -> str:
+def named_samples(samples: Sequence[int], part: str = "") -> str:
+    """Return the samples as the end of a message has them, empty if there are none.
+
+    Example:
+        >>> named_samples([3]), named_samples([3, 4], "0")
+        (', sample 3 of the batch', ', samples 3, 4 of batch[0]')
+    """
     if not samples:
         return ""
     batch = indexed(part) if part else "the batch"

@@ -93,6 +93,21 @@ def place_of(frame: FrameType | None, names: Mapping[int, str]) -> SourceLine:
     return SourceLine(found.f_code.co_filename, found.f_lineno, found.f_code.co_name, module, applied)
 
 
+def is_own(frame: FrameType) -> bool:
+    """Tell whether a frame is the kit's."""
+    return _package(frame) == _OWN
+
+
+def is_users(frame: FrameType) -> bool:
+    """Tell whether a frame is the user's: not the kit's, a framework's, an installed package's or the language's."""
+    file = frame.f_code.co_filename
+    return _package(frame) not in (_OWN, *_FRAMEWORK) and "site-packages" not in file and not _is_standard(file)
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
+
+
 def _is_custom(frame: FrameType) -> bool:
     """Tell whether ``frame`` is the forward of a custom autograd function, whose first argument is its context."""
     first = frame.f_code.co_varnames[:1]

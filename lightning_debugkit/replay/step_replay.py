@@ -15,7 +15,7 @@ from lightning_debugkit.core.run import current_run
 from lightning_debugkit.core.sharding import cannot_rerun
 from lightning_debugkit.core.step_hooks import aside
 from lightning_debugkit.replay.autograd_graph import Wiring, wiring
-from lightning_debugkit.replay.diagnosis import Backward, Diagnosis, ReplayStep, diagnose
+from lightning_debugkit.replay.diagnosis import Backward, Diagnosis, ReplayStep, breaks_scaled, diagnose
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -32,8 +32,9 @@ def replay_step(
     batch_idx: int,
     random: RandomState,
     asked: Sequence[tuple[Sequence[str], int | None]] = (),
+    raises: type[Exception] | None = None,
 ) -> Diagnosis | None:
-    """Run the step of ``batch`` once more under instruments and say where it breaks.
+    """Run the step of ``batch`` once more under instruments and say where it breaks, or why it raises such an error.
 
     Returns ``None`` if the fault does not strike again.
 
@@ -44,6 +45,7 @@ def replay_step(
         batch_idx: Its number.
         random: Random state that the step began in.
         asked: The way to each loader's own batch in it, and how many samples that loader asked for.
+        raises: Kind of error that the step raised.
 
     Raises:
         NotReplayable: The step cannot be run again.
@@ -52,7 +54,8 @@ def replay_step(
         try:
             step = step_of(trainer, module, batch, batch_idx, random)
             alone = asked[0][1] if len(asked) == 1 else None
-            return diagnose(replace(step, asked=alone, parts=tuple(asked) if len(asked) > 1 else ()))
+            step = replace(step, asked=alone, parts=tuple(asked) if len(asked) > 1 else ())
+            return diagnose(step, raises=raises)
         except NotReplayable:
             raise
         except Exception as error:
@@ -77,6 +80,17 @@ def step_of(trainer: Trainer, module: LightningModule, batch: Any, batch_idx: in
             backward(loss)
 
     return ReplayStep(module, batch, random, run)
+
+
+def overflows(
+    trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int, random: RandomState, scale: float
+) -> bool:
+    """Tell whether the gradients of the step stop being finite once its loss is scaled."""
+    with muted(trainer, module):
+        try:
+            return breaks_scaled(step_of(trainer, module, batch, batch_idx, random), scale)
+        except Exception:  # then there is nothing to tell
+            return False
 
 
 @contextlib.contextmanager

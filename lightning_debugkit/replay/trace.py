@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lightning_debugkit.data.batches import leaves, tensors
+from lightning_debugkit.replay.broken import broken, broken_rows, storage
+from lightning_debugkit.replay.causes import cause_of, counts, out_of_range
 from lightning_debugkit.replay.source_lines import SourceLine, place_of
 
 # Operations whose output is uninitialised memory: what it holds says nothing.
@@ -55,6 +57,8 @@ class Born:
         backward: Name of the autograd node, empty in the forward pass.
         backward_source: The user's line in the backward of a custom autograd function.
         label: What a tensor from outside is: ``("input" | "parameter" | "buffer" | "constant", path)``.
+        cause: Why the operation breaks on what it was given, as `cause_of` has it.
+        reach: Largest size among its arguments that are parameters, and among the others.
         rows: Entries of its first dimension that are not finite.
         size: Size of its first dimension.
     """
@@ -69,6 +73,8 @@ class Born:
     backward: str = ""
     backward_source: str = ""
     label: tuple[str, str] = ("", "")
+    cause: str = ""
+    reach: tuple[float, float] | None = None
     rows: list[int] = field(default_factory=list)
     size: int = 0
 
@@ -80,6 +86,25 @@ class Born:
         if self.given:
             return True
         return bool(self.parents) and all(parent.deliberate for parent in self.parents)
+
+
+@dataclass(eq=False)
+class Forward:
+    """An operation of the forward pass, for the backward pass that comes of it."""
+
+    op: str
+    place: SourceLine
+    cause: str = ""
+
+
+@dataclass(frozen=True)
+class Raised:
+    """An operation that raised an error."""
+
+    op: str
+    place: SourceLine
+    values: str
+    parents: Sequence[Born]
 
 
 def origin(last: Born) -> Born:
@@ -114,45 +139,81 @@ class Trace(Silent):
         self._outside = list(outside)  # kept: what the step drops would leave its address to another tensor
         # The first name stands: a tensor of the batch may be kept by the model, too.
         named = reversed([each for each in self._outside if each[2].numel()])
-        self._labels = {_storage(tensor): (kind, path) for kind, path, tensor in named}
+        self._labels = {storage(tensor): (kind, path) for kind, path, tensor in named}
         self._writers: dict[int, Born] = {}
         self._alive: list[Tensor] = []  # an address in use cannot be given to another tensor
-        self._forward: dict[int, tuple[str, SourceLine]] = {}  # by autograd sequence number
+        self._forward: dict[int, Forward] = {}  # by autograd sequence number
+        self.raised: Raised | None = None
+        self.cast: Born | None = None  # of a number that is not finite to an integer
+        self._counts: set[int] = set()  # sums of masks that select nothing in some place
+        self.chooses = False  # between branches, by torch.where
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
         name = func.__name__.partition(".")[0]
-        place = self._enter(func)
+        place, forward = self._enter(func)
         changes = func._schema.is_mutable
         before = self._parents(func, args, kwargs, place) if changes else None
-        result = super().__torch_dispatch__(func, types, args, kwargs)
+        try:
+            result = super().__torch_dispatch__(func, types, args, kwargs)
+        except Exception:
+            parents = self._parents(func, args, kwargs, place) if before is None else before
+            self.raised = Raised(str(func), place, out_of_range(name, args, kwargs), parents)
+            raise
+        cause = ""
+        if forward is not None:
+            cause = forward.cause = self._cause(name.removesuffix("_"), args, kwargs, result)
         if name not in _UNWRITTEN:
-            for tensor in tensors(result):
-                nan, inf = _broken(tensor)
-                if nan or inf:
-                    parents = self._parents(func, args, kwargs, place) if before is None else before
-                    self._record(tensor, func, place, nan, inf, parents, _is_given((args, kwargs)))
+            self._see(func, args, kwargs, result, place, before, cause)
         return result
+
+    def _see(
+        self,
+        func: Any,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        result: Any,
+        place: SourceLine,
+        before: list[Born] | None,
+        cause: str,
+    ) -> None:
+        """Record what of the result of ``func`` is not finite."""
+        is_written = func.__name__.startswith("lift_fresh")  # numbers of Python become a tensor
+        for tensor in tensors(result):
+            nan, inf = broken(tensor)
+            if nan or inf:
+                parents = self._parents(func, args, kwargs, place) if before is None else before
+                if is_written:
+                    parents = [parent for parent in parents if parent.label[0] != "constant"]
+                given = _is_given((args, kwargs)) or (is_written and not parents)
+                born = self._record(tensor, func, place, nan, inf, parents, given)
+                born.cause = born.cause or cause
+                if not parents:
+                    born.reach = self._reach(args)
+            elif func.__name__.startswith("_to_copy") and not tensor.is_floating_point():
+                parents = self._parents(func, args, kwargs, place)
+                self.cast = next((parent for parent in parents if parent.nan), self.cast)
 
     def writer(self, tensor: Tensor) -> Born | None:
         """Return the record of the operation that last made ``tensor`` non-finite, ``None`` if it is finite."""
-        nan, inf = _broken(tensor)
-        return (self._writers.get(_storage(tensor)) or self._from_outside(tensor, nan, inf)) if nan or inf else None
+        nan, inf = broken(tensor)
+        return (self._writers.get(storage(tensor)) or self._from_outside(tensor, nan, inf)) if nan or inf else None
 
-    def _enter(self, func: Any) -> SourceLine:
+    def _enter(self, func: Any) -> tuple[SourceLine, Forward | None]:
         place = place_of(sys._getframe(2), self.names)
-        if not self.in_backward:
-            # The node of this operation was made just before it was dispatched.
-            number = torch._C._autograd._get_sequence_nr() - 1
-            self._forward.setdefault(number, (str(func), place))
-        return place
+        if self.in_backward:
+            return place, None
+        # The node of this operation was made just before it was dispatched.
+        here = Forward(str(func), place)
+        self._forward.setdefault(torch._C._autograd._get_sequence_nr() - 1, here)
+        return place, here
 
     def _record(
         self, tensor: Tensor, func: Any, place: SourceLine, nan: bool, inf: bool, parents: list[Born], given: bool
-    ) -> None:
-        op, backward, inner = str(func), "", ""
+    ) -> Born:
+        op, backward, inner, cause = str(func), "", "", ""
         if self.in_backward:
             node = torch._C._current_autograd_node()
             if node is not None:
@@ -160,31 +221,52 @@ class Trace(Silent):
                 forward = self._forward.get(node._sequence_nr())
                 if forward is not None:
                     inner = place.source
-                    op, place = forward
+                    op, place, cause = forward.op, forward.place, forward.cause
                     if hasattr(node, "_forward_cls"):  # a custom function: the line that applied it, and its own
                         op, place = backward.removesuffix("Backward"), place.applied or place
-        born = Born(len(self.born), op, place, nan, inf, parents, given, backward, inner)
-        _note_rows(born, tensor)
+        born = Born(len(self.born), op, place, nan, inf, parents, given, backward, inner, cause=cause)
+        born.size, born.rows = tensor.size(0) if tensor.dim() else 0, broken_rows(tensor)
         self.born.append(born)
-        self._writers[_storage(tensor)] = born
+        self._writers[storage(tensor)] = born
         self._alive.append(tensor)
+        return born
+
+    def _cause(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> str:
+        cause = cause_of(name, args, kwargs, result)
+        self.chooses = self.chooses or name == "where"
+        if counts(name, args, result) or (name == "_to_copy" and storage(args[0]) in self._counts):
+            self._counts.add(storage(result))
+            self._alive.append(result)
+        is_mask = cause == "zero" and name == "div" and isinstance(args[1], Tensor) and storage(args[1]) in self._counts
+        return "mask" if is_mask else cause
+
+    def _reach(self, args: tuple[Any, ...]) -> tuple[float, float]:
+        weights, others = 0.0, 0.0
+        for tensor in tensors(args):
+            if tensor.is_floating_point() and tensor.numel() and tensor.layout is torch.strided:
+                size = float(tensor.detach().abs().max())
+                if self._labels.get(storage(tensor), ("",))[0] == "parameter":
+                    weights = max(weights, size)
+                else:
+                    others = max(others, size)
+        return weights, others
 
     def _parents(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], place: SourceLine) -> list[Born]:
         parents = []
         for tensor in tensors((_read(func, args), kwargs)):
-            nan, inf = _broken(tensor)
+            nan, inf = broken(tensor)
             if nan or inf:
-                parents.append(self._writers.get(_storage(tensor)) or self._from_outside(tensor, nan, inf, place))
+                parents.append(self._writers.get(storage(tensor)) or self._from_outside(tensor, nan, inf, place))
         return parents
 
     def _from_outside(self, tensor: Tensor, nan: bool, inf: bool, used: SourceLine = _NOWHERE) -> Born:
-        kind, path = self._labels.get(_storage(tensor), ("constant", ""))
+        kind, path = self._labels.get(storage(tensor), ("constant", ""))
         # An attention mask of -inf may come with the batch or lie in a buffer; a constant infinity was written by hand.
         meant = not nan and (kind == "constant" or (kind != "parameter" and not bool((tensor == math.inf).any())))
         born = Born(len(self.born), "", used, nan, inf, given=meant, label=(kind, path))
-        _note_rows(born, tensor)
+        born.size, born.rows = tensor.size(0) if tensor.dim() else 0, broken_rows(tensor)
         self.born.append(born)
-        self._writers[_storage(tensor)] = born
+        self._writers[storage(tensor)] = born
         self._alive.append(tensor)
         return born
 
@@ -204,34 +286,3 @@ def _read(func: Any, args: tuple[Any, ...]) -> Sequence[Any]:
 
 def _is_given(tree: Any) -> bool:
     return any(isinstance(leaf, float) and not math.isfinite(leaf) for _, leaf in leaves(tree))
-
-
-def _note_rows(born: Born, tensor: Tensor) -> None:
-    """Take note of which entries of the first dimension are not finite."""
-    if not tensor.dim():
-        return
-    born.size = tensor.size(0)
-    if tensor.is_nested:
-        born.rows = [row for row, part in enumerate(tensor.unbind()) if any(_broken(part))]
-    elif tensor.layout is torch.strided:
-        bad = ~torch.isfinite(tensor.float() if tensor.dtype.itemsize == 1 else tensor)
-        born.rows = bad.reshape(tensor.shape[0], -1).any(dim=1).nonzero().flatten().tolist()
-
-
-def _storage(tensor: Tensor) -> int:
-    if tensor.layout is not torch.strided or tensor.is_nested:
-        tensor = tensor._values() if tensor.layout is torch.sparse_coo else tensor.values()
-    return tensor.untyped_storage().data_ptr()
-
-
-def _broken(tensor: Tensor) -> tuple[bool, bool]:
-    """Return whether ``tensor`` holds NaN, and whether it holds infinities."""
-    if not (tensor.is_floating_point() or tensor.is_complex()) or tensor.device.type == "meta":
-        return False, False
-    if tensor.layout is not torch.strided or tensor.is_nested:
-        tensor = tensor._values() if tensor.layout is torch.sparse_coo else tensor.values()
-    if tensor.dtype.itemsize == 1:  # the 8-bit types know no comparison
-        tensor = tensor.float()
-    if not tensor.numel() or bool(torch.isfinite(tensor).all()):
-        return False, False
-    return bool(torch.isnan(tensor).any()), bool(torch.isinf(tensor).any())

@@ -1,0 +1,147 @@
+"""The words for a number that broke by a known mechanism: what happened, and what to do about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lightning_debugkit.data.batches import indexed
+from lightning_debugkit.replay.diagnosis import Diagnosis
+
+_LARGE = 1e6  # far above what scaled inputs and targets reach
+_PLAIN = {"std_mean": "std", "var_mean": "var", "_linalg_eigh": "eigh", "_linalg_svd": "svd"}
+_PLAIN |= dict.fromkeys(("nll_loss_forward", "nll_loss2d_forward"), "the mean loss")
+_AT_A_POLE = ("zero", "negative", "edge")
+_MATMULS = ("mm", "addmm", "bmm", "baddbmm", "convolution", "linear", "matmul", "dot", "mv", "addmv")
+
+Words = tuple[str, str]
+
+
+def plain(base: str) -> str:
+    """Return the name under which users know an operation.
+
+    Example:
+        >>> plain("_linalg_eigh"), plain("mean")
+        ('eigh', 'mean')
+    """
+    return _PLAIN.get(base, base)
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What is known of the step beside its replay.
+
+    Args:
+        step: Steps of the optimizers so far.
+        low_precision: The forward pass runs in 16 bits.
+        is_last: The batch is the last of its epoch.
+    """
+
+    step: int
+    low_precision: bool
+    is_last: bool
+
+
+def mechanism(base: str, found: Diagnosis, when: Circumstances) -> Words | None:
+    """Return what happened and what to do, ``None`` if no mechanism is known by which ``base`` broke.
+
+    Args:
+        base: Plain name of the operation.
+        found: What the replay found.
+        when: What is known beside it.
+    """
+    return (
+        _nothing_there(base, found, when.is_last)
+        or _by_hand(base, found)
+        or _backward(base, found)
+        or _overflow(base, found, when)
+    )
+
+
+def _nothing_there(base: str, found: Diagnosis, is_last: bool) -> Words | None:
+    """Return the words for an operation that had nothing, or too little, to work on."""
+    name = plain(base)
+    if found.cause == "ignored":
+        return (
+            f"{name} over no label (all labels of the batch are ignored: ignore_index)",
+            "leave out batches without a label, or divide a loss of reduction='sum' by the number of labels",
+        )
+    if found.cause == "empty":
+        return (
+            f"{name} of no elements",
+            "skip this term where nothing is selected, or divide the sum by the number of elements, at least 1",
+        )
+    if found.cause == "mask":
+        return (
+            "0/0 (the mask that is counted selects nothing)",
+            "clamp the count to at least 1, or skip this term where the mask is empty",
+        )
+    if found.cause == "one" and found.size == 1:
+        return (
+            f"{name} of one sample (all that the {'last batch of the epoch' if is_last else 'batch'} holds)",
+            "pass drop_last=True to the DataLoader, or correction=0 (unbiased=False)",
+        )
+    if found.cause == "one":
+        return (
+            f"{name} of one number",
+            "take it over a dimension with at least two entries, or pass correction=0 (unbiased=False)",
+        )
+    return None
+
+
+def _by_hand(base: str, found: Diagnosis) -> Words | None:
+    """Return the words for a number that the code itself put there."""
+    if base == "lift_fresh":
+        return f"torch.tensor is given {found.value}", "look at the numbers that the tensor is made of"
+    if found.cause == "number":
+        return f"{plain(base)} is given the number nan by the code", "look for float('nan') or a broken float"
+    return None
+
+
+def _backward(base: str, found: Diagnosis) -> Words | None:
+    """Return the words for a gradient that breaks by what the forward operation was given."""
+    name = plain(base)
+    if found.origin != "gradient":
+        return None
+    if found.cause in ("negative", "beyond"):
+        argument = "a negative number" if found.cause == "negative" else "a number beyond 1"
+        hidden = "torch.where hides it in the forward pass only" if found.chosen else "the loss does not show it"
+        twice = "; torch.where keeps a branch out of the value, not out of the gradient" if found.chosen else ""
+        return f"the gradient of {name} of {argument} ({hidden})", f"clamp the argument before {name}{twice}"
+    if found.cause == "zero" and found.chosen and found.value == "nan":
+        return (
+            f"the gradient of {name} at 0 (0 * inf where torch.where leaves {name} out)",
+            f"clamp the argument away from 0 before {name}; torch.where keeps a branch out of the value, not out of "
+            "the gradient",
+        )
+    if found.cause == "repeated":
+        values, alone = ("singular values", "svdvals") if "svd" in base else ("eigenvalues", "eigvalsh")
+        return (
+            f"the gradient of {name} at repeated {values}",
+            f"use the values alone ({alone}), or add a small random diagonal so that no two are equal",
+        )
+    return None
+
+
+def _overflow(base: str, found: Diagnosis, when: Circumstances) -> Words | None:
+    """Return the words for numbers that were too large already, with what made them so."""
+    # A product of matrices makes NaN of finite numbers, too, where it overflows in both directions.
+    if (found.value != "inf" and base not in _MATMULS) or found.reach is None or found.cause in _AT_A_POLE:
+        return None
+    weights, others = found.reach
+    path, largest = found.largest
+    what = f"overflow of {plain(base)}"
+    if largest > _LARGE:
+        return (
+            f"{what}, as {indexed(path)} reaches {largest:.2g}",
+            f"scale {indexed(path)}; the learning rate is not to blame",
+        )
+    if base not in _MATMULS:
+        return (what, "look at the size of its input") if base in ("pow", "div", "reciprocal") else None
+    if when.low_precision:
+        return None
+    if weights > max(1e3, others):
+        blame = "look at the initialisation" if when.step == 0 else "lower the learning rate, or clip the gradients"
+        return f"{what}, as its weights reach {weights:.2g}", f"{blame}; weights of a sound layer stay near 1"
+    return f"{what}, as its input reaches {others:.2g}", "look at what makes its input so large" + (
+        "" if when.step == 0 else "; if it grew over the steps before, lower the learning rate"
+    )

@@ -1,0 +1,184 @@
+"""Errors that the user's own step raised: which of them a replay can explain, and how that is worded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.replay.diagnosis import Diagnosis
+from lightning_debugkit.replay.nonfinite import GRADIENT, finding, named_entries, named_samples
+from lightning_debugkit.replay.raising import about_numbers, in_a_line
+
+RAISED = Rule("step-raised", Severity.ERROR, "the step raises {error} at step {step}{place}{samples_text}", "{remedy}")
+
+# A mistake in the program, or a limit of the machine: the same for any batch, and the error itself says all.
+_PROGRAM = (
+    *(AttributeError, NameError, ImportError, TypeError, KeyError, NotImplementedError, SyntaxError, LookupError),
+    *(OSError, MemoryError, RecursionError, StopIteration, StopAsyncIteration, EOFError, BufferError),
+)
+_SHAPES = re.compile(
+    r"\bshapes?\b|\bsizes?\b|\bdtype\b|same device|require grad|second time|inplace operation|not implemented for|"
+    r"must match|state_dict|out of memory|communicat",
+    re.I,
+)
+_VALUES = re.compile(
+    r"constraint|invalid values|out of (range|bounds)|negative|positive|singular|converge|num_classes|between 0 and 1|"
+    r"nonzero value|assert",
+    re.I,
+)
+_LOST = re.compile(r"device-side assert|CUDA error|HIP error|acceleratorerror", re.I)
+_LOOP = re.compile(r"(lightning\.pytorch|pytorch_lightning)\.loops\.optimization\.")
+
+
+def can_be_explained(error: BaseException) -> bool:
+    """Tell whether a replay of the step may say more about ``error`` than it says itself.
+
+    Only what the training step, its backward pass or the optimizer's step raised counts, not what other callbacks or
+    loaders did; nor what is a mistake in the program for any batch, what ends a run by hand, or a full memory.
+    """
+    if not isinstance(error, Exception) or not _is_of_the_step(error):
+        return False
+    if isinstance(error, IndexError):
+        return True
+    text = in_a_line(error)
+    if isinstance(error, _PROGRAM) or "OutOfMemory" in type(error).__name__ or "out of memory" in text:
+        return False
+    return about_numbers(error) or _VALUES.search(text) is not None or _SHAPES.search(text) is None
+
+
+def device_is_lost(error: BaseException) -> bool:
+    """Tell whether ``error`` leaves the device in a state in which nothing can be run on it again."""
+    return _LOST.search(in_a_line(error)) is not None
+
+
+def _is_of_the_step(error: BaseException) -> bool:
+    inside = False
+    step = error.__traceback__
+    while step is not None:
+        module = str(step.tb_frame.f_globals.get("__name__", ""))
+        if _LOOP.match(module):
+            inside = True
+        elif inside and step.tb_frame.f_code.co_name == "_call_callback_hooks":
+            return False
+        step = step.tb_next
+    return inside
+
+
+def is_of_anomaly_mode(error: BaseException) -> bool:
+    """Tell whether torch's anomaly detection raised ``error``."""
+    return isinstance(error, RuntimeError) and "returned nan values in its" in str(error)
+
+
+def explained(
+    where: Where,
+    found: Diagnosis,
+    *,
+    error: str,
+    batch_idx: int,
+    dataset_indices: Sequence[Any],
+    below: Sequence[str] = (),
+    note: str = "",
+    low_precision: bool = False,
+    is_last: bool = False,
+) -> Finding:
+    """Return the finding for a step that raised an error, from what its replay found.
+
+    Args:
+        where: Place in the run.
+        found: What the replay found.
+        error: Type of the error.
+        batch_idx: Position of the batch in the epoch.
+        dataset_indices: Entries of the dataset that the samples are.
+        below: Which entries these are of the data that a subset or a chain of data sets is made of.
+        note: Why entries are not known.
+        low_precision: The forward pass runs in 16 bits.
+        is_last: The batch is the last of its epoch.
+    """
+    if found.origin == "raised":
+        return _of_samples(where, found, dataset_indices, below, batch_idx, note)
+    return finding(
+        where,
+        found,
+        seen=f"{_article(error)} is raised",
+        loss=found.loss,
+        batch_idx=batch_idx,
+        parameters=found.parameters,
+        dataset_indices=dataset_indices,
+        below=below,
+        note=note,
+        low_precision=low_precision,
+        is_last=is_last,
+    )
+
+
+def _article(error: str) -> str:
+    return f"{'an' if error[:1] in 'AEIOU' else 'a'} {error}"
+
+
+def _of_samples(
+    where: Where, found: Diagnosis, indices: Sequence[Any], below: Sequence[str], batch_idx: int, note: str
+) -> Finding:
+    """Return the finding for an error that some samples raise though every number is finite."""
+    samples = list(found.samples)
+    function = f" in {found.module or found.function}" if found.module or found.function else ""
+    values = f" ({found.value})" if found.value else ""
+    entries = named_entries(indices, below, found.part)
+    which = entries or named_samples(samples, found.part).removeprefix(", ")
+    line = f" at {':'.join(found.source.split(':')[:2])}" if found.source else ""
+    remedy = f"Look at {which} in what is used{line}." if samples else f"Look at what is used{line}."
+    told: dict[str, Any] = {
+        "batch_idx": batch_idx,
+        "samples": samples,
+        "dataset_indices": list(indices),
+        "op": found.op,
+        "source": found.source,
+        "parameters": [],
+        "exception": found.error,
+    }
+    optional = {"values": found.value, "part": found.part, "entries": list(below)}
+    optional["note"] = "; ".join(filter(None, (found.note, note)))
+    told |= {name: value for name, value in optional.items() if value}
+    words: dict[str, Any] = {
+        "error": f"{found.error}{values}",
+        "place": function,
+        "samples_text": named_samples(samples, found.part),
+    }
+    return replace(RAISED.found(where.at(found.module), remedy=remedy, **words), evidence=told)
+
+
+def lost_device(where: Where, error: BaseException, batch_idx: int) -> Finding:
+    """Return the finding for an error after which the device runs nothing any more."""
+    text = in_a_line(error)
+    remedy = (
+        "Run this step on the CPU (accelerator='cpu'), where the operation raises at its own line and the step is "
+        "replayed; or set CUDA_LAUNCH_BLOCKING=1 to see the line."
+    )
+    note = "the device runs nothing after such an error, so that the step was not replayed"
+    words: dict[str, Any] = {"error": text.partition(". ")[0], "place": f": {note}", "samples_text": ""}
+    return replace(
+        RAISED.found(where, remedy=remedy, **words), evidence={"batch_idx": batch_idx, "exception": text, "note": note}
+    )
+
+
+def scaled_overflow(where: Where, error: BaseException, scale: float, batch_idx: int) -> Finding:
+    """Return the finding for anomaly detection that made an error of what a GradScaler would have skipped."""
+    what = (
+        f"they overflow only at the loss scale {scale:g}, which the GradScaler would have lowered, skipping the step; "
+        "detect_anomaly made an error of it"
+    )
+    remedy = (
+        "Switch detect_anomaly off: under 16-mixed the first overflows are normal, as the scale is found by them. The "
+        "kit replays a step whose gradients break without a scale, too."
+    )
+    found = GRADIENT.found(
+        where,
+        severity=Severity.WARNING,
+        seen="gradients are not finite",
+        what=what,
+        samples_text="",
+        remedy=remedy,
+    )
+    return replace(found, evidence={"batch_idx": batch_idx, "scale": scale, "exception": in_a_line(error)})

@@ -1,0 +1,228 @@
+"""A number that broke by a known mechanism is told in the words of that mechanism, with what mends it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from replay.steps import Net, X, diagnosed
+from torch import Tensor
+from torch.nn import functional as F
+
+from lightning_debugkit import Finding
+from lightning_debugkit.core.finding import Where
+from lightning_debugkit.replay.nonfinite import finding
+
+Loss = Callable[[Any, Any], Tensor]
+LABELS = torch.full((8,), -100)
+MASK = torch.zeros(8)
+
+
+def told(loss: Loss, batch: Any = X, middle: Any = None, step: int = 3, **options: Any) -> Finding:
+    found = diagnosed(Net(middle), batch, loss)
+    assert found is not None
+    words = {"seen": "loss is nan", "loss": None, "batch_idx": step, "parameters": []}
+    return finding(Where(0, step), found, **{**words, **options})
+
+
+def sound(loss: Loss, batch: Any = X, middle: Any = None) -> bool:
+    return diagnosed(Net(middle), batch, loss) is None
+
+
+def labelled(model: Any, part: Any) -> Tensor:
+    return F.cross_entropy(model(part[0]).expand(-1, 4), part[1])
+
+
+def tokens(model: Any, part: Any) -> Tensor:
+    return F.cross_entropy(model(part[0])[:, :, None].expand(-1, 4, 2), part[1][:, None].expand(-1, 2))
+
+
+def selected(model: Any, part: Any) -> Tensor:
+    return (model(part[0])[part[1] > 0] ** 2).mean()
+
+
+def matched(model: Any, part: Any) -> Tensor:
+    chosen = part[1] > 0
+    return F.mse_loss(model(part[0])[chosen], part[0][chosen, :1])
+
+
+def masked(model: Any, part: Any) -> Tensor:
+    return (model(part[0]).squeeze(1) * part[1]).sum() / part[1].sum()
+
+
+def spread(model: Any, part: Any) -> Tensor:
+    return model(part).std(0).mean()
+
+
+def varied(model: Any, part: Any) -> Tensor:
+    return model(part).var(1).mean()
+
+
+@pytest.mark.parametrize(
+    ("loss", "batch", "mended", "what", "remedy"),
+    [
+        (
+            labelled,
+            (X, LABELS),
+            (X, LABELS.clone().fill_(1)),
+            "over no label (all labels of the batch",
+            "without a label",
+        ),
+        (
+            tokens,
+            (X, LABELS),
+            (X, LABELS.clone().fill_(1)),
+            "over no label (all labels of the batch",
+            "without a label",
+        ),
+        (selected, (X, MASK), (X, MASK + 1), "mean of no elements", "where nothing is selected"),
+        (matched, (X, MASK), (X, MASK + 1), "mse_loss of no elements", "where nothing is selected"),
+        (masked, (X, MASK), (X, MASK + 1), "0/0 (the mask that is counted selects nothing)", "Clamp the count"),
+        (spread, X[:1], X, "std of one sample (all that the batch holds)", "drop_last=True"),
+        (varied, X, None, "var of one number", "at least two entries"),
+    ],
+)
+def test_what_had_nothing_to_work_on_is_said(loss: Loss, batch: Any, mended: Any, what: str, remedy: str) -> None:
+    seen = told(loss, batch)
+    assert seen.rule == "nonfinite-loss"
+    assert what in seen.message
+    assert remedy in seen.advice
+    assert "drop sample" not in seen.advice
+    size = len(batch[0] if isinstance(batch, tuple) else batch)
+    assert seen.evidence["samples"] == list(range(size)), "all of them have nothing"
+    assert mended is None or sound(loss, mended)
+
+
+def test_the_last_batch_of_an_epoch_is_called_so() -> None:
+    assert "(all that the last batch of the epoch holds)" in told(spread, X[:1], is_last=True).message
+
+
+@pytest.mark.parametrize(
+    ("middle", "what", "remedy"),
+    [
+        (lambda h: torch.where(h > 0, torch.sqrt(h), h), "sqrt of a negative number", "Clamp the argument before sqrt"),
+        (lambda h: torch.where(h > 0, h**1.5, h), "pow of a negative number", "Clamp the argument before pow"),
+        (lambda h: torch.where(h.abs() < 0.5, torch.acos(2 * h), h), "acos of a number beyond 1", "before acos"),
+    ],
+)
+def test_an_argument_that_where_hides_is_told_apart_from_zero(middle: Any, what: str, remedy: str) -> None:
+    seen = told(lambda model, part: model(part).square().mean(), middle=middle)
+    assert seen.rule == "nonfinite-gradient"
+    assert f"the gradient of {what} (torch.where hides it in the forward pass only)" in seen.message
+    assert remedy in seen.advice
+    assert "torch.where keeps a branch out of the value, not out of the gradient" in seen.advice
+    assert "epsilon" not in seen.advice
+
+
+def test_zero_behind_where_is_zero_times_infinity() -> None:
+    seen = told(
+        lambda model, part: model(part).square().mean(),
+        middle=lambda h: torch.where(h > 0, torch.sqrt(h * (h > 0)), h),
+    )
+    assert "the gradient of sqrt at 0 (0 * inf where torch.where leaves sqrt out)" in seen.message
+    assert seen.advice.startswith("Clamp the argument away from 0 before sqrt at ")
+
+
+@pytest.mark.parametrize("clamped", [lambda h: torch.where(h > 0, torch.sqrt(h.clamp(min=1e-6)), h)])
+def test_the_double_where_is_sound(clamped: Any) -> None:
+    assert sound(lambda model, part: model(part).square().mean(), middle=clamped)
+
+
+def of_vectors(noise: float) -> Loss:
+    def loss(model: Any, part: Any) -> Tensor:
+        matrix = torch.eye(3) * model(part).mean() + noise * torch.diag(torch.arange(3.0))
+        return torch.linalg.eigh(matrix).eigenvectors[0].sum()
+
+    return loss
+
+
+def of_factors(noise: float) -> Loss:
+    def loss(model: Any, part: Any) -> Tensor:
+        u, _, v = torch.linalg.svd(torch.eye(3) * model(part).mean() + noise * torch.diag(torch.arange(3.0)))
+        return (u[0] * v[1] * torch.arange(3.0)).sum() + u[0].sum()
+
+    return loss
+
+
+@pytest.mark.parametrize(
+    ("make", "what", "remedy"),
+    [
+        (of_vectors, "the gradient of eigh at repeated eigenvalues", "eigvalsh"),
+        (of_factors, "the gradient of svd at repeated singular values", "svdvals"),
+    ],
+)
+def test_repeated_eigenvalues_are_named(make: Any, what: str, remedy: str) -> None:
+    seen = told(make(0.0))
+    assert what in seen.message
+    assert remedy in seen.advice
+    assert sound(make(0.3))
+
+
+@pytest.mark.parametrize(
+    ("loss", "what"),
+    [
+        (lambda model, part: model(part).mean() * float("nan"), "mul is given the number nan by the code"),
+        (lambda model, part: model(part).mean() + torch.full((), math.nan), "full is given the number nan by the code"),
+        (lambda model, part: model(part).mean() + torch.tensor(math.nan), "torch.tensor is given nan"),
+    ],
+)
+def test_a_nan_in_the_code_is_not_called_an_operation_that_failed(loss: Loss, what: str) -> None:
+    seen = told(loss)
+    assert what in seen.message
+    assert "0 * inf" not in seen.message
+
+
+def test_zero_times_infinity_is_still_called_so() -> None:
+    seen = told(lambda model, part: model(part).mean() * (torch.zeros(1) * (1 / torch.zeros(1))).mean())
+    assert "division by 0" in seen.message or "0 * inf" in seen.message
+
+
+class TestScale:
+    """Where numbers are too large from the start, the learning rate is not to blame."""
+
+    def test_targets(self) -> None:
+        seen = told(lambda model, part: F.mse_loss(model(part[0]), part[1]), (X, torch.full((8, 1), 1e25)))
+        assert "overflow of mse_loss, as batch[1] reaches 1e+25" in seen.message
+        assert seen.advice.startswith("Scale batch[1] at ")
+        assert seen.advice.endswith("; the learning rate is not to blame.")
+
+    def test_inputs(self) -> None:
+        seen = told(lambda model, part: (model(part) ** 2).mean(), X * 1e30)
+        assert "overflow of pow, as the batch reaches" in seen.message
+        assert "at 0" not in seen.message
+
+    def test_weights(self) -> None:
+        model = Net(lambda h: h.abs() + 10)
+        with torch.no_grad():
+            model.head.weight.fill_(3e38)
+        found = diagnosed(model, X.abs() + 10, lambda model, part: model(part).mean())
+        assert found is not None
+        words = {"seen": "loss is inf", "loss": None, "batch_idx": 0, "parameters": []}
+        assert "as its weights reach 3e+38" in finding(Where(0, 7), found, **words).message
+        assert "Lower the learning rate" in finding(Where(0, 7), found, **words).advice
+        assert "Look at the initialisation" in finding(Where(0, 0), found, **words).advice
+
+
+class Closed:
+    """Nothing of it can be seen from outside."""
+
+    __slots__ = ("__numbers",)
+
+    def __init__(self, numbers: Tensor) -> None:
+        self.__numbers = numbers
+
+    def __call__(self) -> Tensor:
+        return self.__numbers
+
+
+KEPT = torch.tensor([math.nan])
+
+
+@pytest.mark.parametrize("batch", [X, [X, KEPT]])
+def test_no_operation_without_a_name_is_told(batch: Any) -> None:
+    seen = told(lambda model, part: (model(X) + KEPT).mean(), batch)
+    assert "  gives" not in seen.message
+    assert " holds nan" in seen.message
