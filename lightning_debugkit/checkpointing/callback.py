@@ -27,11 +27,11 @@ from lightning_debugkit.checkpointing.keep_rules import Best, KeepRule, Occasion
 from lightning_debugkit.checkpointing.model_checkpoint_view import first_best, model_checkpoint_view
 from lightning_debugkit.checkpointing.records import Record
 from lightning_debugkit.checkpointing.repair import Repairs, newest_good
-from lightning_debugkit.checkpointing.retention import EXCEPTION, present
+from lightning_debugkit.checkpointing.retention import EXCEPTION, PREEMPTED, present
 from lightning_debugkit.checkpointing.session import CheckpointSession, Options
 from lightning_debugkit.checkpointing.store import read_records
 from lightning_debugkit.core.callback import DebugCallback
-from lightning_debugkit.core.compat import in_training_step
+from lightning_debugkit.core.compat import in_training_step, is_sigterm
 from lightning_debugkit.core.run import current_run
 
 _log = logging.getLogger("lightning_debugkit")
@@ -52,7 +52,8 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
         top_k: How many of the best by it to keep.
         save_weights_only: Leave out what is needed to resume the training.
         async_save: Write beside the training; it waits for a copy in host memory only.
-        save_on_exception: Save the state in which an exception leaves the training, on a single process.
+        save_on_exception: Save the state in which an exception leaves the training, on a single process; at SIGTERM it
+            is saved in any case.
         raise_after: Saves that may fail in a row before training is stopped; if None, it never is.
         fsync: Wait until the device has each file: then it outlives a loss of power.
     """
@@ -154,13 +155,13 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
         return set() if record is None else {str(folder / record.name)}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if not _is_trial(trainer):
+        if not save_times.is_trial(trainer):
             self._io = strategy_saving.install_io(trainer, self.fsync)
         if stage == "fit":
             self._reset()
             self._given = self._chosen
             self.dirpath = self._resolved = trainer.strategy.broadcast(strategy_saving.folder_of(trainer, self._given))
-            if not _is_trial(trainer):
+            if not save_times.is_trial(trainer):
                 strategy_saving.refuse_what_cannot_be(trainer)
                 options = Options(self.save_weights_only, self.async_save, self.fsync)
                 self._session = CheckpointSession(
@@ -190,7 +191,7 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
         self._seen_step = trainer.global_step
         if self._session is not None:
             self._session.start(trainer)
-        elif not _is_trial(trainer):
+        elif not save_times.is_trial(trainer):
             _log.warning("warning NestedCheckpoint saves nothing in this fit: it could not be set up.")
 
     def on_train_batch_end(
@@ -241,7 +242,7 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
             if session is not None and trainer.state.fn == TrainerFn.FITTING:
                 # Only a process that is alone knows that no other waits for it.
                 if trainer.world_size == 1 and trainer.global_step > 0:
-                    self._save_what_waits(trainer, session)
+                    self._save_what_waits(trainer, session, is_preempted=is_sigterm(exception))
                 self._close(trainer, session, met=False)
         finally:
             DebugCallback.on_exception(self, trainer, pl_module, exception)
@@ -252,13 +253,12 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
         strategy_saving.remove_io(trainer, self._io)
         self._io = None
 
-    def _save_what_waits(self, trainer: Trainer, session: CheckpointSession) -> None:
-        """Save a step whose validation did not come to its end, and any step if that was asked for."""
-        judge = partial(self._judge, trainer)
-        if self.save_on_exception:
-            session.decide(trainer, Occasion.FINAL, trainer.current_epoch, judge, pin=EXCEPTION)
-        elif self._waits:
-            session.decide(trainer, Occasion.BOUNDARY, trainer.current_epoch, judge)
+    def _save_what_waits(self, trainer: Trainer, session: CheckpointSession, *, is_preempted: bool) -> None:
+        """Save a step whose validation did not come to its end, and any step if that was asked for, or at a SIGTERM."""
+        pin = PREEMPTED if is_preempted else EXCEPTION if self.save_on_exception else ""
+        if pin or self._waits:
+            occasion = Occasion.FINAL if pin else Occasion.BOUNDARY
+            session.decide(trainer, occasion, trainer.current_epoch, partial(self._judge, trainer), pin=pin)
 
     def _decide(self, trainer: Trainer, occasion: Occasion, epochs_done: int = 0) -> None:
         session = self._session
@@ -296,7 +296,3 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
         for finding in filter(None, told):
             self.emit(trainer, finding, about=finding.message)  # each is an event of its own
         self._skipped = []
-
-
-def _is_trial(trainer: Trainer) -> bool:
-    return bool(getattr(trainer, "fast_dev_run", False))

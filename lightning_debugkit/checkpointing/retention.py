@@ -9,6 +9,7 @@ from lightning_debugkit.checkpointing.records import Record, head, history, in_o
 
 RESUMED = "resumed from"
 EXCEPTION = "left by an exception"
+PREEMPTED = "left by a SIGTERM"
 SAFEGUARD = "the only one"
 
 

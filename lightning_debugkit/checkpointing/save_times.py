@@ -26,6 +26,11 @@ def is_last_batch(trainer: Trainer) -> bool:
     return bool(trainer.fit_loop.epoch_loop.batch_progress.is_last_batch)
 
 
+def is_trial(trainer: Trainer) -> bool:
+    """Tell whether the fit is a trial of a few batches, which leaves no files."""
+    return bool(getattr(trainer, "fast_dev_run", False))
+
+
 def is_stopping(trainer: Trainer) -> bool:
     """Tell whether training ends after this batch, whatever the epoch."""
     if 0 <= trainer.max_steps <= trainer.global_step:

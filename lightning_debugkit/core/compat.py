@@ -29,6 +29,7 @@ from lightning.pytorch.strategies import (
 )
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.data import extract_batch_size
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 
@@ -103,6 +104,11 @@ def belong_to_both(kind: type, parent: type) -> None:
 def overrides(module: LightningModule, name: str) -> bool:
     """Tell whether ``module`` has a method ``name`` of its own in place of Lightning's."""
     return bool(is_overridden(name, module, counterpart_of(LightningModule, module)))
+
+
+def is_sigterm(error: BaseException) -> bool:
+    """Tell whether Lightning raised ``error`` because the process was told to end (SIGTERM)."""
+    return isinstance(error, both_packages(SIGTERMException))
 
 
 def in_training_step(trainer: Trainer) -> set[str]:
