@@ -26,7 +26,7 @@ from lightning_debugkit import (
     PreflightCheck,
     read_journal,
 )
-from lightning_debugkit.core.finding import Rule
+from lightning_debugkit.core.rule import Rule
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"

@@ -14,25 +14,32 @@ from lightning_debugkit.checkpointing.listing import size
 from lightning_debugkit.checkpointing.records import Record
 from lightning_debugkit.checkpointing.repair import Repairs
 from lightning_debugkit.checkpointing.store import is_full
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.rule import Rule
 
 CHECKPOINT_FAILED = Rule(
     "checkpoint-failed",
     Severity.WARNING,
     "the checkpoint of step {step} was not written: {error}",
     "Make room in {folder}, or let the rules keep fewer files.",
+    section="checkpoints",
+    cost="once",
 )
 MONITOR_MISSING = Rule(
     "monitor-missing",
     Severity.WARNING,
     "{metric} was not logged, so that no file is kept for it; logged are {logged}",
     "Log it in validation_step with self.log({metric!r}, value), or name one that is logged.",
+    section="checkpoints",
+    cost="once",
 )
 MONITOR_NONFINITE = Rule(
     "monitor-nonfinite",
     Severity.WARNING,
     "{metric} is {value}{in_a_row}: it does not rank",
     "Find out why it is not finite; {until}.",
+    section="checkpoints",
+    cost="once",
 )
 MONITOR_BEFORE_UPDATE = Rule(
     "monitor-before-update",
@@ -40,13 +47,24 @@ MONITOR_BEFORE_UPDATE = Rule(
     "{metric} is logged in training_step, before the weights are updated: a file ranked by it holds those of one "
     "update later",
     "Rank by a metric of validation, if a file must have the weights that its metric was measured on.",
+    section="checkpoints",
+    cost="once",
 )
-CHECKPOINT_REPAIRED = Rule("checkpoint-repaired", Severity.INFO, "in {folder}: {done}", "Nothing needs to be done.")
+CHECKPOINT_REPAIRED = Rule(
+    "checkpoint-repaired",
+    Severity.INFO,
+    "in {folder}: {done}",
+    "Nothing needs to be done.",
+    section="checkpoints",
+    cost="once",
+)
 DISK_LOW = Rule(
     "disk-low",
     Severity.WARNING,
     "{free} are free in {folder}, less than the {size} of a checkpoint: the next one does not fit",
     "Make room there, or let the rules keep fewer files.",
+    section="checkpoints",
+    cost="once",
 )
 
 Named = tuple[str, Finding]

@@ -9,7 +9,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from lightning_debugkit.cli import code
-from lightning_debugkit.core.finding import Finding
+from lightning_debugkit.core.finding import Finding, Severity
 
 
 def report(run_folder: str, others: list[str] | None = None, to: str = "runs.html") -> int:
@@ -55,7 +55,7 @@ def demo(folder: str) -> int:
 
     _say("Training on scikit-learn's digits; one of 1797 boxes has no height ...")
     run = run_demo(Path(folder))
-    errors = [finding for finding in read_journal(run).findings if finding.rule.startswith("nonfinite")]
+    errors = [finding for finding in read_journal(run).findings if finding.severity is Severity.ERROR]
     for finding in errors:
         _say("", *_lines(finding))
     _say("", f"Script: {(Path(folder) / 'train.py').resolve()}", f"Report: {(run / 'report.html').resolve()}")

@@ -1,4 +1,4 @@
-"""What the kit says: a finding, its place, and the rule that words it."""
+"""What the kit says: a finding and its place."""
 
 from __future__ import annotations
 
@@ -64,6 +64,9 @@ class Finding:
         where: Place in the run.
         evidence: Those numbers and places, by name.
         advice: What to do first.
+        section: Where the report refers to it, empty if nowhere.
+        can_follow: Rules that it can be a consequence of.
+        on_data: It says something of the data, which a run without fault must name, too.
     """
 
     rule: str
@@ -72,6 +75,9 @@ class Finding:
     where: Where
     evidence: Mapping[str, Any] = field(default_factory=dict)
     advice: str = ""
+    section: str = ""
+    can_follow: tuple[str, ...] = ()
+    on_data: bool = False
 
     def to_event(self) -> dict[str, Any]:
         """Return the journal event of this finding, without its version."""
@@ -84,6 +90,9 @@ class Finding:
             "where": {**where, "module": self.where.module},
             "evidence": dict(self.evidence),
             "advice": self.advice,
+            **({"section": self.section} if self.section else {}),
+            **({"can_follow": list(self.can_follow)} if self.can_follow else {}),
+            **({"on_data": True} if self.on_data else {}),
         }
 
     @classmethod
@@ -107,41 +116,9 @@ class Finding:
                 ),
                 evidence=dict(event.get("evidence", {})),
                 advice=str(event.get("advice", "")),
+                section=str(event.get("section", "")),
+                can_follow=tuple(map(str, event.get("can_follow", ()))),
+                on_data=event.get("on_data") is True,
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"Finding needs the fields of the journal's contract, got {event!r}.") from error
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A kind of fault that the kit can find, declared once beside the code that finds it.
-
-    Args:
-        name: Stable kebab-case name.
-        severity: How much it matters, unless the finder says otherwise.
-        says: The message; ``{name}`` and ``{name:.3g}`` are filled from the evidence and the place.
-        advice: What to do first; filled likewise.
-
-    Example:
-        >>> hot = Rule("too-hot", Severity.WARNING, "{module} is at {degrees:.1f} degrees", "Cool {module}.")
-        >>> finding = hot.found(Where(epoch=0, step=3, module="oven"), degrees=261.26)
-        >>> finding.message, finding.advice
-        ('oven is at 261.3 degrees', 'Cool oven.')
-    """
-
-    name: str
-    severity: Severity
-    says: str
-    advice: str
-
-    def found(self, where: Where, /, *, severity: Severity | None = None, **evidence: Any) -> Finding:
-        """Return the finding of this rule at ``where``, its wording filled from ``evidence``."""
-        names = {"epoch": where.epoch, "step": where.step, "rank": where.rank, "module": where.module, **evidence}
-        return Finding(
-            rule=self.name,
-            severity=self.severity if severity is None else severity,
-            message=self.says.format_map(names),
-            where=where,
-            evidence=evidence,
-            advice=self.advice.format_map(names),
-        )

@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.data.loaders import loaders_of
 from lightning_debugkit.data.sample_order import AroundSampler
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
-ORDER_REPEATS = Rule("order-repeats", Severity.WARNING, "{told}", "{remedy}")
+ORDER_REPEATS = Rule("order-repeats", Severity.WARNING, "{told}", "{remedy}", section="data")
 
 # Of so many samples at the start of an epoch, no two random orders are the same by chance: one in 40,000 of 8 samples.
 _SAMPLES, _MOST = 8, 256

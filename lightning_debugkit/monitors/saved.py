@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from lightning_debugkit.core.compat import ModelCheckpoint, both_packages, in_training_step
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.rule import Rule
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
-STALE = Rule("checkpoint-stale", Severity.INFO, "{told}", "{remedy}")
+STALE = Rule("checkpoint-stale", Severity.INFO, "{told}", "{remedy}", section="checkpoints")
 
 
 class Saved:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.preflight.loss_calls import BINARY_LOSSES, VALUE_LOSSES, LossCall, OuterCall, at
 from lightning_debugkit.replay.source_lines import SourceLine
 
@@ -16,6 +17,8 @@ SHAPE_BROADCAST = Rule(
     "{op} of {one} with {other} at {place} makes {many}: each prediction is compared with the targets of all samples, "
     "and the best it can learn is their mean",
     "Give both one shape, as by prediction.squeeze(-1) or target.unsqueeze(-1).",
+    section="preflight",
+    cost="once",
 )
 
 

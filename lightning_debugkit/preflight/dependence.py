@@ -9,7 +9,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.preflight.loss_calls import CLASS_LOSSES, LAYERS, LOSSES, LossCall
 from lightning_debugkit.preflight.probe import NotProbed, Probe, changed, distance, inputs_of
 
@@ -26,6 +27,8 @@ BATCH_LEAK = Rule(
     "the prediction for one sample depends on the other samples of its batch, in eval mode, too: with another "
     "sample 0, {count} of {others} other predictions moved, by up to {most:.2g} of their spread",
     "Look for an operation over dimension 0: softmax, mean, norm or a reshape that mixes samples.",
+    section="preflight",
+    cost="once",
 )
 FUTURE_LEAK = Rule(
     "future-leak",
@@ -33,12 +36,16 @@ FUTURE_LEAK = Rule(
     "the prediction of a token depends on later tokens: with other tokens from position {position} on, the outputs "
     "before it moved by up to {most:.2g} of their spread",
     "Give the attention a causal mask (is_causal=True), and make convolutions and recurrent layers look back only.",
+    section="preflight",
+    cost="once",
 )
 UNUSED_INPUT = Rule(
     "unused-input",
     Severity.WARNING,
     "the prediction does not depend on the input: with the inputs of other samples it stays the same",
     "Look in forward for what replaces the input: a constant, a variable of another name, a factor of 0.",
+    section="preflight",
+    cost="once",
 )
 AFFINE_NETWORK = Rule(
     "affine-network",
@@ -46,6 +53,8 @@ AFFINE_NETWORK = Rule(
     "the network is a straight line: the prediction for the mean of two inputs is the mean of their predictions, "
     "though it has {layers} layers of weights",
     "Put a non-linearity, such as nn.ReLU, between the layers.",
+    section="preflight",
+    cost="once",
 )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.preflight.loss_calls import ATTENTION, NoiseCall, at
 
 STOCHASTIC_EVAL = Rule(
@@ -12,6 +13,8 @@ STOCHASTIC_EVAL = Rule(
     Severity.WARNING,
     "{op} is on while the model is evaluated, at {place}: {why}, and two evaluations of one sample differ",
     "{remedy}",
+    section="preflight",
+    cost="once",
 )
 
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.rule import Rule
 
 # torch's own seed of a new process has more bits than anybody writes.
 SEED_BITS = 32
@@ -23,18 +24,24 @@ SYMMETRIC_INIT = Rule(
     "all {units} units of {module} start with the same weights, and {next} weighs them alike: they get the same "
     "gradient in every step and stay one unit",
     "Initialise the weights of {module} at random, as torch does by default.",
+    section="preflight",
+    cost="once",
 )
 BIAS_BEFORE_NORM = Rule(
     "bias-before-norm",
     Severity.INFO,
     "batch norm takes away the bias of the layer before it: {names}",
     "Pass bias=False to these layers.",
+    section="preflight",
+    cost="once",
 )
 SEED_NOT_SET = Rule(
     "seed-not-set",
     Severity.INFO,
     "no seed was set: another run of this program starts with other weights and another order of the data",
     "Call seed_everything(0) before the model is built, or pass --seed_everything 0.",
+    section="preflight",
+    cost="once",
 )
 
 

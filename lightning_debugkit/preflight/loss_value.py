@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.preflight.loss_calls import LossCall, at
 
 # Weights that know nothing give each of C classes the same chance: ln C (A. Karpathy, A Recipe for Training Neural
@@ -28,6 +29,8 @@ LOSS_AT_INIT = Rule(
     "the first loss is {loss:.3g} where untrained weights should have {expected:.3g} ({why}): logits spread over "
     "{spread:.3g} before anything is learned",
     "Scale the inputs to about unit size, or start the last layer with smaller weights.",
+    section="loss",
+    cost="once",
 )
 LOSS_REDUCTION = Rule(
     "loss-reduction",
@@ -35,18 +38,24 @@ LOSS_REDUCTION = Rule(
     "the loss is a sum over the batch ({function} with reduction='sum' at {place}): it grows with the batch size, and "
     "a last batch that is smaller counts less",
     "Divide by the number of samples, or use reduction='mean', and choose the learning rate anew.",
+    section="loss",
+    cost="once",
 )
 NEGATIVE_LOSS = Rule(
     "negative-loss",
     Severity.WARNING,
     "{function} at {place} returns {loss:.3g}, though it cannot be negative",
     "{remedy}",
+    section="loss",
+    cost="once",
 )
 ZERO_LOSS = Rule(
     "zero-loss",
     Severity.WARNING,
     "the training loss was exactly 0 in each of the first {steps} steps, before anything was learned",
     "Look at what the loss is computed from: an empty mask, one class, a batch without pairs, or a factor of 0.",
+    section="loss",
+    cost="once",
 )
 
 

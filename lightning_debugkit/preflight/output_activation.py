@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.preflight.loss_calls import CLASS_LOSSES, LAYERS, LossCall, at
 
 # How far from 1 a row of probabilities may sum, by rounding: some units in the last place of each type.
@@ -24,6 +25,8 @@ DOUBLE_SOFTMAX = Rule(
     "{function} is given probabilities, rows that sum to 1, at {place}: it applies softmax itself, so that softmax "
     "works twice and the {stage} loss cannot fall below {floor:.3g}",
     "Give {function} the numbers from before softmax{made}.",
+    section="preflight",
+    cost="once",
 )
 DOUBLE_SIGMOID = Rule(
     "double-sigmoid",
@@ -31,18 +34,24 @@ DOUBLE_SIGMOID = Rule(
     "{function} is given the result of {op} at {place}: it applies {own} itself, so that the {stage} loss sees numbers "
     "between 0 and 1 in place of logits",
     "Give {function} the numbers from before {op}{made}.",
+    section="preflight",
+    cost="once",
 )
 MISSING_LOG_SOFTMAX = Rule(
     "missing-log-softmax",
     Severity.WARNING,
     "{function} is given {seen} at {place}: it wants logarithms of probabilities, and what it returns is no likelihood",
     "{remedy}",
+    section="preflight",
+    cost="once",
 )
 SOFTMAX_OVER_ONE = Rule(
     "softmax-over-one",
     Severity.WARNING,
     "{what} at {place}: {consequence}",
     "{remedy}",
+    section="preflight",
+    cost="once",
 )
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.preflight.loss_calls import BINARY_LOSSES, CLASS_LOSSES, VALUE_LOSSES, LossCall, at
 
 # Targets beyond the output's range: the share of them, and how far in standard deviations of all, from which on it is
@@ -39,12 +40,16 @@ LABEL_OUT_OF_RANGE = Rule(
     Severity.ERROR,
     "{function} at {place} is given labels {labels} for {room}",
     "{remedy}",
+    section="data",
+    cost="once",
 )
 LABEL_NOT_INTEGRAL = Rule(
     "label-not-integral",
     Severity.WARNING,
     "the labels that {function} is given at {place} were made whole by cutting off their fractions",
     "Look at the labels in the dataset: a class is a whole number; use a regression loss for what is none.",
+    section="data",
+    cost="once",
 )
 OUTPUT_RANGE = Rule(
     "output-range",
@@ -52,6 +57,8 @@ OUTPUT_RANGE = Rule(
     "{share:.0%} of the targets of {function} at {place} lie outside of what {op} can give: targets from {low:.3g} to "
     "{high:.3g}, outputs from {least:.3g} to {most:.3g}",
     "{remedy}",
+    section="preflight",
+    cost="once",
 )
 
 

@@ -6,19 +6,72 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.messages import listed
+from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.data.batches import indexed
 from lightning_debugkit.replay.cause_messages import Circumstances, Words, mechanism
 from lightning_debugkit.replay.diagnosis import OF_ALL, Diagnosis
 
 _SAYS = "{seen} at step {step}: {what}{samples_text}"
 
-LOSS = Rule("nonfinite-loss", Severity.ERROR, _SAYS, "{remedy}")
-GRADIENT = Rule("nonfinite-gradient", Severity.ERROR, _SAYS, "{remedy}")
-ACTIVATION = Rule("nonfinite-activation", Severity.ERROR, _SAYS, "{remedy}")
-INPUT = Rule("nonfinite-input", Severity.ERROR, _SAYS, "{remedy}")
-PARAMETER = Rule("nonfinite-parameter", Severity.ERROR, _SAYS, "{remedy}")
+LOSS = Rule(
+    "nonfinite-loss",
+    Severity.ERROR,
+    _SAYS,
+    "{remedy}",
+    section="loss",
+    can_follow=(
+        "clipping-before-backward",
+        "eval-mode-in-training",
+        "nonfinite-input",
+        "stale-gradients",
+        "update-ratio-high",
+    ),
+)
+GRADIENT = Rule(
+    "nonfinite-gradient",
+    Severity.ERROR,
+    _SAYS,
+    "{remedy}",
+    section="gradients",
+    can_follow=(
+        "clipping-before-backward",
+        "eval-mode-in-training",
+        "nonfinite-input",
+        "stale-gradients",
+        "update-ratio-high",
+    ),
+)
+ACTIVATION = Rule(
+    "nonfinite-activation",
+    Severity.ERROR,
+    _SAYS,
+    "{remedy}",
+    section="activations",
+    can_follow=(
+        "clipping-before-backward",
+        "eval-mode-in-training",
+        "nonfinite-input",
+        "stale-gradients",
+        "update-ratio-high",
+    ),
+)
+INPUT = Rule("nonfinite-input", Severity.ERROR, _SAYS, "{remedy}", section="data")
+PARAMETER = Rule(
+    "nonfinite-parameter",
+    Severity.ERROR,
+    _SAYS,
+    "{remedy}",
+    section="parameters",
+    can_follow=(
+        "clipping-before-backward",
+        "eval-mode-in-training",
+        "nonfinite-input",
+        "stale-gradients",
+        "update-ratio-high",
+    ),
+)
 
 _RULES = {"loss": LOSS, "gradient": GRADIENT, "activation": ACTIVATION, "input": INPUT, "parameter": PARAMETER}
 

@@ -135,8 +135,8 @@ class Details:
 Part = Paragraph | Heading | Code | Table | Figure | Gallery | Details
 
 
-def _none(_finding: Finding) -> bool:
-    return False
+def _all(_finding: Finding) -> bool:
+    return True
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,8 @@ class Section:
         title: Heading.
         order: Sections stand by this number, smaller first.
         parts: Yields what to show, from the summary and the run folder; nothing if there is nothing.
-        claims: Findings to refer to under the heading.
+        key: Findings whose ``section`` this is are referred to under the heading.
+        claims: Which of them, if not all.
         is_small: Reference matter that is set small.
         is_open: Shown whether or not something is wrong; what is not, is folded unless it claims a warning or an error.
         has_headline: Its first paragraph stands under the verdict.
@@ -156,7 +157,8 @@ class Section:
     title: str
     order: int
     parts: Callable[[Summary, Path], Iterable[Part | Drawing]]
-    claims: Callable[[Finding], bool] = _none
+    key: str = ""
+    claims: Callable[[Finding], bool] = _all
     is_small: bool = False
     is_open: bool = False
     has_headline: bool = False

@@ -57,7 +57,11 @@ def compose(summary: Summary, folder: Path, sections: Iterable[Section] | None =
 
 def _chapter(section: Section, summary: Summary, folder: Path) -> Chapter:
     parts = tuple(_parts(section, summary, folder))
-    claimed = tuple(told for told in summary.findings if section.claims(told.finding))
+    claimed = tuple(
+        told
+        for told in summary.findings
+        if section.key and told.finding.section == section.key and section.claims(told.finding)
+    )
     is_open = section.is_open or any(told.finding.severity >= Severity.WARNING for told in claimed)
     headline = ""
     if section.has_headline and parts and isinstance(parts[0], Paragraph) and not parts[0].is_problem:

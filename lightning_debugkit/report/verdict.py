@@ -10,9 +10,6 @@ from lightning_debugkit.core.finding import Finding, Severity
 from lightning_debugkit.report.troubles import Trouble, others
 from lightning_debugkit.report.wording import plural, sentence
 
-# Notes that say something of the data, not of the model or the run: who reads "no fault" must hear of them.
-_OF_THE_DATA = ("weak-slice", "distribution-shift", "label-issue")  # what names a cause first
-
 
 @dataclass(frozen=True)
 class Ending:
@@ -95,8 +92,8 @@ def _quiet(ending: Ending) -> str:
 
 
 def _of_the_data(findings: Sequence[Finding]) -> str:
-    notes = [finding for finding in findings if finding.rule in _OF_THE_DATA]
-    notes.sort(key=lambda finding: _OF_THE_DATA.index(finding.rule))
+    # Who reads "no fault" must hear of what is odd about the data.
+    notes = [finding for finding in findings if finding.on_data]
     if not notes:
         return ""
     first = sentence(notes[0].message.partition(": ")[0])

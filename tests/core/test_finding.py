@@ -2,7 +2,8 @@
 
 import pytest
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.rule import Rule
 
 RULE = Rule("nonfinite-loss", Severity.ERROR, "loss is {loss} at step {step} in {module}", "Look at {module}.")
 

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_debugkit.core.finding import Rule, Severity, Where
+from lightning_debugkit.core.finding import Severity, Where
 from lightning_debugkit.core.journal import Journal, encode, read_journal, strict
+from lightning_debugkit.core.rule import Rule
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from declared import as_declared
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.journal import Journal
@@ -63,7 +64,7 @@ def journal(tmp_path: Path) -> Writer:
 
     def write(*said: Finding | dict[str, Any], folder: Path = tmp_path) -> Path:
         for each in said:
-            event = each.to_event() if isinstance(each, Finding) else each
+            event = as_declared(each).to_event() if isinstance(each, Finding) else each
             Journal(folder, event.get("rank", event.get("where", {}).get("rank", 0))).append(event)
         return folder
 

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from declared import as_declared
+from declared import rules as declared
 
-import lightning_debugkit
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.journal import Events
 from lightning_debugkit.report import render, summarize
-from lightning_debugkit.report.causes import _COMES_OF
 from lightning_debugkit.report.summary import Summary
 
 Writer = Callable[..., Path]
 
 PILED = Finding("stale-gradients", Severity.WARNING, "gradients pile up", Where(0, 3), advice="Call zero_grad().")
 FAR = Finding("update-ratio-high", Severity.WARNING, "steps are too large", Where(0, 5), advice="Lower the rate.")
-DEAD = Finding("dead-units", Severity.ERROR, "16 of 16 units are dead", Where(2, 118, module="body.1"))
+DEAD = as_declared(Finding("dead-units", Severity.ERROR, "16 of 16 units are dead", Where(2, 118, module="body.1")))
 CUT = Finding("constant-output", Severity.WARNING, "the output never differs", Where(2, 118, module="head"))
 BATCH_NORM = Finding("parameter-not-in-optimizer", Severity.WARNING, "2 parameters", Where(0, 1), advice="Pass them.")
 NAN = Finding("nonfinite-loss", Severity.ERROR, "loss is nan", Where(0, 24), advice="Look at log.")
@@ -30,7 +28,9 @@ END = {"kind": "end", "status": "finished", "step": 440, "rank": 0}
 
 
 def told(*said: Any) -> Summary:
-    return summarize(Events({"v": 1, **(e.to_event() if isinstance(e, Finding) else e)} for e in (*said, END)))
+    return summarize(
+        Events({"v": 1, **(as_declared(e).to_event() if isinstance(e, Finding) else e)} for e in (*said, END))
+    )
 
 
 def rules(*findings: Finding) -> list[str]:
@@ -74,18 +74,22 @@ def test_a_note_is_the_cause_of_a_note() -> None:
 
 
 def test_no_rule_comes_of_itself() -> None:
-    def below(rule: str) -> set[str]:
-        return {rule} | {each for effect in _COMES_OF.get(rule, ()) for each in below(effect)}
+    def above(rule: str) -> set[str]:
+        return {rule} | {each for cause in declared()[rule].can_follow for each in above(cause)}
 
-    for cause, effects in _COMES_OF.items():
-        assert cause not in {each for effect in effects for each in below(effect)}
+    for name, rule in declared().items():
+        assert name not in {each for cause in rule.can_follow for each in above(cause)}
 
 
 def test_each_rule_of_the_chain_is_one_that_the_kit_has() -> None:
-    room = lightning_debugkit
-    modules = [importlib.import_module(m.name) for m in pkgutil.walk_packages(room.__path__, f"{room.__name__}.")]
-    known = {value.name for module in modules for value in vars(module).values() if isinstance(value, Rule)}
-    assert {rule for cause, effects in _COMES_OF.items() for rule in (cause, *effects)} <= known
+    assert {cause for rule in declared().values() for cause in rule.can_follow} <= set(declared())
+
+
+def test_a_journal_of_before_sections_is_read(journal: Writer) -> None:
+    """What can have come of what, it does not say: the findings stand by severity and step."""
+    old = [{k: v for k, v in e.to_event().items() if k not in ("section", "can_follow")} for e in (PILED, DEAD)]
+    summary = summarize(Events({"v": 1, **e} for e in (*old, END)))
+    assert [shown.finding.rule for shown in summary.findings] == ["dead-units", "stale-gradients"]
 
 
 @pytest.mark.parametrize("order", [1, -1])

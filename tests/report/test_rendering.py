@@ -120,7 +120,7 @@ def test_a_section_is_placed_by_its_order_and_names_its_findings(rich: Path) -> 
     def parts(_summary: Summary, _folder: Path) -> list[Paragraph]:
         return [Paragraph("All is dead.")]
 
-    mine = Section("Activations", 15, parts, claims=lambda finding: finding.rule == "dead-units")
+    mine = Section("Activations", 15, parts, key="activations")
     summary = summarize(read_journal(rich))
     chapters = compose(summary, rich, [*all_sections(), mine])
     assert [chapter.title for chapter in chapters][:3] == ["Loss", "Activations", "The samples"]

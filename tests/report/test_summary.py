@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from declared import as_declared
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.journal import Events, read_journal
@@ -14,13 +15,15 @@ from lightning_debugkit.report import summarize
 
 Writer = Callable[..., Path]
 
-ERROR = Finding("nonfinite-loss", Severity.ERROR, "loss is nan.", Where(0, 24), advice="Look at log.")
-WARNING = Finding("dead-units", Severity.WARNING, "40 of 64 units never fire", Where(0, 3), advice="Lower the rate.")
-INFO = Finding("seed-not-set", Severity.INFO, "no seed is set", Where(0, 0), advice="Set one.")
+ERROR = as_declared(Finding("nonfinite-loss", Severity.ERROR, "loss is nan.", Where(0, 24), advice="Look at log."))
+WARNING = as_declared(
+    Finding("dead-units", Severity.WARNING, "40 of 64 units never fire", Where(0, 3), advice="Lower the rate.")
+)
+INFO = as_declared(Finding("seed-not-set", Severity.INFO, "no seed is set", Where(0, 0), advice="Set one."))
 
 
 def events(*said: Finding | dict[str, Any]) -> Events:
-    return Events({"v": 1, **(each.to_event() if isinstance(each, Finding) else each)} for each in said)
+    return Events({"v": 1, **(as_declared(each).to_event() if isinstance(each, Finding) else each)} for each in said)
 
 
 def end(status: str, step: int = 96, **more: Any) -> dict[str, Any]:

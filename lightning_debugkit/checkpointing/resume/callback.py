@@ -14,13 +14,16 @@ from lightning_debugkit.checkpointing.resume.inexact_causes import InexactCause
 from lightning_debugkit.checkpointing.resume.resumption import Resumption
 from lightning_debugkit.checkpointing.resume.stopped import batches_of_stopped, reopen_epoch
 from lightning_debugkit.core.callback import DebugCallback
-from lightning_debugkit.core.finding import Rule, Severity
+from lightning_debugkit.core.finding import Severity
+from lightning_debugkit.core.rule import Rule
 
 RESUME_NOT_EXACT = Rule(
     "resume-not-exact",
     Severity.INFO,
     "that the run goes on from step {step} as if it had never stopped is not assured: {causes}",
     "{advice}",
+    section="checkpoints",
+    cost="once",
 )
 
 KEY = "lightning_debugkit.ExactResume"

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.evaluation.bias_variance.advice import in_order, steps
 from lightning_debugkit.evaluation.bias_variance.bias_variance_notes import (
     WORDS,
@@ -23,10 +24,35 @@ from lightning_debugkit.stats.sample_size import samples_after_for_gap, samples_
 
 _SAYS = "{after} is {value}, {gap} ({bounds}) worse than {before}"
 
-UNDERFITTING = Rule("underfitting", Severity.INFO, _SAYS, "{first}")
-OVERFITTING = Rule("overfitting", Severity.INFO, _SAYS, "{first}")
-SHIFT = Rule("distribution-shift", Severity.INFO, _SAYS, "{first}")
-VALIDATION = Rule("validation-overfitting", Severity.INFO, _SAYS, "{first}")
+UNDERFITTING = Rule(
+    "underfitting",
+    Severity.INFO,
+    _SAYS,
+    "{first}",
+    section="bias-variance",
+    cost="once",
+    can_follow=("class-never-predicted",),
+)
+OVERFITTING = Rule(
+    "overfitting",
+    Severity.INFO,
+    _SAYS,
+    "{first}",
+    section="bias-variance",
+    cost="once",
+    can_follow=("class-never-predicted",),
+)
+SHIFT = Rule(
+    "distribution-shift",
+    Severity.INFO,
+    _SAYS,
+    "{first}",
+    section="bias-variance",
+    cost="once",
+    can_follow=("class-never-predicted",),
+    on_data=True,
+)
+VALIDATION = Rule("validation-overfitting", Severity.INFO, _SAYS, "{first}", section="bias-variance", cost="once")
 RULES = {
     "avoidable_bias": UNDERFITTING,
     "variance": OVERFITTING,

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.evaluation.error_analysis.columns import class_column
 from lightning_debugkit.evaluation.error_analysis.error_case import ErrorCase
 from lightning_debugkit.evaluation.error_analysis.unpredicted_classes import never_predicted
@@ -22,6 +23,8 @@ CONFUSED = Rule(
     "{target} is taken for {predicted} in {count} of {support} {unit} ({low:.0%} to {high:.0%}), "
     "{lift:.1f} times as often as mistakes fall there by chance",
     "Look at the examples of this pair in the report first: {part:.0%} of all mistakes are of it.",
+    section="error-analysis",
+    cost="once",
 )
 MERGE = Rule(
     "merge-candidate",
@@ -29,6 +32,8 @@ MERGE = Rule(
     "{first} and {second} are taken for each other {count} times, with a kappa of {apart:.2f} between the two (at most "
     "{apart_high:.2f}): as one class, kappa of all would rise from {kappa:.3f} to {kappa_merged:.3f}",
     "Ask whether the two need to be told apart; if so, give both more samples that show the difference.",
+    section="error-analysis",
+    cost="once",
 )
 LABELS = Rule(
     "label-issue",
@@ -36,6 +41,10 @@ LABELS = Rule(
     "{issues} of {n} labels look wrong: there the model is {confidence:.0%} sure of another class on average; of the "
     "{rest} labels that look right it gives {right:.1%}",
     "Look through the list of the report from the top and mend the labels that are wrong.",
+    section="error-analysis",
+    cost="once",
+    can_follow=("weak-slice",),
+    on_data=True,
 )
 _WEAK_ADVICE = (
     "Train the model further first: it errs more often than labels look wrong, and most of these may be its own "
@@ -46,6 +55,9 @@ SLICE = Rule(
     Severity.INFO,
     "where {slice}, {rate:.1%} of {n} samples are wrong ({low:.1%} to {high:.1%}), {rest_rate:.1%} elsewhere",
     "Add training samples where {slice}, and look at those that go wrong.",
+    section="error-analysis",
+    cost="once",
+    on_data=True,
 )
 SURE = Rule(
     "overconfident",
@@ -53,12 +65,23 @@ SURE = Rule(
     "{error:.1%} ({low:.1%} to {high:.1%}) of the answers are wrong where the model's probabilities admit "
     "{claimed:.1%}",
     "Do not use its probabilities as they are: fit a temperature on held-out data, or train with label smoothing.",
+    section="error-analysis",
+    cost="once",
 )
 NONFINITE = Rule(
     "nonfinite-scores",
     Severity.WARNING,
     "the scores of {broken} of {samples} samples are NaN or infinite: they are not counted",
     "Look at what the module gives for the first of them; GradientAnomalyDetector names the operation in training.",
+    section="error-analysis",
+    cost="once",
+    can_follow=(
+        "clipping-before-backward",
+        "eval-mode-in-training",
+        "nonfinite-input",
+        "stale-gradients",
+        "update-ratio-high",
+    ),
 )
 _PASSES = {"validate": "in validation", "test": "in the test"}
 _CHANCE = 0.01

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.evaluation.error_analysis.error_case import ErrorCase
 from lightning_debugkit.stats.intervals import wilson
 
@@ -17,6 +18,19 @@ NEVER = Rule(
     Severity.WARNING,
     "{label} is never predicted, though {support} {unit} are of it{more}: {why}",
     "{first}",
+    section="error-analysis",
+    cost="once",
+    can_follow=(
+        "clipping-before-backward",
+        "clipping-scaled-gradients",
+        "dead-units",
+        "eval-mode-in-training",
+        "gradients-cleared",
+        "learning-rate-schedule",
+        "saturated-units",
+        "stale-gradients",
+        "update-ratio-high",
+    ),
 )
 
 _TENTH = 0.1

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.rule import Rule
 
 CONSTANT = Rule(
     "constant-output",
@@ -17,6 +18,19 @@ CONSTANT = Rule(
     "{steps} steps it varied by {spread:.1e} of its size at most",
     "Print the spread over the batch after each layer to see where it is lost: in a dead or saturated layer, a softmax "
     "over one entry, an input that is not used. If it was there at first, lower the learning rate.",
+    section="activations",
+    cost="sampled",
+    can_follow=(
+        "clipping-before-backward",
+        "clipping-scaled-gradients",
+        "dead-units",
+        "eval-mode-in-training",
+        "gradients-cleared",
+        "learning-rate-schedule",
+        "saturated-units",
+        "stale-gradients",
+        "update-ratio-high",
+    ),
 )
 
 TOLERANCE = 1e-4  # of the output's own size, and of the spread of its targets

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.monitors.activations.sites import Site
 from lightning_debugkit.stats.consecutive import Consecutive
 
@@ -21,6 +22,14 @@ DEAD = Rule(
     "over {steps} steps: they get no gradient",
     "Lower the learning rate, and check the scale of what enters {layer} and its biases. A normalisation before the "
     "activation, or LeakyReLU or GELU, keeps units alive.",
+    section="activations",
+    cost="sampled",
+    can_follow=(
+        "clipping-before-backward",
+        "eval-mode-in-training",
+        "stale-gradients",
+        "update-ratio-high",
+    ),
 )
 SATURATED = Rule(
     "saturated-units",
@@ -29,6 +38,14 @@ SATURATED = Rule(
     "first on: less than 1 % of the gradient passes there",
     "Standardise what enters {layer}, or lower the scale of its initial weights. A normalisation before the "
     "activation keeps it where it is steep.",
+    section="activations",
+    cost="sampled",
+    can_follow=(
+        "clipping-before-backward",
+        "eval-mode-in-training",
+        "stale-gradients",
+        "update-ratio-high",
+    ),
 )
 # What to say instead where units are stuck at one end, and of attention.
 _STUCK = (

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.monitors.clipping.clipped_step import ClippedStep
 
 BEFORE_BACKWARD = Rule(
@@ -15,6 +16,7 @@ BEFORE_BACKWARD = Rule(
     "the step itself uses them unclipped",
     "Clip between backward and optimizer.step(): set Trainer(gradient_clip_val=...) or override "
     "configure_gradient_clipping.",
+    section="clipping",
 )
 SCALED = Rule(
     "clipping-scaled-gradients",
@@ -23,6 +25,7 @@ SCALED = Rule(
     "before and {after:.2g} after, coefficient {coefficient:.2g}, so next to nothing is left to learn from",
     "Clip in on_before_optimizer_step, where the gradients are unscaled, or multiply the threshold by "
     "trainer.precision_plugin.scaler.get_scale().",
+    section="clipping",
 )
 
 _TIMES = 3  # in a row, before a habit is told from an accident

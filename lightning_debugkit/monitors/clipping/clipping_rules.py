@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity
+from lightning_debugkit.core.finding import Finding, Severity
+from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.monitors.clipping.clipped_step import ClippedStep
 from lightning_debugkit.stats.tails import above_usual, tail_index
 
@@ -20,6 +21,12 @@ ALWAYS = Rule(
     "coefficient {coefficient:.2g}",
     "Lower the learning rate, or raise the threshold of {cut} from {threshold:.3g} to about {suggested:.3g}, "
     "{yardstick}. If the loss falls as it should, leave both: they make a rate of {coefficient:.2g} of yours.",
+    section="clipping",
+    can_follow=(
+        "clipping-scaled-gradients",
+        "eval-mode-in-training",
+        "stale-gradients",
+    ),
 )
 SEVERE = Rule(
     "clipping-severe",
@@ -28,6 +35,12 @@ SEVERE = Rule(
     "{after:.2g} after",
     "Raise the threshold of {cut} from {threshold:.3g} to about {suggested:.3g}, {yardstick}. "
     "Now only the direction of the gradient is left.",
+    section="clipping",
+    can_follow=(
+        "clipping-scaled-gradients",
+        "eval-mode-in-training",
+        "stale-gradients",
+    ),
 )
 NEVER = Rule(
     "clipping-never",
@@ -35,6 +48,7 @@ NEVER = Rule(
     "the threshold {threshold:.3g} was not reached in the {steps} steps looked at: the largest norm was {largest:.3g}, "
     "before and after; the coefficient was always 1",
     "Keep it as a safety net; to cut the largest tenth of the steps it would have to be {suggested:.3g}.",
+    section="clipping",
 )
 ADVISED = Rule(
     "clipping-advised",
@@ -43,6 +57,8 @@ ADVISED = Rule(
     "above {times:.0f} times the usual {norm:.3g}, up to {largest:.3g}",
     "Set Trainer(gradient_clip_val={suggested:.2g}), the {percentile:.0f}th percentile of this run's norms; of the "
     "largest it keeps a coefficient of {coefficient:.2g}. Look at the samples of steps {at_steps}, too.",
+    section="clipping",
+    can_follow=("stale-gradients",),
 )
 
 _WINDOW = 100  # steps that are judged together

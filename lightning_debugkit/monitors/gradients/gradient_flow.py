@@ -7,8 +7,9 @@ from typing import Any
 
 from torch import nn
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.messages import listed
+from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.core.sharding import unwrapped_name
 from lightning_debugkit.monitors.observed_step import StepStats
 from lightning_debugkit.monitors.parameters.parameter_registration import common
@@ -19,12 +20,14 @@ NO_GRADIENT = Rule(
     Severity.WARNING,
     "{names}: trainable, but without a gradient{why}",
     "{remedy}",
+    section="gradients",
 )
 ZERO_GRADIENT = Rule(
     "zero-gradient",
     Severity.WARNING,
     "the gradient of {names} is exactly zero: {op} lets none through",
     "{remedy}",
+    section="gradients",
 )
 
 # How a cut is worded; any other function that loses the gradient does so because gradients are off.

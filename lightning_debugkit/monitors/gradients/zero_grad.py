@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.stats.tensor_norms import is_readable, values, version
 
 STALE = Rule(
@@ -16,12 +17,14 @@ STALE = Rule(
     Severity.WARNING,
     "the gradients of the last {steps} steps were never cleared: each step adds its own to all before",
     "Call optimizer.zero_grad() once in each step, before backward{hint}.",
+    section="gradients",
 )
 CLEARED = Rule(
     "gradients-cleared",
     Severity.WARNING,
     "gradients are cleared {when}: {loss_of_it}",
     "Call zero_grad() only after optimizer.step(), or just before the first backward of the step.",
+    section="gradients",
 )
 
 _TIMES = 3  # in a row, before a habit is told from an accident

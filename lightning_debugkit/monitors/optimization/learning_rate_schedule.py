@@ -7,13 +7,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.rule import Rule
 
 SCHEDULE = Rule(
     "learning-rate-schedule",
     Severity.WARNING,
     "{told}",
     "{remedy}",
+    section="learning-rate",
 )
 
 _LASTS = 20  # steps below, before a dip is a collapse

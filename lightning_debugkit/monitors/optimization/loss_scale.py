@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.rule import Rule
 
 COLLAPSE = Rule(
     "loss-scale-collapse",
@@ -10,6 +11,14 @@ COLLAPSE = Rule(
     "{skipped} optimizer steps in a row were skipped and the loss scale fell to {scale:.3g}: nothing is learned",
     "The gradients overflow in 16 bits at any scale: use precision='bf16-mixed', or find the layer whose gradients "
     "overflow with precision='32-true'.",
+    section="loss",
+    can_follow=(
+        "clipping-before-backward",
+        "eval-mode-in-training",
+        "nonfinite-input",
+        "stale-gradients",
+        "update-ratio-high",
+    ),
 )
 
 # Below one the scaler divides the loss: it no longer lifts small gradients, it hides infinite ones.

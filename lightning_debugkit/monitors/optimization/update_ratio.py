@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.messages import listed
+from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.monitors.observed_step import StepStats
 from lightning_debugkit.monitors.parameters.parameter_registration import common
 from lightning_debugkit.stats.tensor_norms import bits, is_readable, norms, some, values, version
@@ -23,12 +24,26 @@ NOT_UPDATED = Rule(
     Severity.WARNING,
     "{names}: the gradient is there, but the weights have not changed in {steps} steps{why}",
     "{remedy}",
+    section="parameters",
+    cost="sampled",
+    can_follow=(
+        "clipping-scaled-gradients",
+        "gradients-cleared",
+        "learning-rate-schedule",
+    ),
 )
 RATIO_HIGH = Rule(
     "update-ratio-high",
     Severity.WARNING,
     "{told} in {module}",
     "Lower the learning rate, by ten to begin with; a step should move weights by about a thousandth.",
+    section="learning-rate",
+    cost="sampled",
+    can_follow=(
+        "clipping-before-backward",
+        "eval-mode-in-training",
+        "stale-gradients",
+    ),
 )
 RATIO_LOW = Rule(
     "update-ratio-low",
@@ -36,12 +51,21 @@ RATIO_LOW = Rule(
     "a step moves the weights by {ratio:.1e} of their size: all {total} planned steps together by less than a "
     "thousandth, and the loss has not fallen",
     "Raise the learning rate (it is {rate:.1e}), by ten to begin with, or use an optimizer that scales its steps.",
+    section="learning-rate",
+    cost="sampled",
+    can_follow=(
+        "clipping-scaled-gradients",
+        "gradients-cleared",
+        "learning-rate-schedule",
+    ),
 )
 FROZEN = Rule(
     "frozen-module-changed",
     Severity.WARNING,
     "{module} is frozen, but {what}",
     "{remedy}",
+    section="parameters",
+    cost="sampled",
 )
 
 _EARLY = 10  # steps that are all measured

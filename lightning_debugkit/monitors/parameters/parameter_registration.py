@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.messages import listed
 from lightning_debugkit.core.optimizers import held_by
+from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.replay.source_lines import SourceLine
 from lightning_debugkit.stats.tensor_norms import values
 
@@ -22,12 +23,14 @@ NOT_IN_OPTIMIZER = Rule(
     "{count} trainable parameters ({names}) get a gradient but are in no optimizer{orphans}: they never change",
     "Pass them to the optimizer in configure_optimizers, after all layers are in place; or freeze them with "
     "requires_grad_(False).",
+    section="parameters",
 )
 UNREGISTERED = Rule(
     "unregistered-parameter",
     Severity.WARNING,
     "{count} parameters in {holder} take part in the loss but are not registered: no {who} knows them",
     "{remedy}",
+    section="parameters",
 )
 
 _LISTED = "Hold modules in nn.ModuleList or nn.ModuleDict, tensors in nn.Parameter or nn.ParameterList."

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.messages import listed
+from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.monitors.parameters.parameter_registration import common
 from lightning_debugkit.stats.tensor_norms import bits, is_readable
 
@@ -16,6 +17,8 @@ DIFFER = Rule(
     "the weights of {names} differ between ranks {ranks}: the replicas train apart",
     "Do on every rank what changes weights or gradients: look for is_global_zero, rank_zero_only or unsynchronised "
     "random numbers around clipping, initialisation and optimizer steps.",
+    section="parameters",
+    cost="sampled",
 )
 
 

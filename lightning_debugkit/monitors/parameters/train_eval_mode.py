@@ -8,8 +8,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.messages import listed
+from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.core.sharding import outer, unwrapped_name
 from lightning_debugkit.monitors.parameters.parameter_registration import common
 
@@ -18,6 +19,7 @@ EVAL_MODE = Rule(
     Severity.WARNING,
     "{names} in eval mode during training{since}: {effect}",
     "Call {call}.train() when training (re)starts, in on_train_epoch_start; after eval() for a test, go back.",
+    section="parameters",
 )
 
 _TWICE = 2  # looks in a row

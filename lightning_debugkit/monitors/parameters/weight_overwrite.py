@@ -10,9 +10,10 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.utils.hooks import RemovableHandle
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.messages import listed
 from lightning_debugkit.core.patching import Hook
+from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.core.sharding import unwrapped_name
 from lightning_debugkit.monitors.parameters.parameter_registration import common
 from lightning_debugkit.stats.tensor_norms import bits, is_readable, values
@@ -25,6 +26,7 @@ OVERWRITTEN = Rule(
     "{names}: the weights that training starts from are not the ones that were {how}",
     "Look for initialisation in setup, configure_model, on_fit_start or on_train_start: it runs after the weights are "
     "loaded; do it in __init__.",
+    section="parameters",
 )
 
 

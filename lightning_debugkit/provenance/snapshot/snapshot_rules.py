@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.provenance.capture.left_out import left_out, skipped_of
 from lightning_debugkit.provenance.carried.manifest import Manifest
 from lightning_debugkit.provenance.diff.comparison import Comparison
@@ -17,30 +18,40 @@ CODE_UNCOMMITTED = Rule(
     Severity.INFO,
     "{count} {noun} from commit {commit}: {paths}",
     "{todo}",
+    section="code",
+    cost="once",
 )
 NO_REPOSITORY = Rule(
     "no-repository",
     Severity.INFO,
     "no commit is recorded with the weights: {reason}",
     "{todo}",
+    section="code",
+    cost="once",
 )
 NOT_CARRIED = Rule(
     "code-not-carried",
     Severity.WARNING,
     "checkpoints carry no code of this run: {reason}",
     "{todo}",
+    section="code",
+    cost="once",
 )
 FILE_SKIPPED = Rule(
     "file-skipped",
     Severity.INFO,
     "{count} {noun} left out of the snapshot: {paths}",
     "Whoever restores this run needs them from elsewhere; raise max_file or max_bundle if they are code.",
+    section="code",
+    cost="once",
 )
 CODE_CHANGED = Rule(
     "code-changed-during-run",
     Severity.WARNING,
     "{told}: {paths}",
     "{todo}",
+    section="code",
+    cost="once",
 )
 CODE_DIFFERS = Rule(
     "model-code-differs",
@@ -48,18 +59,24 @@ CODE_DIFFERS = Rule(
     "{told} {checkpoint}: {paths}",
     "See what changed: lightning-debugkit diff {checkpoint}. "
     'To run it as it was trained: load_model("{checkpoint}", code="snapshot", trust_code=True).',
+    section="code",
+    cost="once",
 )
 WEIGHTS_RENAMED = Rule(
     "weights-renamed",
     Severity.INFO,
     "{told}",
     "Nothing needs to be done; the next checkpoint has the names of now.",
+    section="code",
+    cost="once",
 )
 NOT_LOADABLE = Rule(
     "model-not-loadable",
     Severity.INFO,
     "{told}",
     "{todo}",
+    section="code",
+    cost="once",
 )
 REQUIRED = inspect.Parameter.empty
 _SHOWN = 5

@@ -22,17 +22,6 @@ from lightning_debugkit.report.parts import Details, Drawing, Paragraph, Part
 from lightning_debugkit.report.summary import Summary
 from lightning_debugkit.report.wording import as_int, as_list, as_mapping, percent, sentence, shortened
 
-RULES = frozenset(
-    (
-        "confused-classes",
-        "merge-candidate",
-        "label-issue",
-        "weak-slice",
-        "overconfident",
-        "nonfinite-scores",
-        "class-never-predicted",
-    )
-)
 _MOST_NOTES = 20
 _MOST_FURTHER = 6
 _FURTHER_BUDGET = 200_000
@@ -69,7 +58,7 @@ def further_chapters(summary: Summary, folder: Path) -> Iterator[Part | Drawing]
 def is_further(finding: Finding) -> bool:
     """Tell whether a finding is of an analysis that is not the run's own."""
     own = ("", "errors.json", "errors-test.json")
-    return finding.rule in RULES and str(finding.evidence.get("analysis") or "") not in own
+    return str(finding.evidence.get("analysis") or "") not in own
 
 
 def _unreadable(error: Exception) -> Paragraph:

@@ -12,7 +12,6 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.report.figures import axes_of, blank_figure, legend_above, legend_height, room
 from lightning_debugkit.report.heatmap import Heatmap, chosen_rows, heatmap
 from lightning_debugkit.report.palette import PALETTE
@@ -20,17 +19,12 @@ from lightning_debugkit.report.parts import Cell, Drawing, Paragraph, Section, T
 from lightning_debugkit.report.summary import Measure, Summary
 from lightning_debugkit.report.wording import as_mapping, number, plural, tail
 
-_RULES = {"dead-units", "saturated-units", "constant-output"}
 _SHARES = {"inactive-units": "units never active", "saturated-entries": "saturated entries"}
 _MOST_ROWS = 20
 _LITTLE = 0.005  # less reads as 0 %
 _FAR = 100.0  # between the smallest and the largest layer
 _DECADES = 100.0
 _ENTERS = "enters the normalisation"
-
-
-def _claims(finding: Finding) -> bool:
-    return finding.rule in _RULES
 
 
 def _parts(summary: Summary, _folder: Path) -> Iterator[Drawing | Paragraph | Table]:
@@ -61,7 +55,7 @@ def _of_one_rank(summary: Summary, name: str) -> list[Measure]:
 
 
 def _faulty_rows(layers: tuple[str, ...], summary: Summary) -> list[int]:
-    told = [folded.finding for folded in summary.findings if folded.finding.rule in _RULES]
+    told = [folded.finding for folded in summary.findings if folded.finding.section == SECTION.key]
     accused = {name for finding in told for name in (finding.where.module, finding.evidence.get("layer"))}
     return [row for row, layer in enumerate(layers) if layer in accused]
 
@@ -153,4 +147,4 @@ def _summary(shares: Heatmap, row: int) -> tuple[float, float, float]:
     return float(known[0]), float(known.max()), float(known[-1])
 
 
-SECTION = Section("Activations", order=26, parts=_parts, claims=_claims)
+SECTION = Section("Activations", order=26, parts=_parts, key="activations")

@@ -8,14 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.report.curves import curve_figure, curves
 from lightning_debugkit.report.parts import Cell, Details, Drawing, Paragraph, Section, Table
 from lightning_debugkit.report.stacked_bar import Stack, draw_stack, stack
 from lightning_debugkit.report.summary import Measure, Summary
 from lightning_debugkit.report.wording import as_int, as_list, as_mapping, as_number, phrase
 
-_RULES = {"underfitting", "overfitting", "distribution-shift", "validation-overfitting"}
 _SPLITS = {"train": "training", "train_dev": "held-out training", "val": "validation", "test": "test", "goal": "goal"}
 _SIDES = {
     "above": "beyond doubt",
@@ -29,10 +27,6 @@ _STUDIES = {
     "cross-validation": "Cross-validation",
 }
 _MOST_NOTES = 14
-
-
-def _claims(finding: Finding) -> bool:
-    return finding.rule in _RULES
 
 
 def _parts(summary: Summary, _folder: Path) -> Iterator[Paragraph | Table | Details | Drawing]:
@@ -144,4 +138,4 @@ def _study(name: str, held: Mapping[str, Any]) -> Iterator[Paragraph | Table | D
         yield Drawing(name, _STUDIES[name], f"{alt}.", draw, str(held.get("note", "")))
 
 
-SECTION = Section("Bias and variance", order=15, parts=_parts, claims=_claims, has_headline=True)
+SECTION = Section("Bias and variance", order=15, parts=_parts, key="bias-variance", has_headline=True)

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure as Canvas
 
-from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.report.curves import Curve, curve_figure, curves
 from lightning_debugkit.report.figures import mark_findings
 from lightning_debugkit.report.palette import PALETTE
@@ -22,20 +21,8 @@ from lightning_debugkit.report.wording import as_int, as_list, as_mapping, as_nu
 _MOST = 40
 _METRICS = 4
 _MEGA = 1e6
-_RULES = (
-    "checkpoint-failed",
-    "checkpoint-repaired",
-    "monitor-missing",
-    "monitor-before-update",
-    "monitor-nonfinite",
-    "disk-low",
-)
 
 File = Mapping[str, Any]
-
-
-def _claims(finding: Finding) -> bool:
-    return finding.rule in _RULES
 
 
 def _parts(summary: Summary, _folder: Path) -> Iterator[Paragraph | Table | Drawing]:
@@ -136,4 +123,4 @@ def _draw(curve: Curve, files: list[File], summary: Summary) -> Canvas:
     return figure
 
 
-SECTION = Section("Checkpoints", order=60, parts=_parts, claims=_claims)
+SECTION = Section("Checkpoints", order=60, parts=_parts, key="checkpoints")

@@ -12,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.report.curves import curves, draw_curves
 from lightning_debugkit.report.figures import blank_figure, calm, legend_above, legend_height, mark_findings, room
 from lightning_debugkit.report.palette import PALETTE
@@ -29,10 +28,6 @@ _WAYS = {
     "module": "clipped by the module's own means",
     "nothing": "not clipped by anything",
 }
-
-
-def _claims(finding: Finding) -> bool:
-    return finding.rule.startswith("clipping-")
 
 
 def _parts(summary: Summary, _folder: Path) -> Iterator[Drawing | Paragraph]:
@@ -175,4 +170,4 @@ def _draw_layers(axes: Axes, layers: Sequence[tuple[str, float]], names: Sequenc
     axes.set_xlabel("share of the squared norm")
 
 
-SECTION = Section("Gradient clipping", order=25, parts=_parts, claims=_claims)
+SECTION = Section("Gradient clipping", order=25, parts=_parts, key="clipping")

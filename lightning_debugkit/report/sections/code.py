@@ -8,27 +8,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.report.parts import Cell, Code, Details, Paragraph, Section, Table
 from lightning_debugkit.report.summary import Summary
 from lightning_debugkit.report.wording import as_int, as_list, as_mapping, number, phrase, plural
 
-_RULES = (
-    "code-not-carried",
-    "code-uncommitted",
-    "code-changed-during-run",
-    "model-code-differs",
-    "model-not-loadable",
-    "no-repository",
-    "file-skipped",
-)
 _FOLDER = "code"
 _LONGEST = 60_000  # characters of a diff: a browser takes more, a reader does not
 _ROWS = 60
-
-
-def _claims(finding: Finding) -> bool:
-    return finding.rule in _RULES
 
 
 def _parts(summary: Summary, folder: Path) -> Iterator[Paragraph | Table | Details | Code]:
@@ -137,4 +123,4 @@ def _text(path: Path) -> str:
         return ""
 
 
-SECTION = Section("The code", order=70, parts=_parts, claims=_claims)
+SECTION = Section("The code", order=70, parts=_parts, key="code")

@@ -14,4 +14,4 @@ def _parts(summary: Summary, folder: Path) -> Iterator[Part | Drawing]:
     return further_chapters(summary, folder)
 
 
-SECTION = Section("Further analyses of errors", order=18, parts=_parts, claims=is_further)
+SECTION = Section("Further analyses of errors", order=18, parts=_parts, key="error-analysis", claims=is_further)

@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from lightning_debugkit.core.finding import Finding, Severity
+from lightning_debugkit.core.finding import Severity
 from lightning_debugkit.report.figures import (
     axes_of,
     blank_figure,
@@ -33,10 +33,6 @@ from lightning_debugkit.report.summary import Summary
 from lightning_debugkit.report.wording import as_list, as_mapping, plural, tail
 
 _COLORS = colormaps["viridis"]
-
-
-def _claims(finding: Finding) -> bool:
-    return {"gradient", "gradients"} & set(finding.rule.split("-")) != set()
 
 
 def _parts(summary: Summary, _folder: Path) -> Iterator[Drawing | Paragraph]:
@@ -143,4 +139,4 @@ def _draw_scale(figure: Canvas, axes: Axes, low: float, high: float) -> None:
     bar.tick_params(labelsize=8)
 
 
-SECTION = Section("Gradients", order=20, parts=_parts, claims=_claims)
+SECTION = Section("Gradients", order=20, parts=_parts, key="gradients")

@@ -6,15 +6,10 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.report.curves import Curve, curve_figure, curves
 from lightning_debugkit.report.parts import Drawing, Paragraph, Section
 from lightning_debugkit.report.summary import Summary
 from lightning_debugkit.report.wording import number
-
-
-def _claims(finding: Finding) -> bool:
-    return finding.rule.startswith(("learning-rate", "update-ratio"))
 
 
 def _parts(summary: Summary, _folder: Path) -> Iterator[Drawing | Paragraph]:
@@ -43,4 +38,4 @@ def _alt(found: list[Curve]) -> str:
     return f"Learning rate over steps: {'; '.join(each)}."
 
 
-SECTION = Section("Learning rate", order=30, parts=_parts, claims=_claims)
+SECTION = Section("Learning rate", order=30, parts=_parts, key="learning-rate")

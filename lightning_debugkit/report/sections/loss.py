@@ -9,16 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from lightning_debugkit.core.finding import Finding, Severity
+from lightning_debugkit.core.finding import Severity
 from lightning_debugkit.report.curves import Curve, curve_figure, curves
 from lightning_debugkit.report.parts import Drawing, Section
 from lightning_debugkit.report.sections.logged_metrics import is_validation_loss, logged
 from lightning_debugkit.report.summary import Summary
 from lightning_debugkit.report.wording import number, plural
-
-
-def _claims(finding: Finding) -> bool:
-    return "loss" in finding.rule.split("-")
 
 
 def _parts(summary: Summary, _folder: Path) -> Iterator[Drawing]:
@@ -55,4 +51,4 @@ def _course(curve: Curve) -> str:
     return said + (f", {broken} not finite" if broken else "")
 
 
-SECTION = Section("Loss", order=10, parts=_parts, claims=_claims, is_open=True)
+SECTION = Section("Loss", order=10, parts=_parts, key="loss", is_open=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from declared import as_declared
 from PIL import Image
 from report.error_analysis import mistakes
 from report.test_browser import BROWSER, FRAME, browse
@@ -209,8 +210,8 @@ def test_the_test_has_a_section_of_its_own_and_findings_go_where_they_belong(tmp
     where = Where(3, 96)
     for stage in ("validate", "test"):
         told = Finding("confused-classes", Severity.INFO, f"cat is taken for dog in {stage}", where, {"stage": stage})
-        journal.append(told.to_event())
-    journal.append(Finding("label-issue", Severity.INFO, "labels look wrong", where, {}).to_event())
+        journal.append(as_declared(told).to_event())
+    journal.append(as_declared(Finding("label-issue", Severity.INFO, "labels look wrong", where, {})).to_event())
     mistakes.write(tmp_path, few(n=99), "test")
     chapters = compose(summarize(read_journal(tmp_path)), tmp_path)
     claimed = {c.title: [told.finding.message for told in c.findings] for c in chapters if "confuse" in c.title}

@@ -1,0 +1,60 @@
+"""The register of rules: what the kit can find, each declared once beside the code that finds it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from lightning_debugkit.core.finding import Finding, Severity, Where
+
+DECLARED: dict[str, Rule] = {}  # by name, as far as their files are imported
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A kind of fault that the kit can find, declared once; what is not in here, nothing concludes from its name.
+
+    Args:
+        name: Stable kebab-case name.
+        severity: How much it matters, unless the finder says otherwise.
+        says: The message; ``{name}`` and ``{name:.3g}`` are filled from the evidence and the place.
+        advice: What to do first; filled likewise.
+        section: Key of the report's section that refers to its findings, such as ``gradients``; it may have none.
+        cost: When it is looked for: at each ``step``, on ``sampled`` steps, or ``once``.
+        can_follow: Names of rules that it can be a consequence of: those stand before it in a report. No rule may, over
+            others, follow itself.
+        on_data: It says something of the data rather than of the run.
+
+    Example:
+        >>> hot = Rule("too-hot", Severity.WARNING, "{module} is at {degrees:.1f} degrees", "Cool {module}.")
+        >>> finding = hot.found(Where(epoch=0, step=3, module="oven"), degrees=261.26)
+        >>> finding.message, finding.advice
+        ('oven is at 261.3 degrees', 'Cool oven.')
+    """
+
+    name: str
+    severity: Severity
+    says: str
+    advice: str
+    section: str = ""
+    cost: Literal["step", "sampled", "once"] = "step"
+    can_follow: tuple[str, ...] = ()
+    on_data: bool = False
+
+    def __post_init__(self) -> None:
+        DECLARED.setdefault(self.name, self)  # one that is worded anew for a case is still the declared one
+
+    def found(self, where: Where, /, *, severity: Severity | None = None, **evidence: Any) -> Finding:
+        """Return the finding of this rule at ``where``, its wording filled from ``evidence``."""
+        names = {"epoch": where.epoch, "step": where.step, "rank": where.rank, "module": where.module, **evidence}
+        return Finding(
+            rule=self.name,
+            severity=self.severity if severity is None else severity,
+            message=self.says.format_map(names),
+            where=where,
+            evidence=evidence,
+            advice=self.advice.format_map(names),
+            section=self.section,
+            can_follow=self.can_follow,
+            on_data=self.on_data,
+        )
