@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,13 +51,27 @@ def heatmap(points: Sequence[Measure]) -> Heatmap | None:
     norms = np.full((len(layers), len(points)), np.nan)
     is_nonfinite = np.zeros(norms.shape, dtype=np.bool_)
     for column, point in enumerate(points):
-        for layer, value in as_mapping(point.value).items():
+        held = as_mapping(point.value)
+        whole = _as_column(held) if len(held) == len(layers) and list(held) == layers else None
+        if whole is not None:
+            is_nonfinite[:, column] = ~np.isfinite(whole)
+            norms[:, column] = np.where(is_nonfinite[:, column], np.nan, whole)
+            continue
+        for layer, value in held.items():
             known = as_number(value)
             if known is not None and np.isfinite(known):
                 norms[row_of[str(layer)], column] = known
             elif known is not None:
                 is_nonfinite[row_of[str(layer)], column] = True
     return Heatmap(tuple(layers), np.array([point.step for point in points]), norms, is_nonfinite)
+
+
+def _as_column(values: Mapping[str, Any]) -> NDArray[np.float64] | None:
+    """Return the values at once, as of ten thousand layers one by one takes seconds; ``None`` if one is no number."""
+    try:
+        return np.array(list(values.values()), dtype=np.float64) if None not in values.values() else None
+    except (TypeError, ValueError):
+        return None
 
 
 def narrowed(found: Heatmap, most: int = COLUMNS) -> Heatmap:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _SHOWN = 5
 _COLORS = {Severity.ERROR: "#c8281e", Severity.WARNING: "#c77700", Severity.INFO: "#7b8794"}
 _WELL = "#2e8b57"
+_shown: dict[Path, str] = {}  # by run folder
 
 
 class Report:
@@ -133,14 +134,17 @@ def read_report(path: str | os.PathLike[str]) -> Report:
 
 
 def show_in_notebook(report: Report) -> bool:
-    """Show a verdict as rich output where a notebook runs, and tell whether it did: a terminal has none."""
+    """Show a verdict as rich output where a notebook runs, once, and tell whether it is there: a terminal has none."""
     python = sys.modules.get("IPython")  # what runs in a notebook has loaded it
     shell = python.get_ipython() if python is not None else None
     if getattr(shell, "kernel", None) is None:
         return False
     from IPython.display import display
 
-    display(report)  # type: ignore[no-untyped-call]
+    told = report._repr_html_()
+    if _shown.get(report.folder) != told:  # an exception is followed by an end: the report is written again
+        _shown[report.folder] = told
+        display(report)  # type: ignore[no-untyped-call]
     return True
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import matplotlib as mpl
@@ -56,6 +57,16 @@ def test_one_broken_look_survives_the_narrowing_of_ten_thousand() -> None:
     assert shown.is_nonfinite.sum(axis=1).tolist() == [0, 1]
     assert np.nanmax(shown.norms[0]) == 50.0
     assert shown.steps[int(np.argmax(shown.is_nonfinite[1]))] <= 7777
+
+
+def test_norms_are_the_same_in_whatever_order_a_point_has_them() -> None:
+    values: list[dict[str, Any]] = [{"a": 1.0, "b": "inf", "c": 0}, {"a": "nan", "b": 2.0, "c": 3}, {"a": 1.0}]
+    turned = [values[0], *(dict(reversed(value.items())) for value in values[1:])]
+    one, other = (heatmap([Measure(step, 0, value) for step, value in enumerate(held)]) for held in (values, turned))
+    assert one is not None
+    assert other is not None
+    np.testing.assert_array_equal(one.norms, other.norms)
+    assert one.is_nonfinite.tolist() == other.is_nonfinite.tolist() == [[0, 1, 0], [1, 0, 0], [0, 0, 0]]
 
 
 def test_the_faulty_layer_and_the_extremes_are_among_the_chosen() -> None:
