@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, SequentialSampler
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.messages import listed
 from lightning_debugkit.core.rng import RandomState
+from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.data.batches import leaves
 from lightning_debugkit.replay.diagnosis import Diagnosis
 from lightning_debugkit.replay.hidden_step_replay import replay_evaluation
@@ -26,6 +27,7 @@ VALIDATION = Rule(
     Severity.ERROR,
     "{names} {verb} {value} {since}: {what}{samples_text}",
     "{remedy}",
+    section="validation",
 )
 
 _MOST = 64  # values of a batch that are looked at

@@ -7,12 +7,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.replay.diagnosis import Diagnosis
 from lightning_debugkit.replay.nonfinite import GRADIENT, finding, named_entries, named_samples
 from lightning_debugkit.replay.raising import about_numbers, in_a_line
 
-RAISED = Rule("step-raised", Severity.ERROR, "the step raises {error} at step {step}{place}{samples_text}", "{remedy}")
+RAISED = Rule(
+    "step-raised",
+    Severity.ERROR,
+    "the step raises {error} at step {step}{place}{samples_text}",
+    "{remedy}",
+    section="loss",
+)
 
 # A mistake in the program, or a limit of the machine: the same for any batch, and the error itself says all.
 _PROGRAM = (

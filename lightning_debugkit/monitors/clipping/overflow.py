@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity
+from lightning_debugkit.core.finding import Finding, Severity
+from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.monitors.clipping.clipped_step import PendingClippedStep
 from lightning_debugkit.stats.tensor_norms import values
 
@@ -20,6 +21,7 @@ ZEROED = Rule(
     "{size}, but their norm overflows {kind}, and threshold/inf is 0",
     "Bring the loss to the usual size: look at the units of targets and outputs, or divide the loss. Else clip by "
     "value first (clip_grad_value_), or pass error_if_nonfinite=True to hear of it.",
+    section="clipping",
 )
 
 

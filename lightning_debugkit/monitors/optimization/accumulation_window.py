@@ -8,9 +8,10 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.rule import Rule
 
-WINDOW = Rule("accumulation-window", Severity.WARNING, "{told}", "{remedy}")
+WINDOW = Rule("accumulation-window", Severity.WARNING, "{told}", "{remedy}", section="optimization")
 
 # Lightning steps on the last batch of an epoch, full window or not, and divides each loss by the whole window.
 _LIGHT = 0.5  # a last window of less than half its batches ...

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from torch.optim import Optimizer
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.optimizers import rate_of
+from lightning_debugkit.core.rule import Rule
 
 RESTORED = Rule(
     "learning-rate-restored",
@@ -15,6 +16,7 @@ RESTORED = Rule(
     "training goes on with the learning rate {taken:.3g} of the checkpoint; the program asks for {asked:.3g}",
     "If {asked:.3g} is meant, set it after the resume (for each group in on_train_start), or load the weights alone "
     "and begin a new fit; a resume restores the state of optimizers and schedulers.",
+    section="learning-rate",
 )
 
 _EQUAL = 1e-6  # relative

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.monitors.parameters.broken_at_start import broken_parameters
 from lightning_debugkit.replay.diagnosis import Diagnosis
 from lightning_debugkit.replay.nonfinite import finding as worded
@@ -22,6 +23,7 @@ NO_LOSS = Rule(
     Severity.ERROR,
     "training_step gave no loss in {told}: these batches train nothing{why}",
     "{remedy}",
+    section="loss",
 )
 
 # Choices, not laws. Programs skip batches on purpose (no object in the picture, no positive pair): even with half of

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.rule import Rule
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -14,6 +15,7 @@ NO_STEP = Rule(
     Severity.WARNING,
     "the fit took no training step: {why}",
     "{remedy}",
+    section="optimization",
 )
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.rule import Rule
 
-MODE = Rule("optimizer-mode", Severity.WARNING, "{optimizer} {told}", "{remedy}")
+MODE = Rule("optimizer-mode", Severity.WARNING, "{optimizer} {told}", "{remedy}", section="optimization")
 
 _EVAL = (
     "Call optimizer.eval() in on_validation_model_eval (and before saving or testing) and optimizer.train() in "

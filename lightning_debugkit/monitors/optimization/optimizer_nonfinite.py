@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.messages import listed
+from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.monitors.observed_step import StepStats
 from lightning_debugkit.monitors.parameters.broken_at_start import broken_parameters
 from lightning_debugkit.monitors.parameters.parameter_registration import common
@@ -24,6 +25,7 @@ OPTIMIZER = Rule(
     Severity.ERROR,
     "step {wrote} of {optimizer} wrote {value} into {names}, though its gradients were finite{why}",
     "{remedy}",
+    section="optimization",
 )
 
 _SAMPLED = 16  # parameters whose versions tell of code that writes to weights after the step

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from torch.optim.lr_scheduler import LRScheduler
 
 from lightning_debugkit.core.compat import overrides
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.rule import Rule
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -18,6 +19,7 @@ UNSTEPPED = Rule(
     Severity.WARNING,
     "{name} was never stepped in {steps} steps: the learning rate stays at {rate:.3g}{why}",
     "{remedy}",
+    section="learning-rate",
 )
 
 _STEPS = 10  # of an optimizer, before anything is said of its scheduler

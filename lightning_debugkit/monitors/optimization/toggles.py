@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity
+from lightning_debugkit.core.finding import Finding, Severity
 from lightning_debugkit.core.messages import listed
+from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.monitors.observed_step import StepStats
 from lightning_debugkit.monitors.parameters.parameter_registration import common
 
@@ -20,6 +21,7 @@ TOGGLED = Rule(
     "{names}: {optimizer} holds and steps them, but their requires_grad is False since batch {batch} of epoch "
     "{since_epoch}{how}: they do not train",
     "{remedy}",
+    section="optimization",
 )
 
 _TOGGLED = 3  # steps without gradient, where Lightning's toggle is still on: the mechanism itself

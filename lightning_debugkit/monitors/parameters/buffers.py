@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.messages import listed
+from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.monitors.parameters.parameter_registration import common
 from lightning_debugkit.stats.tensor_norms import values
 
@@ -19,6 +20,7 @@ BUFFER = Rule(
     "{names}: the running statistics hold {value} {since}, though training is finite: {whose}{samples_text}",
     "Bound what goes into {layer}, and call its reset_running_stats() or load a checkpoint of before: in eval mode it "
     "gives nan or nothing, and no later batch mends it.",
+    section="parameters",
 )
 
 _EARLY = 10  # steps that are all looked at

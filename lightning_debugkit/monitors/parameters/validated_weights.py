@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.stats.tensor_norms import some
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ UNTRAINED = Rule(
     Severity.WARNING,
     "{what} of before training, not those that {steps} steps have trained{by}",
     "{remedy}",
+    section="validation",
 )
 
 _PARAMETERS = 64  # that stand for the model

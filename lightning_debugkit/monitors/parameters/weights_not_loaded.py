@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.rule import Rule
 
 NOT_LOADED = Rule(
     "weights-not-loaded",
@@ -17,6 +18,7 @@ NOT_LOADED = Rule(
     "{what}load_state_dict(strict=False) loaded {used} of the {given} entries it was given, into {used} of the {own} "
     "of {model}{why}",
     "{remedy}",
+    section="parameters",
 )
 
 # Choices, not laws. A new head leaves most of both sides used, an adapter all that is given, an encoder all that is
