@@ -15,7 +15,8 @@ import nbformat
 from nbclient import NotebookClient
 
 _NOISE = re.compile(
-    r"GPU available|TPU available|💡 Tip|`Trainer\.|Seed set|LOCAL_RANK|IPKernelApp|warnings\.warn|notebook_tqdm|\r|/site-packages/"
+    r"GPU available|TPU available|💡 Tip|`Trainer\.|Seed set|LOCAL_RANK|IPKernelApp|warnings\.warn|notebook_tqdm"
+    r"|/site-packages/"
 )
 _SCRATCH = re.compile(rf"{re.escape(tempfile.gettempdir())}/\w+/")
 
@@ -42,6 +43,8 @@ def _tidied(output: Any, folder: Path) -> Any:
         return _SCRATCH.sub("", text)
 
     if output.output_type == "stream":
+        if "\r" in output.text:  # a progress bar
+            return None
         lines = [line for line in output.text.splitlines(keepends=True) if not _NOISE.search(line)]
         output.text = short("".join(lines))
         return output if output.text.strip() else None
