@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any
 
 import torch
@@ -54,6 +55,7 @@ class GraphCall:
     inputs: list[tuple[Tensor, GraphCall | None]]
     cuts: bool  # an input carries a gradient, no output does
     escapes: bool  # a tensor became plain numbers
+    off: str = ""  # why gradients are off: ``checkpoint`` (reentrant, of frozen inputs) or the number of the region
 
 
 @dataclass
@@ -85,7 +87,15 @@ class GraphFlow(TorchFunctionMode):
         self.calls: list[GraphCall] = []
         self.maker: dict[int, GraphCall] = {}
         self._alive: list[Tensor] = []
+        self._regions, self._is_on = 0, True  # in which gradients are off
         self.by_number: dict[int, GraphCall] = {}  # autograd sequence number
+
+    def _off(self) -> str:
+        """Return the region in which gradients are off, empty where they are on."""
+        is_on = torch.is_grad_enabled()
+        self._regions += self._is_on and not is_on
+        self._is_on = is_on
+        return "" if is_on else f"region {self._regions}"
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -101,7 +111,10 @@ class GraphFlow(TorchFunctionMode):
         if (made and given) or escapes:
             place = place_of(sys._getframe(1), self.names)
             cuts = carries and not any(tensor.requires_grad for tensor in made)
-            call = GraphCall(len(self.calls), name, place, makers, cuts, escapes)
+            call = GraphCall(len(self.calls), name, place, makers, cuts, escapes, self._off())
+            outer = _checkpointed(sys._getframe(1)) if cuts and call.off else None
+            if outer is not None:
+                call.off, call.place = "checkpoint", place_of(outer, self.names)
             self.calls.append(call)
             for tensor in made:
                 self.maker[id(tensor)] = call
@@ -109,6 +122,16 @@ class GraphFlow(TorchFunctionMode):
                 self.by_number.setdefault(number, call)
             self._alive += made  # an id in use cannot be given to another tensor
         return result
+
+
+def _checkpointed(frame: FrameType | None) -> FrameType | None:
+    """Return the frame of reentrant activation checkpointing that ``frame`` runs in, ``None`` if there is none."""
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name == "forward" and frame.f_globals.get("__name__") == "torch.utils.checkpoint":
+            return frame
+        frame = frame.f_back
+    return None
 
 
 def wiring(step: ReplayStep, parameters: Sequence[Tensor]) -> Wiring:

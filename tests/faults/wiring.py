@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from faults.registry import Module, Program, batches, digits, fault, mlp
 
@@ -57,6 +58,43 @@ def features_under_no_grad(mended: bool) -> Program:
         def features(self, x: Tensor) -> Tensor:
             with torch.set_grad_enabled(mended):
                 return self.backbone(x)
+
+    return program(Net(mended))
+
+
+class Checkpointed(Module):
+    """Adapters on frozen layers over a frozen table, their activations computed twice to save memory."""
+
+    def __init__(self, mended: bool) -> None:
+        super().__init__(mended)
+        self.table = nn.Embedding(17, 16).requires_grad_(False)
+        self.adapters = nn.ModuleList(nn.Linear(16, 16) for _ in range(3))
+        self.head = nn.Linear(16, 10)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x, y = batch
+        h = self.table((16 * x).long())
+        for adapter in self.adapters:
+            h = checkpoint(adapter, h, use_reentrant=not self.mended).tanh()
+        return F.cross_entropy(self.head(h.mean(1)), y)
+
+
+@fault("no-gradient", "adapters", source="h = checkpoint(adapter, h, use_reentrant=not self.mended)", op="checkpoint")
+def reentrant_checkpointing_over_a_frozen_table(mended: bool) -> Program:
+    """The checkpoint gives its parameters a gradient only where one of its inputs needs one."""
+    return program(Checkpointed(mended))
+
+
+@fault("no-gradient", "backbone", source="checkpoint(self.backbone, x, use_reentrant=True)", op="checkpoint")
+def reentrant_checkpointing_of_the_first_layer(mended: bool) -> Program:
+    """Images need no gradient."""
+
+    class Net(TwoParts):
+        def features(self, x: Tensor) -> Tensor:
+            return checkpoint(self.backbone, x, use_reentrant=True)
+
+        def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+            return [batch[0].requires_grad_(mended), batch[1]]
 
     return program(Net(mended))
 

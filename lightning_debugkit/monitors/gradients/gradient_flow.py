@@ -13,7 +13,7 @@ from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.core.sharding import unwrapped_name
 from lightning_debugkit.monitors.observed_step import StepStats
 from lightning_debugkit.monitors.parameters.parameter_registration import common
-from lightning_debugkit.replay.autograd_graph import Wiring
+from lightning_debugkit.replay.autograd_graph import GraphCall, Wiring
 
 NO_GRADIENT = Rule(
     "no-gradient",
@@ -53,6 +53,7 @@ class GradientFlow:
         self.looks = 0
         self.audits = 0
         self.idle: set[str] = set()
+        self.cut: set[str] = set()  # told, with what cuts them off
 
     def judge(self, look: StepStats, audit: Callable[[], Wiring | None]) -> Iterator[Finding]:
         """Yield what cuts or quenches gradients in this step.
@@ -83,22 +84,23 @@ class GradientFlow:
                 yield from self._quenched(look.where, flat, wiring)
 
     def _cut(self, where: Where, missing: list[tuple[str, Any]], wiring: Wiring) -> Iterator[Finding]:
-        groups: dict[int, list[str]] = {}
+        groups: dict[tuple[str, str], list[tuple[str, GraphCall]]] = {}
         for name, parameter in missing:
-            if id(parameter) in wiring.cuts:
-                groups.setdefault(wiring.cuts[id(parameter)].index, []).append(name)
-        calls = {call.index: call for call in wiring.cuts.values()}
-        for index, names in groups.items():
-            call = calls[index]
-            how = _CUTTING.get(
-                call.name, f"gradients are off where {call.name} is called (no_grad, or an integer result)"
-            )
+            call = wiring.cuts.get(id(parameter))
+            if call is not None:
+                # One region without gradients is one cause, whatever is called in it.
+                cause = (call.off, "") if call.off else (call.name, call.place.source)
+                groups.setdefault(cause, []).append((name, call))
+        for cut in groups.values():
+            names, call = [name for name, _ in cut], min((call for _, call in cut), key=lambda call: call.index)
+            how, remedy = _worded(call)
+            self.cut.update(names)
             yield NO_GRADIENT.found(
                 where.at(common(names)),
                 names=listed(names),
                 why=f": {how}",
-                remedy=f"Keep the graph at {call.place.source or call.name}, or freeze what lies before it.",
-                op=call.name,
+                remedy=remedy,
+                op="checkpoint" if call.off == "checkpoint" else call.name,
                 source=call.place.source,
                 parameters=names,
             )
@@ -125,18 +127,35 @@ class GradientFlow:
         """Yield, at the end of fit, those of the trainable parameters in optimizers that never had a gradient."""
         if self.looks < _ENOUGH:
             return
-        never = [name for name in trainable if name not in self.fed and name not in self.zeros]
+        never = [name for name in trainable if name not in self.fed and name not in self.zeros and name not in self.cut]
+        unused: dict[bool, list[str]] = {}
         for holder in _tops(module, set(never), set(trainable)):
-            names = [name for name in never if name == holder or name.startswith(f"{holder}.") or not holder]
-            routed = _is_routed(module, holder, self.fed)
+            unused.setdefault(_is_routed(module, holder, self.fed), []).append(holder)
+        for routed, holders in unused.items():
+            names = [name for name in never if any(name == top or name.startswith(f"{top}.") for top in holders)]
             yield NO_GRADIENT.found(
-                where.at(holder),
+                where.at(holders[0] if len(holders) == 1 else common(names)),
                 severity=Severity.INFO if routed else Severity.WARNING,
                 names=listed(names),
                 why=f" in all {self.looks} steps: " + ("never chosen" if routed else "never used by the loss"),
                 remedy="Use it in forward, remove it, or freeze it with requires_grad_(False).",
                 parameters=names,
             )
+
+
+def _worded(call: GraphCall) -> tuple[str, str]:
+    """Return how a call cuts gradients off, and what to do."""
+    place = call.place.source or call.name
+    line = ":".join(place.split(":")[:2])
+    if call.off == "checkpoint":
+        return (
+            "checkpoint(use_reentrant=True) gives none where no input of it needs one, as behind a frozen layer",
+            f"Pass use_reentrant=False to checkpoint at {line}, or let its input need a gradient "
+            "(enable_input_require_grads() in transformers and peft).",
+        )
+    off = "(no_grad)" if call.off else "(no_grad, or an integer result)"
+    how = _CUTTING.get(call.name, f"gradients are off where {call.name} is called {off}")
+    return how, f"Keep the graph at {place}, or freeze what lies before it."
 
 
 def _tops(module: nn.Module, never: set[str], trainable: set[str]) -> list[str]:
