@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lightning_debugkit.core.callback import TrainingAnomaly
     from lightning_debugkit.core.finding import Finding, Severity
     from lightning_debugkit.core.journal import read_journal
+    from lightning_debugkit.data.callback import DataCheck
     from lightning_debugkit.evaluation.bias_variance.callback import BiasVarianceReport
     from lightning_debugkit.evaluation.error_analysis.callback import ErrorAnalysis
     from lightning_debugkit.evaluation.studies.cross_validation import cross_validate
@@ -34,6 +35,7 @@ _HOMES = {
     "AtomicCheckpointIO": "checkpointing.atomic_io",
     "BiasVarianceReport": "evaluation.bias_variance.callback",
     "CodeSnapshot": "provenance.callback",
+    "DataCheck": "data.callback",
     "ErrorAnalysis": "evaluation.error_analysis.callback",
     "ExactResume": "checkpointing.resume.callback",
     "Finding": "core.finding",
@@ -58,6 +60,7 @@ __all__ = [
     "AtomicCheckpointIO",
     "BiasVarianceReport",
     "CodeSnapshot",
+    "DataCheck",
     "ErrorAnalysis",
     "ExactResume",
     "Finding",

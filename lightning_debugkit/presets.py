@@ -31,6 +31,7 @@ def debugkit(preset: Preset = "standard", **options: Any) -> list[Callback]:
         ValueError: There is no such preset.
         TypeError: No callback of the preset has such an option.
     """
+    from lightning_debugkit.data.callback import DataCheck
     from lightning_debugkit.evaluation.bias_variance.callback import BiasVarianceReport
     from lightning_debugkit.evaluation.error_analysis.callback import ErrorAnalysis
     from lightning_debugkit.monitors.activations.callback import ActivationMonitor
@@ -48,6 +49,7 @@ def debugkit(preset: Preset = "standard", **options: Any) -> list[Callback]:
         "standard": {
             GradientAnomalyDetector: {},
             PreflightCheck: {},
+            DataCheck: {},
             GradientClippingMonitor: {},
             ActivationMonitor: {},
             CodeSnapshot: {"side_ref": False},
@@ -55,6 +57,7 @@ def debugkit(preset: Preset = "standard", **options: Any) -> list[Callback]:
         "thorough": {
             GradientAnomalyDetector: {"hooks": "always"},
             PreflightCheck: {},
+            DataCheck: {},
             GradientClippingMonitor: {},
             ActivationMonitor: {"every_n_steps": 10},
             CodeSnapshot: {"side_ref": False},

@@ -76,6 +76,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "max_bundle": 2000,
     },
     "GradientClippingMonitor": {"every_n_steps": 3, "percentile": 75.0, "auto_threshold": True},
+    "DataCheck": {"neighbours": False},
     "PreflightCheck": {"extra_passes": False},
     "ExactResume": {"rewind": False},
     "NestedCheckpoint": {

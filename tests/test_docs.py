@@ -21,6 +21,7 @@ import pytest
 import lightning_debugkit
 from lightning_debugkit import (
     ActivationMonitor,
+    DataCheck,
     GradientAnomalyDetector,
     GradientClippingMonitor,
     PreflightCheck,
@@ -38,6 +39,7 @@ PAGE_OF = {
     GradientClippingMonitor: "gradient-clipping.md",
     ActivationMonitor: "activations.md",
     PreflightCheck: "preflight.md",
+    DataCheck: "data-check.md",
 }
 
 

@@ -18,7 +18,7 @@ pytestmark = [
 ]
 
 
-WATCHERS = ("GradientAnomalyDetector", "GradientClippingMonitor", "ActivationMonitor", "PreflightCheck")
+WATCHERS = ("GradientAnomalyDetector", "GradientClippingMonitor", "ActivationMonitor", "PreflightCheck", "DataCheck")
 
 
 def fit(program: Program, folder: Path, *watchers: str) -> Exception | None:

@@ -9,6 +9,7 @@ from lightning.pytorch import Callback, Trainer
 
 from lightning_debugkit import (
     ActivationMonitor,
+    DataCheck,
     GradientAnomalyDetector,
     GradientClippingMonitor,
     PreflightCheck,
@@ -50,6 +51,7 @@ def watchers() -> list[Callback]:
     """The monitors, with activations looked at more often than by default."""
     return [
         PreflightCheck(),
+        DataCheck(),
         GradientAnomalyDetector(),
         GradientClippingMonitor(),
         ActivationMonitor(every_n_steps=10),

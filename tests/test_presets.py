@@ -11,6 +11,7 @@ from lightning_debugkit import (
     ActivationMonitor,
     BiasVarianceReport,
     CodeSnapshot,
+    DataCheck,
     ErrorAnalysis,
     GradientAnomalyDetector,
     GradientClippingMonitor,
@@ -29,6 +30,7 @@ from lightning_debugkit.presets import PRESETS
             [
                 GradientAnomalyDetector(),
                 PreflightCheck(),
+                DataCheck(),
                 GradientClippingMonitor(),
                 ActivationMonitor(),
                 CodeSnapshot(side_ref=False),
@@ -39,6 +41,7 @@ from lightning_debugkit.presets import PRESETS
             [
                 GradientAnomalyDetector(hooks="always"),
                 PreflightCheck(),
+                DataCheck(),
                 GradientClippingMonitor(),
                 ActivationMonitor(every_n_steps=10),
                 CodeSnapshot(side_ref=False),
@@ -62,7 +65,7 @@ def test_an_option_overrides_the_preset() -> None:
 
 
 def test_an_option_goes_to_all_callbacks_that_have_it() -> None:
-    _, _, clipping, activations, _ = debugkit("standard", every_n_steps=25)
+    _, _, _, clipping, activations, _ = debugkit("standard", every_n_steps=25)
     assert (clipping.every_n_steps, activations.every_n_steps) == (25, 25)
 
 

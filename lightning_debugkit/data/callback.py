@@ -1,0 +1,181 @@
+"""Look at the data that flows by in the first epoch: labels, values, copies, boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor, nn
+from torch.utils.data import BatchSampler, RandomSampler, SequentialSampler
+from torch.utils.data.distributed import DistributedSampler
+
+from lightning_debugkit.core.callback import DebugCallback
+from lightning_debugkit.core.finding import Finding
+from lightning_debugkit.core.patching import Hearing
+from lightning_debugkit.data import boxes, duplicates, labels, neighbours, values, workers
+from lightning_debugkit.data.seen import Seen
+
+# Training batches after which labels and copies are judged though the epoch goes on: long epochs take hours.
+BATCHES = 500
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+class DataCheck(DebugCallback):
+    """Check the data of the first epoch as it flows by: order and share of labels, scales, copies across splits, boxes.
+
+    Nothing is read that the Trainer does not read itself, so that it works for streams as well, and the training is
+    never changed. At most 2,000 samples of each split are kept as fingerprints, and 16 MB of their values.
+
+    Args:
+        neighbours: Compare the labels of samples that are alike, in training and in validation.
+    """
+
+    def __init__(self, neighbours: bool = True) -> None:
+        if not isinstance(neighbours, bool):
+            raise ValueError(f"DataCheck needs neighbours True or False, got {neighbours!r}; True is usual.")
+        self.neighbours = neighbours
+        self._reset()
+
+    def _reset(self) -> None:
+        self._train, self._val = Seen(), Seen()
+        self._boxes: dict[str, list[Tensor]] = {"training": [], "validation": []}
+        self._hearing: Hearing | None = None
+        self._first: tuple[str, Tensor] | None = None
+        self._is_done = False
+        self._is_val_whole = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What was kept of the data stays with its fit.
+        state = {**self.__dict__, "_hearing": None, "_first": None}
+        return {**state, "_train": Seen(), "_val": Seen(), "_boxes": {"training": [], "validation": []}}
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        if stage == "fit" and not self.idle:
+            self._release()
+            self._reset()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._is_done = trainer.global_step > 0 or not trainer.is_global_zero
+        if not self._is_done:
+            self._tell(trainer, workers.judge(trainer.train_dataloader, self.where(trainer)))
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if self._is_done or self._train.batches:
+            return
+        names = {id(part): name for name, part in pl_module.named_modules() if isinstance(part, LAYERS)}
+
+        def hear(part: nn.Module, args: Any, output: Any) -> None:
+            if self._first is None and args and isinstance(args[0], Tensor):
+                self._first = (names[id(part)], args[0].detach())
+
+        parts = [part for part in pl_module.modules() if id(part) in names]
+        self._hearing = Hearing(parts, hear)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self._is_done:
+            return
+        self._release()
+        with torch.no_grad():
+            if self._first is not None:
+                (name, given), self._first = self._first, None
+                self._tell(trainer, values.judge_first(name, given, self.where(trainer)))
+            self._train.take(batch)
+        self._keep_boxes("training", batch)
+        if self._train.batches >= BATCHES:
+            self._judge(trainer)
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if self._is_done or dataloader_idx or trainer.sanity_checking or self._is_val_whole:
+            return
+        with torch.no_grad():
+            self._val.take(batch)
+        self._keep_boxes("validation", batch)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._is_val_whole = self._is_val_whole or bool(self._val.batches)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self._is_done:
+            self._judge(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._release()
+        super().on_exception(trainer, pl_module, exception)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._release()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._release()
+        self._train, self._val = Seen(), Seen()
+
+    def _keep_boxes(self, split: str, batch: Any) -> None:
+        kept = self._boxes[split]
+        if sum(map(len, kept)) < BATCHES * 10:
+            kept += boxes.boxes_of(batch)
+
+    def _judge(self, trainer: Trainer) -> None:
+        """Judge what was seen, once; then let go of it."""
+        self._is_done = True
+        train, val, where = self._train, self._val, self.where(trainer)
+        loader, others = trainer.train_dataloader, trainer.val_dataloaders
+        is_plain, is_same = _gives_each_once(loader), _is_same(loader, others)
+        found: list[Finding] = []
+        with torch.no_grad():
+            found += duplicates.judge(train.prints, val.prints, is_plain, is_same, train.is_rich, where)
+            known, told = train.classes, val.classes
+            found += labels.judge_order(list(train.by_batch), where)
+            if known is not None:
+                found += labels.judge_counts(known, told if self._is_val_whole else None, is_plain, where)
+            inputs, valued = train.values, val.values
+            if values.is_finite(inputs):
+                found += values.judge(inputs, valued if values.is_finite(valued) else None, where)
+            is_comparable = self.neighbours and values.is_finite(inputs) and values.is_finite(valued)
+            if is_comparable and inputs is not None and valued is not None and known is not None and told is not None:
+                found += neighbours.judge((inputs, known), (valued, told), where)
+            for split, kept in self._boxes.items():
+                found += boxes.judge(kept, split, where)
+        seen = {"training": len(train.prints), "validation": len(val.prints)}
+        self.write(trainer, "measure", name="data-check", value={"samples": seen})
+        self._train, self._val, self._boxes = Seen(), Seen(), {"training": [], "validation": []}
+        self._tell(trainer, found)
+
+    def _tell(self, trainer: Trainer, findings: Iterable[Finding]) -> None:
+        for finding in findings:
+            self.emit(trainer, finding)
+
+    def _release(self) -> None:
+        """Hear no more; may be called twice."""
+        if self._hearing is not None:
+            self._hearing.remove()
+            self._hearing = None
+
+
+def _gives_each_once(loader: Any) -> bool:
+    """Tell whether the sampler of ``loader`` is known to give each sample once: it balances nothing."""
+    batches = getattr(loader, "batch_sampler", None)
+    sampler = getattr(batches, "sampler", None)
+    if isinstance(sampler, RandomSampler):
+        return not sampler.replacement
+    known = isinstance(sampler, SequentialSampler | DistributedSampler)
+    return known and (isinstance(batches, BatchSampler) or type(batches).__module__.startswith("lightning"))
+
+
+def _is_same(loader: Any, others: Any) -> bool:
+    """Tell whether validation is on the training dataset itself, as when a batch is overfitted on purpose."""
+    listed = others if isinstance(others, list | tuple) else [others]
+    own = getattr(loader, "dataset", None)
+    return own is not None and any(getattr(other, "dataset", None) is own for other in listed)

@@ -1,0 +1,59 @@
+"""The same sample twice: within training, and in training and validation both."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+
+# What natural twins, as rows of a table with few values, do not explain: more in common between the splits than
+# within one by this factor, and a share that no rounding makes.
+EXCESS = 5.0
+SHARE = 0.01
+FEWEST = 3
+# Twins within training from which on it is worth a word.
+TWINS = 0.05
+
+TRAIN_VAL_OVERLAP = Rule(
+    "train-val-overlap",
+    Severity.WARNING,
+    "{count} of {seen} validation samples that were looked at stand in the training data, bit for bit ({share:.0%}; "
+    "{trained} training samples were looked at): the validation score is partly one of what was learned by heart",
+    "Split before anything is copied or augmented, and by group where samples of one origin are alike.",
+)
+DUPLICATE_SAMPLES = Rule(
+    "duplicate-samples",
+    Severity.INFO,
+    "{count} of {seen} training samples that were looked at are copies of others ({share:.0%})",
+    "Drop the copies from the dataset, unless they were meant to weigh more.",
+)
+
+
+def judge(
+    train: Sequence[bytes], val: Sequence[bytes], is_plain: bool, is_same: bool, is_rich: bool, where: Where
+) -> Iterator[Finding]:
+    """Yield what the fingerprints of two splits have in common.
+
+    Args:
+        train: Fingerprints of training samples.
+        val: Fingerprints of validation samples.
+        is_plain: The training sampler gives each sample once.
+        is_same: Both splits are one dataset, on purpose.
+        is_rich: A sample has so many values that two are equal by copying only; rows of a table may be by chance.
+        where: Place of now.
+    """
+    counts = Counter(train)
+    copies = len(train) - len(counts)
+    twins = copies / len(train) if train else 0.0
+    if is_plain and copies >= FEWEST and twins >= TWINS:
+        yield DUPLICATE_SAMPLES.found(where, count=copies, seen=len(train), share=twins)
+    shared = [place for place, each in enumerate(val) if each in counts]
+    share = len(shared) / len(val) if val else 0.0
+    within = max(twins, 1 - len(set(val)) / len(val) if val else 0.0) if is_plain else 0.0
+    if not is_same and len(shared) >= FEWEST and share >= SHARE and (is_rich or share > EXCESS * within):
+        place = {each: at for at, each in reversed(list(enumerate(train)))}
+        pairs = [[at, place[val[at]]] for at in shared[:3]]
+        yield TRAIN_VAL_OVERLAP.found(
+            where, count=len(shared), seen=len(val), share=share, trained=len(train), pairs=pairs
+        )

@@ -1,0 +1,104 @@
+"""Labels of a split: in which order they come, how often each, and whether training and validation agree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+
+Labels = NDArray[np.int64]
+KINDS = 1000  # more kinds than this are no classes
+# Ordered by label: half of the batches are of one class, and nine samples in ten are followed by one of their class.
+# Samplers that put some of each class into a batch, as metric learning has them, do not come near the first.
+SMALL_BATCH = 4
+ONE_CLASS = 0.5
+FOLLOWED = 0.9
+BATCHES = 4
+# A shift that matters: half of the summed differences of the shares (total variation), and beyond chance.
+SHIFT = 0.3
+CHANCE = 1e-6
+MAJORITY = 0.9
+SAMPLES = 50
+
+UNSHUFFLED = Rule(
+    "unshuffled-training-data",
+    Severity.WARNING,
+    "{single} of {batches} training batches hold samples of one class alone, though there are {classes} classes: the "
+    "data is ordered by label and not shuffled",
+    "Pass shuffle=True to the training DataLoader; shuffle the files of a stream, or give it a shuffle buffer.",
+)
+CLASS_SHIFT = Rule(
+    "class-shift",
+    Severity.WARNING,
+    "{what}",
+    "Split by a random, stratified choice, not by order; look whether labels are mapped alike in both splits.",
+)
+CLASS_IMBALANCE = Rule(
+    "class-imbalance",
+    Severity.INFO,
+    "class {label} makes up {share:.0%} of the training labels: always answering it is right as often",
+    "Compare accuracy with that figure, or use balanced accuracy; weigh the loss by class if rare classes matter.",
+)
+
+
+def judge_order(batches: Sequence[Labels], where: Where) -> Iterator[Finding]:
+    """Yield that the training batches come ordered by label."""
+    full = [labels for labels in batches if len(labels) >= SMALL_BATCH]
+    classes = len(np.unique(np.concatenate(full))) if full else 0
+    single = sum(len(np.unique(labels)) == 1 for labels in full)
+    if len(full) < BATCHES or classes < 2 or single < ONE_CLASS * len(full):
+        return
+    order = np.concatenate(full)
+    if float((order[1:] == order[:-1]).mean()) < FOLLOWED:
+        return
+    # By chance, a batch is of one class with the sum over classes of share ** size: of imbalanced data that is much.
+    _, counts = np.unique(order, return_counts=True)
+    shares = counts / counts.sum()
+    expected = sum(float((shares ** len(labels)).sum()) for labels in full)
+    if single > 2 * expected + BATCHES / 2:
+        yield UNSHUFFLED.found(where, single=single, batches=len(full), classes=classes)
+
+
+def judge_counts(train: Labels, val: Labels | None, is_plain: bool, where: Where) -> Iterator[Finding]:
+    """Yield how the labels of training and validation are distributed.
+
+    Args:
+        train: Labels of the training samples of an epoch, as far as they were kept.
+        val: Those of a whole validation, ``None`` if there is none.
+        is_plain: The training sampler gives each sample once: else it may balance on purpose.
+        where: Place of now.
+    """
+    kinds, counts = np.unique(train, return_counts=True)
+    if not 1 < len(kinds) <= KINDS or len(train) < SAMPLES:
+        return
+    most = int(counts.argmax())
+    if counts[most] >= MAJORITY * len(train):
+        yield CLASS_IMBALANCE.found(where, label=int(kinds[most]), share=float(counts[most] / len(train)))
+    if val is not None and len(val) >= SAMPLES and is_plain:
+        yield from _shift(train, val, where)
+
+
+def _shift(train: Labels, val: Labels, where: Where) -> Iterator[Finding]:
+    from scipy import stats  # late: it takes a while to import
+
+    kinds = np.unique(np.concatenate([train, val]))
+    table = np.array([[(split == kind).sum() for kind in kinds] for split in (train, val)])
+    shares = table / table.sum(1, keepdims=True)
+    new = [int(kind) for kind, (known, seen) in zip(kinds, table.T, strict=True) if not known and seen]
+    distance = float(np.abs(shares[0] - shares[1]).sum() / 2)
+    # A class of validation that training lacks, beyond what a rare class makes by chance.
+    unseen = float(table[1][np.isin(kinds, new)].sum() / table[1].sum()) if new else 0.0
+    if new and unseen > 3 / len(train) and (1 - unseen) ** len(train) < CHANCE:
+        shown = ", ".join(map(str, new[:5])) + (", ..." if len(new) > 5 else "")
+        what = f"{unseen:.0%} of the validation labels are of classes that training lacks: {shown}"
+        yield CLASS_SHIFT.found(where, what=what, classes=new, distance=distance)
+    elif distance >= SHIFT and float(stats.chi2_contingency(table).pvalue) < CHANCE:
+        worst = int(np.abs(shares[0] - shares[1]).argmax())
+        what = (
+            f"training and validation differ in labels: class {kinds[worst]} is {shares[0][worst]:.0%} of the one "
+            f"and {shares[1][worst]:.0%} of the other"
+        )
+        yield CLASS_SHIFT.found(where, what=what, classes=[int(kinds[worst])], distance=distance)

@@ -1,0 +1,109 @@
+"""What flowed by of one split: a bounded number of samples, their fingerprints, and the labels of all."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lightning_debugkit.data.batches import batch_size, leaves
+
+# Enough for one shared sample in a thousand to show, at some tens of bytes a fingerprint.
+SAMPLES = 2000
+VALUES = 1 << 22  # entries of inputs that are kept, 16 MB: of large samples fewer
+LABELS = 100_000
+# A sample of so many entries, with so many values among them, is not met twice by chance.
+RICH = 16
+KINDS = 8
+NAMES = ("label", "labels", "y", "target", "targets", "class", "classes")
+
+
+@dataclass
+class Seen:
+    """One split, as far as it has flowed by.
+
+    Args:
+        inputs: The first samples, each flattened to float32.
+        prints: Fingerprint of each sample, from all of its bytes, in order.
+        labels: Labels of all batches, each ``(n,)`` integers on the loader's device.
+        batches: Batches that were seen.
+    """
+
+    inputs: list[Tensor] = field(default_factory=list)
+    prints: list[bytes] = field(default_factory=list)
+    labels: list[Tensor] = field(default_factory=list)
+    batches: int = 0
+    _shape: tuple[int, ...] | None = None
+    _is_ragged: bool = False
+
+    def take(self, batch: Any) -> None:
+        """Keep what is needed of a batch; what cannot be split into samples is passed over."""
+        self.batches += 1
+        size = batch_size(batch)
+        if size is None:
+            return
+        values, labels = parts_of(batch, size)
+        if labels is not None and sum(map(len, self.labels)) < LABELS:
+            self.labels.append(labels.detach())
+        if values is not None and len(self.prints) < SAMPLES:
+            self._keep(values.detach()[: SAMPLES - len(self.prints)].cpu())
+
+    def _keep(self, values: Tensor) -> None:
+        rows = values.contiguous().flatten(1) if values.ndim > 1 else values[:, None].contiguous()
+        raw = rows.view(torch.uint8).numpy() if rows.dtype != torch.bool else rows.numpy()
+        self.prints += [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in raw]
+        self._is_ragged = self._is_ragged or self._shape not in (None, tuple(rows.shape[1:]))
+        self._shape = tuple(rows.shape[1:])
+        if sum(part.numel() for part in self.inputs) < VALUES:
+            self.inputs.append(rows.float())
+
+    @property
+    def values(self) -> Tensor | None:
+        """Samples ``(n, d)`` float32, ``None`` if there are none or their sizes differ."""
+        return torch.cat(self.inputs) if self.inputs and not self._is_ragged else None
+
+    @property
+    def is_rich(self) -> bool:
+        """Tell whether samples have so many values that no two are equal by chance."""
+        if not self.inputs or self.inputs[0].shape[1] < RICH:
+            return False
+        kinds = [len(row.unique()) for row in self.inputs[0][:RICH]]
+        return float(np.median(kinds)) >= KINDS
+
+    @property
+    def classes(self) -> NDArray[np.int64] | None:
+        """Labels ``(n,)`` of all samples in the order in which they came, ``None`` if there are none."""
+        return torch.cat([part.cpu() for part in self.labels]).numpy().astype(np.int64) if self.labels else None
+
+    @property
+    def by_batch(self) -> Iterator[NDArray[np.int64]]:
+        """The labels batch by batch."""
+        return (part.cpu().numpy().astype(np.int64) for part in self.labels)
+
+
+def parts_of(batch: Any, size: int) -> tuple[Tensor | None, Tensor | None]:
+    """Return the main input ``(n, ...)`` of a batch and its labels ``(n,)``, ``None`` for what is not certain.
+
+    The labels are the only whole numbers with one a sample, or those that are called so; the main input is the largest
+    tensor of the others.
+    """
+    columns = [(path, leaf) for path, leaf in leaves(batch) if isinstance(leaf, Tensor) and _is_column(leaf, size)]
+    whole = [(path, leaf) for path, leaf in columns if leaf.ndim == 1 and _is_whole(leaf)]
+    named = [(path, leaf) for path, leaf in whole if path.rpartition(".")[2].lower() in NAMES]
+    labels = named[0][1] if len(named) == 1 else whole[0][1] if len(whole) == 1 else None
+    others = [leaf for _, leaf in columns if leaf is not labels]
+    return max(others, key=Tensor.numel, default=None), labels
+
+
+def _is_column(leaf: Tensor, size: int) -> bool:
+    return leaf.layout is torch.strided and leaf.ndim > 0 and leaf.shape[0] == size and not leaf.is_complex()
+
+
+def _is_whole(leaf: Tensor) -> bool:
+    return not leaf.is_floating_point()

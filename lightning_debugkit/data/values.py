@@ -1,0 +1,78 @@
+"""The numbers of a split: constant, on another scale than validation's, and what the first layer is given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+
+SAMPLES = 32
+# Means that lie five standard deviations apart, or spreads a factor of ten: another normalisation, no drift.
+MEANS = 5.0
+SPREADS = 10.0
+# What enters the first layer of weights: inputs of unit size are what initialisation assumes (LeCun et al., Efficient
+# BackProp, 1998, section 4.3). Raw pixels have a root mean square above 100; divided by 255 twice they lie below 0.02.
+LARGE = 30.0
+SMALL = 0.02
+
+CONSTANT_INPUT = Rule(
+    "constant-input",
+    Severity.WARNING,
+    "all {seen} training samples that were looked at are the same",
+    "Look at the dataset's __getitem__: an index that is not used, or a file that is read again and again.",
+)
+INPUT_SHIFT = Rule(
+    "input-shift",
+    Severity.WARNING,
+    "training inputs have mean {mean:.3g} and standard deviation {std:.3g}, validation inputs {other:.3g} and "
+    "{spread:.3g}: they are not scaled alike",
+    "Use the same transforms for both, but for random augmentation, with the statistics of the training data.",
+)
+INPUT_NOT_NORMALIZED = Rule(
+    "input-not-normalized",
+    Severity.WARNING,
+    "the first layer, {module}, is given numbers {what}",
+    "{remedy}",
+)
+
+
+def judge(train: Tensor | None, val: Tensor | None, where: Where) -> Iterator[Finding]:
+    """Yield what is wrong with the inputs of both splits, each ``(n, d)`` float or ``None``."""
+    if train is None or len(train) < SAMPLES:
+        return
+    if train.shape[1] > 1 and bool((train == train[:1]).all()):
+        yield CONSTANT_INPUT.found(where, seen=len(train))
+        return
+    if val is None or len(val) < SAMPLES or val.shape[1] != train.shape[1]:
+        return
+    mean, std, other, spread = (float(n) for n in (train.mean(), train.std(), val.mean(), val.std()))
+    widest, least = max(std, spread), max(min(std, spread), 1e-12)
+    if abs(mean - other) > MEANS * max(widest, 1e-12) or widest / least > SPREADS:
+        yield INPUT_SHIFT.found(where, mean=mean, std=std, other=other, spread=spread)
+
+
+def judge_first(module: str, given: Tensor, where: Where) -> Iterator[Finding]:
+    """Yield that what enters the first layer of weights is far from unit size."""
+    if not given.is_floating_point() or given.numel() < SAMPLES:
+        return
+    given = given.detach().float()
+    size, largest = float(given.square().mean().sqrt()), float(given.abs().max())
+    if size > LARGE:
+        what, remedy = (
+            f"of size {size:.3g} (root mean square)",
+            "Divide by 255, or subtract mean and divide by standard deviation.",
+        )
+        yield INPUT_NOT_NORMALIZED.found(where.at(module), what=what, remedy=remedy, size=size)
+    elif 0 < largest < SMALL:
+        what = f"that are all below {largest:.2g}"
+        yield INPUT_NOT_NORMALIZED.found(
+            where.at(module), what=what, remedy="Look whether the input is scaled twice.", size=size
+        )
+
+
+def is_finite(values: Tensor | None) -> bool:
+    """Tell whether there are values that can be compared."""
+    return values is not None and bool(torch.isfinite(values).all())
