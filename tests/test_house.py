@@ -68,7 +68,7 @@ ALLOWED = {
     "checkpointing": SHARED,
     "checkpoints": {"checkpointing"},
     "report": {"core"},
-    "presets": {"core", "monitors", "preflight", "evaluation", "provenance", "checkpointing"},
+    "presets": {"core", "data", "monitors", "preflight", "evaluation", "provenance", "checkpointing"},
     "autoload": {"core", "presets"},
 }
 # Single arrows that run elsewhere, each with its reason.
