@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.rule import Rule
 
 # More than a tenth with corners the wrong way round are no slips: they are written as (x, y, width, height).
 OTHER_FORM = 0.1
@@ -18,6 +19,8 @@ DEGENERATE_BOX = Rule(
     "{count} of {boxes} boxes in the {split} batches that were looked at have no width or no height as "
     "(x1, y1, x2, y2)",
     "{remedy}",
+    section="data",
+    cost="once",
 )
 
 

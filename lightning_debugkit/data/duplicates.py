@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.rule import Rule
 
 # What natural twins, as rows of a table with few values, do not explain: more in common between the splits than
 # within one by this factor, and a share that no rounding makes.
@@ -21,12 +22,16 @@ TRAIN_VAL_OVERLAP = Rule(
     "{count} of {seen} validation samples that were looked at stand in the training data, bit for bit ({share:.0%}; "
     "{trained} training samples were looked at): the validation score is partly one of what was learned by heart",
     "Split before anything is copied or augmented, and by group where samples of one origin are alike.",
+    section="data",
+    cost="once",
 )
 DUPLICATE_SAMPLES = Rule(
     "duplicate-samples",
     Severity.INFO,
     "{count} of {seen} training samples that were looked at are copies of others ({share:.0%})",
     "Drop the copies from the dataset, unless they were meant to weigh more.",
+    section="data",
+    cost="once",
 )
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.rule import Rule
 
 Labels = NDArray[np.int64]
 KINDS = 1000  # more kinds than this are no classes
@@ -29,18 +30,24 @@ UNSHUFFLED = Rule(
     "{single} of {batches} training batches hold samples of one class alone, though there are {classes} classes: the "
     "data is ordered by label and not shuffled",
     "Pass shuffle=True to the training DataLoader; shuffle the files of a stream, or give it a shuffle buffer.",
+    section="data",
+    cost="once",
 )
 CLASS_SHIFT = Rule(
     "class-shift",
     Severity.WARNING,
     "{what}",
     "Split by a random, stratified choice, not by order; look whether labels are mapped alike in both splits.",
+    section="data",
+    cost="once",
 )
 CLASS_IMBALANCE = Rule(
     "class-imbalance",
     Severity.INFO,
     "class {label} makes up {share:.0%} of the training labels: always answering it is right as often",
     "Compare accuracy with that figure, or use balanced accuracy; weigh the loss by class if rare classes matter.",
+    section="data",
+    cost="once",
 )
 
 

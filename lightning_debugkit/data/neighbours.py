@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.rule import Rule
 
 SAMPLES = 1000
 FEWEST = 200
@@ -24,6 +25,8 @@ LABELS_UNRELATED = Rule(
     "neighbours share their label in {good:.0%} of the {sound} samples, and in {bad:.0%} of the {broken} samples, as "
     "chance gives ({chance:.0%}): the labels of {broken} do not belong to their inputs",
     "Look how inputs and labels are put together there: two lists sorted apart, or one shuffled without the other.",
+    section="data",
+    cost="once",
 )
 
 

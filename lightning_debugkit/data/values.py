@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.rule import Rule
 
 SAMPLES = 32
 # Means that lie five standard deviations apart, or spreads a factor of ten: another normalisation, no drift.
@@ -23,6 +24,8 @@ CONSTANT_INPUT = Rule(
     Severity.WARNING,
     "all {seen} training samples that were looked at are the same",
     "Look at the dataset's __getitem__: an index that is not used, or a file that is read again and again.",
+    section="data",
+    cost="once",
 )
 INPUT_SHIFT = Rule(
     "input-shift",
@@ -30,12 +33,16 @@ INPUT_SHIFT = Rule(
     "training inputs have mean {mean:.3g} and standard deviation {std:.3g}, validation inputs {other:.3g} and "
     "{spread:.3g}: they are not scaled alike",
     "Use the same transforms for both, but for random augmentation, with the statistics of the training data.",
+    section="data",
+    cost="once",
 )
 INPUT_NOT_NORMALIZED = Rule(
     "input-not-normalized",
     Severity.WARNING,
     "the first layer, {module}, is given numbers {what}",
     "{remedy}",
+    section="data",
+    cost="once",
 )
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.rule import Rule
 
 GENERATORS = (np.random.Generator, np.random.RandomState, random.Random, torch.Generator)
 
@@ -20,6 +21,8 @@ WORKER_SEEDS_EQUAL = Rule(
     "{name} is a random generator that each of the {workers} workers gets a copy of: all draw the same numbers, in "
     "each epoch again",
     "Make the generator in the worker: in worker_init_fn, or from torch.initial_seed() when it is first used.",
+    section="data",
+    cost="once",
 )
 
 
