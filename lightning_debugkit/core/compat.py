@@ -96,7 +96,7 @@ def belong_to_both(kind: type, parent: type) -> None:
     ``pytorch_lightning`` of 2.5 builds no Trainer with a callback that is no instance of its own class. Instances that
     are there already belong to both from then on.
     """
-    other = _other(parent)
+    other: type | None = _other(parent)
     if other is not None and other not in kind.__mro__:
         kind.__bases__ = (*kind.__bases__, other)
 

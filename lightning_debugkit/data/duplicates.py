@@ -51,7 +51,7 @@ def judge(
     counts = Counter(train)
     copies = len(train) - len(counts)
     twins = copies / len(train) if train else 0.0
-    if is_plain and copies >= FEWEST and twins >= TWINS:
+    if is_plain and is_rich and copies >= FEWEST and twins >= TWINS:
         yield DUPLICATE_SAMPLES.found(where, count=copies, seen=len(train), share=twins)
     shared = [place for place, each in enumerate(val) if each in counts]
     share = len(shared) / len(val) if val else 0.0
