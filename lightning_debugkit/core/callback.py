@@ -90,6 +90,7 @@ class DebugCallback(Callback):
     # Set for callbacks that the environment variable added: they give way to the user's own.
     autoloaded = False
     idle = False
+    _has_left_out = False
     _told: list[str]
     _troubles: dict[str, int]
 
@@ -136,9 +137,20 @@ class DebugCallback(Callback):
         if stage == "fit":
             self.idle = self.gives_way(trainer)
             if not self.idle:
-                self._told = []
-                self._troubles = {}
+                self._told, self._troubles, self._has_left_out = [], {}, False
                 open_run(trainer, pl_module)
+
+    def left_out(self, trainer: Trainer, text: str, error: Exception) -> None:
+        """Say what is left out: to those who have arguments to mend it by, all; to the others one line, once a run."""
+        if not self.autoloaded:
+            _log.warning(text)
+            return
+        callbacks = [each for each in trainer.callbacks if isinstance(each, DebugCallback)]  # type: ignore[attr-defined]
+        is_said, self._has_left_out = any(each._has_left_out for each in callbacks), True
+        name = type(self).__name__
+        first = str(error).partition("\n")[0].partition("; ")[0].rstrip(".")
+        level = logging.INFO if is_said else logging.WARNING
+        _log.log(level, f"{name} leaves its section out: {first.replace(f'{name} ', 'it ', 1)}.")
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.finish(trainer, "stopped" if trainer.interrupted else "finished")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -154,7 +155,7 @@ class BiasVarianceReport(DebugCallback):
             self.facts = replace(self.facts, samples=len(self._holdout.kept.dataset))  # type: ignore[arg-type]
         if trainer.enable_validation and not self.looks.is_settled:
             # There was no sanity check to tell: better now than after an epoch.
-            self._missed(lambda: self.looks.probe(trainer, pl_module), may_raise=True)
+            self._missed(trainer, lambda: self.looks.probe(trainer, pl_module), may_raise=True)
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -166,7 +167,7 @@ class BiasVarianceReport(DebugCallback):
             # Now the weights are those that are validated, whoever swaps them before or after.
             if not trainer.sanity_checking and self._is_due(trainer):
                 self.looks.train(trainer, pl_module, self._holdout)
-        self._missed(lambda: self.looks.begin(trainer, pl_module, "validation_step", batch, dataloader_idx))
+        self._missed(trainer, lambda: self.looks.begin(trainer, pl_module, "validation_step", batch, dataloader_idx))
 
     def on_validation_batch_end(
         self,
@@ -179,15 +180,14 @@ class BiasVarianceReport(DebugCallback):
     ) -> None:
         if self._stage == "fit":
             place = ("validation_step", batch_idx, dataloader_idx)
-            self._missed(
-                lambda: self.looks.end(trainer, pl_module, outputs, batch, *place), may_raise=trainer.sanity_checking
-            )
+            end = functools.partial(self.looks.end, trainer, pl_module, outputs, batch, *place)
+            self._missed(trainer, end, may_raise=trainer.sanity_checking)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._stage != "fit":
             return
         if trainer.sanity_checking:
-            self._missed(lambda: self.looks.check_logged(trainer.callback_metrics), may_raise=True)
+            self._missed(trainer, lambda: self.looks.check_logged(trainer.callback_metrics), may_raise=True)
         else:
             self._measured(trainer, pl_module)
 
@@ -214,7 +214,7 @@ class BiasVarianceReport(DebugCallback):
     def on_test_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        self._missed(lambda: self.looks.begin(trainer, pl_module, "test_step", batch, dataloader_idx))
+        self._missed(trainer, lambda: self.looks.begin(trainer, pl_module, "test_step", batch, dataloader_idx))
 
     def on_test_batch_end(
         self,
@@ -226,7 +226,7 @@ class BiasVarianceReport(DebugCallback):
         dataloader_idx: int = 0,
     ) -> None:
         place = ("test_step", batch_idx, dataloader_idx)
-        self._missed(lambda: self.looks.end(trainer, pl_module, outputs, batch, *place))
+        self._missed(trainer, lambda: self.looks.end(trainer, pl_module, outputs, batch, *place))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         with self.ending(trainer):
@@ -254,7 +254,7 @@ class BiasVarianceReport(DebugCallback):
         n = self.facts.samples or self.train_samples
         return self.memory.affords(min(self.train_samples, n), n * (trainer.current_epoch + 1))
 
-    def _missed(self, look: Callable[[], None], may_raise: bool = False) -> None:
+    def _missed(self, trainer: Trainer, look: Callable[[], None], may_raise: bool = False) -> None:
         """Look, unless predictions could not be found before; say it once if they cannot be found now."""
         if self.looks.missing:
             return
@@ -264,11 +264,11 @@ class BiasVarianceReport(DebugCallback):
             self.looks.missing = str(error)
             if may_raise and self.on_missing == "raise":
                 raise
-            _log.warning(f"{error}\n{type(self).__name__} leaves its section out.")
+            self.left_out(trainer, f"{error}\n{type(self).__name__} leaves its section out.", error)
 
     def _train_only(self, trainer: Trainer, module: LightningModule) -> None:
         self.looks.renew()
-        self._missed(lambda: self.looks.train(trainer, module, self._holdout, alone=True))
+        self._missed(trainer, lambda: self.looks.train(trainer, module, self._holdout, alone=True))
         self._measured(trainer, module)
 
     def _measured(self, trainer: Trainer, module: LightningModule) -> None:

@@ -166,7 +166,7 @@ class ErrorAnalysis(DebugCallback):
             open_run(trainer, pl_module)
         self.watch.renew()
         if error := self.watch.lacking(trainer):
-            self._miss(error, trainer.sanity_checking or self._stage != "fit")
+            self._miss(trainer, error, trainer.sanity_checking or self._stage != "fit")
 
     on_test_start = on_validation_start
 
@@ -190,7 +190,7 @@ class ErrorAnalysis(DebugCallback):
         try:
             self.watch.end(trainer, pl_module, outputs, batch, _step(trainer), batch_idx, dataloader_idx)
         except PredictionsNotFound as error:
-            self._miss(error, trainer.sanity_checking or self._stage != "fit")
+            self._miss(trainer, error, trainer.sanity_checking or self._stage != "fit")
 
     on_test_batch_end = on_validation_batch_end
 
@@ -231,18 +231,18 @@ class ErrorAnalysis(DebugCallback):
         if self.learning is not None:
             self.learning.stop()
 
-    def _miss(self, error: PredictionsNotFound, may_raise: bool) -> None:
+    def _miss(self, trainer: Trainer, error: PredictionsNotFound, may_raise: bool) -> None:
         self.watch.missing = str(error)
         if may_raise and self.on_missing == "raise":
             raise error
-        _log.warning(f"{error}\n{type(self).__name__} leaves its section out.")
+        self.left_out(trainer, f"{error}\n{type(self).__name__} leaves its section out.", error)
 
     def _gather(self, trainer: Trainer, module: LightningModule, stage: Literal["validate", "test"]) -> None:
         """Bring together what ranks saw; every rank must call this at the same place."""
         was_missing = bool(self.watch.missing)
         if (found := self.watch.gathered(trainer)) is None:
             if self.watch.missing and not was_missing:
-                _log.warning(f"{type(self).__name__} leaves its section out. {self.watch.missing}")
+                self._miss(trainer, PredictionsNotFound(self.watch.missing), may_raise=False)
             return
         where = self.where(trainer)
         if stage == "validate" and self._stage == "fit":

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from lightning_debugkit.core.sharding import gathered_shards
-from lightning_debugkit.core.step_hooks import CLASS_LOSSES, LossWatch
+from lightning_debugkit.core.step_hooks import CLASS_LOSSES, VALUE_LOSSES, LossWatch
+from lightning_debugkit.data.batches import tensors
 from lightning_debugkit.evaluation.predictions import sources
 from lightning_debugkit.evaluation.predictions.sources import Reading
 
@@ -66,6 +67,18 @@ def loss_inputs(compared: Sequence[Reading], scores: Any, target: Any) -> LossIn
     as_classes = is_whole and call.target.numel() == target.numel()
     inputs = LossInputs(call.ignore_index, call.function, has_classes_last(call, scores), as_classes)
     return replace(inputs, counted=call.counted, is_followed=call.is_followed)
+
+
+def is_of_residuals(call: Reading, batch: Any) -> bool:
+    """Tell whether a loss of values was given one number everywhere that the step made itself, and no target.
+
+    So errors are compared with nothing, as ``mse_loss(residual, torch.zeros_like(residual))``: that is no class 0.
+    """
+    if call.function not in VALUE_LOSSES or not call.target.numel():
+        return False
+    if any(is_part_of(call.target, leaf) for leaf in tensors(batch)):
+        return False
+    return bool((call.target == call.target.flatten()[0]).all())
 
 
 def without_masked(found: Reading) -> Reading:
@@ -174,6 +187,12 @@ def _is_alike(one: Tensor, other: Tensor) -> bool:
         return False
     one, other = gathered_shards(one), gathered_shards(other)
     return torch.equal(one.flatten().float(), other.flatten().float().to(one.device))
+
+
+def is_part_of(one: Tensor, other: Tensor) -> bool:
+    """Tell whether two tensors of one length share their memory."""
+    plain = all(tensor.layout is torch.strided and not tensor.is_nested for tensor in (one, other))
+    return plain and one.numel() == other.numel() > 0 and _is_part(one, other)
 
 
 def _is_part(one: Tensor, other: Tensor) -> bool:

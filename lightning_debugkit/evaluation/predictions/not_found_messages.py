@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from lightning_debugkit.core.step_hooks import LossWatch
+from lightning_debugkit.data.batches import indexed, leaves
 from lightning_debugkit.evaluation.predictions import loss_inputs, named_entries, sources
 from lightning_debugkit.evaluation.predictions.named_entries import Place
 
@@ -20,13 +21,14 @@ def not_found_message(owner: str, returned: Place, batch: Any, forward: Sequence
     calls = loss_inputs.shown_inputs(losses)
     seen = [shown for shown in map(sources.shown_structure, forward) if shown != "nothing"]
     outputs = [("forward()", forward[0])] if len(forward) == 1 else []
-    pair = next(_pairs([returned, *outputs], returned, batch), None)
+    given = _given(batch, losses)
+    pair = next(_pairs([returned, *outputs], returned, batch, given), None)
     if pair:
         by_name = f'name them: {owner}(predictions="{pair[0]}", target="{pair[1]}")'
     else:
         by_name = 'return {"loss": loss, "my_scores": logits, "my_label": y} and name the keys: '
         by_name += f'{owner}(predictions="my_scores", target="my_label")'
-    place = pair[2] if pair else _target(batch)
+    place = pair[2] if pair else given or _target(batch)
     return (
         f"{owner} needs the model's predictions and their targets, and found none for this batch.\n"
         f"  {step}() returned: {sources.shown_structure(returned[1])}\n"
@@ -58,10 +60,28 @@ def misnamed_target_message(owner: str, name: str | None, returned: Place, batch
     return f"{owner} {rule}, got {name!r}; there are {named_entries.listed_entries([returned, ('the batch', batch)])}."
 
 
-def _pairs(places: Sequence[Place], returned: Place, batch: Any) -> Iterator[tuple[str, str, str]]:
-    """Yield names of scores and of targets that go with them, and the place of the targets; the likeliest first."""
+def _given(batch: Any, losses: LossWatch | None) -> str:
+    """Return the place in the batch of the only target that loss functions were given, empty if there is none."""
+    targets = [call[2] for call in losses.calls] if losses is not None else []
+    places = {
+        indexed(path)
+        for path, leaf in leaves(batch)
+        for target in targets
+        if isinstance(leaf, Tensor) and loss_inputs.is_part_of(target, leaf)
+    }
+    return places.pop() if len(places) == 1 else ""
+
+
+def _pairs(places: Sequence[Place], returned: Place, batch: Any, given: str) -> Iterator[tuple[str, str, str]]:
+    """Yield names of scores and of targets that go with them, and the place of the targets; the likeliest first.
+
+    A target is what a loss was given. Where none was heard, it is no part of the input, which comes first.
+    """
+    pair = isinstance(batch, tuple | list) and len(batch) > 1
     targets = [
-        (name, place, held) for name, place, held in named_entries.names_of(batch) if not held.is_floating_point()
+        (name, place, held)
+        for name, place, held in named_entries.names_of(batch)
+        if not held.is_floating_point() and (f"batch{place}" == given if given else not (pair and place[:3] == "[0]"))
     ]
     found = [
         (name, other, f"batch{place}")
@@ -77,13 +97,13 @@ def _pairs(places: Sequence[Place], returned: Place, batch: Any) -> Iterator[tup
 
 def _target(batch: Any) -> str:
     """Return where the targets are likely to lie in a batch."""
-    listed = isinstance(batch, tuple | list) and len(batch) > 1
-    if listed and sources.is_rows(batch[1]):
-        return "batch[1]"
+    if isinstance(batch, tuple | list) and len(batch) > 1:
+        inside = [path for path, leaf in leaves(batch[1]) if sources.is_rows(leaf)]
+        return indexed(f"1.{inside[0]}".rstrip(".")) if inside else "batch[1]"
     whole = [
         place for _, place, held in named_entries.names_of(batch) if not held.is_floating_point() and held.ndim == 1
     ]
-    return f"batch{whole[0]}" if whole else "batch[1]" if listed else "batch['y']"
+    return f"batch{whole[0]}" if whole else "batch['y']"
 
 
 def _go_together(scores: Tensor, target: Tensor) -> bool:

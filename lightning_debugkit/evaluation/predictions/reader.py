@@ -204,6 +204,7 @@ class Reader:
                 self._heard[step] = heard or self._without_mask(step)
                 found = Reading(predictions[1], target[1], (predictions[0], target[0]))
                 return self._heard[step].applied(found), "forward"
+        compared = [call for call in compared if not loss_inputs.is_of_residuals(call, batch)]
         at, of = self._call.get(step, (None, 0))
         if at is None or of != len(compared):
             at = loss_inputs.chosen_inputs(compared, None if target is None else target[1])
