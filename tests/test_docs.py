@@ -27,6 +27,7 @@ from lightning_debugkit import (
     PreflightCheck,
     read_journal,
 )
+from lightning_debugkit.cli import rules
 from lightning_debugkit.core.rule import Rule
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -84,6 +85,21 @@ def test_a_section_has_its_parts_in_order_and_the_severity_of_its_rule(name: str
     stated = re.search(r"^\*(\w+)", section, re.MULTILINE)
     assert stated is not None
     assert stated[1].lower() == str(declared()[name].severity)
+
+
+def test_the_index_of_the_findings_is_made_from_the_rules() -> None:
+    page = (DOCS / "findings.md").read_text()
+    written = page.partition("--format markdown` -->")[2].partition("<!--")[0]
+    told, status = rules.run("markdown")
+    assert (written.strip(), status) == (told, 0)
+
+
+def test_the_command_line_lists_each_rule_with_what_it_can_follow() -> None:
+    told, _ = rules.run()
+    lines = {line.split()[0]: line.split() for line in told.splitlines() if line.startswith("  ")}
+    assert sorted(lines) == sorted(declared())
+    assert lines["saturated-units"][1:3] == ["warning", "sampled"]
+    assert "stale-gradients" in lines["update-ratio-high"]
 
 
 def test_the_contents_of_the_findings_list_every_rule() -> None:

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from two_ranks import OnCpu, on_two_ranks, strategy
 
 from lightning_debugkit import GradientAnomalyDetector, NestedCheckpoint, Severity, debugkit, load_model, read_journal
-from lightning_debugkit.cli import code
+from lightning_debugkit.cli import diff, restore, show
 from lightning_debugkit.core.sharding import holds_whole_model, unseen_shards
 from lightning_debugkit.provenance.carried.read_checkpoint import read_snapshot
 from lightning_debugkit.report import render
@@ -341,8 +341,8 @@ def test_more_weights_than_the_files_hold_are_refused(folder: Path) -> None:
 
 
 def test_the_commands_take_the_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert code.show(str(folder))[0].splitlines()[2].endswith("Net")
-    assert "The model's code is identical" in code.diff(str(folder))[0]
-    told, status = code.restore(str(folder), "restored")
+    assert show.run(str(folder))[0].splitlines()[2].endswith("Net")
+    assert "The model's code is identical" in diff.run(str(folder))[0]
+    told, status = restore.run(str(folder), "restored")
     assert status == 0
     assert "files in" in told

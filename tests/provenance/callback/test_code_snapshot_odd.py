@@ -18,7 +18,7 @@ from lightning.pytorch.tuner import Tuner
 from provenance.packages import MODEL, exported, fit, folder_of, journal, rules
 
 from lightning_debugkit import CodeSnapshot, debugkit
-from lightning_debugkit.cli import code as code_commands
+from lightning_debugkit.cli import log as log_command
 from lightning_debugkit.provenance.capture import sources
 from lightning_debugkit.provenance.carried.read_checkpoint import read_snapshot
 from lightning_debugkit.provenance.snapshot import run_end_commit
@@ -161,14 +161,14 @@ def test_a_preset_writes_nothing_into_the_repository(project: Path) -> None:
     manifest, source = read_snapshot(trainer.checkpoint_callback.best_model_path)
     assert (manifest.commit, manifest.is_dirty) == (git(root, "rev-parse", "HEAD").strip(), True)
     assert source is not None
-    told, _ = code_commands.log(str(project.parents[1]))
+    told, _ = log_command.run(str(project.parents[1]))
     assert manifest.commit is not None
     assert f"{manifest.commit[:8]}+" in told
     assert "finished at step 4" in told
 
     fit(project, *debugkit(side_ref=True), max_epochs=1)
     assert git(root, "for-each-ref", "--format=%(subject)", "refs/debugkit") != ""
-    told, _ = code_commands.log(str(project.parents[1]))
+    told, _ = log_command.run(str(project.parents[1]))
     assert len(told.splitlines()) == 3
 
 

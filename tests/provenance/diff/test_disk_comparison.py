@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from lightning_debugkit.cli.code import diff
 from lightning_debugkit.cli.code_messages import harmless
+from lightning_debugkit.cli.diff import run as diff
 from lightning_debugkit.provenance.carried.archive import pack
 from lightning_debugkit.provenance.carried.manifest import Manifest, embedded
 from lightning_debugkit.provenance.diff.disk_comparison import on_disk

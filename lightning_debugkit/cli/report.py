@@ -1,0 +1,37 @@
+"""``lightning-debugkit report``: render the report of a run, or of several side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jsonargparse import ArgumentParser
+
+from lightning_debugkit.cli.outcome import Told
+
+HELP = "render the report of a run and print its verdict"
+
+
+def make_parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        description="Render the report of a run, also of one that was killed; of several runs, one page with all."
+    )
+    parser.add_argument(
+        "run_folder", type=str, help="run folder, usually LOG_DIR/debugkit, its report.html, or any folder above runs"
+    )
+    parser.add_argument("others", type=str, nargs="*", help="more runs, to be shown side by side")
+    parser.add_argument("--to", type=str, default="runs.html", help="page on several runs")
+    return parser
+
+
+def run(run_folder: str, others: list[str] | None = None, to: str = "runs.html") -> Told:
+    """Render the report of a run, also of one that was killed, and print its verdict; of several, side by side."""
+    from lightning_debugkit.report import render
+    from lightning_debugkit.report.read_report import read_report
+    from lightning_debugkit.report.read_report import run_folder as found
+
+    if others:
+        from lightning_debugkit.report.comparison import compare
+
+        return f"{compare([*map(read_report, (run_folder, *others))], Path(to))}\nReport: {Path(to).resolve()}", 0
+    folder = found(Path(run_folder))
+    return f"{render(folder).verdict}\nReport: {(folder / 'report.html').resolve()}", 0
