@@ -101,7 +101,12 @@ def found() -> dict[str, type[DebugCallback]]:
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             for name, item in vars(importlib.import_module(module.name)).items():
                 own = inspect.isclass(item) and issubclass(item, DebugCallback) and item is not DebugCallback
-                if own and item.__module__.startswith(package.__name__):
+                # What callbacks of the kit derive from is no callback of its own.
+                if (
+                    own
+                    and not any(kind.__module__.startswith("lightning_debugkit") for kind in item.__subclasses__())
+                    and item.__module__.startswith(package.__name__)
+                ):
                     classes[name] = item
     return classes
 

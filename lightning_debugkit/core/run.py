@@ -41,6 +41,7 @@ class Run:
     is_replaying: bool = False
     clip_norm: Tensor | None = None  # as the last clipping by norm computed it
     wide_norms: dict[int, float] = field(default_factory=dict)  # by step: norms that 32 bits cannot hold
+    is_trivial_told: bool = False  # that the model is no better than a constant answer: two callbacks can see it
     trained: int | None = None  # optimizer steps of this run that had a gradient; None where nobody counts
     norms: tuple[Any, Tensor] | None = None  # of the step in progress: see `shared_norms`
 

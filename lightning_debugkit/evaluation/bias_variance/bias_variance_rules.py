@@ -18,6 +18,7 @@ from lightning_debugkit.evaluation.bias_variance.bias_variance_notes import (
 )
 from lightning_debugkit.evaluation.bias_variance.measured_case import BiasVarianceCase
 from lightning_debugkit.evaluation.bias_variance.units_of_error import NAMES
+from lightning_debugkit.evaluation.trivial_answer import TRIVIAL, Comparison, compare, trivial_finding
 from lightning_debugkit.stats.error_gaps import Gap
 from lightning_debugkit.stats.intervals import Interval
 from lightning_debugkit.stats.sample_size import samples_after_for_gap, samples_for_gap, smallest_visible_gap
@@ -72,6 +73,7 @@ class Conclusion:
         notes: How to read the numbers.
         told: Gaps beyond doubt, the most limiting first.
         pressing: Those that a missed goal makes a warning.
+        trivial: The comparison with always answering the same, where the model is no better.
     """
 
     verdict: str
@@ -80,6 +82,7 @@ class Conclusion:
     notes: list[str]
     told: list[str] = field(default_factory=list)
     pressing: list[str] = field(default_factory=list)
+    trivial: Comparison | None = None
 
 
 def conclude(case: BiasVarianceCase) -> Conclusion:
@@ -87,6 +90,10 @@ def conclude(case: BiasVarianceCase) -> Conclusion:
     gaps = case.gaps
     why = _unjudgeable(case)
     notes = list(bias_variance_notes(case))
+    trivial = next((c for split in ("val", "test", "train") if (c := _compared(case, split)) is not None), None)
+    if trivial is not None and trivial.is_trivial:
+        said = f"no better than always answering class {trivial.name}: the model has not learned to tell them apart"
+        return Conclusion(said, [TRIVIAL.advice], gaps, notes, trivial=trivial)
     if why:
         return Conclusion(f"cannot tell: {why}", _without_verdict(case), gaps, notes)
     seen = [name for name, gap in gaps.items() if case.side(gap) == "above"]
@@ -108,6 +115,9 @@ def conclude(case: BiasVarianceCase) -> Conclusion:
 def bias_variance_findings(case: BiasVarianceCase, conclusion: Conclusion, where: Where) -> Iterator[Finding]:
     """Word what is beyond doubt as findings."""
     shifted = is_label_shift(case)
+    if conclusion.trivial is not None:
+        found = trivial_finding(where, conclusion.trivial, f"class {conclusion.trivial.name}", "samples")
+        yield from [] if found is None else [found]
     for name in conclusion.told:
         gap = conclusion.gaps[name]
         rule = SHIFT if name == "validation_overfitting" and shifted else RULES[name]
@@ -115,6 +125,12 @@ def bias_variance_findings(case: BiasVarianceCase, conclusion: Conclusion, where
         first = _steps(name, case, shifted)[0]
         found = rule.found(where, severity=severity, first=first, **_words(case, gap))
         yield replace(found, evidence=_evidence(case, gap))
+
+
+def _compared(case: BiasVarianceCase, split: str) -> Comparison | None:
+    """Return the comparison of a split whose classes are known; of one class there is nothing to tell apart."""
+    table = case.by_class.get(split)
+    return None if table is None or (table[0] > 0).sum() < 2 else compare(table[0] - table[1], table[0])
 
 
 def _words(case: BiasVarianceCase, gap: Gap) -> dict[str, str]:

@@ -295,5 +295,6 @@ class BiasVarianceReport(DebugCallback):
         if moment is not None:
             where = Where(moment["epoch"], moment["step"], trainer.global_rank)
         for finding in bias_variance_findings(case, conclusion, where):
+            run.is_trivial_told |= finding.rule == "no-better-than-trivial"
             self.emit(trainer, finding)
         _log.info(f"{type(self).__name__}: {conclusion.verdict}")

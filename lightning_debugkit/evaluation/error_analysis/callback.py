@@ -291,6 +291,8 @@ class ErrorAnalysis(DebugCallback):
             self._last = None
             where = Where(moment.epoch, moment.step, trainer.global_rank)
             for finding in analysis.findings(where, is_over, files.analysis):
+                if finding.rule == "no-better-than-trivial" and run.is_trivial_told:
+                    continue
                 self.emit(trainer, finding, about=files.analysis)
         self._spent += time.monotonic() - began
 

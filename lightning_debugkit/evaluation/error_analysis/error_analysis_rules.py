@@ -12,6 +12,7 @@ from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.evaluation.error_analysis.columns import class_column
 from lightning_debugkit.evaluation.error_analysis.error_case import ErrorCase
 from lightning_debugkit.evaluation.error_analysis.unpredicted_classes import never_predicted
+from lightning_debugkit.evaluation.trivial_answer import compare, trivial_finding
 from lightning_debugkit.stats.confused_pairs import Pair
 from lightning_debugkit.stats.exact_tests import hypergeometric_tail
 from lightning_debugkit.stats.merging import worth_of_merging
@@ -99,6 +100,12 @@ def _findings(case: ErrorCase, where: Where) -> Iterator[Finding]:
     totals = case.found.totals
     if totals.broken:
         yield NONFINITE.found(where, stage=case.stage, broken=totals.broken, samples=totals.samples + totals.broken)
+    if case.is_over and case.found.form.task not in ("multilabel", "detection") and case.found.confusion.total:
+        confusion = case.found.confusion
+        compared = compare(np.asarray(confusion.hits), np.asarray(confusion.support))
+        name = "" if compared is None else _name(case, compared.name)
+        trivial = trivial_finding(where, compared, name, case.unit)
+        yield from [] if trivial is None else [trivial]
     if case.found.totals.wrong:
         yield from _confused(case, where)
         yield from _merge(case, where)
@@ -107,6 +114,10 @@ def _findings(case: ErrorCase, where: Where) -> Iterator[Finding]:
         yield from _sure(case, where)
     if case.is_over:
         yield from never_predicted(case, where)
+
+
+def _name(case: ErrorCase, index: int) -> str:
+    return str(case.names[index]) if index < len(case.names) else f"class {index}"
 
 
 def _tail(count: float, n: float, expected: float) -> float:

@@ -1,0 +1,95 @@
+"""Whether a classifier is better than one that always answers the most frequent class."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+
+TRIVIAL = Rule(
+    "no-better-than-trivial",
+    Severity.WARNING,
+    "the model is no better than always answering {name}: {right:.1%} of {n} {unit} are right, and {baseline:.1%} "
+    "would be (a gain of {gain:+.1%}, {low:+.1%} to {high:+.1%})",
+    "Look first at what the model sees and how it learns: whether the loss falls at all, the scale of inputs and of "
+    "summed embeddings, dead units or inputs (ActivationMonitor), the learning rate; then whether labels belong to "
+    "their inputs.",
+)
+
+_Z = 1.96  # 95 %
+_FEW = 10  # answers beyond the most frequent class, without which nothing can be said
+_SKILL = 0.1  # of what there is to gain: an upper bound above it leaves room for a model that has learned (a choice)
+_RARE = 0.9  # beyond this share of one class a sound model may answer nothing else, and still rank well
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A classifier against the constant answer, on the same samples.
+
+    Args:
+        name: Position of the most frequent class.
+        n: Answers.
+        right: Share of the model's answers that are right.
+        baseline: Share of the constant answer's.
+        low: Lower end of the 95 % interval of the gain.
+        high: Upper end.
+    """
+
+    name: int
+    n: int
+    right: float
+    baseline: float
+    low: float
+    high: float
+
+    @property
+    def is_trivial(self) -> bool:
+        """No gain is shown, and none of a size worth having is possible."""
+        others = self.n * (1 - self.baseline)
+        return others >= _FEW and self.low <= 0 and self.high * self.n < _SKILL * others
+
+
+def compare(hits: NDArray[np.int64], support: NDArray[np.int64]) -> Comparison | None:
+    """Compare by the answers on which the two differ: paired, as McNemar's test is; ``None`` without answers.
+
+    Shapes:
+        hits, support: (classes,), right answers and all answers of each true class.
+
+    Example:
+        >>> found = compare(np.array([60, 0, 0]), np.array([60, 25, 15]))
+        >>> found.is_trivial, found.right, found.baseline
+        (True, 0.6, 0.6)
+        >>> compare(np.array([55, 20, 12]), np.array([60, 25, 15])).is_trivial
+        False
+    """
+    n = int(support.sum())
+    if not n:
+        return None
+    top = int(support.argmax())
+    won = int(hits.sum() - hits[top])
+    lost = int(support[top] - hits[top])
+    gain = (won - lost) / n
+    spread = _Z * math.sqrt(max(won + lost - (won - lost) ** 2 / n, 0.0)) / n
+    return Comparison(top, n, float(hits.sum()) / n, float(support[top]) / n, gain - spread, gain + spread)
+
+
+def trivial_finding(where: Where, found: Comparison | None, name: str, unit: str) -> Finding | None:
+    """Return the finding if the model is no better; an info where one class is nearly all there is."""
+    if found is None or not found.is_trivial:
+        return None
+    return TRIVIAL.found(
+        where,
+        severity=Severity.INFO if found.baseline > _RARE else None,
+        name=name,
+        unit=unit,
+        right=found.right,
+        n=found.n,
+        baseline=found.baseline,
+        gain=found.right - found.baseline,
+        low=found.low,
+        high=found.high,
+    )

@@ -1,0 +1,97 @@
+"""A model that is as good as always answering the same is told so, and one that has learned something is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+from lightning_debugkit import BiasVarianceReport, ErrorAnalysis, Severity, read_journal
+from lightning_debugkit.evaluation.trivial_answer import compare
+
+RNG = np.random.default_rng(0)
+
+
+def judged(target: NDArray[Any], answer: NDArray[Any]) -> Any:
+    support = np.bincount(target, minlength=5)
+    return compare(np.bincount(target[target == answer], minlength=5), support)
+
+
+def test_the_gain_and_its_interval_are_those_of_resampling() -> None:
+    target = RNG.choice(5, 800, p=[0.4, 0.2, 0.2, 0.1, 0.1])
+    answer = np.where(RNG.random(800) < 0.5, target, RNG.integers(0, 5, 800))
+    found = judged(target, answer)
+    gains = (answer == target).astype(float) - (target == found.name)
+    drawn = [gains[RNG.integers(0, 800, 800)].mean() for _ in range(2000)]
+    assert found.right - found.baseline == pytest.approx(gains.mean())
+    assert [found.low, found.high] == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=0.005)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.3, 1.0])
+def test_answers_are_trivial_unless_they_look_at_the_sample(share: float) -> None:
+    """Guessing, however wildly, is no better than the constant; a few right answers of many are."""
+    target = RNG.choice(5, 2000, p=[0.4, 0.2, 0.2, 0.1, 0.1])
+    guess = np.where(RNG.random(2000) < share, RNG.integers(0, 5, 2000), 0)
+    assert judged(target, guess).is_trivial
+    knows = np.where(RNG.random(2000) < 0.15, target, 0)
+    assert not judged(target, knows).is_trivial
+
+
+def test_few_samples_of_other_classes_tell_nothing() -> None:
+    target = np.array([0] * 90 + [1] * 9)
+    assert not judged(target, np.zeros(99, dtype=int)).is_trivial
+
+
+def test_a_small_sample_that_leaves_room_for_skill_tells_nothing() -> None:
+    """Half of forty are others; six of them won and six lost is no gain, but a fifth of it may be."""
+    support = np.array([20, 20, 0, 0, 0])
+    assert not compare(np.array([14, 6, 0, 0, 0]), support).is_trivial
+
+
+class Seeing(pl.LightningModule):
+    """Classifies by one input; ``blind`` has it multiplied by 0, as a scale that was lost does."""
+
+    def __init__(self, blind: bool) -> None:
+        super().__init__()
+        self.net = nn.Linear(4, 3)
+        self.blind = blind
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x * (0.0 if self.blind else 1.0))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return F.cross_entropy(self(batch[0]), batch[1])
+
+    def validation_step(self, batch: Any, batch_idx: int) -> Any:
+        scores = self(batch[0])
+        return {"loss": F.cross_entropy(scores, batch[1]), "preds": scores}
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=0.5)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("by", [BiasVarianceReport, ErrorAnalysis])
+@pytest.mark.parametrize("blind", [True, False])
+def test_a_run_that_learned_nothing_is_not_green(by: Any, blind: bool, tmp_path: Path) -> None:
+    pl.seed_everything(1, verbose=False)
+    x = torch.randn(300, 4)
+    data = TensorDataset(x, (x[:, 0] > -0.5).long() + (x[:, 0] > 1).long())
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = pl.Trainer(
+        max_epochs=4, accelerator="cpu", callbacks=[by()], default_root_dir=tmp_path, enable_model_summary=False, **quiet
+    )
+    trainer.fit(Seeing(blind), DataLoader(data, batch_size=30, shuffle=True), DataLoader(data, batch_size=100))
+    journal = read_journal(tmp_path / "debugkit")
+    told = [finding for finding in journal.findings if finding.rule == "no-better-than-trivial"]
+    assert [finding.severity for finding in told] == ([Severity.WARNING] if blind else [])
+    if blind:
+        assert "more data" not in told[0].advice
