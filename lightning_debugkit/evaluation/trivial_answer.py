@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_debugkit.core.finding import Finding, Rule, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.rule import Rule
 
 TRIVIAL = Rule(
     "no-better-than-trivial",
@@ -18,6 +19,21 @@ TRIVIAL = Rule(
     "Look first at what the model sees and how it learns: whether the loss falls at all, the scale of inputs and of "
     "summed embeddings, dead units or inputs (ActivationMonitor), the learning rate; then whether labels belong to "
     "their inputs.",
+    section="bias-variance",
+    cost="once",
+    can_follow=(
+        "constant-output",
+        "dead-units",
+        "gradients-zeroed-by-clipping",
+        "learning-rate-schedule",
+        "no-gradient",
+        "no-loss",
+        "parameter-not-updated",
+        "scheduler-never-stepped",
+        "unused-input",
+        "update-ratio-low",
+        "zero-gradient",
+    ),
 )
 
 _Z = 1.96  # 95 %

@@ -28,6 +28,7 @@ VALIDATION = Rule(
     "{names} {verb} {value} {since}: {what}{samples_text}",
     "{remedy}",
     section="validation",
+    can_follow=("nonfinite-buffer", "nonfinite-parameter", "optimizer-nonfinite"),
 )
 
 _MOST = 64  # values of a batch that are looked at

@@ -85,10 +85,8 @@ def test_a_run_that_learned_nothing_is_not_green(by: Any, blind: bool, tmp_path:
     pl.seed_everything(1, verbose=False)
     x = torch.randn(300, 4)
     data = TensorDataset(x, (x[:, 0] > -0.5).long() + (x[:, 0] > 1).long())
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    trainer = pl.Trainer(
-        max_epochs=4, accelerator="cpu", callbacks=[by()], default_root_dir=tmp_path, enable_model_summary=False, **quiet
-    )
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
+    trainer = pl.Trainer(max_epochs=4, accelerator="cpu", callbacks=[by()], default_root_dir=tmp_path, **quiet)
     trainer.fit(Seeing(blind), DataLoader(data, batch_size=30, shuffle=True), DataLoader(data, batch_size=100))
     journal = read_journal(tmp_path / "debugkit")
     told = [finding for finding in journal.findings if finding.rule == "no-better-than-trivial"]

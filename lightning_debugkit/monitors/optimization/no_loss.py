@@ -24,6 +24,7 @@ NO_LOSS = Rule(
     "training_step gave no loss in {told}: these batches train nothing{why}",
     "{remedy}",
     section="loss",
+    can_follow=("nonfinite-parameter", "optimizer-nonfinite"),
 )
 
 # Choices, not laws. Programs skip batches on purpose (no object in the picture, no positive pair): even with half of

@@ -21,6 +21,7 @@ BUFFER = Rule(
     "Bound what goes into {layer}, and call its reset_running_stats() or load a checkpoint of before: in eval mode it "
     "gives nan or nothing, and no later batch mends it.",
     section="parameters",
+    cost="sampled",
 )
 
 _EARLY = 10  # steps that are all looked at
