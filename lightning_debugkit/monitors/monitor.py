@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from lightning_debugkit.core.compat import BaseFinetuning, both_packages
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.core.optimizers import held_by, rate_of
-from lightning_debugkit.core.sharding import holds_whole_model, is_sharded, named_shards
+from lightning_debugkit.core.sharding import holds_whole_model, is_sharded, named_shards, unwrapped_name
 from lightning_debugkit.data.batches import leaves
 from lightning_debugkit.monitors.gradients.gradient_flow import GradientFlow
 from lightning_debugkit.monitors.gradients.trends import DIVERGING, GradientTrends
@@ -132,7 +132,7 @@ class Monitor:
             return
         self.zeroing.before_backward(trainer.optimizers, first_of_batch=self._batch_began)
         self._batch_began = False
-        yield from self.modes.judge(where, module)
+        yield from self.modes.judge(where, module, self._learns(trainer))
         if self._graphs > 0 and loss.requires_grad and holds_whole_model(trainer):
             self._graphs -= 1
             leaf = reached(loss)
@@ -148,6 +148,14 @@ class Monitor:
             if trainer.optimizers:
                 suspects = not_in_optimizer(where, module, trainer.optimizers, leaf, _finetuning(trainer))
                 self._suspect(trainer, module, suspects)
+
+    def _learns(self, trainer: Trainer) -> Callable[[str, Tensor], bool]:
+        """Return what tells whether a parameter is trained: an optimizer holds it, and it has had a gradient."""
+        held = held_by(trainer.optimizers)
+        if not holds_whole_model(trainer) or not held:
+            return lambda name, parameter: parameter.requires_grad
+        fed = self.flow.fed
+        return lambda name, p: p.requires_grad and id(p) in held and unwrapped_name(name) in fed
 
     def _suspect(self, trainer: Trainer, module: LightningModule, suspects: Iterable[Finding]) -> None:
         """Judge when some steps have passed: code of the user's own may move what no optimizer holds."""
@@ -265,6 +273,7 @@ class Monitor:
         self.loaded.end(module)
         if trainer.interrupted:
             return
+        yield from self.movement.conclude(self._looks.values())
         yield from self.flow.conclude(where, module, self._trainable(trainer, module))
         # A run cut short, by early stopping or for a trial, says nothing about its schedule.
         if trainer.global_step >= 0.95 * self._total and not is_trial(trainer):

@@ -217,8 +217,18 @@ def _find_zeros(found: Wiring, flow: GraphFlow, loss: Tensor, parameters: Sequen
             if name.startswith(_FLAT + _SATURATING) and id(parameter) in _leaf_ids(node):
                 call = flow.by_number.get(node._sequence_nr())
                 place, op = (call.place, call.name) if call else (SourceLine(), name)
+                op = f"{op} over one entry" if _is_over_one(node) else op
                 found.zeros[id(parameter)] = (op, place, name.startswith(_FLAT))
                 break
+
+
+def _is_over_one(node: Any) -> bool:
+    """Tell whether a node is a softmax over a dimension of size 1: there is nothing to choose, and it is always 1."""
+    result, dim = getattr(node, "_saved_result", None), getattr(node, "_saved_dim", None)
+    if "Softmax" not in node.name() or not isinstance(result, Tensor) or not isinstance(dim, int) or not result.ndim:
+        return False
+    dim = dim - (1 << 64) if dim >= 1 << 63 else dim  # torch gives it without a sign
+    return result.shape[dim] == 1
 
 
 def _leaf_ids(node: Any) -> set[int]:

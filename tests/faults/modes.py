@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +233,29 @@ def left_in_eval_after_an_epoch(mended: bool) -> Program:
             self.train(mode=mended)
 
     return program(Net(mended))
+
+
+@fault("eval-mode-in-training", "backbone", "")
+def left_in_eval_beside_a_copy_that_is_meant_to_be(mended: bool) -> Program:
+    """A frozen copy in eval mode, a baseline from the start, does not hide that the model is left in it later."""
+
+    class Net(Normed):
+        def __init__(self) -> None:
+            super().__init__(mended)
+            self.baseline = copy.deepcopy(self.backbone).eval()
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            with torch.inference_mode():
+                self.baseline(batch[0])
+            return super().training_step(batch, batch_idx)
+
+        def on_train_epoch_end(self) -> None:
+            self.backbone.train(mode=mended)
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.Adam([*self.backbone.parameters(), *self.head.parameters()], 1e-3)
+
+    return program(Net())
 
 
 @fault("eval-mode-in-training", "backbone", "")

@@ -277,6 +277,29 @@ def weights_restored_each_step(mended: bool) -> Program:
 
 
 @fault("parameter-not-updated")
+def an_optimizer_that_remembers_and_never_moves(mended: bool) -> Program:
+    """It gathers gradients, as some do before they begin, but the update is missing."""
+
+    class Remembers(torch.optim.SGD):
+        @torch.no_grad()
+        def step(self, closure: Any = None) -> Any:
+            if mended:
+                return super().step(closure)
+            with torch.enable_grad():
+                loss = closure()
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    self.state[parameter]["sum"] = self.state[parameter].get("sum", 0) + parameter.grad
+            return loss
+
+    class Net(Classifier):
+        def configure_optimizers(self) -> Any:
+            return Remembers(self.parameters(), lr=0.1)
+
+    return program(Net(mended))
+
+
+@fault("parameter-not-updated")
 def optimizer_step_that_only_runs_the_closure(mended: bool) -> Program:
     """``optimizer_step`` was overridden and forgets the step."""
 

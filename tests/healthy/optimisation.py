@@ -398,3 +398,58 @@ class Plain(Supervised):
 def step_returns_dict() -> Program:
     train, val = digits(flat=True)
     return Program(Plain(mlp(64, 64, 10), F.cross_entropy, SGD), train, val, {"max_epochs": 4})
+
+
+class Shifted(torch.optim.Optimizer):
+    """Fills a queue of gradients, and moves along the oldest once it is full, as AdaShift (Zhou et al., 2019) does."""
+
+    def __init__(self, parameters: Any, lr: float = 0.05, wait: int = 10) -> None:
+        super().__init__(parameters, {"lr": lr, "wait": wait})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        with torch.enable_grad():
+            loss = closure() if closure is not None else None
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                queue = self.state[parameter].setdefault("queue", [])
+                queue.append(parameter.grad.clone())
+                if len(queue) > group["wait"]:
+                    size = queue[-1].square().mean().sqrt() + 1e-8
+                    parameter.add_(queue.pop(0) / size, alpha=-0.1 * group["lr"])
+        return loss
+
+
+class InTurns(SGD):
+    """Adds up the gradients of some steps before each move, and counts them by itself."""
+
+    def __init__(self, parameters: Any, lr: float, every: int = 16) -> None:
+        super().__init__(parameters, lr=lr)
+        self.every, self.seen, self.sums = every, 0, {}
+
+    def step(self, closure: Any = None) -> Any:
+        loss = closure() if closure is not None else None
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                self.sums[parameter] = self.sums.get(parameter, 0) + parameter.grad / self.every
+        self.seen += 1
+        if self.seen % self.every == 0:
+            for parameter, total in self.sums.items():
+                parameter.grad = total
+            self.sums = {}
+            super().step()
+        return loss
+
+
+@program
+def gradients_gathered_before_the_first_move() -> Program:
+    x, y = table("breast_cancer")
+    module = Supervised(mlp(30, 16, 2), F.cross_entropy, partial(Shifted, lr=0.01))
+    return Program(module, loader(x, y, batch_size=16), trainer={"max_epochs": 2})
+
+
+@program
+def a_move_every_sixteen_steps() -> Program:
+    x, y = table("breast_cancer")
+    module = Supervised(mlp(30, 16, 2), F.cross_entropy, partial(InTurns, lr=0.5))
+    return Program(module, loader(x, y, batch_size=16), trainer={"max_epochs": 4})

@@ -1,5 +1,6 @@
 """Unusual wiring that is right: experts that rest, heads that take turns, policies, graphs, manual optimisation."""
 
+import copy
 import math
 from collections.abc import Callable
 from functools import partial
@@ -526,3 +527,82 @@ class Margins(nn.Module):
 def cosine_classifier() -> Program:
     train, val = digits(flat=True)
     return Program(Supervised(Margins(), F.cross_entropy, partial(Adam, lr=3e-3)), train, val, {"max_epochs": 4})
+
+
+class Selection(nn.Module):
+    """A variable selection network (Lim et al., 2021) that is given one variable: there is nothing to choose."""
+
+    def __init__(self, variables: int = 1, width: int = 8) -> None:
+        super().__init__()
+        self.joint = nn.Linear(variables * width, variables)
+        self.each = nn.ModuleList(nn.Linear(width, width) for _ in range(variables))
+        self.head = nn.Linear(width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x[:, None, :8]
+        weights = torch.softmax(self.joint(x.flatten(1)), dim=-1)
+        return self.head(sum(weights[:, i : i + 1] * part(x[:, i]).tanh() for i, part in enumerate(self.each)))
+
+
+@program
+def a_selection_of_one_variable() -> Program:
+    x, y = table("diabetes")
+    module = Supervised(Selection(), F.mse_loss, partial(Adam, lr=1e-2))
+    return Program(module, loader(x, (y[:, None] - y.mean()) / y.std(), batch_size=32), trainer={"max_epochs": 4})
+
+
+class Rollout(LightningModule):
+    """A policy with a copy of itself as baseline, in eval mode and renewed each epoch (Kool et al., 2019)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.policy = nn.Sequential(nn.Linear(4, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(0.1), nn.Linear(32, 3))
+        self.renew()
+
+    def renew(self) -> None:
+        self.baseline = copy.deepcopy(self.policy).eval()
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        (x,) = batch
+        chances = torch.distributions.Categorical(logits=self.policy(x))
+        action = chances.sample()
+        with torch.inference_mode():
+            usual = x.gather(1, self.baseline(x).argmax(1, keepdim=True)).squeeze(1)
+        return -((x.gather(1, action[:, None]).squeeze(1) - usual) * chances.log_prob(action)).mean()
+
+    def on_train_epoch_end(self) -> None:
+        self.renew()
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        return Adam(self.policy.parameters(), 1e-2)
+
+
+@program
+def a_baseline_in_eval_mode() -> Program:
+    return Program(Rollout(), loader(torch.rand(320, 4), batch_size=32), trainer={"max_epochs": 3})
+
+
+class SharedNoise(nn.Module):
+    """One learned noise for all samples, and a stationary kernel's prior variance: the same everywhere by design."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean = mlp(10, 32, 1)
+        self.noise, self.length = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        noise = F.softplus(self.noise) + torch.full((len(x),), 1e-4)
+        z = x / F.softplus(self.length)
+        prior = F.softplus(self.noise) * torch.exp(-0.5 * (z - z).square().sum(-1))
+        return torch.stack([self.mean(x)[:, 0], noise + prior], dim=1)
+
+
+@program
+def a_noise_that_all_samples_share() -> Program:
+    x, y = table("diabetes")
+
+    def likelihood(out: Tensor, target: Tensor) -> Tensor:
+        return (0.5 * ((target - out[:, 0]).square() / out[:, 1] + out[:, 1].log())).mean()
+
+    module = Supervised(SharedNoise(), likelihood, partial(Adam, lr=1e-2))
+    return Program(module, loader(x, (y - y.mean()) / y.std(), batch_size=32), trainer={"max_epochs": 4})

@@ -167,8 +167,8 @@ class OperationMode(TorchDispatchMode):
         elif call.flows:
             self._pass(call, made)
         elif len(call.weights) < len(call.tensors):  # a parameter meets the batch entry by entry
-            flow = self._left(call.weights[0].layer, call.trains, [], call.op, made[0])
-            self._known[made[0]] = replace(flow, is_direct=False)
+            # No output of a layer: a noise or a prior variance that is learned is the same for all samples by design.
+            self._known[made[0]] = Dataflow(call.weights[0].layer, call.trains)
         else:
             for tensor in made:
                 self._known[tensor] = Weight(call.weights[0].layer, call.trains)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -40,6 +41,15 @@ _CUTTING = {
     "argmax": "argmax has no gradient",
     "tensor": "torch.tensor makes a copy without history",
 }
+_OWN = "never used by the loss"
+_ROUTED = "never chosen"
+_LIBRARY = "never used by the loss, in parts that a library builds whether or not an option uses them"
+_REMEDIES = {
+    _OWN: "Use it in forward, remove it, or freeze it with requires_grad_(False).",
+    _ROUTED: "Use it in forward, remove it, or freeze it with requires_grad_(False).",
+    _LIBRARY: "Leave it, unless an option of the library should have used it.",
+}
+ONE_ENTRY = " over one entry"
 _STEADY = 20  # steps with a moving weight before a gradient of zero is more than a start value
 _ENOUGH = 10  # steps before a parameter can be said never to have been used
 
@@ -113,11 +123,17 @@ class GradientFlow:
                 groups.setdefault((op, place.source), []).append(name)
         for (op, source), names in groups.items():
             self.idle.update(names)
+            # Nothing to choose from, in a part of a model whose other parts learn: a selection among variables, or an
+            # attention over places, that was given one.
+            is_over_one = op.endswith(ONE_ENTRY) and bool(self.fed)
             yield ZERO_GRADIENT.found(
                 where.at(common(names)),
+                severity=Severity.INFO if is_over_one else None,
                 names=listed(names),
                 op=op,
-                remedy=f"Replace {op} at {source or 'that place'} by something with a slope, or pass the gradient "
+                remedy="It is always 1 there, as there is nothing to choose: leave it, or leave its part out."
+                if is_over_one
+                else f"Replace {op} at {source or 'that place'} by something with a slope, or pass the gradient "
                 "around it (straight-through).",
                 source=source,
                 parameters=names,
@@ -128,17 +144,17 @@ class GradientFlow:
         if self.looks < _ENOUGH:
             return
         never = [name for name in trainable if name not in self.fed and name not in self.zeros and name not in self.cut]
-        unused: dict[bool, list[str]] = {}
+        groups: dict[str, list[str]] = {}
         for holder in _tops(module, set(never), set(trainable)):
-            unused.setdefault(_is_routed(module, holder, self.fed), []).append(holder)
-        for routed, holders in unused.items():
-            names = [name for name in never if any(name == top or name.startswith(f"{top}.") for top in holders)]
+            groups.setdefault(_unused(module, holder, self.fed), []).append(holder)
+        for why, holders in groups.items():
+            names = [name for name in never if any(_is_in(name, holder) for holder in holders)]
             yield NO_GRADIENT.found(
-                where.at(holders[0] if len(holders) == 1 else common(names)),
-                severity=Severity.INFO if routed else Severity.WARNING,
-                names=listed(names),
-                why=f" in all {self.looks} steps: " + ("never chosen" if routed else "never used by the loss"),
-                remedy="Use it in forward, remove it, or freeze it with requires_grad_(False).",
+                where.at(holders[0] if len(holders) == 1 else common(holders)),
+                severity=Severity.WARNING if why == _OWN else Severity.INFO,
+                names=listed(names if len(holders) == 1 else holders),
+                why=f" in all {self.looks} steps: {why}",
+                remedy=_REMEDIES[why],
                 parameters=names,
             )
 
@@ -156,6 +172,33 @@ def _worded(call: GraphCall) -> tuple[str, str]:
     off = "(no_grad)" if call.off else "(no_grad, or an integer result)"
     how = _CUTTING.get(call.name, f"gradients are off where {call.name} is called {off}")
     return how, f"Keep the graph at {place}, or freeze what lies before it."
+
+
+def _is_in(name: str, holder: str) -> bool:
+    return not holder or name == holder or name.startswith(f"{holder}.")
+
+
+def _unused(module: nn.Module, holder: str, fed: set[str]) -> str:
+    """Return why what ``holder`` names had no gradient, as far as it is known."""
+    if _is_routed(module, holder, fed):
+        return _ROUTED
+    # Who would have called it: the innermost module around it that is not torch's.
+    parts = {unwrapped_name(name): part for name, part in module.named_modules()}
+    path = holder
+    while path:
+        path = path.rpartition(".")[0]
+        owner = type(parts.get(path, module))
+        if not owner.__module__.startswith("torch."):
+            return _LIBRARY if _is_installed(owner) else _OWN
+    return _OWN
+
+
+def _is_installed(kind: type) -> bool:
+    try:
+        file = inspect.getfile(kind)
+    except (TypeError, OSError):
+        return False
+    return "site-packages" in file or "dist-packages" in file
 
 
 def _tops(module: nn.Module, never: set[str], trainable: set[str]) -> list[str]:

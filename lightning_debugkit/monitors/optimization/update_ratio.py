@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -69,6 +69,8 @@ FROZEN = Rule(
 )
 
 _EARLY = 10  # steps that are all measured
+_OF_TORCH = {"defaults", "state", "param_groups", "step", "zero_grad"}  # attributes of any optimizer
+_LATE = 100  # steps that an optimizer may gather gradients before its first move
 _STRIDE = 50  # later steps are measured this often
 _TRACKED = 64  # entries of a tensor that stand for it
 
@@ -94,6 +96,7 @@ class UpdateRatio:
     far: dict[str, int] = field(default_factory=dict)
     highest_rate: float = 0.0
     starved: set[str] = field(default_factory=set)
+    moved: set[str] = field(default_factory=set)  # by a step of their optimizer
     evaluations: dict[int, int] = field(default_factory=dict)  # of the gradient, after the first of a step
     solvers: set[int] = field(default_factory=set)  # optimizers that solve on their own within a step
 
@@ -118,10 +121,10 @@ class UpdateRatio:
             if not norm or not rate or not math.isfinite(norm) or look.overflows:  # a clipping then leaves zeros
                 self.starved.add(name)
         self.before[key] = [some(p, 1024) for p in look.parameters]
-        if self.steps.get(key, 0) == _EARLY:
-            yield from self._unmoved(look)
-            if not self._is_solver(look.optimizer):
-                yield from self._travelled(look)
+        if self.steps.get(key, 0) in (_EARLY, _LATE):
+            yield from self._unmoved(look, self.steps[key])
+        if self.steps.get(key, 0) == _EARLY and not self._is_solver(look.optimizer):
+            yield from self._travelled(look)
 
     def asked_again(self, optimizer: Optimizer) -> None:
         """Take note that ``optimizer`` asks for the gradient once more within a step.
@@ -167,7 +170,13 @@ class UpdateRatio:
             scale = max(weight / parameter.numel() ** 0.5, fan_in**-0.5)
             self.starts[name] = _Start(entries, _entries(parameter, entries).clone(), scale)
 
-    def _unmoved(self, look: StepStats) -> Iterator[Finding]:
+    def conclude(self, looks: Iterable[StepStats]) -> Iterator[Finding]:
+        """Yield, at the end of a run that was shorter than optimizers are waited for, what has never moved."""
+        for look in looks:
+            if _EARLY < self.steps.get(id(look.optimizer), 0) < _LATE:
+                yield from self._unmoved(look, self.steps[id(look.optimizer)], is_over=True)
+
+    def _unmoved(self, look: StepStats, steps: int, is_over: bool = False) -> Iterator[Finding]:
         still, lost = [], []
         for name, parameter, rate in zip(look.names, look.parameters, look.rates, strict=True):
             start = self.starts.get(name)
@@ -180,7 +189,11 @@ class UpdateRatio:
             if parameter.dtype in (torch.bfloat16, torch.float16):
                 lost.append(name)
             elif _shows(look.optimizer, parameter, start, rate):
-                still.append(name)
+                # An optimizer that gathers gradients before its first move leaves the weights as they are in its own
+                # step, and remembers something; where weights are put back, its step has moved them.
+                gathers = name not in self.moved and _remembers(look.optimizer, parameter)
+                if is_over or steps >= _LATE or not gathers:
+                    still.append(name)
         for names, why, remedy in (
             (still, "", "Look for code that puts the weights back or steps another copy of them."),
             (
@@ -192,7 +205,7 @@ class UpdateRatio:
             if names:
                 where = look.where.at(common(names))
                 yield NOT_UPDATED.found(
-                    where, names=listed(names), steps=_EARLY, why=why, remedy=remedy, parameters=names
+                    where, names=listed(names), steps=steps, why=why, remedy=remedy, parameters=names
                 )
 
     def _travelled(self, look: StepStats) -> Iterator[Finding]:
@@ -212,6 +225,7 @@ class UpdateRatio:
         now = [some(p, 1024) for p in look.parameters]
         moved = norms([new - old for new, old in zip(now, kept, strict=True)]).tolist()
         sizes = norms(list(kept)).tolist()
+        self.moved.update(name for name, way in zip(look.names, moved, strict=True) if way)
         matrices = [i for i, dims in enumerate(look.dims) if dims > 1 and sizes[i] > 0]
         whole = math.hypot(*(sizes[i] for i in matrices)) if matrices else 0.0
         if whole:
@@ -250,6 +264,12 @@ class UpdateRatio:
         if not 0 < ratio * total < 1e-3:
             return None
         return RATIO_LOW.found(look.where, ratio=ratio, total=int(total), rate=rate)
+
+
+def _remembers(optimizer: Optimizer, parameter: Tensor) -> bool:
+    """Tell whether the optimizer keeps anything from step to step, in its state or in attributes of its own."""
+    own = {name for name in vars(optimizer) if not name.startswith("_")} - _OF_TORCH
+    return bool(optimizer.state.get(parameter)) or bool(own)
 
 
 def _shows(optimizer: Optimizer, parameter: Tensor, start: _Start, rate: float) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
@@ -31,29 +31,36 @@ class TrainEvalMode:
     def __init__(self) -> None:
         self.layers: list[tuple[str, nn.Module]] = []
         self.began: set[str] | None = None
-        self.bad = 0
+        self.counts: dict[str, int] = {}  # steps in a row that a layer was found guilty
 
     def begin(self, module: nn.Module) -> None:
         """Find the layers whose mode matters."""
         self.layers = [(name, part) for name, part in module.named_modules() if _matters(part)]
         self.began = None
-        self.bad = 0
+        self.counts = {}
 
-    def judge(self, where: Where, module: nn.Module) -> Iterator[Finding]:
+    def judge(self, where: Where, module: nn.Module, learns: Callable[[str, Tensor], bool]) -> Iterator[Finding]:
         """Yield layers that are in eval mode while a training step runs.
 
-        Frozen modules may be, and so may single layers that were set to eval one by one.
+        Modules that nothing trains may be, such as a frozen part or a copy kept as a baseline, and so may single layers
+        that were set to eval one by one.
+
+        Args:
+            where: Place in the run.
+            module: The model.
+            learns: Tells whether a parameter, by name and itself, is trained.
         """
         evaluating = {name for name, part in self.layers if not part.training}
         if self.began is None:
             self.began = evaluating
         if not evaluating:
-            self.bad = 0
+            self.counts = {}
             return
         # Eval set on the layer itself, its parent still training, was meant: batch norm is often fine-tuned so.
-        guilty = sorted(name for name in evaluating if _left(module, name) and _trains(module, name))
-        self.bad = self.bad + 1 if guilty else 0
-        if self.bad == _TWICE:
+        found = (name for name in evaluating if _left(module, name) and _trains(module, name, learns))
+        self.counts = {name: self.counts.get(name, 0) + 1 for name in found}
+        guilty = sorted(name for name, count in self.counts.items() if count == _TWICE)
+        if guilty:
             parts = dict(self.layers)
             kinds = {type(parts[name]).__name__ for name in guilty}
             guilty, self.began = (
@@ -83,15 +90,15 @@ def _left(module: nn.Module, name: str) -> bool:
     return not module.get_submodule(outer(name)).training
 
 
-def _trains(module: nn.Module, name: str) -> bool:
+def _trains(module: nn.Module, name: str, learns: Callable[[str, Tensor], bool]) -> bool:
     """Tell whether the module around ``name`` has parameters that train."""
     part = module.get_submodule(name)
     if any(True for _ in part.parameters()):
-        return any(p.requires_grad for p in part.parameters())
+        return any(learns(f"{name}.{own}", p) for own, p in part.named_parameters())
     # A dropout layer has no parameters of its own: look at what it stands in.
     while name:
         name = name.rpartition(".")[0]
-        own = [p.requires_grad for p in module.get_submodule(name).parameters()]
-        if own:
-            return any(own)
+        around = dict(module.get_submodule(name).named_parameters(name))
+        if around:
+            return any(learns(path, p) for path, p in around.items())
     return False

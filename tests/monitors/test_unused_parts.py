@@ -1,0 +1,64 @@
+"""Parts that never get a gradient: one finding for all of a kind, and a note where a library builds them anyway."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import nn
+
+from lightning_debugkit.core.finding import Severity, Where
+from lightning_debugkit.monitors.gradients.gradient_flow import GradientFlow
+
+SOURCE = """
+from torch import nn
+
+class Vae(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.Linear(2, 2)
+        self.size = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
+        self.spread = nn.Linear(2, 2)
+"""
+
+
+def vae(folder: Path) -> nn.Module:
+    folder.mkdir(parents=True)
+    (folder / "vae.py").write_text(SOURCE)
+    spec = importlib.util.spec_from_file_location("vae_of_a_test", folder / "vae.py")
+    assert spec is not None
+    assert spec.loader is not None
+    library: Any = importlib.util.module_from_spec(spec)
+    import sys
+
+    sys.modules[spec.name] = library
+    spec.loader.exec_module(library)
+    return library.Vae()  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(("place", "severity"), [("site-packages/lib", Severity.INFO), ("project", Severity.WARNING)])
+def test_unused_parts_are_one_finding_as_grave_as_their_owner_can_act(
+    place: str, severity: Severity, tmp_path: Path
+) -> None:
+    model = nn.Module()
+    model.vae = vae(tmp_path / place)
+    flow = GradientFlow()
+    flow.looks = 60
+    flow.fed = {"vae.encoder.weight", "vae.encoder.bias"}
+    (found,) = flow.conclude(Where(1, 60), model, [name for name, _ in model.named_parameters()])
+    assert found.severity is severity
+    assert found.message.startswith("vae.size, vae.spread: trainable, but without a gradient in all 60 steps")
+    assert len(found.evidence["parameters"]) == 6
+    assert found.where.module == "vae"
+
+
+def test_a_part_of_the_users_own_in_a_library_stays_a_warning(tmp_path: Path) -> None:
+    model = nn.Module()
+    model.vae, model.head = vae(tmp_path / "site-packages/lib"), nn.Linear(2, 2)
+    flow = GradientFlow()
+    flow.looks = 60
+    flow.fed = {name for name, _ in model.named_parameters() if "encoder" in name}
+    found = list(flow.conclude(Where(1, 60), model, [name for name, _ in model.named_parameters()]))
+    assert [(one.severity, one.where.module) for one in found] == [(Severity.INFO, "vae"), (Severity.WARNING, "head")]
