@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from lightning_debugkit.replay.trace import Silent
 # Piecewise constant or saturating: here a gradient that is zero everywhere is the operation's doing. Elsewhere (a
 # product with a zero weight or mask, an index) it is the value's, as with an idle expert or a zero-initialised factor.
 _FLAT = ("Floor", "Ceil", "Round", "Trunc", "Sign", "Sgn", "Heaviside")
+_NEAR = 8  # operations from a softmax to the sum of what it weighs
 _SATURATING = ("Relu", "Threshold", "Softmax", "Sigmoid", "Tanh", "Clamp", "Hardtanh", "Hardsigmoid")
 
 
@@ -69,6 +71,7 @@ class Wiring:
         cuts: For a parameter that was used but is not reached: where its way to the loss is cut.
         zeros: For a parameter whose gradient is exactly zero: the operation that makes it so, and whether it does
             always.
+        over_one: Of these, the parameters that a softmax was given one entry of to choose from.
     """
 
     used: set[int] = field(default_factory=set)
@@ -76,6 +79,7 @@ class Wiring:
     reached: dict[int, Tensor] = field(default_factory=dict)
     cuts: dict[int, GraphCall] = field(default_factory=dict)
     zeros: dict[int, tuple[str, SourceLine, bool]] = field(default_factory=dict)
+    over_one: set[int] = field(default_factory=set)
 
 
 class GraphFlow(TorchFunctionMode):
@@ -210,25 +214,58 @@ def _find_zeros(found: Wiring, flow: GraphFlow, loss: Tensor, parameters: Sequen
         for handle in handles:
             handle.remove()
     for parameter, grad in zip(wanted, grads, strict=True):
-        if grad is None or _any([grad]):
-            continue
-        for node in quenched:
-            name = node.name()
-            if name.startswith(_FLAT + _SATURATING) and id(parameter) in _leaf_ids(node):
-                call = flow.by_number.get(node._sequence_nr())
-                place, op = (call.place, call.name) if call else (SourceLine(), name)
-                op = f"{op} over one entry" if _is_over_one(node) else op
-                found.zeros[id(parameter)] = (op, place, name.startswith(_FLAT))
-                break
+        if grad is not None and not _any([grad]):
+            _blame(found, flow, loss, parameter, quenched)
 
 
-def _is_over_one(node: Any) -> bool:
-    """Tell whether a node is a softmax over a dimension of size 1: there is nothing to choose, and it is always 1."""
+def _blame(found: Wiring, flow: GraphFlow, loss: Tensor, parameter: Tensor, quenched: Sequence[Any]) -> None:
+    """Note the first node that can quench a gradient by what it is, and lies between ``parameter`` and the loss."""
+    for node in quenched:
+        name = node.name()
+        if name.startswith(_FLAT + _SATURATING) and id(parameter) in _leaf_ids(node):
+            call = flow.by_number.get(node._sequence_nr())
+            place, op = (call.place, call.name) if call else (SourceLine(), name)
+            if _is_over_one(node, loss.grad_fn):
+                found.over_one.add(id(parameter))
+            found.zeros[id(parameter)] = (op, place, name.startswith(_FLAT))
+            return
+
+
+def _is_over_one(node: Any, root: Any) -> bool:
+    """Tell whether a node is a softmax that was given one entry to choose from: it is always 1, and rightly so.
+
+    Where what it weighs is summed over another dimension, it was meant to choose in that one.
+    """
     result, dim = getattr(node, "_saved_result", None), getattr(node, "_saved_dim", None)
     if "Softmax" not in node.name() or not isinstance(result, Tensor) or not isinstance(dim, int) or not result.ndim:
         return False
-    dim = dim - (1 << 64) if dim >= 1 << 63 else dim  # torch gives it without a sign
-    return result.shape[dim] == 1
+    if result.shape[_signed(dim)] != 1:
+        return False
+    summed = _summed_entries(node, root)
+    return math.prod(result.shape[1:]) == 1 if summed is None else summed == 1
+
+
+def _summed_entries(node: Any, root: Any) -> int | None:
+    """Return over how many entries the first sum or product runs that uses what ``node`` made, ``None`` if unknown."""
+    users: dict[Any, list[Any]] = {}
+    for above in _nodes(root):
+        for below, _ in above.next_functions:
+            users.setdefault(below, []).append(above)
+    reach = [node]
+    for _ in range(_NEAR):
+        reach = [above for each in reach for above in users.get(each, ())]
+        for above in reach:
+            sizes, dims = getattr(above, "_saved_self_sym_sizes", None), getattr(above, "_saved_dim", None)
+            if above.name().startswith(("SumBackward1", "MeanBackward1")) and sizes and isinstance(dims, tuple):
+                return math.prod(int(sizes[_signed(dim)]) for dim in dims)
+            factor = getattr(above, "_saved_self", None) if above.name().startswith("Bmm") else None
+            if isinstance(factor, Tensor):
+                return int(factor.shape[-1])
+    return None
+
+
+def _signed(dim: int) -> int:
+    return dim - (1 << 64) if dim >= 1 << 63 else dim  # torch gives it without a sign
 
 
 def _leaf_ids(node: Any) -> set[int]:

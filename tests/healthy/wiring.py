@@ -606,3 +606,20 @@ def a_noise_that_all_samples_share() -> Program:
 
     module = Supervised(SharedNoise(), likelihood, partial(Adam, lr=1e-2))
     return Program(module, loader(x, (y - y.mean()) / y.std(), batch_size=32), trainer={"max_epochs": 4})
+
+
+class SelectionOverTime(Selection):
+    """The same at each of several places: the places are not what it chooses from."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x[:, :8].unflatten(1, (4, 2)).repeat(1, 1, 4)
+        weights = torch.softmax(self.joint(x), dim=-1).unsqueeze(-2)
+        values = torch.stack([part(x).tanh() for part in self.each], dim=-1)
+        return self.head((values * weights).sum(dim=-1).mean(1))
+
+
+@program
+def a_selection_of_one_variable_over_time() -> Program:
+    x, y = table("diabetes")
+    module = Supervised(SelectionOverTime(), F.mse_loss, partial(Adam, lr=1e-2))
+    return Program(module, loader(x, (y[:, None] - y.mean()) / y.std(), batch_size=32), trainer={"max_epochs": 4})

@@ -120,12 +120,15 @@ class GradientFlow:
         for name, parameter in flat:
             op, place, always = wiring.zeros.get(id(parameter), ("", None, False))
             if place is not None and (always or self.zeros.get(name, 0) >= _STEADY):
+                if id(parameter) in wiring.over_one:
+                    op += ONE_ENTRY
                 groups.setdefault((op, place.source), []).append(name)
         for (op, source), names in groups.items():
             self.idle.update(names)
             # Nothing to choose from, in a part of a model whose other parts learn: a selection among variables, or an
             # attention over places, that was given one.
             is_over_one = op.endswith(ONE_ENTRY) and bool(self.fed)
+            op = op if is_over_one else op.removesuffix(ONE_ENTRY)
             yield ZERO_GRADIENT.found(
                 where.at(common(names)),
                 severity=Severity.INFO if is_over_one else None,
