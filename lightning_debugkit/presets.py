@@ -70,7 +70,10 @@ def debugkit(preset: Preset = "standard", **options: Any) -> list[Callback]:
     unknown = sorted(set(options) - set(names))
     if unknown:
         raise TypeError(f"debugkit needs options among {', '.join(names)}, got {unknown[0]!r}; check the spelling.")
-    return [
+    made = [
         kind(**{**arguments, **{name: value for name, value in options.items() if name in known[kind]}})
         for kind, arguments in chosen[preset].items()
     ]
+    for callback in made:
+        callback.chosen = False  # type: ignore[attr-defined]  # ours: nobody has asked for this one alone
+    return made

@@ -25,8 +25,9 @@ def no_report(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.fixture
-def with_report() -> None:
-    """Render the report after all."""
+def with_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Render the report after all, as if the fit had been long."""
+    monkeypatch.setattr("lightning_debugkit.core.run.SHORT", 0.0)
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from lightning_debugkit import (
     PreflightCheck,
     read_journal,
 )
-from lightning_debugkit.cli import rules
+from lightning_debugkit.cli import main, rules
 from lightning_debugkit.core.rule import Rule
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -185,6 +185,8 @@ def test_the_example_runs_and_leaves_a_report_and_a_journal(example: Path) -> No
     assert events.of_kind("run")[0]["config"]["model"] == "Classifier"
     assert events.findings == []
     assert events.of_kind("trouble") == []
+    assert not (example / "debugkit" / "report.html").exists()  # it was short and well: made when asked for
+    assert main(["report", str(example)]) == 0
     assert "</html>" in (example / "debugkit" / "report.html").read_text()
 
 

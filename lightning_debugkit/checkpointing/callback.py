@@ -172,6 +172,7 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
             self._repairs = self._session.repair(tuple(record.name for record, _ in self._skipped))
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        DebugCallback.on_load_checkpoint(self, trainer, pl_module, checkpoint)
         if self._session is not None and trainer.state.fn == TrainerFn.FITTING:
             self._session.came_from(checkpoint)
 

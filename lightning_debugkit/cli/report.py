@@ -26,12 +26,14 @@ def make_parser() -> ArgumentParser:
 def run(run_folder: str, others: list[str] | None = None, to: str = "runs.html") -> Told:
     """Render the report of a run, also of one that was killed, and print its verdict; of several, side by side."""
     from lightning_debugkit.report import render
+    from lightning_debugkit.report.experiments import newest
     from lightning_debugkit.report.read_report import read_report
-    from lightning_debugkit.report.read_report import run_folder as found
 
     if others:
         from lightning_debugkit.report.comparison import compare
 
         return f"{compare([*map(read_report, (run_folder, *others))], Path(to))}\nReport: {Path(to).resolve()}", 0
-    folder = found(Path(run_folder))
-    return f"{render(folder).verdict}\nReport: {(folder / 'report.html').resolve()}", 0
+    given = Path(run_folder)
+    folder, older = newest(given.parent if given.is_file() else given)
+    more = f"\nThe newest of {older + 1} runs; lightning-debugkit log {given} lists them." if older else ""
+    return f"{render(folder).verdict}\nReport: {(folder / 'report.html').resolve()}{more}", 0

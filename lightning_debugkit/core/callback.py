@@ -7,15 +7,22 @@ import functools
 import inspect
 import logging
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from lightning_debugkit.core import run as runs
 from lightning_debugkit.core.compat import belong_to_both
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.run import Run, current_run, open_run
 
 _log = logging.getLogger("lightning_debugkit")
+_STOPS = ("KeyboardInterrupt", "SIGTERMException")  # somebody else's decision, and no fault
+
+# Epoch and step of the checkpoint whose weights a Trainer validates or tests; it keeps those of its last fit.
+_loaded: WeakKeyDictionary[Trainer, tuple[int, int]] = WeakKeyDictionary()
 
 
 class TrainingAnomaly(RuntimeError):
@@ -82,13 +89,18 @@ class DebugCallback(Callback):
     """Base of the kit's callbacks.
 
     Hooks of subclasses are guarded: what fails inside them is written to the journal and the training goes on. The
-    last kit callback of a Trainer writes the end of the run and renders the report.
+    last kit callback of a Trainer writes the end of the run, and renders the report of a run that was long, in which
+    something was found, or in which a callback whose purpose is a report was chosen by name.
     """
 
     # What may leave a hook: it is meant for the user.
     passes: tuple[type[Exception], ...] = (TrainingAnomaly, RefusedSetup)
     # Set for callbacks that the environment variable added: they give way to the user's own.
     autoloaded = False
+    # Not so for callbacks of a preset: nobody has asked for just this one.
+    chosen = True
+    # Stages other than the fit whose end is one of the run: the purpose of the callback is a report.
+    reports_on: tuple[str, ...] = ()
     idle = False
     _has_left_out = False
     _told: list[str]
@@ -134,6 +146,7 @@ class DebugCallback(Callback):
         return self.autoloaded and any(type(c) is type(self) and not c.autoloaded for c in callbacks)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        _loaded.pop(trainer, None)
         if stage == "fit":
             self.idle = self.gives_way(trainer)
             if not self.idle:
@@ -152,36 +165,78 @@ class DebugCallback(Callback):
         level = logging.INFO if is_said else logging.WARNING
         _log.log(level, f"{name} leaves its section out: {first.replace(f'{name} ', 'it ', 1)}.")
 
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        place = int(checkpoint.get("epoch", 0)), int(checkpoint.get("global_step", 0))
+        if trainer.state.fn != "fit":
+            _loaded[trainer] = place
+            return
+        run = current_run(trainer)
+        if run is not None and not (run.ended or run.is_resumed or is_search(trainer)):
+            run.is_resumed, run.first_step = True, place[1]
+            run.append("resume", path=str(trainer.ckpt_path), epoch=place[0], step=place[1], rank=run.rank)
+
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.finish(trainer, "stopped" if trainer.interrupted else "finished")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self.finish(trainer, "exception", exception)
+        is_stop = type(exception).__name__ in _STOPS
+        self.finish(trainer, "interrupted" if is_stop else "exception", exception)
 
     def finish(
         self, trainer: Trainer, status: str, exception: BaseException | None = None, force: bool = False
     ) -> None:
-        """Write the end of the run and render the report, once, by the last kit callback in the Trainer."""
+        """Write the end of the run, and render the report if it is due, once, by the last kit callback in the Trainer.
+
+        Args:
+            trainer: The Trainer.
+            status: ``finished``, ``stopped``, ``interrupted`` or ``exception``.
+            exception: What ended it.
+            force: This is the end, and the report is due, whoever is the last.
+        """
         run = current_run(trainer)
-        callbacks = trainer.callbacks  # type: ignore[attr-defined]
-        last = [c for c in callbacks if isinstance(c, DebugCallback) and not c.idle][-1:]
-        if run is None or not (force or last == [self]):
+        if run is None or not (force or self._company(trainer)[-1:] == [self]):
             return
         if not run.ended:
             run.ended = True
-            counted = {} if run.trained is None else {"trained": run.trained}
-            self.write(trainer, "end", status=status, exception=_told(exception), seconds=run.seconds, **counted)
-        if trainer.is_global_zero and run.rendered != run.written:
+            place = {"epoch": trainer.current_epoch, "step": trainer.global_step, "rank": trainer.global_rank}
+            steps = trainer.global_step - run.first_step
+            counted = {"steps": steps} if run.trained is None else {"steps": steps, "trained": run.trained}
+            run.append("end", **place, status=status, exception=_told(exception), seconds=run.seconds, **counted)
+        if not trainer.is_global_zero:
+            run.close(is_plain=False)
+            return
+        is_due = force or status == "exception" or self._is_report_due(trainer, run)
+        if is_due and run.rendered != run.written:
+            run.settle()
             self._render(run)
             run.rendered = run.written
+        run.close(is_plain=not is_due and status == "finished" and trainer.world_size == 1)
+
+    def _company(self, trainer: Trainer) -> list[DebugCallback]:
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]
+        return [each for each in callbacks if isinstance(each, DebugCallback) and not each.idle]
+
+    def _is_report_due(self, trainer: Trainer, run: Run) -> bool:
+        """Tell whether the report is worth its second now: else it is made when somebody asks for it."""
+        if run.rendered >= 0 or run.seconds >= runs.SHORT or run.is_alarmed(trainer.world_size):
+            return True
+        return any(each.reports_on and each.chosen for each in self._company(trainer))
 
     @contextlib.contextmanager
-    def ending(self, trainer: Trainer, now: bool = True) -> Iterator[None]:
-        """End the run with what runs inside, also if it fails; not if it is not the end ``now``."""
+    def ending(self, trainer: Trainer, stage: str, now: bool = False) -> Iterator[None]:
+        """End the run with what runs inside, also if it fails: once, by the last callback with something to report.
+
+        Args:
+            trainer: The Trainer.
+            stage: What ends: ``validate`` or ``test``.
+            now: This callback has something to report, though that is not its purpose.
+        """
         try:
             yield
         finally:
-            if now:
+            company = self._company(trainer)
+            due = [place for place, each in enumerate(company) if stage in each.reports_on or (now and each is self)]
+            if due and company[due[-1]] is self:
                 self.finish(trainer, "finished", force=True)
 
     def _render(self, run: Run) -> None:
@@ -197,19 +252,26 @@ class DebugCallback(Callback):
                 f"try: lightning-debugkit report {run.folder}"
             )
             return
-        told = "\n  ".join([summary.verdict, *(each.remark for each in summary.troubles if not each.is_lasting)])
+        remarks = (each.remark for each in summary.troubles if not each.is_lasting)
+        told = "\n  ".join([summary.verdict, *remarks])
+        if told == run.said:
+            told = "the report has been brought up to date."
+        else:
+            run.said = told
         level = logging.INFO if show_in_notebook(Report(run.folder, summary)) else logging.WARNING
         _log.log(level, f"lightning-debugkit: {told}\n  Report: {run.folder / 'report.html'}")
 
     def where(self, trainer: Trainer, module: str = "") -> Where:
-        """Return the place of now."""
-        return Where(trainer.current_epoch, trainer.global_step, trainer.global_rank, module)
+        """Return the place of now; where a checkpoint is validated or tested, the one that its weights are from."""
+        epoch, step = _loaded.get(trainer, (trainer.current_epoch, trainer.global_step))
+        return Where(epoch, step, trainer.global_rank, module)
 
     def write(self, trainer: Trainer, kind: str, **fields: Any) -> None:
         """Append an event to the run's journal, with epoch, step and rank."""
         run = current_run(trainer)
         if run is not None:
-            place = {"epoch": trainer.current_epoch, "step": trainer.global_step, "rank": trainer.global_rank}
+            where = self.where(trainer)
+            place = {"epoch": where.epoch, "step": where.step, "rank": where.rank}
             run.append(kind, **{**place, **fields})
 
     def emit(self, trainer: Trainer, finding: Finding, about: str = "") -> bool:
@@ -226,10 +288,16 @@ class DebugCallback(Callback):
         self._told.append(key)
         run = current_run(trainer)
         if run is not None:
-            run.append(**finding.to_event())
+            run.saw(finding)
         if finding.severity >= Severity.WARNING:
             _log.warning(f"{finding.severity} {finding.rule}: {finding.message}\n  {finding.advice}")
         return True
+
+    def remark(self, trainer: Trainer, finding: Finding) -> None:
+        """Journal what belongs into a section of the report, and asks for nothing."""
+        run = current_run(trainer)
+        if run is not None:
+            run.append(**{**finding.to_event(), "kind": "note"})
 
     def forget(self, rule: str) -> None:
         """Let ``rule`` be told again: its condition has passed."""
@@ -245,6 +313,9 @@ class DebugCallback(Callback):
             frames = inspect.getinnerframes(error.__traceback__)[-3:] if error.__traceback__ else []
             at = [f"{frame.filename}:{frame.lineno} in {frame.function}" for frame in frames]
             self.write(trainer, "trouble", callback=type(self).__name__, hook=hook, error=told, at=at)
+            run = current_run(trainer)
+            if run is not None and self._troubles[hook] == 3:
+                run.alarmed = True  # it stopped looking, and the reader must hear of it
         except Exception:
             _log.debug("the journal cannot take a fault of the kit", exc_info=True)
 
@@ -252,6 +323,11 @@ class DebugCallback(Callback):
 _ENDS = {name: vars(DebugCallback)[name] for name in ("on_fit_end", "on_exception")}
 for _name in ("setup", *_ENDS):
     setattr(DebugCallback, _name, _guarded(_name, vars(DebugCallback)[_name]))
+
+
+def is_search(trainer: Trainer) -> bool:
+    """Tell whether what is loaded was saved by a search for rate or batch size, which is no resume."""
+    return Path(str(trainer.ckpt_path)).name.startswith((".lr_find_", ".scale_batch_size_"))
 
 
 def _told(exception: BaseException | None) -> dict[str, str] | None:

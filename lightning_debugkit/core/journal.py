@@ -92,8 +92,16 @@ class Events(list[Event]):
     @property
     def findings(self) -> list[Finding]:
         """The findings in order; one that does not keep the contract is passed over."""
+        return self._found("finding")
+
+    @property
+    def notes(self) -> list[Finding]:
+        """What is true of many runs and asks for nothing: a section of the report has it, no list of findings."""
+        return self._found("note")
+
+    def _found(self, kind: str) -> list[Finding]:
         found = []
-        for event in self.of_kind("finding"):
+        for event in self.of_kind(kind):
             try:
                 found.append(Finding.from_event(event))
             except ValueError:
@@ -104,7 +112,8 @@ class Events(list[Event]):
 def read_journal(path: str | os.PathLike[str]) -> Events:
     """Return the events of a run, all ranks merged by step.
 
-    Torn or foreign lines are passed over; events of a newer version are kept as they are.
+    Torn or foreign lines are passed over; events of a newer version are kept as they are. What was written as arrays
+    comes back as one ``measure`` a point, whatever version of the kit wrote the journal.
 
     Args:
         path: A run folder, or one ``journal-<rank>.jsonl`` in it.
@@ -117,14 +126,19 @@ def read_journal(path: str | os.PathLike[str]) -> Events:
     files = [file for file in files if path.is_file() or _NAME.fullmatch(file.name)]
     if not files:
         raise FileNotFoundError(f"read_journal needs a run folder with a journal-<rank>.jsonl, got {str(path)!r}.")
-    streams = (_keyed(file, _rank(file)) for file in files)
+    streams = (_keyed(_told(_lines(file)), _rank(file)) for file in files)
     return Events(event for _, event in heapq.merge(*streams, key=lambda keyed: keyed[0]))
 
 
-def _keyed(file: Path, rank: int) -> Iterator[tuple[tuple[int, int], Event]]:
+def told(events: Iterable[Event]) -> Events:
+    """Return the events of one journal that was read elsewhere, such as a line of an index, as `read_journal` does."""
+    return Events(_told(event for event in events if _is_event(event)))
+
+
+def _keyed(events: Iterable[Event], rank: int) -> Iterator[tuple[tuple[int, int], Event]]:
     """Give each event the highest step seen so far in its file, so that merging keeps the file's own order."""
     step = -1
-    for event in _lines(file):
+    for event in events:
         where = event.get("where")
         at = where.get("step", step) if isinstance(where, dict) else event.get("step", step)
         step = max(step, at) if isinstance(at, int) else step
@@ -138,8 +152,54 @@ def _lines(file: Path) -> Iterator[Event]:
                 event = json.loads(line)
             except ValueError:
                 continue
-            if isinstance(event, dict) and "v" in event and isinstance(event.get("kind"), str):
+            if _is_event(event):
                 yield event
+
+
+def _is_event(event: Any) -> bool:
+    return isinstance(event, dict) and "v" in event and isinstance(event.get("kind"), str)
+
+
+def _told(events: Iterable[Event]) -> list[Event]:
+    """Return the events with arrays as single points, in the order of their steps, and late facts in their run."""
+    found: list[Event] = []
+    points: list[Event] = []
+    names: dict[Any, Event] = {}
+    run: Event | None = None
+    for event in events:
+        if event["kind"] == "names":
+            names[event.get("id")] = event
+        elif event["kind"] == "series":
+            points += _points(event, names)
+        elif event["kind"] == "facts" and run is not None:
+            run.update({key: value for key, value in event.items() if key not in ("v", "kind", "rank")})
+        else:
+            found += sorted(points, key=lambda point: point["step"])
+            found.append(event)
+            points = []
+            run = event if event["kind"] == "run" else run
+    return [*found, *sorted(points, key=lambda point: point["step"])]
+
+
+def _points(event: Event, tables: Mapping[Any, Event]) -> Iterator[Event]:
+    """Yield the points of a line of arrays; none if it is not one that this version writes."""
+    steps, values, epochs = event.get("steps"), event.get("values"), event.get("epochs")
+    table = tables.get(event.get("names"), {})
+    if not (isinstance(steps, list) and isinstance(values, list) and all(type(step) is int for step in steps)):
+        return
+    if event.get("names") is not None and not table:
+        return
+    extremes, quantiles = event.get("extremes"), event.get("quantiles")
+    for place, (step, value) in enumerate(zip(steps, values, strict=False)):
+        epoch = epochs[place] if isinstance(epochs, list) else epochs
+        point = {"v": event["v"], "kind": "measure", "epoch": epoch, "step": step, "rank": event.get("rank", 0)}
+        if table:
+            pairs = zip(table["names"], value, strict=False)
+            value = {name: item for name, item in pairs if item != []} | (extremes[place] if extremes else {})
+        if quantiles:
+            # What is told of the values that are not named: least, quartiles and greatest of each group.
+            point |= {"of": table["count"], "quantiles": dict(zip(table["groups"], quantiles[place], strict=False))}
+        yield {**point, "name": event.get("name"), "value": value}
 
 
 def _rank(file: Path) -> int:

@@ -17,11 +17,20 @@ from weakref import WeakKeyDictionary
 import lightning
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor
 
-from lightning_debugkit.core.journal import Journal
+from lightning_debugkit.core.beside import Beside
+from lightning_debugkit.core.compat import both_packages
+from lightning_debugkit.core.finding import Finding, Severity
+from lightning_debugkit.core.journal import Journal, read_journal
+from lightning_debugkit.core.recorder import Recorder
+from lightning_debugkit.core.run_folders import claim, fold, unfold
 
+SHORT = 10.0  # seconds below which a healthy fit gets its report when it is asked for
+_LATER = 1.0  # seconds after which what takes a child process is begun; many fits are over by then
 _SECONDS = 3.0  # that git may take to name the commit
+_STORES = ("MLFlowLogger", "CometLogger")  # their folders hold entries of their own, and nothing else
 
 # Keyed by Trainer, not kept on it: the Trainer is the user's.
 _runs: WeakKeyDictionary[Trainer, Run] = WeakKeyDictionary()
@@ -29,21 +38,47 @@ _runs: WeakKeyDictionary[Trainer, Run] = WeakKeyDictionary()
 
 @dataclass(eq=False)
 class Run:
-    """The journal of one fit, and whether it has ended."""
+    """The journal of one fit, and whether it has ended.
 
-    folder: Path
+    Args:
+        place: Its folder; ask for ``folder``, which brings it back if the run was folded into a line of the index.
+        rank: Process that writes.
+        facts: Asks the repository for what the run's header lacks.
+        first_step: Optimizer steps that the Trainer had taken before this run.
+        alarmed: Something was found that calls for action, or the kit has failed itself.
+        is_resumed: It went on from a checkpoint.
+    """
+
+    place: Path
     rank: int
+    facts: Beside | None = None
     began: float = field(default_factory=time.monotonic)
+    first_step: int = 0
+    alarmed: bool = False
+    is_resumed: bool = False
     ended: bool = False
     written: int = 0
     rendered: int = -1
+    said: str = ""
     lost: int = 0
+    line: str = ""
     is_replaying: bool = False
     clip_norm: Tensor | None = None  # as the last clipping by norm computed it
     wide_norms: dict[int, float] = field(default_factory=dict)  # by step: norms that 32 bits cannot hold
     is_trivial_told: bool = False  # that the model is no better than a constant answer: two callbacks can see it
     trained: int | None = None  # optimizer steps of this run that had a gradient; None where nobody counts
     norms: tuple[Any, Tensor] | None = None  # of the step in progress: see `shared_norms`
+
+    def __post_init__(self) -> None:
+        self._recorder = Recorder(Journal(self.place, self.rank), self._failed)
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        if self.line:
+            self.place, self.line = unfold(self.place.parent, self.line), ""
+            self._recorder = Recorder(Journal(self.place, self.rank), self._failed)
+        return self.place
 
     @property
     def seconds(self) -> float:
@@ -53,16 +88,55 @@ class Run:
     def append(self, kind: str, **fields: Any) -> None:
         """Write one event; a disk that is full or gone is said once and never ends the training."""
         try:
-            Journal(self.folder, self.rank).append({"kind": kind, **fields})
+            if self.line:
+                _ = self.folder
+            self._recorder.append({"kind": kind, **fields})
             self.written += 1
         except OSError as error:
-            self.lost += 1
-            if self.lost == 1:
-                warnings.warn(
-                    f"lightning-debugkit cannot write its journal in {self.folder} ({error}): "
-                    "training goes on, but the report will lack what is not written.",
-                    stacklevel=2,
-                )
+            self._failed(error)
+
+    def _failed(self, error: OSError) -> None:
+        self.lost += 1
+        if self.lost == 1:
+            warnings.warn(
+                f"lightning-debugkit cannot write its journal in {self.place} ({error}): "
+                "training goes on, but the report will lack what is not written.",
+                stacklevel=3,
+            )
+
+    def saw(self, finding: Finding) -> None:
+        """Write ``finding``."""
+        self.alarmed = self.alarmed or finding.severity >= Severity.WARNING
+        self.append(**finding.to_event())
+
+    def is_alarmed(self, world_size: int) -> bool:
+        """Tell whether this or another rank found what calls for action."""
+        if world_size > 1 and not self.alarmed:
+            try:
+                self.alarmed = any(f.severity >= Severity.WARNING for f in read_journal(self.place).findings)
+            except OSError:
+                self.alarmed = True
+        return self.alarmed
+
+    def settle(self) -> None:
+        """Wait for what is asked for beside the steps."""
+        if self.facts is not None:
+            self.facts.now()
+
+    def close(self, is_plain: bool) -> None:
+        """Give the journal's file back; keep a run that was short and well as a line of an index.
+
+        Args:
+            is_plain: It may be kept so: nothing was found, and nobody asked for its report.
+        """
+        if self.facts is not None:
+            self.facts.drop()
+        try:
+            self._recorder.close()
+            if is_plain and not self.line:
+                self.line = fold(self.place)
+        except OSError as error:
+            self._failed(error)
 
 
 def current_run(trainer: Trainer) -> Run | None:
@@ -77,29 +151,48 @@ def open_run(trainer: Trainer, module: LightningModule) -> Run:
     """
     run = _runs.get(trainer)
     if run is None or run.ended:
-        # trainer.log_dir is a collective: ask here, in setup, where every rank does.
-        base = Path(trainer.log_dir or trainer.default_root_dir)
+        base = _base(trainer)
         folder = _claim(base.absolute()) if trainer.is_global_zero else ""
         folder = trainer.strategy.broadcast(folder)
-        run = _runs[trainer] = Run(Path(folder), trainer.global_rank)
+        run = _runs[trainer] = Run(Path(folder), trainer.global_rank, first_step=trainer.global_step)
         run.append("run", **_header(trainer, module))
+        if trainer.is_global_zero:
+            root = _root(module)
+            run.facts = Beside(lambda: _tell_facts(run, root), _LATER)
     return run
 
 
+def _tell_facts(run: Run, root: Path | None) -> None:
+    """Journal commit and state of the repository: git is asked beside the steps."""
+    commit, dirty = _commit(root) if root is not None else (None, None)
+    if commit is not None:
+        run.append("facts", rank=run.rank, commit=commit, dirty=dirty)
+
+
+def _base(trainer: Trainer) -> Path:
+    """Return where the folder of this run belongs: in the folder that its logger made for this run alone, if any.
+
+    What other loggers name is the folder of all runs, often a store in which every entry means something to them.
+    """
+    logger = trainer.logger
+    if isinstance(logger, both_packages(TensorBoardLogger, CSVLogger)):
+        # trainer.log_dir is a collective: ask here, in setup, where every rank does.
+        return Path(trainer.log_dir or trainer.default_root_dir)
+    base = Path(trainer.default_root_dir)
+    stores = [each.save_dir for each in trainer.loggers if type(each).__name__ in _STORES]
+    if any(store and Path(store).resolve() == base.resolve() for store in stores):
+        return base.absolute().parent
+    return base
+
+
 def _claim(base: Path) -> str:
-    """Make and return a folder that no other run has: ``debugkit``, else ``debugkit-1`` and so on."""
+    """Make and return a folder that no other run has: ``debugkit``, else ``debugkit-1`` and so on.
+
+    It is claimed by making the journal in it, which the file system lets one of all processes do.
+    """
     try:
         base.mkdir(parents=True, exist_ok=True)
-        for number in range(10_000):
-            folder = base / (f"debugkit-{number}" if number else "debugkit")
-            try:
-                folder.mkdir()
-            except FileExistsError:
-                if not folder.is_dir() or any(folder.glob("journal-*.jsonl")):
-                    continue
-            # What a run leaves is no change of the project that trains.
-            (folder / ".gitignore").write_text("*\n", encoding="utf-8")
-            return str(folder)
+        return str(claim(base))
     except OSError as error:
         folder = Path(tempfile.mkdtemp(prefix="lightning-debugkit-"))
         warnings.warn(
@@ -107,19 +200,18 @@ def _claim(base: Path) -> str:
             stacklevel=2,
         )
         return str(folder)
-    raise RuntimeError(f"{base} holds ten thousand runs; give the Trainer another default_root_dir.")
 
 
 def _header(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
-    commit, dirty = _commit(module) if trainer.is_global_zero else (None, None)
     seed = os.environ.get("PL_GLOBAL_SEED")
     return {
         "rank": trainer.global_rank,
         "world_size": trainer.world_size,
+        "first_step": trainer.global_step,
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "seed": int(seed) if seed and seed.isdigit() else None,
-        "commit": commit,
-        "dirty": dirty,
+        "commit": _known_commit(module) if trainer.is_global_zero else None,
+        "dirty": None,
         "versions": {
             "lightning_debugkit": _version(),
             "lightning": lightning.__version__,
@@ -154,15 +246,35 @@ def _version() -> str:
         return "unknown"
 
 
-def _commit(module: LightningModule) -> tuple[str | None, bool | None]:
-    """Return the commit of the module's project and whether tracked files differ from it, if git can tell."""
-    # Late: a rank that is not the first has no use for it.
-    from lightning_debugkit.provenance.capture.project_modules import main_file, project_root
+def _known_commit(module: LightningModule) -> str | None:
+    """Return the commit of the module's project, if it can be read without git."""
+    try:
+        from lightning_debugkit.provenance.repository.identity import (
+            bare_identity,  # late, as is all that asks for the project
+        )
+
+        root = _root(module)
+        return (bare_identity(root) or {}).get("commit") if root is not None else None
+    except Exception:
+        return None
+
+
+def _root(module: LightningModule) -> Path | None:
+    try:
+        from lightning_debugkit.provenance.capture.project_modules import main_file, project_root
+
+        return project_root(type(module), main_file())
+    except Exception:
+        return None
+
+
+def _commit(root: Path) -> tuple[str | None, bool | None]:
+    """Return the commit of a project and whether tracked files differ from it, if git can tell."""
     from lightning_debugkit.provenance.repository import git
     from lightning_debugkit.provenance.repository.status import look
 
     try:
-        with git.open_repository(project_root(type(module), main_file()), _SECONDS) as repository:
+        with git.open_repository(root, _SECONDS) as repository:
             status = look(repository).status
             return status.commit, any(entry.status != "untracked" for entry in status.entries)
     except Exception:  # no git, no repository, no commit yet, foreign owner: each is a plain "unknown"

@@ -77,7 +77,7 @@ class EvaluationHooks(DebugCallback):
         is_fit = trainer.state.fn == "fit"
         if findings and not is_fit and trainer.world_size == 1 and current_run(trainer) is None:
             open_run(trainer, module)  # a collective with several processes
-        with self.ending(trainer, now=bool(findings) and not is_fit):
+        with self.ending(trainer, str(trainer.state.fn), now=bool(findings) and not is_fit):
             self._tell(trainer, findings)
 
     def _tell(self, trainer: Trainer, findings: Iterable[Finding]) -> None:

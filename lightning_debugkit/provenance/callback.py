@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 
+from lightning_debugkit.core import run as runs
+from lightning_debugkit.core.beside import Beside
 from lightning_debugkit.core.callback import DebugCallback
+from lightning_debugkit.core.finding import Where
 from lightning_debugkit.core.run import current_run
 from lightning_debugkit.core.sharding import holds_whole_model
 from lightning_debugkit.core.weight_names import fit_names
@@ -26,16 +29,18 @@ from lightning_debugkit.provenance.snapshot.session import SnapshotSession, comp
 from lightning_debugkit.provenance.snapshot.snapshot_files import write_snapshot_files
 
 _log = logging.getLogger("lightning_debugkit")
-_OF_FIT = ("_standing", "_example", "_names")
+_LATER = 1.0  # seconds after which a preset's snapshot is begun: many fits are over by then and save nothing
+_OF_FIT = ("_standing", "_taking", "_leaving", "_names")
 
 
 class CodeSnapshot(DebugCallback):
     """Let every checkpoint carry its code: commit, uncommitted changes, the sources that ran, environment, settings.
 
-    Taken once, when a fit starts. Checkpoints of any callback carry it, weights-only files too, and load as before;
-    `load_model` rebuilds a model from it, ``lightning-debugkit diff | restore | show | log`` read it. The whole working
-    tree becomes a commit on ``refs/debugkit/runs/<id>``, and its child at the end tells the outcome: branches, index,
-    stash and files stay as they are. Nothing leaves the machine; large files and secrets are left out and listed.
+    Taken once, beside the first steps of a fit, and before its first checkpoint at the latest. Checkpoints of any
+    callback carry it, weights-only files too, and load as before; `load_model` rebuilds a model from it,
+    ``lightning-debugkit diff | restore | show | log`` read it. The whole working tree becomes a commit on
+    ``refs/debugkit/runs/<id>``, and its child at the end tells the outcome: branches, index, stash and files stay as
+    they are. Nothing leaves the machine; large files and secrets are left out and listed.
 
     Args:
         note: Why this run is made, for the experiment log.
@@ -71,15 +76,17 @@ class CodeSnapshot(DebugCallback):
         self.timeout = timeout
         self.export = export
         self._standing: SnapshotSession | None = None
+        self._taking: Beside | None = None
+        self._leaving: Beside | None = None
         self._example = Example()
         self._names: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
         # What belongs to a fit in progress stays with it.
-        return {name: value for name, value in self.__dict__.items() if name not in _OF_FIT}
+        return {name: value for name, value in self.__dict__.items() if name not in (*_OF_FIT, "_example")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _standing=None, _example=Example(), _names=None)
+        self.__dict__.update(state, **dict.fromkeys(_OF_FIT), _example=Example())
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
@@ -89,47 +96,78 @@ class CodeSnapshot(DebugCallback):
         if self.idle or not trainer.is_global_zero:
             return
         if stage == "fit":
-            self._standing = None
             self._begin(trainer, pl_module)
         checkpoint_hooks.install(trainer, Loading, lambda checkpoint, path: self._compare(trainer, checkpoint, path))
 
     def _begin(self, trainer: Trainer, module: LightningModule) -> None:
-        taken = capture(
-            Wanted(
-                model=type(module),
-                main=main_file(),
-                made_of=tuple({type(part).__module__ for part in module.modules()}),
-                run=run_facts(trainer, module),
-                note=self.note,
-                label=self.label,
-                # A trial saves nothing that could be restored.
-                side_ref=self.side_ref and not getattr(trainer, "fast_dev_run", False),
-                include=tuple(self.include),
-                max_file=self.max_file,
-                max_bundle=self.max_bundle,
-                seconds=self.timeout,
-            )
+        """Ask now what may change in training; look at files and repository beside the steps."""
+        self._drop()
+        self._standing = None
+        wanted = Wanted(
+            model=type(module),
+            main=main_file(),
+            made_of=tuple({type(part).__module__ for part in module.modules()}),
+            run=run_facts(trainer, module),
+            note=self.note,
+            label=self.label,
+            # A trial saves nothing that could be restored.
+            side_ref=self.side_ref and not getattr(trainer, "fast_dev_run", False),
+            include=tuple(self.include),
+            max_file=self.max_file,
+            max_bundle=self.max_bundle,
+            seconds=self.timeout,
         )
-        self._standing = SnapshotSession(taken)
+        missing, where = arguments_not_kept(module), self.where(trainer)
+        self._taking = Beside(
+            lambda: self._part(trainer, "setup", lambda: self._take(trainer, wanted, missing, where)),
+            0.0 if self.chosen or self.side_ref else _LATER,
+        )
+        # Beside a short fit in a preset nobody looks for the sources.
+        self._leaving = Beside(
+            lambda: self._part(trainer, "setup", lambda: self._leave(trainer)), 0.0 if self.chosen else runs.SHORT
+        )
         # It stays there: many save by hand when the fit is over.
         checkpoint_hooks.install(trainer, Saving, lambda checkpoint, path: self._add(trainer, checkpoint, path))
+
+    def _drop(self) -> None:
+        for each in (self._taking, self._leaving):
+            if each is not None:
+                each.drop()
+
+    def _take(self, trainer: Trainer, wanted: Wanted, missing: Mapping[str, Any], where: Where) -> None:
+        taken = capture(wanted)
+        self._standing = SnapshotSession(taken)
+        manifest, kept = taken.manifest, taken.manifest["tree"]
         run = current_run(trainer)
         if run is not None:
-            write_snapshot_files(taken, run.folder)
-            manifest, kept = taken.manifest, taken.manifest["tree"]
-            self.write(
-                trainer, "artifact", name="code", path="code/manifest.json", id=manifest.id, commit=manifest.commit,
-                dirty=manifest.is_dirty, ref=kept.get("ref"), note=manifest.data["note"], label=manifest.data["label"],
+            run.append(
+                "artifact", epoch=where.epoch, step=where.step, rank=where.rank, name="code",
+                path="code/manifest.json", id=manifest.id, commit=manifest.commit, dirty=manifest.is_dirty,
+                ref=kept.get("ref"), note=manifest.data["note"], label=manifest.data["label"],
                 seconds=round(taken.seconds, 3), bytes=len(taken.source or b""),
             )  # fmt: skip
-        where, model = self.where(trainer), str(taken.manifest["model"].get("qualname"))
-        for finding in snapshot_rules.of_capture(taken.manifest, where, self.max_bundle):
-            self.emit(trainer, finding)
-        if (lacking := snapshot_rules.of_left_out(taken.manifest, where)) is not None:
-            self.emit(trainer, lacking, about="left out")
-        unbuildable = snapshot_rules.of_model(model, arguments_not_kept(module), where)
-        if unbuildable is not None:
-            self.emit(trainer, unbuildable)
+        model = str(manifest["model"].get("qualname"))
+        told = [
+            *snapshot_rules.of_capture(manifest, where, self.max_bundle),
+            snapshot_rules.of_left_out(manifest, where),
+            snapshot_rules.of_model(model, missing, where),
+        ]
+        for finding in filter(None, told):
+            if finding.rule in snapshot_rules.NOTES:
+                self.remark(trainer, finding)
+            else:
+                self.emit(trainer, finding)
+
+    def _leave(self, trainer: Trainer) -> None:
+        standing, run = self._taken(), current_run(trainer)
+        if standing is not None and run is not None:
+            write_snapshot_files(standing.taken, run.folder)
+
+    def _taken(self) -> SnapshotSession | None:
+        """Return the snapshot of the fit, taken now if it has not been; ``None`` if there is none."""
+        if self._taking is not None:
+            self._taking.now()
+        return self._standing
 
     def _tell_renamed(self, trainer: Trainer, told: str) -> None:
         if trainer.is_global_zero:
@@ -145,7 +183,8 @@ class CodeSnapshot(DebugCallback):
         try:
             checkpoint_hooks.remove(trainer, Loading)
             manifest, source = taken_from(checkpoint)
-            comparison = compared(manifest, source, self._standing)
+            is_fit = trainer.state.fn == "fit"
+            comparison = compared(manifest, source, self._taken() if is_fit else self._standing)
             finding = snapshot_rules.differing(comparison, str(path), self.where(trainer))
             if finding is not None:
                 self.emit(trainer, finding, about=str(path))
@@ -157,7 +196,7 @@ class CodeSnapshot(DebugCallback):
     def _add(self, trainer: Trainer, checkpoint: dict[str, Any], path: Any) -> None:
         """Put the snapshot into a checkpoint that is about to be written; never in the way of it."""
         try:
-            standing = self._standing
+            standing = self._taken()
             if standing is not None:
                 manifest = standing.manifest_for(trainer)
                 checkpoint.setdefault(KEY, embedded(manifest, standing.source))
@@ -183,7 +222,7 @@ class CodeSnapshot(DebugCallback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         is_stop = isinstance(exception, KeyboardInterrupt)
-        outcome = RunEnd("stopped") if is_stop else RunEnd("exception", f"{type(exception).__name__}: {exception}")
+        outcome = RunEnd("interrupted") if is_stop else RunEnd("exception", f"{type(exception).__name__}: {exception}")
         try:
             self._end(trainer, outcome)
         finally:
@@ -192,13 +231,19 @@ class CodeSnapshot(DebugCallback):
     def _end(self, trainer: Trainer, outcome: RunEnd) -> None:
         """Tell how it ended, each part by itself: what cannot be told must not take the rest with it."""
         self._example.release()
-        standing, run = self._standing, current_run(trainer)
-        if standing is None or standing.has_ended:
+        run = current_run(trainer)
+        if run is None or run.ended or self._taking is None:
             return
-        standing.has_ended = True
-        self._part(trainer, "drift", lambda: self._tell_drift(trainer, standing))
+        self._drop()
+        is_kept = self.chosen or run.seconds >= runs.SHORT or outcome.status == "exception" or run.is_alarmed(1)
+        if is_kept and self._leaving is not None:
+            self._leaving.now()
+        standing = self._taken() if is_kept or self._taking.is_begun else None
+        if standing is not None and not standing.has_ended:
+            standing.has_ended = True
+            self._part(trainer, "drift", lambda: self._tell_drift(trainer, standing))
         self._part(trainer, "outcome", lambda: self.write(trainer, "artifact", name="code-end", **summary_of(trainer)))
-        if run is not None:
+        if standing is not None:
             self._part(trainer, "commit", lambda: self._keep(trainer, outcome, standing, run.folder))
 
     def _keep(self, trainer: Trainer, outcome: RunEnd, standing: SnapshotSession, folder: Path) -> None:

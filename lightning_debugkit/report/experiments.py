@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from lightning_debugkit.core.finding import Severity
-from lightning_debugkit.core.journal import read_journal
+from lightning_debugkit.core.journal import Events, read_journal
+from lightning_debugkit.core.run_folders import INDEX, folded, unfold
 from lightning_debugkit.report.summary import Summary, summarize
 from lightning_debugkit.report.wording import as_list, as_mapping, as_number, number, phrase
 
+_JOURNAL = "journal-0.jsonl"
 _SKIPPED = {"node_modules", "__pycache__", "site-packages"}
 _COLUMNS = ("when", "run", "commit", "outcome", "best", "findings", "checkpoints", "note")
 
@@ -30,12 +32,12 @@ class Experiment:
         commit: What was checked out, empty if that is not known.
         dirty: Whether files differed from it.
         when: When it began, ISO 8601.
-        outcome: ``finished``, ``stopped``, ``exception`` or ``unfinished``, and what an exception said.
+        outcome: ``finished``, ``stopped``, ``interrupted``, ``exception`` or ``unfinished``, and what that said.
         step: Optimizer steps taken.
         best: Name and value of the monitored metric at its best.
         checkpoints: Files that were left.
         findings: How many, by severity.
-        folder: Run folder, empty if it is gone and only the side reference tells of the run.
+        folder: Run folder, or the name that a short fit has in an index; empty if only the side reference tells of it.
     """
 
     id: str = ""
@@ -55,25 +57,74 @@ class Experiment:
 def experiments(folder: Path) -> list[Experiment]:
     """Return the runs whose journals lie under ``folder``, the oldest first."""
     found = [_of_run(run) for run in run_folders(folder)]
-    return sorted((each for each in found if each is not None), key=lambda each: each.when)
+    lines = (
+        _of_events(events, index.parent / name) for index in indexes(folder) for name, events in folded(index).items()
+    )
+    return sorted([*(each for each in found if each is not None), *lines], key=lambda each: each.when)
+
+
+def indexes(folder: Path) -> Iterator[Path]:
+    """Yield the indexes of short fits under ``folder``."""
+    name = Path(INDEX)
+    for path, _, files in _walk(folder):
+        if path.name == name.parent.name and name.name in files:
+            yield path / name.name
 
 
 def run_folders(folder: Path) -> Iterator[Path]:
     """Yield the run folders under ``folder``, itself included."""
+    for path, _, files in _walk(folder):
+        if _JOURNAL in files:
+            yield path
+
+
+def newest(folder: Path) -> tuple[Path, int]:
+    """Return the run folder that began last under ``folder``, and how many others there are.
+
+    A short fit that is a line of an index gets a folder of its own again; ``folder`` may also be its name there.
+
+    Raises:
+        FileNotFoundError: There is no run.
+    """
+    if any(folder.glob("journal-*.jsonl")):
+        return folder, 0
+    if folder.parent.name == Path(INDEX).parent.name and not folder.exists():
+        return unfold(folder.parent.parent, folder.name), 0
+    runs = [(_started(read_journal(run)), run) for run in run_folders(folder)]
+    for index in indexes(folder):
+        runs += [(_started(events), index.parent / name) for name, events in folded(index).items()]
+    if not runs:
+        raise FileNotFoundError(
+            f"A report needs a run folder with a journal, and none is in {str(folder)!r} or below; "
+            "it is usually LOG_DIR/debugkit."
+        )
+    last = max(runs)[1]
+    return last if last.exists() else unfold(last.parent.parent, last.name), len(runs) - 1
+
+
+def _started(events: Events) -> str:
+    return next((str(event.get("started") or "") for event in reversed(events.of_kind("run"))), "")
+
+
+def _walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
     for path, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _SKIPPED)
         if "pyvenv.cfg" in files:
             folders[:] = []
-        if "journal-0.jsonl" in files:
+        if _JOURNAL in files:
             folders[:] = []  # its sources, figures and checkpoints
-            yield Path(path)
+        yield Path(path), folders, files
 
 
 def _of_run(folder: Path) -> Experiment | None:
     try:
-        summary = summarize(read_journal(folder))
+        return _of_events(read_journal(folder), folder)
     except OSError:
         return None
+
+
+def _of_events(events: Events, folder: Path) -> Experiment:
+    summary = summarize(events)
     code = next((event for event in summary.artifacts if event.get("name") == "code"), {})
     end = next((event for event in reversed(summary.artifacts) if event.get("name") == "code-end"), {})
     run = summary.run
@@ -86,7 +137,7 @@ def _of_run(folder: Path) -> Experiment | None:
         dirty=bool(code.get("dirty", run.get("dirty"))),
         when=str(run.get("started") or ""),
         outcome=f"{summary.status}{said}",
-        step=summary.steps,
+        step=summary.step,
         best=_best(end) or _logged(summary),
         checkpoints=tuple(map(str, as_list(end.get("checkpoints")))),
         findings={str(each): len(summary.of(each)) for each in reversed(Severity) if summary.of(each)},

@@ -13,7 +13,7 @@ from markupsafe import escape
 
 from lightning_debugkit.core.finding import Finding, Severity
 from lightning_debugkit.core.journal import read_journal
-from lightning_debugkit.report.experiments import run_folders
+from lightning_debugkit.report.experiments import newest
 from lightning_debugkit.report.summary import Summary, summarize
 
 if TYPE_CHECKING:
@@ -154,13 +154,4 @@ def run_folder(path: Path) -> Path:
     Raises:
         FileNotFoundError: No run left a journal there.
     """
-    folder = path.parent if path.is_file() else path
-    if any(folder.glob("journal-*.jsonl")):
-        return folder
-    found = sorted(run_folders(folder), key=lambda each: (each / "journal-0.jsonl").stat().st_mtime)
-    if not found:
-        raise FileNotFoundError(
-            f"A report needs a run folder with a journal, and none is in {str(folder)!r} or below; "
-            "it is usually LOG_DIR/debugkit."
-        )
-    return found[-1]
+    return newest(path.parent if path.is_file() else path)[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from lightning_debugkit.core.finding import Finding, Severity
@@ -13,8 +13,9 @@ from lightning_debugkit.report.folding import Folded, findings_in_order, fold
 from lightning_debugkit.report.troubles import Trouble, troubles
 from lightning_debugkit.report.wording import as_int, as_list, as_mapping, as_number, plural, sentence
 
-Status = Literal["finished", "exception", "stopped", "unfinished"]
-_WORST_FIRST: tuple[Status, ...] = ("exception", "stopped", "finished")
+Status = Literal["finished", "exception", "interrupted", "stopped", "unfinished"]
+_WORST_FIRST: tuple[Status, ...] = ("exception", "interrupted", "stopped", "finished")
+_STOPS = ("KeyboardInterrupt", "SIGTERMException")  # of the journals of before, which called them exceptions
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,10 @@ class Summary:
         verdict: The one sentence to read if only one is read.
         start_here: What to do first, empty if nothing.
         status: How the run ended; ``unfinished`` if its journal has no end.
-        steps: Optimizer steps taken, as far as the journal knows.
+        steps: Optimizer steps that this run took, as far as the journal knows.
+        step: Those of the runs that it went on from, too.
+        notes: What a section tells that is no finding.
+        resumed: From which checkpoint, epoch and step it went on, empty if it began anew.
         seconds: How long it ran.
         exception: Type and message of what ended it, empty if nothing did.
         world_size: Processes of the run.
@@ -61,6 +65,9 @@ class Summary:
     run: Mapping[str, Any]
     remarks: tuple[str, ...] = ()
     troubles: tuple[Trouble, ...] = ()
+    step: int = 0
+    resumed: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[Finding, ...] = ()
 
     @property
     def is_well(self) -> bool:
@@ -100,7 +107,10 @@ def summarize(events: Events) -> Summary:
     end = min(ends, key=lambda event: _WORST_FIRST.index(_status(event)), default=None)
     status: Status = "unfinished" if end is None else _status(end)
     run = next((event for event in reversed(events.of_kind("run")) if as_int(event.get("rank")) == 0), {})
-    steps = max((_step(event) for event in events), default=0) if end is None else _step(end)
+    step = max((_step(event) for event in events), default=0) if end is None else _step(end)
+    resumed = next(iter(events.of_kind("resume")), {})
+    first = as_int(resumed.get("step"), as_int(run.get("first_step")))
+    steps = as_int((end or {}).get("steps"), max(step - first, 0))
     exception = as_mapping(end.get("exception")) if end else {}
     told_exception = ": ".join(str(exception[key]) for key in ("type", "message") if exception.get(key))
     failed = troubles(events.of_kind("trouble"))
@@ -108,7 +118,7 @@ def summarize(events: Events) -> Summary:
     callbacks = tuple(map(str, as_list(run.get("callbacks"))))
     counted = as_number(end.get("trained")) if end else None
     trained = None if counted is None else int(counted)
-    ending = verdicts.Ending(status, steps, told_exception, broken, callbacks, trained)
+    ending = verdicts.Ending(status, steps, told_exception, broken, callbacks, trained, step)
     return Summary(
         verdict=_told(end) or verdicts.verdict(ending, shown),
         start_here=verdicts.start_here(shown),
@@ -122,7 +132,14 @@ def summarize(events: Events) -> Summary:
         measures=_measures(events.of_kind("measure")),
         artifacts=tuple(events.of_kind("artifact")),
         run=run,
-        remarks=(*(each.remark for each in failed), *_remarks(events, findings, open_ranks if ends else [])),
+        step=step,
+        resumed=resumed,
+        notes=tuple(events.notes),
+        remarks=(
+            *_from(resumed, steps),
+            *(each.remark for each in failed),
+            *_remarks(events, findings, open_ranks if ends else []),
+        ),
         troubles=failed,
     )
 
@@ -131,6 +148,12 @@ def _told(end: Event | None) -> str:
     """Return the sentence that an end brings with it, as one does that no Trainer wrote."""
     said = sentence(str((end or {}).get("told", "")))
     return f"{said[:1].upper()}{said[1:]}." if said else ""
+
+
+def _from(resumed: Mapping[str, Any], steps: int) -> Iterable[str]:
+    if resumed:
+        place = f"at step {as_int(resumed.get('step'))}, epoch {as_int(resumed.get('epoch'))}"
+        yield f"Resumed {place}, from {resumed.get('path') or 'a checkpoint'}; {plural(steps, 'step')} since."
 
 
 def _ends(events: Events) -> tuple[list[Event], list[int]]:
@@ -146,6 +169,8 @@ def _ends(events: Events) -> tuple[list[Event], list[int]]:
 
 def _status(end: Event) -> Status:
     named = end.get("status")
+    if named == "exception" and as_mapping(end.get("exception")).get("type") in _STOPS:
+        return "interrupted"
     return next((status for status in _WORST_FIRST if status == named), "stopped")
 
 

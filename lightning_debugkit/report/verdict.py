@@ -16,12 +16,13 @@ class Ending:
     """How a run ended.
 
     Args:
-        status: ``finished``, ``exception``, ``stopped`` or ``unfinished``.
-        steps: Optimizer steps taken.
+        status: ``finished``, ``exception``, ``interrupted``, ``stopped`` or ``unfinished``.
+        steps: Optimizer steps taken in this run.
         exception: Its type and message, empty if there was none.
         broken: Callbacks of the kit that stopped looking.
         callbacks: Names of all callbacks of the kit in the run, empty if unknown.
         trained: Steps that this run made itself and that had a gradient; ``None`` if nobody counted.
+        last: Optimizer steps taken in all, those of the runs that it went on from included; ``steps`` if not given.
     """
 
     status: str
@@ -30,11 +31,17 @@ class Ending:
     broken: tuple[Trouble, ...] = ()
     callbacks: tuple[str, ...] = ()
     trained: int | None = None
+    last: int | None = None
 
     @property
     def counted(self) -> int:
         """Steps that a sound run is praised for."""
         return self.steps if self.trained is None else self.trained
+
+    @property
+    def step(self) -> int:
+        """The step at which it ended."""
+        return self.steps if self.last is None else self.last
 
 
 def verdict(ending: Ending, findings: Sequence[Finding]) -> str:
@@ -115,11 +122,13 @@ def _course(ending: Ending) -> str:
             return "The run finished"
         case "exception":
             said = sentence(ending.exception)
-            return f"The run ended with an exception at step {ending.steps}" + (f": {said}" if said else "")
+            return f"The run ended with an exception at step {ending.step}" + (f": {said}" if said else "")
         case "stopped":
-            return f"The run was stopped at step {ending.steps}"
+            return f"The run was stopped at step {ending.step}"
+        case "interrupted":
+            return f"The run was interrupted at step {ending.step}"
         case _:
-            return f"The run was killed or is still running, last seen at step {ending.steps}"
+            return f"The run was killed or is still running, last seen at step {ending.step}"
 
 
 def _attention(pressing: Sequence[Finding]) -> str:

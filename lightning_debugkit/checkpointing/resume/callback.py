@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -13,7 +12,7 @@ from lightning_debugkit.checkpointing.resume.dataloader_position import DataLoad
 from lightning_debugkit.checkpointing.resume.inexact_causes import InexactCause
 from lightning_debugkit.checkpointing.resume.resumption import Resumption
 from lightning_debugkit.checkpointing.resume.stopped import batches_of_stopped, reopen_epoch
-from lightning_debugkit.core.callback import DebugCallback
+from lightning_debugkit.core.callback import DebugCallback, is_search
 from lightning_debugkit.core.finding import Severity
 from lightning_debugkit.core.rule import Rule
 
@@ -74,9 +73,9 @@ class ExactResume(DebugCallback):
             self._place.install()
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(trainer, pl_module, checkpoint)
         # The searches for rate and batch size save before they start, and load that when they are over: no resume.
-        search = Path(str(trainer.ckpt_path)).name.startswith((".lr_find_", ".scale_batch_size_"))
-        if trainer.state.fn == "fit" and not search:
+        if trainer.state.fn == "fit" and not is_search(trainer):
             self._resumes, self._saved = True, checkpoint.get(KEY)
             self._useless = inexact_causes.of_checkpoint(self._saved, trainer.world_size)
             mine = None if self._useless or not self._saved else self._saved[trainer.global_rank]

@@ -59,6 +59,7 @@ class BiasVarianceReport(DebugCallback):
     """
 
     passes = (TrainingAnomaly, PredictionsNotFound)
+    reports_on = ("test",)
 
     def __init__(
         self,
@@ -229,7 +230,7 @@ class BiasVarianceReport(DebugCallback):
         self._missed(trainer, lambda: self.looks.end(trainer, pl_module, outputs, batch, *place))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        with self.ending(trainer):
+        with self.ending(trainer, "test"):
             if found := self.looks.merged(trainer):
                 self.memory.add_test(weights_fingerprint(pl_module), found)
                 self._conclude(trainer)

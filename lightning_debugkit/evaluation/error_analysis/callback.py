@@ -51,6 +51,7 @@ class ErrorAnalysis(DebugCallback):
     """
 
     passes = (TrainingAnomaly, PredictionsNotFound)
+    reports_on = ("validate", "test")
 
     def __init__(
         self,
@@ -198,7 +199,7 @@ class ErrorAnalysis(DebugCallback):
         if trainer.sanity_checking:
             self.watch.renew()
             return
-        with self.ending(trainer, self._stage == "validate"):
+        with self.ending(trainer, self._stage):
             self._gather(trainer, pl_module, "validate")
             if self._stage == "validate":
                 self._conclude(trainer, pl_module, is_over=True)
@@ -206,7 +207,7 @@ class ErrorAnalysis(DebugCallback):
                 self._conclude(trainer, pl_module, is_last=False)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        with self.ending(trainer):
+        with self.ending(trainer, "test"):
             self._gather(trainer, pl_module, "test")
             self._conclude(trainer, pl_module, is_over=True)
 

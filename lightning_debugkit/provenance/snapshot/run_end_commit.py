@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunEnd:
-    """How a run ended: ``finished``, ``stopped`` or ``exception``, and what the exception said."""
+    """How a run ended: ``finished``, ``stopped``, ``interrupted`` or ``exception``, and what that said."""
 
     status: str
     said: str = ""

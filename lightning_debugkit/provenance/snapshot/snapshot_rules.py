@@ -78,6 +78,8 @@ NOT_LOADABLE = Rule(
     section="code",
     cost="once",
 )
+# True of many runs, and nothing to act on in this one: told in the report's section, not among the findings.
+NOTES = frozenset(rule.name for rule in (CODE_UNCOMMITTED, NO_REPOSITORY, FILE_SKIPPED, NOT_LOADABLE))
 REQUIRED = inspect.Parameter.empty
 _SHOWN = 5
 _MOST = 50

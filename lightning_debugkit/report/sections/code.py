@@ -10,7 +10,7 @@ from typing import Any
 
 from lightning_debugkit.report.parts import Cell, Code, Details, Paragraph, Section, Table
 from lightning_debugkit.report.summary import Summary
-from lightning_debugkit.report.wording import as_int, as_list, as_mapping, number, phrase, plural
+from lightning_debugkit.report.wording import as_int, as_list, as_mapping, number, phrase, plural, sentence
 
 _FOLDER = "code"
 _LONGEST = 60_000  # characters of a diff: a browser takes more, a reader does not
@@ -19,6 +19,9 @@ _ROWS = 60
 
 def _parts(summary: Summary, folder: Path) -> Iterator[Paragraph | Table | Details | Code]:
     manifest = _read(folder / _FOLDER / "manifest.json")
+    for note in summary.notes:
+        if note.section == SECTION.key:
+            yield Paragraph(f"{sentence(note.message, 500)}. {note.advice}")
     if not manifest:
         return
     identity, source = as_mapping(manifest.get("identity")), as_mapping(manifest.get("source"))

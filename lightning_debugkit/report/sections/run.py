@@ -29,6 +29,9 @@ def _facts(summary: Summary) -> Iterator[tuple[str, Any]]:
     for name in ("seed", "started"):
         if run.get(name) is not None:
             yield name, run[name]
+    if summary.resumed:
+        yield "resumed from", str(summary.resumed.get("path") or "a checkpoint")
+        yield "resumed at", f"step {summary.step - summary.steps}"
     yield "processes", summary.world_size
     if summary.seconds is not None:
         yield "duration", duration(summary.seconds)

@@ -219,7 +219,7 @@ def test_ctrl_c_is_a_stop(project: Path) -> None:
         patch.setattr(CodeSnapshot, "_end", lambda self, trainer, outcome: seen.append(outcome))
         with pytest.raises((KeyboardInterrupt, SystemExit)):
             fit(project, CodeSnapshot(), enable_checkpointing=False)
-    assert [each.status for each in seen] == ["stopped"]
+    assert [each.status for each in seen] == ["interrupted"]
 
 
 def test_a_trainer_can_be_pickled_and_copied_after_its_fit(project: Path) -> None:
@@ -278,7 +278,7 @@ def test_a_file_of_the_model_that_is_left_out_is_told(project: Path) -> None:
         text.replace("import torch\n", f"import torch\nfrom {project.name} import blocks\n", 1)
     )
     fit(project, CodeSnapshot(), enable_checkpointing=False)
-    (finding,) = [each for each in journal(project).findings if each.rule == "model-not-loadable"]
+    (finding,) = [each for each in journal(project).notes if each.rule == "model-not-loadable"]
     assert finding.message == (
         "load_model cannot rebuild Net from a checkpoint alone: its code is left out of the snapshot in "
         f"{project.name}/blocks.py (holds a GitHub token in line 1)"
