@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from lightning_debugkit.core import recorder as recorders
-from lightning_debugkit.core.finding import Rule, Severity, Where
+from lightning_debugkit.core.finding import Severity, Where
 from lightning_debugkit.core.journal import Journal, read_journal
 from lightning_debugkit.core.recorder import Recorder
+from lightning_debugkit.core.rule import Rule
 
 FOUND = Rule("r", Severity.WARNING, "m", "a").found(Where(epoch=0, step=2), parameters=[f"p{n}" for n in range(1000)])
 
