@@ -8,7 +8,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-COMMANDS = ("report", "replay", "checkpoints", "demo", "rules", "show", "diff", "restore", "log", "refs")
+COMMANDS = ("report", "replay", "check", "checkpoints", "demo", "rules", "show", "diff", "restore", "log", "refs")
 
 
 def command(name: str) -> Any:
@@ -28,10 +28,21 @@ def parser() -> ArgumentParser:
     return top
 
 
+def of_the_program(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Return our own arguments, and those of the program that ``check`` runs: all after its name."""
+    if arguments[:1] != ["check"]:
+        return arguments, []
+    script = next((at for at, word in enumerate(arguments) if at and word.endswith(".py")), len(arguments) - 1)
+    return arguments[: script + 1], arguments[script + 1 :]
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; errors of use are one sentence and status 2."""
+    arguments, foreign = of_the_program(sys.argv[1:] if arguments is None else arguments)
     given = parser().parse_args(arguments).as_dict()
     chosen = given["subcommand"]
+    if foreign:
+        given[chosen]["arguments"] = foreign
     try:
         text, status = command(chosen).run(**given[chosen])
         print(text, flush=True)

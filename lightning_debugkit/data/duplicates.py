@@ -59,6 +59,8 @@ def judge(
     if not is_same and len(shared) >= FEWEST and share >= SHARE and (is_rich or share > EXCESS * within):
         place = {each: at for at, each in reversed(list(enumerate(train)))}
         pairs = [[at, place[val[at]]] for at in shared[:3]]
-        yield TRAIN_VAL_OVERLAP.found(
-            where, count=len(shared), seen=len(val), share=share, trained=len(train), pairs=pairs
-        )
+        # All of it, and nothing else: whoever validates on the training data as a whole may mean it.
+        is_whole = share == 1 and set(train) == set(val)
+        severity = Severity.INFO if is_whole else None
+        seen = {"count": len(shared), "seen": len(val), "share": share, "trained": len(train)}
+        yield TRAIN_VAL_OVERLAP.found(where, severity=severity, **seen, pairs=pairs)

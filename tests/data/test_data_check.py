@@ -89,6 +89,13 @@ def test_a_split_that_validates_on_training_on_purpose_is_no_overlap() -> None:
     assert rules(duplicates.judge(prints, prints, True, True, True, HERE)) == []
 
 
+def test_the_training_data_as_a_whole_may_be_meant() -> None:
+    prints = [bytes([value]) for value in range(200)]
+    [whole] = duplicates.judge(prints, prints[::-1], True, False, True, HERE)
+    [part] = duplicates.judge(prints, prints[:50], True, False, True, HERE)
+    assert (str(whole.severity), str(part.severity)) == ("info", "warning")
+
+
 @pytest.mark.parametrize("classes_a_batch", [1, 4])
 def test_batches_of_some_of_each_class_are_not_ordered(classes_a_batch: int) -> None:
     batches = [np.repeat(np.arange(classes_a_batch) + (n // 3), 32 // classes_a_batch) for n in range(12)]

@@ -1,0 +1,32 @@
+"""`lightning_debugkit.testing`: a module is checked on a copy, and a test fails with the findings."""
+
+from __future__ import annotations
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from faults import preflight
+
+from lightning_debugkit.testing import assert_trains, check
+
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore")]
+
+
+def test_a_module_that_trains_passes_and_is_left_as_it_was() -> None:
+    pl.seed_everything(1, verbose=False)
+    program = preflight.softmax_in_the_model(True)
+    kept = {name: value.clone() for name, value in program.module.state_dict().items()}
+    drawn = torch.get_rng_state()
+    assert_trains(program.module, program.train, program.val, accelerator="cpu")
+    assert all(torch.equal(value, kept[name]) for name, value in program.module.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), drawn)
+
+
+def test_one_that_does_not_fails_with_what_was_found() -> None:
+    pl.seed_everything(1, verbose=False)
+    program = preflight.softmax_in_the_model(False)
+    with pytest.raises(AssertionError, match=r"double-softmax: cross_entropy is given probabilities"):
+        assert_trains(program.module, program.train, program.val, accelerator="cpu", steps=5)
+    assert_trains(program.module, program.train, accelerator="cpu", steps=5, ignore=["double-softmax"])
+    found = check(program.module, program.train, accelerator="cpu", steps=5)
+    assert [finding.rule for finding in found] == ["double-softmax"]
