@@ -95,7 +95,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 
 def found() -> dict[str, type[DebugCallback]]:
-    """Every callback declared in a module of ``lightning_debugkit.callbacks``."""
+    """Every callback declared in a module of the package."""
     classes = {}
     for package in (lightning_debugkit,):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
