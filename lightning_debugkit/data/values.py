@@ -63,7 +63,8 @@ def judge(train: Tensor | None, val: Tensor | None, where: Where) -> Iterator[Fi
 
 def judge_first(module: str, given: Tensor, where: Where) -> Iterator[Finding]:
     """Yield that what enters the first layer of weights is far from unit size."""
-    if not given.is_floating_point() or given.numel() < SAMPLES:
+    # Of tensors of other classes, as those cut over processes, nothing is asked.
+    if type(given) is not Tensor or not given.is_floating_point() or given.numel() < SAMPLES:
         return
     given = given.detach().float()
     size, largest = float(given.square().mean().sqrt()), float(given.abs().max())

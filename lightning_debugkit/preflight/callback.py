@@ -82,7 +82,9 @@ class PreflightCheck(DebugCallback):
                 self._left_out["listening"] = "a part of the model is compiled, and would be compiled anew"
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if _is_first(trainer):
+        if reason := cannot_rerun(trainer):
+            self._left_out["listening"] = reason
+        elif _is_first(trainer):
             where = self.where(trainer)
             self._tell(trainer, initialization.judge(pl_module, where))
             # True of many runs, and asking for little: they stand in the report's section, not among the findings.

@@ -247,7 +247,9 @@ def test_parameters_in_no_optimizer_are_told(job: Job) -> None:
 
 def test_nested_checkpoint_names_the_way_out(job: Job) -> None:
     for rank in job[1]:
-        assert rank["nested"].startswith("Refused: NestedCheckpoint needs a strategy whose first rank writes the whole")
+        assert rank["nested"].startswith(
+            "RefusedSetup: NestedCheckpoint needs a strategy whose first rank writes the whole"
+        )
         assert rank["nested"].endswith("use ModelCheckpoint with it.")
 
 
