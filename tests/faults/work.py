@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
-from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LinearLR, SequentialLR
 
 from faults.optimizers import Manual
 from faults.registry import Classifier, Module, Program, batches, diabetes, digits, fault, mlp, trained
@@ -287,8 +287,8 @@ def schedule_free_validated_in_train_mode(mended: bool) -> Program:
             super().on_validation_model_train()
             self.switch(True)
 
-    x, y = digits()
-    return Program(Net(mended), batches(x, y), batches(x[:64], y[:64]), trainer={"max_epochs": 2})
+    x, y = digits(576)
+    return Program(Net(mended), batches(x[64:], y[64:]), batches(x[:64], y[:64]), trainer={"max_epochs": 2})
 
 
 @fault("optimizer-mode")
@@ -400,3 +400,34 @@ def a_batch_larger_than_the_data(mended: bool) -> Program:
     """``drop_last`` leaves nothing."""
     loader = batches(*digits(64), size=32 if mended else 128, drop_last=True)
     return Program(Classifier(mended), loader, trainer={"max_epochs": 2})
+
+
+# --- learning-rate-schedule, known before the first step -----------------------------------------------------------
+
+
+@fault("learning-rate-schedule", at_step=0)
+def a_warm_up_longer_than_the_run(mended: bool) -> Program:
+    """Four hundred steps to the full rate, as in a run of another size."""
+
+    class Net(Classifier):
+        def configure_optimizers(self) -> Any:
+            optimizer = torch.optim.AdamW(self.parameters(), 1e-3)
+            steps = 16 if self.mended else 400
+            warm = LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / steps))
+            return [optimizer], [{"scheduler": warm, "interval": "step"}]
+
+    return program(Net(mended))
+
+
+@fault("learning-rate-schedule", at_step=0)
+def a_warm_up_of_another_unit(mended: bool) -> Program:
+    """Thirty epochs of warm-up before the decay, in a run of four: meant were steps."""
+
+    class Net(Classifier):
+        def configure_optimizers(self) -> Any:
+            optimizer = torch.optim.AdamW(self.parameters(), 1e-3)
+            phases = [LinearLR(optimizer, 0.01, total_iters=30), CosineAnnealingLR(optimizer, 100)]
+            both = SequentialLR(optimizer, phases, milestones=[30])
+            return [optimizer], [{"scheduler": both, "interval": "step" if self.mended else "epoch"}]
+
+    return program(Net(mended))

@@ -32,6 +32,7 @@ class SchedulePlan:
         calls: Times it will be stepped in the run, infinite if not known.
         horizon: Calls after which it is through, ``None`` if it has no end of its own.
         reacts: It follows a metric, not a plan.
+        warm_up: Calls for which the rate only rises, ``None`` if it does not begin so or that is not known.
     """
 
     name: str
@@ -39,6 +40,7 @@ class SchedulePlan:
     calls: float
     horizon: float | None
     reacts: bool
+    warm_up: float | None = None
 
 
 @dataclass
@@ -59,6 +61,15 @@ class LearningRateSchedule:
     def planned(self, where: Where, plans: Sequence[SchedulePlan]) -> Iterator[Finding]:
         """Yield schedulers whose horizon cannot fit the run, known before the first step."""
         for plan in plans:
+            if plan.warm_up is not None and math.isfinite(plan.calls) and 1 < plan.calls < plan.warm_up:
+                told = (
+                    f"{plan.name} warms up for {plan.warm_up:g} calls, but this run calls it {plan.calls:g} times: the "
+                    "rate never arrives"
+                )
+                remedy = _remedy(plan, "epoch" if plan.interval == "step" else "step")
+                numbers: dict[str, Any] = {"scheduler": plan.name, "interval": plan.interval, "calls": plan.calls}
+                yield SCHEDULE.found(where, told=told, remedy=remedy, warm_up=plan.warm_up, **numbers)
+                continue
             if plan.horizon is None or not math.isfinite(plan.calls):
                 continue
             other = "epoch" if plan.interval == "step" else "step"
