@@ -55,7 +55,7 @@ class Work:
         self._batches = 0  # of this fit
 
     def state_dict(self) -> dict[str, Any]:
-        return {"asked": list(self.rates.asked)}
+        return {"asked": list(self.rates.asked or self.rates.before)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.rates.before = [float(rate) for rate in state.get("asked", [])]
