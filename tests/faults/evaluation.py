@@ -135,7 +135,8 @@ class Validates(Classifier):
 
 def averaged(module: pl.LightningModule, *callbacks: pl.Callback) -> Program:
     x, y = digits(576)
-    return Program(module, batches(x[64:], y[64:]), batches(x[:64], y[:64]), trainer={"max_epochs": 2}, callbacks=callbacks)
+    train, val = batches(x[64:], y[64:]), batches(x[:64], y[:64])
+    return Program(module, train, val, trainer={"max_epochs": 2}, callbacks=callbacks)
 
 
 def an_average_that_has_not_begun(mended: bool) -> Program:
