@@ -17,6 +17,7 @@ from lightning_debugkit.evaluation.error_analysis.answers import CollectedAnswer
 from lightning_debugkit.evaluation.error_analysis.class_names import class_names as names_of
 from lightning_debugkit.evaluation.error_analysis.confusion_history import ConfusionHistory
 from lightning_debugkit.evaluation.error_analysis.error_analysis import AnalysedAt, ErrorAnalysisResult
+from lightning_debugkit.evaluation.error_analysis.error_analysis_arguments import one_of_several, step_of
 from lightning_debugkit.evaluation.error_analysis.error_files import files_of, settled_files, write_error_files
 from lightning_debugkit.evaluation.error_analysis.evaluation_pass import EvaluationPass
 from lightning_debugkit.evaluation.error_analysis.task import TaskName
@@ -25,6 +26,7 @@ from lightning_debugkit.evaluation.predictions.reader import PredictionsNotFound
 
 _log = logging.getLogger("lightning_debugkit")
 _SHARE = 0.05  # of a run's time that analyses on the way may take; the last is always made
+_NOT_VALIDATED = "Nothing was validated: mistakes are counted where the Trainer validates or tests."
 
 
 class ErrorAnalysis(DebugCallback):
@@ -135,8 +137,7 @@ class ErrorAnalysis(DebugCallback):
             self.idle = self.gives_way(trainer)
         if self.idle or stage == "predict":
             return
-        if stage == "fit":
-            # Before anything is restored: a fit that resumes gets its memory back after this.
+        if stage == "fit":  # before anything is restored: a fit that resumes gets its memory back after this
             self._reset()
             self.history = ConfusionHistory()
             if self.learning is not None:
@@ -174,7 +175,7 @@ class ErrorAnalysis(DebugCallback):
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        self.watch.begin(pl_module, _step(trainer), dataloader_idx)
+        self.watch.begin(pl_module, step_of(trainer), dataloader_idx)
 
     on_test_batch_start = on_validation_batch_start
 
@@ -187,13 +188,17 @@ class ErrorAnalysis(DebugCallback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Take up a batch, unless predictions could not be found before; say it once if they cannot be found now."""
         try:
-            self.watch.end(trainer, pl_module, outputs, batch, _step(trainer), batch_idx, dataloader_idx)
+            self.watch.end(trainer, pl_module, outputs, batch, step_of(trainer), batch_idx, dataloader_idx)
         except PredictionsNotFound as error:
             self._miss(trainer, error, trainer.sanity_checking or self._stage != "fit")
 
     on_test_batch_end = on_validation_batch_end
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.watch.metrics.close()
+
+    on_test_epoch_end = on_validation_epoch_end
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking:
@@ -227,7 +232,6 @@ class ErrorAnalysis(DebugCallback):
         self._release()
 
     def _release(self) -> None:
-        """Leave module and loaders without anything of ours; may be called twice."""
         self.watch.stop()
         if self.learning is not None:
             self.learning.stop()
@@ -240,18 +244,19 @@ class ErrorAnalysis(DebugCallback):
 
     def _gather(self, trainer: Trainer, module: LightningModule, stage: Literal["validate", "test"]) -> None:
         """Bring together what ranks saw; every rank must call this at the same place."""
-        was_missing = bool(self.watch.missing)
+        where = self.where(trainer)
+        for finding in self.watch.metrics.findings(trainer.callback_metrics, where, stage):
+            self.emit(trainer, finding)
         if (found := self.watch.gathered(trainer)) is None:
-            if self.watch.missing and not was_missing:
+            if self.watch.missing and self.watch.unfollowed:
                 self._miss(trainer, PredictionsNotFound(self.watch.missing), may_raise=False)
             return
-        where = self.where(trainer)
         if stage == "validate" and self._stage == "fit":
             self.history.add(found, where.epoch, where.step)
         if trainer.is_global_zero:
             is_known, is_from_one = found.form.classes > 0, found.none == 0
             names, note = names_of(self.class_names, trainer, module, found.named, is_known, is_from_one)
-            notes = [*self.watch.told(), *([note] if note else [])]
+            notes = [*self.watch.told(), *filter(None, [note])]
             self._last = found, AnalysedAt(stage, where.epoch, where.step, names), notes
         self.watch.renew()
 
@@ -265,9 +270,8 @@ class ErrorAnalysis(DebugCallback):
             _log.warning(f"{type(self).__name__} leaves its section out. {why}")
             return
         names, note = names_of(self.class_names, trainer, module, found.named)
-        notes = ["Nothing was validated: mistakes are counted where the Trainer validates or tests.", note]
-        where = self.where(trainer)
-        self._last = found, AnalysedAt("validate", where.epoch, where.step, names), [*filter(None, notes)]
+        notes, at = [_NOT_VALIDATED, note], self.where(trainer)
+        self._last = found, AnalysedAt("validate", at.epoch, at.step, names), [*filter(None, notes)]
 
     def _affords(self, trainer: Trainer) -> bool:
         run = current_run(trainer)
@@ -283,9 +287,7 @@ class ErrorAnalysis(DebugCallback):
         course, why_not = self.learning.told(trainer, is_last) if self.learning else (None, [])
         analysis = ErrorAnalysisResult(named.found, moment, self.history, [*notes, *named.notes, *why_not])
         pictures = self.pictures if is_last and named.may_draw else 0
-        asked = f"{type(self).__name__}{error_analysis_arguments.asked(self)}"
-        number = error_analysis_arguments.number_of(self, trainer)
-        files = files_of(run.folder, moment.stage, self._stage == "fit", number, asked)
+        files = files_of(run.folder, moment.stage, self._stage == "fit", *one_of_several(self, trainer))
         for fields in write_error_files(run.folder, trainer, module, analysis, course, pictures, files):
             self.write(trainer, "artifact", **fields)
         if is_last:
@@ -296,7 +298,3 @@ class ErrorAnalysis(DebugCallback):
                     continue
                 self.emit(trainer, finding, about=files.analysis)
         self._spent += time.monotonic() - began
-
-
-def _step(trainer: Trainer) -> str:
-    return "test_step" if trainer.testing else "validation_step"

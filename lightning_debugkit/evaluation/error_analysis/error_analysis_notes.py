@@ -21,6 +21,11 @@ _ANSWERS = {
     "tokens": "An answer is a token; the tokens of a sample go together, and intervals are drawn over samples.",
 }
 
+UNFOLLOWED = (
+    "The step weighs the losses of single answers in a way that could not be followed, and their mean is not its loss: "
+    "which answers count is not known. Return them from the step, with -100 as the target of those that do not count."
+)
+
 
 def error_analysis_notes(found: CollectedAnswers, issues: LabelIssues | None) -> Iterator[str]:
     """Yield what a reader has to know."""

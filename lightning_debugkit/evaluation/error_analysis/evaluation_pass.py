@@ -17,8 +17,10 @@ from lightning_debugkit.data.loaders import begins, is_at_once, loaders_of_pass
 from lightning_debugkit.evaluation.bias_variance.train_error import again
 from lightning_debugkit.evaluation.error_analysis.answers import AnswerCollector, CollectedAnswers, merged_answers
 from lightning_debugkit.evaluation.error_analysis.columns import columns_of, indices_of
+from lightning_debugkit.evaluation.error_analysis.error_analysis_notes import UNFOLLOWED
 from lightning_debugkit.evaluation.error_analysis.index_evidence import IndexEvidence
 from lightning_debugkit.evaluation.error_analysis.loss_check import LossCheck
+from lightning_debugkit.evaluation.error_analysis.stage_metrics import StageMetrics
 from lightning_debugkit.evaluation.error_analysis.task import Task as Form
 from lightning_debugkit.evaluation.error_analysis.task import (
     TaskName,
@@ -36,11 +38,6 @@ from lightning_debugkit.evaluation.predictions.wrong_samples import NoClasses
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
-
-_UNFOLLOWED = (
-    "The step weighs the losses of single answers in a way that could not be followed, and their mean is not its loss: "
-    "which answers count is not known. Return them from the step, with -100 as the target of those that do not count."
-)
 
 
 class EvaluationPass:
@@ -69,6 +66,7 @@ class EvaluationPass:
         self.most = most
         self.order = LoaderOrder()
         self.missing = ""
+        self.metrics = StageMetrics()
         self.forms: dict[str, Form] = {}
         self.renew()
 
@@ -82,6 +80,7 @@ class EvaluationPass:
         self.batches = self.without = self.lost = 0
         self.why_lost = ""
         self.unfollowed = False
+        self.metrics.renew()
 
     def lacking(self, trainer: Trainer) -> PredictionsNotFound | None:
         """Return what to say if none of the loaders that count is among those that are there."""
@@ -102,6 +101,7 @@ class EvaluationPass:
 
     def begin(self, module: LightningModule, step: str, dataloader_idx: int) -> None:
         """Get ready for a batch."""
+        self.metrics.begin(module)
         if self._counts(dataloader_idx):
             self.reader.begin(step, module, watch=True)
 
@@ -174,7 +174,7 @@ class EvaluationPass:
         indices = self._indices(batch, outputs, n, rows, loaders, at)
         if rows.counted is not None:
             keep = rows.counted.nonzero()[:, 0]
-            found, columns = _kept(found, keep), take(columns, n, keep.tolist())
+            found, columns = found.of_rows(keep), take(columns, n, keep.tolist())
             indices = None if indices is None else indices[keep.to(indices.device)]
         if self.gathering is None:
             self.gathering = AnswerCollector(form, list(columns), math.ceil(self.most / trainer.world_size))
@@ -294,13 +294,6 @@ class EvaluationPass:
             apart = [result for _, result in held]
             self.note(LossCheck.told(apart, found.form))
             if self.unfollowed and LossCheck.differs(apart):
-                self.missing = _UNFOLLOWED
+                self.missing = UNFOLLOWED
                 return None
         return found
-
-
-def _kept(found: Reading, keep: Tensor) -> Reading:
-    def part(value: Any) -> Any:
-        return value[keep.to(value.device)] if isinstance(value, Tensor) else [value[at] for at in keep.tolist()]
-
-    return replace(found, predictions=part(found.predictions), target=part(found.target))

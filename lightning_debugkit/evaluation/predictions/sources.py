@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
@@ -39,6 +39,14 @@ class Reading:
     given: Tensor | None = field(default=None)
     counted: Tensor | None = field(default=None)
     is_followed: bool = True
+
+    def of_rows(self, rows: Tensor) -> Reading:
+        """Return the same of some samples only."""
+
+        def part(value: Any) -> Any:
+            return value[rows.to(value.device)] if isinstance(value, Tensor) else [value[at] for at in rows.tolist()]
+
+        return replace(self, predictions=part(self.predictions), target=part(self.target))
 
     @property
     def origin(self) -> str:
