@@ -34,6 +34,7 @@ _STORES = ("MLFlowLogger", "CometLogger")  # their folders hold entries of their
 
 # Keyed by Trainer, not kept on it: the Trainer is the user's.
 _runs: WeakKeyDictionary[Trainer, Run] = WeakKeyDictionary()
+_places: set[Path] = set()  # where this process has kept a short fit that went well
 
 
 @dataclass(eq=False)
@@ -134,7 +135,9 @@ class Run:
         try:
             self._recorder.close()
             if is_plain and not self.line:
-                self.line = fold(self.place)
+                # The first of a program keeps its folder: two programs of one moment have one each.
+                self.line = fold(self.place) if self.place.parent in _places else ""
+                _places.add(self.place.parent)
         except OSError as error:
             self._failed(error)
 
