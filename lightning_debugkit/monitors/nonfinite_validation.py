@@ -239,7 +239,9 @@ def _results(trainer: Trainer, training: bool) -> list[Any]:
 
 
 def _floats(tensor: Tensor) -> bool:
-    return tensor.is_floating_point() and tensor.numel() > 0 and tensor.layout is torch.strided
+    # Of a tensor that lies on several processes, none can read alone.
+    is_here = tensor.layout is torch.strided and not hasattr(tensor, "full_tensor")
+    return is_here and tensor.is_floating_point() and tensor.numel() > 0
 
 
 def _is_loss(name: str) -> bool:

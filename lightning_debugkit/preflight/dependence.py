@@ -108,10 +108,7 @@ class Checks:
         if self.batch_size != size:
             self.left_out["batch-leak"] = "the loader does not say that the batch is made of as many samples"
             return
-        inputs = inputs_of(self.probe.batch, [])  # the targets of sample 0 as well: of an autoencoder, they are inputs
-        order = torch.arange(size)
-        order[0] = 1
-        moved = self._with(inputs, size, order)
+        moved = self.probe.reordered([1, *range(1, size)])
         for one, other in zip(base, self.probe.calls(moved), strict=False):
             if _is_by_sample(one, size) and one.prediction.shape == other.prediction.shape:
                 apart = distance(one.prediction, other.prediction)[1:]
@@ -124,9 +121,9 @@ class Checks:
     def _unused(self, base: list[LossCall], size: int) -> Iterator[Finding]:
         inputs = inputs_of(self.probe.batch, [])
         own = [one for one in base if _is_by_sample(one, size) and bool(one.prediction.isfinite().all())]
-        if not inputs or not own or not self._differ(inputs):
+        if not own or not self._differ(inputs):
             return
-        moved = self._with(inputs, size, torch.arange(size).roll(1))
+        moved = self.probe.reordered([*range(1, size), 0])
         calls = self.probe.calls(moved)
         if not _are_equal(base, calls, size):
             return
@@ -177,10 +174,6 @@ class Checks:
         most = float((one.float() - moved.float()).abs().max() / spread)
         if most > MATERIAL:
             yield FUTURE_LEAK.found(self.where, position=position, most=most)
-
-    def _with(self, inputs: list[tuple[str, Tensor]], size: int, order: Tensor) -> object:
-        change = {path: item[order.to(item.device)] for path, item in inputs if item.shape[0] == size}
-        return changed(self.probe.batch, change)
 
     def _differ(self, inputs: list[tuple[str, Tensor]]) -> bool:
         """Tell whether the samples differ at all."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lightning_debugkit.core.isolation import isolated
 from lightning_debugkit.core.rng import RandomState
-from lightning_debugkit.data.batches import batch_size, leaves, replaced
+from lightning_debugkit.data.batches import batch_size, leaves, replaced, take
 from lightning_debugkit.preflight.listener import StepListener
 from lightning_debugkit.preflight.loss_calls import LossCall
 from lightning_debugkit.replay.diagnosis import ReplayStep
@@ -52,6 +52,17 @@ class Probe:
         """Samples in the batch, ``None`` if it cannot be told."""
         return batch_size(self.step.batch)
 
+    def reordered(self, order: list[int]) -> Any:
+        """Return the batch with other samples in the places of its own: all that belongs to a sample goes with it.
+
+        Raises:
+            NotProbed: The batch cannot be split into samples.
+        """
+        try:
+            return take(self.step.batch, len(order), order)
+        except Exception as error:
+            raise NotProbed("the batch cannot be split into samples") from error
+
     def calls(self, batch: Any) -> list[LossCall]:
         """Return the loss calls of the step on ``batch``, with the random numbers of its first run; in eval mode.
 
@@ -68,6 +79,8 @@ class Probe:
                 self.step.run(batch, lambda loss, *args, **kwargs: None)
         except Exception as error:
             raise NotProbed(f"the step raised {type(error).__name__} when it was run once more") from error
+        if any(part.training for part in module.modules()):
+            raise NotProbed("the step puts parts of the model into training mode itself")
         self.draws = self.draws or not _is_same(self.step.random, RandomState.capture())
         return listener.calls
 

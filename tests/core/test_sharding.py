@@ -118,7 +118,8 @@ def fit(
     module = Net(kind, fault)
     samples = torch.Generator().manual_seed(0)
     batch = 8 if kind == "tensor" else 4
-    x, y = torch.randn(8 * STEPS, 8, generator=samples), torch.randint(3, (8 * STEPS,), generator=samples)
+    count = 8 * STEPS + 30
+    x, y = torch.randn(count, 8, generator=samples), torch.randint(3, (count,), generator=samples)
     trainer = pl.Trainer(
         accelerator="cpu",
         devices=2,
@@ -131,7 +132,8 @@ def fit(
         enable_checkpointing=any(isinstance(each, pl.callbacks.Checkpoint) for each in callbacks),
         callbacks=list(callbacks),
     )
-    loader, val = DataLoader(TensorDataset(x, y), batch, shuffle=True), DataLoader(TensorDataset(x[:30], y[:30]), batch)
+    loader = DataLoader(TensorDataset(x[:-30], y[:-30]), batch, shuffle=True)
+    val = DataLoader(TensorDataset(x[-30:], y[-30:]), batch)
     try:
         trainer.fit(module, loader, val, **options)
     except Exception as error:
