@@ -60,7 +60,7 @@ def check(
 
     with tempfile.TemporaryDirectory(prefix="lightning-debugkit-check-") as temporary, isolate_rng():
         root = Path(folder or temporary)
-        watchers = [
+        watchers: list[Any] = [
             GradientAnomalyDetector(action="warn", bundle=False),
             PreflightCheck(),
             DataCheck(),

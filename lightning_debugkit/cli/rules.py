@@ -32,10 +32,12 @@ def run(format: Form = "table") -> Told:
 def every_rule() -> Mapping[str, Rule]:
     """Return the rules of the whole kit by name: each file that can declare one is imported."""
     own = f"{lightning_debugkit.__name__}."
+    found: dict[str, Rule] = {}
     for module in pkgutil.walk_packages(lightning_debugkit.__path__, own):
         if not module.name.startswith((f"{own}report", f"{own}stats", f"{own}demo", f"{own}cli", f"{own}__main__")):
-            importlib.import_module(module.name)
-    return DECLARED
+            declared = vars(importlib.import_module(module.name)).values()
+            found |= {each.name: DECLARED[each.name] for each in declared if isinstance(each, Rule)}
+    return found
 
 
 def as_table(rules: Mapping[str, Rule]) -> str:

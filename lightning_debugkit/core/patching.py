@@ -28,6 +28,8 @@ class Hearing:
     over.
     """
 
+    _here = 0
+
     def __init__(self, parts: Iterable[nn.Module], hear: Hear) -> None:
         # By id: the table must not keep alive what the model lets go.
         known = {id(part): weakref.ref(part) for part in parts}
@@ -40,6 +42,8 @@ class Hearing:
                 hear(module, args, output)
 
         self._handle = register_module_forward_hook(heard)
+        self._has_left = False
+        Hearing._here += 1
         # Compiled modules warn of such hooks, at each call: ours takes each call for what it is. Where warnings are
         # errors, that would end the training.
         warnings.filterwarnings("ignore", message=_WARNING)
@@ -48,7 +52,12 @@ class Hearing:
     def remove(self) -> None:
         """Hear no more; may be called twice."""
         self._handle.remove()
-        if self._filter in warnings.filters:
+        if self._has_left:
+            return
+        self._has_left = True
+        Hearing._here -= 1
+        # One filter serves all who hear at a time: the last to leave takes it along.
+        if not Hearing._here and self._filter in warnings.filters:
             warnings.filters.remove(self._filter)  # type: ignore[attr-defined]  # typed as a sequence, but a list
 
 

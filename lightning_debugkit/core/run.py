@@ -7,6 +7,7 @@ import platform
 import tempfile
 import time
 import warnings
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib import metadata
@@ -34,7 +35,10 @@ _STORES = ("MLFlowLogger", "CometLogger")  # their folders hold entries of their
 
 # Keyed by Trainer, not kept on it: the Trainer is the user's.
 _runs: WeakKeyDictionary[Trainer, Run] = WeakKeyDictionary()
-_places: set[Path] = set()  # where this process has kept a short fit that went well
+# Where this process has kept short fits that went well, and how many: a fit and its resumption keep their folders,
+# a back-test of dozens becomes lines of an index.
+_places: Counter[Path] = Counter()
+FOLDERS = 2
 
 
 @dataclass(eq=False)
@@ -67,6 +71,7 @@ class Run:
     clip_norm: Tensor | None = None  # as the last clipping by norm computed it
     wide_norms: dict[int, float] = field(default_factory=dict)  # by step: norms that 32 bits cannot hold
     is_trivial_told: bool = False  # that the model is no better than a constant answer: two callbacks can see it
+    has_findings: bool = False  # of any severity
     trained: int | None = None  # optimizer steps of this run that had a gradient; None where nobody counts
     norms: tuple[Any, Tensor] | None = None  # of the step in progress: see `shared_norms`
 
@@ -107,6 +112,7 @@ class Run:
 
     def saw(self, finding: Finding) -> None:
         """Write ``finding``."""
+        self.has_findings = True
         self.alarmed = self.alarmed or finding.severity >= Severity.WARNING
         self.append(**finding.to_event())
 
@@ -135,9 +141,10 @@ class Run:
         try:
             self._recorder.close()
             if is_plain and not self.line:
-                # The first of a program keeps its folder: two programs of one moment have one each.
-                self.line = fold(self.place) if self.place.parent in _places else ""
-                _places.add(self.place.parent)
+                # The first ones of a program keep their folders: two programs of one moment have one each.
+                base = self.place.parent
+                self.line = fold(self.place) if _places[base] >= FOLDERS and not self.has_findings else ""
+                _places[base] += 1
         except OSError as error:
             self._failed(error)
 

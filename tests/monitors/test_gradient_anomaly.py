@@ -303,7 +303,7 @@ def test_the_journal_has_the_series_that_figures_draw(tmp_path: Path) -> None:
     series: dict[str, list[Any]] = {}
     for event in events.of_kind("measure"):
         series.setdefault(event["name"], []).append((event["step"], event["value"]))
-    assert set(series) == {"loss", "learning-rate", "gradient-norms"}
+    assert set(series) == {"loss", "learning-rate", "gradient-norms", "logged"}
     assert [step for step, _ in series["loss"]] == list(range(8))
     assert series["learning-rate"][0] == (0, {"AdamW": 1e-2})
     assert set(series["gradient-norms"][0][1]) == {name for name, _ in module.named_parameters()}
@@ -391,9 +391,9 @@ def test_two_kit_callbacks_share_a_run(tmp_path: Path) -> None:
     assert events[-1]["kind"] == "end"
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
+@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, "interrupted"), (ZeroDivisionError, "exception")])
 def test_a_run_that_is_broken_off_has_an_end_and_a_report(
-    error: type[BaseException], tmp_path: Path, with_report: None
+    error: type[BaseException], status: str, tmp_path: Path, with_report: None
 ) -> None:
     class Breaks(Net):
         def training_step(self, batch: Any, batch_idx: int) -> Tensor:
@@ -404,7 +404,7 @@ def test_a_run_that_is_broken_off_has_an_end_and_a_report(
     with pytest.raises((ZeroDivisionError, SystemExit, KeyboardInterrupt)):
         fit(Breaks(), tmp_path, Detector())
     (end,) = journal(tmp_path).of_kind("end")
-    assert (end["status"], end["exception"]["type"], end["step"]) == ("exception", error.__name__, 3)
+    assert (end["status"], end["exception"]["type"], end["step"]) == (status, error.__name__, 3)
     assert "enough" in end["exception"]["message"]
     assert error.__name__ in (tmp_path / "debugkit/report.md").read_text()
 

@@ -86,7 +86,7 @@ def fit(
 
 def checked_by_torch(module: Any, h: Tensor, y: Tensor) -> Tensor:
     spread = torch.log(y)[:, None].expand_as(h)
-    return -torch.distributions.Normal(h, spread.exp() + spread).log_prob(torch.zeros(4)).mean()
+    return -torch.distributions.Normal(h, spread.exp() + spread, validate_args=True).log_prob(torch.zeros(4)).mean()
 
 
 def asserted(module: Any, h: Tensor, y: Tensor) -> Tensor:

@@ -81,7 +81,8 @@ def _statistics(module: nn.Module) -> list[tuple[str, Tensor]]:
     for name, part in module.named_modules():
         if isinstance(part, _NormBase):
             own = part.named_buffers(name, recurse=False)
-            found += [(key, t) for key, t in own if t is not None and t.is_floating_point() and t.numel()]
+            known = [(key, t) for key, t in own if t is not None and not nn.parameter.is_lazy(t)]
+            found += [(key, t) for key, t in known if t.is_floating_point() and t.numel()]
     return found
 
 

@@ -126,7 +126,7 @@ KILLED = """
 import sys
 import torch
 from lightning_debugkit import AtomicCheckpointIO
-from lightning_debugkit.checkpoints import serializing
+from lightning_debugkit.checkpointing import serialization
 
 io = AtomicCheckpointIO()
 io.save_checkpoint({"w": torch.ones(1000)}, sys.argv[1])
@@ -138,7 +138,7 @@ def half(checkpoint, path):
     input()
 
 
-serializing.save = half
+serialization.save_bytes = half
 io.save_checkpoint({"w": torch.zeros(1000)}, sys.argv[1])
 """
 

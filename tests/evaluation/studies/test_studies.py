@@ -218,7 +218,7 @@ def test_results_are_in_one_report(tmp_path: Path) -> None:
     learning_curve(Fits(tmp_path, Powers), (0.2, 0.4, 0.7, 1.0), train=data, val=val, folder=tmp_path)
     bias_variance_decomposition(Fits(tmp_path, Rigged), 2, train=data, val=val, folder=tmp_path)
     text = (tmp_path / "report.md").read_text()
-    assert "## Bias and variance" in text
+    assert "<b>Bias and variance</b>" in text
     for said in (
         "Learning curve: ",
         "Cross-validation: validation error is",

@@ -34,6 +34,6 @@ def test_the_first_rank_captures_for_all(tmp_path: Path) -> None:
     assert manifest["run"]["world_size"] == 2
     events = read_journal(tmp_path / "debugkit")
     assert [event["rank"] for event in events if event.get("name") == "code"] == [0]
-    assert {finding.where.rank for finding in events.findings} == {0}
+    assert {note.where.rank for note in events.notes} == {0}
     assert events.of_kind("trouble") == []
     assert [(end["rank"], end["status"]) for end in events.of_kind("end")] == [(0, "finished"), (1, "finished")]

@@ -197,15 +197,15 @@ def one_of_many(folder: Path, name: str) -> tuple[str, str]:
 FOR_EVER = """
 import sys, itertools, os
 from pathlib import Path
-from lightning_debugkit.provenance import git, identity, tree
+from lightning_debugkit.provenance.repository import commit_tree, git, identity
 folder = Path(sys.argv[1])
 for n in itertools.count():
     (folder / "new.py").write_text(f"{os.getpid()} {n}")
     with git.open_repository(folder, 60) as repository:
         identity.identity(repository)
-        kept = tree.commit_tree(repository, f"run-{os.getpid()}-{n}", "message")
+        kept = commit_tree.commit_tree(repository, f"run-{os.getpid()}-{n}", "message")
         print(kept.commit, flush=True)
-        tree.end_run(repository, f"run-{os.getpid()}-{n}", kept.commit, "done", {})
+        commit_tree.end_run(repository, f"run-{os.getpid()}-{n}", kept.commit, "done", {})
 """
 
 
