@@ -78,7 +78,7 @@ def judge_seed(where: Where) -> Iterator[Finding]:
 def _trains(layer: nn.Module) -> bool:
     weight = layer.weight
     is_known = isinstance(weight, nn.Parameter) and not nn.parameter.is_lazy(weight) and weight.ndim > 1
-    return is_known and weight.requires_grad
+    return bool(is_known and weight.requires_grad)
 
 
 def _has_equal_rows(weight: Tensor, bias: Tensor | None) -> bool:

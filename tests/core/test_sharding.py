@@ -228,8 +228,10 @@ def test_a_loss_that_breaks_on_one_rank_is_told_by_it(job: Job, kind: str) -> No
 
 
 def test_a_gradient_that_breaks_is_told_though_the_step_cannot_run_again(job: Job) -> None:
-    assert grave(job[0] / "gradient") == [("nonfinite-gradient", 0)]
-    (found,) = read_journal(job[0] / "gradient/debugkit").findings
+    # What is broken stays broken: the validation of each rank has it as well, later.
+    assert grave(job[0] / "gradient")[0] == ("nonfinite-gradient", 0)
+    found, *later = read_journal(job[0] / "gradient/debugkit").findings
+    assert {each.rule for each in later} <= {"nonfinite-validation"}
     assert "which runs no step by itself" in found.message
 
 
