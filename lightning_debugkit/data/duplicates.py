@@ -13,6 +13,9 @@ from lightning_debugkit.core.rule import Rule
 EXCESS = 5.0
 SHARE = 0.01
 FEWEST = 3
+# Validation on training data and on nothing else is often meant, in a trial or to see whether it can be fitted; a leak
+# never is, and leaves samples that are new.
+WHOLE = 0.95
 # Twins within training from which on it is worth a word.
 TWINS = 0.05
 
@@ -22,6 +25,7 @@ TRAIN_VAL_OVERLAP = Rule(
     "{count} of {seen} validation samples that were looked at stand in the training data, bit for bit ({share:.0%}; "
     "{trained} training samples were looked at): the validation score is partly one of what was learned by heart",
     "Split before anything is copied or augmented, and by group where samples of one origin are alike.",
+    on_data=True,
     section="data",
     cost="once",
 )
@@ -59,8 +63,6 @@ def judge(
     if not is_same and len(shared) >= FEWEST and share >= SHARE and (is_rich or share > EXCESS * within):
         place = {each: at for at, each in reversed(list(enumerate(train)))}
         pairs = [[at, place[val[at]]] for at in shared[:3]]
-        # All of it, and nothing else: whoever validates on the training data as a whole may mean it.
-        is_whole = share == 1 and set(train) == set(val)
-        severity = Severity.INFO if is_whole else None
+        severity = Severity.INFO if share >= WHOLE else None
         seen = {"count": len(shared), "seen": len(val), "share": share, "trained": len(train)}
         yield TRAIN_VAL_OVERLAP.found(where, severity=severity, **seen, pairs=pairs)
