@@ -35,10 +35,10 @@ _STORES = ("MLFlowLogger", "CometLogger")  # their folders hold entries of their
 
 # Keyed by Trainer, not kept on it: the Trainer is the user's.
 _runs: WeakKeyDictionary[Trainer, Run] = WeakKeyDictionary()
-# Where this process has kept short fits that went well, and how many: a fit and its resumption keep their folders,
-# a back-test of dozens becomes lines of an index.
+# Where this process has kept short fits that went well, and how many: what a person runs by hand keeps its
+# folders, a back-test of dozens becomes lines of an index.
 _places: Counter[Path] = Counter()
-FOLDERS = 2
+FOLDERS = 8
 
 
 @dataclass(eq=False)

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_debugkit import ErrorAnalysis, GradientAnomalyDetector, debugkit, read_journal
 from lightning_debugkit.core.callback import DebugCallback
+from lightning_debugkit.core.run import FOLDERS
 from lightning_debugkit.core.run_folders import INDEX, folded
 from lightning_debugkit.report.summary import summarize
 
@@ -92,12 +93,13 @@ def test_a_short_healthy_fit_leaves_its_journal_and_says_nothing(
             assert thread.finished.is_set()  # cancelled: nothing of the fit goes on after it
 
 
-def test_a_back_test_of_many_short_fits_is_three_folders(tmp_path: Path) -> None:
+def test_a_back_test_of_many_short_fits_is_a_few_folders_and_an_index(tmp_path: Path) -> None:
     for _ in range(18):
         trainer(tmp_path, debugkit()).fit(Net(), loader())
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["debugkit", "debugkit-1", "debugkit-fits"]
+    kept = [f"debugkit-{number}" for number in range(1, FOLDERS)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["debugkit", *kept, "debugkit-fits"]
     runs = folded(tmp_path / INDEX).values()
-    assert [summarize(events).verdict for events in runs] == ["No fault found in 4 steps."] * 16
+    assert [summarize(events).verdict for events in runs] == ["No fault found in 4 steps."] * (18 - FOLDERS)
     assert sum((tmp_path / name).stat().st_size for name in files(tmp_path)) < 200_000
 
 
