@@ -13,7 +13,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.finding import Finding
-from lightning_debugkit.core.patching import Hearing
+from lightning_debugkit.core.patching import Hearing, has_compiled_code
 from lightning_debugkit.data import boxes, duplicates, labels, neighbours, values, workers
 from lightning_debugkit.data.seen import Seen
 
@@ -63,7 +63,8 @@ class DataCheck(DebugCallback):
             self._tell(trainer, workers.judge(trainer.train_dataloader, self.where(trainer)))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        if self._is_done or self._train.batches:
+        # A hook for all modules would have compiled parts compiled anew.
+        if self._is_done or self._train.batches or has_compiled_code(pl_module):
             return
         names = {id(part): name for name, part in pl_module.named_modules() if isinstance(part, LAYERS)}
 

@@ -8,7 +8,7 @@ import torch
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
-from lightning_debugkit.preflight.loss_calls import BINARY_LOSSES, VALUE_LOSSES, LossCall, OuterCall, at
+from lightning_debugkit.preflight.loss_calls import BINARY_LOSSES, DIFFERENCE_LOSSES, LossCall, OuterCall, at
 from lightning_debugkit.replay.source_lines import SourceLine
 
 SHAPE_BROADCAST = Rule(
@@ -24,7 +24,7 @@ SHAPE_BROADCAST = Rule(
 
 def judge(call: LossCall, where: Where) -> Iterator[Finding]:
     """Yield that the shapes of a loss's arguments broadcast to more entries than either has."""
-    if call.function not in VALUE_LOSSES | BINARY_LOSSES:
+    if call.function not in DIFFERENCE_LOSSES | BINARY_LOSSES:
         return
     one, other = tuple(call.prediction.shape), tuple(call.target.shape)
     if one == other:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
-from lightning_debugkit.preflight.loss_calls import CLASS_LOSSES, LAYERS, LOSSES, LossCall
+from lightning_debugkit.preflight.loss_calls import INDEX_LOSSES, LAYERS, LOSSES, LossCall
 from lightning_debugkit.preflight.probe import NotProbed, Probe, changed, distance, inputs_of
 
 # A dependence is told from rounding by its size in units of the prediction's spread: rounding in float32 stays some
@@ -193,7 +193,7 @@ def _is_by_sample(call: LossCall, size: int) -> bool:
     prediction = call.prediction
     if prediction.ndim == 0 or prediction.shape[0] != size or call.function not in LOSSES:
         return False
-    is_pairs = prediction.ndim == 2 and prediction.shape[1] == size and call.function in CLASS_LOSSES
+    is_pairs = prediction.ndim == 2 and prediction.shape[1] == size and call.function in INDEX_LOSSES
     return not is_pairs and call.target.ndim > 0 and call.target.shape[0] == size
 
 
@@ -221,7 +221,7 @@ def _stacked(module: nn.Module) -> int:
 
 def _shifted(batch: object, call: LossCall) -> tuple[LossCall, Tensor, int] | None:
     """Return the call, its tokens ``(N, T)`` and the length of its targets, if the targets are the next tokens."""
-    if call.function not in CLASS_LOSSES or call.target.is_floating_point():
+    if call.function not in INDEX_LOSSES or call.target.is_floating_point():
         return None
     for _, tokens in inputs_of(batch, []):
         if tokens.ndim != 2 or tokens.is_floating_point() or tokens.dtype == torch.bool or tokens.shape[1] < 3:

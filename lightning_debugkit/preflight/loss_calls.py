@@ -10,11 +10,11 @@ from torch import Tensor
 
 from lightning_debugkit.replay.source_lines import SourceLine
 
-CLASS_LOSSES = {"cross_entropy", "nll_loss"}
+INDEX_LOSSES = {"cross_entropy", "nll_loss"}
 BINARY_LOSSES = {"binary_cross_entropy", "binary_cross_entropy_with_logits"}
-VALUE_LOSSES = {"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"}
+DIFFERENCE_LOSSES = {"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"}
 OTHER_LOSSES = {"kl_div"}
-LOSSES = CLASS_LOSSES | BINARY_LOSSES | VALUE_LOSSES | OTHER_LOSSES
+LOSSES = INDEX_LOSSES | BINARY_LOSSES | DIFFERENCE_LOSSES | OTHER_LOSSES
 # Layers: their result may be any number.
 LAYERS = {"linear", "conv1d", "conv2d", "conv3d", "matmul", "__matmul__", "bmm", "mm", "addmm", "bilinear"}
 ATTENTION = "scaled_dot_product_attention"

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
-from lightning_debugkit.preflight.loss_calls import CLASS_LOSSES, LAYERS, LossCall, at
+from lightning_debugkit.preflight.loss_calls import INDEX_LOSSES, LAYERS, LossCall, at
 
 # How far from 1 a row of probabilities may sum, by rounding: some units in the last place of each type.
 SUM_TOLERANCE = {2: 2e-2, 4: 1e-4, 8: 1e-6}
@@ -65,7 +65,7 @@ def judge(call: LossCall, where: Where, stage: str) -> Iterator[Finding]:
         return
     made = call.made
     said = f", which is applied at {at(made.place)}" if made is not None and made.place.source else ""
-    if call.function in CLASS_LOSSES and _is_twice(call):
+    if call.function in INDEX_LOSSES and _is_twice(call):
         yield DOUBLE_SOFTMAX.found(where, made=said, floor=_floor(call), **common)
     elif call.function == "cross_entropy" and made is not None and made.op in PROBABILITIES:
         yield DOUBLE_SIGMOID.found(where, made=said, op=made.op, own="softmax", **common)
@@ -120,7 +120,7 @@ def _over_one(call: LossCall) -> dict[str, str] | None:
             "consequence": f"its result is {constant} whatever the network says, and no gradient comes back",
             "remedy": "Use sigmoid and a binary loss for one output, or softmax along the dimension of the classes.",
         }
-    if call.function not in CLASS_LOSSES:
+    if call.function not in INDEX_LOSSES:
         return None
     dim = _classes(prediction)
     if prediction.ndim > 1 and prediction.shape[dim] == 1 and not call.target.is_floating_point():

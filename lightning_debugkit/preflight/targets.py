@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
-from lightning_debugkit.preflight.loss_calls import BINARY_LOSSES, CLASS_LOSSES, VALUE_LOSSES, LossCall, at
+from lightning_debugkit.preflight.loss_calls import BINARY_LOSSES, DIFFERENCE_LOSSES, INDEX_LOSSES, LossCall, at
 
 # Targets beyond the output's range: the share of them, and how far in standard deviations of all, from which on it is
 # no matter of noise at the edge. Choices, not laws.
@@ -69,7 +69,7 @@ def judge(call: LossCall, where: Where) -> Iterator[Finding]:
         "place": at(call.place) or call.function,
         "source": call.place.source,
     }
-    if call.function in CLASS_LOSSES and not call.target.is_floating_point():
+    if call.function in INDEX_LOSSES and not call.target.is_floating_point():
         if call.truncated:
             yield LABEL_NOT_INTEGRAL.found(where, **common)
         yield from _classes_out_of_range(call, where, common)
@@ -128,7 +128,7 @@ def _unreachable(call: LossCall, where: Where, common: dict[str, Any]) -> Iterat
                 remedy=remedy, **common,
             )  # fmt: skip
         return
-    if call.function not in VALUE_LOSSES or made.op not in RANGES or not target.is_floating_point():
+    if call.function not in DIFFERENCE_LOSSES or made.op not in RANGES or not target.is_floating_point():
         return
     least, most = RANGES[made.op]
     values = target.float()

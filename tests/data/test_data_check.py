@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lightning_debugkit import DataCheck, read_journal
 from lightning_debugkit.core.finding import Where
-from lightning_debugkit.data import duplicates, labels, neighbours
+from lightning_debugkit.data import callback, duplicates, labels, neighbours
 from lightning_debugkit.data.seen import Seen, parts_of
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore::UserWarning")]
@@ -112,3 +112,14 @@ def test_where_distance_means_nothing_no_labels_are_accused() -> None:
     generator = torch.Generator().manual_seed(0)
     noise, kinds = torch.rand(800, 20, generator=generator), np.arange(800) % 4
     assert rules(neighbours.judge((noise[:400], kinds[:400]), (noise[400:], kinds[400:]), HERE)) == []
+
+
+def test_compiled_parts_are_not_compiled_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[object] = []
+    monkeypatch.setattr(callback, "Hearing", lambda *parts: heard.append(parts))
+    module = data.Classifier(True)
+    DataCheck().on_train_batch_start(None, module, None, 0)
+    assert len(heard) == 1
+    module.net = torch.compile(module.net, backend="eager")
+    DataCheck().on_train_batch_start(None, module, None, 0)
+    assert len(heard) == 1
