@@ -1,0 +1,137 @@
+"""Run the corpus and print one table: ``python -m benchmarks.faults [--case NAME] [--seeds 3] [--quick]``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.faults import peers
+from benchmarks.faults.corpus import Case, cases
+from benchmarks.faults.running import Run, run
+from benchmarks.faults.scoring import share
+
+QUICK = 10  # every tenth program
+COLUMNS = ("detected", "diagnosed", "placed")
+
+
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser("python -m benchmarks.faults", description=__doc__)
+    parser.add_argument("--case", action="append", help="only this program (may be repeated)")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each form of each program")
+    parser.add_argument("--quick", action="store_true", help="one seed and a tenth of the programs")
+    parser.add_argument("--limit", type=float, default=120, help="seconds that one run may take")
+    parser.add_argument("--json", type=Path, help="write all that was said to this file")
+    parser.add_argument("--peers", action="store_true", help="run the peers, too")
+    return parser.parse_args(argv)
+
+
+def chosen(options: argparse.Namespace) -> list[Case]:
+    """Return the programs that were asked for."""
+    every = cases()
+    if options.case:
+        unknown = set(options.case) - {case.name for case in every}
+        if unknown:
+            sys.exit(f"no such program: {', '.join(sorted(unknown))}")
+        return [case for case in every if case.name in options.case]
+    return every[::QUICK] if options.quick else every
+
+
+def runs_of(programs: list[Case], seeds: int, limit: float) -> Iterator[dict[str, Any]]:
+    """Run each program in both forms (a healthy one in one), and say what came of each."""
+    for case in programs:
+        for seed in range(seeds):
+            for mended in (True,) if case.healthy else (False, True):
+                record = record_of(case, mended, seed, run(case, mended, seed, limit))
+                print(line(record), flush=True)
+                yield record
+
+
+def record_of(case: Case, mended: bool, seed: int, done: Run) -> dict[str, Any]:
+    """Return one run as plain data."""
+    return {
+        "case": case.name,
+        "form": "healthy" if case.healthy else "mended" if mended else "fault",
+        "seed": seed,
+        "expected": list(case.diagnoses),
+        "place": case.place,
+        **asdict(done.score),
+        "ended": done.ended,
+        "output": done.output if bad_end({"form": "mended" if mended else "fault", "ended": done.ended}) else "",
+    }
+
+
+def bad_end(record: dict[str, Any]) -> bool:
+    """Whether a run ended as it must not: a fault may raise, a healthy program may not."""
+    return record["ended"] in ("out of time", "ended by the kit") or (
+        record["form"] != "fault" and record["ended"] != "well"
+    )
+
+
+def line(record: dict[str, Any]) -> str:
+    """Return one row of the table."""
+    if record["form"] == "fault":
+        marks = " ".join(f"{name}:{'-+'[record[name]] if record[name] is not None else ' '}" for name in COLUMNS)
+    else:
+        marks = "ACCUSED" if record["detected"] else "silent"
+    end = f"  [{record['ended']}]" if bad_end(record) else ""
+    said = ", ".join(dict.fromkeys(rule for rule, _ in record["said"]))
+    return f"{record['case']:<34} {record['form']:<8} {record['seed']}  {marks:<36} {said}{end}"
+
+
+def totals(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return shares with intervals over all runs."""
+    faults = [r for r in records if r["form"] == "fault"]
+    result = {}
+    for name in COLUMNS:
+        judged = [r for r in faults if r[name] is not None]
+        result[name] = share(sum(r[name] for r in judged), len(judged))
+    for form in ("mended", "healthy"):
+        of = [r for r in records if r["form"] == form]
+        result[f"{form} accused"] = share(sum(r["detected"] for r in of), len(of))
+    return result
+
+
+def misses(records: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield each run that is not as it should be, with what was said instead."""
+    for record in records:
+        wrong = record["detected"] if record["form"] != "fault" else False in (record[name] for name in COLUMNS)
+        if wrong or bad_end(record):
+            yield line(record)
+            if record["form"] == "fault":
+                yield f"    expected {' or '.join(record['expected'])}" + (
+                    f' at "{record["place"]}"' if record["place"] else ""
+                )
+            yield from (f"    {rule}: {message}" for rule, message in record["said"][:4])
+            yield from (f"    | {text}" for text in record["output"].splitlines()[-4:])
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run, print, write; return 1 where a healthy program was accused or a run ended as it must not."""
+    options = arguments(argv)
+    programs, seeds = chosen(options), 1 if options.quick else options.seeds
+    records = list(runs_of(programs, seeds, options.limit))
+    summary = totals(records)
+    print("\nNot as it should be:", *misses(records), sep="\n")
+    print(f"\n{len(programs)} programs, {seeds} seed(s)")
+    for name, part in summary.items():
+        interval = f"  {part['share']:.1%} ({part['low']:.1%} - {part['high']:.1%})" if part["of"] else ""
+        print(f"{name:<16} {part['hits']:>4} of {part['of']:<4}{interval}")
+    rivals = peers.compare(programs, seeds, options.limit) if options.peers else []
+    if options.json:
+        packages = {name: version(name) for name in ("lightning-debugkit", "lightning", "torch")}
+        machine = {"python": platform.python_version(), "machine": platform.platform(), **packages}
+        everything = {"machine": machine, "totals": summary, "runs": records, "peers": rivals}
+        options.json.write_text(json.dumps(everything, indent=1), encoding="utf-8")
+    return int(any((r["form"] != "fault" and r["detected"]) or bad_end(r) for r in records))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

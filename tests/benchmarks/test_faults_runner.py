@@ -1,0 +1,72 @@
+"""The scoring of the fault corpus, on a journal that is written here and on programs that state themselves."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.faults.corpus import Case, cases, read_case
+from benchmarks.faults.scoring import findings_under, score, share
+from lightning_debugkit import Finding
+
+
+def finding(rule: str, severity: str, message: str = "", **evidence: object) -> Finding:
+    event = {
+        "kind": "finding",
+        "rule": rule,
+        "severity": severity,
+        "message": message,
+        "where": {"epoch": 0, "step": 3, "rank": 0, "module": ""},
+        "evidence": evidence,
+        "advice": "",
+        "section": "",
+    }
+    return Finding.from_event(event)
+
+
+def test_an_information_is_no_detection():
+    judged = score([finding("loss-reduction", "info")], ["nonfinite-loss"], "log")
+    assert (judged.detected, judged.diagnosed, judged.placed) == (False, False, False)
+
+
+def test_the_first_and_the_gravest_are_both_accepted():
+    told = [finding("vanishing-gradient", "warning"), finding("dead-units", "warning"), finding("no-loss", "error")]
+    assert score(told, ["vanishing-gradient"], None).diagnosed
+    assert score(told, ["no-loss"], None).diagnosed
+    assert not score(told, ["dead-units"], None).diagnosed
+
+
+def test_the_place_is_sought_in_the_right_finding_alone():
+    told = [finding("no-gradient", "warning", "head.weight"), finding("no-loss", "error", "body", line="head")]
+    assert score(told, ["no-loss"], "head").placed
+    assert not score(told, ["no-gradient"], "body").placed
+
+
+def test_a_journal_anywhere_below_the_folder_is_read(tmp_path: Path):
+    run = tmp_path / "lightning_logs" / "version_0" / "debugkit"
+    run.mkdir(parents=True)
+    (run / "journal-0.jsonl").write_text(
+        json.dumps({**finding("no-loss", "error", "none").to_event(), "v": 1}) + "\n", encoding="utf-8"
+    )
+    assert [f.rule for f in findings_under(tmp_path)] == ["no-loss"]
+
+
+def test_shares_have_wilson_intervals():
+    part = share(19, 20)
+    assert part["low"] == pytest.approx(0.764, abs=1e-3)
+    assert part["high"] == pytest.approx(0.991, abs=1e-3)
+    assert "share" not in share(0, 0)
+
+
+def test_a_program_that_does_not_state_itself_is_refused(tmp_path: Path):
+    path = tmp_path / "half.py"
+    path.write_text("DIAGNOSES = ()\nPLACE = None\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="PRESET"):
+        read_case(path)
+
+
+@pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
+def test_every_program_says_where_it_comes_from(case: Case):
+    assert "Added: " in case.story
+    assert case.healthy or "Source: " in case.story
+    assert case.preset in ("standard", "thorough")
