@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lightning_debugkit.core.finding import Finding, Severity
     from lightning_debugkit.core.journal import read_journal
     from lightning_debugkit.data.callback import DataCheck
+    from lightning_debugkit.data.class_subset import ClassSubset
     from lightning_debugkit.evaluation.bias_variance.callback import BiasVarianceReport
     from lightning_debugkit.evaluation.error_analysis.callback import ErrorAnalysis
     from lightning_debugkit.evaluation.studies.cross_validation import cross_validate
@@ -34,6 +35,7 @@ _HOMES = {
     "ActivationMonitor": "monitors.activations.callback",
     "AtomicCheckpointIO": "checkpointing.atomic_io",
     "BiasVarianceReport": "evaluation.bias_variance.callback",
+    "ClassSubset": "data.class_subset",
     "CodeSnapshot": "provenance.callback",
     "DataCheck": "data.callback",
     "ErrorAnalysis": "evaluation.error_analysis.callback",
@@ -59,6 +61,7 @@ __all__ = [
     "ActivationMonitor",
     "AtomicCheckpointIO",
     "BiasVarianceReport",
+    "ClassSubset",
     "CodeSnapshot",
     "DataCheck",
     "ErrorAnalysis",

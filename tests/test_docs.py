@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 import lightning_debugkit
 from lightning_debugkit import (
@@ -168,10 +169,10 @@ def example(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *arguments: str, script: str = "train_cli.py") -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
     environment.pop("LIGHTNING_DEBUGKIT", None)
-    command = [sys.executable, "train_cli.py", "fit", *arguments]
+    command = [sys.executable, script, "fit", *arguments]
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=200, check=False
     )
@@ -197,6 +198,15 @@ def test_the_example_runs_and_leaves_a_report_and_a_journal(example: Path) -> No
     assert not (example / "debugkit" / "report.html").exists()  # it was short and well: made when asked for
     assert main(["report", str(example)]) == 0
     assert "</html>" in (example / "debugkit" / "report.html").read_text()
+
+
+def test_the_example_of_a_subset_learns_some_classes_and_says_which(example: Path) -> None:
+    quiet = ["--trainer.logger=false", "--trainer.accelerator=cpu", "--trainer.max_epochs=1"]
+    done = run(example, "-c", "class-subset.yaml", *quiet, script="subset_cli.py")
+    assert done.returncode == 0, done.stderr
+    checkpoint = next((example / "checkpoints").glob("*.ckpt"))
+    held = torch.load(checkpoint, weights_only=True)
+    assert held["class_mapping"] == {"labels": [3, 5, 8], "names": ["3", "5", "8"]}
 
 
 def test_the_configuration_comes_back_as_it_was_printed(example: Path) -> None:

@@ -15,6 +15,7 @@ from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.core.patching import Hearing, has_compiled_code
 from lightning_debugkit.data import boxes, duplicates, labels, neighbours, values, workers
+from lightning_debugkit.data.loaders import class_mapping
 from lightning_debugkit.data.seen import Seen
 
 # Training batches after which labels and copies are judged though the epoch goes on: long epochs take hours.
@@ -56,6 +57,10 @@ class DataCheck(DebugCallback):
         if stage == "fit" and not self.idle:
             self._release()
             self._reset()
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if kept := class_mapping(trainer):
+            checkpoint.setdefault("class_mapping", kept)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._is_done = trainer.global_step > 0 or not trainer.is_global_zero
@@ -150,7 +155,8 @@ class DataCheck(DebugCallback):
             for split, kept in self._boxes.items():
                 found += boxes.judge(kept, split, where)
         seen = {"training": len(train.prints), "validation": len(val.prints)}
-        self.write(trainer, "measure", name="data-check", value={"samples": seen})
+        value = {"samples": seen, "class_mapping": class_mapping(trainer)}
+        self.write(trainer, "measure", name="data-check", value=value)
         self._train, self._val, self._boxes = Seen(), Seen(), {"training": [], "validation": []}
         self._tell(trainer, found)
 

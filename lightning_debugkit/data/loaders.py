@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,6 +13,8 @@ from torch.utils.data import DataLoader, DistributedSampler
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
+
+_DEEP = 4  # datasets within datasets
 
 
 def loaders_of(loaders: Any) -> list[Any]:
@@ -35,6 +38,35 @@ def is_at_once(trainer: Trainer) -> bool:
     loop = getattr(trainer, "_evaluation_loop", None) if trainer.state.fn is not None else None
     mode = getattr(getattr(loop, "_combined_loader", None), "_mode", "sequential")
     return mode != "sequential"
+
+
+def datasets_of(loader: Any) -> Iterator[Any]:
+    """Yield the dataset of a loader, and what it is a part of, from the outside inwards; of a sum the first part."""
+    dataset = attribute(loader, "dataset")
+    for _ in range(_DEEP):
+        if dataset is None:
+            return
+        yield dataset
+        parts = attribute(dataset, "datasets")
+        dataset = parts[0] if isinstance(parts, list) and parts else attribute(dataset, "dataset")
+
+
+def attribute(holder: Any, name: str) -> Any:
+    """Return the user's own attribute, ``None`` if there is none; a property may raise whatever it likes."""
+    with suppress(Exception):
+        return getattr(holder, name, None)
+    return None
+
+
+def class_mapping(trainer: Trainer) -> dict[str, list[Any]]:
+    """Return what a `ClassSubset` among the data keeps: ``labels`` and ``names`` by new number; empty without one."""
+    for loaders in (trainer.train_dataloader, trainer.val_dataloaders, trainer.test_dataloaders):
+        for loader in loaders_of(loaders):
+            for dataset in datasets_of(loader):
+                kept, names = attribute(dataset, "class_mapping"), attribute(dataset, "class_names")
+                if isinstance(kept, dict) and kept and isinstance(names, list):
+                    return {"labels": list(kept), "names": names}
+    return {}
 
 
 def length_of_loader(dataset: Any) -> int:

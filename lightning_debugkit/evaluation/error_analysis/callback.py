@@ -12,6 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning_debugkit.core.callback import DebugCallback, TrainingAnomaly
 from lightning_debugkit.core.finding import Where
 from lightning_debugkit.core.run import current_run, open_run
+from lightning_debugkit.data.loaders import class_mapping
 from lightning_debugkit.evaluation.error_analysis import error_analysis_arguments
 from lightning_debugkit.evaluation.error_analysis.answers import CollectedAnswers
 from lightning_debugkit.evaluation.error_analysis.class_names import class_names as names_of
@@ -257,7 +258,7 @@ class ErrorAnalysis(DebugCallback):
             is_known, is_from_one = found.form.classes > 0, found.none == 0
             names, note = names_of(self.class_names, trainer, module, found.named, is_known, is_from_one)
             notes = [*self.watch.told(), *filter(None, [note])]
-            self._last = found, AnalysedAt(stage, where.epoch, where.step, names), notes
+            self._last = found, AnalysedAt(stage, where.epoch, where.step, names, class_mapping(trainer)), notes
         self.watch.renew()
 
     def _take_training(self, trainer: Trainer, module: LightningModule) -> None:
@@ -271,7 +272,11 @@ class ErrorAnalysis(DebugCallback):
             return
         names, note = names_of(self.class_names, trainer, module, found.named)
         notes, at = [_NOT_VALIDATED, note], self.where(trainer)
-        self._last = found, AnalysedAt("validate", at.epoch, at.step, names), [*filter(None, notes)]
+        self._last = (
+            found,
+            AnalysedAt("validate", at.epoch, at.step, names, class_mapping(trainer)),
+            [*filter(None, notes)],
+        )
 
     def _affords(self, trainer: Trainer) -> bool:
         run = current_run(trainer)

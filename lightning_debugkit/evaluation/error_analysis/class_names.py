@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from lightning_debugkit.data.loaders import loaders_of
+from lightning_debugkit.data.loaders import attribute, datasets_of, loaders_of
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
 _PLACES = ("class_names", "classes", "target_names", "label_names", "class_to_idx", "id2label", "features")
-_DEEP = 4
 
 
 def class_names(
@@ -38,7 +36,7 @@ def class_names(
         return called, "" if fits and set(by_class) >= set(range(classes)) else note
     for holder in _holders(trainer, module):
         for place in _PLACES:
-            names = (_of_features if place == "features" else _listed)(_held(holder, place))
+            names = (_of_features if place == "features" else _listed)(attribute(holder, place))
             if names is not None and is_from_one and len(names) == classes - 1:
                 return ["0", *names], ""
             if names is not None and (len(names) == classes or (len(names) > classes and not is_all)):
@@ -52,25 +50,12 @@ def _numbers(classes: int) -> list[str]:
 
 def _holders(trainer: Trainer, module: LightningModule) -> Iterator[Any]:
     """Yield who may know: from the data outwards, and what a part of a data set is a part of."""
-    yield _held(trainer, "datamodule")
+    yield attribute(trainer, "datamodule")
     for loaders in (trainer.test_dataloaders, trainer.val_dataloaders, trainer.train_dataloader):
         for loader in loaders_of(loaders):
-            dataset = _held(loader, "dataset")
-            for _ in range(_DEEP):
-                if dataset is None:
-                    break
-                yield dataset
-                parts = _held(dataset, "datasets")
-                dataset = parts[0] if isinstance(parts, list) and parts else _held(dataset, "dataset")
+            yield from datasets_of(loader)
     yield module
-    yield _held(module, "config")
-
-
-def _held(holder: Any, place: str) -> Any:
-    """Return the user's own attribute; a property may raise whatever it likes."""
-    with suppress(Exception):
-        return getattr(holder, place, None)
-    return None
+    yield attribute(module, "config")
 
 
 def _of_features(held: Any) -> list[str] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,12 +52,14 @@ class AnalysedAt:
         epoch: Epoch.
         step: Step.
         names: Of the classes.
+        mapping: Their labels in the whole dataset, where a `ClassSubset` was evaluated.
     """
 
     stage: Literal["validate", "test"]
     epoch: int
     step: int
     names: list[str]
+    mapping: dict[str, list[Any]] = field(default_factory=dict)
 
 
 @dataclass
@@ -136,6 +138,7 @@ class ErrorAnalysisResult:
         found, totals = self.found, self.found.totals
         return {
             "classes": self.names,
+            **({"class_mapping": self.moment.mapping} if self.moment.mapping else {}),
             "task": found.form.task,
             "stage": self.moment.stage,
             "epoch": self.moment.epoch,

@@ -60,6 +60,7 @@ class IsolatedModel:
     ) -> None:
         folder = Path(tempfile.mkdtemp(prefix="lightning-debugkit-"))
         self._lock = threading.Lock()
+        self.class_mapping: dict[Any, int] = {}
         self._name = str(manifest["model"].get("qualname"))
         try:
             restore_files(archive, folder / "source")

@@ -34,6 +34,14 @@ class Request:
     def qualname(self) -> str:
         return str(self.manifest["model"].get("qualname") or "")
 
+    @property
+    def class_mapping(self) -> dict[Any, int]:
+        """Which label of the whole dataset each class was, where a `ClassSubset` was learned."""
+        held = self.manifest["checkpoint"].get("class_mapping")
+        labels = held.get("labels") if isinstance(held, Mapping) else None
+        known = [label for label in labels if isinstance(label, int | str)] if isinstance(labels, list) else []
+        return {old: new for new, old in enumerate(known)}
+
     def archive(self) -> Archive:
         """Return the sources.
 

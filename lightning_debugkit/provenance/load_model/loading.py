@@ -45,6 +45,8 @@ def load_model(
 ) -> LightningModule | IsolatedModel:
     """Return the model of a checkpoint that `CodeSnapshot` has marked, with its weights.
 
+    A model that learned a `ClassSubset` has a ``class_mapping``: the label in the whole dataset of each of its classes.
+
     The captured code is imported under a private name: the packages of now, changed since or not, live on beside it,
     and so do other snapshots. It is the user's code and runs with the user's rights: load it from people you trust.
 
@@ -221,11 +223,14 @@ def _load(model_class: type[LightningModule], request: Request, weights_only: bo
     try:
         where, strict = request.map_location, request.strict
         with _fitting(model_class):
-            return load_sharded(model_class, request.path, weights_only, map_location=where, strict=strict, **options)
+            model = load_sharded(model_class, request.path, weights_only, map_location=where, strict=strict, **options)
     except NotWhole as error:
         raise ValueError(
             f"load_model needs a model that one process holds, got {str(request.path)!r}: {error}."
         ) from error
+    if request.class_mapping:
+        vars(model)["class_mapping"] = request.class_mapping
+    return model
 
 
 @contextlib.contextmanager
@@ -251,7 +256,7 @@ def _fitting(model_class: type[LightningModule]) -> Iterator[None]:
 
 
 def _isolated(request: Request) -> IsolatedModel:
-    return IsolatedModel(
+    model = IsolatedModel(
         request.path,
         request.manifest,
         writable(with_unchanged(request.archive(), request.manifest)[0]),
@@ -259,3 +264,5 @@ def _isolated(request: Request) -> IsolatedModel:
         strict=request.strict,
         hyper_parameters=request.hyper_parameters,
     )
+    model.class_mapping = request.class_mapping
+    return model

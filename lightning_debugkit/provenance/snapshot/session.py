@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_debugkit.core.journal import strict
+from lightning_debugkit.data.loaders import class_mapping
 from lightning_debugkit.provenance.capture.capture import Capture
 from lightning_debugkit.provenance.capture.drift import DriftWatch
 from lightning_debugkit.provenance.capture.project_modules import main_file, project_modules
@@ -36,6 +37,7 @@ class SnapshotSession:
     def manifest_for(self, trainer: Trainer) -> Manifest:
         """Return the manifest with the facts of the checkpoint that is being written."""
         facts = {"epoch": trainer.current_epoch, "step": trainer.global_step, "metrics": metrics_of(trainer)}
+        facts |= {"class_mapping": kept} if (kept := class_mapping(trainer)) else {}
         return self.taken.manifest.with_checkpoint({**facts, "drifted": self._drifted()})
 
     def drift(self) -> tuple[list[str], list[str]]:
