@@ -71,7 +71,8 @@ class Wiring:
         cuts: For a parameter that was used but is not reached: where its way to the loss is cut.
         zeros: For a parameter whose gradient is exactly zero: the operation that makes it so, and whether it does
             always.
-        over_one: Of these, the parameters that a softmax was given one entry of to choose from.
+        one_entry: Of these, the parameters behind a softmax over a dimension of size 1, and whether that is the one in
+            which it was to choose.
     """
 
     used: set[int] = field(default_factory=set)
@@ -79,7 +80,7 @@ class Wiring:
     reached: dict[int, Tensor] = field(default_factory=dict)
     cuts: dict[int, GraphCall] = field(default_factory=dict)
     zeros: dict[int, tuple[str, SourceLine, bool]] = field(default_factory=dict)
-    over_one: set[int] = field(default_factory=set)
+    one_entry: dict[int, bool] = field(default_factory=dict)
 
 
 class GraphFlow(TorchFunctionMode):
@@ -225,22 +226,22 @@ def _blame(found: Wiring, flow: GraphFlow, loss: Tensor, parameter: Tensor, quen
         if name.startswith(_FLAT + _SATURATING) and id(parameter) in _leaf_ids(node):
             call = flow.by_number.get(node._sequence_nr())
             place, op = (call.place, call.name) if call else (SourceLine(), name)
-            if _is_over_one(node, loss.grad_fn):
-                found.over_one.add(id(parameter))
+            if (is_meant := _is_over_one(node, loss.grad_fn)) is not None:
+                found.one_entry[id(parameter)] = is_meant
             found.zeros[id(parameter)] = (op, place, name.startswith(_FLAT))
             return
 
 
-def _is_over_one(node: Any, root: Any) -> bool:
-    """Tell whether a node is a softmax that was given one entry to choose from: it is always 1, and rightly so.
+def _is_over_one(node: Any, root: Any) -> bool | None:
+    """Tell whether a softmax over a dimension of size 1, always 1, was meant to choose in it; ``None`` of other nodes.
 
     Where what it weighs is summed over another dimension, it was meant to choose in that one.
     """
     result, dim = getattr(node, "_saved_result", None), getattr(node, "_saved_dim", None)
     if "Softmax" not in node.name() or not isinstance(result, Tensor) or not isinstance(dim, int) or not result.ndim:
-        return False
+        return None
     if result.shape[_signed(dim)] != 1:
-        return False
+        return None
     summed = _summed_entries(node, root)
     return math.prod(result.shape[1:]) == 1 if summed is None else summed == 1
 

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import nn
 
 from lightning_debugkit.core.finding import Severity, Where
 from lightning_debugkit.monitors.gradients.gradient_flow import GradientFlow
+from lightning_debugkit.replay.autograd_graph import Wiring
+from lightning_debugkit.replay.source_lines import SourceLine
 
 SOURCE = """
 from torch import nn
@@ -62,3 +65,19 @@ def test_a_part_of_the_users_own_in_a_library_stays_a_warning(tmp_path: Path) ->
     flow.fed = {name for name, _ in model.named_parameters() if "encoder" in name}
     found = list(flow.conclude(Where(1, 60), model, [name for name, _ in model.named_parameters()]))
     assert [(one.severity, one.where.module) for one in found] == [(Severity.INFO, "vae"), (Severity.WARNING, "head")]
+
+
+@pytest.mark.parametrize("is_meant", [None, True, False])
+def test_a_softmax_over_size_1_is_told_as_what_it_is(is_meant: bool | None) -> None:
+    """In the wrong dimension a warning, where there is nothing to choose a note, elsewhere it has saturated."""
+    score, other = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
+    found = Wiring(zeros={id(score): ("softmax", SourceLine("train.py:7: torch.softmax(s, -1)"), True)})
+    if is_meant is not None:
+        found.one_entry[id(score)] = is_meant
+    flow = GradientFlow()
+    flow.fed = {"other"}
+    (told,) = flow._quenched(Where(0, 1), [("score", score), ("other", other)], found)
+    assert told.severity is (Severity.INFO if is_meant else Severity.WARNING)
+    assert ("over one entry" in told.message) is (is_meant is not None)
+    assert ("dimension in which it is to choose" in told.advice) is (is_meant is False)
+    assert told.evidence["op"] == "softmax"

@@ -150,6 +150,18 @@ def test_a_softmax_over_one_class_quenches() -> None:
     assert {op for op, _, _ in found.zeros.values()} == {"softmax"}
 
 
+@pytest.mark.parametrize(("places", "dim", "is_meant"), [(1, 1, True), (3, 2, False)])
+def test_whether_a_softmax_over_size_1_was_to_choose_in_it(places: int, dim: int, is_meant: bool) -> None:
+    """Of one place there is nothing to choose; of three, the weights that are summed are over another dimension."""
+
+    def loss(model: Net, x: Tensor) -> Tensor:
+        seen = x[:, None].repeat(1, places, 1)
+        return (torch.softmax(model(seen), dim=dim) * seen).sum(dim=1).square().mean()
+
+    model = Net()
+    assert list(wired(model, loss).one_entry.values()) == [is_meant] * len(FIRST | HEAD)
+
+
 def test_a_product_with_zero_is_the_values_doing() -> None:
     """LoRA's zero start and an expert that is not chosen are healthy."""
     assert wired(Net(lambda h: h * 0)).zeros == {}

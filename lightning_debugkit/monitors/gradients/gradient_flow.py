@@ -26,7 +26,7 @@ NO_GRADIENT = Rule(
 ZERO_GRADIENT = Rule(
     "zero-gradient",
     Severity.WARNING,
-    "the gradient of {names} is exactly zero: {op} lets none through",
+    "the gradient of {names} is exactly zero: {op}{over} lets none through",
     "{remedy}",
     section="gradients",
 )
@@ -49,7 +49,7 @@ _REMEDIES = {
     _ROUTED: "Use it in forward, remove it, or freeze it with requires_grad_(False).",
     _LIBRARY: "Leave it, unless an option of the library should have used it.",
 }
-ONE_ENTRY = " over one entry"
+_ONE_ENTRY = " over one entry"
 _STEADY = 20  # steps with a moving weight before a gradient of zero is more than a start value
 _ENOUGH = 10  # steps before a parameter can be said never to have been used
 
@@ -116,28 +116,32 @@ class GradientFlow:
             )
 
     def _quenched(self, where: Where, flat: list[tuple[str, Any]], wiring: Wiring) -> Iterator[Finding]:
-        groups: dict[tuple[str, str], list[str]] = {}
+        groups: dict[tuple[str, str, bool | None], list[str]] = {}
         for name, parameter in flat:
             op, place, always = wiring.zeros.get(id(parameter), ("", None, False))
             if place is not None and (always or self.zeros.get(name, 0) >= _STEADY):
-                if id(parameter) in wiring.over_one:
-                    op += ONE_ENTRY
-                groups.setdefault((op, place.source), []).append(name)
-        for (op, source), names in groups.items():
+                groups.setdefault((op, place.source, wiring.one_entry.get(id(parameter))), []).append(name)
+        for (op, source, is_meant), names in groups.items():
             self.idle.update(names)
             # Nothing to choose from, in a part of a model whose other parts learn: a selection among variables, or an
             # attention over places, that was given one.
-            is_over_one = op.endswith(ONE_ENTRY) and bool(self.fed)
-            op = op if is_over_one else op.removesuffix(ONE_ENTRY)
+            is_idle = bool(is_meant) and bool(self.fed)
+            place = source or "that place"
+            if is_idle:
+                remedy = "It is always 1 there, as there is nothing to choose: leave it, or leave its part out."
+            elif is_meant is False:
+                remedy = f"Give {op} at {place} the dimension in which it is to choose: this one has size 1, and the "
+                remedy += "result is always 1."
+            else:
+                remedy = f"Replace {op} at {place} by something with a slope, or pass the gradient around it "
+                remedy += "(straight-through)."
             yield ZERO_GRADIENT.found(
                 where.at(common(names)),
-                severity=Severity.INFO if is_over_one else None,
+                severity=Severity.INFO if is_idle else None,
                 names=listed(names),
                 op=op,
-                remedy="It is always 1 there, as there is nothing to choose: leave it, or leave its part out."
-                if is_over_one
-                else f"Replace {op} at {source or 'that place'} by something with a slope, or pass the gradient "
-                "around it (straight-through).",
+                over=_ONE_ENTRY * (is_idle or is_meant is False),
+                remedy=remedy,
                 source=source,
                 parameters=names,
             )
