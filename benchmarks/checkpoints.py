@@ -163,18 +163,20 @@ class Clock(pl.Callback):
     def __init__(self, name: str, baton: Baton, plan: Plan, fsync: Fsync) -> None:
         self.name, self.baton, self.plan, self.fsync = name, baton, plan, fsync
         self.times: list[float] = []
+        self.work: list[float] = []
         self.fsyncs: list[float] = []
-        self.began: float | None = None
+        self.began: tuple[float, float] | None = None
 
     def on_train_epoch_start(self, *args: Any) -> None:
         if self.began is not None:
-            self.times.append(time.perf_counter() - self.began)
+            self.times.append(time.perf_counter() - self.began[0])
+            self.work.append(time.process_time() - self.began[1])
             self.fsyncs.append(self.fsync.seconds)
             until(lambda: not any(name.startswith(".") for name in drafts(self.plan)))  # what is written beside
             self.baton.hand_on()
         self.baton.take(self.name)
         self.fsync.seconds = 0.0
-        self.began = time.perf_counter()
+        self.began = (time.perf_counter(), time.process_time())
 
 
 def save(clock: Clock, rounds: int, megabytes: float) -> None:
@@ -220,21 +222,26 @@ def cost(options: argparse.Namespace) -> None:
         for thread in threads:
             thread.join()
     tempfile.tempdir, os.fsync = None, fsync.real
-    times = {name: clock.times[warm_up:] for name, clock in clocks.items()}
     waits = clocks[SYNCED].fsyncs[warm_up:]
-    times[APART] = [whole - wait for whole, wait in zip(times[SYNCED], waits, strict=True)]
+    for measured in ("times", "work"):
+        times = {name: getattr(clock, measured)[warm_up:] for name, clock in clocks.items()}
+        if measured == "times":
+            times[APART] = [whole - wait for whole, wait in zip(times[SYNCED], waits, strict=True)]
+        table({"times": "wall clock", "work": "processor time"}[measured], options.megabytes, times)
+    per_save = median(waits) * 1e3
+    print(f"\nfsync by itself: {per_save:.1f} ms a save, {per_save / options.megabytes:.2f} ms a MB", flush=True)
+
+
+def table(measured: str, megabytes: float, times: dict[str, list[float]]) -> None:
     bare = times.pop(BARE)
-    print(f"\n{options.megabytes:g} MB, {len(bare)} rounds; an epoch without a save takes {median(bare) * 1e3:.1f} ms")
+    print(f"\n{megabytes:g} MB, {len(bare)} rounds, {measured}; an epoch without a save: {median(bare) * 1e3:.1f} ms")
     print(f"| {'':33} | ms a save | of {STOCK} | quartiles | of {TWICE} | quartiles |\n|{'---|' * 6}")
     for name, found in times.items():
         cells = [f"{(median(found) - median(bare)) * 1e3:.1f}"]
         for other in (STOCK, TWICE):
             low, middle, high = quantiles(ratios(found, times[other], bare), n=4)
             cells += [f"{middle:.3f}", f"{low:.3f} - {high:.3f}"]
-        print(f"| {name:33} | {' | '.join(cells)} |")
-    print(
-        f"\nfsync by itself: {median(waits) * 1e3:.1f} ms a save, {median(waits) * 1e3 / options.megabytes:.2f} ms a MB"
-    )
+        print(f"| {name:33} | {' | '.join(cells)} |", flush=True)
 
 
 def main() -> None:

@@ -35,22 +35,21 @@ def write_whole(path: Path, save: Callable[[Path], object], *, fsync: bool = Tru
         in_folder: Give ``save`` a path in an empty folder, where it may make a folder, too. This costs more.
     """
     draft = path.with_name(f".{path.name}.{token_hex(4)}.tmp")
-    lock = None
+    handle = _create(draft, in_folder)
     try:
-        if in_folder:
-            draft.mkdir()
-        else:
-            draft.touch(exist_ok=False)
-        lock = _lock(draft)
         target = draft / path.name if in_folder else draft
         save(target)
         if fsync:
             _sync(target)
         target.replace(path)
-    finally:
+    except BaseException:
         remove_durably(draft)
-        if lock is not None:
-            os.close(lock)
+        raise
+    finally:
+        if handle is not None:
+            os.close(handle)
+    if in_folder:
+        remove_durably(draft)
 
 
 def write_text(path: Path, text: str, *, fsync: bool = True) -> None:
@@ -61,11 +60,12 @@ def write_text(path: Path, text: str, *, fsync: bool = True) -> None:
 def link_durably(path: Path, target: str) -> None:
     """Let ``path`` lead to ``target``, in one step; what ``path`` was before goes."""
     draft = path.with_name(f".{path.name}.{token_hex(4)}.tmp")
+    draft.symlink_to(target)
     try:
-        draft.symlink_to(target)
         draft.replace(path)
-    finally:
+    except BaseException:
         remove_durably(draft)
+        raise
 
 
 def remove_durably(path: Path) -> None:
@@ -84,6 +84,15 @@ def sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def _create(draft: Path, is_folder: bool) -> int | None:
+    """Make an empty draft, and return a handle that holds its lock, ``None`` where there are no locks."""
+    if is_folder:
+        draft.mkdir()
+    else:
+        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    return _lock(draft)
 
 
 def _sync(draft: Path) -> None:

@@ -41,14 +41,15 @@ class Keeper:
 
     Args:
         store: The folder.
-        beside: Write in a thread beside the training. Deletions stay behind the commit that makes them right, so that
-            there are never fewer sound files than when training waits.
+        beside: Write in a thread beside the training, not only delete there. Deletions stay behind the commit that
+            makes them right, so that there are never fewer sound files than when training waits.
     """
 
     def __init__(self, store: Store, *, beside: bool = False) -> None:
         self.store = store
         self.beside = beside
-        self._pool = ThreadPoolExecutor(1, "checkpoint") if beside else None
+        self._pool: ThreadPoolExecutor | None = ThreadPoolExecutor(1, "checkpoint")
+        store.beside = None if beside else self._pool
         self._at_work: Future[None] | None = None
         self._coming: list[Record] = []
         self._outcomes: deque[SaveOutcome] = deque()
@@ -73,7 +74,7 @@ class Keeper:
 
     def save(self, draft: Record, write: Write, *, in_folder: bool = False) -> None:
         """Write a checkpoint; beside the training, wait for the one before it."""
-        if self._pool is None:
+        if self._pool is None or not self.beside:
             self._save(draft, write, in_folder)
             return
         self.wait()
@@ -109,17 +110,18 @@ class Keeper:
         return told
 
     def wait(self) -> None:
-        """Wait for the save that is under way."""
+        """Wait for the save that is under way, and for deletions."""
         if self._at_work is not None:
             self._at_work.result()
             self._at_work = None
+        self.store.wait()
 
     def close(self) -> None:
         """Wait, and give up the thread; what is saved afterwards is saved at once."""
         self.wait()
         if self._pool is not None:
             self._pool.shutdown()
-            self._pool = None
+            self._pool = self.store.beside = None
 
     def _save(self, draft: Record, write: Write, in_folder: bool) -> None:
         try:

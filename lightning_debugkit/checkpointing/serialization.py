@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+_BUFFER = 1 << 20  # bytes: torch writes each tensor in four small pieces
+
 
 def save_bytes(checkpoint: Any, path: Path) -> None:
     """Stream a checkpoint to ``path``: no second copy of it is held in memory."""
-    with path.open("wb") as file:
+    with path.open("wb", buffering=_BUFFER) as file:
         torch.save(checkpoint, file)
 
 

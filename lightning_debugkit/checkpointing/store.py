@@ -7,6 +7,7 @@ import errno
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,6 +75,9 @@ class Store:
         self.pinned: dict[str, str] = {}
         self.records: list[Record] = []
         self._dropped: list[Record] = []
+        # Takes the deletion of files whose record is gone: to free their blocks may take as long as to write them.
+        self.beside: Executor | None = None
+        self._going: list[Future[None]] = []
 
     def read(self) -> None:
         """Read the records on disk."""
@@ -113,11 +117,13 @@ class Store:
         """
         began = time.monotonic()
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.wait()
         try:
             record = self._commit(draft, write, in_folder)
         except Exception as error:
             if not (is_full(error) and self._drop(self._replaced_by(draft))):
                 raise
+            self.wait()
             record = self._commit(draft, write, in_folder)
         self.retain(written=record.name)
         return Saved(record, time.monotonic() - began, self.free)
@@ -140,6 +146,11 @@ class Store:
         taken, self._dropped = self._dropped, []
         return taken
 
+    def wait(self) -> None:
+        """Wait for deletions under way."""
+        wait(self._going)
+        self._going.clear()
+
     @property
     def free(self) -> int:
         """Bytes that are left on the disk."""
@@ -161,7 +172,8 @@ class Store:
         write_whole(path, save, fsync=self.fsync, in_folder=in_folder)
         record = sealed[0]
         try:
-            write_text(self._record_path(record), record.to_json(), fsync=self.fsync)
+            # Torn by a loss of power, it is made anew of what the file says of itself; a file of others says nothing.
+            write_text(self._record_path(record), record.to_json(), fsync=self.fsync and in_folder)
         except BaseException:
             remove_durably(path)
             raise
@@ -193,9 +205,15 @@ class Store:
                 # A new list: beside the training, another thread may be reading the old one.
                 self.records = [other for other in self.records if other is not record]
                 gone.append(record)
-                remove_durably(self.path(record))
+                self._delete(self.path(record))
         self._dropped += gone
         return gone
+
+    def _delete(self, path: Path) -> None:
+        if self.beside is None:
+            remove_durably(path)
+        else:
+            self._going.append(self.beside.submit(remove_durably, path))
 
     def _sparing(self, going: list[Record]) -> list[Record]:
         """Return ``going`` without its newest sound file, if no other of the history is sound."""

@@ -26,11 +26,12 @@ def digest(path: Path) -> str:
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.is_file())
         parts = [f"{file.relative_to(path).as_posix()}:{file.stat().st_size}" for file in files]
-    elif zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            parts = [f"{part.filename}:{part.file_size}:{part.CRC}" for part in archive.infolist()]
     else:
-        return ""
+        try:
+            with zipfile.ZipFile(path) as archive:
+                parts = [f"{part.filename}:{part.file_size}:{part.CRC}" for part in archive.infolist()]
+        except zipfile.BadZipFile:
+            return ""
     return f"{zlib.crc32(chr(10).join(parts).encode()):08x}"
 
 
