@@ -38,7 +38,7 @@ from lightning_debugkit.stats.per_class import per_class
 from lightning_debugkit.stats.sample_records import Records
 from lightning_debugkit.stats.top_losses import TopLosses
 from lightning_debugkit.stats.training_dynamics import Dynamics
-from lightning_debugkit.stats.weak_slices import weak_slices
+from lightning_debugkit.stats.weak_slices import scan_slices
 
 _BLOCK = 8_192
 _ONE_BATCH = 262  # MB: 65,536 rows of 1,000 float32
@@ -224,7 +224,7 @@ def slices(data: Data, batch: int) -> tuple[Clock, Any]:
     wrong = rng.random(data.samples) < np.where(hard, 0.3, 0.1)
     clock = Clock()
     with clock:
-        found = weak_slices(columns, wrong)
+        found = scan_slices(columns, wrong).slices
     return clock, "; ".join(str(one.conditions) for one in found)
 
 

@@ -10,8 +10,7 @@ from typing import TypeAlias
 import numpy as np
 
 from lightning_debugkit.stats.arrays import Floats, Integers, Numbers, floats, integers
-from lightning_debugkit.stats.intervals import Interval, bare_interval, quantile
-from lightning_debugkit.stats.special_functions import student_quantile
+from lightning_debugkit.stats.intervals import Interval, bare_interval, quantile, student_reach
 
 Statistic: TypeAlias = Callable[[Floats, Floats, Floats], Floats]
 
@@ -208,7 +207,7 @@ def _accelerated(
     below = float((drawn < value).mean() + (drawn == value).mean() / 2)
     edge = 0.5 / len(drawn)
     bias = _NORMAL.inv_cdf(min(max(below, edge), 1 - edge))
-    reach = math.sqrt(units / (units - 1)) * student_quantile((1 + level) / 2, units - 1)
+    reach = math.sqrt(units / (units - 1)) * student_reach(level, units - 1)
 
     def bound(z: float) -> float:
         moved = bias + z

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_debugkit.stats.arrays import Floats, Integers, floats, integers
-from lightning_debugkit.stats.intervals import Interval, bare_interval, quantile, wilson
-from lightning_debugkit.stats.special_functions import student_quantile
+from lightning_debugkit.stats.intervals import Interval, bare_interval, quantile, student_reach, wilson
 from lightning_debugkit.stats.staging import Block, Staging
 
 # Sums are of whole multiples of this: exact, so that neither ranks nor the order of batches change them.
@@ -111,7 +110,7 @@ class Calibration:
             return bare_interval(float((confidence - right) / n) if n else math.nan, int(n))
         mean = float((confidence - right) / n)
         deviation = math.sqrt(max(float(squares / n) - mean**2, 0.0) / (n - 1))
-        reach = student_quantile((1 + level) / 2, float(n - 1)) * deviation
+        reach = student_reach(level, float(n - 1)) * deviation
         return Interval(mean, mean - reach, mean + reach, int(n))
 
     def ece(self, level: float = 0.95, seed: int = 0) -> Interval:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.cluster.hierarchy import linkage
 
 from lightning_debugkit.stats.arrays import Floats, Numbers, floats, integers
 
@@ -22,16 +23,18 @@ def confused_together(confusion: Numbers) -> list[int]:
 
     References:
         Sokal and Michener, A Statistical Method for Evaluating Systematic Relationships, 1958: average linkage.
-        Benzecri, Construction d'une classification ascendante hierarchique, 1982: by chains of nearest neighbours.
     """
     alike = likeness(confusion)
     confused = np.flatnonzero(alike.any(axis=1))
     alone = np.setdiff1d(np.arange(len(alike)), confused)
     inner = alike[np.ix_(confused, confused)]
-    groups: dict[int, list[int]] = {row: [row] for row in range(len(confused))}
-    for first, second, _ in sorted(joins(inner), key=lambda join: -join[2]):
-        groups[first] = _joined(inner, groups[first], groups.pop(second))
-    order = [row for first in sorted(groups) for row in groups[first]]
+    groups = {row: [row] for row in range(len(confused))}
+    away = alike.max(initial=0) - inner
+    joins = linkage(away[np.triu_indices(len(away), 1)], "average") if len(away) else ()
+    for step, (one, other, *_) in enumerate(joins):
+        first, second = sorted((groups.pop(int(one)), groups.pop(int(other))), key=min)
+        groups[len(confused) + step] = _joined(inner, first, second)
+    order = [row for group in groups.values() for row in group]
     return [int(label) for label in [*confused[order], *alone]]
 
 
@@ -47,35 +50,6 @@ def likeness(confusion: Numbers) -> Floats:
     shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     np.fill_diagonal(shares, 0)
     return floats(shares + shares.T)
-
-
-def joins(alike: Floats) -> list[tuple[int, int, float]]:
-    """Return, for each join of average linkage, a member of either group, the one kept first, and their likeness."""
-    near, sizes = alike.copy(), np.ones(len(alike))
-    np.fill_diagonal(near, -np.inf)
-    is_open = np.ones(len(alike), dtype=np.bool_)
-    found: list[tuple[int, int, float]] = []
-    chain: list[int] = []
-    while len(found) < len(alike) - 1:
-        if not chain:
-            chain = [int(np.flatnonzero(is_open)[0])]
-        end = chain[-1]
-        best = int(near[end].argmax())
-        # The one before wins among equals: else the chain could go round for ever.
-        if len(chain) > 1 and near[end, chain[-2]] >= near[end, best]:
-            best = chain[-2]
-            del chain[-2:]
-            kept, gone = min(end, best), max(end, best)
-            found.append((kept, gone, float(near[kept, gone])))
-            row = (sizes[kept] * near[kept] + sizes[gone] * near[gone]) / (sizes[kept] + sizes[gone])
-            near[kept], near[:, kept] = row, row
-            near[kept, kept] = -np.inf
-            near[gone], near[:, gone] = -np.inf, -np.inf
-            sizes[kept] += sizes[gone]
-            is_open[gone] = False
-        else:
-            chain.append(best)
-    return found
 
 
 def _joined(alike: Floats, left: list[int], right: list[int]) -> list[int]:

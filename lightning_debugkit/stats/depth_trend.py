@@ -2,23 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-
-def rank_correlation(values: Sequence[float]) -> float:
-    """Return Spearman's rank correlation of ``values`` with their position, ties sharing their mean rank.
-
-    Example:
-        >>> rank_correlation([1.0, 2.0, 5.0, 9.0]), rank_correlation([3.0, 2.0, 1.0])
-        (1.0, -1.0)
-    """
-    count = len(values)
-    ranks = [(sum(v < value for v in values) + sum(v <= value for v in values) - 1) / 2 for value in values]
-    middle = (count - 1) / 2
-    covariance = sum((rank - middle) * (index - middle) for index, rank in enumerate(ranks))
-    spread = math.sqrt(sum((rank - middle) ** 2 for rank in ranks) * sum((i - middle) ** 2 for i in range(count)))
-    return covariance / spread if spread else 0.0
+from scipy.stats import spearmanr
 
 
 def fades(ratios: Sequence[float], factor: float = 1e-4, layers: int = 5, correlation: float = 0.8) -> bool:
@@ -36,4 +22,4 @@ def fades(ratios: Sequence[float], factor: float = 1e-4, layers: int = 5, correl
     """
     if len(ratios) < layers or min(ratios) <= 0 or ratios[0] >= factor * max(ratios):
         return False
-    return rank_correlation(ratios) >= correlation
+    return bool(spearmanr(ratios, range(len(ratios))).statistic >= correlation)

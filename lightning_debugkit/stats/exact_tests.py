@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from scipy import special
+from scipy.stats import hypergeom
 
 _LEAST_EXPECTED = 5
 
@@ -38,21 +38,12 @@ def could_be_chance(
     if before is None or m is None:
         if not n or min(n * rate, n * (1 - rate)) >= _LEAST_EXPECTED:
             return False
-        return _binomial_tail(wrong, n, rate) >= tail
+        return wrong <= n * rate or bool(special.bdtrc(wrong - 1, n, rate) >= tail)
     total, all_wrong = n + m, wrong + before
     expected = (part * column / total for part in (n, m) for column in (all_wrong, total - all_wrong))
     if min(expected, default=0.0) >= _LEAST_EXPECTED:
         return False
     return hypergeometric_tail(wrong, n, all_wrong, total) >= tail
-
-
-def _binomial_tail(k: int, n: int, rate: float) -> float:
-    """The probability of ``k`` or more of ``n``."""
-    if k <= n * rate:
-        return 1.0  # not even more than expected
-    if rate <= 0:
-        return 0.0
-    return _tail(k, n, lambda i: _log_ways(n, i) + i * math.log(rate) + (n - i) * math.log1p(-rate))
 
 
 def hypergeometric_tail(k: int, n: int, marked: int, total: int) -> float:
@@ -64,21 +55,4 @@ def hypergeometric_tail(k: int, n: int, marked: int, total: int) -> float:
     """
     if k <= n * marked / total:
         return 1.0
-    ways = _log_ways(total, n)
-    last = min(n, marked)
-    return _tail(k, last, lambda i: _log_ways(marked, i) + _log_ways(total - marked, n - i) - ways)
-
-
-def _tail(first: int, last: int, log_probability: Callable[[int], float]) -> float:
-    """Sum probabilities above their mean, where each is smaller than the one before, until they no longer matter."""
-    found = 0.0
-    for i in range(first, last + 1):
-        term = math.exp(log_probability(i))
-        found += term
-        if term <= 1e-17 * found:
-            break
-    return found
-
-
-def _log_ways(n: int, k: int) -> float:
-    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) if 0 <= k <= n else -math.inf
+    return float(hypergeom.sf(k - 1, total, marked, n))

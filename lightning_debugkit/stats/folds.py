@@ -7,8 +7,7 @@ import math
 import numpy as np
 
 from lightning_debugkit.stats.arrays import Integers, Numbers, floats
-from lightning_debugkit.stats.intervals import Interval, bare_interval, quantile
-from lightning_debugkit.stats.special_functions import student_quantile
+from lightning_debugkit.stats.intervals import Interval, bare_interval, quantile, student_reach
 
 
 def stratified_folds(labels: Numbers, k: int, seed: int = 0) -> list[Integers]:
@@ -54,5 +53,5 @@ def across_folds(values: Numbers, test_over_train: float, level: float = 0.95) -
     if results.size < 2:
         return bare_interval(float(results.mean()) if results.size else math.nan, results.size)
     error = math.sqrt(float(results.var(ddof=1)) * (1 / results.size + test_over_train))
-    half = student_quantile((1 + level) / 2, results.size - 1) * error
+    half = student_reach(level, results.size - 1) * error
     return Interval(float(results.mean()), float(results.mean()) - half, float(results.mean()) + half, results.size)

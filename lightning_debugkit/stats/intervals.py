@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal
 
-from lightning_debugkit.stats.special_functions import beta_quantile
+from scipy.special import stdtrit
+from scipy.stats import binomtest
 
 Side = Literal["above", "below", "across", "unknown"]
 
@@ -66,6 +67,17 @@ def quantile(level: float) -> float:
     if not 0 < level < 1:
         raise ValueError(f"An interval needs a level between 0 and 1, got {level!r}; 0.95 is usual.")
     return NormalDist().inv_cdf((1 + level) / 2)
+
+
+def student_reach(level: float, freedom: float) -> float:
+    """Return how many standard errors either side of a mean hold it with ``level``, by Student's t.
+
+    Example:
+        >>> student_reach(0.5, freedom=1)  # Cauchy's distribution
+        1.0
+    """
+    quantile(level)
+    return float(stdtrit(freedom, (1 + level) / 2))
 
 
 def wilson(wrong: int, n: int, level: float = 0.95, population: int | None = None) -> Interval:
@@ -133,10 +145,8 @@ def clopper_pearson(wrong: int, n: int, level: float = 0.95) -> Interval:
     quantile(level)
     if n == 0:
         return Interval(math.nan, 0.0, 1.0, 0)
-    tail = (1 - level) / 2
-    low = beta_quantile(tail, wrong, n - wrong + 1) if wrong else 0.0
-    high = 1 - beta_quantile(tail, n - wrong, wrong + 1) if wrong < n else 1.0
-    return Interval(wrong / n, low, high, n)
+    low, high = binomtest(wrong, n).proportion_ci(level)
+    return Interval(wrong / n, float(low), float(high), n)
 
 
 def difference_interval(after: Interval, before: Interval) -> Interval:

@@ -6,8 +6,7 @@ import math
 from dataclasses import dataclass
 
 from lightning_debugkit.stats.arrays import Numbers, floats
-from lightning_debugkit.stats.intervals import Interval, bare_interval, quantile
-from lightning_debugkit.stats.special_functions import student_quantile
+from lightning_debugkit.stats.intervals import Interval, bare_interval, quantile, student_reach
 
 
 @dataclass(frozen=True)
@@ -74,5 +73,5 @@ class RunningMean:
         if self.n < 2:
             return bare_interval(self.mean if self.n else math.nan, self.n)
         seen = self.n / population if population else 0.0
-        half = student_quantile((1 + level) / 2, self.n - 1) * math.sqrt(self.variance * (1 - seen) / self.n)
+        half = student_reach(level, self.n - 1) * math.sqrt(self.variance * (1 - seen) / self.n)
         return Interval(self.mean, self.mean - half, self.mean + half, self.n)

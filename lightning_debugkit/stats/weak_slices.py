@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy.stats import false_discovery_control
 
-from lightning_debugkit.stats.arrays import Flags, Floats, Integers, Numbers, flags
+from lightning_debugkit.stats.arrays import Flags, Integers, Numbers, flags
 from lightning_debugkit.stats.categories import Category, category
 from lightning_debugkit.stats.intervals import difference_interval, wilson
 from lightning_debugkit.stats.slice_search import SliceTest, singles, slice_pairs, tree, worse
@@ -58,18 +59,6 @@ class Scan:
     tested: int
 
 
-def weak_slices(
-    columns: Mapping[str, Numbers | Sequence[str]],
-    wrong: Numbers,
-    alpha: float = 0.01,
-    min_samples: int = 20,
-    most: int = 10,
-    seed: int = 0,
-) -> list[WeakSlice]:
-    """Return the slices that ``scan_slices`` finds."""
-    return scan_slices(columns, wrong, alpha, min_samples, most, seed).slices
-
-
 def scan_slices(
     columns: Mapping[str, Numbers | Sequence[str] | Category],
     wrong: Numbers,
@@ -106,7 +95,7 @@ def scan_slices(
     for name, values in columns.items():
         n = len(values.codes if isinstance(values, Category) else values)
         if n != len(bad):
-            raise ValueError(f"weak_slices needs a value a sample, got {n} of {name!r} for {len(bad)} samples.")
+            raise ValueError(f"scan_slices needs a value a sample, got {n} of {name!r} for {len(bad)} samples.")
     if not bad.any() or bad.all():
         return Scan([], 0)
     categories = [
@@ -117,24 +106,10 @@ def scan_slices(
         *slice_pairs(categories, bad, min_samples),
         *tree(categories, bad, min_samples, seed),
     ]
-    adjusted = false_discovery(np.array([test.p for test in tests]))
+    adjusted = false_discovery_control([test.p for test in tests])
     found = [_slice(test, bad, share) for test, share in zip(tests, adjusted.tolist(), strict=True) if share <= alpha]
     found.sort(key=lambda one: -one.drop_low)
     return Scan(_apart(found, bad, alpha, min_samples)[:most], len(tests))
-
-
-def false_discovery(p: Floats) -> Floats:
-    """Return, for each test, the share of false discoveries if it and all that are less likely were believed.
-
-    Example:
-        >>> false_discovery(np.array([0.01, 0.5, 0.02]))
-        array([0.03, 0.5 , 0.03])
-    """
-    order = np.argsort(p)[::-1]
-    scaled = p[order] * len(p) / np.arange(len(p), 0, -1)
-    found = np.empty(len(p))
-    found[order] = np.minimum.accumulate(scaled)
-    return np.minimum(found, 1)
 
 
 def _slice(test: SliceTest, bad: Flags, adjusted: float) -> WeakSlice:

@@ -1,27 +1,12 @@
-"""Fading through depth, and its rank correlation against scipy's."""
+"""Fading through depth."""
 
 from __future__ import annotations
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from scipy.stats import spearmanr
 
-from lightning_debugkit.stats.depth_trend import fades, rank_correlation
-
-small = st.integers(-5, 5).map(float)  # ties are likely
-
-
-@settings(max_examples=150, deadline=None)
-@given(values=st.lists(small, min_size=2, max_size=20))
-def test_rank_correlation_is_scipys_ties_included(values: list[float]) -> None:
-    assume(len(set(values)) > 1)
-    assert rank_correlation(values) == pytest.approx(spearmanr(values, range(len(values))).statistic, abs=1e-12)
-
-
-@pytest.mark.parametrize("values", [[], [3.0], [2.0, 2.0, 2.0]])
-def test_what_does_not_vary_correlates_with_nothing(values: list[float]) -> None:
-    assert rank_correlation(values) == 0
+from lightning_debugkit.stats.depth_trend import fades
 
 
 def chain(factor: float, layers: int) -> list[float]:

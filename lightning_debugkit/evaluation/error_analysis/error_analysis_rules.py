@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+from scipy import special
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
@@ -16,7 +17,6 @@ from lightning_debugkit.evaluation.trivial_answer import compare, trivial_findin
 from lightning_debugkit.stats.confused_pairs import Pair
 from lightning_debugkit.stats.exact_tests import hypergeometric_tail
 from lightning_debugkit.stats.merging import worth_of_merging
-from lightning_debugkit.stats.special_functions import incomplete_beta
 
 CONFUSED = Rule(
     "confused-classes",
@@ -124,7 +124,7 @@ def _tail(count: float, n: float, expected: float) -> float:
     """Return how likely so many of ``n`` are, or more, where ``expected`` are on average."""
     if count <= 0:
         return 1.0
-    return incomplete_beta(count, max(n - count, 0) + 1, min(expected / n, 1.0))
+    return float(special.betainc(count, max(n - count, 0) + 1, min(expected / n, 1.0)))
 
 
 def _own(case: ErrorCase) -> list[Pair]:
