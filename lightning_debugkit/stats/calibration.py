@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.optimize import brentq
 from torch import Tensor
 
 from lightning_debugkit.stats.arrays import Floats, Integers, floats, integers
@@ -17,7 +18,6 @@ from lightning_debugkit.stats.staging import Block, Staging
 # Sums are of whole multiples of this: exact, so that neither ranks nor the order of batches change them.
 _UNIT = 1 << 30
 _DRAWS = 2_000
-_HALVINGS = 40
 _LEAST = 1e-12
 
 
@@ -184,10 +184,6 @@ def _size(share: Floats, shape: Floats, noise: Floats, value: float, tail: float
     def drawn(size: float) -> float:
         return float(np.quantile(np.abs(size * shape + noise) @ share, tail))
 
-    low, high = 0.0, 1.0
-    if drawn(low) >= value:
-        return low
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        low, high = (low, middle) if drawn(middle) >= value else (middle, high)
-    return high
+    if drawn(0.0) >= value:
+        return 0.0
+    return float(brentq(lambda size: drawn(size) - value, 0.0, 1.0, xtol=1e-12)) if drawn(1.0) > value else 1.0
