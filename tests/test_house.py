@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -19,9 +20,14 @@ OWN = "lightning_debugkit"
 LIGHTNING = {"lightning", "pytorch_lightning", "lightning_fabric"}
 
 
+@functools.cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def imports(path: Path, *, at_import: bool = False) -> Iterator[str]:
     """Every module that ``path`` imports, dotted; with ``at_import`` only those it needs to be imported itself."""
-    waiting: list[ast.AST] = [ast.parse(path.read_text())]
+    waiting: list[ast.AST] = [tree(path)]
     while waiting:
         node = waiting.pop()
         late = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
@@ -127,11 +133,12 @@ def test_a_file_stays_below_350_lines(path: Path) -> None:
     assert len(path.read_text().splitlines()) < 350
 
 
+@functools.cache
 def rules() -> Counter[str]:
     """The first argument of every ``Rule(...)`` in the package."""
     names: Counter[str] = Counter()
     for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(tree(path)):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Rule":
                 first = node.args[0] if node.args else next(k.value for k in node.keywords if k.arg == "name")
                 assert isinstance(first, ast.Constant), f"{path}:{node.lineno}: a rule's name is written out"
@@ -155,7 +162,7 @@ def test_the_report_concludes_nothing_from_the_name_of_a_rule() -> None:
     told = [
         f"{path.relative_to(PACKAGE)}:{node.lineno}: {node.value}"
         for path in in_room("report")
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree(path))
         if isinstance(node, ast.Constant) and node.value in names
     ]
     assert told == []

@@ -7,63 +7,58 @@ from typing import TYPE_CHECKING, Any
 
 from torchmetrics import Metric
 
-from lightning_debugkit.evaluation.bias_variance.error_history import is_number
+from lightning_debugkit.core.arguments import Needs, is_number, is_whole
 from lightning_debugkit.evaluation.predictions import sources
 from lightning_debugkit.stats.intervals import Interval, exact, wilson
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
-_OWNER = "BiasVarianceReport"
+_NEEDS = Needs("BiasVarianceReport")
 _PAIR = 2
 _HIGHER = {"acc", "accuracy", "f1", "auc", "auroc", "ap", "map", "iou", "miou", "dice", "r2", "precision", "recall"}
 _HIGHER |= {"psnr", "ssim", "bleu", "ndcg", "mrr", "kappa", "mcc", "jaccard"}
 _LOWER = {"loss", "error", "err", "mae", "mse", "rmse", "nll", "ce", "bce", "perplexity", "ppl", "wer", "cer", "fid"}
 
 
-def check_bias_variance(name: str, holds: bool, rule: str, value: Any, advice: str) -> None:
-    """Raise the house's sentence unless ``holds``."""
-    if not holds:
-        raise ValueError(f"{_OWNER} needs {name} {rule}, got {value!r}; {advice}.")
-
-
-def check_numbers(train_dev: Any, train_samples: Any, every_n_epochs: Any, trials: Any) -> None:
-    """Raise unless the numbers are such that something is left to measure."""
-    check_bias_variance(
+def check_arguments(
+    goal: Any, metric: Any, adapter: Any, train_dev: Any, train_samples: Any, every_n_epochs: Any, trials: Any
+) -> None:
+    """Raise unless the goal is one of the metric, and something is left to measure."""
+    _check_goal(goal)
+    reached = goal_of(goal)
+    if reached is not None and named_metric(goal, metric) == "error":
+        value = reached.value
+        _NEEDS.that("goal", 0 <= value < 1, "from 0 to 1 for the error", value, "0.01 is an error of 1 %")
+    _NEEDS.function(
+        "adapter", adapter, sources.resolve, "it gets outputs and batch, and returns predictions and targets"
+    )
+    _NEEDS.that(
         "train_dev", is_number(train_dev) and 0 <= train_dev < 1, "from 0 to below 1", train_dev, "0.1 is usual"
     )
-    for name, value, advice in (
-        ("train_samples", train_samples, "10000 is a good start"),
-        ("every_n_epochs", every_n_epochs, "1 measures at each validation, 'auto' as cost allows"),
-        ("trials", trials, "1 is a single run"),
-    ):
-        whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-        check_bias_variance(name, whole or (name == "every_n_epochs" and value == "auto"), ">= 1", value, advice)
+    _NEEDS.whole("train_samples", train_samples, 1, "10000 is a good start")
+    if every_n_epochs != "auto":
+        _NEEDS.whole("every_n_epochs", every_n_epochs, 1, "1 measures at each validation, 'auto' as cost allows")
+    _NEEDS.whole("trials", trials, 1, "1 is a single run")
 
 
 def check_choices(interval: Any, on_missing: Any) -> None:
     """Raise unless both are among what there is."""
-    check_bias_variance(
-        "interval", interval in ("wilson", "exact"), "'wilson' or 'exact'", interval, "'wilson' is usual"
-    )
-    check_bias_variance(
-        "on_missing", on_missing in ("raise", "warn"), "'raise' or 'warn'", on_missing, "'raise' says it at once"
-    )
+    _NEEDS.one_of("interval", interval, ("wilson", "exact"), "'wilson' is usual")
+    _NEEDS.one_of("on_missing", on_missing, ("raise", "warn"), "'raise' says it at once")
 
 
-def check_goal(goal: Any) -> None:
+def _check_goal(goal: Any) -> None:
     """Raise unless ``goal`` is a number, a count of mistakes and samples, or one of these under a metric's name."""
     if isinstance(goal, Mapping):
         one = len(goal) == 1 and isinstance(next(iter(goal)), str)
-        check_bias_variance("goal", one, "to name one metric", goal, "write goal={'val_mae': 0.3}")
-        check_goal(next(iter(goal.values())))
+        _NEEDS.that("goal", one, "to name one metric", goal, "write goal={'val_mae': 0.3}")
+        _check_goal(next(iter(goal.values())))
     elif isinstance(goal, tuple | list):
-        whole = len(goal) == _PAIR and all(isinstance(part, int) and not isinstance(part, bool) for part in goal)
-        check_bias_variance(
-            "goal", whole and 0 <= goal[0] <= goal[1] != 0, "as (mistakes, samples)", goal, "3 of 100 is goal=(3, 100)"
-        )
+        counts = len(goal) == _PAIR and all(map(is_whole, goal)) and 0 <= goal[0] <= goal[1] != 0
+        _NEEDS.that("goal", counts, "as (mistakes, samples)", goal, "3 of 100 is goal=(3, 100)")
     else:
-        check_bias_variance("goal", goal is None or is_number(goal), "a finite number", goal, "0.01 is an error of 1 %")
+        _NEEDS.that("goal", goal is None or is_number(goal), "a finite number", goal, "0.01 is an error of 1 %")
 
 
 def named_metric(goal: Any, metric: Any) -> str | Metric:
@@ -74,7 +69,8 @@ def named_metric(goal: Any, metric: Any) -> str | Metric:
     """
     named = next(iter(goal)) if isinstance(goal, Mapping) else None
     if metric is not None and named is not None and metric != named:
-        raise ValueError(f"{_OWNER} needs goal and metric to name the same, got {named!r} and {metric!r}; drop metric.")
+        owner = _NEEDS.owner
+        raise ValueError(f"{owner} needs goal and metric to name the same, got {named!r} and {metric!r}; drop metric.")
     found = named if metric is None else metric
     return "error" if found is None else found
 
@@ -85,13 +81,6 @@ def goal_of(goal: Any) -> Interval | None:
     if held is None:
         return None
     return wilson(held[0], held[1]) if isinstance(held, tuple | list) else exact(float(held))
-
-
-def check_goal_fits(goal: Interval | None, metric: str | Metric) -> None:
-    """Raise where an error rate is asked to be what no rate is."""
-    if goal is not None and metric == "error":
-        value = goal.value
-        check_bias_variance("goal", 0 <= value < 1, "from 0 to 1 for the error", value, "0.01 is an error of 1 %")
 
 
 def direction(metric: str | Metric, maximize: bool | None, trainer: Trainer) -> tuple[bool, str]:
@@ -124,17 +113,3 @@ def ideal(metric: str | Metric, higher: bool) -> float | None:
         bound = metric.plot_upper_bound if higher else metric.plot_lower_bound
         return None if bound is None else float(bound)
     return 0.0 if metric == "error" else None
-
-
-def check_adapter(adapter: Any) -> None:
-    """Raise unless ``adapter`` is a function or the dotted path of one."""
-    known = adapter is None or callable(adapter)
-    if isinstance(adapter, str):
-        try:
-            known = callable(sources.resolve(adapter))
-        except ValueError:
-            known = False
-    rule = "to be a function or its dotted path"
-    check_bias_variance(
-        "adapter", known, rule, adapter, "it gets outputs and batch, and returns predictions and targets"
-    )

@@ -79,12 +79,7 @@ class BiasVarianceReport(DebugCallback):
         adapter: str | Callable[[Any, Any], Any] | None = None,
         on_missing: Missing = "raise",
     ) -> None:
-        bias_variance_arguments.check_goal(goal)
-        bias_variance_arguments.check_goal_fits(
-            bias_variance_arguments.goal_of(goal), bias_variance_arguments.named_metric(goal, metric)
-        )
-        bias_variance_arguments.check_adapter(adapter)
-        bias_variance_arguments.check_numbers(train_dev, train_samples, every_n_epochs, trials)
+        bias_variance_arguments.check_arguments(goal, metric, adapter, train_dev, train_samples, every_n_epochs, trials)
         bias_variance_arguments.check_choices(interval, on_missing)
         self.goal = goal
         self.metric = metric

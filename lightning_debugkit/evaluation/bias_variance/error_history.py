@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -167,8 +166,3 @@ def _put(moment: dict[str, Any], measured: Mapping[str, Measured]) -> None:
         if found.by_class is not None:
             moment["classes"][name] = torch.from_numpy(np.ascontiguousarray(found.by_class))
         moment.setdefault("broken", {})[name] = int(found.broken)
-
-
-def is_number(value: Any) -> bool:
-    """Tell whether a goal is a finite number, booleans left out."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -5,82 +5,50 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from lightning_debugkit.core.arguments import Needs, is_listing
 from lightning_debugkit.evaluation.error_analysis.task import TASKS
 from lightning_debugkit.evaluation.predictions import sources
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
-_OWNER = "ErrorAnalysis"
+_NEEDS = Needs("ErrorAnalysis")
 _ASKED = ("task", "loaders", "predictions", "target", "adapter")  # what tells one analysis from another
-
-
-def check_error_analysis(name: str, holds: bool, rule: str, value: Any, advice: str) -> None:
-    """Raise the house's sentence unless ``holds``."""
-    if not holds:
-        raise ValueError(f"{_OWNER} needs {name} {rule}, got {value!r}; {advice}.")
 
 
 def check_numbers(pictures: Any, max_samples: Any) -> None:
     """Raise unless the numbers say how many."""
-    for name, value, least, advice in (
-        ("pictures", pictures, 0, "64 fill a page, 0 draws none"),
-        ("max_samples", max_samples, 1, "1000000 is usual and takes about 100 MB"),
-    ):
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        check_error_analysis(name, whole and value >= least, f">= {least}", value, advice)
+    _NEEDS.whole("pictures", pictures, 0, "64 fill a page, 0 draws none")
+    _NEEDS.whole("max_samples", max_samples, 1, "1000000 is usual and takes about 100 MB")
 
 
 def check_choices(task: Any, training_dynamics: Any, on_missing: Any) -> None:
     """Raise unless each is among what there is."""
     known = task is None or task in TASKS
-    check_error_analysis("task", known, f"None or one of {', '.join(TASKS)}", task, "None tells it by the first batch")
-    is_switch = isinstance(training_dynamics, bool)
-    check_error_analysis(
-        "training_dynamics", is_switch, "True or False", training_dynamics, "True follows every training sample"
-    )
-    check_error_analysis(
-        "on_missing", on_missing in ("raise", "warn"), "'raise' or 'warn'", on_missing, "'raise' says it at once"
-    )
+    _NEEDS.that("task", known, f"None or one of {', '.join(TASKS)}", task, "None tells it by the first batch")
+    _NEEDS.switch("training_dynamics", training_dynamics, "True follows every training sample")
+    _NEEDS.one_of("on_missing", on_missing, ("raise", "warn"), "'raise' says it at once")
 
 
 def check_names(class_names: Any, slices: Any, loaders: Any) -> None:
     """Raise unless names are words, and loaders numbers."""
-    given = list(class_names) if isinstance(class_names, Mapping) else []
-    fits = (
-        class_names is None or _is_listing(class_names, str) or (given and all(isinstance(key, int) for key in given))
-    )
-    check_error_analysis(
-        "class_names", bool(fits), "as a list, or a mapping of class to name", class_names, "write ['cat', 'dog']"
-    )
-    fits = slices is None or _is_listing(slices, str)
-    check_error_analysis("slices", fits, "as a list of names", slices, "name entries of the batch, such as ['camera']")
-    fits = loaders is None or bool(loaders and _is_listing(loaders, int) and all(number >= 0 for number in loaders))
-    check_error_analysis(
-        "loaders", fits, "as a list of numbers >= 0", loaders, "[0] counts the first loader alone, None all"
-    )
+    numbered = isinstance(class_names, Mapping) and class_names and is_listing([*class_names], int)
+    fits = class_names is None or is_listing(class_names, str) or numbered
+    _NEEDS.that("class_names", fits, "as a list, or a mapping of class to name", class_names, "write ['cat', 'dog']")
+    fits = slices is None or is_listing(slices, str)
+    _NEEDS.that("slices", fits, "as a list of names", slices, "name entries of the batch, such as ['camera']")
+    fits = loaders is None or (loaders and is_listing(loaders, int) and min(loaders) >= 0)
+    _NEEDS.that("loaders", fits, "as a list of numbers >= 0", loaders, "[0] counts the first loader alone, None all")
 
 
 def check_sources(predictions: Any, target: Any, adapter: Any) -> None:
     """Raise unless entries are named, and ``adapter`` is a function or the dotted path of one."""
     for name, value in (("predictions", predictions), ("target", target)):
-        check_error_analysis(
-            name, value is None or isinstance(value, str), "as the name of an entry", value, "leave it out to search"
-        )
-    known = adapter is None or callable(adapter)
-    if isinstance(adapter, str):
-        try:
-            known = callable(sources.resolve(adapter))
-        except ValueError:
-            known = False
-    rule = "to be a function or its dotted path"
-    check_error_analysis(
-        "adapter", known, rule, adapter, "it gets outputs and batch, and returns predictions and targets"
+        fits = value is None or isinstance(value, str)
+        _NEEDS.that(name, fits, "as the name of an entry", value, "leave it out to search")
+    _NEEDS.function(
+        "adapter", adapter, sources.resolve, "it gets outputs and batch, and returns predictions and targets"
     )
-
-
-def _is_listing(value: Any, kind: type) -> bool:
-    return isinstance(value, list | tuple) and all(isinstance(item, kind) for item in value)
 
 
 def asked(callback: Any) -> str:

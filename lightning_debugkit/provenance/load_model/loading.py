@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_debugkit.checkpointing.atomic_io import local_path
 from lightning_debugkit.checkpointing.sharded_weights import NotWhole, is_sharded_file, load_sharded
+from lightning_debugkit.core.arguments import Needs
 from lightning_debugkit.core.weight_names import fit_names
 from lightning_debugkit.provenance.capture.left_out import known_files, with_unchanged, writable
 from lightning_debugkit.provenance.capture.locating import file_of
@@ -68,8 +69,7 @@ def load_model(
     if isolated and code == "current":
         raise ValueError("load_model needs code=\"snapshot\" for isolated=True, got 'current'; leave one of them out.")
     for name, given in (("trust_code", trust_code), ("isolated", isolated)):
-        if not isinstance(given, bool):
-            raise ValueError(f"load_model needs {name} True or False, got {given!r}; the text 'False' would be a yes.")
+        Needs("load_model").switch(name, given, "the text 'False' would be a yes")
     path = _local(ckpt)
     manifest, source = read_snapshot(path)
     request = Request(path, manifest, source, map_location, strict, hyper_parameters)

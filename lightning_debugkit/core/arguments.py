@@ -1,0 +1,63 @@
+"""Arguments, checked when they are given: what is wrong is said in one sentence, with what to do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+def is_whole(value: Any) -> bool:
+    """Tell whether ``value`` is an int; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> bool:
+    """Tell whether ``value`` is a finite number; True and False are none."""
+    return is_whole(value) or (isinstance(value, float) and math.isfinite(value))
+
+
+def is_listing(value: Any, kind: type) -> bool:
+    """Tell whether ``value`` is a list or tuple of ``kind``."""
+    return isinstance(value, list | tuple) and all(isinstance(item, kind) for item in value)
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Raises `ValueError` for an argument of ``owner`` that is not as it needs it.
+
+    Example:
+        >>> Needs("NestedCheckpoint").whole("top_k", 0, 1, "3 is a good start")
+        Traceback (most recent call last):
+        ValueError: NestedCheckpoint needs top_k >= 1, got 0; 3 is a good start.
+    """
+
+    owner: str
+
+    def that(self, name: str, holds: Any, rule: str, value: Any, advice: str) -> None:
+        """Raise unless ``holds``, which is what ``rule`` says of the argument ``name``."""
+        if not holds:
+            raise ValueError(f"{self.owner} needs {name} {rule}, got {value!r}; {advice}.")
+
+    def whole(self, name: str, value: Any, least: int, advice: str) -> None:
+        """Raise unless ``value`` is a whole number of ``least`` or more."""
+        self.that(name, is_whole(value) and value >= least, f">= {least}", value, advice)
+
+    def switch(self, name: str, value: Any, advice: str) -> None:
+        """Raise unless ``value`` is True or False."""
+        self.that(name, isinstance(value, bool), "True or False", value, advice)
+
+    def one_of(self, name: str, value: Any, choices: Sequence[str], advice: str) -> None:
+        """Raise unless ``value`` is one of ``choices``."""
+        self.that(name, value in choices, " or ".join(map(repr, choices)), value, advice)
+
+    def function(self, name: str, value: Any, resolve: Callable[[str], Any], advice: str) -> None:
+        """Raise unless ``value`` is None, a function, or a dotted path by which ``resolve`` finds one."""
+        known = value is None or callable(value)
+        if isinstance(value, str):
+            try:
+                known = callable(resolve(value))
+            except ValueError:
+                known = False
+        self.that(name, known, "to be a function or its dotted path", value, advice)
