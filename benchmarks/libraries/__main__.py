@@ -1,0 +1,154 @@
+"""Make the environments, run the programs, compare, and write what came out."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import pkgutil
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.libraries import programs
+from benchmarks.libraries.comparison import Row, compare, is_equal
+from benchmarks.libraries.environment import ROOT, Environment, NotInstalled
+from benchmarks.libraries.library import Library, Program
+from benchmarks.libraries.page import page, table
+
+NAMES = sorted(module.name for module in pkgutil.iter_modules(programs.__path__))
+_KIT = ("lightning", "pytorch-lightning", "torch")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what the command line names; 1 if a training was changed, accused, or led into the kit."""
+    options = _parser().parse_args(arguments)
+    options.work.mkdir(parents=True, exist_ok=True)
+    results: dict[str, Any] = json.loads(options.json.read_text()) if options.json.exists() else {}
+    if not options.page_only:
+        for name in options.only or NAMES:
+            results[name] = _library(name, options)
+            options.json.write_text(json.dumps(results, indent=1))
+    print(table(results))
+    if options.page:
+        options.page.write_text(page(results), encoding="utf-8")
+    return int(any(_is_bad(row) for name in results for row in results[name]["rows"]))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.libraries", description=__doc__)
+    parser.add_argument("--only", action="append", choices=NAMES, help="a library; may be given again")
+    parser.add_argument("--program", action="append", help="a program of it; may be given again")
+    parser.add_argument("--preset", action="append", choices=("light", "standard", "thorough"))
+    parser.add_argument("--torch", default="torch", help="requirement by which torch is installed")
+    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "lightning-debugkit-libraries")
+    parser.add_argument("--json", type=Path, default=Path("libraries.json"), help="results; those there are kept")
+    parser.add_argument("--page", type=Path, help="a page of Markdown that is made of all results")
+    parser.add_argument("--page-only", action="store_true", help="run nothing, make the page from the results there")
+    parser.add_argument("--timeout", type=float, default=300, help="seconds for one run of a program")
+    parser.add_argument("--install-timeout", type=float, default=1800)
+    return parser
+
+
+def _library(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    library: Library = importlib.import_module(f"benchmarks.libraries.programs.{name}").LIBRARY
+    environment = Environment(options.work / name / "env")
+    held: dict[str, Any] = {"package": library.package, "versions": {}, "python": platform.python_version(), "rows": []}
+    try:
+        environment.make(library.requires, options.torch, options.install_timeout)
+    except NotInstalled as error:
+        return held | {"not_installed": str(error)}
+    held["versions"] = environment.versions(library.package, *_KIT)
+    held["rows"] = [row.as_dict() for row in run_programs(name, environment, options)]
+    return held
+
+
+def run_programs(name: str, environment: Environment, options: argparse.Namespace) -> Iterator[Row]:
+    """Yield a row for each program and preset of the library ``name``, which ``environment`` holds.
+
+    Args:
+        name: A module of ``programs``.
+        environment: Where the library is installed.
+        options: ``program``, ``preset``, ``work`` and ``timeout``, as on the command line.
+    """
+    library: Library = importlib.import_module(f"benchmarks.libraries.programs.{name}").LIBRARY
+    for program in library.programs.values():
+        if options.program is None or program.name in options.program:
+            yield from _rows(name, program, environment, options)
+
+
+def _rows(library: str, program: Program, environment: Environment, options: argparse.Namespace) -> Iterator[Row]:
+    """Run ``program`` without the kit and under each preset; a planted fault with it alone, under the first."""
+    presets = options.preset or ["standard", "thorough"]
+    if program.is_fault:
+        kit = _outcome(library, program, presets[0], environment, options)
+        row = compare(library, program, presets[0], kit, None, kit)
+        print(_line(row), flush=True)
+        yield row
+        return
+    bare = _outcome(library, program, "off", environment, options)
+    if bare["ended"] != "finished":
+        raise SystemExit(f"{library} {program.name} does not finish without the kit: {bare}")
+    for preset in presets:
+        kit = _outcome(library, program, preset, environment, options)
+        # Not each library repeats itself: that is asked only where it matters.
+        again = None if is_equal(bare, kit) else _outcome(library, program, "off", environment, options)
+        row = compare(library, program, preset, bare, again, kit)
+        print(_line(row), flush=True)
+        yield row
+
+
+def _outcome(
+    library: str, program: Program, preset: str, environment: Environment, options: argparse.Namespace
+) -> dict[str, Any]:
+    """Run in a fresh process and an empty folder, which stays to be looked at until the next such run."""
+    folder = (options.work / library / "runs" / program.name / preset).resolve()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    out = folder.with_suffix(".json")
+    out.unlink(missing_ok=True)
+    command = [str(environment.python.absolute()), "-m", "benchmarks.libraries.child", library, program.name, str(out)]
+    variables = {key: value for key, value in os.environ.items() if key != "LIGHTNING_DEBUGKIT"} | {
+        **({} if preset == "off" else {"LIGHTNING_DEBUGKIT": preset}),
+        "PYTHONPATH": str(ROOT),
+        "PYTHONHASHSEED": "0",
+        "OMP_NUM_THREADS": "1",
+        "MPLBACKEND": "Agg",
+        "WANDB_MODE": "disabled",
+    }
+    with folder.with_suffix(".log").open("w") as log:
+        try:
+            subprocess.run(
+                command, cwd=folder, env=variables, stdout=log, stderr=log, timeout=options.timeout, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return {"ended": "timeout"}
+    return json.loads(out.read_text()) if out.exists() else {"ended": "killed"}
+
+
+def _line(row: Row) -> str:
+    if row.named is not None:
+        said = f"{'named' if row.named else 'MISSED'}: {', '.join(row.first) or 'nothing said'}"
+    else:
+        said = "same" if row.is_same else ("DIFFERS" if row.repeatable else "not repeatable by itself")
+    parts = [f"{row.library} {row.program} {row.preset}: {said}, {row.ended}, {row.seconds:+.1f} s"]
+    parts += [f"  accuses: {text}" for text in row.accusations]
+    parts += [f"  true: {text}" for text in row.true]
+    parts += [f"  trouble: {text}" for text in row.troubles]
+    parts += [] if row.fits else ["  NOTHING WAS WATCHED"]
+    parts += ["  THE KIT IS IN THE TRACEBACK"] if row.kit_in_traceback else []
+    return "\n".join(parts)
+
+
+def _is_bad(row: dict[str, Any]) -> bool:
+    is_changed = row["named"] is None and row["repeatable"] and not row["same"]
+    return bool(not row["fits"] or is_changed or row["accusations"] or row["troubles"] or row["kit_in_traceback"])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

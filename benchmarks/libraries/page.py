@@ -1,0 +1,123 @@
+"""The results as a table for the console and as a page of Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Results = Mapping[str, Mapping[str, Any]]
+_HEAD = """# Inside other libraries
+
+Libraries that train through Lightning, with their trainings as documented: each was run without the kit, under
+`LIGHTNING_DEBUGKIT=standard` and under `thorough`, each time in a fresh process. "The same" means: it ended in the same
+way, with the same final weights and the same states of the random generators of Python, NumPy and torch, to the bit. An
+accusation is a warning or an error about such a training.
+
+This page is made by `python -m benchmarks.libraries --page docs/libraries.md` (`benchmarks/libraries/`), which makes an
+environment of its own for each library from pinned versions. In your own program nothing is needed but the variable:
+
+```bash
+LIGHTNING_DEBUGKIT=standard python train.py
+```
+
+"""
+
+
+def table(results: Results) -> str:
+    """Return one line a library, of its healthy trainings and planted faults."""
+    lines = [
+        "| library | with | trainings | the same | accusations | true | troubles | faults named | added CPU s |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [_line(name, result) for name, result in results.items()]
+    healthy = [row for result in results.values() for row in _healthy(result)]
+    faults = [row for result in results.values() for row in result["rows"] if row["named"] is not None]
+    same = sum(row["same"] for row in healthy)
+    lines.append(
+        f"| **all** | | {len({(row['library'], row['program']) for row in healthy})} | {same} of {len(healthy)} | "
+        f"{_sum(healthy, 'accusations')} | {_sum(healthy, 'true')} | {_sum([*healthy, *faults], 'troubles')} | "
+        f"{_named(faults)} | {_seconds(healthy)} |"
+    )
+    return "\n".join(lines)
+
+
+def page(results: Results) -> str:
+    """Return the page: the table, what was said that is true, what was missed, what could not be installed."""
+    parts = [_HEAD, table(results), "\n\n## Trainings\n\n", *_trainings(results)]
+    parts += ["\n## Faults of a user, planted through the library's own interface\n\n", *_faults(results)]
+    gone = [
+        f"- {name}: {result['not_installed'].splitlines()[-1]}\n" for name, result in results.items() if _gone(result)
+    ]
+    parts += ["\n## What could not be installed\n\n", *(gone or ["Nothing.\n"])]
+    return "".join(parts)
+
+
+def _line(name: str, result: Mapping[str, Any]) -> str:
+    versions = result["versions"]
+    if _gone(result):
+        return f"| {name} | | not installed | | | | | | |"
+    healthy = _healthy(result)
+    faults = [row for row in result["rows"] if row["named"] is not None]
+    through = " ".join(f"{kind} {versions[kind]}" for kind in ("lightning", "pytorch-lightning") if versions.get(kind))
+    return (
+        f"| {result['package']} {versions[result['package']]} | {through} | "
+        f"{len({row['program'] for row in healthy})} | {sum(row['same'] for row in healthy)} of {len(healthy)} | "
+        f"{_sum(healthy, 'accusations')} | {_sum(healthy, 'true')} | {_sum(result['rows'], 'troubles')} | "
+        f"{_named(faults)} | {_seconds(healthy)} |"
+    )
+
+
+def _trainings(results: Results) -> list[str]:
+    lines = [
+        "| training | preset | the same | said, and true | accusations | CPU s | added |\n" + "|---" * 7 + "|\n",
+    ]
+    for result in results.values():
+        for row in _healthy(result):
+            same = "yes" if row["same"] else ("no" if row["repeatable"] else "not repeatable without the kit")
+            said, accused = (
+                ", ".join(sorted({text.split(":")[0] for text in row[key]})) for key in ("true", "accusations")
+            )
+            lines.append(
+                f"| {row['library']} {row['program']} | {row['preset']} | {same} | {said} | {accused} | "
+                f"{row['bare_seconds']:.1f} | {row['seconds']:+.1f} |\n"
+            )
+    return lines
+
+
+def _faults(results: Results) -> list[str]:
+    lines = ["| fault | its cause is named by | found, in order | named |\n|---|---|---|---|\n"]
+    for result in results.values():
+        for row in result["rows"]:
+            if row["named"] is not None:
+                found = ", ".join(dict.fromkeys(row["first"])) or "nothing"
+                named = "yes" if row["named"] else "**no**"
+                lines.append(
+                    f"| {row['library']} {row['program']} | {', '.join(row['causes'])} | {found} | {named} |\n"
+                )
+    return lines
+
+
+def _rules(told: list[str]) -> str:
+    return ", ".join(sorted({text.split(":")[0] for text in told}))
+
+
+def _gone(result: Mapping[str, Any]) -> bool:
+    return bool(result.get("not_installed"))
+
+
+def _healthy(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [row for row in result["rows"] if row["named"] is None]
+
+
+def _sum(rows: list[Mapping[str, Any]], key: str) -> int:
+    return sum(len(row[key]) for row in rows)
+
+
+def _named(faults: list[Mapping[str, Any]]) -> str:
+    return f"{sum(row['named'] for row in faults)} of {len(faults)}" if faults else ""
+
+
+def _seconds(healthy: list[Mapping[str, Any]]) -> str:
+    """Median and greatest."""
+    added = sorted(row["seconds"] for row in healthy)
+    return f"{added[len(added) // 2]:.1f}, at most {added[-1]:.1f}" if added else ""

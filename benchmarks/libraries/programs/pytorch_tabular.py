@@ -1,0 +1,104 @@
+"""pytorch-tabular, on the older package and an older release of Lightning, which it asks for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.libraries.library import Library
+
+# It imports requests without asking for it.
+LIBRARY = Library(
+    "pytorch-tabular",
+    ("pytorch-tabular==1.2.0", "pytorch-lightning==2.5.6", "requests", "scikit-learn"),
+)
+
+
+def _table(rows: int = 600) -> Any:
+    import numpy as np
+    import pandas as pd
+
+    make = np.random.default_rng(0)
+    frame = pd.DataFrame({f"x{i}": make.normal(size=rows) for i in range(4)})
+    frame["colour"] = make.choice(["red", "green", "blue"], size=rows)
+    shift = frame["colour"].map({"red": -1.0, "green": 0.0, "blue": 1.0})
+    frame["size"] = frame["x0"] * frame["x1"] + shift + 0.1 * make.normal(size=rows)
+    frame["kind"] = (frame["size"] > 0).astype(int).map({0: "no", 1: "yes"})
+    return frame
+
+
+def _fit(config: Any, frame: Any = None, target: str = "kind", task: str = "classification", **trainer: Any) -> Any:
+    from pytorch_tabular import TabularModel
+    from pytorch_tabular.config import DataConfig, OptimizerConfig, TrainerConfig
+
+    frame = _table() if frame is None else frame
+    options = {"auto_lr_find": False, "max_epochs": 6, "batch_size": 32, "accelerator": "cpu", "checkpoints": None}
+    options |= {"early_stopping": None, "load_best": False, "progress_bar": "none", **trainer}
+    model = TabularModel(
+        data_config=DataConfig(
+            target=[target], continuous_cols=[f"x{i}" for i in range(4)], categorical_cols=["colour"], num_workers=0
+        ),
+        model_config=config(task=task),
+        optimizer_config=OptimizerConfig(),
+        trainer_config=TrainerConfig(**options),
+        verbose=False,
+    )
+    model.fit(train=frame[:480], validation=frame[480:])
+    return model.model
+
+
+def _embedding(**options: Any) -> Any:
+    from pytorch_tabular.models import CategoryEmbeddingModelConfig
+
+    return lambda task: CategoryEmbeddingModelConfig(task=task, layers="32-16", **options)
+
+
+@LIBRARY.training()
+def category_embedding() -> Any:
+    return _fit(_embedding(batch_norm_continuous_input=True))
+
+
+@LIBRARY.training()
+def regression() -> Any:
+    return _fit(_embedding(), target="size", task="regression")
+
+
+@LIBRARY.training()
+def gandalf() -> Any:
+    from pytorch_tabular.models import GANDALFConfig
+
+    return _fit(lambda task: GANDALFConfig(task=task, gflu_stages=2))
+
+
+@LIBRARY.training(no_gradient="the embedding layer builds a batch norm of the continuous columns that nothing uses")
+def feature_tokens() -> Any:
+    from pytorch_tabular.models import FTTransformerConfig
+
+    return _fit(
+        lambda task: FTTransformerConfig(task=task, num_heads=2, num_attn_blocks=1, input_embed_dim=8), max_epochs=3
+    )
+
+
+@LIBRARY.training()
+def tabnet() -> Any:
+    from pytorch_tabular.models import TabNetModelConfig
+
+    return _fit(lambda task: TabNetModelConfig(task=task, n_d=8, n_a=8), max_epochs=4)
+
+
+@LIBRARY.fault("labels-unrelated-to-inputs", "no-better-than-trivial")
+def shuffled_labels() -> Any:
+    frame = _table()
+    frame["kind"] = frame["kind"].sample(frac=1.0, random_state=1).to_numpy()
+    return _fit(_embedding(), frame)
+
+
+@LIBRARY.fault("nonfinite-input")
+def one_cell_is_infinite() -> Any:
+    frame = _table()
+    frame.loc[123, "size"] = float("inf")
+    return _fit(_embedding(), frame, target="size", task="regression")
+
+
+@LIBRARY.fault("diverging-loss", "update-ratio-high", "exploding-gradient")
+def rate_of_ten() -> Any:
+    return _fit(_embedding(learning_rate=10.0), target="size", task="regression")
