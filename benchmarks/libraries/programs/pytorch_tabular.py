@@ -79,10 +79,10 @@ def feature_tokens() -> Any:
 
 
 @LIBRARY.training()
-def tabnet() -> Any:
-    from pytorch_tabular.models import TabNetModelConfig
+def auto_int() -> Any:
+    from pytorch_tabular.models import AutoIntConfig
 
-    return _fit(lambda task: TabNetModelConfig(task=task, n_d=8, n_a=8), max_epochs=4)
+    return _fit(lambda task: AutoIntConfig(task=task, attn_embed_dim=8, num_heads=2, num_attn_blocks=1), max_epochs=4)
 
 
 @LIBRARY.fault("labels-unrelated-to-inputs", "no-better-than-trivial")
