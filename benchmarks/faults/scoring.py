@@ -11,6 +11,7 @@ from typing import Any
 from scipy.stats import binomtest
 
 from lightning_debugkit import Finding, Severity, read_journal
+from lightning_debugkit.report.folding import findings_in_order
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Score:
 
     Args:
         detected: Anything of severity warning or above.
-        diagnosed: The first of those, or the gravest, is an acceptable rule.
+        diagnosed: The first of those, or the one that the report begins with, is an acceptable rule.
         placed: It names the place; None where the program states none.
         said: Rule and message of each, in the order they were told.
     """
@@ -48,7 +49,7 @@ def score(findings: Iterable[Finding], diagnoses: Sequence[str], place: str | No
     said = tuple((f.rule, f.message) for f in told)
     if not told:
         return Score(False, False, None if place is None else False, said)
-    heads = (told[0], max(told, key=lambda f: f.severity))  # max keeps the first of equals
+    heads = (told[0], findings_in_order(told)[0])  # the gravest, unless what it can be a consequence of was told, too
     right = [f for f in heads if f.rule in diagnoses]
     placed = None if place is None else any(place in text_of(f) for f in right)
     return Score(True, bool(right), placed, said)

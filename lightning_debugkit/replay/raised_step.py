@@ -19,6 +19,7 @@ RAISED = Rule(
     "the step raises {error} at step {step}{place}{samples_text}",
     "{remedy}",
     section="loss",
+    can_follow=("label-not-integral", "label-out-of-range", "nonfinite-input"),
 )
 
 # A mistake in the program, or a limit of the machine: the same for any batch, and the error itself says all.

@@ -1,6 +1,7 @@
 """The scoring of the fault corpus, on a journal that is written here and on programs that state themselves."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,13 @@ def test_the_first_and_the_gravest_are_both_accepted():
     assert score(told, ["vanishing-gradient"], None).diagnosed
     assert score(told, ["no-loss"], None).diagnosed
     assert not score(told, ["dead-units"], None).diagnosed
+
+
+def test_what_the_report_puts_first_is_accepted_before_its_consequence():
+    effect = replace(finding("step-raised", "error"), can_follow=("label-out-of-range",))
+    told = [finding("loss-at-init", "warning"), effect, finding("label-out-of-range", "error")]
+    assert score(told, ["label-out-of-range"], None).diagnosed
+    assert not score(told, ["step-raised"], None).diagnosed
 
 
 def test_the_place_is_sought_in_the_right_finding_alone():
