@@ -32,6 +32,8 @@ def fit(program: Program, folder: Path, *watchers: str) -> Exception | None:
     ckpt_path = program.ckpt_path(folder) if program.ckpt_path else None
     try:
         trainer.fit(program.module, program.train, program.val, ckpt_path=ckpt_path)
+        if program.test is not None:
+            trainer.test(program.module, program.test, verbose=False)
     except Exception as error:
         return error
     return None
@@ -39,10 +41,11 @@ def fit(program: Program, folder: Path, *watchers: str) -> Exception | None:
 
 def warned(folder: Path) -> list[Finding]:
     """The findings to act on; the kit must not have stumbled itself."""
-    journal = read_journal(folder / "debugkit")
-    troubles = journal.of_kind("trouble")
+    journals = [read_journal(path) for path in sorted(folder.glob("debugkit*"))]
+    troubles = [trouble for journal in journals for trouble in journal.of_kind("trouble")]
     assert not troubles, "\n".join(map(str, troubles))
-    return [finding for finding in journal.findings if finding.severity >= Severity.WARNING]
+    found = [finding for journal in journals for finding in journal.findings]
+    return [finding for finding in found if finding.severity >= Severity.WARNING]
 
 
 def lies_in(module: str, places: tuple[str, ...], *, exactly: bool) -> bool:

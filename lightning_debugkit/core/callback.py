@@ -6,7 +6,7 @@ import contextlib
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -238,6 +238,15 @@ class DebugCallback(Callback):
             due = [place for place, each in enumerate(company) if stage in each.reports_on or (now and each is self)]
             if due and company[due[-1]] is self:
                 self.finish(trainer, "finished", force=True)
+
+    @contextlib.contextmanager
+    def telling(self, trainer: Trainer, module: LightningModule, findings: Sequence[Finding]) -> Iterator[None]:
+        """Let findings of an evaluation be told inside, and render the report again where no fit is going to."""
+        is_fit = trainer.state.fn == "fit"
+        if findings and not is_fit and trainer.world_size == 1 and current_run(trainer) is None:
+            open_run(trainer, module)  # a collective with several processes
+        with self.ending(trainer, str(trainer.state.fn), now=bool(findings) and not is_fit):
+            yield
 
     def _render(self, run: Run) -> None:
         # Late: matplotlib takes a second to import, and a run that goes well has no need of it before its end.

@@ -146,6 +146,25 @@ class StandIn:
         return getattr, (self._owner, self._name)
 
 
+def around_next(
+    owner: Any, name: str, context: Callable[[], contextlib.AbstractContextManager[Any]]
+) -> Callable[[], None]:
+    """Enter ``context()`` around the next call of one method of ``owner``; return what takes it away before that.
+
+    Not from hook to hook: torch's modes are a stack, and so each is left whatever happens, in its turn.
+    """
+    usual = getattr(owner, name)
+
+    def entered(*args: Any, **kwargs: Any) -> Any:
+        stand_in.leave()  # an optimizer may call its closure several times
+        with context():
+            return usual(*args, **kwargs)
+
+    stand_in = StandIn(owner, name, entered)
+    stand_in.stand()
+    return stand_in.leave
+
+
 def has_compiled_code(module: nn.Module) -> bool:
     """Tell whether a part of ``module``, or a function beside it, is compiled.
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.finding import Finding
-from lightning_debugkit.core.run import current_run, open_run
 from lightning_debugkit.monitors.monitor import Monitor
 
 if TYPE_CHECKING:
@@ -62,23 +61,18 @@ class EvaluationHooks(DebugCallback):
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, place: tuple[int, int]
     ) -> None:
         found = list(self.watches.work.evaluated(trainer, module, self.where(trainer), outputs, batch, place))
-        self._tell_outside(trainer, module, found)
+        with self.telling(trainer, module, found):
+            self._tell(trainer, found)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         found = list(self.watches.work.end_evaluation(trainer, pl_module, self.where(trainer)))
-        self._tell_outside(trainer, pl_module, found)
+        with self.telling(trainer, pl_module, found):
+            self._tell(trainer, found)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         found = list(self.watches.work.end_evaluation(trainer, pl_module, self.where(trainer)))
-        self._tell_outside(trainer, pl_module, found)
-
-    def _tell_outside(self, trainer: Trainer, module: LightningModule, findings: list[Finding]) -> None:
-        """Tell what was found, and render the report again where no fit is going to."""
-        is_fit = trainer.state.fn == "fit"
-        if findings and not is_fit and trainer.world_size == 1 and current_run(trainer) is None:
-            open_run(trainer, module)  # a collective with several processes
-        with self.ending(trainer, str(trainer.state.fn), now=bool(findings) and not is_fit):
-            self._tell(trainer, findings)
+        with self.telling(trainer, pl_module, found):
+            self._tell(trainer, found)
 
     def _tell(self, trainer: Trainer, findings: Iterable[Finding]) -> None:
         for finding in findings:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.finding import Finding
-from lightning_debugkit.core.patching import StandIn, has_compiled_code
+from lightning_debugkit.core.patching import around_next, has_compiled_code
 from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.core.sharding import cannot_rerun
 from lightning_debugkit.preflight import (
@@ -59,7 +59,7 @@ class PreflightCheck(DebugCallback):
         self._undo: Callable[[], None] = _nothing
         self._listener: StepListener | None = None
         self._names: dict[int, str] = {}
-        self._heard = {"training": 0, "validation": 0}
+        self._heard = {"training": 0, "validation": 0, "test": 0}
         self._zeros: list[bool] = []
         self._loss: Tensor | None = None
         self._waiting: list[tuple[Finding, str]] = []  # of validation, until training has been judged
@@ -74,12 +74,15 @@ class PreflightCheck(DebugCallback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
-        if stage == "fit" and not self.idle:
-            self._release()
+        if self.idle:
+            return
+        self._release()
+        if stage == "fit":
             self._reset()
-            self._names = {id(part): name for name, part in pl_module.named_modules()}
-            if has_compiled_code(pl_module):
-                self._left_out["listening"] = "a part of the model is compiled, and would be compiled anew"
+        self._heard["test"] = 0
+        self._names = {id(part): name for name, part in pl_module.named_modules()}
+        if has_compiled_code(pl_module):
+            self._left_out["listening"] = "a part of the model is compiled, and would be compiled anew"
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if reason := cannot_rerun(trainer):
@@ -113,9 +116,16 @@ class PreflightCheck(DebugCallback):
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        if batch_idx == 0 and dataloader_idx == 0 and self._heard["validation"] < VALIDATIONS and self._is_fit(trainer):
+        if batch_idx == 0 and dataloader_idx == 0 and self._heard["validation"] < VALIDATIONS:
             self._listen(trainer, "validation")
             self._heard["validation"] += 1
+
+    def on_test_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        if batch_idx == 0 and dataloader_idx == 0 and not self._heard["test"]:
+            self._listen(trainer, "test")
+            self._heard["test"] = 1
 
     def on_validation_batch_end(
         self,
@@ -128,9 +138,25 @@ class PreflightCheck(DebugCallback):
     ) -> None:
         self._settle(trainer, "validation")
 
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._settle(trainer, "test")
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._heard["training"] >= TRAINING_STEPS:
+        if trainer.state.fn != "fit":
+            self._flush_outside(trainer, pl_module)
+        elif self._heard["training"] >= TRAINING_STEPS:
             self._flush(trainer)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._flush_outside(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._flush(trainer)
@@ -140,7 +166,7 @@ class PreflightCheck(DebugCallback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         with contextlib.suppress(Exception):
             # A label that is out of range has ended the step: what was heard before it is the finding.
-            self._settle(trainer, "training" if trainer.training else "validation")
+            self._settle(trainer, _stage_of(trainer))
             self._flush(trainer)
         self._release()
         super().on_exception(trainer, pl_module, exception)
@@ -152,15 +178,13 @@ class PreflightCheck(DebugCallback):
         """Return what the report's section shows."""
         return {"left_out": self._left_out, "losses": self._losses, "notes": self._notes}
 
-    def _is_fit(self, trainer: Trainer) -> bool:
-        return str(trainer.state.fn) in ("fit", "TrainerFn.FITTING")
-
     def _listen(self, trainer: Trainer, stage: str) -> None:
         self._release()
-        if "listening" in self._left_out:
+        if "listening" in self._left_out or cannot_rerun(trainer):
             return
         self._listener = StepListener(self._names, stage == "training", self._judge_early(trainer, stage))
-        self._undo = _around(trainer.strategy, f"{stage}_step", self._listener)
+        listener = self._listener
+        self._undo = around_next(trainer.strategy, f"{stage}_step", lambda: listener)
 
     def _judge_early(self, trainer: Trainer, stage: str) -> Callable[[LossCall], None]:
         """Return what judges targets before torch sees them: a device may die of a label that is out of range."""
@@ -208,6 +232,12 @@ class PreflightCheck(DebugCallback):
             if of == "training":
                 self._found.add(finding.rule)
 
+    def _flush_outside(self, trainer: Trainer, module: LightningModule) -> None:
+        """Report what was found where no fit is under way."""
+        found = [finding for finding, _ in self._waiting if finding.rule not in self._found]
+        with self.telling(trainer, module, found):
+            self._flush(trainer)
+
     def _count_zeros(self, trainer: Trainer) -> None:
         if self._loss is None or len(self._zeros) >= ZEROS:
             return
@@ -249,18 +279,8 @@ def _nothing() -> None:
     """Undo nothing."""
 
 
-def _around(strategy: Any, name: str, listener: StepListener) -> Callable[[], None]:
-    """Enter ``listener`` around the strategy's next step; return what takes it away before that."""
-    step = getattr(strategy, name)
-
-    def listened(*args: Any, **kwargs: Any) -> Any:
-        stand_in.leave()  # an optimizer may call its closure several times
-        with listener:
-            return step(*args, **kwargs)
-
-    stand_in = StandIn(strategy, name, listened)
-    stand_in.stand()
-    return stand_in.leave
+def _stage_of(trainer: Trainer) -> str:
+    return "training" if trainer.training else "test" if trainer.testing else "validation"
 
 
 def _is_first(trainer: Trainer, steps: int = 0) -> bool:

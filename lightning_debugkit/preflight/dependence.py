@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
-from lightning_debugkit.preflight.loss_calls import INDEX_LOSSES, LAYERS, LOSSES, LossCall
+from lightning_debugkit.preflight.loss_calls import INDEX_LOSSES, LAYERS, LOSSES, LossCall, at
+from lightning_debugkit.preflight.mixing import RowTrace, first_mixing
 from lightning_debugkit.preflight.probe import NotProbed, Probe, changed, distance, inputs_of
 
 # A dependence is told from rounding by its size in units of the prediction's spread: rounding in float32 stays some
@@ -25,8 +27,8 @@ BATCH_LEAK = Rule(
     "batch-leak",
     Severity.WARNING,
     "the prediction for one sample depends on the other samples of its batch, in eval mode, too: with another "
-    "sample 0, {count} of {others} other predictions moved, by up to {most:.2g} of their spread",
-    "Look for an operation over dimension 0: softmax, mean, norm or a reshape that mixes samples.",
+    "sample 0, {count} of {others} other predictions moved, by up to {most:.2g} of their spread{first}",
+    "{remedy}",
     section="preflight",
     cost="once",
 )
@@ -46,6 +48,7 @@ UNUSED_INPUT = Rule(
     "Look in forward for what replaces the input: a constant, a variable of another name, a factor of 0.",
     section="preflight",
     cost="once",
+    can_follow=("softmax-over-one",),
 )
 AFFINE_NETWORK = Rule(
     "affine-network",
@@ -115,8 +118,23 @@ class Checks:
                 many = int((apart > MATERIAL).sum())
                 # Where the step draws, it may pair samples on purpose, as mixup does: that moves a few.
                 if many > (0.5 * (size - 1) if self.probe.draws else 0):
-                    yield BATCH_LEAK.found(self.where, count=many, others=size - 1, most=float(apart.max()))
+                    yield self._leak_at(moved, size, {"count": many, "others": size - 1, "most": float(apart.max())})
                     return
+
+    def _leak_at(self, moved: Any, size: int, seen: dict[str, Any]) -> Finding:
+        """Return the finding with the operation that mixes, as far as two more runs can tell it."""
+        one, other = (RowTrace(self.probe.names, size) for _ in range(2))
+        self.probe.run(self.probe.batch, one)
+        self.probe.run(moved, other)
+        found = first_mixing(one, other)
+        if found is None or not found[1].source:
+            remedy = "Look for an operation over dimension 0: softmax, mean, norm or a reshape that mixes samples."
+            return BATCH_LEAK.found(self.where, first="", remedy=remedy, **seen)
+        op, place = found
+        first = f"; {op} at {at(place)} is the first operation where they meet"
+        remedy = f"Let {op} work on each sample alone: dimension 0 is that of the batch."
+        where = self.where.at(place.module or "")
+        return BATCH_LEAK.found(where, first=first, remedy=remedy, op=op, source=place.source, **seen)
 
     def _unused(self, base: list[LossCall], size: int) -> Iterator[Finding]:
         inputs = inputs_of(self.probe.batch, [])

@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from lightning_debugkit.core.dispatch import is_transformed
 from lightning_debugkit.preflight.loss_calls import ATTENTION, LAYERS, LOSSES, LossCall, Made, NoiseCall, OuterCall
 from lightning_debugkit.replay.source_lines import SourceLine, place_of
+from lightning_debugkit.stats.tensor_norms import unobserved
 
 # Operations that leave the numbers of their first argument as they are: what made those made the result.
 MOVES = {
@@ -74,13 +75,15 @@ class StepListener(TorchFunctionMode):
             return func(*args, **kwargs)
         if self.error is None:
             try:
-                call = self._before(name, args, kwargs)
+                with unobserved():
+                    call = self._before(name, args, kwargs)
             except Exception as error:  # the step goes on without us
                 self.error = error
         result = func(*args, **kwargs)
         if self.error is None:
             try:
-                self._after(name, args, kwargs, result, call)
+                with unobserved():
+                    self._after(name, args, kwargs, result, call)
             except Exception as error:
                 self.error = error
         return result
@@ -138,7 +141,7 @@ class StepListener(TorchFunctionMode):
             is_on = True
         else:
             probability = kwargs.get("p", 0.5)
-            is_on = kwargs.get("training", kwargs.get("train", True)) and _is_by_default(self._frame())
+            is_on = kwargs.get("training", kwargs.get("train", True)) and _is_by_default(calling_frame())
         if is_on and 0 < float(probability) < 1:
             self.noise.append(NoiseCall(name, float(probability), self._place()))
 
@@ -178,15 +181,8 @@ class StepListener(TorchFunctionMode):
     def _keep(self, tensor: Tensor, made: Made) -> None:
         self._made[id(tensor)] = (weakref.ref(tensor), made)
 
-    def _frame(self) -> FrameType | None:
-        """Return the frame that called torch."""
-        frame: FrameType | None = sys._getframe(1)
-        while frame is not None and frame.f_globals.get("__name__") in (__name__, *_CALLED):
-            frame = frame.f_back
-        return frame
-
     def _place(self) -> SourceLine:
-        return place_of(self._frame(), self._names)
+        return place_of(calling_frame(), self._names)
 
 
 _OPTIONS = {
@@ -199,7 +195,15 @@ _OPTIONS = {
 }
 
 
-_CALLED = ("torch.overrides", "torch.nn.functional", "torch._tensor")
+_CALLED = ("lightning_debugkit.preflight.", "torch.overrides", "torch.nn.functional", "torch._tensor")
+
+
+def calling_frame() -> FrameType | None:
+    """Return the frame that called torch."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__", "").startswith(_CALLED):
+        frame = frame.f_back
+    return frame
 
 
 def _is_by_default(frame: FrameType | None) -> bool:

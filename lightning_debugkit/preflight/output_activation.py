@@ -11,6 +11,7 @@ from torch import Tensor
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.preflight.loss_calls import INDEX_LOSSES, LAYERS, LossCall, at
+from lightning_debugkit.replay.source_lines import SourceLine
 
 # How far from 1 a row of probabilities may sum, by rounding: some units in the last place of each type.
 SUM_TOLERANCE = {2: 2e-2, 4: 1e-4, 8: 1e-6}
@@ -59,9 +60,11 @@ def judge(call: LossCall, where: Where, stage: str) -> Iterator[Finding]:
     """Yield what is wrong between the last activation and the loss of one call."""
     place = at(call.place) or call.function
     common: dict[str, Any] = {"function": call.function, "place": place, "stage": stage, "source": call.place.source}
-    one = _over_one(call)
-    if one is not None:
-        yield SOFTMAX_OVER_ONE.found(where, **{**common, **one})
+    over_one = _over_one(call)
+    if over_one is not None:
+        told, line = over_one
+        origin = {"place": at(line), "source": line.source} if line.source else {}
+        yield SOFTMAX_OVER_ONE.found(where.at(line.module or ""), **{**common, **origin, **told})
         return
     made = call.made
     said = f", which is applied at {at(made.place)}" if made is not None and made.place.source else ""
@@ -110,7 +113,8 @@ def _floor(call: LossCall) -> float:
     return float(torch.log1p((classes - 1) / torch.tensor(torch.e)))
 
 
-def _over_one(call: LossCall) -> dict[str, str] | None:
+def _over_one(call: LossCall) -> tuple[dict[str, str], SourceLine] | None:
+    """Return what is wrong with the dimension of softmax, and the line that chose it."""
     made, prediction = call.made, call.prediction
     op = made.op if made is not None else ""
     if made is not None and op in ("softmax", "log_softmax") and made.size == 1:
@@ -119,7 +123,7 @@ def _over_one(call: LossCall) -> dict[str, str] | None:
             "what": f"{op} works along dimension {made.dim} of size 1",
             "consequence": f"its result is {constant} whatever the network says, and no gradient comes back",
             "remedy": "Use sigmoid and a binary loss for one output, or softmax along the dimension of the classes.",
-        }
+        }, made.place
     if call.function not in INDEX_LOSSES:
         return None
     dim = _classes(prediction)
@@ -128,15 +132,21 @@ def _over_one(call: LossCall) -> dict[str, str] | None:
             "what": f"{call.function} is given one class, a prediction of shape {tuple(prediction.shape)}",
             "consequence": "softmax over one entry is 1, and the loss is 0 whatever the network says",
             "remedy": "Give the last layer one output for each class, or use binary_cross_entropy_with_logits for one.",
-        }
-    is_wrong = made is not None and op in ("softmax", "log_softmax") and made.dim == 0
-    if prediction.ndim == 2 and prediction.shape[0] > 1 and is_wrong and not are_probabilities(prediction, 1):
+        }, call.place
+    is_wrong = op in ("softmax", "log_softmax") and made is not None and made.dim == 0
+    if (
+        made is not None
+        and is_wrong
+        and prediction.ndim == 2
+        and prediction.shape[0] > 1
+        and not are_probabilities(prediction, 1)
+    ):
         return {
             "what": f"{op} works along dimension 0, the samples of the batch",
             "consequence": "what is said of one sample depends on the others, and its classes do not sum to 1",
             "remedy": f"Pass dim=1 to {op}"
             + (", or leave it out: cross_entropy applies it." if call.function == "cross_entropy" else "."),
-        }
+        }, made.place
     return None
 
 

@@ -63,26 +63,38 @@ class Probe:
         except Exception as error:
             raise NotProbed("the batch cannot be split into samples") from error
 
+    @property
+    def names(self) -> dict[int, str]:
+        """Dotted path of each module of the model, by ``id``."""
+        return {id(part): name for name, part in self.step.module.named_modules()}
+
     def calls(self, batch: Any) -> list[LossCall]:
         """Return the loss calls of the step on ``batch``, with the random numbers of its first run; in eval mode.
 
         Raises:
             NotProbed: It raised.
         """
+        listener = StepListener(self.names)
+        self.run(batch, listener)
+        return listener.calls
+
+    def run(self, batch: Any, mode: AbstractContextManager[Any]) -> None:
+        """Run the step in eval mode, ``mode`` entered around it, with the random numbers of its first run.
+
+        Raises:
+            NotProbed: It raised.
+        """
         module = self.step.module
-        names = {id(part): name for name, part in module.named_modules()}
-        listener = StepListener(names)
         self.step.random.restore()
         module.eval()
         try:
-            with Silent(), listener:
+            with Silent(), mode:
                 self.step.run(batch, lambda loss, *args, **kwargs: None)
         except Exception as error:
             raise NotProbed(f"the step raised {type(error).__name__} when it was run once more") from error
         if any(part.training for part in module.modules()):
             raise NotProbed("the step puts parts of the model into training mode itself")
         self.draws = self.draws or not _is_same(self.step.random, RandomState.capture())
-        return listener.calls
 
     def session(self) -> AbstractContextManager[None]:
         """Enter it around all runs: it puts back whatever they change."""

@@ -343,3 +343,45 @@ def input_replaced_in_forward(mended: bool) -> Program:
 def layers_without_activations(mended: bool) -> Program:
     net = mlp(64, 64, 32, 10, act=nn.ReLU if mended else nn.Identity)
     return Program(Classifier(mended, net), batches(*digits()), trainer=FOUR_EPOCHS)
+
+
+@fault("double-softmax", source="cross_entropy", **BY)
+def softmax_in_the_test_alone(mended: bool) -> Program:
+    class Tested(Classifier):
+        def test_step(self, batch: Any, batch_idx: int) -> None:
+            x, y = batch
+            scores = self(x) if self.mended else self(x).softmax(1)
+            self.log("test_loss", F.cross_entropy(scores, y))
+
+    loader = batches(*digits())
+    return Program(Tested(mended), loader, trainer=ONE_EPOCH, test=loader)
+
+
+@fault("softmax-over-one", "net.3", source="self.net(x)", **BY)
+def softmax_layer_of_one_output(mended: bool) -> Program:
+    x, y = digits()
+
+    class Binary(Classifier):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            return F.binary_cross_entropy(self(x).squeeze(1), y)
+
+    net = nn.Sequential(*mlp(64, 32, 1), nn.Sigmoid() if mended else nn.Softmax(dim=1))
+    return Program(Binary(mended, net), batches(x, (y > 4).float()), trainer=FOUR_EPOCHS)
+
+
+class Pooled(nn.Module):
+    """Weighs the pixels of an image, by a softmax over them or, wrongly, over the batch."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self.score, self.head = nn.Linear(64, 64), nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(x * F.softmax(self.score(x), dim=self.dim) * 64)
+
+
+@fault("batch-leak", "net", source="F.softmax(self.score(x)", op="softmax", **BY)
+def attention_over_the_batch(mended: bool) -> Program:
+    return Program(Net(mended, Pooled(1 if mended else 0)), batches(*digits()), trainer=FOUR_EPOCHS)

@@ -29,6 +29,7 @@ class Program:
         callback: Arguments of the kit's callback that watches the program.
         recording: The training dataset, where it notes what was asked of it.
         callbacks: The user's own callbacks.
+        test: Batches of the test that follows the fit, if there is one.
     """
 
     module: pl.LightningModule
@@ -39,6 +40,7 @@ class Program:
     callback: dict[str, Any] = field(default_factory=dict)
     recording: Recording | None = None
     callbacks: Sequence[pl.Callback] = ()
+    test: Iterable[Any] | None = None
 
 
 @dataclass(frozen=True)

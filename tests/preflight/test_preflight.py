@@ -12,10 +12,12 @@ from faults import preflight
 from faults.registry import Program, batches, digits, mlp
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from lightning_debugkit import PreflightCheck, read_journal
 from lightning_debugkit.core.callback import DebugCallback
-from lightning_debugkit.preflight import dependence
+from lightning_debugkit.core.finding import Where
+from lightning_debugkit.preflight import dependence, targets
 from lightning_debugkit.preflight.listener import StepListener
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore::UserWarning")]
@@ -186,3 +188,33 @@ def test_dropout_in_evaluation_is_told_where_nobody_meant_it(step: Any, is_told:
     x = torch.rand(2, 4, 8)
     assert bool(heard(lambda: step(x), is_training=False).noise) == is_told
     assert not heard(lambda: step(x)).noise
+
+
+class Counting(TorchFunctionMode):
+    """A user's own mode around the step, which counts what it sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.seen.append(getattr(func, "__name__", ""))
+        return func(*args, **kwargs or {})
+
+
+def test_a_mode_of_the_users_own_sees_nothing_of_ours() -> None:
+    x, y = digits(32)
+    net = nn.Sequential(mlp(64, 8, 10), nn.Softmax(1))
+
+    def step() -> None:
+        F.cross_entropy(net(x), y.float().long())
+        F.mse_loss(net(x)[:, 0], y.float())
+
+    alone, beside = Counting(), Counting()
+    with alone:
+        step()
+    with beside, StepListener({}, judge=lambda call: list(targets.judge(call, Where(0, 0)))) as listener:
+        step()
+    assert len(listener.calls) == 2
+    assert listener.error is None
+    assert beside.seen == alone.seen

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.dispatch import cannot_enter, entered
 from lightning_debugkit.core.optimizers import rate_of
-from lightning_debugkit.core.patching import StandIn
+from lightning_debugkit.core.patching import around_next
 from lightning_debugkit.core.sampling import SampledSteps
 from lightning_debugkit.monitors.activations.observed_activations import (
     ObservedActivations,
@@ -75,7 +76,7 @@ class ActivationMonitor(DebugCallback):
         self._watch = OperationMode(pl_module)
         with unobserved():
             self._watch.gathered.saw_batch(batch)
-        self._undo = _wrapped(trainer.strategy, self._watch)
+        self._undo = around_next(trainer.strategy, "training_step", partial(_listening, self._watch))
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         if self._watch is not None:
@@ -141,25 +142,14 @@ def nothing() -> None:
     """Undo nothing."""
 
 
-def _wrapped(strategy: Any, watch: OperationMode) -> Callable[[], None]:
-    """Let the next training step run under ``watch``; return what puts the strategy back before that.
-
-    The mode is entered around the step itself, not from hook to hook: so it is left whatever happens, in its turn. It
-    is not entered where the step might not survive it.
-    """
-    step = strategy.training_step
-
-    def watched(*args: Any, **kwargs: Any) -> Any:
-        standing.leave()  # an optimizer may call its closure several times: one look is enough
-        with contextlib.ExitStack() as stack:
-            try:
-                watch.left_out = cannot_enter()  # asked here: what the step stands in is the user's
-                if not watch.left_out:
-                    stack.enter_context(entered(watch))
-            except Exception as error:  # the step goes on without us
-                watch.error = error
-            return step(*args, **kwargs)
-
-    standing = StandIn(strategy, "training_step", watched)
-    standing.stand()
-    return standing.leave
+@contextlib.contextmanager
+def _listening(watch: OperationMode) -> Iterator[None]:
+    """Enter ``watch``, but where the step might not survive it."""
+    with contextlib.ExitStack() as stack:
+        try:
+            watch.left_out = cannot_enter()  # asked here: what the step stands in is the user's
+            if not watch.left_out:
+                stack.enter_context(entered(watch))
+        except Exception as error:  # the step goes on without us
+            watch.error = error
+        yield

@@ -28,7 +28,9 @@ CONSTANT = Rule(
         "gradients-cleared",
         "learning-rate-schedule",
         "saturated-units",
+        "softmax-over-one",
         "stale-gradients",
+        "unused-input",
         "update-ratio-high",
     ),
 )
