@@ -262,7 +262,7 @@ class Trace(Silent):
     def _from_outside(self, tensor: Tensor, nan: bool, inf: bool, used: SourceLine = _NOWHERE) -> Born:
         kind, path = self._labels.get(storage(tensor), ("constant", ""))
         # An attention mask of -inf may come with the batch or lie in a buffer; a constant infinity was written by hand.
-        meant = not nan and (kind == "constant" or (kind != "parameter" and not bool((tensor == math.inf).any())))
+        meant = not nan and (kind == "constant" or (kind != "parameter" and _is_mask(tensor, kind == "input")))
         born = Born(len(self.born), "", used, nan, inf, given=meant, label=(kind, path))
         born.size, born.rows = tensor.size(0) if tensor.dim() else 0, broken_rows(tensor)
         self.born.append(born)
@@ -282,6 +282,13 @@ def _read(func: Any, args: tuple[Any, ...]) -> Sequence[Any]:
             # In training the running statistics are only written to, by the very batch that may be broken.
             return [value for key, value in named.items() if not key.startswith("running_")]
     return args
+
+
+def _is_mask(tensor: Tensor, is_data: bool) -> bool:
+    """Tell whether a tensor with infinities may be an additive mask; among data, one has nothing but zeros besides."""
+    if bool((tensor == math.inf).any()):
+        return False
+    return not is_data or not bool(((tensor != 0) & torch.isfinite(tensor)).any())
 
 
 def _is_given(tree: Any) -> bool:

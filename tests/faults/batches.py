@@ -50,6 +50,22 @@ def infinite_target(mended: bool) -> Program:
 
 
 @fault("nonfinite-input")
+def logarithm_of_an_empty_count(mended: bool) -> Program:
+    """The logarithm of a count of 0, taken when the table was made: -inf, among other numbers no mask."""
+    x, y = diabetes()
+    x[205, 7] = 0 if mended else -INF
+    return recorded(Regressor(mended), x, y, bad=[205], mended=mended, max_epochs=4)
+
+
+@fault("nonfinite-input")
+def logarithm_of_a_target_of_zero(mended: bool) -> Program:
+    """The same in what is to be predicted."""
+    x, y = diabetes()
+    y[58] = 0 if mended else -INF
+    return recorded(Regressor(mended), x, y, bad=[58], mended=mended, max_epochs=4)
+
+
+@fault("nonfinite-input")
 def missing_value_before_batch_norm(mended: bool) -> Program:
     """Batch norm spreads the NaN of one sample over all of them."""
     x, y = diabetes()
