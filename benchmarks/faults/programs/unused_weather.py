@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule, Trainer, seed_everything
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-DIAGNOSES = ("unused-input",)
+DIAGNOSES = ("unused-input", "no-gradient")
 PLACE = "weather"
 PRESET = "standard"
 
