@@ -1,12 +1,14 @@
 """What a kill leaves of checkpoints, and what a save costs: the kit beside Lightning's own callback.
 
     python benchmarks/checkpoints.py kills [--trials 75] [--megabytes 16]
+    python benchmarks/checkpoints.py shards [--trials 100] [--folder DISK]
     python benchmarks/checkpoints.py cost [--rounds 40] [--megabytes 1 16 64] [--folder DISK]
 
 ``kills``: a child saves in every other step and is killed with SIGKILL, at any time, in its set-up or in a write; the
 next one goes on from what is left. Each row is repeated with ``TMPDIR`` on the filesystem of the checkpoints and on
-another. ``cost``: each variant is a real fit in a thread of its own, and all save in turn, in an order that is shuffled
-anew each round; an epoch without a checkpoint callback is taken off; printed are the medians of the ratios of a round.
+another. ``shards``: the same for two ranks that save in shards in each step, of which one or both are killed. ``cost``:
+each variant is a real fit in a thread of its own, and all save in turn, in an order that is shuffled each round; an
+epoch without a checkpoint callback is taken off; printed are the medians of the ratios of a round.
 Budgets of ``NestedCheckpoint``: 1.05 of ``ModelCheckpoint`` for the same files, fsync apart, and 0.6 of it with
 ``save_last=True``.
 """
@@ -43,6 +45,7 @@ _HERE = sys.path.pop(0)  # this file is called as the folder of the tests is
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from checkpointing.killing import Left, Plan, drafts, look, moments, run, until  # noqa: E402 - found there only now
 from checkpointing.marked import Marked, batches  # noqa: E402 - as above
+from checkpointing.sharding import lives  # noqa: E402 - as above
 
 OTHER = Path("/dev/shm")
 
@@ -112,6 +115,21 @@ def kills(options: argparse.Namespace) -> None:
             row = [name, "other disk" if other else "same disk", options.trials]
             row += [counts[what] for what in (*COUNTED, "litter")]
             print("| " + " | ".join(map(str, row)) + " |", flush=True)
+
+
+def shards(options: argparse.Namespace) -> None:
+    told: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory(dir=options.folder, ignore_cleanup_errors=True) as here:
+        for life in lives(Path(here), options.trials, random.Random(options.seed)):
+            told["lives"] += 1
+            told["steps saved"] = life.after
+            told["in a write"] += bool(life.drafts)
+            told["unsound"] += len(life.unsound)
+            told["went back"] += life.after < life.before
+            told["not resumed"] += life.resumed is None
+            told["not the newest"] += life.resumed not in (None, life.before)
+    print("| " + " | ".join(told) + " |\n|" + "---|" * len(told))
+    print("| " + " | ".join(map(str, told.values())) + " |", flush=True)
 
 
 class Falling(Marked):
@@ -246,7 +264,7 @@ def table(measured: str, megabytes: float, times: dict[str, list[float]]) -> Non
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["kills", "cost"])
+    parser.add_argument("what", choices=["kills", "shards", "cost"])
     parser.add_argument("--trials", type=int, default=75, help="kills a row; four rows are NestedCheckpoint's")
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--megabytes", type=float, nargs="+", help="of a checkpoint; cost takes several")
@@ -254,13 +272,13 @@ def main() -> None:
     parser.add_argument("--only", help="part of the name of the rows to kill")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    sizes = options.megabytes or {"kills": [16], "cost": [1, 16, 64]}[options.what]
+    sizes = options.megabytes or {"kills": [16], "shards": [0], "cost": [1, 16, 64]}[options.what]
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)
     DebugCallback._render = lambda self, run: None  # type: ignore[method-assign]  # at the end of fit, not in a save
     for options.megabytes in sizes:
-        {"kills": kills, "cost": cost}[options.what](options)
+        {"kills": kills, "shards": shards, "cost": cost}[options.what](options)
 
 
 if __name__ == "__main__":

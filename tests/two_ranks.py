@@ -35,24 +35,24 @@ def strategy(kind: str) -> Strategy:
     if kind == "fsdp":
         policy: Any = {nn.Linear}
         return OnCpu(timeout=wait, process_group_backend="gloo", state_dict_type="sharded", auto_wrap_policy=policy)
-    sizes = {"fsdp2": (2, 1), "tensor": (1, 2)}[kind]
+    sizes = {"fsdp2": (2, 1), "tensor": (1, 2), "one": (1, 1), "four": (4, 1)}[kind]
     return ModelParallelStrategy(*sizes, timeout=wait)
 
 
-def on_two_ranks(work: Callable[..., Any], *arguments: Any, seconds: float = 100.0) -> list[Any]:
-    """Return what ``work(rank, *arguments)`` returns on each of two ranks; no process is left behind."""
+def on_two_ranks(work: Callable[..., Any], *arguments: Any, seconds: float = 100.0, count: int = 2) -> list[Any]:
+    """Return what ``work(rank, *arguments)`` returns on each of two ranks, or of so many; no process is left behind."""
     context = multiprocessing.get_context("fork")
     answers = context.Queue()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    ranks = [context.Process(target=_rank, args=(rank, port, work, arguments, answers)) for rank in range(2)]
+    ranks = [context.Process(target=_rank, args=(rank, count, port, work, arguments, answers)) for rank in range(count)]
     found: dict[int, Any] = {}
     try:
         for process in ranks:
             process.start()
         end = monotonic() + seconds
-        while len(found) < 2 and monotonic() < end and (not found or any(process.is_alive() for process in ranks)):
+        while len(found) < count and monotonic() < end and (not found or any(process.is_alive() for process in ranks)):
             try:
                 rank, answer = answers.get(timeout=0.5)
                 found[rank] = answer
@@ -63,17 +63,13 @@ def on_two_ranks(work: Callable[..., Any], *arguments: Any, seconds: float = 100
         for process in ranks:
             process.kill()
             process.join()
-    if sorted(found) != [0, 1] or any(isinstance(answer, str) for answer in found.values()):
+    if sorted(found) != list(range(count)) or any(isinstance(answer, str) for answer in found.values()):
         raise AssertionError(f"a rank did not come to its end: {found}")
-    return [found[0], found[1]]
+    return [found[rank] for rank in range(count)]
 
 
-def _rank(rank: int, port: int, work: Callable[..., Any], arguments: tuple[Any, ...], answers: Any) -> None:
-    torch.set_num_threads(1)
-    told = {"RANK": rank, "LOCAL_RANK": rank, "GROUP_RANK": 0, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
-    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "test"}
-    os.environ.update({name: str(value) for name, value in {**told, **where}.items()})
-    os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "False"
+def _rank(rank: int, count: int, port: int, work: Callable[..., Any], arguments: tuple[Any, ...], answers: Any) -> None:
+    as_rank(rank, count, port)
     try:
         answers.put((rank, work(rank, *arguments)))
     except BaseException:
@@ -81,3 +77,12 @@ def _rank(rank: int, port: int, work: Callable[..., Any], arguments: tuple[Any, 
     answers.close()
     answers.join_thread()
     os._exit(0)
+
+
+def as_rank(rank: int, count: int, port: int) -> None:
+    """Let this process be one of a job, as torchrun tells it."""
+    torch.set_num_threads(1)
+    told = {"RANK": rank, "LOCAL_RANK": rank, "GROUP_RANK": 0, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
+    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "test"}
+    os.environ.update({name: str(value) for name, value in {**told, **where}.items()})
+    os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "False"

@@ -64,13 +64,22 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             DamagedCheckpoint: Its bytes are not those that were written.
         """
         local = local_path(path)
-        if self.verify and local is not None and not local.exists() and _aside(local).exists():
-            raise DamagedCheckpoint(f"{path} was damaged and is now called {_aside(local).name}; load another one.")
-        if self.verify and local is not None and local.is_file():
-            found = damage(local, _record_of(local))
-            if found:
-                raise DamagedCheckpoint(f"{path} is damaged: {found}; load another one.")
+        if self.verify and local is not None:
+            verify(local)
         return super().load_checkpoint(path, *args, **options)
+
+
+def verify(path: Path) -> None:
+    """Read a checkpoint, by itself and by its record if it has one.
+
+    Raises:
+        DamagedCheckpoint: Its bytes are not those that were written.
+    """
+    if not path.exists() and _aside(path).exists():
+        raise DamagedCheckpoint(f"{path} was damaged and is now called {_aside(path).name}; load another one.")
+    found = damage(path, _record_of(path)) if path.exists() else ""
+    if found:
+        raise DamagedCheckpoint(f"{path} is damaged: {found}; load another one.")
 
 
 def _aside(path: Path) -> Path:

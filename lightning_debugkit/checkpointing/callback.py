@@ -162,8 +162,9 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
             self._given = self._chosen
             self.dirpath = self._resolved = trainer.strategy.broadcast(strategy_saving.folder_of(trainer, self._given))
             if not save_times.is_trial(trainer):
-                strategy_saving.refuse_what_cannot_be(trainer)
-                options = Options(self.save_weights_only, self.async_save, self.fsync)
+                strategy_saving.refuse_what_cannot_be(trainer, self.async_save)
+                in_shards = strategy_saving.saves_in_shards(trainer)
+                options = Options(self.save_weights_only, self.async_save, self.fsync, in_shards)
                 self._session = CheckpointSession(
                     Path(self._resolved), self.keep_rules, options, is_first=trainer.is_global_zero
                 )

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from secrets import token_hex
 from types import ModuleType
@@ -74,6 +74,27 @@ def remove_durably(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def discard(path: Path) -> None:
+    """Delete a file or a folder; a folder loses its name first, so that a kill leaves no half of one under it."""
+    if path.is_dir() and not path.is_symlink():
+        path = path.replace(path.with_name(f".{path.name}.{token_hex(4)}.tmp"))
+    remove_durably(path)
+
+
+@contextlib.contextmanager
+def draft_folder(path: Path) -> Iterator[Path]:
+    """Give an empty folder beside ``path``, which goes with the context, or with the next fit if this one is killed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{token_hex(4)}.tmp")
+    handle = _create(draft, is_folder=True)
+    try:
+        yield draft
+    finally:
+        remove_durably(draft)
+        if handle is not None:
+            os.close(handle)
 
 
 def sync_folder(folder: Path) -> None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lightning_debugkit.checkpointing.keep_rules import KeepRule, Latest, Occasion
-from lightning_debugkit.checkpointing.records import Moment, Record
-from lightning_debugkit.checkpointing.store import Store, cause_of
+from lightning_debugkit.checkpointing.records import Moment, Record, Shards
+from lightning_debugkit.checkpointing.store import Store, cause_of, is_full
 
 Write = Callable[[Path], object]
 
@@ -72,14 +72,14 @@ class Keeper:
         """Tell whether a save can be left out since one is under way: the next one will be as good."""
         return self.is_busy and occasion is not Occasion.FINAL and all(isinstance(rule, Latest) for rule in wanting)
 
-    def save(self, draft: Record, write: Write, *, in_folder: bool = False) -> None:
+    def save(self, draft: Record, write: Write, *, in_folder: bool = False, shards: Shards | None = None) -> None:
         """Write a checkpoint; beside the training, wait for the one before it."""
         if self._pool is None or not self.beside:
-            self._save(draft, write, in_folder)
+            self._save(draft, write, in_folder, shards)
             return
         self.wait()
         self._coming.append(draft)
-        self._at_work = self._pool.submit(self._save, draft, write, in_folder)
+        self._at_work = self._pool.submit(self._save, draft, write, in_folder, shards)
 
     def amend(self, name: str, metrics: Mapping[str, float], epochs: int) -> None:
         """Add to the record of a file what was learned of the same weights after it was written."""
@@ -99,8 +99,11 @@ class Keeper:
         self._outcomes.append(SaveOutcome(amended, None if error else amended, error, tuple(self.store.take_dropped())))
 
     def failed(self, draft: Record, error: Exception) -> None:
-        """Take note of a save that did not come as far as the store."""
-        self._outcomes.append(SaveOutcome(draft, error=error))
+        """Take note of a save that did not come as far as the store; make room for the next where there is none."""
+        if is_full(error):
+            self.store.make_room(draft)
+        dropped = tuple(self.store.take_dropped())
+        self._outcomes.append(SaveOutcome(draft, error=cause_of(error), dropped=dropped))
 
     def outcomes(self) -> list[SaveOutcome]:
         """Return what has become of saves since this was asked last."""
@@ -123,9 +126,9 @@ class Keeper:
             self._pool.shutdown()
             self._pool = self.store.beside = None
 
-    def _save(self, draft: Record, write: Write, in_folder: bool) -> None:
+    def _save(self, draft: Record, write: Write, in_folder: bool, shards: Shards | None) -> None:
         try:
-            saved = self.store.save(draft, write, in_folder=in_folder)
+            saved = self.store.save(draft, write, in_folder=in_folder, shards=shards)
         except Exception as error:
             self._outcomes.append(SaveOutcome(draft, error=cause_of(error), dropped=tuple(self.store.take_dropped())))
         else:

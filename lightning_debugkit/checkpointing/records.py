@@ -11,7 +11,9 @@ from typing import Any
 VERSION = 1
 SUFFIX = ".json"
 DAMAGED = ".damaged"
+FOLDER_RECORD = "debugkit-record.json"  # the record once more, in the folder of shards itself
 Lineage = tuple[tuple[str, int], ...]
+Shards = Mapping[str, tuple[int, str]]  # by file name: bytes and CRC-32
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Record:
         lineage: The fits that one was resumed from, each with the step at which it was left, the oldest first.
         rules: The rules in force, as text.
         weights_only: Whether a training cannot be resumed from it.
+        shards: Of a folder that every rank wrote a part of: size and CRC-32 of each file.
     """
 
     name: str
@@ -58,14 +61,15 @@ class Record:
     lineage: Lineage = ()
     rules: tuple[str, ...] = ()
     weights_only: bool = False
+    shards: Shards = field(default_factory=dict)
 
     @property
     def step(self) -> int:
         return self.moment.step
 
-    def sealed(self, size: int, digest: str) -> Record:
+    def sealed(self, size: int, digest: str, shards: Shards | None = None) -> Record:
         """Return the record of the file as it was written."""
-        return replace(self, size=size, digest=digest)
+        return replace(self, size=size, digest=digest, shards=dict(shards or {}))
 
     def to_plain(self) -> dict[str, Any]:
         """Return the record as strings, numbers, lists and dicts, which ``torch.load(weights_only=True)`` takes."""
@@ -84,6 +88,7 @@ class Record:
             "lineage": [list(part) for part in self.lineage],
             "rules": list(self.rules),
             "weights_only": self.weights_only,
+            "shards": {name: list(shard) for name, shard in self.shards.items()},
         }
 
     @classmethod
@@ -106,6 +111,7 @@ class Record:
                 lineage=tuple((str(run), int(step)) for run, step in plain["lineage"]),
                 rules=tuple(str(rule) for rule in plain["rules"]),
                 weights_only=bool(plain["weights_only"]),
+                shards={str(name): (int(size), str(crc)) for name, (size, crc) in plain.get("shards", {}).items()},
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"Record needs the fields of a checkpoint's record, got {plain!r}.") from error

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_debugkit.checkpointing.durable_files import size_of, sweep_drafts, write_text
-from lightning_debugkit.checkpointing.records import DAMAGED, SUFFIX, Record, head, history, in_order
+from lightning_debugkit.checkpointing.records import DAMAGED, FOLDER_RECORD, SUFFIX, Record, head, history, in_order
 from lightning_debugkit.checkpointing.store import read_records
 from lightning_debugkit.checkpointing.verification import DamagedCheckpoint, damage, digest, mismatch
 
@@ -64,7 +64,7 @@ def repair(folder: Path, *, suspects: Sequence[str] = (), fsync: bool = True) ->
             lost.append(record.name)
     for path in _without_record(folder):
         orphan = _orphan(path)
-        found = damage(path) if orphan is not None else "nothing in it tells which step it is of"
+        found = damage(path, orphan) if orphan is not None else "nothing in it tells which step it is of"
         if orphan is not None and not found:
             write_text(folder / (path.name + SUFFIX), orphan.to_json(), fsync=fsync)
             adopted.append(path.name)
@@ -153,6 +153,9 @@ def _without_record(folder: Path) -> Iterator[Path]:
 def _orphan(path: Path) -> Record | None:
     """Return the record that a file without one should have, ``None`` if it does not say."""
     try:
+        if path.is_dir():  # shards: whole or not there under this name, and with the record in it
+            record = Record.from_json((path / FOLDER_RECORD).read_text(encoding="utf-8"))
+            return record if record.name == path.name and record.shards else None
         record = Record.from_plain(read_manifest(path)["checkpoint"])
         return record.sealed(size_of(path), digest(path)) if record.name == path.name else None
     except (KeyError, ValueError, OSError, zipfile.BadZipFile):

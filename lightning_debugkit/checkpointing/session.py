@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
@@ -10,6 +11,7 @@ from time import time
 from typing import TYPE_CHECKING, Any
 
 from lightning_debugkit.checkpointing import strategy_saving
+from lightning_debugkit.checkpointing.durable_files import draft_folder
 from lightning_debugkit.checkpointing.fresh_metrics import FreshMetrics
 from lightning_debugkit.checkpointing.keep_rules import Every, KeepRule, Occasion
 from lightning_debugkit.checkpointing.keeper import Keeper
@@ -18,6 +20,7 @@ from lightning_debugkit.checkpointing.repair import MANIFEST, Repairs, repair
 from lightning_debugkit.checkpointing.retention import RESUMED
 from lightning_debugkit.checkpointing.save_times import Clock
 from lightning_debugkit.checkpointing.serialization import tensor_snapshot
+from lightning_debugkit.checkpointing.sharded_saving import shards_of_all, write_shards
 from lightning_debugkit.checkpointing.store import Store
 
 if TYPE_CHECKING:
@@ -32,14 +35,16 @@ class Options:
     weights_only: bool = False
     beside: bool = False
     fsync: bool = True
+    shards: bool = False
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """What the first rank has decided."""
+    """What the first rank has decided; ``place`` is the draft that all write to, if every rank writes a part."""
 
     save: bool = False
     name: str = ""
+    place: str = ""
 
 
 class CheckpointSession:
@@ -65,6 +70,7 @@ class CheckpointSession:
         self.owed = False
         self.fault: Exception | None = None
         self._pin = ""
+        self._draft_folder = ExitStack()
         self._metrics = FreshMetrics()
         self._clock = Clock()
         self._is_timed = any(isinstance(rule, Every) and rule.hours is not None for rule in rules)
@@ -126,7 +132,9 @@ class CheckpointSession:
             except Exception as error:  # the others wait to be told of a plan, and of what came of it
                 self.fault = error
         plan = trainer.strategy.broadcast(plan)
-        if plan.save:
+        if plan.place:
+            self._save_shards(trainer, Path(plan.place), draft)
+        elif plan.save:
             self._save(trainer, plan.name, draft)
         return True
 
@@ -153,7 +161,19 @@ class CheckpointSession:
         if self._pin:
             keeper.store.pinned[draft.name] = self._pin
         wanted = bool(wanting or self._pin) or (self.owed and occasion is not Occasion.STEP)
-        return _Plan(wanted and not keeper.may_skip(wanting, occasion), draft.name), draft
+        save = wanted and not keeper.may_skip(wanting, occasion)
+        place = self._place(keeper, draft) if save and self.options.shards else ""
+        return _Plan(save and bool(place or not self.options.shards), draft.name, place), draft
+
+    def _place(self, keeper: Keeper, draft: Record) -> str:
+        """Return an empty folder for shards, none if it cannot be made."""
+        try:
+            if keeper.history:
+                keeper.store.expect_room()
+            return str(self._draft_folder.enter_context(draft_folder(self.folder / draft.name)))
+        except OSError as error:
+            keeper.failed(draft, error)
+            return ""
 
     def _draft(self, trainer: Trainer, store: Store, now: Moment) -> Record:
         return Record(
@@ -167,6 +187,22 @@ class CheckpointSession:
             rules=tuple(map(repr, self.rules)),
             weights_only=self.options.weights_only,
         )
+
+    def _save_shards(self, trainer: Trainer, place: Path, draft: Record | None) -> None:
+        def add(checkpoint: dict[str, Any]) -> None:
+            if draft is not None:
+                checkpoint[MANIFEST] = {**checkpoint.get(MANIFEST, {}), "checkpoint": draft.to_plain()}
+
+        error = write_shards(trainer, place, self.options.weights_only, add)
+        with self._draft_folder.pop_all():
+            try:
+                shards = shards_of_all(trainer, place, error)
+                if self.keeper is not None and draft is not None:
+                    # The draft becomes the checkpoint; the folder that the store gives is its own draft.
+                    self.keeper.save(draft, place.rename, in_folder=True, shards=shards)
+            except Exception as failed:
+                if self.keeper is not None and draft is not None:
+                    self.keeper.failed(draft, failed)
 
     def _save(self, trainer: Trainer, name: str, draft: Record | None) -> None:
         def take(checkpoint: dict[str, Any], usual: CheckpointIO) -> None:

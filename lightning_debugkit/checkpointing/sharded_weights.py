@@ -1,15 +1,10 @@
-"""Bring the weights of a sharded checkpoint together, so that they load as those of one file do.
-
-PyTorch unpickles whatever the ``.metadata`` of such a folder names. Here only the classes that describe shards are
-looked up, and tensors are loaded as plain data: nothing in the folder can run.
-"""
+"""Bring the weights of a sharded checkpoint together, so that they load as those of one file do."""
 
 from __future__ import annotations
 
 import contextlib
 import inspect
 import math
-import pickle
 import tempfile
 import traceback
 from collections.abc import Iterator
@@ -19,36 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_debugkit.checkpointing.shard_metadata import META, NotWhole, read_metadata
 from lightning_debugkit.core.compat import LightningModule
 
-META = "meta.pt"  # Lightning's file of what is no shard
-_SHARDS = ".metadata"
 _PREFIXES = ("state_dict.", "model.")  # of ModelParallelStrategy, and of FSDPStrategy
-_NAMED = {
-    "torch.distributed.checkpoint.metadata": {
-        "BytesStorageMetadata",
-        "ChunkStorageMetadata",
-        "Metadata",
-        "MetadataIndex",
-        "StorageMeta",
-        "TensorProperties",
-        "TensorStorageMetadata",
-        "_MEM_FORMAT_ENCODING",
-    },
-    "torch.distributed.checkpoint.filesystem": {"_StorageInfo"},
-    "torch.serialization": {"_get_layout"},
-    "torch": {"Size"},
-    "pathlib": {"PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath"},
-}
-
-
-class NotWhole(ValueError):
-    """The weights cannot be brought together; the message says why."""
-
-
-def is_sharded_file(path: Path) -> bool:
-    """Tell whether ``path`` is a folder as Lightning's sharding strategies write it."""
-    return path.is_dir() and (path / META).is_file() and (path / _SHARDS).is_file()
 
 
 @contextlib.contextmanager
@@ -123,7 +92,7 @@ def weights_of_shards(folder: Path) -> dict[str, Tensor]:
     from torch.distributed.checkpoint.metadata import TensorStorageMetadata
     from torch.distributed.checkpoint.state_dict_loader import _load_state_dict
 
-    metadata = _described(folder)
+    metadata = read_metadata(folder)
 
     class Reader(FileSystemReader):
         def read_metadata(self, *args: Any, **kwargs: Any) -> Any:
@@ -146,34 +115,3 @@ def weights_of_shards(folder: Path) -> dict[str, Tensor]:
         met = next((each for each, _ in error.failures.values()), error)
         raise NotWhole(f"its shards cannot be read ({type(met).__name__}: {met})") from error
     return {name.partition(".")[2]: tensor for name, tensor in state.items()}
-
-
-class _Reader(pickle._Unpickler):
-    """Reads what describes shards; anything else that is named is refused.
-
-    Not the unpickler in C: ten bytes of a pickle make that one allocate as many gigabytes as they name.
-    """
-
-    def find_class(self, module: str, name: str) -> Any:
-        is_dtype = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
-        if is_dtype or name in _NAMED.get(module, ()):
-            return super().find_class(module, name)
-        raise NotWhole(f"its {_SHARDS} names {module}.{name}, which describes no shard")
-
-
-def _described(folder: Path) -> Any:
-    from torch.distributed.checkpoint.metadata import Metadata
-
-    try:
-        with (folder / _SHARDS).open("rb") as file:
-            metadata = _Reader(file).load()
-    except (NotWhole, OSError):
-        raise
-    except Exception as error:  # a damaged or crafted pickle may fail in any way
-        raise NotWhole(f"its {_SHARDS} cannot be read ({type(error).__name__}: {error})") from error
-    if not isinstance(metadata, Metadata) or not isinstance(metadata.storage_data, dict):
-        raise NotWhole(f"its {_SHARDS} describes no shards")
-    places = {str(place.relative_path) for place in metadata.storage_data.values()}
-    if outside := sorted(place for place in places if Path(place).name != place):
-        raise NotWhole(f"its {_SHARDS} leads out of the folder, to {outside[0]!r}")
-    return metadata

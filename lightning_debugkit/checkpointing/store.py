@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_debugkit.checkpointing.durable_files import (
+    discard,
     link_durably,
     remove_durably,
     size_of,
@@ -20,7 +21,15 @@ from lightning_debugkit.checkpointing.durable_files import (
     write_whole,
 )
 from lightning_debugkit.checkpointing.keep_rules import Best, KeepRule
-from lightning_debugkit.checkpointing.records import SUFFIX, Lineage, Record, history, in_order
+from lightning_debugkit.checkpointing.records import (
+    FOLDER_RECORD,
+    SUFFIX,
+    Lineage,
+    Record,
+    Shards,
+    history,
+    in_order,
+)
 from lightning_debugkit.checkpointing.retention import doomed, kept
 from lightning_debugkit.checkpointing.verification import digest, mismatch
 
@@ -102,7 +111,14 @@ class Store:
     def path(self, record: Record) -> Path:
         return self.folder / record.name
 
-    def save(self, draft: Record, write: Callable[[Path], object], *, in_folder: bool = False) -> Saved:
+    def save(
+        self,
+        draft: Record,
+        write: Callable[[Path], object],
+        *,
+        in_folder: bool = False,
+        shards: Shards | None = None,
+    ) -> Saved:
         """Write a checkpoint, commit it, link it, and delete what no rule keeps any more.
 
         On a full disk, what the new file would replace is deleted first, once, and the write is tried again.
@@ -111,6 +127,7 @@ class Store:
             draft: Its record, but for size and digest.
             write: Writes it to the path it is given; may be called twice.
             in_folder: Whether it may write a folder.
+            shards: Of a folder of shards, size and CRC-32 of each, as those who wrote them know them.
 
         Raises:
             OSError: It could not be written; every file is as it was, but for room that was made.
@@ -119,12 +136,12 @@ class Store:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.wait()
         try:
-            record = self._commit(draft, write, in_folder)
+            record = self._commit(draft, write, in_folder, shards)
         except Exception as error:
             if not (is_full(error) and self._drop(self._replaced_by(draft))):
                 raise
             self.wait()
-            record = self._commit(draft, write, in_folder)
+            record = self._commit(draft, write, in_folder, shards)
         self.retain(written=record.name)
         return Saved(record, time.monotonic() - began, self.free)
 
@@ -146,6 +163,10 @@ class Store:
         taken, self._dropped = self._dropped, []
         return taken
 
+    def make_room(self, draft: Record) -> None:
+        """Delete what ``draft`` would replace, but never the last file that is sound."""
+        self._drop(self._replaced_by(draft))
+
     def wait(self) -> None:
         """Wait for deletions under way."""
         wait(self._going)
@@ -156,18 +177,19 @@ class Store:
         """Bytes that are left on the disk."""
         return shutil.disk_usage(self.folder).free
 
-    def _commit(self, draft: Record, write: Callable[[Path], object], in_folder: bool) -> Record:
+    def _commit(self, draft: Record, write: Callable[[Path], object], in_folder: bool, shards: Shards | None) -> Record:
         path = self.path(draft)
         if path.exists():
             raise FileExistsError(errno.EEXIST, "a checkpoint is never overwritten", str(path))
-        self._expect_room()
+        if shards is None:  # they are on the disk already
+            self.expect_room()
         sealed: list[Record] = []
 
         def save(target: Path) -> None:
             write(target)
             if not target.exists() or not size_of(target):  # Lightning's own writer passes over a PermissionError
                 raise PermissionError(errno.EACCES, "the checkpoint was not written", str(path))
-            sealed.append(draft.sealed(size_of(target), digest(target)))
+            sealed.append(_sealed(target, draft, shards))
 
         write_whole(path, save, fsync=self.fsync, in_folder=in_folder)
         record = sealed[0]
@@ -183,8 +205,12 @@ class Store:
         self._replace(record)
         return record
 
-    def _expect_room(self) -> None:
-        """Do not fill a disk to its last byte for a file that cannot fit: logs and journals need some, too."""
+    def expect_room(self) -> None:
+        """Do not fill a disk to its last byte for a file that cannot fit: logs and journals need some, too.
+
+        Raises:
+            OSError: Less is free than the newest file has.
+        """
         newest = self.history[-1:]
         if newest and self.free < newest[0].size:
             raise OSError(errno.ENOSPC, f"a file of {newest[0].size} bytes is due, {self.free} are free")
@@ -211,9 +237,9 @@ class Store:
 
     def _delete(self, path: Path) -> None:
         if self.beside is None:
-            remove_durably(path)
+            discard(path)
         else:
-            self._going.append(self.beside.submit(remove_durably, path))
+            self._going.append(self.beside.submit(discard, path))
 
     def _sparing(self, going: list[Record]) -> list[Record]:
         """Return ``going`` without its newest sound file, if no other of the history is sound."""
@@ -248,6 +274,17 @@ class Store:
     def _replace(self, record: Record) -> None:
         others = [other for other in self.records if other.name != record.name]
         self.records = in_order([*others, record])
+
+
+def _sealed(path: Path, draft: Record, shards: Shards | None) -> Record:
+    """Return the record of what was written; a folder of shards holds it, too, before it gets its name."""
+    if shards is None:
+        return draft.sealed(size_of(path), digest(path))
+    record = draft.sealed(size_of(path), "", shards)
+    if found := mismatch(path, record):
+        raise OSError(errno.EIO, f"{found}: the folder must be one that all processes share", str(path))
+    (path / FOLDER_RECORD).write_text(record.to_json(), encoding="utf-8")
+    return record
 
 
 def cause_of(error: Exception) -> Exception:

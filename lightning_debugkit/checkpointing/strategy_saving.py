@@ -7,14 +7,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_debugkit.checkpointing import serialization
-from lightning_debugkit.checkpointing.atomic_io import AtomicCheckpointIO, local_path
+from lightning_debugkit.checkpointing.atomic_io import AtomicCheckpointIO, local_path, verify
 from lightning_debugkit.checkpointing.keeper import Write
 from lightning_debugkit.core.callback import RefusedSetup
-from lightning_debugkit.core.compat import AsyncCheckpointIO, CheckpointIO, Strategy, TorchCheckpointIO, is_of_other
+from lightning_debugkit.core.compat import (
+    AsyncCheckpointIO,
+    CheckpointIO,
+    FSDPStrategy,
+    ModelParallelStrategy,
+    Strategy,
+    TorchCheckpointIO,
+    is_of_other,
+)
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
+_IN_SHARDS = (FSDPStrategy.save_checkpoint, ModelParallelStrategy.save_checkpoint)
 Take = Callable[[dict[str, Any], CheckpointIO], None]
 
 
@@ -53,22 +62,43 @@ def writer(checkpoint: dict[str, Any], usual: CheckpointIO) -> tuple[Write, bool
     return lambda path: usual.save_checkpoint(checkpoint, path), True
 
 
+class _Verified:
+    """Stands before a strategy's ``load_checkpoint``: a folder of shards is read once more before it is loaded."""
+
+    def __init__(self, load: Callable[..., Any]) -> None:
+        self.load = load
+
+    def __call__(self, checkpoint_path: Any, *args: Any, **options: Any) -> Any:
+        local = local_path(checkpoint_path)
+        if local is not None and local.is_dir():
+            verify(local)
+        return self.load(checkpoint_path, *args, **options)
+
+
 def install_io(trainer: Trainer, fsync: bool) -> AtomicCheckpointIO | None:
     """Let what the Trainer loads be verified, and what it saves be whole, unless the user chose another way."""
-    if type(trainer.strategy.checkpoint_io) is not TorchCheckpointIO:
+    strategy = trainer.strategy
+    if saves_in_shards(trainer) and not isinstance(vars(strategy).get("load_checkpoint"), _Verified):
+        strategy.load_checkpoint = _Verified(strategy.load_checkpoint)  # type: ignore[method-assign]
+    if type(strategy.checkpoint_io) is not TorchCheckpointIO:
         return None
     installed = AtomicCheckpointIO(fsync=fsync)
-    trainer.strategy.checkpoint_io = installed
+    strategy.checkpoint_io = installed
     return installed
 
 
 def remove_io(trainer: Trainer, installed: AtomicCheckpointIO | None) -> None:
     """Give the Trainer back the way it had."""
-    if installed is not None and trainer.strategy.checkpoint_io is installed:
-        trainer.strategy.checkpoint_io = TorchCheckpointIO()
+    strategy = trainer.strategy
+    if isinstance(standing := vars(strategy).get("load_checkpoint"), _Verified):
+        del strategy.load_checkpoint
+        if getattr(standing.load, "__self__", None) is not strategy:
+            strategy.load_checkpoint = standing.load  # type: ignore[method-assign]  # someone else's
+    if installed is not None and strategy.checkpoint_io is installed:
+        strategy.checkpoint_io = TorchCheckpointIO()
 
 
-def refuse_what_cannot_be(trainer: Trainer) -> None:
+def refuse_what_cannot_be(trainer: Trainer, is_beside: bool) -> None:
     """Raise where a file could not be committed as promised.
 
     Raises:
@@ -80,16 +110,31 @@ def refuse_what_cannot_be(trainer: Trainer) -> None:
             "NestedCheckpoint needs a Trainer of lightning.pytorch, got one of pytorch_lightning; "
             "write `import lightning.pytorch as pl`."
         )
-    if type(strategy).save_checkpoint is not Strategy.save_checkpoint:
+    if type(strategy).save_checkpoint not in (Strategy.save_checkpoint, *_IN_SHARDS):
         raise RefusedSetup(
-            "NestedCheckpoint needs a strategy whose first rank writes the whole checkpoint, such as DDP, "
-            f"got {type(strategy).__name__}; use ModelCheckpoint with it."
+            "NestedCheckpoint needs a strategy whose checkpoint the first rank writes, such as DDP, or all ranks in "
+            f"shards, as FSDP and ModelParallelStrategy do, got {type(strategy).__name__}; use ModelCheckpoint with it."
+        )
+    if is_beside and saves_in_shards(trainer):
+        raise RefusedSetup(
+            "NestedCheckpoint needs async_save=False where every rank writes shards, "
+            f"got {type(strategy).__name__}; leave async_save out: the shards are written by all ranks at once."
         )
     if isinstance(strategy.checkpoint_io, AsyncCheckpointIO):
         raise RefusedSetup(
             "NestedCheckpoint needs a CheckpointIO that has written when it returns, got AsyncCheckpointIO; "
             "use NestedCheckpoint(async_save=True) without it."
         )
+
+
+def saves_in_shards(trainer: Trainer) -> bool:
+    """Tell whether a checkpoint is a folder that every rank writes a part of."""
+    strategy: Any = trainer.strategy
+    if type(strategy).save_checkpoint not in _IN_SHARDS:
+        return False
+    return getattr(strategy, "_state_dict_type", "") == "sharded" or bool(
+        getattr(strategy, "_save_distributed_checkpoint", False)
+    )
 
 
 def folder_of(trainer: Trainer | None, given: str | Path | None) -> str:

@@ -1,17 +1,20 @@
 """Tell whether a checkpoint's bytes are those that were written.
 
 ``torch.load`` sees a truncated file, but loads flipped bits as wrong weights without a word. ``torch.save`` writes zip
-files, which hold a CRC-32 of each part: they are compared here.
+files, which hold a CRC-32 of each part: they are compared here. Of a folder of shards the record has that of each file.
 """
 
 from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from lightning_debugkit.checkpointing.durable_files import size_of
-from lightning_debugkit.checkpointing.records import Record
+from lightning_debugkit.checkpointing.records import FOLDER_RECORD, Record, Shards
+
+_PIECE = 1 << 22  # bytes read at a time
 
 
 class DamagedCheckpoint(RuntimeError):
@@ -35,6 +38,27 @@ def digest(path: Path) -> str:
     return f"{zlib.crc32(chr(10).join(parts).encode()):08x}"
 
 
+def checksums(folder: Path, prefix: str = "") -> dict[str, tuple[int, str]]:
+    """Return size and CRC-32 of each file of a folder whose name begins with ``prefix``, by reading all of it."""
+    return {name: (path.stat().st_size, _crc(path)) for name, path in _shards(folder, prefix)}
+
+
+def _shards(folder: Path, prefix: str = "") -> Iterator[tuple[str, Path]]:
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(prefix) and path.name != FOLDER_RECORD:
+            if path.is_symlink() or not path.is_file():
+                raise OSError(f"{path.name} is no file of its own")
+            yield path.name, path
+
+
+def _crc(path: Path) -> str:
+    crc = 0
+    with path.open("rb") as file:
+        while some := file.read(_PIECE):
+            crc = zlib.crc32(some, crc)
+    return f"{crc:08x}"
+
+
 def is_checked(path: Path) -> bool:
     """Tell whether a file holds CRC-32s; ``torch.serialization.set_crc32_options(False)`` leaves them out."""
     if path.is_dir() or not zipfile.is_zipfile(path):
@@ -46,6 +70,8 @@ def is_checked(path: Path) -> bool:
 def mismatch(path: Path, record: Record) -> str:
     """Return what is wrong with a file by its size and its directory, at little cost; empty if nothing is."""
     try:
+        if record.shards:
+            return _missing({name: file.stat().st_size for name, file in _shards(path)}, record.shards)
         size = size_of(path)
         if size != record.size:
             return f"it has {size} bytes of {record.size}"
@@ -67,6 +93,8 @@ def damage(path: Path, record: Record | None = None) -> str:
     try:
         if not path.exists():
             return "it is gone"
+        if record is not None and record.shards:
+            return _spoiled(path, record.shards)
         if not is_checked(path):
             return "its end is missing" if _begins_as_zip(path) and not zipfile.is_zipfile(path) else ""
         with zipfile.ZipFile(path) as archive:
@@ -74,6 +102,35 @@ def damage(path: Path, record: Record | None = None) -> str:
         return f"its part {bad} fails its CRC-32" if bad else ""
     except Exception as error:  # a flipped bit in a zip's own structure raises whatever it leads to
         return f"it cannot be read ({type(error).__name__}: {error})"
+
+
+def _missing(sizes: Mapping[str, int], shards: Shards) -> str:
+    """Compare the names and sizes of a folder's files with those of its record."""
+    for name, (size, _) in shards.items():
+        if name not in sizes:
+            return f"its shard {name} is missing"
+        if sizes[name] != size:
+            return f"its shard {name} has {sizes[name]} bytes of {size}"
+    strange = sorted(set(sizes) - set(shards))
+    return f"its record does not name {strange[0]}" if strange else ""
+
+
+def _spoiled(folder: Path, shards: Shards) -> str:
+    """Read every shard, and what the folder says of them, which PyTorch would unpickle whatever it names."""
+    from lightning_debugkit.checkpointing.shard_metadata import NotWhole, is_sharded_file, read_metadata
+
+    found = checksums(folder)
+    bad = next((name for name, shard in shards.items() if found.get(name) != tuple(shard)), "")
+    if bad:
+        return f"its shard {bad} fails its CRC-32"
+    if not is_sharded_file(folder):
+        return "nothing in it describes its shards"
+    try:
+        named = {str(place.relative_path) for place in read_metadata(folder).storage_data.values()}
+    except NotWhole as error:
+        return str(error)
+    other = sorted(named - set(shards))
+    return f"it speaks of {other[0]}, which its record does not name" if other else ""
 
 
 def _begins_as_zip(path: Path) -> bool:

@@ -158,8 +158,8 @@ def work(rank: int, folder: Path, kind: str) -> dict[str, Any]:
     errors.append(fit(folder / "optimizer", kind, [GradientAnomalyDetector()], "optimizer")[1])
     errors.append(fit(folder / "weights", kind, [GradientAnomalyDetector(action="warn")], "weights")[1])
     raised = fit(folder / "raised", kind, [GradientAnomalyDetector()], "loss")[1]
-    nested = fit(folder / "nested", kind, [NestedCheckpoint()])[1]
-    return {"alike": alike, "errors": errors, "norms": whole.norms, "raised": raised, "nested": nested}
+    beside = fit(folder / "beside", kind, [NestedCheckpoint(async_save=True)])[1]
+    return {"alike": alike, "errors": errors, "norms": whole.norms, "raised": raised, "beside": beside}
 
 
 @pytest.fixture(params=KINDS)
@@ -250,12 +250,12 @@ def test_parameters_in_no_optimizer_are_told(job: Job) -> None:
     assert {rule for rule, _ in grave(job[0] / "optimizer")} == {"parameter-not-in-optimizer"}
 
 
-def test_nested_checkpoint_names_the_way_out(job: Job) -> None:
+def test_nested_checkpoint_beside_the_training_is_refused_and_names_the_way_out(job: Job) -> None:
     for rank in job[1]:
-        assert rank["nested"].startswith(
-            "RefusedSetup: NestedCheckpoint needs a strategy whose first rank writes the whole"
+        assert rank["beside"].startswith(
+            "RefusedSetup: NestedCheckpoint needs async_save=False where every rank writes"
         )
-        assert rank["nested"].endswith("use ModelCheckpoint with it.")
+        assert rank["beside"].endswith("leave async_save out: the shards are written by all ranks at once.")
 
 
 def test_the_folder_of_a_sharded_checkpoint_loads_with_its_code(job: Job, kind: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from lightning_debugkit.checkpointing.sharded_weights import META
+from lightning_debugkit.checkpointing.shard_metadata import META
 from lightning_debugkit.provenance.carried.archive import Archive, RefusedArchive, open_archive
 from lightning_debugkit.provenance.carried.manifest import Manifest
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_debugkit.checkpointing.atomic_io import local_path
-from lightning_debugkit.checkpointing.sharded_weights import NotWhole, is_sharded_file, load_sharded
+from lightning_debugkit.checkpointing.shard_metadata import NotWhole, is_sharded_file
+from lightning_debugkit.checkpointing.sharded_weights import load_sharded
 from lightning_debugkit.core.arguments import Needs
 from lightning_debugkit.core.weight_names import fit_names
 from lightning_debugkit.provenance.capture.left_out import known_files, with_unchanged, writable

@@ -417,10 +417,12 @@ def test_a_strategy_that_writes_in_its_own_way_is_refused(tmp_path: Path) -> Non
         def save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
             """As FSDP and DeepSpeed do: every rank its own part."""
 
-    with pytest.raises(
-        RefusedSetup, match="needs a strategy whose first rank writes the whole checkpoint, such as DDP, got Sharded"
-    ):
+    with pytest.raises(RefusedSetup) as caught:
         train(tmp_path, NestedCheckpoint(), strategy=Sharded("cpu"), accelerator="auto", devices="auto")
+    assert str(caught.value) == (
+        "NestedCheckpoint needs a strategy whose checkpoint the first rank writes, such as DDP, or all ranks in "
+        "shards, as FSDP and ModelParallelStrategy do, got Sharded; use ModelCheckpoint with it."
+    )
 
 
 def test_a_fault_of_the_kit_in_setup_is_said_aloud(

@@ -1,0 +1,179 @@
+"""Fits on several ranks that save in shards, and lives of them that are ended by SIGKILL."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import socket
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+from two_ranks import as_rank, strategy
+
+from lightning_debugkit import NestedCheckpoint
+from lightning_debugkit.checkpointing.repair import newest_good
+from lightning_debugkit.checkpointing.store import read_records
+from lightning_debugkit.checkpointing.verification import damage
+from lightning_debugkit.checkpoints import KeepRule, Latest
+
+
+class Shared(pl.LightningModule):
+    """Two layers in shards; ``count`` is a buffer that has the step it was saved at."""
+
+    def __init__(self, kind: str = "fsdp2", wide: int = 9) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.kind = kind
+        self.net = nn.Sequential(nn.Linear(4, wide), nn.Linear(wide, 2))
+        self.seen: list[int] = []
+
+    def configure_model(self) -> None:
+        if self.kind == "fsdp2" and not any(hasattr(p, "to_local") for p in self.parameters()):
+            from torch.distributed.fsdp import fully_shard
+
+            for layer in (*self.net, self.net):
+                fully_shard(layer, mesh=self.device_mesh["data_parallel"])
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return self.net(batch[0]).square().mean()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_loss", self.net(batch[0]).square().mean(), sync_dist=True)
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.AdamW(self.parameters(), lr=0.01)
+
+
+def whole(module: pl.LightningModule) -> list[Tensor]:
+    """The weights of FSDP2, brought together."""
+    held: list[Any] = list(module.parameters())
+    return [(each.full_tensor() if hasattr(each, "full_tensor") else each).detach().clone() for each in held]
+
+
+def fit(
+    folder: Path,
+    kind: str = "fsdp2",
+    rules: Sequence[KeepRule] = (Latest(n=2),),
+    *callbacks: pl.Callback,
+    module: pl.LightningModule | None = None,
+    keeps: dict[str, Any] | None = None,
+    ckpt_path: Any = None,
+    **options: Any,
+) -> tuple[pl.Trainer, pl.LightningModule]:
+    """Fit two batches an epoch on each of two ranks."""
+    pl.seed_everything(3, verbose=False)
+    module = Shared("fsdp" if kind == "fsdp" else "fsdp2") if module is None else module
+    saves = NestedCheckpoint(folder / "checkpoints", rules=list(rules), **(keeps or {}))
+    count = {"one": 1, "four": 4}.get(kind, 2)
+    trainer = pl.Trainer(
+        accelerator="cpu", devices=count, strategy=strategy(kind), default_root_dir=folder, logger=False,
+        enable_progress_bar=False, enable_model_summary=False, callbacks=[*callbacks, saves],
+        **{"max_epochs": 3, **options},
+    )  # fmt: skip
+    data = TensorDataset(torch.randn(16, 4))
+    trainer.fit(module, DataLoader(data, 4), DataLoader(data, 4), ckpt_path=ckpt_path)
+    return trainer, module
+
+
+@dataclass(frozen=True)
+class Life:
+    """What a job did until it was killed.
+
+    Args:
+        killed: The ranks that were killed first; the rest had a moment more.
+        resumed: The step it went on from; None if it did not get that far.
+        before: The newest step that was committed before it.
+        after: The newest step that is committed now.
+        unsound: What has a record and is damaged.
+        drafts: Names of unfinished folders.
+    """
+
+    killed: tuple[int, ...]
+    resumed: int | None
+    before: int
+    after: int
+    unsound: dict[str, str]
+    drafts: list[str]
+
+
+class Tells(pl.Callback):
+    def __init__(self, wire: int) -> None:
+        self.wire = wire
+
+    def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.is_global_zero:
+            os.write(self.wire, f"{trainer.global_step}\n".encode())
+
+
+def _live(rank: int, port: int, folder: Path, wire: int) -> None:
+    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 (of the child alone, to its end)
+    as_rank(rank, 2, port)
+    rules = (Latest(n=2, every_n_steps=1),)
+    fit(folder, "fsdp2", rules, Tells(wire), module=Shared(wide=9001), ckpt_path="last", max_epochs=-1)
+
+
+def lives(folder: Path, count: int, chance: random.Random) -> Iterator[Life]:
+    """Let a job of two ranks save in each step; kill one of them or both, at any moment, and begin the next."""
+    saved = folder / "checkpoints"
+    context = multiprocessing.get_context("fork")
+    for _ in range(count):
+        before = max((record.step for record in read_records(saved)), default=0)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        ends, wire = os.pipe()
+        ranks = [context.Process(target=_live, args=(rank, port, folder, wire), daemon=True) for rank in range(2)]
+        try:
+            for process in ranks:
+                process.start()
+            os.close(wire)
+            os.set_blocking(ends, False)
+            resumed = _read(ends, patience=60)
+            time.sleep(chance.uniform(0, 1.0))
+            first = chance.choice([(0, 1), (0, 1), (0,), (1,)])
+            for rank in first:
+                ranks[rank].kill()
+            if len(first) == 1:
+                time.sleep(chance.uniform(0, 0.5))
+        finally:
+            for process in ranks:
+                process.kill()
+                process.join(10)
+            os.close(ends)
+        records = read_records(saved)
+        unsound = {each.name: why for each in records if (why := damage(saved / each.name, each))}
+        drafts = [path.name for path in saved.glob(".*.tmp")]
+        after = max((record.step for record in records), default=0)
+        yield Life(first, resumed, before, after, unsound, drafts)
+
+
+def _read(ends: int, patience: float) -> int | None:
+    until = time.monotonic() + patience
+    while time.monotonic() < until:
+        try:
+            told = os.read(ends, 100)
+        except BlockingIOError:
+            time.sleep(0.01)
+            continue
+        return int(told.split()[0]) if told else None
+    return None
+
+
+def newest_step(folder: Path) -> int:
+    found = newest_good(folder / "checkpoints", lambda *_: None)
+    return 0 if found is None else found.step
+
+
+def rewrite(record: Path, **fields: Any) -> None:
+    """Change fields of a record on the disk, as one would who wants to deceive."""
+    record.write_text(json.dumps({**json.loads(record.read_text()), **fields}))
