@@ -170,3 +170,8 @@ def test_the_report_concludes_nothing_from_the_name_of_a_rule() -> None:
 
 def test_a_rule_is_called_in_kebab_case() -> None:
     assert [name for name in rules() if not re.fullmatch(r"[a-z]+(-[a-z]+)*", name)] == []
+
+
+def test_a_class_name_stands_for_one_thing() -> None:
+    names = Counter(node.name for path in FILES for node in ast.walk(tree(path)) if isinstance(node, ast.ClassDef))
+    assert [name for name, times in names.items() if times > 1] == []

@@ -9,7 +9,7 @@ from typing import Any
 
 from lightning_debugkit.provenance.capture.notebook_cells import CELLS
 from lightning_debugkit.provenance.carried.manifest import Manifest
-from lightning_debugkit.provenance.diff.comparison import Comparison
+from lightning_debugkit.provenance.diff.comparison import CodeComparison
 
 _SAID = {
     "identical": "identical",
@@ -48,7 +48,7 @@ def shown_code(manifest: Manifest, source: bytes | None) -> str:
     return "\n".join([*(f"{name:<{width}}  {value}" for name, value in told), *dict.fromkeys(skipped)])
 
 
-def code_verdict(comparison: Comparison, root: Path) -> str:
+def code_verdict(comparison: CodeComparison, root: Path) -> str:
     """Return in words what `compare` found."""
     lines = [f"The model's code is {_SAID[comparison.model]}, the other files are {_SAID[comparison.others]} ({root})."]
     unlike = [each for each in comparison.files if each.verdict != "identical"]

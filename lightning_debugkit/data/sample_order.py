@@ -60,7 +60,7 @@ def _kept(batches: Iterator[Any], given: deque[list[Any]]) -> Iterator[Any]:
         yield entries if isinstance(indices, Iterator) else indices
 
 
-class Recorder(AroundSampler):
+class OrderRecorder(AroundSampler):
     """A batch sampler that remembers what it gave, in order."""
 
     def __init__(self, sampler: Any) -> None:
@@ -161,7 +161,7 @@ class SampleOrder:
     """
 
     def __init__(self) -> None:
-        self._ear = LoaderListener(Recorder, training=True)
+        self._ear = LoaderListener(OrderRecorder, training=True)
         self.handed: list[Handed] = []
 
     @property

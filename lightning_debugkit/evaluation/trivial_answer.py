@@ -43,7 +43,7 @@ _RARE = 0.9  # beyond this share of one class a sound model may answer nothing e
 
 
 @dataclass(frozen=True)
-class Comparison:
+class AgainstTrivial:
     """A classifier against the constant answer, on the same samples.
 
     Args:
@@ -69,7 +69,7 @@ class Comparison:
         return others >= _FEW and self.low <= 0 and self.high * self.n < _SKILL * others
 
 
-def compare(hits: NDArray[np.int64], support: NDArray[np.int64]) -> Comparison | None:
+def compare(hits: NDArray[np.int64], support: NDArray[np.int64]) -> AgainstTrivial | None:
     """Compare by the answers on which the two differ: paired, as McNemar's test is; ``None`` without answers.
 
     Shapes:
@@ -90,10 +90,10 @@ def compare(hits: NDArray[np.int64], support: NDArray[np.int64]) -> Comparison |
     lost = int(support[top] - hits[top])
     gain = (won - lost) / n
     spread = _Z * math.sqrt(max(won + lost - (won - lost) ** 2 / n, 0.0)) / n
-    return Comparison(top, n, float(hits.sum()) / n, float(support[top]) / n, gain - spread, gain + spread)
+    return AgainstTrivial(top, n, float(hits.sum()) / n, float(support[top]) / n, gain - spread, gain + spread)
 
 
-def trivial_finding(where: Where, found: Comparison | None, name: str, unit: str) -> Finding | None:
+def trivial_finding(where: Where, found: AgainstTrivial | None, name: str, unit: str) -> Finding | None:
     """Return the finding if the model is no better; an info where one class is nearly all there is."""
     if found is None or not found.is_trivial:
         return None

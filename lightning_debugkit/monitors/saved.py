@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 STALE = Rule("checkpoint-stale", Severity.INFO, "{told}", "{remedy}", section="checkpoints")
 
 
-class Saved:
+class SavedCheckpoints:
     """Follows at which step each `ModelCheckpoint` saved, and of which step its metric is."""
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lightning_debugkit.core.compat import TrainerFn
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.monitors.epoch_orders import EpochOrders
-from lightning_debugkit.monitors.saved import Saved
+from lightning_debugkit.monitors.saved import SavedCheckpoints
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -24,7 +24,7 @@ class Surroundings:
     def __init__(self, wanted: bool) -> None:
         self.wanted = wanted
         self._orders = EpochOrders()
-        self._saved = Saved()
+        self._saved = SavedCheckpoints()
 
     def state_dict(self) -> dict[str, Any]:
         return self._orders.state_dict()

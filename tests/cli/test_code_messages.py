@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lightning_debugkit.cli.code_messages import code_verdict, rerun_command, shown_code
 from lightning_debugkit.provenance.carried.manifest import Manifest
-from lightning_debugkit.provenance.diff.comparison import Comparison, FileVerdict
+from lightning_debugkit.provenance.diff.comparison import CodeComparison, FileVerdict
 
 MANIFEST = Manifest(
     {
@@ -85,7 +85,7 @@ def test_a_comparison_names_what_is_unlike() -> None:
         FileVerdict("b.py", "identical", True),
         FileVerdict("c.yaml", "missing", False),
     )
-    assert code_verdict(Comparison("changed", "changed", files), Path("/p")).splitlines() == [
+    assert code_verdict(CodeComparison("changed", "changed", files), Path("/p")).splitlines() == [
         "The model's code is changed, the other files are changed (/p).",
         "changed   a.py (model)",
         "missing   c.yaml",
@@ -94,5 +94,5 @@ def test_a_comparison_names_what_is_unlike() -> None:
 
 def test_where_nothing_is_found_the_folder_is_asked_for() -> None:
     files = (FileVerdict("lib/net.py", "missing", True), FileVerdict("train.py", "missing", False))
-    said = code_verdict(Comparison("changed", "changed", files), Path("/p")).splitlines()
+    said = code_verdict(CodeComparison("changed", "changed", files), Path("/p")).splitlines()
     assert said[1] == "None of its files is there: give the folder that held train.py."

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from lightning_debugkit.data.sample_order import Recorder
+from lightning_debugkit.data.sample_order import OrderRecorder
 
 Back = Callable[[], Any]
 
@@ -130,18 +130,18 @@ def unrecorded_sampler(sampler: Any) -> Any:
     while True:
         if type(sampler) is RecordedSampler:
             sampler = sampler._RecordedSampler__watch.sampler
-        elif type(sampler) is Recorder:
+        elif type(sampler) is OrderRecorder:
             sampler = sampler.inner
         else:
             return sampler
 
 
-def recorders(sampler: Any) -> Iterator[Recorder]:
+def recorders(sampler: Any) -> Iterator[OrderRecorder]:
     """Yield the kit's recorders of sample indices around a sampler."""
-    while type(sampler) in (RecordedSampler, Recorder):
-        if type(sampler) is Recorder:
+    while type(sampler) in (RecordedSampler, OrderRecorder):
+        if type(sampler) is OrderRecorder:
             yield sampler
-        sampler = sampler.inner if type(sampler) is Recorder else sampler._RecordedSampler__watch.sampler
+        sampler = sampler.inner if type(sampler) is OrderRecorder else sampler._RecordedSampler__watch.sampler
 
 
 def _same(sampler: Any) -> Any:

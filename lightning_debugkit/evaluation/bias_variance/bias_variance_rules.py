@@ -18,7 +18,7 @@ from lightning_debugkit.evaluation.bias_variance.bias_variance_notes import (
 )
 from lightning_debugkit.evaluation.bias_variance.measured_case import BiasVarianceCase
 from lightning_debugkit.evaluation.bias_variance.units_of_error import NAMES
-from lightning_debugkit.evaluation.trivial_answer import TRIVIAL, Comparison, compare, trivial_finding
+from lightning_debugkit.evaluation.trivial_answer import TRIVIAL, AgainstTrivial, compare, trivial_finding
 from lightning_debugkit.stats.error_gaps import Gap
 from lightning_debugkit.stats.intervals import Interval
 from lightning_debugkit.stats.sample_size import samples_after_for_gap, samples_for_gap, smallest_visible_gap
@@ -82,7 +82,7 @@ class Conclusion:
     notes: list[str]
     told: list[str] = field(default_factory=list)
     pressing: list[str] = field(default_factory=list)
-    trivial: Comparison | None = None
+    trivial: AgainstTrivial | None = None
 
 
 def conclude(case: BiasVarianceCase) -> Conclusion:
@@ -127,7 +127,7 @@ def bias_variance_findings(case: BiasVarianceCase, conclusion: Conclusion, where
         yield replace(found, evidence=_evidence(case, gap))
 
 
-def _compared(case: BiasVarianceCase, split: str) -> Comparison | None:
+def _compared(case: BiasVarianceCase, split: str) -> AgainstTrivial | None:
     """Return the comparison of a split whose classes are known; of one class there is nothing to tell apart."""
     table = case.by_class.get(split)
     return None if table is None or (table[0] > 0).sum() < 2 else compare(table[0] - table[1], table[0])

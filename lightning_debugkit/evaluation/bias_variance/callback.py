@@ -21,7 +21,7 @@ from lightning_debugkit.evaluation.bias_variance.error_history import ErrorHisto
 from lightning_debugkit.evaluation.bias_variance.holdout import Holdout
 from lightning_debugkit.evaluation.bias_variance.measurement import Measurement
 from lightning_debugkit.evaluation.bias_variance.training_facts import TrainingFacts, training_facts_of
-from lightning_debugkit.evaluation.predictions.reader import PredictionsNotFound, Reader
+from lightning_debugkit.evaluation.predictions.reader import PredictionReader, PredictionsNotFound
 
 _log = logging.getLogger("lightning_debugkit")
 Goal = float | tuple[int, int] | dict[str, float] | None
@@ -102,7 +102,7 @@ class BiasVarianceReport(DebugCallback):
         self._reset()
 
     def _reset(self) -> None:
-        reader = Reader(type(self).__name__, self.adapter, self.predictions, self.target)
+        reader = PredictionReader(type(self).__name__, self.adapter, self.predictions, self.target)
         gauge = Measurement(
             bias_variance_arguments.named_metric(self.goal, self.metric), reader, self.group, self.interval
         )

@@ -13,7 +13,7 @@ from torchmetrics import Metric
 
 from lightning_debugkit.evaluation.bias_variance import error_counts, logged_metric, metric_estimate
 from lightning_debugkit.evaluation.bias_variance.error_counts import ErrorCounts, Method
-from lightning_debugkit.evaluation.predictions.reader import PredictionsNotFound, Reader
+from lightning_debugkit.evaluation.predictions.reader import PredictionReader, PredictionsNotFound
 from lightning_debugkit.evaluation.predictions.sources import named_reading
 from lightning_debugkit.evaluation.predictions.wrong_samples import NoClasses, cut_of, scored
 from lightning_debugkit.stats.intervals import Interval
@@ -73,7 +73,7 @@ class Taken(Protocol):
 class ErrorTake:
     """Count wrong answers."""
 
-    def __init__(self, reader: Reader, group: str | None) -> None:
+    def __init__(self, reader: PredictionReader, group: str | None) -> None:
         self.reader = reader
         self.group = group
         self.tally = ErrorCounts()
@@ -114,7 +114,7 @@ class ErrorTake:
 class MetricTake:
     """Let a copy of a torchmetrics metric see predictions and targets."""
 
-    def __init__(self, reader: Reader, metric: Metric, rank: int) -> None:
+    def __init__(self, reader: PredictionReader, metric: Metric, rank: int) -> None:
         self.reader = reader
         self.tally = metric_estimate.MetricEstimate(metric, seed=rank)
 
@@ -161,7 +161,7 @@ class Measurement:
         method: Interval of error rates.
     """
 
-    def __init__(self, metric: str | Metric, reader: Reader, group: str | None, method: Method) -> None:
+    def __init__(self, metric: str | Metric, reader: PredictionReader, group: str | None, method: Method) -> None:
         self.metric = metric
         self.reader = reader
         self.group = group

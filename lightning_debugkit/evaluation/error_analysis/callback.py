@@ -23,7 +23,7 @@ from lightning_debugkit.evaluation.error_analysis.error_files import files_of, s
 from lightning_debugkit.evaluation.error_analysis.evaluation_pass import EvaluationPass
 from lightning_debugkit.evaluation.error_analysis.task import TaskName
 from lightning_debugkit.evaluation.error_analysis.training_answers import TrainingAnswers
-from lightning_debugkit.evaluation.predictions.reader import PredictionsNotFound, Reader
+from lightning_debugkit.evaluation.predictions.reader import PredictionReader, PredictionsNotFound
 
 _log = logging.getLogger("lightning_debugkit")
 _SHARE = 0.05  # of a run's time that analyses on the way may take; the last is always made
@@ -95,8 +95,8 @@ class ErrorAnalysis(DebugCallback):
         self._last: tuple[CollectedAnswers, AnalysedAt, list[str]] | None = None
         self._spent = 0.0
 
-    def _reader(self) -> Reader:
-        return Reader(type(self).__name__, self.adapter, self.predictions, self.target)
+    def _reader(self) -> PredictionReader:
+        return PredictionReader(type(self).__name__, self.adapter, self.predictions, self.target)
 
     def __getstate__(self) -> dict[str, Any]:
         # What watches a fit in progress stays with it.

@@ -32,7 +32,7 @@ from lightning_debugkit.evaluation.error_analysis.task import (
     shaped,
     task_of,
 )
-from lightning_debugkit.evaluation.predictions.reader import PredictionsNotFound, Reader
+from lightning_debugkit.evaluation.predictions.reader import PredictionReader, PredictionsNotFound
 from lightning_debugkit.evaluation.predictions.sources import Reading, shown_structure
 from lightning_debugkit.evaluation.predictions.wrong_samples import NoClasses
 
@@ -53,7 +53,7 @@ class EvaluationPass:
 
     def __init__(
         self,
-        reader: Reader,
+        reader: PredictionReader,
         task: TaskName | None,
         loaders: Sequence[int] | None,
         slices: Sequence[str] | None,

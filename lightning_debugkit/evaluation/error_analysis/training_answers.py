@@ -17,7 +17,7 @@ from lightning_debugkit.evaluation.error_analysis.columns import indices_of
 from lightning_debugkit.evaluation.error_analysis.index_evidence import IndexEvidence
 from lightning_debugkit.evaluation.error_analysis.multiclass import both, in_range
 from lightning_debugkit.evaluation.error_analysis.task import Task, check_same_task, fits, is_decided, shaped, task_of
-from lightning_debugkit.evaluation.predictions.reader import PredictionsNotFound, Reader
+from lightning_debugkit.evaluation.predictions.reader import PredictionReader, PredictionsNotFound
 from lightning_debugkit.evaluation.predictions.sources import Reading
 from lightning_debugkit.evaluation.predictions.wrong_samples import NoClasses
 from lightning_debugkit.stats import training_dynamics
@@ -38,7 +38,7 @@ class TrainingAnswers:
         reader: Finds predictions and targets of training steps.
     """
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: PredictionReader) -> None:
         self.reader = reader
         self.order = LoaderOrder(training=True)
         self.why_not = ""

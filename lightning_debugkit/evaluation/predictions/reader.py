@@ -27,7 +27,7 @@ class PredictionsNotFound(ValueError):
     """No predictions or targets could be found; the message says what was seen and how to mend it."""
 
 
-class Reader:
+class PredictionReader:
     """Predictions and targets of a step's batches.
 
     Ways, in order: the adapter; what the step returns and what the batch holds, by names given or known; what

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from lightning_debugkit.evaluation.bias_variance.measurement import MeasuredAt
 from lightning_debugkit.evaluation.bias_variance.train_error import draw_training_sample, measure_training_error
-from lightning_debugkit.evaluation.predictions.reader import Reader
+from lightning_debugkit.evaluation.predictions.reader import PredictionReader
 from lightning_debugkit.evaluation.predictions.wrong_samples import NoClasses, cut_of, scored
 from lightning_debugkit.evaluation.studies.study import Fit, Study, length_of_data, report_of
 from lightning_debugkit.stats.retrained_decomposition import Parts, cross_entropy, squared_loss, zero_one_loss
@@ -89,7 +89,7 @@ def bias_variance_decomposition(
 class _Kept:
     """A look that keeps predictions and targets."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: PredictionReader) -> None:
         self.reader = reader
         self.predictions: list[Tensor] = []
         self.targets: list[Tensor] = []

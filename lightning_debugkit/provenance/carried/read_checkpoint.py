@@ -42,7 +42,7 @@ def _encoded(text: Any, encoding: Any = "latin1") -> bytes:
     return codecs.encode(text, "latin1")
 
 
-class _Counted(io.BytesIO):
+class _LimitedBytes(io.BytesIO):
     """Bytes whose single reads are counted: the unpickler takes each instruction by one."""
 
     steps = 0
@@ -55,7 +55,7 @@ class _Counted(io.BytesIO):
         return super().read(size)
 
 
-class _Reader(pickle._Unpickler):
+class _PlainUnpickler(pickle._Unpickler):
     """Reads plain types; any class or function is replaced by one that does nothing.
 
     Not the unpickler in C: ten bytes of a pickle make that one allocate as many gigabytes as they name.
@@ -113,7 +113,7 @@ def _plain(path: Path) -> Any:
             # Read no more than declared: a member may unpack to more.
             with archive.open(named[0]) as member:
                 data = member.read(named[0].file_size + 1)
-        return _Reader(_Counted(data)).load()
+        return _PlainUnpickler(_LimitedBytes(data)).load()
     except (Malformed, OSError, NoSnapshot):
         raise
     except Exception as error:  # a damaged or crafted pickle may fail in any way

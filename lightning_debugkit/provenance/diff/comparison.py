@@ -32,7 +32,7 @@ class FileVerdict:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class CodeComparison:
     """What became of the captured code.
 
     Args:
@@ -58,7 +58,7 @@ def verdicts(
     model_files: Collection[str],
     new: Iterable[str] = (),
     needed: str = "",
-) -> Comparison:
+) -> CodeComparison:
     """Compare captured files with those of now.
 
     Args:
@@ -77,7 +77,7 @@ def verdicts(
     found += [FileVerdict(path, "new", False) for path in new]
     model = _gravest(file.verdict for file in found if file.is_model)
     others = _gravest(file.verdict for file in found if not file.is_model)
-    return Comparison(model, others, tuple(sorted(found, key=lambda file: file.path)))
+    return CodeComparison(model, others, tuple(sorted(found, key=lambda file: file.path)))
 
 
 def _state(file: Mapping[str, Any], then: bytes | None, now: bytes | None, needed: str) -> State:

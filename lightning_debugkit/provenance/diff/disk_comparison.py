@@ -14,7 +14,7 @@ from lightning_debugkit.provenance.capture.project_modules import editable_roots
 from lightning_debugkit.provenance.carried.archive import MOST_BYTES as _LARGEST
 from lightning_debugkit.provenance.carried.archive import name_fault, open_archive
 from lightning_debugkit.provenance.carried.manifest import Manifest
-from lightning_debugkit.provenance.diff.comparison import Comparison, verdicts
+from lightning_debugkit.provenance.diff.comparison import CodeComparison, verdicts
 from lightning_debugkit.provenance.diff.current_code import reader
 
 Now = Callable[[str], bytes | None]
@@ -50,7 +50,7 @@ def imported(manifest: Manifest, root: Path) -> Now:
     return lambda path: by_import(path) if path in code else below(path)
 
 
-def compare_with_disk(manifest: Manifest, source: bytes | None, now: Now, cells: bool = True) -> Comparison:
+def compare_with_disk(manifest: Manifest, source: bytes | None, now: Now, cells: bool = True) -> CodeComparison:
     """Compare the code of a checkpoint with that of now.
 
     Args:

@@ -22,7 +22,7 @@ from lightning_debugkit.provenance.capture.locating import file_of
 from lightning_debugkit.provenance.carried.archive import Archive
 from lightning_debugkit.provenance.carried.manifest import Manifest
 from lightning_debugkit.provenance.carried.read_checkpoint import read_snapshot
-from lightning_debugkit.provenance.diff.comparison import Comparison, verdicts
+from lightning_debugkit.provenance.diff.comparison import CodeComparison, verdicts
 from lightning_debugkit.provenance.diff.current_code import appeared, defines, reader
 from lightning_debugkit.provenance.load_model.import_context import import_context, show_imported
 from lightning_debugkit.provenance.load_model.isolated import IsolatedModel, arguments_of
@@ -107,7 +107,7 @@ def _local(ckpt: str | Path) -> Path:
     return path
 
 
-def compare_with_current(manifest: Manifest, archive: Archive | None) -> Comparison:
+def compare_with_current(manifest: Manifest, archive: Archive | None) -> CodeComparison:
     """Compare the captured code with what an import would find now."""
     contents = archive.contents if archive is not None else {}
     needed = str(manifest["model"].get("qualname") or "")

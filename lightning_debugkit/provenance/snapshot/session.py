@@ -11,7 +11,7 @@ from lightning_debugkit.provenance.capture.capture import Capture
 from lightning_debugkit.provenance.capture.drift import DriftWatch
 from lightning_debugkit.provenance.capture.project_modules import main_file, project_modules
 from lightning_debugkit.provenance.carried.manifest import Manifest
-from lightning_debugkit.provenance.diff.comparison import Comparison
+from lightning_debugkit.provenance.diff.comparison import CodeComparison
 from lightning_debugkit.provenance.diff.disk_comparison import compare_with_disk, imported, places_of
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def metrics_of(trainer: Trainer) -> dict[str, Any]:
     return {name: strict(float(value)) for name, value in trainer.callback_metrics.items()}
 
 
-def compared(manifest: Manifest, source: bytes | None, standing: SnapshotSession | None) -> Comparison:
+def compared(manifest: Manifest, source: bytes | None, standing: SnapshotSession | None) -> CodeComparison:
     """Compare the code of a checkpoint with what is on disk now."""
     root = standing.taken.root if standing is not None else Path(str(manifest["source"].get("root", "")))
     return compare_with_disk(manifest, source, imported(manifest, root))

@@ -11,7 +11,7 @@ from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.provenance.capture.left_out import left_out, skipped_of
 from lightning_debugkit.provenance.carried.manifest import Manifest
-from lightning_debugkit.provenance.diff.comparison import Comparison
+from lightning_debugkit.provenance.diff.comparison import CodeComparison
 
 CODE_UNCOMMITTED = Rule(
     "code-uncommitted",
@@ -232,7 +232,7 @@ def drifted(paths: Sequence[str], mixed: Sequence[str], where: Where) -> Finding
     return None
 
 
-def differing(comparison: Comparison, checkpoint: str, where: Where) -> Finding | None:
+def differing(comparison: CodeComparison, checkpoint: str, where: Where) -> Finding | None:
     """Return what to say of a checkpoint whose code is not the one that is about to run, ``None`` if it is."""
     unlike = [each for each in comparison.files if each.verdict != "identical"]
     for_model = [f"{each.path} ({each.verdict})" for each in unlike if each.is_model]

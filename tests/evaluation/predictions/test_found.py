@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from lightning_debugkit import BiasVarianceReport
-from lightning_debugkit.evaluation.predictions.reader import PredictionsNotFound, Reader
+from lightning_debugkit.evaluation.predictions.reader import PredictionReader, PredictionsNotFound
 from lightning_debugkit.evaluation.predictions.wrong_samples import NoClasses, cut_of, scored
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -226,7 +226,7 @@ def test_of_several_losses_that_of_the_batch_s_own_target_counts(sanity: int, tm
 
 def test_own_values_by_chance_do_not_hide_the_own_target() -> None:
     """Labels of the first batch that are their own remainders."""
-    module, reader = TwoHeads(), Reader("Report")
+    module, reader = TwoHeads(), PredictionReader("Report")
     for labels in (torch.tensor([0, 1, 2, 1]), torch.tensor([7, 8, 9, 3])):
         batch = [IMAGES[:4], labels]
         reader.begin("validation_step", module, watch=True)
@@ -241,7 +241,7 @@ def test_losses_of_which_none_can_be_told_are_listed() -> None:
             x, y = batch
             return F.cross_entropy(self.aux(x), y % 3) + F.mse_loss(x, x) + F.cross_entropy(self.net(x), 9 - y)
 
-    module, batch, reader = Supervised(), [IMAGES[:64], LABELS[:64]], Reader("Report")
+    module, batch, reader = Supervised(), [IMAGES[:64], LABELS[:64]], PredictionReader("Report")
     reader.begin("validation_step", module, watch=True)
     with pytest.raises(PredictionsNotFound) as caught:
         reader.read("validation_step", module, module.validation_step(batch, 0), batch)
@@ -267,7 +267,7 @@ def test_losses_of_which_none_can_be_told_are_listed() -> None:
     ],
 )
 def test_a_name_that_is_not_there_is_refused(arguments: Any, told: str) -> None:
-    module, batch, reader = ReturnsADict(), [IMAGES[:200], LABELS[:200]], Reader("Report", **arguments)
+    module, batch, reader = ReturnsADict(), [IMAGES[:200], LABELS[:200]], PredictionReader("Report", **arguments)
     reader.begin("validation_step", module, watch=True)
     with pytest.raises(PredictionsNotFound) as caught:
         reader.read("validation_step", module, module.validation_step(batch, 0), batch)
@@ -283,7 +283,7 @@ def test_predictions_by_name_are_not_given_up_where_targets_are_missing() -> Non
             return {"loss": F.cross_entropy(scores, batch["digit"]), "mine": scores / 2}
 
     module, batch = Calibrated(), {"pixels": IMAGES[:8], "digit": LABELS[:8]}
-    reader = Reader("Report", predictions="mine")
+    reader = PredictionReader("Report", predictions="mine")
     reader.begin("validation_step", module, watch=True)
     with pytest.raises(PredictionsNotFound, match=r"needs target= to name an entry of .*'digit'"):
         reader.read("validation_step", module, module.validation_step(batch, 0), batch)
@@ -403,7 +403,7 @@ def test_values_are_no_classes(predictions: Any, target: Any) -> None:
 
 def test_a_path_that_leads_nowhere_is_told() -> None:
     with pytest.raises(ValueError) as caught:
-        Reader("Report", adapter="operator.no_such_thing")
+        PredictionReader("Report", adapter="operator.no_such_thing")
     assert str(caught.value) == (
         "adapter needs the dotted path of a function, got 'operator.no_such_thing'; check the spelling."
     )

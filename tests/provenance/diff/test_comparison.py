@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lightning_debugkit.provenance.diff.comparison import Comparison, same_program, verdicts
+from lightning_debugkit.provenance.diff.comparison import CodeComparison, same_program, verdicts
 
 NET = b'''"""A net."""
 import torch  # the library
@@ -22,7 +22,7 @@ class Net(torch.nn.Module):
 
 def compared(
     then: dict[str, bytes], now: dict[str, bytes], model: tuple[str, ...] = ("net.py",), **options: Any
-) -> Comparison:
+) -> CodeComparison:
     files = [
         {"path": path, "sha256": hashlib.sha256(data).hexdigest(), "kind": "main" if path == "train.py" else "module"}
         for path, data in then.items()
@@ -30,7 +30,7 @@ def compared(
     return verdicts(files, options.pop("contents", then), now.get, model, **options)
 
 
-def of(comparison: Comparison) -> dict[str, str]:
+def of(comparison: CodeComparison) -> dict[str, str]:
     return {file.path: file.verdict for file in comparison.files}
 
 
