@@ -56,7 +56,7 @@ def debugkit(preset: Preset = "standard", **options: Any) -> list[Callback]:
         },
         "thorough": {
             GradientAnomalyDetector: {"hooks": "always"},
-            PreflightCheck: {},
+            PreflightCheck: {"overfit_batch": True},
             DataCheck: {},
             GradientClippingMonitor: {},
             ActivationMonitor: {"every_n_steps": 10},

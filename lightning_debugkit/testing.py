@@ -62,7 +62,7 @@ def check(
         root = Path(folder or temporary)
         watchers: list[Any] = [
             GradientAnomalyDetector(action="warn", bundle=False),
-            PreflightCheck(),
+            PreflightCheck(overfit_batch=True),
             DataCheck(),
             GradientClippingMonitor(),
             ActivationMonitor(every_n_steps=10),

@@ -40,7 +40,7 @@ from lightning_debugkit.presets import PRESETS
             "thorough",
             [
                 GradientAnomalyDetector(hooks="always"),
-                PreflightCheck(),
+                PreflightCheck(overfit_batch=True),
                 DataCheck(),
                 GradientClippingMonitor(),
                 ActivationMonitor(every_n_steps=10),

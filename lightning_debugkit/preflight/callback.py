@@ -26,6 +26,7 @@ from lightning_debugkit.preflight import (
 from lightning_debugkit.preflight.dependence import Checks
 from lightning_debugkit.preflight.listener import StepListener
 from lightning_debugkit.preflight.loss_calls import LossCall
+from lightning_debugkit.preflight.overfit import CANNOT_OVERFIT, overfit
 from lightning_debugkit.preflight.probe import Probe, cannot_probe
 from lightning_debugkit.replay.step_replay import NotReplayable, muted, step_of
 
@@ -47,12 +48,15 @@ class PreflightCheck(DebugCallback):
 
     Args:
         extra_passes: Run the extra passes; without them the steps are listened to only.
+        overfit_batch: Let a few samples be learned by heart with the extra passes, for 10 seconds at most.
     """
 
-    def __init__(self, extra_passes: bool = True) -> None:
-        if not isinstance(extra_passes, bool):
-            raise ValueError(f"PreflightCheck needs extra_passes True or False, got {extra_passes!r}; True is usual.")
+    def __init__(self, extra_passes: bool = True, overfit_batch: bool = False) -> None:
+        for name, given, usual in (("extra_passes", extra_passes, True), ("overfit_batch", overfit_batch, False)):
+            if not isinstance(given, bool):
+                raise ValueError(f"PreflightCheck needs {name} True or False, got {given!r}; {usual} is usual.")
         self.extra_passes = extra_passes
+        self.overfit_batch = overfit_batch
         self._reset()
 
     def _reset(self) -> None:
@@ -67,6 +71,7 @@ class PreflightCheck(DebugCallback):
         self._left_out: dict[str, str] = {}
         self._losses: dict[str, str] = {}
         self._notes: dict[str, str] = {}
+        self._by_heart: dict[str, Any] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         # What is heard in a step stays with its fit.
@@ -176,7 +181,8 @@ class PreflightCheck(DebugCallback):
 
     def _section(self) -> dict[str, Any]:
         """Return what the report's section shows."""
-        return {"left_out": self._left_out, "losses": self._losses, "notes": self._notes}
+        told = {"left_out": self._left_out, "losses": self._losses, "notes": self._notes}
+        return {**told, "by_heart": self._by_heart} if self._by_heart else told
 
     def _listen(self, trainer: Trainer, stage: str) -> None:
         self._release()
@@ -263,6 +269,19 @@ class PreflightCheck(DebugCallback):
             found = list(checks.run())
         self._left_out |= checks.left_out
         self._tell(trainer, found)
+        if self.overfit_batch:
+            self._overfit(trainer, probe)
+
+    def _overfit(self, trainer: Trainer, probe: Probe) -> None:
+        if getattr(trainer.precision_plugin, "scaler", None) is not None:
+            self._left_out[CANNOT_OVERFIT.name] = "gradients in half precision need a loss that is scaled"
+            return
+        with probe.session():
+            learned = overfit(probe, trainer.optimizers)
+        if learned.left_out:
+            self._left_out[CANNOT_OVERFIT.name] = learned.left_out
+        self._by_heart = learned.as_dict()
+        self._tell(trainer, learned.judge(self.where(trainer)))
 
     def _tell(self, trainer: Trainer, findings: Iterable[Finding]) -> None:
         for finding in findings:

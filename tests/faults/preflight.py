@@ -385,3 +385,43 @@ class Pooled(nn.Module):
 @fault("batch-leak", "net", source="F.softmax(self.score(x)", op="softmax", **BY)
 def attention_over_the_batch(mended: bool) -> Program:
     return Program(Net(mended, Pooled(1 if mended else 0)), batches(*digits()), trainer=FOUR_EPOCHS)
+
+
+class Clamped(nn.Module):
+    """Logits that are clamped where training cannot bring them back; one of many ways to stop all learning."""
+
+    def __init__(self, mended: bool) -> None:
+        super().__init__()
+        self.mended = mended
+        self.net = mlp(64, 32, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = self.net(x)
+        return logits if self.mended else logits.clamp(-0.05, 0.05)
+
+
+@fault("cannot-overfit-batch", **BY)
+def logits_clamped_to_nothing(mended: bool) -> Program:
+    loader = batches(*digits())
+    return Program(Net(mended, Clamped(mended)), loader, trainer=FOUR_EPOCHS, callback={"overfit_batch": True})
+
+
+@fault("cannot-overfit-batch", **BY)
+def gradient_turned_around(mended: bool) -> Program:
+    class Reversed(torch.autograd.Function):
+        """A gradient reversal layer, left over from domain adaptation."""
+
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx: Any, grad: Tensor) -> Tensor:
+            return -grad
+
+    class Adversary(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            logits = self.net(x)
+            return logits if self.mended else Reversed.apply(logits)
+
+    return Program(Adversary(mended), batches(*digits()), trainer=FOUR_EPOCHS, callback={"overfit_batch": True})

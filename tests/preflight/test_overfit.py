@@ -1,0 +1,226 @@
+"""`cannot-overfit-batch`: what a loss can reach, who is judged, and that the run goes on as if nothing had been."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from faults.preflight import FOUR_EPOCHS, Net, Regressor
+from faults.registry import Classifier, Program, batches, diabetes, digits, mlp
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lightning_debugkit import PreflightCheck, read_journal
+from lightning_debugkit.core.callback import DebugCallback
+from lightning_debugkit.preflight.attainable import attainable, first_alike
+from lightning_debugkit.preflight.loss_calls import LossCall
+from lightning_debugkit.replay.source_lines import SourceLine
+
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore::UserWarning")]
+
+
+@pytest.fixture(autouse=True)
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DebugCallback, "_render", lambda self, run: None)
+
+
+def found_least(function: str, target: Tensor, prediction: Tensor, shared: bool, **options: Any) -> float:
+    """The least of a loss, by descent: one answer for all samples, or one for each."""
+    answer = torch.zeros_like(prediction[:1] if shared else prediction, requires_grad=True)
+    optimizer = torch.optim.LBFGS([answer], max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = getattr(F, function)(answer.expand_as(prediction), target, **options)
+        loss.backward()
+        return loss
+
+    for _ in range(5):
+        optimizer.step(closure)
+    return float(closure())
+
+
+CALLS = [
+    ("cross_entropy", torch.tensor([0, 1, 1, 2]), torch.zeros(4, 3), {}),
+    ("cross_entropy", torch.tensor([0, 1, 1, 2]), torch.zeros(4, 3), {"label_smoothing": 0.2}),
+    ("cross_entropy", torch.tensor([[0, 1], [1, -100], [1, 2], [0, 0]]), torch.zeros(4, 3, 2), {}),
+    ("cross_entropy", torch.rand(4, 3).softmax(1), torch.zeros(4, 3), {}),
+    ("binary_cross_entropy_with_logits", torch.tensor([0.0, 1.0, 1.0, 0.3]), torch.zeros(4), {}),
+    (
+        "binary_cross_entropy_with_logits",
+        torch.tensor([0.0, 1.0, 1.0, 0.0]),
+        torch.zeros(4),
+        {"pos_weight": torch.tensor(3.0)},
+    ),
+    ("mse_loss", torch.rand(4, 3), torch.zeros(4, 3), {}),
+    ("mse_loss", torch.rand(4, 3), torch.zeros(4, 3), {"reduction": "sum"}),
+]
+
+
+@pytest.mark.parametrize(("function", "target", "prediction", "options"), CALLS)
+def test_what_a_loss_can_reach_is_what_descent_reaches(
+    function: str, target: Tensor, prediction: Tensor, options: dict[str, Any]
+) -> None:
+    found = attainable(LossCall(function, prediction, target, options, SourceLine()), torch.arange(4))
+    assert found is not None
+    # One answer for all samples may still differ along their further dimensions.
+    assert found.constant == pytest.approx(found_least(function, target, prediction, True, **options), abs=2e-3)
+    assert found.least == pytest.approx(found_least(function, target, prediction, False, **options), abs=2e-3)
+
+
+def test_equal_inputs_with_different_targets_keep_a_loss_up() -> None:
+    alike = first_alike([torch.tensor([[1.0], [2.0], [1.0], [3.0]])], 4)
+    assert alike.tolist() == [0, 1, 0, 3]
+    call = LossCall("cross_entropy", torch.zeros(4, 2), torch.tensor([0, 0, 1, 1]), {}, SourceLine())
+    found = attainable(call, alike)
+    assert found is not None
+    assert found.least == pytest.approx(0.5 * 0.6931, abs=1e-3)  # two of four samples cannot do better than a coin
+
+
+def checked(program: Program, folder: Path) -> tuple[list[str], dict[str, Any], dict[str, Any]]:
+    quiet = {"enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    options = {"accelerator": "cpu", "devices": 1, "logger": False, **quiet, **program.trainer}
+    kit = PreflightCheck(overfit_batch=True)
+    pl.Trainer(default_root_dir=folder, callbacks=[kit], **options).fit(program.module, program.train, program.val)
+    journal = read_journal(folder / "debugkit")
+    assert not journal.of_kind("trouble")
+    [told] = [m["value"] for m in journal.of_kind("measure") if m["name"] == "preflight"]
+    return [finding.rule for finding in journal.findings], told.get("by_heart", {}), told["left_out"]
+
+
+def test_a_sound_program_learns_in_a_few_steps_and_its_curve_is_reported(tmp_path: Path) -> None:
+    pl.seed_everything(1, verbose=False)
+    found, told, left_out = checked(Program(Net(True), batches(*digits()), trainer=FOUR_EPOCHS), tmp_path)
+    assert found == []
+    assert left_out == {}
+    assert told["samples"] == 4
+    assert told["reach"]["constant"] == pytest.approx(1.386, abs=1e-2)  # four digits of four classes: ln 4
+    curve = told["curves"][list(told["curves"])[-1]]
+    assert curve[-1] < 0.7 < curve[0]
+
+
+def test_a_rate_that_is_meant_for_a_long_run_is_no_fault(tmp_path: Path) -> None:
+    pl.seed_everything(1, verbose=False)
+    program = Program(Net(True, rate=1e-7), batches(*digits()), trainer=FOUR_EPOCHS)
+    found, told, _ = checked(program, tmp_path)
+    assert found == []
+    assert next(iter(told["curves"])) == "Adam as configured"
+    assert len(told["curves"]) > 1
+
+
+class Smooth(Classifier):
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x, y = batch
+        return F.cross_entropy(self(x), y, label_smoothing=0.4)
+
+
+class Halved(Classifier):
+    """Each image comes twice, with two labels."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x, y = batch
+        return F.cross_entropy(self(x), y)
+
+
+class Denoiser(Classifier):
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        noise = torch.randn_like(batch[0])
+        return F.mse_loss(self(batch[0] + noise), noise)
+
+
+class Summed(Classifier):
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x, y = batch
+        return F.cross_entropy(self(x), y) + 0.01 * sum(p.square().sum() for p in self.parameters())
+
+
+class Manual(Classifier):
+    def __init__(self) -> None:
+        super().__init__(True)
+        self.automatic_optimization = False
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        optimizer = self.optimizers()
+        optimizer.zero_grad()
+        self.manual_backward(super().training_step(batch, batch_idx))
+        optimizer.step()
+
+
+def test_label_smoothing_is_no_fault(tmp_path: Path) -> None:
+    pl.seed_everything(1, verbose=False)
+    found, told, left_out = checked(Program(Smooth(True), batches(*digits()), trainer=FOUR_EPOCHS), tmp_path)
+    assert (found, left_out) == ([], {})
+    assert told["reach"]["least"] > 0.5
+
+
+def test_two_labels_for_one_image_are_no_fault(tmp_path: Path) -> None:
+    pl.seed_everything(1, verbose=False)
+    x, _ = digits(1)
+    program = Program(Halved(True), batches(x.repeat(512, 1), torch.arange(512) % 2), trainer=FOUR_EPOCHS)
+    found, _, left_out = checked(program, tmp_path)
+    assert "cannot-overfit-batch" not in found
+    assert "one answer is right" in left_out["cannot-overfit-batch"]
+
+
+@pytest.mark.parametrize(
+    ("module", "why"),
+    [
+        (lambda: Denoiser(True, mlp(64, 64)), "its loss is random by design"),
+        (lambda: Summed(True), "its loss is not that of one loss function of torch alone"),
+        (Manual, "the program steps its optimizers itself, or has several"),
+        (
+            lambda: Classifier(True, nn.Sequential(nn.AdaptiveAvgPool1d(1), nn.Linear(1, 10))),
+            "the model has 20 weights",
+        ),
+    ],
+)
+def test_what_is_not_judged_is_said(module: Any, why: str, tmp_path: Path) -> None:
+    pl.seed_everything(1, verbose=False)
+    found, _, left_out = checked(Program(module(), batches(*digits()), trainer=FOUR_EPOCHS), tmp_path)
+    assert found == []
+    assert why in left_out["cannot-overfit-batch"]
+
+
+class Everything(Net):
+    """Dropout, batch norm, a counter and momentum: all that learning by heart could leave changed."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            True, nn.Sequential(nn.Linear(64, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(0.3), nn.Linear(32, 10))
+        )
+        self.seen = 0
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        self.seen += 1
+        return super().training_step(batch, batch_idx)
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9)
+        return [optimizer], [torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=100)]
+
+
+def test_the_run_is_the_one_without_it_to_the_bit(tmp_path: Path) -> None:
+    ends = []
+    for name, callbacks in (("with", [PreflightCheck(overfit_batch=True)]), ("without", [])):
+        pl.seed_everything(5, verbose=False)
+        module = Everything()
+        trainer = pl.Trainer(
+            max_epochs=4, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+            enable_model_summary=False, callbacks=callbacks, default_root_dir=tmp_path / name,
+        )  # fmt: skip
+        trainer.fit(module, batches(*digits()), batches(*digits()))
+        ends.append({**module.state_dict(), "random": torch.rand(1), "seen": torch.tensor(module.seen)})
+    assert len(read_journal(tmp_path / "with" / "debugkit").of_kind("measure")) > 0
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[1])
+
+
+def test_regression_is_judged_too(tmp_path: Path) -> None:
+    pl.seed_everything(1, verbose=False)
+    found, told, left_out = checked(
+        Program(Regressor(True), batches(*diabetes(), size=16), trainer=FOUR_EPOCHS), tmp_path
+    )
+    assert (found, left_out) == ([], {})
+    assert told["reach"]["least"] == 0
