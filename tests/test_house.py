@@ -175,3 +175,57 @@ def test_a_rule_is_called_in_kebab_case() -> None:
 def test_a_class_name_stands_for_one_thing() -> None:
     names = Counter(node.name for path in FILES for node in ast.walk(tree(path)) if isinstance(node, ast.ClassDef))
     assert [name for name, times in names.items() if times > 1] == []
+
+
+# Files that may know private names of torch and Lightning besides core/compat.py, with the reason.
+KNOW_PRIVATE_NAMES = {
+    "stats/tensor_norms.py": "stats imports no other room; the names were seen in torch 2.6 to 2.13",
+    "monitors/": "they will ask core/compat.py",
+    "preflight/": "they will ask core/compat.py",
+    "data/": "they will ask core/compat.py",
+    "checkpointing/": "they will ask core/compat.py",
+    "replay/": "they will ask core/compat.py",
+}
+OF_PYTHON = {"_Unpickler", "_getframe", "_exit", "_fields", "_replace"}
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__") and name not in OF_PYTHON
+
+
+def own_names() -> set[str]:
+    """Private names that the package gives itself."""
+    found = set()
+    for node in (node for path in FILES for node in ast.walk(tree(path))):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and ast.unparse(node.value) == "self":
+            found.add(node.attr)
+    return found
+
+
+def private_names(path: Path, own: set[str]) -> Iterator[str]:
+    """Private names of others that ``path`` imports, or asks an object for."""
+    for node in ast.walk(tree(path)):
+        found: list[str] = []
+        if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] != OWN:
+            found = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Attribute) and node.attr not in own:
+            found = [node.attr]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("getattr", "hasattr", "setattr", "delattr"):
+            name = node.args[1]
+            found = [name.value] if isinstance(name, ast.Constant) and name.value not in own else []
+        yield from (f"{node.lineno}: {each}" for each in found if any(map(is_private, each.split("."))))
+
+
+def test_private_names_of_others_stand_in_one_place() -> None:
+    own = own_names()
+    wrong = {}
+    for path in FILES:
+        file = str(path.relative_to(PACKAGE))
+        if file != "core/compat.py" and not file.startswith(tuple(KNOW_PRIVATE_NAMES)):
+            wrong[file] = list(private_names(path, own))
+    assert {file: names for file, names in wrong.items() if names} == {}
+    assert list(private_names(PACKAGE / "core/compat.py", own))

@@ -1,4 +1,4 @@
-"""The names of Lightning that files other than callbacks need when they run, and its two packages.
+"""The names of Lightning that files other than callbacks need when they run, its two packages, and private names.
 
 What the kit knows of ``lightning.pytorch`` holds for ``pytorch_lightning``, too: both hold the same code, but each
 has classes of its own: an ``isinstance`` of one is blind to the other.
@@ -7,8 +7,10 @@ has classes of its own: an ``isinstance`` of one is blind to the other.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
+import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.fabric.utilities.apply_func import move_data_to_device
@@ -32,15 +34,26 @@ from lightning.pytorch.utilities.data import extract_batch_size
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+from torch.nn.modules.dropout import _DropoutNd
+from torch.optim import Optimizer
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
+from torch.utils._pytree import tree_leaves, tree_map
+from torchmetrics import Metric
+
+DisableTorchFunction = torch._C.DisableTorchFunction
 
 # Of these, `_DataLoaderIterDataFetcher`, `extract_batch_size` and `is_param_in_hook_signature` are not
-# documented; they were seen in Lightning 2.5 to 2.6.
+# documented; they were seen in Lightning 2.5 to 2.6. So were the attributes below: of Lightning's in the same, of
+# torch's in 2.6 to 2.13, of torchmetrics' in 1.6 to 1.8.
 __all__ = [
     "AsyncCheckpointIO",
     "BaseFinetuning",
     "CheckpointIO",
     "DDPStrategy",
     "DeepSpeedStrategy",
+    "DisableTorchFunction",
     "DummyLogger",
     "EarlyStopping",
     "FSDPStrategy",
@@ -52,9 +65,14 @@ __all__ = [
     "SingleDeviceStrategy",
     "Strategy",
     "TorchCheckpointIO",
+    "TorchDispatchMode",
     "Trainer",
     "TrainerFn",
+    "_BatchNorm",
     "_DataLoaderIterDataFetcher",
+    "_DropoutNd",
+    "_NormBase",
+    "_get_current_dispatch_mode",
     "both_packages",
     "counterpart_of",
     "extract_batch_size",
@@ -63,7 +81,14 @@ __all__ = [
     "is_param_in_hook_signature",
     "move_data_to_device",
     "overrides",
+    "tree_leaves",
+    "tree_map",
 ]
+
+BUILDER = "_instantiator"  # of saved hyper-parameters: what LightningCLI makes the model by
+# What a module refers to beyond itself: put back by other means, or never to be touched.
+MODULE_OWNERS = frozenset({"_trainer", "_fabric", "_fabric_optimizers"})
+WRAPPERS = frozenset({"_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
 
 T = TypeVar("T")
 _OTHER = {"lightning.pytorch": "pytorch_lightning", "lightning.fabric": "lightning_fabric"}
@@ -122,6 +147,67 @@ def in_training_step(trainer: Trainer) -> set[str]:
     of_steps = [meta for meta in training if meta.fx == "training_step" and meta.on_step]
     names = {f"{meta.name}_step" if meta.on_epoch else meta.name for meta in of_steps}
     return names - {meta.name for meta in validation}
+
+
+def trainer_of(module: LightningModule) -> Trainer | None:
+    """Return the Trainer that ``module`` belongs to at the moment."""
+    return module._trainer
+
+
+def hparams_name(module: LightningModule) -> str | None:
+    """Return the argument that the module's hyper-parameters were all given by, if there is one."""
+    return getattr(module, "_hparams_name", None)
+
+
+def before_transfer(module: LightningModule, batch: Any) -> Any:
+    """Return ``batch`` after the module's hook of that name."""
+    return module._on_before_batch_transfer(batch, dataloader_idx=0)
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Tell whether ``module`` was compiled, by `torch.compile` or by its method ``compile``."""
+    return type(module).__name__ == "OptimizedModule" or getattr(module, "_compiled_call_impl", None) is not None
+
+
+def is_compiled_as_a_whole(module: LightningModule) -> bool:
+    """Tell whether Lightning was given the module by `torch.compile`: its steps are compiled, too."""
+    return getattr(module, "_compiler_ctx", None) is not None
+
+
+def is_compiled_function(function: Any) -> bool:
+    """Tell whether ``function`` was made by `torch.compile`."""
+    return hasattr(function, "_torchdynamo_orig_callable")
+
+
+def is_transformed() -> bool:
+    """Tell whether a transform of `torch.func` is at work: what it makes must not be kept until it is left."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
+def divides_by_scale(optimizer: Optimizer) -> bool:
+    """Tell whether a fused optimizer divides gradients by the loss scale in its own step."""
+    return bool(getattr(optimizer, "_step_supports_amp_scaling", False))
+
+
+def flat_parameters(wrapped: nn.Module) -> Iterator[tuple[Tensor, Any]]:
+    """Yield each parameter that an FSDP module has made one flat one of, and its whole shape."""
+    held = getattr(getattr(wrapped, "_handle", None), "flat_param", None)
+    yield from zip(getattr(held, "_params", None) or (), getattr(held, "_shapes", ()), strict=False)
+
+
+def is_flattened(parameter: Tensor) -> bool:
+    """Tell whether ``parameter`` is a part of an FSDP module's flat one."""
+    return bool(getattr(parameter, "_fsdp_flattened", False))
+
+
+def reductions(metric: Metric) -> list[Any]:
+    """Return how each state of a metric is brought together over ranks."""
+    return list(metric._reductions.values())
+
+
+def forget_computed(metric: Metric) -> None:
+    """Let a metric compute anew."""
+    metric._computed = None
 
 
 def _other(kind: type[T]) -> type[T] | None:

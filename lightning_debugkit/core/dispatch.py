@@ -8,9 +8,9 @@ from types import CodeType, FunctionType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
+
+from lightning_debugkit.core.compat import TorchDispatchMode, _get_current_dispatch_mode
 
 _DEPTH = 4  # calls that a constructor is followed into
 # What was found out of each class of tensors.
@@ -83,11 +83,6 @@ def _kinds(base: type) -> Iterator[type]:
         if not kind.__module__.startswith("torch."):
             yield kind
         yield from _kinds(kind)
-
-
-def is_transformed() -> bool:
-    """Tell whether a transform of `torch.func` is at work: what it makes must not be kept until it is left."""
-    return torch._C._functorch.peek_interpreter_stack() is not None
 
 
 @contextlib.contextmanager

@@ -11,14 +11,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from lightning_debugkit.core.compat import MODULE_OWNERS, _BatchNorm
 from lightning_debugkit.core.rng import RandomState
 
 Undo = Callable[[], None]
-# The tree itself and its owners are put back by other means, or must never be touched.
 _SMALL = 10_000
-_SKIPPED = {"_trainer", "_fabric", "_fabric_optimizers"}
 
 
 @contextlib.contextmanager
@@ -127,7 +125,7 @@ def _attributes(module: nn.Module) -> Iterator[Undo]:
         here = vars(part)
         kept = dict(here)
         for name, value in kept.items():
-            if name not in _SKIPPED:
+            if name not in MODULE_OWNERS:
                 yield from _value(value, depth=3)
         yield lambda here=here, kept=kept: _refill(here, kept)  # type: ignore[misc]
 

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_debugkit.core.compat import DisableTorchFunction
+
 # Operations that move numbers about: done to the places of the losses, they tell where each has come to be.
 _MOVES = {
     "view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "transpose", "permute", "movedim", "moveaxis",
@@ -63,7 +65,7 @@ class LossMasks:
         """Begin to follow the losses of a call, if there is one for each answer."""
         if not isinstance(losses, Tensor) or not losses.dim() or losses.numel() < 2:
             return
-        with torch._C.DisableTorchFunction():
+        with DisableTorchFunction():
             places = torch.arange(losses.numel(), device=losses.device)
             self.single.add(call)
             self._losses[call] = losses.detach().clone()
@@ -80,7 +82,7 @@ class LossMasks:
             if any(id(each) in self._derived for each in given) and isinstance(result, Tensor):
                 self._derived[id(result)] = result
             return
-        with torch._C.DisableTorchFunction(), contextlib.suppress(RuntimeError, IndexError, TypeError, ValueError):
+        with DisableTorchFunction(), contextlib.suppress(RuntimeError, IndexError, TypeError, ValueError):
             self._follow(name, func, args, kwargs, mine, result)
 
     def _of(self, tensor: Tensor) -> _Followed | None:

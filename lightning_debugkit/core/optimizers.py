@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lightning_debugkit.core.compat import LightningOptimizer, both_packages
+from lightning_debugkit.core.compat import LightningOptimizer, both_packages, divides_by_scale
 from lightning_debugkit.core.sharding import unwrapped_name
 from lightning_debugkit.stats.tensor_norms import is_readable
 
@@ -78,7 +78,7 @@ class Parameters:
 def scale_left(trainer: Trainer, optimizer: Optimizer) -> float:
     """Return the loss scale that is still in the gradients: fused optimizers divide by it in their own step."""
     scaler = getattr(trainer.precision_plugin, "scaler", None)
-    if scaler is None or not getattr(optimizer, "_step_supports_amp_scaling", False):
+    if scaler is None or not divides_by_scale(optimizer):
         return 1.0
     return float(scaler.get_scale())
 

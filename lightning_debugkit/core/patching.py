@@ -17,6 +17,8 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 
+from lightning_debugkit.core.compat import is_compiled, is_compiled_function
+
 _WARNING = r"Using `torch\.compile\(module\)` when there are global hooks"
 Hear = Callable[[nn.Module, Any, Any], None]
 
@@ -171,7 +173,7 @@ def has_compiled_code(module: nn.Module) -> bool:
     A function mode, or a hook for all modules, would have it compiled anew each time that it is entered.
     """
     for part in module.modules():
-        if type(part).__name__ == "OptimizedModule" or getattr(part, "_compiled_call_impl", None) is not None:
+        if is_compiled(part):
             return True
         if any(map(_is_compiled, vars(part).values())):
             return True
@@ -181,4 +183,4 @@ def has_compiled_code(module: nn.Module) -> bool:
 
 
 def _is_compiled(value: Any) -> bool:
-    return isinstance(value, FunctionType | MethodType) and hasattr(value, "_torchdynamo_orig_callable")
+    return isinstance(value, FunctionType | MethodType) and is_compiled_function(value)

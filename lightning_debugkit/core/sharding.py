@@ -11,19 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from lightning_debugkit.core.compat import (
+    WRAPPERS,
     DDPStrategy,
     DeepSpeedStrategy,
     FSDPStrategy,
     ModelParallelStrategy,
     SingleDeviceStrategy,
     both_packages,
+    flat_parameters,
+    is_flattened,
 )
 from lightning_debugkit.stats.tensor_norms import norms, values
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
-
-_WRAPPERS = {"_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 
 
 def holds_whole_model(trainer: Trainer | None) -> bool:
@@ -77,7 +78,7 @@ def unwrapped_name(name: str) -> str:
         >>> unwrapped_name("net.0._fsdp_wrapped_module.weight")
         'net.0.weight'
     """
-    return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
+    return ".".join(part for part in name.split(".") if part not in WRAPPERS)
 
 
 def outer(name: str) -> str:
@@ -88,7 +89,7 @@ def outer(name: str) -> str:
         ('net', 'net')
     """
     parts = name.split(".")
-    while parts[-1] in _WRAPPERS:
+    while parts[-1] in WRAPPERS:
         parts.pop()
     return ".".join(parts[:-1])
 
@@ -195,8 +196,7 @@ def _flat_of(trainer: Trainer) -> _Flat:
     whole = first.sharding_strategy == ShardingStrategy.NO_SHARD
     flat = _Flat(trainer.world_size if whole else trainer.world_size // first.process_group.size())
     for part in wrapped:
-        held = getattr(getattr(part, "_handle", None), "flat_param", None)
-        for parameter, shape in zip(getattr(held, "_params", None) or (), getattr(held, "_shapes", ()), strict=False):
+        for parameter, shape in flat_parameters(part):
             flat.shapes[id(parameter)] = shape
     return flat
 
@@ -207,4 +207,4 @@ def _copies(parameter: Tensor, world: int, flat: _Flat) -> int:
         mesh: Any = parameter.device_mesh  # type: ignore[attr-defined]  # of a DTensor
         spread = [int(mesh.size(at)) for at, placed in enumerate(parameter.placements) if not placed.is_replicate()]
         return world // math.prod(spread)
-    return flat.copies if getattr(parameter, "_fsdp_flattened", False) else world
+    return flat.copies if is_flattened(parameter) else world

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from lightning_debugkit.core.dispatch import is_transformed
+from lightning_debugkit.core.compat import is_transformed
 from lightning_debugkit.core.loss_masks import LossMasks
 from lightning_debugkit.core.patching import Hearing, StandIn
 

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from lightning_debugkit.core.dispatch import is_transformed
+from lightning_debugkit.core.compat import is_transformed
 from lightning_debugkit.preflight.loss_calls import ATTENTION, LAYERS, LOSSES, LossCall, Made, NoiseCall, OuterCall
 from lightning_debugkit.replay.source_lines import SourceLine, place_of
 from lightning_debugkit.stats.tensor_norms import unobserved

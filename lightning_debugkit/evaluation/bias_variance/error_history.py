@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_debugkit.core.compat import trainer_of
 from lightning_debugkit.core.sharding import holds_whole_model, named_shards
 from lightning_debugkit.evaluation.bias_variance.measured_case import EarlierErrors
 from lightning_debugkit.evaluation.bias_variance.measurement import Measured
@@ -137,7 +138,7 @@ def weights_fingerprint(module: LightningModule) -> int:
     """Return a number that is the same for the same weights and statistics, to the bit."""
     total = 0
     # Not state_dict() of a part of a model: it would bring the whole together on every process.
-    whole = holds_whole_model(module._trainer)
+    whole = holds_whole_model(trainer_of(module))
     held = module.state_dict() if whole else {**named_shards(module), **dict(module.named_buffers())}
     for name, tensor in held.items():
         if isinstance(tensor, Tensor) and not torch.nn.parameter.is_lazy(tensor):

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 from torchmetrics import Metric
 
-from lightning_debugkit.core.compat import is_param_in_hook_signature, overrides
+from lightning_debugkit.core.compat import before_transfer, is_param_in_hook_signature, overrides
 from lightning_debugkit.core.isolation import isolated
 from lightning_debugkit.core.rng import kept_generators
 from lightning_debugkit.core.sharding import cannot_rerun, holds_whole_model
@@ -121,7 +121,7 @@ def _run(trainer: Trainer, module: LightningModule, sample: TrainingSample, take
         first = 0
         for batch_idx, raw in enumerate(sample.loader):
             batch = trainer.precision_plugin.convert_input(raw)
-            batch = module._on_before_batch_transfer(batch, dataloader_idx=0)
+            batch = before_transfer(module, batch)
             batch = trainer.strategy.batch_to_device(batch, dataloader_idx=0)
             rows = len(sample.loader.dataset) - first  # type: ignore[arg-type]  # a Subset
             places = sample.rank + sample.world * (first + torch.arange(min(rows, sample.loader.batch_size or 1)))

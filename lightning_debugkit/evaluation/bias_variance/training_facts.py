@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.dropout import _DropoutNd
 from torch.utils.data import DataLoader
 
-from lightning_debugkit.core.compat import EarlyStopping, both_packages
+from lightning_debugkit.core.compat import EarlyStopping, _DropoutNd, _NormBase, both_packages
 from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.core.sharding import sizes
 from lightning_debugkit.data.batches import leaves

@@ -14,6 +14,7 @@ from torchmetrics.aggregation import BaseAggregator
 from torchmetrics.utilities import dim_zero_cat, dim_zero_sum
 from torchmetrics.wrappers.abstract import WrapperMetric
 
+from lightning_debugkit.core.compat import forget_computed, reductions
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
 
@@ -54,13 +55,13 @@ class StageMetrics:
             return
         self._begun = True
         for name, metric in _metrics(module):
-            if count := int(getattr(metric, "_update_count", 0)):
-                self._before[name] = metric, count, {state: _size(getattr(metric, state)) for state in metric._defaults}
+            if count := metric.update_count:
+                self._before[name] = metric, count, {state: _size(held) for state, held in metric.metric_state.items()}
 
     def close(self) -> None:
         """Compute what metrics say of all that they hold, and of what the stage's batches have added."""
         for name, (metric, count, states) in self._before.items():
-            if int(getattr(metric, "_update_count", 0)) > count:
+            if metric.update_count > count:
                 try:
                     self._apart[name] = (*_values(metric, states), count)
                 except Exception:  # a metric that cannot do with a part of what it holds: nothing is known
@@ -85,7 +86,7 @@ def _metrics(module: nn.Module) -> Iterator[tuple[str, Metric]]:
         # The best of all epochs, a running sum or a window are meant to go on.
         if not isinstance(part, Metric) or isinstance(part, BaseAggregator | WrapperMetric):
             continue
-        if all(reduce in (dim_zero_sum, dim_zero_cat) for reduce in part._reductions.values()):
+        if all(reduce in (dim_zero_sum, dim_zero_cat) for reduce in reductions(part)):
             yield name, part
 
 
@@ -101,7 +102,8 @@ def _values(metric: Metric, before: Mapping[str, Any]) -> tuple[float, float]:
         setattr(own, name, state - held if isinstance(state, Tensor) else state[held:])
     values = []
     for each in (whole, own):
-        each.sync_on_compute, each._computed = False, None
+        each.sync_on_compute = False
+        forget_computed(each)
         with torch.no_grad():
             value = each.compute()
         if not isinstance(value, Tensor) or value.numel() != 1 or not math.isfinite(float(value)):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from lightning_debugkit.core.compat import is_compiled_as_a_whole, trainer_of
 from lightning_debugkit.core.patching import has_compiled_code
 from lightning_debugkit.core.sharding import gathered_shards, holds_whole_model
 from lightning_debugkit.core.step_hooks import ForwardWatch, LossWatch, is_detections, watching
@@ -67,12 +68,12 @@ class PredictionReader:
         With ``watch``, or where no batch can run again, a first batch is watched as it runs.
         """
         self.release()
-        watch = watch or not holds_whole_model(module._trainer)
-        if getattr(module, "_compiler_ctx", None) is not None:
+        watch = watch or not holds_whole_model(trainer_of(module))
+        if is_compiled_as_a_whole(module):
             return  # nothing can be heard within compiled code: each batch is read by running it once more
         way = self.ways.get(step)
         both = watch and way is None and self.adapter is None
-        is_quiet = self._is_compiled(module) and holds_whole_model(module._trainer)
+        is_quiet = self._is_compiled(module) and holds_whole_model(trainer_of(module))
         if is_quiet and both and step != "training_step":
             return  # the first batch decides by running once more, where compiled code runs as it was written
         if way == "forward" or both:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from lightning_debugkit.checkpointing.shard_metadata import META
+from lightning_debugkit.core.compat import BUILDER
 from lightning_debugkit.provenance.carried.archive import Archive, RefusedArchive, open_archive
 from lightning_debugkit.provenance.carried.manifest import Manifest
 
@@ -92,7 +93,7 @@ def demand_plain(request: Request) -> None:
         ) from error
     parts = [part for part in held.values() if isinstance(part, Mapping)] if isinstance(held, Mapping) else []
     # Lightning hands the hyper-parameters to what is named here, and that imports and calls what they name.
-    builders = [part["_instantiator"] for part in parts if part.get("_instantiator") is not None]
+    builders = [part[BUILDER] for part in parts if part.get(BUILDER) is not None]
     if builders:
         raise ValueError(
             f"load_model needs trust_code=True to build the model of {str(request.path)!r} by {builders[0]!r}, as "

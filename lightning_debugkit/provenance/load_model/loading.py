@@ -16,6 +16,7 @@ from lightning_debugkit.checkpointing.atomic_io import local_path
 from lightning_debugkit.checkpointing.shard_metadata import NotWhole, is_sharded_file
 from lightning_debugkit.checkpointing.sharded_weights import load_sharded
 from lightning_debugkit.core.arguments import Needs
+from lightning_debugkit.core.compat import BUILDER
 from lightning_debugkit.core.weight_names import fit_names
 from lightning_debugkit.provenance.capture.left_out import known_files, with_unchanged, writable
 from lightning_debugkit.provenance.capture.locating import file_of
@@ -220,7 +221,7 @@ def _checked(found: Any, request: Request) -> type[LightningModule]:
 def _load(model_class: type[LightningModule], request: Request, weights_only: bool) -> LightningModule:
     options: dict[str, Any] = dict(request.hyper_parameters)
     if weights_only:
-        options["_instantiator"] = None  # whatever the file says, in whichever form
+        options[BUILDER] = None  # whatever the file says, in whichever form
     try:
         where, strict = request.map_location, request.strict
         with _fitting(model_class):

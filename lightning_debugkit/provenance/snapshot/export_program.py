@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.hooks import RemovableHandle
 
-from lightning_debugkit.core.compat import move_data_to_device
+from lightning_debugkit.core.compat import move_data_to_device, tree_leaves, tree_map
 from lightning_debugkit.core.isolation import isolated
 from lightning_debugkit.core.patching import Hook
 

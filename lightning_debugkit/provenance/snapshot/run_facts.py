@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from lightning_debugkit.core.compat import hparams_name
 from lightning_debugkit.core.journal import strict
 from lightning_debugkit.provenance.capture.environment import without_secrets
 
@@ -43,7 +44,7 @@ def arguments_not_kept(module: LightningModule) -> dict[str, Any]:
     """
     parameters = list(inspect.signature(type(module).__init__).parameters.values())[1:]
     named = {each.name: each.default for each in parameters if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)}
-    kept = set(module.hparams) | {getattr(module, "_hparams_name", None)}
+    kept = set(module.hparams) | {hparams_name(module)}
     return {name: default for name, default in named.items() if name not in kept}
 
 
