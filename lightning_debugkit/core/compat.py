@@ -184,6 +184,11 @@ def is_transformed() -> bool:
     return torch._C._functorch.peek_interpreter_stack() is not None
 
 
+def default_store() -> torch.distributed.Store:
+    """Return the store by which the processes of a job find each other."""
+    return torch.distributed.distributed_c10d._get_default_store()
+
+
 def divides_by_scale(optimizer: Optimizer) -> bool:
     """Tell whether a fused optimizer divides gradients by the loss scale in its own step."""
     return bool(getattr(optimizer, "_step_supports_amp_scaling", False))

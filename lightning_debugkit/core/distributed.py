@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
+from lightning_debugkit.core.compat import default_store
 from lightning_debugkit.core.sharding import samples_of
 
 if TYPE_CHECKING:
@@ -46,8 +47,7 @@ def told_by_all(about: str, mine: str, rank: int, ranks: int, patience: float) -
     Raises:
         TimeoutError: Ranks have told nothing.
     """
-    # Of torch, not documented; seen in 2.1 to 2.13.
-    store = torch.distributed.distributed_c10d._get_default_store()
+    store = default_store()
     keys = [f"lightning-debugkit/{about}/{each}" for each in range(ranks)]
     store.set(keys[rank], mine)
     if rank:
