@@ -184,7 +184,7 @@ def is_transformed() -> bool:
     return torch._C._functorch.peek_interpreter_stack() is not None
 
 
-def default_store() -> torch.distributed.Store:
+def default_store() -> Any:
     """Return the store by which the processes of a job find each other."""
     return torch.distributed.distributed_c10d._get_default_store()
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from lightning_debugkit.core.dispatch import is_transformed
+from lightning_debugkit.core.compat import is_transformed
 from lightning_debugkit.preflight.listener import calling_frame
 from lightning_debugkit.preflight.loss_calls import LOSSES
 from lightning_debugkit.replay.source_lines import SourceLine, place_of
