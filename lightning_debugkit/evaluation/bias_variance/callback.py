@@ -153,30 +153,21 @@ class BiasVarianceReport(DebugCallback):
             # There was no sanity check to tell: better now than after an epoch.
             self._missed(trainer, lambda: self.looks.probe(trainer, pl_module), may_raise=True)
 
-    def on_validation_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
+    def on_validation_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *place: int) -> None:
         if self._stage != "fit":
             return
-        if batch_idx == 0 and dataloader_idx == 0:
+        if not any(place):  # the first batch of the first loader
             self.looks.renew()
             # Now the weights are those that are validated, whoever swaps them before or after.
             if not trainer.sanity_checking and self._is_due(trainer):
                 self.looks.train(trainer, pl_module, self._holdout)
-        self._missed(trainer, lambda: self.looks.begin(trainer, pl_module, "validation_step", batch, dataloader_idx))
+        self._missed(trainer, lambda: self.looks.begin(trainer, pl_module, "validation_step", batch, *place[1:]))
 
     def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *place: int
     ) -> None:
         if self._stage == "fit":
-            place = ("validation_step", batch_idx, dataloader_idx)
-            end = functools.partial(self.looks.end, trainer, pl_module, outputs, batch, *place)
+            end = functools.partial(self.looks.end, trainer, pl_module, outputs, batch, "validation_step", *place)
             self._missed(trainer, end, may_raise=trainer.sanity_checking)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -207,22 +198,13 @@ class BiasVarianceReport(DebugCallback):
         if current_run(trainer) is None:
             open_run(trainer, pl_module)
 
-    def on_test_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        self._missed(trainer, lambda: self.looks.begin(trainer, pl_module, "test_step", batch, dataloader_idx))
+    def on_test_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *place: int) -> None:
+        self._missed(trainer, lambda: self.looks.begin(trainer, pl_module, "test_step", batch, *place[1:]))
 
     def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *place: int
     ) -> None:
-        place = ("test_step", batch_idx, dataloader_idx)
-        self._missed(trainer, lambda: self.looks.end(trainer, pl_module, outputs, batch, *place))
+        self._missed(trainer, lambda: self.looks.end(trainer, pl_module, outputs, batch, "test_step", *place))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         with self.ending(trainer, "test"):

@@ -133,7 +133,7 @@ class DataPasses:
         if text not in self.notes:
             self.notes.append(text)
 
-    def begin(self, trainer: Trainer, module: LightningModule, step: str, batch: Any, dataloader_idx: int) -> None:
+    def begin(self, trainer: Trainer, module: LightningModule, step: str, batch: Any, dataloader_idx: int = 0) -> None:
         """Get ready for a batch."""
         split = self.role(step, dataloader_idx)
         take = self.takes.get(split)
@@ -149,7 +149,7 @@ class DataPasses:
         batch: Any,
         step: str,
         batch_idx: int,
-        dataloader_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """Take up a batch that has run."""
         split = self.role(step, dataloader_idx)

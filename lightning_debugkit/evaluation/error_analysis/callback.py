@@ -173,28 +173,24 @@ class ErrorAnalysis(DebugCallback):
 
     on_test_start = on_validation_start
 
-    def on_validation_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        self.watch.begin(pl_module, step_of(trainer), dataloader_idx)
+    def on_validation_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *place: int) -> None:
+        self.watch.begin(pl_module, step_of(trainer), *place[1:])
 
-    on_test_batch_start = on_validation_batch_start
+    def on_test_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *place: int) -> None:
+        self.on_validation_batch_start(trainer, pl_module, batch, *place)
 
     def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *place: int
     ) -> None:
         try:
-            self.watch.end(trainer, pl_module, outputs, batch, step_of(trainer), batch_idx, dataloader_idx)
+            self.watch.end(trainer, pl_module, outputs, batch, step_of(trainer), *place)
         except PredictionsNotFound as error:
             self._miss(trainer, error, trainer.sanity_checking or self._stage != "fit")
 
-    on_test_batch_end = on_validation_batch_end
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *place: int
+    ) -> None:
+        self.on_validation_batch_end(trainer, pl_module, outputs, batch, *place)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.watch.metrics.close()

@@ -99,14 +99,21 @@ class EvaluationPass:
     def note(self, text: str) -> None:
         self.notes[text] = None
 
-    def begin(self, module: LightningModule, step: str, dataloader_idx: int) -> None:
+    def begin(self, module: LightningModule, step: str, dataloader_idx: int = 0) -> None:
         """Get ready for a batch."""
         self.metrics.begin(module)
         if self._counts(dataloader_idx):
             self.reader.begin(step, module, watch=True)
 
     def end(
-        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, step: str, batch_idx: int, at: int
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        step: str,
+        batch_idx: int,
+        at: int = 0,
     ) -> None:
         """Take up a batch that has run.
 
