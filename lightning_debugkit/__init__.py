@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lightning_debugkit.core.callback import TrainingAnomaly
     from lightning_debugkit.core.finding import Finding, Severity
     from lightning_debugkit.core.journal import read_journal
+    from lightning_debugkit.core.reporting import Reporting
     from lightning_debugkit.data.callback import DataCheck
     from lightning_debugkit.data.class_subset import ClassSubset
     from lightning_debugkit.evaluation.bias_variance.callback import BiasVarianceReport
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from lightning_debugkit.monitors.callback import GradientAnomalyDetector
     from lightning_debugkit.monitors.clipping.callback import GradientClippingMonitor
     from lightning_debugkit.preflight.callback import PreflightCheck
+    from lightning_debugkit.preset_callback import Preset
     from lightning_debugkit.presets import debugkit
     from lightning_debugkit.provenance.callback import CodeSnapshot
     from lightning_debugkit.provenance.load_model.loading import load_model
@@ -45,7 +47,9 @@ _HOMES = {
     "GradientClippingMonitor": "monitors.clipping.callback",
     "NestedCheckpoint": "checkpointing.callback",
     "PreflightCheck": "preflight.callback",
+    "Preset": "preset_callback",
     "Report": "report.read_report",
+    "Reporting": "core.reporting",
     "Severity": "core.finding",
     "TrainingAnomaly": "core.callback",
     "bias_variance_decomposition": "evaluation.studies.retrained_models",
@@ -71,7 +75,9 @@ __all__ = [
     "GradientClippingMonitor",
     "NestedCheckpoint",
     "PreflightCheck",
+    "Preset",
     "Report",
+    "Reporting",
     "Severity",
     "TrainingAnomaly",
     "bias_variance_decomposition",

@@ -1,12 +1,13 @@
-"""The kit without a change of code: ``LIGHTNING_DEBUGKIT=standard python train.py``."""
+"""The kit without a change of code: ``LIGHTNING_DEBUGKIT="standard action=warn" python train.py``."""
 
 from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
@@ -26,13 +27,15 @@ def callbacks() -> list[Callback]:
             from lightning_debugkit.core.callback import DebugCallback
 
             DebugCallback.belong()
-        return _chosen(os.environ.get(VARIABLE, "").strip().lower())
+        return _chosen(os.environ.get(VARIABLE, ""))
     except Exception as error:  # also where warnings are errors, or a package of ours is broken: the run is the user's
         _log.warning(f"no debugkit callback was added: {type(error).__name__}: {error}")
         return []
 
 
-def _chosen(preset: str) -> list[Callback]:
+def _chosen(value: str) -> list[Callback]:
+    preset, *options = shlex.split(value) or [""]
+    preset = preset.lower()
     if preset in ("", "0", "off", "false", "no", "none"):
         return []
     from lightning_debugkit.presets import PRESETS, debugkit
@@ -45,7 +48,24 @@ def _chosen(preset: str) -> list[Callback]:
             stacklevel=2,
         )
         return []
-    made = debugkit(preset)  # type: ignore[arg-type]  # one of PRESETS
+    made = debugkit(preset, **_options(options))  # type: ignore[arg-type]  # one of PRESETS
     for callback in made:
         callback.autoloaded = True  # type: ignore[attr-defined]  # ours, by which the user's own is given way
     return made
+
+
+def _options(words: list[str]) -> dict[str, Any]:
+    """Return what stands behind the preset, such as ``action=warn ignore=update-ratio-high,constant-input``.
+
+    Raises:
+        ValueError: A word is not ``name=value``.
+    """
+    import yaml
+
+    found: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise ValueError(f"{VARIABLE} needs options as name=value behind the preset, got {word!r}.")
+        found[name] = value.split(",") if name == "ignore" else yaml.safe_load(value)
+    return found

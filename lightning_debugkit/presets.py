@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
 
-Preset = Literal["light", "standard", "thorough"]
+    from lightning_debugkit.core.finding import Finding
+    from lightning_debugkit.core.sinks import ToLoggers
+
+PresetName = Literal["light", "standard", "thorough"]
 PRESETS: tuple[str, ...] = ("light", "standard", "thorough")
 
 
-def debugkit(preset: Preset = "standard", **options: Any) -> list[Callback]:
+def debugkit(
+    preset: PresetName = "standard",
+    *,
+    on_finding: Callable[[Finding], Any] | str | None = None,
+    loggers: ToLoggers = "findings",
+    ignore: Sequence[str] = (),
+    **options: Any,
+) -> list[Callback]:
     """Return the kit's callbacks for a Trainer: ``Trainer(callbacks=debugkit())``.
 
     ``light`` looks at the numbers of gradients and of their clipping. ``standard`` looks at the program itself in
@@ -23,14 +34,22 @@ def debugkit(preset: Preset = "standard", **options: Any) -> list[Callback]:
     commits of the working tree on ``refs/debugkit/*`` are made with ``side_ref=True`` only, or by a `CodeSnapshot`
     of your own.
 
+    A loss or gradient that is not finite ends the run (``action="raise"``); ``action="warn"`` only reports it, and
+    ``action="skip"`` drops the update and goes on. Nothing else in a preset changes a training.
+
     Args:
         preset: How much to watch.
+        on_finding: Called with each `Finding`, of any severity; or its dotted path.
+        loggers: What the Trainer's loggers get: ``findings`` of ``warning`` and above and the report, ``all`` adds
+            scalars and figures, ``none``.
+        ignore: Names of rules that are neither reported nor acted upon.
         **options: Arguments of the callbacks, such as ``action="skip"``; each goes to all that have it.
 
     Raises:
-        ValueError: There is no such preset.
+        ValueError: There is no such preset, rule or function.
         TypeError: No callback of the preset has such an option.
     """
+    from lightning_debugkit.core.reporting import Reporting
     from lightning_debugkit.data.callback import DataCheck
     from lightning_debugkit.evaluation.bias_variance.callback import BiasVarianceReport
     from lightning_debugkit.evaluation.error_analysis.callback import ErrorAnalysis
@@ -70,10 +89,12 @@ def debugkit(preset: Preset = "standard", **options: Any) -> list[Callback]:
     unknown = sorted(set(options) - set(names))
     if unknown:
         raise TypeError(f"debugkit needs options among {', '.join(names)}, got {unknown[0]!r}; check the spelling.")
-    made = [
+    made: list[Any] = [
         kind(**{**arguments, **{name: value for name, value in options.items() if name in known[kind]}})
         for kind, arguments in chosen[preset].items()
     ]
+    if on_finding is not None or loggers != "findings" or ignore:
+        made.append(Reporting(on_finding, loggers, ignore))
     for callback in made:
-        callback.chosen = False  # type: ignore[attr-defined]  # ours: nobody has asked for this one alone
+        callback.chosen = False  # ours: nobody has asked for this one alone
     return made

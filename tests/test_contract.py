@@ -54,6 +54,14 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "timeout": 5.0,
         "export": True,
     },
+    "Preset": {
+        "preset": "light",
+        "on_finding": "operator.attrgetter",
+        "loggers": "none",
+        "ignore": ["clipping-never"],
+        "options": {"action": "warn"},
+    },
+    "Reporting": {"on_finding": "operator.attrgetter", "loggers": "all", "ignore": ["clipping-never"]},
     "ErrorAnalysis": {
         "class_names": ["cat", "dog"],
         "task": "binary",

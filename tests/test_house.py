@@ -75,6 +75,7 @@ ALLOWED = {
     "checkpoints": {"checkpointing"},
     "report": {"core"},
     "presets": {"core", "data", "monitors", "preflight", "evaluation", "provenance", "checkpointing"},
+    "preset_callback": {"core", "presets"},
     "autoload": {"core", "presets"},
 }
 # Single arrows that run elsewhere, each with its reason.

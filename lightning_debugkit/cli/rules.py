@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Mapping
 from typing import Literal
 
 from jsonargparse import ArgumentParser
 
-import lightning_debugkit
 from lightning_debugkit.cli.outcome import Told
-from lightning_debugkit.core.rule import DECLARED, Rule
+from lightning_debugkit.core.rule import Rule, every_rule
 
 HELP = "list the rules: severity, cost, what each can follow"
 Form = Literal["table", "markdown"]
@@ -27,17 +24,6 @@ def run(format: Form = "table") -> Told:
     """List all rules by section."""
     rules = every_rule()
     return (as_index(rules) if format == "markdown" else as_table(rules)), 0
-
-
-def every_rule() -> Mapping[str, Rule]:
-    """Return the rules of the whole kit by name: each file that can declare one is imported."""
-    own = f"{lightning_debugkit.__name__}."
-    found: dict[str, Rule] = {}
-    for module in pkgutil.walk_packages(lightning_debugkit.__path__, own):
-        if not module.name.startswith((f"{own}report", f"{own}stats", f"{own}demo", f"{own}cli", f"{own}__main__")):
-            declared = vars(importlib.import_module(module.name)).values()
-            found |= {each.name: DECLARED[each.name] for each in declared if isinstance(each, Rule)}
-    return found
 
 
 def as_table(rules: Mapping[str, Rule]) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from lightning_debugkit.core.dotted import function_at
 
 
 def is_whole(value: Any) -> bool:
@@ -52,12 +54,12 @@ class Needs:
         """Raise unless ``value`` is one of ``choices``."""
         self.that(name, value in choices, " or ".join(map(repr, choices)), value, advice)
 
-    def function(self, name: str, value: Any, resolve: Callable[[str], Any], advice: str) -> None:
-        """Raise unless ``value`` is None, a function, or a dotted path by which ``resolve`` finds one."""
+    def function(self, name: str, value: Any, advice: str) -> None:
+        """Raise unless ``value`` is None, a function, or the dotted path of one."""
         known = value is None or callable(value)
         if isinstance(value, str):
             try:
-                known = callable(resolve(value))
+                known = callable(function_at(value))
             except ValueError:
                 known = False
         self.that(name, known, "to be a function or its dotted path", value, advice)

@@ -16,6 +16,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning_debugkit.core import run as runs
 from lightning_debugkit.core.compat import belong_to_both
 from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.outlets import outlets_of
 from lightning_debugkit.core.run import Run, current_run, open_run
 
 _log = logging.getLogger("lightning_debugkit")
@@ -208,6 +209,7 @@ class DebugCallback(Callback):
         is_due = force or status == "exception" or self._is_report_due(trainer, run)
         if is_due and run.rendered != run.written:
             run.settle()
+            outlets_of(trainer, run)
             self._render(run)
             run.rendered = run.written
         run.close(is_plain=not is_due and status == "finished" and trainer.world_size == 1)
@@ -261,14 +263,9 @@ class DebugCallback(Callback):
                 f"try: lightning-debugkit report {run.folder}"
             )
             return
-        remarks = (each.remark for each in summary.troubles if not each.is_lasting)
-        told = "\n  ".join([summary.verdict, *remarks])
-        if told == run.said:
-            told = "the report has been brought up to date."
-        else:
-            run.said = told
-        level = logging.INFO if show_in_notebook(Report(run.folder, summary)) else logging.WARNING
-        _log.log(level, f"lightning-debugkit: {told}\n  Report: {run.folder / 'report.html'}")
+        report = Report(run.folder, summary)
+        if run.outlets is not None:
+            run.outlets.ended(run, report, is_shown=show_in_notebook(report))
 
     def where(self, trainer: Trainer, module: str = "") -> Where:
         """Return the place of now; where a checkpoint is validated or tested, the one that its weights are from."""
@@ -282,13 +279,22 @@ class DebugCallback(Callback):
             where = self.where(trainer)
             place = {"epoch": where.epoch, "step": where.step, "rank": where.rank}
             run.append(kind, **{**place, **fields})
+            if kind == "measure" and (outlets := outlets_of(trainer, run)).takes_all:
+                outlets.loggers.measure(fields["name"], fields["value"], fields.get("step", where.step))
 
-    def emit(self, trainer: Trainer, finding: Finding, about: str = "") -> bool:
-        """Journal ``finding`` unless the same was told before; tell whether it is news.
+    def is_ignored(self, trainer: Trainer, finding: Finding) -> bool:
+        """Tell whether the user wants nothing of this rule."""
+        run = current_run(trainer)
+        return run is not None and finding.rule in outlets_of(trainer, run).ignored
+
+    def emit(self, trainer: Trainer, finding: Finding, about: str = "", is_raised: bool = False) -> bool:
+        """Journal ``finding`` and pass it on, unless the same was told before; tell whether it is news.
 
         A lasting condition is told once for its rule and module, or what else it is about, and again only if it has
-        become more severe.
+        become more severe. What ``is_raised`` next is not said on the terminal, too.
         """
+        if self.is_ignored(trainer, finding):
+            return False
         about = about or finding.where.module
         key = f"{finding.rule}|{about}|{int(finding.severity)}"
         grave = [f"{finding.rule}|{about}|{int(s)}" for s in Severity if s >= finding.severity]
@@ -298,8 +304,7 @@ class DebugCallback(Callback):
         run = current_run(trainer)
         if run is not None:
             run.saw(finding)
-        if finding.severity >= Severity.WARNING:
-            _log.warning(f"{finding.severity} {finding.rule}: {finding.message}\n  {finding.advice}")
+            outlets_of(trainer, run).finding(finding, is_raised)
         return True
 
     def remark(self, trainer: Trainer, finding: Finding) -> None:

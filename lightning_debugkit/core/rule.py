@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -58,3 +61,15 @@ class Rule:
             can_follow=self.can_follow,
             on_data=self.on_data,
         )
+
+
+def every_rule() -> Mapping[str, Rule]:
+    """Return the rules of the whole kit by name: each file that can declare one is imported."""
+    own = f"{__name__.partition('.')[0]}."
+    package = importlib.import_module(own[:-1])
+    found: dict[str, Rule] = {}
+    for module in pkgutil.walk_packages(package.__path__, own):
+        if not module.name.startswith((f"{own}report", f"{own}stats", f"{own}demo", f"{own}cli", f"{own}__main__")):
+            declared = vars(importlib.import_module(module.name)).values()
+            found |= {each.name: DECLARED[each.name] for each in declared if isinstance(each, Rule)}
+    return found

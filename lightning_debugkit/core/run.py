@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import lightning
@@ -27,6 +27,9 @@ from lightning_debugkit.core.finding import Finding, Severity
 from lightning_debugkit.core.journal import Journal, read_journal
 from lightning_debugkit.core.recorder import Recorder
 from lightning_debugkit.core.run_folders import claim, fold, unfold
+
+if TYPE_CHECKING:
+    from lightning_debugkit.core.outlets import Outlets
 
 SHORT = 10.0  # seconds below which a healthy fit gets its report when it is asked for
 _LATER = 1.0  # seconds after which what takes a child process is begun; many fits are over by then
@@ -65,6 +68,7 @@ class Run:
     written: int = 0
     rendered: int = -1
     said: str = ""
+    outlets: Outlets | None = None  # as long as nothing was told
     lost: int = 0
     line: str = ""
     is_replaying: bool = False

@@ -227,7 +227,7 @@ class NonfiniteStep:
         """
         self.pending = None
         if found is not None:
-            callback.emit(trainer, found)
+            callback.emit(trainer, found, is_raised=self.action == "raise" and trainer.world_size == 1)
         if trainer.world_size > 1 and holds_whole_model(trainer) and not broken:
             return  # the other ranks do not know: what is done alone would make them wait for ever
         told = _gathered(trainer, found)
@@ -247,7 +247,7 @@ class NonfiniteStep:
             self.last = first  # told once
             if trainer.is_global_zero:
                 callback.emit(trainer, first)
-        if self.action == "warn":
+        if self.action == "warn" or callback.is_ignored(trainer, first):
             return
         self._drop(trainer, optimizer)
         if self.action == "skip":

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from torchmetrics import Metric
 
 from lightning_debugkit.core.arguments import Needs, is_number, is_whole
-from lightning_debugkit.evaluation.predictions import sources
 from lightning_debugkit.stats.intervals import Interval, exact, wilson
 
 if TYPE_CHECKING:
@@ -30,9 +29,7 @@ def check_arguments(
     if reached is not None and named_metric(goal, metric) == "error":
         value = reached.value
         _NEEDS.that("goal", 0 <= value < 1, "from 0 to 1 for the error", value, "0.01 is an error of 1 %")
-    _NEEDS.function(
-        "adapter", adapter, sources.resolve, "it gets outputs and batch, and returns predictions and targets"
-    )
+    _NEEDS.function("adapter", adapter, "it gets outputs and batch, and returns predictions and targets")
     _NEEDS.that(
         "train_dev", is_number(train_dev) and 0 <= train_dev < 1, "from 0 to below 1", train_dev, "0.1 is usual"
     )

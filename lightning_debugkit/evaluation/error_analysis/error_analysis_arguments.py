@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_debugkit.core.arguments import Needs, is_listing
 from lightning_debugkit.evaluation.error_analysis.task import TASKS
-from lightning_debugkit.evaluation.predictions import sources
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -46,9 +45,7 @@ def check_sources(predictions: Any, target: Any, adapter: Any) -> None:
     for name, value in (("predictions", predictions), ("target", target)):
         fits = value is None or isinstance(value, str)
         _NEEDS.that(name, fits, "as the name of an entry", value, "leave it out to search")
-    _NEEDS.function(
-        "adapter", adapter, sources.resolve, "it gets outputs and batch, and returns predictions and targets"
-    )
+    _NEEDS.function("adapter", adapter, "it gets outputs and batch, and returns predictions and targets")
 
 
 def asked(callback: Any) -> str:

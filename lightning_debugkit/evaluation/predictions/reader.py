@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_debugkit.core.compat import is_compiled_as_a_whole, trainer_of
+from lightning_debugkit.core.dotted import function_at
 from lightning_debugkit.core.patching import has_compiled_code
 from lightning_debugkit.core.sharding import gathered_shards, holds_whole_model
 from lightning_debugkit.core.step_hooks import ForwardWatch, LossWatch, is_detections, watching
@@ -50,7 +51,7 @@ class PredictionReader:
         target: str | None = None,
     ) -> None:
         self.owner = owner
-        self.adapter = sources.resolve(adapter) if isinstance(adapter, str) else adapter
+        self.adapter = function_at(adapter) if isinstance(adapter, str) else adapter
         self.predictions = predictions
         self.target = target
         self.ways: dict[str, Way] = {}

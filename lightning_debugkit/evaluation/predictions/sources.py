@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -52,27 +51,6 @@ class Reading:
     def origin(self) -> str:
         """The places in words, for a sentence that ends with "from"."""
         return " and ".join(dict.fromkeys(self.places))
-
-
-def resolve(name: str) -> Adapter:
-    """Return the function that a dotted path names.
-
-    Raises:
-        ValueError: There is none.
-
-    Example:
-        >>> resolve("operator.add")(1, 2)
-        3
-    """
-    home, _, attribute = name.replace(":", ".").rpartition(".")
-    try:
-        found = getattr(importlib.import_module(home), attribute)
-    except (ImportError, AttributeError, ValueError):
-        found = None
-    if not callable(found):
-        raise ValueError(f"adapter needs the dotted path of a function, got {name!r}; check the spelling.")
-    adapter: Adapter = found
-    return adapter
 
 
 def adapted(adapter: Adapter, outputs: Any, batch: Any) -> Reading | None:

@@ -1,0 +1,91 @@
+"""What a terminal shows: each finding once, above the progress bar, and a few lines at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+
+from lightning_debugkit.core.finding import Finding, Severity
+
+_log = logging.getLogger("lightning_debugkit")
+_COLORS = {Severity.ERROR: "red", Severity.WARNING: "yellow"}
+_NAMED = 5  # findings in the one line that stands for the table
+
+
+class Console:
+    """The terminal, by way of the logger ``lightning_debugkit``: a program that sets up logging decides over it."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+        self._raised: set[str] = set()
+
+    def finding(self, finding: Finding) -> None:
+        """Say what calls for action."""
+        if finding.severity >= Severity.WARNING:
+            self._said.add(finding.message)
+            say(f"{finding.severity} {finding.rule}: {finding.message}\n  {finding.advice}")
+
+    def leaves(self, finding: Finding) -> None:
+        """Leave ``finding`` to the exception that is about to say it."""
+        self._raised.add(finding.message)
+
+    def ending(self, verdict: str, findings: Sequence[Finding]) -> str:
+        """Return the last words: the verdict, of what has been said already the names alone, nothing of an exception.
+
+        Args:
+            verdict: The one sentence of the report.
+            findings: What the report shows, in order.
+        """
+        pressing = [finding for finding in findings if finding.severity >= Severity.WARNING]
+        if not pressing or not all(finding.message in self._said | self._raised for finding in pressing):
+            return verdict
+        if not any(finding.message in self._said for finding in pressing):
+            return ""
+        errors = sum(finding.severity >= Severity.ERROR for finding in pressing)
+        counts = ((errors, "error"), (len(pressing) - errors, "warning"))
+        told = " and ".join(f"{count} {noun}{'s' if count > 1 else ''}" for count, noun in counts if count)
+        return f"{told}, told above{table(pressing)}"
+
+
+def say(text: str, level: int = logging.WARNING) -> None:
+    """Log ``text`` above the progress bars of tqdm; those of rich make room by themselves."""
+    with _bars_aside():
+        _log.log(level, text)
+
+
+def table(findings: Sequence[Finding]) -> str:
+    """Return findings as a table where rich is installed and the terminal is ours alone, else as the end of a line."""
+    try:
+        if _log.hasHandlers():  # a program's own log takes lines
+            raise ImportError
+        from rich.console import Console as Terminal
+        from rich.table import Table
+        from rich.text import Text
+    except ImportError:
+        named = [f"{finding.rule} (step {finding.where.step})" for finding in findings[:_NAMED]]
+        more = f" and {len(findings) - _NAMED} more" if len(findings) > _NAMED else ""
+        return f": {', '.join(named)}{more}"
+    drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("  severity", "rule", "step", "where"):
+        drawn.add_column(name, style="dim" if name == "where" else None, header_style="dim", no_wrap=True)
+    for each in findings:
+        severity = Text(f"  {each.severity}", style=_COLORS.get(each.severity, ""))
+        drawn.add_row(severity, each.rule, str(each.where.step), each.where.module)
+    file = io.StringIO()
+    Terminal(file=file, force_terminal=sys.stderr.isatty(), width=shutil.get_terminal_size().columns).print(drawn)
+    return ":\n" + "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+
+
+@contextlib.contextmanager
+def _bars_aside() -> Iterator[None]:
+    """Take the bars of tqdm off the terminal for as long as something is written to it, by whichever handler."""
+    tqdm = sys.modules.get("tqdm.std")
+    if tqdm is None:
+        yield
+        return
+    with tqdm.tqdm.external_write_mode(file=sys.stderr):
+        yield

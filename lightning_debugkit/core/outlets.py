@@ -1,0 +1,94 @@
+"""What becomes of the findings of one run, by what the Trainer's `Reporting` says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lightning_debugkit.core.console import Console, say
+from lightning_debugkit.core.finding import Finding
+from lightning_debugkit.core.logger_sinks import logger_sinks
+from lightning_debugkit.core.sinks import Call, Sink, Sinks
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
+    from lightning_debugkit.core.run import Run
+
+
+@dataclass
+class Outlets:
+    """The places that findings go to, besides the journal.
+
+    Args:
+        console: The terminal.
+        loggers: Those of the Trainer.
+        others: The user's function.
+        ignored: Rules that are neither reported nor acted upon.
+        takes_all: The loggers take scalars and figures.
+    """
+
+    console: Console
+    loggers: Sinks
+    others: Sinks
+    ignored: frozenset[str] = frozenset()
+    takes_all: bool = False
+
+    def finding(self, finding: Finding, is_raised: bool = False) -> None:
+        """Pass on a finding that is news; one that is about to be raised is not said on the terminal, too."""
+        if is_raised:
+            self.console.leaves(finding)
+        else:
+            self.console.finding(finding)
+        self.loggers.finding(finding)
+        self.others.finding(finding)
+
+    def ended(self, run: Run, report: Any, is_shown: bool) -> None:
+        """Pass on the report, and say the last words.
+
+        Args:
+            run: The run.
+            report: Its `Report`, with a page in the run folder.
+            is_shown: A notebook shows the verdict.
+        """
+        page, summary = run.folder / "report.html", report.summary
+        for finding in map(Finding.from_event, summary.events):
+            if finding.where.rank != run.rank:  # only this process has loggers
+                self.loggers.finding(finding)
+        if self.loggers:
+            self.loggers.artifact(page, report.figures if self.takes_all else {})
+        remarks = (each.remark for each in summary.troubles if not each.is_lasting)
+        told = "\n  ".join(filter(None, [self.console.ending(summary.verdict, report.findings), *remarks]))
+        is_news, run.said = told != run.said, told
+        if told and not is_shown:
+            news = told if is_news else "the report has been brought up to date."
+            say(f"lightning-debugkit: {news}\n  Report: {page}")
+
+
+def outlets_of(trainer: Trainer, run: Run) -> Outlets:
+    """Return the outlets of a run, made when something is told for the first time."""
+    if run.outlets is None:
+        run.outlets = _made(trainer, run)
+    return run.outlets
+
+
+def _made(trainer: Trainer, run: Run) -> Outlets:
+    from lightning_debugkit.core.reporting import Reporting  # late: it is a callback itself
+
+    def failed(sink: Sink, error: Exception) -> None:
+        told = f"{type(error).__name__}: {error}"
+        run.append("unsent", rank=run.rank, sink=str(sink), error=told)
+        say(f"lightning-debugkit: {sink} failed ({told}); it is given nothing more in this run.")
+
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    chosen = next((each for each in callbacks if isinstance(each, Reporting) and not each.gives_way(trainer)), None)
+    settings = chosen or Reporting()
+    takes_all = settings.loggers == "all"
+    asked = trainer.loggers if trainer.is_global_zero and settings.loggers != "none" else []
+    return Outlets(
+        Console(),
+        Sinks(logger_sinks(asked, takes_all), failed),
+        Sinks([] if settings.on_finding is None else [Call(settings.on_finding)], failed),
+        frozenset(settings.ignore),
+        takes_all,
+    )
