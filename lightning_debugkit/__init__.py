@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lightning_debugkit.checkpointing.atomic_io import AtomicCheckpointIO
     from lightning_debugkit.checkpointing.callback import NestedCheckpoint
     from lightning_debugkit.checkpointing.resume.callback import ExactResume
-    from lightning_debugkit.core.callback import TrainingAnomaly
+    from lightning_debugkit.core.anomaly import TrainingAnomaly
     from lightning_debugkit.core.finding import Finding, Severity
     from lightning_debugkit.core.journal import read_journal
     from lightning_debugkit.core.reporting import Reporting
@@ -51,7 +51,7 @@ _HOMES = {
     "Report": "report.read_report",
     "Reporting": "core.reporting",
     "Severity": "core.finding",
-    "TrainingAnomaly": "core.callback",
+    "TrainingAnomaly": "core.anomaly",
     "bias_variance_decomposition": "evaluation.studies.retrained_models",
     "cross_validate": "evaluation.studies.cross_validation",
     "debugkit": "presets",

@@ -16,7 +16,7 @@ from lightning_debugkit.checkpointing.model_checkpoint_view import (
 )
 from lightning_debugkit.checkpointing.store import Store
 from lightning_debugkit.checkpointing.verification import mismatch
-from lightning_debugkit.core.callback import TrainingAnomaly
+from lightning_debugkit.core.anomaly import TrainingAnomaly
 from lightning_debugkit.core.finding import Finding, Severity
 from lightning_debugkit.core.run import Run, current_run
 

@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lightning_debugkit.core import run as runs
+from lightning_debugkit.core.anomaly import TrainingAnomaly, as_event
 from lightning_debugkit.core.compat import belong_to_both
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.outlets import outlets_of
@@ -24,25 +25,6 @@ _STOPS = ("KeyboardInterrupt", "SIGTERMException")  # somebody else's decision, 
 
 # Epoch and step of the checkpoint whose weights a Trainer validates or tests; it keeps those of its last fit.
 _loaded: WeakKeyDictionary[Trainer, tuple[int, int]] = WeakKeyDictionary()
-
-
-class TrainingAnomaly(RuntimeError):
-    """Training was stopped because of a finding; the weights are those of before the step.
-
-    Args:
-        finding: What was found.
-        report: Path of the report.
-    """
-
-    def __init__(self, finding: Finding, report: str = "") -> None:
-        self.finding = finding
-        self.report = report
-        source = finding.evidence.get("source")
-        lines = [f"{finding.rule}: {finding.message}", f"  at {source}" if source else "", f"  {finding.advice}"]
-        super().__init__("\n".join([*filter(None, lines), f"  Report: {report}" if report else ""]).rstrip())
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.finding, self.report)
 
 
 class RefusedSetup(ValueError):
@@ -202,7 +184,7 @@ class DebugCallback(Callback):
             place = {"epoch": trainer.current_epoch, "step": trainer.global_step, "rank": trainer.global_rank}
             steps = trainer.global_step - run.first_step
             counted = {"steps": steps} if run.trained is None else {"steps": steps, "trained": run.trained}
-            run.append("end", **place, status=status, exception=_told(exception), seconds=run.seconds, **counted)
+            run.append("end", **place, status=status, exception=as_event(exception), seconds=run.seconds, **counted)
         if not trainer.is_global_zero:
             run.close(is_plain=False)
             return
@@ -342,13 +324,3 @@ for _name in ("setup", *_ENDS):
 def is_search(trainer: Trainer) -> bool:
     """Tell whether what is loaded was saved by a search for rate or batch size, which is no resume."""
     return Path(str(trainer.ckpt_path)).name.startswith((".lr_find_", ".scale_batch_size_"))
-
-
-def _told(exception: BaseException | None) -> dict[str, str] | None:
-    """Return type and message of ``exception``; of our own only the first line, as the rest is in its finding."""
-    if exception is None:
-        return None
-    message = str(exception)
-    if isinstance(exception, TrainingAnomaly):
-        message = message.partition("\n")[0]
-    return {"type": type(exception).__name__, "message": message}

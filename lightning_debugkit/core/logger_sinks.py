@@ -13,7 +13,9 @@ _MOCK = "DummyLogger"  # of fast_dev_run: it takes everything and keeps nothing
 
 
 class LoggerSink:
-    """Any logger with the interface of Lightning's: it takes numbers, so a finding is a point named after its rule.
+    """Any logger with the interface of Lightning's: it takes numbers alone, and only where they are asked for.
+
+    A finding is a point then, named after its rule. What a program reads of its own metrics stays what it was, else.
 
     Args:
         logger: The logger.
@@ -52,7 +54,8 @@ class LoggerSink:
         return self.told[-1].where.step if self.told else 0
 
     def tell(self, finding: Finding) -> None:
-        self.logger.log_metrics({f"debugkit/{finding.rule}": float(finding.severity)}, step=finding.where.step)
+        if self.takes_all:
+            self.logger.log_metrics({f"debugkit/{finding.rule}": float(finding.severity)}, step=finding.where.step)
 
     def report(self, path: Path) -> None:
         """Where only numbers are taken, the report stays in the run folder."""

@@ -11,7 +11,8 @@ from typing import Any, Literal
 from lightning.pytorch import LightningModule, Trainer
 from torchmetrics import Metric
 
-from lightning_debugkit.core.callback import DebugCallback, TrainingAnomaly
+from lightning_debugkit.core.anomaly import TrainingAnomaly
+from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.finding import Where
 from lightning_debugkit.core.run import current_run, open_run
 from lightning_debugkit.evaluation.bias_variance import bias_variance_arguments, results

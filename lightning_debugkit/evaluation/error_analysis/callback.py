@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from lightning.pytorch import LightningModule, Trainer
 
-from lightning_debugkit.core.callback import DebugCallback, TrainingAnomaly
+from lightning_debugkit.core.anomaly import TrainingAnomaly
+from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.finding import Where
 from lightning_debugkit.core.run import current_run, open_run
 from lightning_debugkit.data.loaders import class_mapping
