@@ -10,6 +10,16 @@ from typing import Any, Literal
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
 
+# What many rules can be a consequence of: steps that go astray, numbers that break, a training that teaches nothing.
+WILD_STEPS = ("clipping-before-backward", "eval-mode-in-training", "stale-gradients", "update-ratio-high")
+BROKEN_NUMBERS = (
+    "clipping-before-backward", "eval-mode-in-training", "nonfinite-input", "stale-gradients", "update-ratio-high",
+)  # fmt: skip
+NO_LEARNING = (
+    "clipping-before-backward", "clipping-scaled-gradients", "dead-units", "eval-mode-in-training",
+    "gradients-cleared", "learning-rate-schedule", "saturated-units", "stale-gradients", "update-ratio-high",
+)  # fmt: skip
+
 DECLARED: dict[str, Rule] = {}  # by name, as far as their files are imported
 
 

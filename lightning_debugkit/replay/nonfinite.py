@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.messages import listed
-from lightning_debugkit.core.rule import Rule
+from lightning_debugkit.core.rule import BROKEN_NUMBERS, Rule
 from lightning_debugkit.data.batches import indexed
 from lightning_debugkit.replay.cause_messages import Circumstances, Words, mechanism
 from lightning_debugkit.replay.diagnosis import OF_ALL, Diagnosis
@@ -21,13 +21,7 @@ LOSS = Rule(
     _SAYS,
     "{remedy}",
     section="loss",
-    can_follow=(
-        "clipping-before-backward",
-        "eval-mode-in-training",
-        "nonfinite-input",
-        "stale-gradients",
-        "update-ratio-high",
-    ),
+    can_follow=BROKEN_NUMBERS,
 )
 GRADIENT = Rule(
     "nonfinite-gradient",
@@ -35,13 +29,7 @@ GRADIENT = Rule(
     _SAYS,
     "{remedy}",
     section="gradients",
-    can_follow=(
-        "clipping-before-backward",
-        "eval-mode-in-training",
-        "nonfinite-input",
-        "stale-gradients",
-        "update-ratio-high",
-    ),
+    can_follow=BROKEN_NUMBERS,
 )
 ACTIVATION = Rule(
     "nonfinite-activation",
@@ -49,13 +37,7 @@ ACTIVATION = Rule(
     _SAYS,
     "{remedy}",
     section="activations",
-    can_follow=(
-        "clipping-before-backward",
-        "eval-mode-in-training",
-        "nonfinite-input",
-        "stale-gradients",
-        "update-ratio-high",
-    ),
+    can_follow=BROKEN_NUMBERS,
 )
 INPUT = Rule("nonfinite-input", Severity.ERROR, _SAYS, "{remedy}", section="data")
 PARAMETER = Rule(
@@ -64,13 +46,7 @@ PARAMETER = Rule(
     _SAYS,
     "{remedy}",
     section="parameters",
-    can_follow=(
-        "clipping-before-backward",
-        "eval-mode-in-training",
-        "nonfinite-input",
-        "stale-gradients",
-        "update-ratio-high",
-    ),
+    can_follow=BROKEN_NUMBERS,
 )
 
 _RULES = {"loss": LOSS, "gradient": GRADIENT, "activation": ACTIVATION, "input": INPUT, "parameter": PARAMETER}

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import special
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
-from lightning_debugkit.core.rule import Rule
+from lightning_debugkit.core.rule import BROKEN_NUMBERS, Rule
 from lightning_debugkit.evaluation.error_analysis.columns import class_column
 from lightning_debugkit.evaluation.error_analysis.error_case import ErrorCase
 from lightning_debugkit.evaluation.error_analysis.unpredicted_classes import never_predicted
@@ -76,13 +76,7 @@ NONFINITE = Rule(
     "Look at what the module gives for the first of them; GradientAnomalyDetector names the operation in training.",
     section="error-analysis",
     cost="once",
-    can_follow=(
-        "clipping-before-backward",
-        "eval-mode-in-training",
-        "nonfinite-input",
-        "stale-gradients",
-        "update-ratio-high",
-    ),
+    can_follow=BROKEN_NUMBERS,
 )
 _PASSES = {"validate": "in validation", "test": "in the test"}
 _CHANCE = 0.01

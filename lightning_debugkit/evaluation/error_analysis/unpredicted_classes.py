@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
-from lightning_debugkit.core.rule import Rule
+from lightning_debugkit.core.rule import NO_LEARNING, Rule
 from lightning_debugkit.evaluation.error_analysis.error_case import ErrorCase
 from lightning_debugkit.stats.intervals import wilson
 
@@ -20,17 +20,7 @@ NEVER = Rule(
     "{first}",
     section="error-analysis",
     cost="once",
-    can_follow=(
-        "clipping-before-backward",
-        "clipping-scaled-gradients",
-        "dead-units",
-        "eval-mode-in-training",
-        "gradients-cleared",
-        "learning-rate-schedule",
-        "saturated-units",
-        "stale-gradients",
-        "update-ratio-high",
-    ),
+    can_follow=NO_LEARNING,
 )
 
 _TENTH = 0.1

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
-from lightning_debugkit.core.rule import Rule
+from lightning_debugkit.core.rule import WILD_STEPS, Rule
 from lightning_debugkit.monitors.activations.sites import Site
 from lightning_debugkit.stats.consecutive import Consecutive
 
@@ -24,12 +24,7 @@ DEAD = Rule(
     "activation, or LeakyReLU or GELU, keeps units alive.",
     section="activations",
     cost="sampled",
-    can_follow=(
-        "clipping-before-backward",
-        "eval-mode-in-training",
-        "stale-gradients",
-        "update-ratio-high",
-    ),
+    can_follow=WILD_STEPS,
 )
 SATURATED = Rule(
     "saturated-units",
@@ -40,12 +35,7 @@ SATURATED = Rule(
     "activation keeps it where it is steep.",
     section="activations",
     cost="sampled",
-    can_follow=(
-        "clipping-before-backward",
-        "eval-mode-in-training",
-        "stale-gradients",
-        "update-ratio-high",
-    ),
+    can_follow=WILD_STEPS,
 )
 # What to say instead where units are stuck at one end, and of attention.
 _STUCK = (

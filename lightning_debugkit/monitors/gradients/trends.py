@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from lightning_debugkit.core.finding import Finding, Severity
-from lightning_debugkit.core.rule import Rule
+from lightning_debugkit.core.rule import BROKEN_NUMBERS, NO_LEARNING, WILD_STEPS, Rule
 from lightning_debugkit.monitors.observed_step import StepStats
 from lightning_debugkit.stats.depth_trend import fades
 from lightning_debugkit.stats.log_history import LogHistory
@@ -21,12 +21,7 @@ EXPLODING = Rule(
     "Lower the learning rate or set Trainer(gradient_clip_val=1.0); if it starts at step 0, look at the initialisation "
     "and the scale of inputs and targets.",
     section="gradients",
-    can_follow=(
-        "clipping-before-backward",
-        "eval-mode-in-training",
-        "stale-gradients",
-        "update-ratio-high",
-    ),
+    can_follow=WILD_STEPS,
 )
 VANISHING = Rule(
     "vanishing-gradient",
@@ -34,17 +29,7 @@ VANISHING = Rule(
     "gradients fade towards the input: {ratio:.1e} of the weight norm in {module}, {top:.1e} in {strongest}",
     "Use ReLU-like activations with Kaiming initialisation, normalisation or residual connections before {module}.",
     section="gradients",
-    can_follow=(
-        "clipping-before-backward",
-        "clipping-scaled-gradients",
-        "dead-units",
-        "eval-mode-in-training",
-        "gradients-cleared",
-        "learning-rate-schedule",
-        "saturated-units",
-        "stale-gradients",
-        "update-ratio-high",
-    ),
+    can_follow=NO_LEARNING,
 )
 DIVERGING = Rule(
     "diverging-loss",
@@ -52,13 +37,7 @@ DIVERGING = Rule(
     "loss runs away: {loss:.3g} now, {start:.3g} at the start, {best:.3g} at its best",
     "Lower the learning rate, by ten to begin with; check the sign of the loss.",
     section="loss",
-    can_follow=(
-        "clipping-before-backward",
-        "eval-mode-in-training",
-        "nonfinite-input",
-        "stale-gradients",
-        "update-ratio-high",
-    ),
+    can_follow=BROKEN_NUMBERS,
 )
 CONSTANT = Rule(
     "constant-loss",
@@ -66,17 +45,7 @@ CONSTANT = Rule(
     "loss has been {loss:.6g} for {steps} steps, whatever the batch",
     "Check that the loss depends on the model's output: a softmax over one class, a cut graph or dead units do this.",
     section="loss",
-    can_follow=(
-        "clipping-before-backward",
-        "clipping-scaled-gradients",
-        "dead-units",
-        "eval-mode-in-training",
-        "gradients-cleared",
-        "learning-rate-schedule",
-        "saturated-units",
-        "stale-gradients",
-        "update-ratio-high",
-    ),
+    can_follow=NO_LEARNING,
 )
 
 _HISTORY = 20  # steps before a run can be judged by its own past

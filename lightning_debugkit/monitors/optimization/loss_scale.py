@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
-from lightning_debugkit.core.rule import Rule
+from lightning_debugkit.core.rule import BROKEN_NUMBERS, Rule
 
 COLLAPSE = Rule(
     "loss-scale-collapse",
@@ -12,13 +12,7 @@ COLLAPSE = Rule(
     "The gradients overflow in 16 bits at any scale: use precision='bf16-mixed', or find the layer whose gradients "
     "overflow with precision='32-true'.",
     section="loss",
-    can_follow=(
-        "clipping-before-backward",
-        "eval-mode-in-training",
-        "nonfinite-input",
-        "stale-gradients",
-        "update-ratio-high",
-    ),
+    can_follow=BROKEN_NUMBERS,
 )
 
 # Below one the scaler divides the loss: it no longer lifts small gradients, it hides infinite ones.
