@@ -71,7 +71,7 @@ def record_of(case: Case, mended: bool, seed: int, done: Run) -> dict[str, Any]:
 def bad_end(record: dict[str, Any]) -> bool:
     """Whether a run ended as it must not: a fault may raise, a healthy program may not."""
     return record["ended"] in ("out of time", "ended by the kit") or (
-        record["form"] != "fault" and record["ended"] != "well"
+        record["form"] != "fault" and record["ended"] not in ("well", "skipped")
     )
 
 
@@ -81,7 +81,7 @@ def line(record: dict[str, Any]) -> str:
         marks = " ".join(f"{name}:{'-+'[record[name]] if record[name] is not None else ' '}" for name in COLUMNS)
     else:
         marks = "ACCUSED" if record["detected"] else "silent"
-    end = f"  [{record['ended']}]" if bad_end(record) else ""
+    end = f"  [{record['ended']}]" if bad_end(record) or record["ended"] == "skipped" else ""
     said = ", ".join(dict.fromkeys(rule for rule, _ in record["said"]))
     return f"{record['case']:<34} {record['form']:<8} {record['seed']}  {marks:<36} {said}{end}"
 
@@ -94,7 +94,7 @@ def totals(records: list[dict[str, Any]]) -> dict[str, Any]:
         judged = [r for r in faults if r[name] is not None]
         result[name] = share(sum(r[name] for r in judged), len(judged))
     for form in ("mended", "healthy"):
-        of = [r for r in records if r["form"] == form]
+        of = [r for r in records if r["form"] == form and r["ended"] != "skipped"]
         result[f"{form} accused"] = share(sum(r["detected"] for r in of), len(of))
     return result
 

@@ -24,8 +24,8 @@ class Run:
 
     Args:
         score: What was said, judged.
-        ended: ``"well"``, ``"raised"``, ``"out of time"``, or ``"ended by the kit"``: an error from within it that is
-            not its own ``TrainingAnomaly``.
+        ended: ``"well"``, ``"raised"``, ``"skipped"`` (what it needs is not installed), ``"out of time"``, or
+            ``"ended by the kit"``: an error from within it that is not its own ``TrainingAnomaly``.
         output: The last of what it printed.
     """
 
@@ -57,6 +57,8 @@ def execute(folder: Path, script: str, environment: dict[str, str], python: str,
         return "out of time", output.decode(errors="replace") if isinstance(output, bytes) else output
     if done.returncode == 0:
         return "well", done.stdout
+    if done.stdout.splitlines()[-1:] and done.stdout.splitlines()[-1].startswith("skipped:"):
+        return "skipped", done.stdout
     frames = FRAME.findall(done.stdout)
     by_kit = frames and "lightning_debugkit" in Path(frames[-1]).parts and "TrainingAnomaly" not in done.stdout
     return "ended by the kit" if by_kit else "raised", done.stdout
