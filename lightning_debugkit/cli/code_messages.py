@@ -11,11 +11,7 @@ from lightning_debugkit.provenance.capture.notebook_cells import CELLS
 from lightning_debugkit.provenance.carried.manifest import Manifest
 from lightning_debugkit.provenance.diff.comparison import CodeComparison
 
-_SAID = {
-    "identical": "identical",
-    "cosmetic": "changed in comments and docstrings only",
-    "changed": "changed",
-}
+_SAID = {"identical": "identical", "cosmetic": "changed in comments and docstrings only", "changed": "changed"}
 
 
 def shown_code(manifest: Manifest, source: bytes | None) -> str:

@@ -15,38 +15,14 @@ from lightning_debugkit.replay.diagnosis import OF_ALL, Diagnosis
 
 _SAYS = "{seen} at step {step}: {what}{samples_text}"
 
-LOSS = Rule(
-    "nonfinite-loss",
-    Severity.ERROR,
-    _SAYS,
-    "{remedy}",
-    section="loss",
-    can_follow=BROKEN_NUMBERS,
-)
-GRADIENT = Rule(
-    "nonfinite-gradient",
-    Severity.ERROR,
-    _SAYS,
-    "{remedy}",
-    section="gradients",
-    can_follow=BROKEN_NUMBERS,
-)
+LOSS = Rule("nonfinite-loss", Severity.ERROR, _SAYS, "{remedy}", section="loss", can_follow=BROKEN_NUMBERS)
+GRADIENT = Rule("nonfinite-gradient", Severity.ERROR, _SAYS, "{remedy}", section="gradients", can_follow=BROKEN_NUMBERS)
 ACTIVATION = Rule(
-    "nonfinite-activation",
-    Severity.ERROR,
-    _SAYS,
-    "{remedy}",
-    section="activations",
-    can_follow=BROKEN_NUMBERS,
+    "nonfinite-activation", Severity.ERROR, _SAYS, "{remedy}", section="activations", can_follow=BROKEN_NUMBERS
 )
 INPUT = Rule("nonfinite-input", Severity.ERROR, _SAYS, "{remedy}", section="data")
 PARAMETER = Rule(
-    "nonfinite-parameter",
-    Severity.ERROR,
-    _SAYS,
-    "{remedy}",
-    section="parameters",
-    can_follow=BROKEN_NUMBERS,
+    "nonfinite-parameter", Severity.ERROR, _SAYS, "{remedy}", section="parameters", can_follow=BROKEN_NUMBERS
 )
 
 _RULES = {"loss": LOSS, "gradient": GRADIENT, "activation": ACTIVATION, "input": INPUT, "parameter": PARAMETER}

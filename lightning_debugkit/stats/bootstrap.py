@@ -59,11 +59,7 @@ def _mean_ratio(over: Floats, under: Floats) -> Floats:
 
 
 def bootstrap_confusion(
-    confusion: Numbers,
-    statistic: Statistic,
-    replicates: int = 1_000,
-    level: float = 0.95,
-    seed: int = 0,
+    confusion: Numbers, statistic: Statistic, replicates: int = 1_000, level: float = 0.95, seed: int = 0
 ) -> Interval:
     """Return a metric of a confusion matrix with an interval, by drawing as many samples anew from its cells.
 

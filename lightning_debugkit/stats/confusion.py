@@ -127,11 +127,7 @@ class Confusion:
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint or another rank needs: ``of`` makes the same again."""
-        return {
-            "classes": self.classes,
-            "outside": self.outside,
-            "cells": torch.from_numpy(np.stack(self.cells())),
-        }
+        return {"classes": self.classes, "outside": self.outside, "cells": torch.from_numpy(np.stack(self.cells()))}
 
     @classmethod
     def of(cls, state: dict[str, Any]) -> Confusion:

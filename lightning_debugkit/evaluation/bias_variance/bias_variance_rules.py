@@ -25,35 +25,13 @@ from lightning_debugkit.stats.sample_size import samples_after_for_gap, samples_
 
 _SAYS = "{after} is {value}, {gap} ({bounds}) worse than {before}"
 
-UNDERFITTING = Rule(
-    "underfitting",
-    Severity.INFO,
-    _SAYS,
-    "{first}",
-    section="bias-variance",
-    cost="once",
-    can_follow=("class-never-predicted",),
-)
-OVERFITTING = Rule(
-    "overfitting",
-    Severity.INFO,
-    _SAYS,
-    "{first}",
-    section="bias-variance",
-    cost="once",
-    can_follow=("class-never-predicted",),
-)
+_HERE, _NEVER = "bias-variance", ("class-never-predicted",)
+UNDERFITTING = Rule("underfitting", Severity.INFO, _SAYS, "{first}", section=_HERE, cost="once", can_follow=_NEVER)
+OVERFITTING = Rule("overfitting", Severity.INFO, _SAYS, "{first}", section=_HERE, cost="once", can_follow=_NEVER)
 SHIFT = Rule(
-    "distribution-shift",
-    Severity.INFO,
-    _SAYS,
-    "{first}",
-    section="bias-variance",
-    cost="once",
-    can_follow=("class-never-predicted",),
-    on_data=True,
+    "distribution-shift", Severity.INFO, _SAYS, "{first}", section=_HERE, cost="once", can_follow=_NEVER, on_data=True
 )
-VALIDATION = Rule("validation-overfitting", Severity.INFO, _SAYS, "{first}", section="bias-variance", cost="once")
+VALIDATION = Rule("validation-overfitting", Severity.INFO, _SAYS, "{first}", section=_HERE, cost="once")
 RULES = {
     "avoidable_bias": UNDERFITTING,
     "variance": OVERFITTING,

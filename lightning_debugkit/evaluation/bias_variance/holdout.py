@@ -6,14 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.utils.data import (
-    DataLoader,
-    DistributedSampler,
-    IterableDataset,
-    RandomSampler,
-    SequentialSampler,
-    Subset,
-)
+from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, RandomSampler, SequentialSampler, Subset
 
 from lightning_debugkit.core.patching import StandIn
 from lightning_debugkit.data.sample_order import AroundSampler
@@ -66,7 +59,6 @@ class Holdout:
         """Leave strategy, loader and sampler as they were."""
         if self._standing is not None:
             self._standing.leave()
-            self._standing = None
         for owner, name, value in reversed(self._changed):
             object.__setattr__(owner, name, value)
         self._changed = []

@@ -12,12 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, Metric
-from torchmetrics.classification import (
-    MulticlassAccuracy,
-    MulticlassCohenKappa,
-    MulticlassF1Score,
-    MulticlassRecall,
-)
+from torchmetrics.classification import MulticlassAccuracy, MulticlassCohenKappa, MulticlassF1Score, MulticlassRecall
 
 from lightning_debugkit.stats.bootstrap import balanced_accuracy, bootstrap_confusion, cohen_kappa, macro_f1
 from lightning_debugkit.stats.intervals import Interval, bare_interval, wilson

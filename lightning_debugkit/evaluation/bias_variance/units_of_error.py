@@ -7,13 +7,7 @@ from dataclasses import dataclass
 
 from lightning_debugkit.stats.intervals import Interval
 
-NAMES = {
-    "train": "training",
-    "train_dev": "held-out training",
-    "val": "validation",
-    "test": "test",
-    "goal": "goal",
-}
+NAMES = {"train": "training", "train_dev": "held-out training", "val": "validation", "test": "test", "goal": "goal"}
 
 
 @dataclass(frozen=True)

@@ -163,9 +163,7 @@ def _kind(value: Any) -> str:
 
 
 def decoded(
-    names: Sequence[Sequence[str]],
-    codes: Sequence[Mapping[str, Mapping[str, int]]],
-    parts: Sequence[NDArray[Any]],
+    names: Sequence[Sequence[str]], codes: Sequence[Mapping[str, Mapping[str, int]]], parts: Sequence[NDArray[Any]]
 ) -> dict[str, NDArray[Any]]:
     """Return the columns of all ranks by name, words as words; without those of too many words.
 

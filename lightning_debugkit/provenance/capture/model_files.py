@@ -26,10 +26,7 @@ def place_of_model(model_class: type, files: Sequence[Mapping[str, Any]]) -> dic
 
 
 def model_part(
-    model_class: type,
-    files: Sequence[Mapping[str, Any]],
-    contents: Mapping[str, bytes],
-    made_of: Iterable[str] = (),
+    model_class: type, files: Sequence[Mapping[str, Any]], contents: Mapping[str, bytes], made_of: Iterable[str] = ()
 ) -> dict[str, Any]:
     """Return the part ``model`` of a manifest: where the class is, and the files that it, its bases and parts reach."""
     place = place_of_model(model_class, files)
@@ -146,11 +143,7 @@ def reach_of(files: Sequence[Mapping[str, Any]], contents: Mapping[str, bytes]) 
 
 
 def files_of_main(
-    main: Mapping[str, Any],
-    qualname: str,
-    by_name: Mapping[str, str],
-    reach: Reach,
-    contents: Mapping[str, bytes],
+    main: Mapping[str, Any], qualname: str, by_name: Mapping[str, str], reach: Reach, contents: Mapping[str, bytes]
 ) -> set[str]:
     """Return the paths that a class of the script uses: of what the script imports, only what the class needs."""
     package = str(main.get("module") or "").rpartition(".")[0]

@@ -46,12 +46,7 @@ FILE_SKIPPED = Rule(
     cost="once",
 )
 CODE_CHANGED = Rule(
-    "code-changed-during-run",
-    Severity.WARNING,
-    "{told}: {paths}",
-    "{todo}",
-    section="code",
-    cost="once",
+    "code-changed-during-run", Severity.WARNING, "{told}: {paths}", "{todo}", section="code", cost="once"
 )
 CODE_DIFFERS = Rule(
     "model-code-differs",
@@ -70,14 +65,7 @@ WEIGHTS_RENAMED = Rule(
     section="code",
     cost="once",
 )
-NOT_LOADABLE = Rule(
-    "model-not-loadable",
-    Severity.INFO,
-    "{told}",
-    "{todo}",
-    section="code",
-    cost="once",
-)
+NOT_LOADABLE = Rule("model-not-loadable", Severity.INFO, "{told}", "{todo}", section="code", cost="once")
 # True of many runs, and nothing to act on in this one: told in the report's section, not among the findings.
 NOTES = frozenset(rule.name for rule in (CODE_UNCOMMITTED, NO_REPOSITORY, FILE_SKIPPED, NOT_LOADABLE))
 REQUIRED = inspect.Parameter.empty
