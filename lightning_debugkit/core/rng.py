@@ -38,6 +38,15 @@ class RandomState:
             devices=tuple(torch.cuda.get_rng_state_all()) if cuda else (),
         )
 
+    def is_as(self, other: RandomState) -> bool:
+        """Tell whether both would draw the same."""
+        tensors = ((self.cpu, *self.devices), (other.cpu, *other.devices))
+        if self.python != other.python or not all(map(torch.equal, *tensors)):
+            return False
+        if self.numpy is None or other.numpy is None:
+            return self.numpy is other.numpy
+        return all(np.array_equal(one, again) for one, again in zip(self.numpy, other.numpy, strict=True))
+
     def restore(self) -> None:
         """Make all generators draw what they would have drawn when this was captured."""
         random.setstate(self.python)

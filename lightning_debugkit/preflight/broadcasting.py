@@ -15,7 +15,7 @@ SHAPE_BROADCAST = Rule(
     "shape-broadcast",
     Severity.WARNING,
     "{op} of {one} with {other} at {place} makes {many}: each prediction is compared with the targets of all samples, "
-    "and the best it can learn is their mean",
+    "and {consequence}",
     "Give both one shape, as by prediction.squeeze(-1) or target.unsqueeze(-1).",
     section="preflight",
     cost="once",
@@ -47,6 +47,9 @@ def judge_outer(calls: Sequence[OuterCall], where: Where) -> Iterator[Finding]:
 def _found(
     where: Where, op: str, one: tuple[int, ...], other: tuple[int, ...], many: tuple[int, ...], place: SourceLine
 ) -> Finding:
+    is_metric = op in ("eq", "ne")
+    consequence = "what is counted says nothing of the model" if is_metric else "the best it can learn is their mean"
     return SHAPE_BROADCAST.found(
-        where, op=op, one=one, other=other, many=many, place=at(place) or op, source=place.source
-    )
+        where, op=op, one=one, other=other, many=many, consequence=consequence, place=at(place) or op,
+        source=place.source,
+    )  # fmt: skip

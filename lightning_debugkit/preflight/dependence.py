@@ -22,6 +22,7 @@ MATERIAL = 1e-2
 STRAIGHT = 1e-4
 # The share of positions that must count for targets to be taken for shifted inputs.
 FOLLOWING = 0.25
+OWN = 0.5  # of targets that are the tokens themselves
 
 BATCH_LEAK = Rule(
     "batch-leak",
@@ -35,12 +36,21 @@ BATCH_LEAK = Rule(
 FUTURE_LEAK = Rule(
     "future-leak",
     Severity.WARNING,
-    "the prediction of a token depends on later tokens: with other tokens from position {position} on, the outputs "
-    "before it moved by up to {most:.2g} of their spread",
-    "Give the attention a causal mask (is_causal=True), and make convolutions and recurrent layers look back only.",
+    "{what}",
+    "{remedy}",
     section="preflight",
     cost="once",
 )
+LATER_TOKENS = (
+    "the prediction of a token depends on later tokens: with other tokens from position {position} on, the outputs "
+    "before it moved by up to {most:.2g} of their spread"
+)
+MASK = "Give the attention a causal mask (is_causal=True), and make convolutions and recurrent layers look back only."
+OWN_TOKEN = (
+    "the model looks back only, and at {place} the target of each token is that token itself, which it has just read: "
+    "the loss goes to 0 and nothing of the next token is learned"
+)
+SHIFT = "Shift the targets by one: logits[:, :-1] against tokens[:, 1:]."
 UNUSED_INPUT = Rule(
     "unused-input",
     Severity.WARNING,
@@ -48,7 +58,7 @@ UNUSED_INPUT = Rule(
     "Look in forward for what replaces the input: a constant, a variable of another name, a factor of 0.",
     section="preflight",
     cost="once",
-    can_follow=("softmax-over-one",),
+    can_follow=("constant-input", "output-range", "softmax-over-one"),
 )
 AFFINE_NETWORK = Rule(
     "affine-network",
@@ -113,8 +123,9 @@ class Checks:
             return
         moved = self.probe.reordered([1, *range(1, size)])
         for one, other in zip(base, self.probe.calls(moved), strict=False):
-            if _is_by_sample(one, size) and one.prediction.shape == other.prediction.shape:
-                apart = distance(one.prediction, other.prediction)[1:]
+            rows = _rows(one, self.probe.batch, size)
+            if rows is not None and one.prediction.shape == other.prediction.shape:
+                apart = distance(rows, other.prediction.reshape(rows.shape))[1:]
                 many = int((apart > MATERIAL).sum())
                 # Where the step draws, it may pair samples on purpose, as mixup does: that moves a few.
                 if many > (0.5 * (size - 1) if self.probe.draws else 0):
@@ -137,9 +148,10 @@ class Checks:
         return BATCH_LEAK.found(where, first=first, remedy=remedy, op=op, source=place.source, **seen)
 
     def _unused(self, base: list[LossCall], size: int) -> Iterator[Finding]:
-        inputs = inputs_of(self.probe.batch, [])
         own = [one for one in base if _is_by_sample(one, size) and bool(one.prediction.isfinite().all())]
-        if not own or not self._differ(inputs):
+        inputs = inputs_of(self.probe.batch, own) or inputs_of(self.probe.batch, [])
+        # What the last activation has made one number everywhere is its own matter, and told as such.
+        if not own or not self._differ(inputs) or any(_is_flattened(one) for one in own):
             return
         moved = self.probe.reordered([*range(1, size), 0])
         calls = self.probe.calls(moved)
@@ -168,10 +180,10 @@ class Checks:
         yield AFFINE_NETWORK.found(self.where, layers=layers)
 
     def _future(self, base: list[LossCall]) -> Iterator[Finding]:
-        shifted = next((pair for call in base if (pair := _shifted(self.probe.batch, call)) is not None), None)
-        if shifted is None:
+        found = next((each for call in base if (each := _tokens_of(self.probe.batch, call)) is not None), None)
+        if found is None:
             return
-        call, tokens, length = shifted
+        call, tokens, length, is_own = found
         position = tokens.shape[1] - max(1, tokens.shape[1] // 3)
         other = tokens.clone()
         other[:, position:] = tokens.roll(1, 0)[:, position:] if len(tokens) > 1 else tokens[:, :1]
@@ -186,12 +198,18 @@ class Checks:
         after = next((c for c in calls if c.prediction.shape == call.prediction.shape), None)
         if after is None:
             return
-        before = (_by_position(c, len(tokens), length)[:, :position] for c in (call, after))
-        one, moved = before
-        spread = one.float().std(correction=0).clamp_min(1e-12)
-        most = float((one.float() - moved.float()).abs().max() / spread)
-        if most > MATERIAL:
-            yield FUTURE_LEAK.found(self.where, position=position, most=most)
+        one, moved = (_by_position(each, len(tokens), length).float() for each in (call, after))
+        spread = one.std(correction=0).clamp_min(1e-12)
+        apart = (one - moved).abs().amax((0, 2)) / spread
+        most, is_read = float(apart[:position].max()), float(apart[position:].max()) > MATERIAL
+        if is_own and is_read and most <= MATERIAL:
+            yield FUTURE_LEAK.found(
+                self.where.at(""), what=OWN_TOKEN.format(place=at(call.place) or call.function), remedy=SHIFT,
+                source=call.place.source,
+            )  # fmt: skip
+        elif not is_own and most > MATERIAL:
+            what = LATER_TOKENS.format(position=position, most=most)
+            yield FUTURE_LEAK.found(self.where, what=what, remedy=MASK, position=position, most=most)
 
     def _differ(self, inputs: list[tuple[str, Tensor]]) -> bool:
         """Tell whether the samples differ at all."""
@@ -213,6 +231,29 @@ def _is_by_sample(call: LossCall, size: int) -> bool:
         return False
     is_pairs = prediction.ndim == 2 and prediction.shape[1] == size and call.function in INDEX_LOSSES
     return not is_pairs and call.target.ndim > 0 and call.target.shape[0] == size
+
+
+def _rows(call: LossCall, batch: Any, size: int) -> Tensor | None:
+    """Return the prediction with a row a sample, ``None`` if it has none.
+
+    That of tokens may lie flat; in which order is read off the targets: they are those of the batch, sample by sample.
+    """
+    if _is_by_sample(call, size):
+        return call.prediction
+    targets, prediction = call.target.reshape(-1), call.prediction
+    is_flat = call.target.ndim == 1 and prediction.ndim > 0 and len(prediction) == len(targets) > size
+    for _, leaf in inputs_of(batch, []) if is_flat and call.function in LOSSES else ():
+        if leaf.ndim > 1 and leaf.shape[0] == size and leaf.numel() == len(targets) and leaf.dtype == targets.dtype:
+            by_sample, by_place = leaf.reshape(-1), leaf.transpose(0, 1).reshape(-1)
+            if torch.equal(by_sample, targets) and not torch.equal(by_sample, by_place):
+                return prediction.reshape(size, -1)
+    return None
+
+
+def _is_flattened(call: LossCall) -> bool:
+    """Tell whether an activation, rather than the network before it, has made all predictions one number."""
+    is_layer = call.made is None or call.made.op in LAYERS
+    return not is_layer and bool((call.prediction == call.prediction.reshape(-1)[0]).all())
 
 
 def _is_bent(call: LossCall, mixed: LossCall) -> bool:
@@ -237,8 +278,11 @@ def _stacked(module: nn.Module) -> int:
     return count
 
 
-def _shifted(batch: object, call: LossCall) -> tuple[LossCall, Tensor, int] | None:
-    """Return the call, its tokens ``(N, T)`` and the length of its targets, if the targets are the next tokens."""
+def _tokens_of(batch: object, call: LossCall) -> tuple[LossCall, Tensor, int, bool] | None:
+    """Return a call, its tokens ``(N, T)`` and the length of its targets, if the targets are tokens of the batch.
+
+    The last says which: each its own, or the next.
+    """
     if call.function not in INDEX_LOSSES or call.target.is_floating_point():
         return None
     for _, tokens in inputs_of(batch, []):
@@ -249,16 +293,17 @@ def _shifted(batch: object, call: LossCall) -> tuple[LossCall, Tensor, int] | No
             continue
         width = call.target.numel() // count
         target = call.target.reshape(count, width)
-        if width in (length, length - 1) and _follows(target[:, : length - 1], tokens, call):
-            return call, tokens, width
+        if width in (length, length - 1) and _is_told(target[:, : length - 1], tokens[:, 1:], call):
+            return call, tokens, width, False
+        if width == length and _is_told(target, tokens, call, OWN):
+            return call, tokens, width, True
     return None
 
 
-def _follows(target: Tensor, tokens: Tensor, call: LossCall) -> bool:
-    """Tell whether targets are the tokens that come next, wherever they count."""
+def _is_told(target: Tensor, tokens: Tensor, call: LossCall, least: float = FOLLOWING) -> bool:
+    """Tell whether targets are these tokens wherever they count, and enough of them do."""
     counts = target != int(call.options.get("ignore_index", -100))
-    is_next = target == tokens[:, 1:]
-    return bool((is_next | ~counts).all()) and float(counts.float().mean()) > FOLLOWING
+    return bool(((target == tokens) | ~counts).all()) and float(counts.float().mean()) > least
 
 
 def _by_position(call: LossCall, count: int, length: int) -> Tensor:

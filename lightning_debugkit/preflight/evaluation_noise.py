@@ -24,6 +24,9 @@ def judge(calls: Sequence[NoiseCall], where: Where) -> Iterator[Finding]:
         if call.op == ATTENTION:
             why = f"dropout_p={call.probability:g} holds in eval mode, too"
             remedy = "Pass dropout_p=self.dropout if self.training else 0.0."
+        elif call.is_stray:
+            why = "its module is built in forward or kept in a plain list, and never hears of eval mode"
+            remedy = "Build nn.Dropout in __init__, as an attribute of the module or in an nn.ModuleList."
         else:
             why = "without its argument training it always drops"
             remedy = f"Pass training=self.training to {call.op}, or use the module nn.Dropout."

@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 from torch import Tensor
+from torch.nn.modules.dropout import _DropoutNd
 from torch.overrides import TorchFunctionMode
 
 from lightning_debugkit.core.compat import is_transformed
@@ -24,13 +25,14 @@ MOVES = {
     "view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "transpose", "permute", "movedim", "swapaxes",
     "contiguous", "clone", "detach", "float", "double", "half", "bfloat16", "to", "type", "cpu", "cuda", "view_as",
     "reshape_as", "__getitem__", "select", "narrow", "t", "__get__", "requires_grad_", "index_select", "masked_select",
-    "moveaxis", "ravel", "type_as", "clamp", "clip", "clamp_min", "clamp_max", "nan_to_num",
+    "moveaxis", "ravel", "gather", "take_along_dim", "type_as", "clamp", "clip", "clamp_min", "clamp_max", "nan_to_num",
 }  # fmt: skip
 # Operations that say what range, or what form, their result has.
 FORMS = {
     "softmax", "log_softmax", "sigmoid", "logsigmoid", "special_expit", "hardsigmoid", "relu", "relu6", "tanh",
     "softplus", "exp", "elu", "square", "abs", "log",
 }  # fmt: skip
+LOGARITHMS = {"log_softmax", "logsigmoid"}
 SHAPING = {"unsqueeze", "view", "reshape", "__getitem__", "expand", "unflatten", "view_as", "reshape_as"}
 TRUNCATING = {"long", "int", "short", "to", "type", "byte"}
 DROPOUTS = {"dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"}
@@ -56,6 +58,7 @@ class StepListener(TorchFunctionMode):
         self.calls: list[LossCall] = []
         self.outer: list[OuterCall] = []
         self.noise: list[NoiseCall] = []
+        self.likelihoods: list[tuple[Tensor, SourceLine]] = []
         self.error: Exception | None = None
         self._names = names
         self._is_training = is_training
@@ -138,12 +141,19 @@ class StepListener(TorchFunctionMode):
     def _hear_noise(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         if name == ATTENTION:
             probability = kwargs.get("dropout_p", args[4] if len(args) > 4 else 0.0)
-            is_on = True
+            is_on, is_stray = True, False
         else:
             probability = kwargs.get("p", 0.5)
-            is_on = kwargs.get("training", kwargs.get("train", True)) and _is_by_default(calling_frame())
+            frame = calling_frame()
+            is_stray = self._is_stray(frame)
+            is_on = kwargs.get("training", kwargs.get("train", True)) and (is_stray or _is_by_default(frame))
         if is_on and 0 < float(probability) < 1:
-            self.noise.append(NoiseCall(name, float(probability), self._place()))
+            self.noise.append(NoiseCall(name, float(probability), self._place(), is_stray))
+
+    def _is_stray(self, frame: FrameType | None) -> bool:
+        """Tell whether a module of torch drops that is no part of the model: it never hears of eval mode."""
+        owner = frame.f_locals.get("self") if frame is not None else None
+        return isinstance(owner, _DropoutNd) and bool(self._names) and id(owner) not in self._names
 
     def _after(
         self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any, call: LossCall | None
@@ -156,17 +166,28 @@ class StepListener(TorchFunctionMode):
         source = args[0]
         if name in SHAPING and source.ndim == 1 and result.ndim == 2:
             self._shaped[id(result)] = weakref.ref(result)
+        self._follow(name, source, result, args, kwargs)
+        is_cast = name in TRUNCATING and source.is_floating_point() and not result.is_floating_point()
+        if is_cast and result.numel() and bool((source.detach() != source.detach().trunc()).any()):
+            self._truncated[id(result)] = weakref.ref(result)
+        if name in MOVES and not result.is_floating_point() and id(source) in self._truncated:
+            self._truncated[id(result)] = weakref.ref(result)
+
+    def _follow(
+        self, name: str, source: Tensor, result: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> None:
+        """Keep how the result was made, where its range or form is known by that."""
+        made = self.made(source)
         if name in FORMS or name.rstrip("_") in FORMS:
             self._keep(result, self._form(name.rstrip("_"), source, args, kwargs))
         elif name in LAYERS:
             self._keep(result, Made(name))
-        elif name in TRUNCATING and source.is_floating_point() and not result.is_floating_point():
-            if result.numel() and bool((source.detach() != source.detach().trunc()).any()):
-                self._truncated[id(result)] = weakref.ref(result)
-        elif name in MOVES and (made := self.made(source)) is not None:
+        elif made is not None and name in MOVES:
             self._keep(result, made)
-        if name in MOVES and not result.is_floating_point() and id(source) in self._truncated:
-            self._truncated[id(result)] = weakref.ref(result)
+        elif made is not None and name in ("mean", "sum") and made.op in LOGARITHMS:
+            self._keep(result, made)
+            if result.numel() == 1:
+                self.likelihoods.append((result.detach(), self._place()))
 
     def _form(self, name: str, source: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Made:
         after = self.made(source)

@@ -81,11 +81,12 @@ class OuterCall:
 
 @dataclass(frozen=True)
 class NoiseCall:
-    """Dropout that is on although the module is in eval mode."""
+    """Dropout that is on although the module is in eval mode; ``is_stray`` if by a module that is no part of it."""
 
     op: str
     probability: float
     place: SourceLine
+    is_stray: bool = False
 
 
 def at(place: SourceLine) -> str:

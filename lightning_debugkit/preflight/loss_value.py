@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.preflight.loss_calls import LossCall, at
+from lightning_debugkit.replay.source_lines import SourceLine
 
 # Weights that know nothing give each of C classes the same chance: ln C (A. Karpathy, A Recipe for Training Neural
 # Networks, 2019, "verify loss @ init"). How far above is too far is a choice: healthy programs with a frozen body or
@@ -44,7 +45,7 @@ LOSS_REDUCTION = Rule(
 NEGATIVE_LOSS = Rule(
     "negative-loss",
     Severity.WARNING,
-    "{function} at {place} returns {loss:.3g}, though it cannot be negative",
+    "{function} at {place} {fault}",
     "{remedy}",
     section="loss",
     cost="once",
@@ -84,13 +85,31 @@ def judge_sum(calls: Sequence[LossCall], loss: Tensor, where: Where) -> Iterator
             return
 
 
+def judge_likelihoods(
+    likelihoods: Sequence[tuple[Tensor, SourceLine]], loss: Tensor, where: Where
+) -> Iterator[Finding]:
+    """Yield that the step's loss is the mean or sum of log-probabilities itself, and not its negative."""
+    for value, line in likelihoods:
+        is_loss = torch.equal(value.reshape(-1).float(), loss.detach().reshape(-1).float())
+        if is_loss and float(value) < 0:
+            fault = f"is the loss itself ({float(value):.3g}), and not its negative: training makes the labels unlikely"
+            yield NEGATIVE_LOSS.found(
+                where, function="the mean of log-probabilities", place=at(line) or "training_step", loss=float(value),
+                fault=fault, remedy="Put a minus before it.", source=line.source,
+            )  # fmt: skip
+            return
+
+
 def _negative(call: LossCall, where: Where, common: dict[str, Any]) -> Iterator[Finding]:
     assert call.result is not None
     least = float(call.result.float().min())
     if call.function in ("cross_entropy", "binary_cross_entropy_with_logits", "binary_cross_entropy"):
         outside = call.target.is_floating_point() and bool(((call.target < 0) | (call.target > 1)).any())
         if least < 0 and outside:
-            yield NEGATIVE_LOSS.found(where, loss=least, remedy="Bring the targets between 0 and 1.", **common)
+            fault = f"returns {least:.3g}, though it cannot be negative"
+            yield NEGATIVE_LOSS.found(
+                where, loss=least, fault=fault, remedy="Bring the targets between 0 and 1.", **common
+            )
 
 
 def _at_init(call: LossCall, where: Where) -> Iterator[Finding]:

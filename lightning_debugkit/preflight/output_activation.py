@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
-from lightning_debugkit.preflight.loss_calls import INDEX_LOSSES, LAYERS, LossCall, at
+from lightning_debugkit.preflight.loss_calls import INDEX_LOSSES, LAYERS, LossCall, Made, at
 from lightning_debugkit.replay.source_lines import SourceLine
 
 # How far from 1 a row of probabilities may sum, by rounding: some units in the last place of each type.
@@ -67,7 +67,8 @@ def judge(call: LossCall, where: Where, stage: str) -> Iterator[Finding]:
         yield SOFTMAX_OVER_ONE.found(where.at(line.module or ""), **{**common, **origin, **told})
         return
     made = call.made
-    said = f", which is applied at {at(made.place)}" if made is not None and made.place.source else ""
+    first = made.after if made is not None and made.after is not None and _is_repeated(made) else made
+    said = f", which is applied at {at(first.place)}" if first is not None and first.place.source else ""
     if call.function in INDEX_LOSSES and _is_twice(call):
         yield DOUBLE_SOFTMAX.found(where, made=said, floor=_floor(call), **common)
     elif call.function == "cross_entropy" and made is not None and made.op in PROBABILITIES:
@@ -83,10 +84,15 @@ def judge(call: LossCall, where: Where, stage: str) -> Iterator[Finding]:
 
 def _is_twice(call: LossCall) -> bool:
     made = call.made
-    before = made.after if made is not None and made.op in ("softmax", "log_softmax") else None
-    if made is not None and before is not None and before.op == "softmax" and before.dim == made.dim:
+    if made is not None and _is_repeated(made):
         return True
     return call.function == "cross_entropy" and are_probabilities(call.prediction, _classes(call.prediction))
+
+
+def _is_repeated(made: Made) -> bool:
+    """Tell whether a softmax was given the result of another."""
+    before = made.after if made.op in ("softmax", "log_softmax") else None
+    return before is not None and before.op == "softmax" and before.dim == made.dim
 
 
 def _classes(prediction: Tensor) -> int:
@@ -127,7 +133,7 @@ def _over_one(call: LossCall) -> tuple[dict[str, str], SourceLine] | None:
     if call.function not in INDEX_LOSSES:
         return None
     dim = _classes(prediction)
-    if prediction.ndim > 1 and prediction.shape[dim] == 1 and not call.target.is_floating_point():
+    if prediction.ndim > 1 and prediction.shape[dim] == 1:
         return {
             "what": f"{call.function} is given one class, a prediction of shape {tuple(prediction.shape)}",
             "consequence": "softmax over one entry is 1, and the loss is 0 whatever the network says",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -94,7 +93,7 @@ class Probe:
             raise NotProbed(f"the step raised {type(error).__name__} when it was run once more") from error
         if any(part.training for part in module.modules()):
             raise NotProbed("the step puts parts of the model into training mode itself")
-        self.draws = self.draws or not _is_same(self.step.random, RandomState.capture())
+        self.draws = self.draws or not self.step.random.is_as(RandomState.capture())
 
     def session(self) -> AbstractContextManager[None]:
         """Enter it around all runs: it puts back whatever they change."""
@@ -112,11 +111,6 @@ class _Session(AbstractContextManager[None]):
     def __exit__(self, *error: Any) -> None:
         for part in reversed(self._parts):
             part.__exit__(None, None, None)
-
-
-def _is_same(one: RandomState, other: RandomState) -> bool:
-    """Tell whether no random number was drawn between the two."""
-    return pickle.dumps(one) == pickle.dumps(other)
 
 
 def cannot_probe(module: nn.Module) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
-from lightning_debugkit.preflight.loss_calls import BINARY_LOSSES, DIFFERENCE_LOSSES, INDEX_LOSSES, LossCall, at
+from lightning_debugkit.preflight.loss_calls import BINARY_LOSSES, DIFFERENCE_LOSSES, INDEX_LOSSES, LossCall, Made, at
 
 # Targets beyond the output's range: the share of them, and how far in standard deviations of all, from which on it is
 # no matter of noise at the edge. Choices, not laws.
@@ -90,6 +90,8 @@ def _classes_out_of_range(call: LossCall, where: Where, common: dict[str, Any]) 
     low, high, kinds = int(seen.min()), int(seen.max()), len(seen)
     if low == 1 and high == classes:
         remedy = f"Labels count from 1 to {classes}: subtract 1."
+    elif seen.tolist() == [0, 255]:
+        remedy = "Masks of 0 and 255 have two classes: divide them by 255."
     elif len(bad) == 1 and (bad[0] < 0 or bad[0] == 255):
         remedy = f"If {bad[0]} means 'no label', pass ignore_index={bad[0]}; else correct it in the dataset."
     elif kinds <= classes:
@@ -119,12 +121,13 @@ def _unreachable(call: LossCall, where: Where, common: dict[str, Any]) -> Iterat
     made, target = call.made, call.target
     if made is None or not target.numel():
         return
-    if call.function == "binary_cross_entropy_with_logits" and made.op in ("relu", "softplus", "exp", "square", "abs"):
+    if (logits := _logits_of(call)) is not None and logits.op in ("relu", "softplus", "exp", "square", "abs"):
         low = float((target < 0.5).float().mean())
         if low >= OUTSIDE_SHARE:
-            remedy = f"Give the loss the numbers from before {made.op}{_at(call)}."
+            line = f" at {at(logits.place)}" if logits.place.source else ""
+            remedy = f"Leave {logits.op} out{line}: sigmoid takes any number."
             yield OUTPUT_RANGE.found(
-                where, op=f"{made.op} and the loss's sigmoid", share=low, low=0.0, high=1.0, least=0.5, most=1.0,
+                where, op=f"{logits.op} and sigmoid", share=low, low=0.0, high=1.0, least=0.5, most=1.0,
                 remedy=remedy, **common,
             )  # fmt: skip
         return
@@ -140,6 +143,14 @@ def _unreachable(call: LossCall, where: Where, common: dict[str, Any]) -> Iterat
             where, op=made.op, share=share, low=float(values.min()), high=float(values.max()), least=least, most=most,
             remedy=remedy, **common,
         )  # fmt: skip
+
+
+def _logits_of(call: LossCall) -> Made | None:
+    """Return how what enters the sigmoid was made, be it the loss's own or one before it."""
+    if call.function == "binary_cross_entropy_with_logits":
+        return call.made
+    is_sigmoid = call.made is not None and call.made.op in ("sigmoid", "special_expit", "hardsigmoid")
+    return call.made.after if call.function == "binary_cross_entropy" and is_sigmoid and call.made is not None else None
 
 
 def _is_spread(values: Tensor) -> bool:

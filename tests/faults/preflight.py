@@ -425,3 +425,102 @@ def gradient_turned_around(mended: bool) -> Program:
             return logits if self.mended else Reversed.apply(logits)
 
     return Program(Adversary(mended), batches(*digits()), trainer=FOUR_EPOCHS, callback={"overfit_batch": True})
+
+
+@fault("future-leak", source="cross_entropy", **BY)
+def tokens_that_are_their_own_target(mended: bool) -> Program:
+    class Reader(Module):
+        def __init__(self, mended: bool) -> None:
+            super().__init__(mended)
+            self.embed, self.rnn, self.head = nn.Embedding(17, 24), nn.GRU(24, 24, batch_first=True), nn.Linear(24, 17)
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            [tokens] = batch
+            logits, wanted = self.head(self.rnn(self.embed(tokens))[0]), tokens
+            if self.mended:
+                logits, wanted = logits[:, :-1], tokens[:, 1:]
+            return F.cross_entropy(logits.flatten(0, 1), wanted.flatten())
+
+    tokens = (digits(512)[0][:, :12] * 16).long()
+    return Program(Reader(mended), batches(tokens), trainer=FOUR_EPOCHS)
+
+
+@fault("batch-leak", **BY)
+def tags_of_an_encoder_that_takes_samples_for_time(mended: bool) -> Program:
+    class Tagger(Module):
+        def __init__(self, mended: bool) -> None:
+            super().__init__(mended)
+            layer = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=mended)
+            self.embed, self.head = nn.Embedding(17, 16), nn.Linear(16, 2)
+            self.encoder = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            tokens, tags = batch
+            return F.cross_entropy(self.head(self.encoder(self.embed(tokens))).flatten(0, 1), tags.flatten())
+
+    tokens = (digits(512)[0][:, :12] * 16).long()
+    return Program(Tagger(mended), batches(tokens, (tokens == tokens.amax(1, True)).long()), trainer=FOUR_EPOCHS)
+
+
+@fault("batch-leak", **BY)
+def recurrent_output_reshaped_without_a_transpose(mended: bool) -> Program:
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn, self.head = nn.LSTM(8, 8), nn.Linear(64, 10)
+
+        def forward(self, x: Tensor) -> Tensor:
+            output, _ = self.rnn(x.reshape(-1, 8, 8).transpose(0, 1))  # rows of the image, batch, units
+            return self.head((output.transpose(0, 1) if mended else output).reshape(len(x), -1))
+
+    return Program(Net(mended, Recurrent()), batches(*digits()), trainer=FOUR_EPOCHS)
+
+
+@fault("stochastic-eval", **BY)
+def dropout_built_in_forward(mended: bool) -> Program:
+    class Dropping(Net):
+        def __init__(self, mended: bool) -> None:
+            super().__init__(mended)
+            self.drop = nn.Dropout(0.3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return (self.drop if self.mended else nn.Dropout(0.3))(self.net(x))
+
+    return Program(Dropping(mended), batches(*digits()), batches(*digits()), trainer=ONE_EPOCH)
+
+
+@fault("negative-loss", source=".mean()", **BY)
+def likelihood_without_its_minus(mended: bool) -> Program:
+    class Likely(Classifier):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            own = self(x).log_softmax(1).gather(1, y[:, None])
+            return -own.mean() if self.mended else own.mean()
+
+    return Program(Likely(mended), batches(*digits()), trainer=ONE_EPOCH)
+
+
+@fault("output-range", **BY)
+def relu_before_sigmoid(mended: bool) -> Program:
+    x, y = digits()
+
+    class Binary(Classifier):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            return F.binary_cross_entropy(torch.sigmoid(self(x)).squeeze(1), y)
+
+    net = mlp(64, 32, 1) if mended else nn.Sequential(mlp(64, 32, 1), nn.ReLU())
+    return Program(Binary(mended, net), batches(x, (y > 4).float()), trainer=ONE_EPOCH)
+
+
+@fault("softmax-over-one", source="cross_entropy", **BY)
+def cross_entropy_of_one_output_and_shares(mended: bool) -> Program:
+    x, y = digits()
+
+    class YesNo(Classifier):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            scores = self(x)
+            return F.binary_cross_entropy_with_logits(scores, y) if self.mended else F.cross_entropy(scores, y)
+
+    return Program(YesNo(mended, mlp(64, 32, 1)), batches(x, (y > 4).float()[:, None]), trainer=ONE_EPOCH)
