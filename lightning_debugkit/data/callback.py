@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler, RandomSampler, SequentialSampler
 from torch.utils.data.distributed import DistributedSampler
 
 from lightning_debugkit.core.callback import DebugCallback
-from lightning_debugkit.core.finding import Finding
+from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.core.patching import Hearing, has_compiled_code
 from lightning_debugkit.data import boxes, duplicates, labels, neighbours, values, workers
 from lightning_debugkit.data.loaders import class_mapping
@@ -20,7 +23,10 @@ from lightning_debugkit.data.seen import Seen
 
 # Training batches after which labels and copies are judged though the epoch goes on: long epochs take hours.
 BATCHES = 500
+LOSSES = 50  # the last, whose mean is judged
+Labels = NDArray[np.int64]
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 
 
 class DataCheck(DebugCallback):
@@ -46,10 +52,12 @@ class DataCheck(DebugCallback):
         self._first: tuple[str, Tensor] | None = None
         self._is_done = False
         self._is_val_whole = False
+        self._unrelated: tuple[neighbours.Agreement, Labels] | None = None
+        self._losses: list[Tensor] = []
 
     def __getstate__(self) -> dict[str, Any]:
         # What was kept of the data stays with its fit.
-        state = {**self.__dict__, "_hearing": None, "_first": None}
+        state = {**self.__dict__, "_hearing": None, "_first": None, "_losses": [], "_unrelated": None}
         return {**state, "_train": Seen(), "_val": Seen(), "_boxes": {"training": [], "validation": []}}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -83,13 +91,14 @@ class DataCheck(DebugCallback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        self._keep_loss(trainer, outputs)
         if self._is_done:
             return
         self._release()
         with torch.no_grad():
             if self._first is not None:
                 (name, given), self._first = self._first, None
-                self._tell(trainer, values.judge_first(name, given, self.where(trainer)))
+                self._tell(trainer, values.judge_first(name, given, _is_normed(pl_module, name), self.where(trainer)))
             self._train.take(batch)
         self._keep_boxes("training", batch)
         if self._train.batches >= BATCHES:
@@ -123,10 +132,22 @@ class DataCheck(DebugCallback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._release()
+        if self._unrelated is not None and self._losses:
+            train, known = self._unrelated
+            losses = [float(loss) * trainer.accumulate_grad_batches for loss in self._losses]
+            start = replace(self.where(trainer), epoch=0, step=0)
+            self._tell(trainer, neighbours.judge_unlearned(train, known, losses, trainer.global_step, start))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._release()
         self._train, self._val = Seen(), Seen()
+
+    def _keep_loss(self, trainer: Trainer, outputs: Any) -> None:
+        """Keep the first loss and the last ones, unread, until it is known whether they are asked for."""
+        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+        if isinstance(loss, Tensor) and loss.numel() == 1 and (self._unrelated is not None or not self._is_done):
+            del self._losses[1 : len(self._losses) - LOSSES]
+            self._losses.append(loss.detach())
 
     def _keep_boxes(self, split: str, batch: Any) -> None:
         kept = self._boxes[split]
@@ -136,7 +157,8 @@ class DataCheck(DebugCallback):
     def _judge(self, trainer: Trainer) -> None:
         """Judge what was seen, once; then let go of it."""
         self._is_done = True
-        train, val, where = self._train, self._val, self.where(trainer)
+        # What is true of the data was so from the first batch on: what came of it in the meantime stands behind.
+        train, val, where = self._train, self._val, replace(self.where(trainer), epoch=0, step=0)
         loader, others = trainer.train_dataloader, trainer.val_dataloaders
         is_plain, is_same = _gives_each_once(loader), _is_same(loader, others)
         found: list[Finding] = []
@@ -149,16 +171,32 @@ class DataCheck(DebugCallback):
             inputs, valued = train.values, val.values
             if values.is_finite(inputs):
                 found += values.judge(inputs, valued if values.is_finite(valued) else None, where)
-            is_comparable = self.neighbours and values.is_finite(inputs) and values.is_finite(valued)
-            if is_comparable and inputs is not None and valued is not None and known is not None and told is not None:
-                found += neighbours.judge((inputs, known), (valued, told), where)
+            if self.neighbours and known is not None and told is not None:
+                found += self._compare_neighbours((inputs, known), (valued, told), where)
             for split, kept in self._boxes.items():
                 found += boxes.judge(kept, split, where)
         seen = {"training": len(train.prints), "validation": len(val.prints)}
         value = {"samples": seen, "class_mapping": class_mapping(trainer)}
         self.write(trainer, "measure", name="data-check", value=value)
         self._train, self._val, self._boxes = Seen(), Seen(), {"training": [], "validation": []}
+        if self._unrelated is None:
+            self._losses = []
         self._tell(trainer, found)
+
+    def _compare_neighbours(
+        self, train: tuple[Tensor | None, Labels], val: tuple[Tensor | None, Labels], where: Where
+    ) -> Iterator[Finding]:
+        splits = [
+            neighbours.agreement(inputs, known)
+            for inputs, known in (train, val)
+            if inputs is not None and values.is_finite(inputs)
+        ]
+        if len(splits) < 2 or splits[0] is None or splits[1] is None:
+            return
+        yield from neighbours.judge(splits[0], splits[1], where)
+        # Numbers that are names, such as those of words, have no distance.
+        if all(each.is_chance for each in splits if each is not None) and self._train.is_measured:
+            self._unrelated = splits[0], train[1]
 
     def _tell(self, trainer: Trainer, findings: Iterable[Finding]) -> None:
         for finding in findings:
@@ -169,6 +207,13 @@ class DataCheck(DebugCallback):
         if self._hearing is not None:
             self._hearing.remove()
             self._hearing = None
+
+
+def _is_normed(module: nn.Module, name: str) -> bool:
+    """Tell whether the part that is registered behind the one named is a normalisation."""
+    parts = {path: part for path, part in module.named_modules() if not next(part.children(), None)}
+    behind = list(parts)[list(parts).index(name) + 1 :] if name in parts else []
+    return bool(behind) and isinstance(parts[behind[0]], NORMS)
 
 
 def _gives_each_once(loader: Any) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 import torch
@@ -19,36 +21,91 @@ FEWEST = 200
 SURE = 6.0
 NONE = 2.0
 
+# Where both splits show no relation, distance may mean nothing: then the training must have shown nothing, either. So
+# many steps, after which the loss is still what the shares of the classes alone give, though it began near ln C, as a
+# cross entropy does.
+STEPS = 50
+LEARNED = 0.1
+BEGINS = 0.25
+
 LABELS_UNRELATED = Rule(
     "labels-unrelated-to-inputs",
     Severity.WARNING,
     "neighbours share their label in {good:.0%} of the {sound} samples, and in {bad:.0%} of the {broken} samples, as "
     "chance gives ({chance:.0%}): the labels of {broken} do not belong to their inputs",
     "Look how inputs and labels are put together there: two lists sorted apart, or one shuffled without the other.",
+    on_data=True,
+    section="data",
+    cost="once",
+)
+BOTH_UNRELATED = Rule(
+    LABELS_UNRELATED.name,
+    LABELS_UNRELATED.severity,
+    "neighbours share their label in {same:.0%} of the training samples, as chance gives ({chance:.0%}), and after "
+    "{steps} steps the loss is {loss:.3g}, as the shares of the classes alone give ({entropy:.3g}): the labels do not "
+    "seem to belong to their inputs",
+    LABELS_UNRELATED.advice,
+    on_data=True,
     section="data",
     cost="once",
 )
 
 
-def judge(
-    train: tuple[Tensor, NDArray[np.int64]], val: tuple[Tensor, NDArray[np.int64]], where: Where
-) -> Iterator[Finding]:
-    """Yield that the labels of one split are unrelated to its inputs, where those of the other are not.
+@dataclass(frozen=True)
+class Agreement:
+    """How often the nearest neighbour of a sample has the same label.
 
-    Where neither split shows a relation, distance may mean nothing for these inputs, and nothing is said.
+    Args:
+        same: Share of the samples.
+        chance: What it would be if labels had nothing to do with inputs.
+        sigmas: How far the one is above the other, in standard errors.
     """
-    splits = {"training": _agreement(*train), "validation": _agreement(*val)}
-    if any(each is None for each in splits.values()):
-        return
-    (one, (first, first_chance, first_z)), (other, (second, second_chance, second_z)) = splits.items()  # type: ignore[misc]
-    if first_z >= SURE and second_z < NONE and second < (first + second_chance) / 2:
-        yield LABELS_UNRELATED.found(where, good=first, bad=second, chance=second_chance, sound=one, broken=other)
-    elif second_z >= SURE and first_z < NONE and first < (second + first_chance) / 2:
-        yield LABELS_UNRELATED.found(where, good=second, bad=first, chance=first_chance, sound=other, broken=one)
+
+    same: float
+    chance: float
+    sigmas: float
+
+    @property
+    def is_chance(self) -> bool:
+        return self.sigmas < NONE
 
 
-def _agreement(values: Tensor, labels: NDArray[np.int64]) -> tuple[float, float, float] | None:
-    """Return how often the nearest neighbour has the same label, how often by chance, and how far above in sigmas."""
+def judge(train: Agreement, val: Agreement, where: Where) -> Iterator[Finding]:
+    """Yield that the labels of one split are unrelated to its inputs, where those of the other are not."""
+    for (good, sound), (bad, broken) in permutations(((train, "training"), (val, "validation"))):
+        if good.sigmas >= SURE and bad.is_chance and bad.same < (good.same + bad.chance) / 2:
+            yield LABELS_UNRELATED.found(
+                where, good=good.same, bad=bad.same, chance=bad.chance, sound=sound, broken=broken
+            )
+
+
+def judge_unlearned(
+    train: Agreement, labels: NDArray[np.int64], losses: Sequence[float], steps: int, where: Where
+) -> Iterator[Finding]:
+    """Yield that labels are unrelated to inputs in both splits, where training has found no relation either.
+
+    Args:
+        train: Agreement of the training samples, by chance in both splits.
+        labels: Labels ``(n,)`` of the training samples.
+        losses: The first training loss, then the last ones.
+        steps: Steps that were trained.
+        where: Place of the finding.
+    """
+    shares = np.unique(labels, return_counts=True)[1] / len(labels)
+    entropy = float(-(shares * np.log(shares)).sum())
+    first, last = losses[0], float(np.mean(losses[1:])) if len(losses) > 1 else math.nan
+    begins_so = abs(first - math.log(len(shares))) <= BEGINS * math.log(len(shares))
+    if steps >= STEPS and begins_so and last >= (1 - LEARNED) * entropy:
+        yield BOTH_UNRELATED.found(where, same=train.same, chance=train.chance, steps=steps, loss=last, entropy=entropy)
+
+
+def agreement(values: Tensor, labels: NDArray[np.int64]) -> Agreement | None:
+    """Return how often neighbours share labels, ``None`` where that cannot be told.
+
+    Shapes:
+        values: (n, d) float, compared column by column on the scale of its spread.
+        labels: (n,) whole numbers.
+    """
     values, labels = values[:SAMPLES], labels[:SAMPLES]
     count = min(len(values), len(labels))
     if count < FEWEST or len(np.unique(labels[:count])) < 2:
@@ -66,4 +123,4 @@ def _agreement(values: Tensor, labels: NDArray[np.int64]) -> tuple[float, float,
     shares = np.unique(labels, return_counts=True)[1] / count
     chance = float((shares**2).sum())
     sigma = math.sqrt(max(chance * (1 - chance), 1e-12) / count)
-    return same, chance, (same - chance) / sigma
+    return Agreement(same, chance, (same - chance) / sigma)

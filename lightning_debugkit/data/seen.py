@@ -18,9 +18,12 @@ from lightning_debugkit.data.batches import batch_size, leaves
 SAMPLES = 2000
 VALUES = 1 << 22  # entries of inputs that are kept, 16 MB: of large samples fewer
 LABELS = 100_000
-# A sample of so many entries, with so many values among them, is not met twice by chance.
+# A sample of so many entries, with so many values among them, is not met twice by chance; nor is a row of a table in
+# which so many columns hardly repeat a number among the rows that differ.
 RICH = 16
 KINDS = 8
+COLUMNS = 3
+UNIQUE = 0.9
 NAMES = ("label", "labels", "y", "target", "targets", "class", "classes")
 
 
@@ -33,12 +36,14 @@ class Seen:
         prints: Fingerprint of each sample, from all of its bytes, in order.
         labels: Labels of all batches, each ``(n,)`` integers on the loader's device.
         batches: Batches that were seen.
+        is_measured: Inputs are numbers with a fraction.
     """
 
     inputs: list[Tensor] = field(default_factory=list)
     prints: list[bytes] = field(default_factory=list)
     labels: list[Tensor] = field(default_factory=list)
     batches: int = 0
+    is_measured: bool = False
     _shape: tuple[int, ...] | None = None
     _is_ragged: bool = False
 
@@ -56,6 +61,9 @@ class Seen:
 
     def _keep(self, values: Tensor) -> None:
         rows = values.contiguous().flatten(1) if values.ndim > 1 else values[:, None].contiguous()
+        if rows.is_floating_point():
+            rows = rows.float()  # one sample may be stored in two precisions
+            self.is_measured = self.is_measured or bool((rows != rows.round()).any())
         raw = rows.view(torch.uint8).numpy() if rows.dtype != torch.bool else rows.numpy()
         self.prints += [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in raw]
         self._is_ragged = self._is_ragged or self._shape not in (None, tuple(rows.shape[1:]))
@@ -71,10 +79,17 @@ class Seen:
     @property
     def is_rich(self) -> bool:
         """Tell whether samples have so many values that no two are equal by chance."""
-        if not self.inputs or self.inputs[0].shape[1] < RICH:
+        if not self.inputs or self._is_ragged:
             return False
+        if self.inputs[0].shape[1] < RICH:
+            return self._has_measurements()
         kinds = [len(row.unique()) for row in self.inputs[0][:RICH]]
         return float(np.median(kinds)) >= KINDS
+
+    def _has_measurements(self) -> bool:
+        rows = torch.cat(self.inputs).unique(dim=0)
+        kinds = [len(column.unique()) for column in rows.T]
+        return sum(count >= UNIQUE * len(rows) for count in kinds) >= COLUMNS
 
     @property
     def classes(self) -> NDArray[np.int64] | None:

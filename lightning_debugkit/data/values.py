@@ -18,6 +18,16 @@ SPREADS = 10.0
 # BackProp, 1998, section 4.3). Raw pixels have a root mean square above 100; divided by 255 twice they lie below 0.02.
 LARGE = 30.0
 SMALL = 0.02
+# Numbers that differ this little, and lie this many times farther from 0, were divided by 255 before a constant of
+# another scale was taken off: all of them are one number to the first layer.
+TIGHT = 0.01
+APART = 20.0
+# The same map for each entry: means of the splits on a line, and its slope found again in the spreads. A random split
+# has slope 1; half or twice that is another normalisation. Entries needed, and the share of variance explained.
+ENTRIES = 16
+FIT = 0.95
+SLOPE = 2.0
+AGREE = 1.15
 
 CONSTANT_INPUT = Rule(
     "constant-input",
@@ -57,12 +67,34 @@ def judge(train: Tensor | None, val: Tensor | None, where: Where) -> Iterator[Fi
         return
     mean, std, other, spread = (float(n) for n in (train.mean(), train.std(), val.mean(), val.std()))
     widest, least = max(std, spread), max(min(std, spread), 1e-12)
-    if abs(mean - other) > MEANS * max(widest, 1e-12) or widest / least > SPREADS:
+    is_far = abs(mean - other) > MEANS * max(widest, 1e-12) or widest / least > SPREADS
+    if is_far or _is_rescaled(train, val):
         yield INPUT_SHIFT.found(where, mean=mean, std=std, other=other, spread=spread)
 
 
-def judge_first(module: str, given: Tensor, where: Where) -> Iterator[Finding]:
-    """Yield that what enters the first layer of weights is far from unit size."""
+def _is_rescaled(train: Tensor, val: Tensor) -> bool:
+    """Tell whether validation inputs are those of training under one linear map, as of another normalisation."""
+    moves = (train.std(0) > 0) & (val.std(0) > 0)
+    if int(moves.sum()) < ENTRIES:
+        return False
+    one, other = train[:, moves], val[:, moves]
+    x, y = one.mean(0) - one.mean(), other.mean(0) - other.mean()
+    slope = float((x * y).sum() / x.square().sum().clamp_min(1e-30))
+    left = float((y - slope * x).square().sum() / y.square().sum().clamp_min(1e-30))
+    ratio = float((other.std(0) / one.std(0)).median())
+    is_one_map = slope > 0 and 1 - left >= FIT and 1 / AGREE <= ratio / slope <= AGREE
+    return is_one_map and not 1 / SLOPE < slope < SLOPE
+
+
+def judge_first(module: str, given: Tensor, is_normed: bool, where: Where) -> Iterator[Finding]:
+    """Yield that what enters the first layer of weights is far from unit size.
+
+    Args:
+        module: Dotted path of the layer.
+        given: What enters it, any shape.
+        is_normed: A normalisation follows it, which takes offset and size off again.
+        where: Place of now.
+    """
     # Of tensors of other classes, as those cut over processes, nothing is asked.
     if type(given) is not Tensor or not given.is_floating_point() or given.numel() < SAMPLES:
         return
@@ -79,6 +111,10 @@ def judge_first(module: str, given: Tensor, where: Where) -> Iterator[Finding]:
         yield INPUT_NOT_NORMALIZED.found(
             where.at(module), what=what, remedy="Look whether the input is scaled twice.", size=size
         )
+    elif not is_normed and 0 < (std := float(given.std())) < min(TIGHT, abs(mean := float(given.mean())) / APART):
+        what = f"that are nearly all the same: {mean:.3g}, with a standard deviation of {std:.2g}"
+        remedy = "Look whether the input is scaled twice, or subtract its own mean and divide by its own deviation."
+        yield INPUT_NOT_NORMALIZED.found(where.at(module), what=what, remedy=remedy, size=size)
 
 
 def is_finite(values: Tensor | None) -> bool:

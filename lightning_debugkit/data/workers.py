@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import inspect
 import random
 from collections.abc import Iterator
@@ -26,15 +27,42 @@ WORKER_SEEDS_EQUAL = Rule(
 )
 
 
+ONE_SEED = Rule(
+    WORKER_SEEDS_EQUAL.name,
+    WORKER_SEEDS_EQUAL.severity,
+    "{name} seeds each of the {workers} workers alike, in each epoch again: all draw the same numbers",
+    "Use the worker's number and torch.initial_seed() in it, or leave it to seed_everything(seed, workers=True).",
+    section="data",
+    cost="once",
+)
+# What a function that is given a worker's number may use and still seed all workers alike.
+_SEEDING = {"numpy", "np", "random", "torch", "seed", "manual_seed", "set_seed", "seed_all", "manual_seed_all", "cuda"}
+
+
 def judge(loader: Any, where: Where) -> Iterator[Finding]:
-    """Yield that the dataset of ``loader`` holds a generator and workers get copies of it."""
+    """Yield that all workers of ``loader`` draw alike: from a generator that is copied, or from one seed."""
     workers, dataset = getattr(loader, "num_workers", 0), getattr(loader, "dataset", None)
-    if not isinstance(workers, int) or workers < 2 or getattr(loader, "worker_init_fn", None) is not None:
+    if not isinstance(workers, int) or workers < 2:
+        return
+    if (seeds := getattr(loader, "worker_init_fn", None)) is not None:
+        if _seeds_alike(seeds):
+            yield ONE_SEED.found(where, name=seeds.__name__, workers=workers)
         return
     for name, value in vars(dataset).items() if hasattr(dataset, "__dict__") else ():
         if isinstance(value, GENERATORS) and not _minds_workers(dataset):
             yield WORKER_SEEDS_EQUAL.found(where, name=f"{type(dataset).__name__}.{name}", workers=workers)
             return
+
+
+def _seeds_alike(function: Any) -> bool:
+    """Tell whether a function seeds, and uses neither the worker's number nor anything else that may differ."""
+    code = getattr(function, "__code__", None)
+    if code is None or code.co_freevars or not {"seed", "manual_seed"} & set(code.co_names):
+        return False
+    own = code.co_varnames[: code.co_argcount]
+    reads = {each.argval for each in dis.get_instructions(code) if each.opname.startswith("LOAD_FAST")}
+    constants = {name for name in code.co_names if isinstance(function.__globals__.get(name), int)}
+    return not reads & set(own) and set(code.co_names) <= _SEEDING | constants
 
 
 def _minds_workers(dataset: Any) -> bool:

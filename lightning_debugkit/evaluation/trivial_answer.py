@@ -25,6 +25,7 @@ TRIVIAL = Rule(
         "constant-output",
         "dead-units",
         "gradients-zeroed-by-clipping",
+        "labels-unrelated-to-inputs",
         "learning-rate-schedule",
         "no-gradient",
         "no-loss",

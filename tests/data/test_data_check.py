@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ import pytest
 import torch
 from faults import data
 from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_debugkit import DataCheck, read_journal
 from lightning_debugkit.core.finding import Where
-from lightning_debugkit.data import callback, duplicates, labels, neighbours
+from lightning_debugkit.data import callback, duplicates, labels, neighbours, values, workers
 from lightning_debugkit.data.seen import Seen, parts_of
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore::UserWarning")]
@@ -111,7 +113,88 @@ def test_imbalance_alone_is_not_taken_for_order() -> None:
 def test_where_distance_means_nothing_no_labels_are_accused() -> None:
     generator = torch.Generator().manual_seed(0)
     noise, kinds = torch.rand(800, 20, generator=generator), np.arange(800) % 4
-    assert rules(neighbours.judge((noise[:400], kinds[:400]), (noise[400:], kinds[400:]), HERE)) == []
+    train, val = neighbours.agreement(noise[:400], kinds[:400]), neighbours.agreement(noise[400:], kinds[400:])
+    assert rules(neighbours.judge(train, val, HERE)) == []
+
+
+@pytest.mark.parametrize(
+    ("losses", "steps", "is_told"),
+    [
+        ([1.5, 1.39, 1.40, 1.38], 100, True),
+        ([1.5, 1.0, 0.9, 0.8], 100, False),  # the model found what distance does not show
+        ([1.5, 1.39, 1.40, 1.38], 20, False),  # it had no time to
+        ([7.0, 1.39, 1.40, 1.38], 100, False),  # no cross entropy of untrained weights: what 1.39 means is not known
+    ],
+)
+def test_where_distance_shows_nothing_training_must_have_shown_nothing(
+    losses: list[float], steps: int, is_told: bool
+) -> None:
+    chance = neighbours.Agreement(same=0.25, chance=0.25, sigmas=0.0)
+    found = neighbours.judge_unlearned(chance, np.arange(800) % 4, losses, steps, HERE)
+    assert rules(found) == ["labels-unrelated-to-inputs"] * is_told
+
+
+def test_a_row_of_measurements_is_not_met_twice_by_chance_and_one_of_ratings_is() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for rows, is_rich in ((torch.rand(300, 4, generator=generator), True), (X.repeat(50, 1)[:, :4] // 0.2, False)):
+        seen = Seen()
+        seen.take((torch.cat([rows, rows[:100]]), torch.zeros(400, dtype=torch.long)))
+        assert seen.is_rich is is_rich
+
+
+def test_one_sample_in_two_precisions_has_one_print() -> None:
+    one, other = Seen(), Seen()
+    one.take((X, Y))
+    other.take((X.double(), Y))
+    assert one.prints == other.prints
+
+
+@pytest.mark.parametrize(
+    ("slope", "shift", "is_told"), [(0.376, 0.305, True), (1.0, 0.0, False), (0.8, -0.1, False), (4.0, -1.0, True)]
+)
+def test_the_same_map_for_every_entry_is_another_normalisation(slope: float, shift: float, is_told: bool) -> None:
+    x, _, val, _ = data.halves()
+    found = rules(values.judge(x.flatten(1), val.flatten(1) * slope + shift, HERE))
+    assert found == ["input-shift"] * is_told
+
+
+def test_other_images_are_no_other_normalisation() -> None:
+    """Darker, turned round, or of other classes: no one map makes these of those."""
+    x, y, val, labels = data.halves()
+    for other in (val.flatten(1) * 0.6, val.flip(-1).flatten(1), val[labels > 6].flatten(1)):
+        assert rules(values.judge(x[y < 4].flatten(1), other, HERE)) == []
+
+
+@pytest.mark.parametrize(("is_normed", "is_told"), [(False, True), (True, False)])
+def test_numbers_that_hardly_differ_are_one_number_unless_a_norm_takes_the_offset_off(
+    is_normed: bool, is_told: bool
+) -> None:
+    pixels = data.digits()[0]
+    twice = rules(values.judge_first("net.0", (pixels / 255 - 0.3) / 0.35, is_normed, HERE))
+    assert twice == ["input-not-normalized"] * is_told
+    assert rules(values.judge_first("net.0", (pixels - 0.3) / 0.35, False, HERE)) == []
+
+
+SEED = 3
+
+
+def alike(worker: int) -> None:
+    np.random.seed(SEED)
+    random.seed(42)
+
+
+def by_number(worker: int) -> None:
+    np.random.seed(SEED + worker)
+
+
+def by_torch(worker: int) -> None:
+    np.random.seed(torch.initial_seed() % 2**32)
+
+
+@pytest.mark.parametrize(("seeds", "is_told"), [(alike, True), (by_number, False), (by_torch, False), (print, False)])
+def test_a_function_that_seeds_all_workers_alike(seeds: Any, is_told: bool) -> None:
+    loader = DataLoader(TensorDataset(X), num_workers=2, worker_init_fn=seeds)
+    assert rules(workers.judge(loader, HERE)) == ["worker-seeds-equal"] * is_told
 
 
 def test_compiled_parts_are_not_compiled_anew(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,6 +113,23 @@ def training_labels_sorted_apart(mended: bool) -> Program:
     return Program(Net(mended), batches(x, y), batches(val, labels, shuffle=False), trainer=ONE_EPOCH)
 
 
+@fault("labels-unrelated-to-inputs", **BY)
+def all_labels_sorted_apart(mended: bool) -> Program:
+    """Both splits are of one list that was put together wrongly: neither shows a relation."""
+    x, y, val, labels = halves()
+    if not mended:
+        y, labels = y[torch.randperm(len(y))], labels[torch.randperm(len(labels))]
+    return Program(Net(mended), batches(x, y), batches(val, labels, shuffle=False), trainer={"max_epochs": 4})
+
+
+@fault("input-shift", **BY)
+def validation_not_standardised(mended: bool) -> Program:
+    x, y, val, labels = halves()
+    mean, std = x.mean(), x.std()
+    val = (val - mean) / std if mended else val
+    return Program(Net(mended), batches((x - mean) / std, y), batches(val, labels, shuffle=False), trainer=ONE_EPOCH)
+
+
 class Detector(Module):
     """Boxes around bright spots; only the form of its batches matters here."""
 

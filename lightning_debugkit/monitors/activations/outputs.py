@@ -23,6 +23,7 @@ CONSTANT = Rule(
     can_follow=(
         "clipping-before-backward",
         "clipping-scaled-gradients",
+        "constant-input",
         "dead-units",
         "eval-mode-in-training",
         "gradients-cleared",
