@@ -31,23 +31,20 @@ BEGINS = 0.25
 LABELS_UNRELATED = Rule(
     "labels-unrelated-to-inputs",
     Severity.WARNING,
-    "neighbours share their label in {good:.0%} of the {sound} samples, and in {bad:.0%} of the {broken} samples, as "
-    "chance gives ({chance:.0%}): the labels of {broken} do not belong to their inputs",
+    "{told}",
     "Look how inputs and labels are put together there: two lists sorted apart, or one shuffled without the other.",
     on_data=True,
     section="data",
     cost="once",
 )
-BOTH_UNRELATED = Rule(
-    LABELS_UNRELATED.name,
-    LABELS_UNRELATED.severity,
+_ONE_SPLIT = (
+    "neighbours share their label in {good:.0%} of the {sound} samples, and in {bad:.0%} of the {broken} samples, as "
+    "chance gives ({chance:.0%}): the labels of {broken} do not belong to their inputs"
+)
+_BOTH = (
     "neighbours share their label in {same:.0%} of the training samples, as chance gives ({chance:.0%}), and after "
     "{steps} steps the loss is {loss:.3g}, as the shares of the classes alone give ({entropy:.3g}): the labels do not "
-    "seem to belong to their inputs",
-    LABELS_UNRELATED.advice,
-    on_data=True,
-    section="data",
-    cost="once",
+    "seem to belong to their inputs"
 )
 
 
@@ -74,9 +71,8 @@ def judge(train: Agreement, val: Agreement, where: Where) -> Iterator[Finding]:
     """Yield that the labels of one split are unrelated to its inputs, where those of the other are not."""
     for (good, sound), (bad, broken) in permutations(((train, "training"), (val, "validation"))):
         if good.sigmas >= SURE and bad.is_chance and bad.same < (good.same + bad.chance) / 2:
-            yield LABELS_UNRELATED.found(
-                where, good=good.same, bad=bad.same, chance=bad.chance, sound=sound, broken=broken
-            )
+            facts = {"good": good.same, "bad": bad.same, "chance": bad.chance, "sound": sound, "broken": broken}
+            yield LABELS_UNRELATED.found(where, told=_ONE_SPLIT.format(**facts), **facts)
 
 
 def judge_unlearned(
@@ -96,7 +92,8 @@ def judge_unlearned(
     first, last = losses[0], float(np.mean(losses[1:])) if len(losses) > 1 else math.nan
     begins_so = abs(first - math.log(len(shares))) <= BEGINS * math.log(len(shares))
     if steps >= STEPS and begins_so and last >= (1 - LEARNED) * entropy:
-        yield BOTH_UNRELATED.found(where, same=train.same, chance=train.chance, steps=steps, loss=last, entropy=entropy)
+        facts = {"same": train.same, "chance": train.chance, "steps": steps, "loss": last, "entropy": entropy}
+        yield LABELS_UNRELATED.found(where, told=_BOTH.format(**facts), **facts)
 
 
 def agreement(values: Tensor, labels: NDArray[np.int64]) -> Agreement | None:

@@ -20,8 +20,8 @@ LARGE = 30.0
 SMALL = 0.02
 # Numbers that differ this little, and lie this many times farther from 0, were divided by 255 before a constant of
 # another scale was taken off: all of them are one number to the first layer.
-TIGHT = 0.01
-APART = 20.0
+TIGHT = 0.05
+APART = 80.0
 # The same map for each entry: means of the splits on a line, and its slope found again in the spreads. A random split
 # has slope 1; half or twice that is another normalisation. Entries needed, and the share of variance explained.
 ENTRIES = 16

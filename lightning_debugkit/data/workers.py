@@ -19,21 +19,20 @@ GENERATORS = (np.random.Generator, np.random.RandomState, random.Random, torch.G
 WORKER_SEEDS_EQUAL = Rule(
     "worker-seeds-equal",
     Severity.WARNING,
-    "{name} is a random generator that each of the {workers} workers gets a copy of: all draw the same numbers, in "
-    "each epoch again",
-    "Make the generator in the worker: in worker_init_fn, or from torch.initial_seed() when it is first used.",
+    "{told}: all draw the same numbers, in each epoch again",
+    "{remedy}",
     section="data",
     cost="once",
 )
 
 
-ONE_SEED = Rule(
-    WORKER_SEEDS_EQUAL.name,
-    WORKER_SEEDS_EQUAL.severity,
-    "{name} seeds each of the {workers} workers alike, in each epoch again: all draw the same numbers",
+_COPIED = (
+    "{name} is a random generator that each of the {workers} workers gets a copy of",
+    "Make the generator in the worker: in worker_init_fn, or from torch.initial_seed() when it is first used.",
+)
+_ONE_SEED = (
+    "{name} seeds each of the {workers} workers alike",
     "Use the worker's number and torch.initial_seed() in it, or leave it to seed_everything(seed, workers=True).",
-    section="data",
-    cost="once",
 )
 # What a function that is given a worker's number may use and still seed all workers alike.
 _SEEDING = {"numpy", "np", "random", "torch", "seed", "manual_seed", "set_seed", "seed_all", "manual_seed_all", "cuda"}
@@ -46,12 +45,19 @@ def judge(loader: Any, where: Where) -> Iterator[Finding]:
         return
     if (seeds := getattr(loader, "worker_init_fn", None)) is not None:
         if _seeds_alike(seeds):
-            yield ONE_SEED.found(where, name=seeds.__name__, workers=workers)
+            yield _found(where, _ONE_SEED, seeds.__name__, workers)
         return
     for name, value in vars(dataset).items() if hasattr(dataset, "__dict__") else ():
         if isinstance(value, GENERATORS) and not _minds_workers(dataset):
-            yield WORKER_SEEDS_EQUAL.found(where, name=f"{type(dataset).__name__}.{name}", workers=workers)
+            yield _found(where, _COPIED, f"{type(dataset).__name__}.{name}", workers)
             return
+
+
+def _found(where: Where, words: tuple[str, str], name: str, workers: int) -> Finding:
+    told, remedy = words
+    return WORKER_SEEDS_EQUAL.found(
+        where, told=told.format(name=name, workers=workers), remedy=remedy, name=name, workers=workers
+    )
 
 
 def _seeds_alike(function: Any) -> bool:
