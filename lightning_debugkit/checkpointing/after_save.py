@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import proxy
 
@@ -14,7 +15,7 @@ from lightning_debugkit.checkpointing.model_checkpoint_view import (
     model_checkpoint_view,
     show_to_loggers,
 )
-from lightning_debugkit.checkpointing.store import Store
+from lightning_debugkit.checkpointing.object_store import is_url
 from lightning_debugkit.checkpointing.verification import mismatch
 from lightning_debugkit.core.anomaly import TrainingAnomaly
 from lightning_debugkit.core.finding import Finding, Severity
@@ -73,7 +74,7 @@ class AfterSave:
         try:
             for outcome in outcomes:
                 stop = self._tell(callback, trainer, session, outcome) or stop
-            return model_checkpoint_view(session.folder, session.keeper.store.history, session.rules), stop
+            return model_checkpoint_view(session.keeper.place, session.keeper.known, session.rules), stop
         except Exception as error:  # the others wait to be told
             session.fault = error
             return None, stop
@@ -86,6 +87,10 @@ class AfterSave:
         where = callback.where(trainer)
         for record in outcome.dropped:
             callback.write(trainer, "measure", name="checkpoint-dropped", value=record.name)
+        if outcome.away and outcome.error is not None:
+            finding = checkpoint_rules.store_away(where, outcome, session.folder)
+            callback.emit(trainer, finding, about=outcome.away)
+            return None
         if outcome.error is not None:
             return self._failed(callback, trainer, session, outcome)
         if outcome.record is None:
@@ -126,23 +131,24 @@ def _event(keeper: Keeper, outcome: SaveOutcome) -> dict[str, object]:
         "metrics": dict(record.metrics),
         "bytes": record.size,
         "seconds": round(outcome.seconds, 4),
-        "reasons": list(keeper.store.reasons.get(record.name, ())),
+        "reasons": list(keeper.reasons.get(record.name, ())),
     }
 
 
-def artifacts(store: Store, run: Run | None) -> Iterator[dict[str, object]]:
+def artifacts(keeper: Keeper, run: Run | None) -> Iterator[dict[str, object]]:
     """Return the events of the files that are there at the end, with why each is kept."""
-    reasons = store.reasons
-    for record in store.history:
-        path = store.path(record)
+    reasons = keeper.reasons
+    for record in keeper.known:
+        place = keeper.place(record)
+        is_here = not is_url(place)
         yield {
             "name": "checkpoint",
-            "path": os.path.relpath(path, run.folder) if run is not None else str(path),
+            "path": os.path.relpath(place, run.folder) if run is not None and is_here else place,
             "step": record.step,
             "epoch": record.epoch,
             "file": record.name,
             "metrics": dict(record.metrics),
             "bytes": record.size,
             "reasons": list(reasons.get(record.name, ())),
-            "fault": mismatch(path, record),
+            "fault": mismatch(Path(place), record) if is_here else "",
         }

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from lightning_debugkit.checkpointing import serialization
 from lightning_debugkit.checkpointing.durable_files import sweep_drafts, sync_folder, write_whole
+from lightning_debugkit.checkpointing.object_store import ObjectStore, is_url
 from lightning_debugkit.checkpointing.records import DAMAGED, SUFFIX, Record
 from lightning_debugkit.checkpointing.verification import DamagedCheckpoint, damage
 from lightning_debugkit.core.compat import TorchCheckpointIO
@@ -21,7 +25,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     final name. A folder that cannot be written raises here; there it is passed over.
 
     What is loaded is verified first, by the CRC-32s that ``torch.save`` has put into the file: ``torch.load`` takes
-    flipped bits for weights. Files on object stores (``s3://`` and the like) are left to Lightning's way.
+    flipped bits for weights. Files for object stores (``s3://`` and the like) are written in Lightning's way; those
+    that `NestedCheckpoint` has put there are verified, too.
 
     Args:
         fsync: Wait until the device has the file: then it outlives a loss of power.
@@ -66,7 +71,29 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         local = local_path(path)
         if self.verify and local is not None:
             verify(local)
+        if self.verify and local is None and is_url(path):
+            with verified_copy(str(path)) as copy:
+                return super().load_checkpoint(copy or path, *args, **options)
         return super().load_checkpoint(path, *args, **options)
+
+
+@contextlib.contextmanager
+def verified_copy(url: str) -> Iterator[Path | None]:
+    """Give a copy of a file of an object store that is as its record says; None where it has no record.
+
+    Raises:
+        DamagedCheckpoint: Its bytes are not those that were written.
+    """
+    store, name = ObjectStore(url.rpartition("/")[0]), url.rpartition("/")[2]
+    record = store.record(name)
+    if record is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="lightning-debugkit-") as folder:
+        copy = store.fetch(record, Path(folder))
+        if found := damage(copy, record):
+            raise DamagedCheckpoint(f"{url} is damaged: {found}; load another one.")
+        yield copy
 
 
 def verify(path: Path) -> None:

@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
-from lightning_debugkit.checkpointing import checkpoint_rules, save_times, strategy_saving
+from lightning_debugkit.checkpointing import checkpoint_rules, elsewhere, save_times, strategy_saving
 from lightning_debugkit.checkpointing.after_save import AfterSave, artifacts
 from lightning_debugkit.checkpointing.atomic_io import AtomicCheckpointIO
 from lightning_debugkit.checkpointing.checkpoint_arguments import (
@@ -24,12 +24,12 @@ from lightning_debugkit.checkpointing.checkpoint_arguments import (
 from lightning_debugkit.checkpointing.checkpoint_rules import Monitors
 from lightning_debugkit.checkpointing.fresh_metrics import FreshMetrics
 from lightning_debugkit.checkpointing.keep_rules import Best, KeepRule, Occasion
-from lightning_debugkit.checkpointing.model_checkpoint_view import first_best, model_checkpoint_view
+from lightning_debugkit.checkpointing.model_checkpoint_view import first_best
+from lightning_debugkit.checkpointing.object_store import is_url
 from lightning_debugkit.checkpointing.records import Record
-from lightning_debugkit.checkpointing.repair import Repairs, newest_good
-from lightning_debugkit.checkpointing.retention import EXCEPTION, PREEMPTED, present
+from lightning_debugkit.checkpointing.repair import Repairs
+from lightning_debugkit.checkpointing.retention import EXCEPTION, PREEMPTED
 from lightning_debugkit.checkpointing.session import CheckpointSession, Options
-from lightning_debugkit.checkpointing.store import read_records
 from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.compat import in_training_step, is_sigterm
 from lightning_debugkit.core.run import current_run
@@ -44,7 +44,8 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
     its bytes are verified before it is loaded, and the last sound one is never deleted.
 
     Args:
-        dirpath: Folder for the checkpoints; if None, ``checkpoints`` in the folder of the logger or of the Trainer.
+        dirpath: Folder for the checkpoints, or URL of an object store such as ``s3://bucket/run``; if None,
+            ``checkpoints`` in the folder of the logger or of the Trainer.
         rules: What to keep: ``Every``, ``Best`` and ``Latest``, or text such as ``"Every(steps=5000)"``; if None, the
             latest.
         monitor: Metric by which to keep the best, beside what the rules keep.
@@ -130,7 +131,7 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
         if self._best or self._session is not None or self._given is None:
             return self._best
         folder = Path(strategy_saving.folder_of(None, self._given))
-        return model_checkpoint_view(folder, present(read_records(folder)), self.keep_rules).best
+        return elsewhere.view_before_a_fit(folder, self._given, self.keep_rules).best
 
     @best_model_path.setter
     def best_model_path(self, path: str) -> None:
@@ -149,10 +150,11 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
         """Answer ``ckpt_path="last"``: the newest file whose every byte is sound, on every rank the same."""
         folder = Path(strategy_saving.folder_of(trainer, self._chosen))
         self._skipped = []
-        record = newest_good(folder, lambda damaged, why: self._skipped.append((damaged, why)))
+        stores = elsewhere.stores_of(self._chosen, self.keep_rules)
+        found = elsewhere.newest_of_all(folder, stores, lambda damaged, why: self._skipped.append((damaged, why)))
         for damaged, why in self._skipped:
             _log.warning(f"warning NestedCheckpoint: {folder / damaged.name} is passed over: {why}")
-        return set() if record is None else {str(folder / record.name)}
+        return set() if found is None else {str(found)}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if not save_times.is_trial(trainer):
@@ -162,9 +164,11 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
             self._given = self._chosen
             self.dirpath = self._resolved = trainer.strategy.broadcast(strategy_saving.folder_of(trainer, self._given))
             if not save_times.is_trial(trainer):
-                strategy_saving.refuse_what_cannot_be(trainer, self.async_save)
+                stores = elsewhere.stores_of(self._given, self.keep_rules)
+                strategy_saving.refuse_what_cannot_be(trainer, self.async_save, is_elsewhere=bool(stores))
                 in_shards = strategy_saving.saves_in_shards(trainer)
-                options = Options(self.save_weights_only, self.async_save, self.fsync, in_shards)
+                url = str(self._given) if is_url(self._given) else ""
+                options = Options(self.save_weights_only, self.async_save, self.fsync, in_shards, url)
                 self._session = CheckpointSession(
                     Path(self._resolved), self.keep_rules, options, is_first=trainer.is_global_zero
                 )
@@ -285,7 +289,7 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
             session.keeper.close()
         self._settling.settle(self, trainer, session, met=met)
         if session.keeper is not None:
-            for event in artifacts(session.keeper.store, current_run(trainer)):
+            for event in artifacts(session.keeper, current_run(trainer)):
                 self.write(trainer, "artifact", **event)
 
     def _tell_what_was_found(self, trainer: Trainer, session: CheckpointSession) -> None:

@@ -8,19 +8,22 @@ from typing import Any, Literal
 
 from lightning_debugkit.checkpointing.atomic_io import local_path
 from lightning_debugkit.checkpointing.keep_rules import Best, KeepRule, Latest
+from lightning_debugkit.checkpointing.object_store import is_url, missing_package
 from lightning_debugkit.checkpointing.rule_text import as_rules
 
 
 def check_dirpath(dirpath: Any) -> None:
-    """Raise if it is no folder on a disk."""
+    """Raise if it is neither a folder on a disk nor the URL of an object store that can be reached from here."""
     if dirpath is None:
         return
     if not isinstance(dirpath, str | Path) or not str(dirpath):
         raise ValueError(f"NestedCheckpoint needs dirpath as text or None, got {dirpath!r}; None takes the log folder.")
-    if local_path(dirpath) is None:
+    if is_url(dirpath) and (missing := missing_package(str(dirpath))):
+        raise ValueError(f"NestedCheckpoint needs a package for dirpath={str(dirpath)!r}: {missing}.")
+    if local_path(dirpath) is None and not is_url(dirpath):
         raise ValueError(
-            f"NestedCheckpoint needs a dirpath on a local or mounted disk, got {dirpath!r}; "
-            "an object store knows no rename, so mount it or use ModelCheckpoint there."
+            f"NestedCheckpoint needs dirpath as a folder or the URL of an object store, got {dirpath!r}; "
+            "'s3://bucket/run' is an example."
         )
 
 

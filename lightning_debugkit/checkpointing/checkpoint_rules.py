@@ -96,6 +96,16 @@ def failed_finding(
     )
 
 
+def store_away(where: Where, outcome: SaveOutcome, folder: Path) -> Finding:
+    """Word an object store that does not take a file, or that cannot be asked."""
+    finding = CHECKPOINT_FAILED.found(
+        where, error=told_of_save(outcome.error), step=outcome.draft.step, folder=str(folder), store=outcome.away
+    )
+    message = f"{outcome.away} cannot be reached ({told_of_save(outcome.error)}): the newest files wait in {folder}"
+    advice = "See whether the store is there and takes your key; what waits is sent then, by this fit or the next."
+    return replace(finding, message=message, advice=advice)
+
+
 def told_of_save(error: BaseException | None) -> str:
     """Return an error in one line."""
     first = str(error).strip().partition("\n")[0]

@@ -41,7 +41,7 @@ def write_whole(path: Path, save: Callable[[Path], object], *, fsync: bool = Tru
         save(target)
         if fsync:
             _sync(target)
-        target.replace(path)
+        _put_in_place(target, path)
     except BaseException:
         remove_durably(draft)
         raise
@@ -105,6 +105,15 @@ def sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def _put_in_place(draft: Path, path: Path) -> None:
+    """Rename; some network filesystems rename onto no file that is there, so that there is none for an instant."""
+    try:
+        draft.replace(path)
+    except FileExistsError:
+        path.unlink()
+        draft.replace(path)
 
 
 def _create(draft: Path, is_folder: bool) -> int | None:

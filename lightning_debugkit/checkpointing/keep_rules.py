@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from lightning_debugkit.checkpointing.object_store import is_url, missing_package
 from lightning_debugkit.checkpointing.records import Moment, Record
 
 _HOUR = 3600.0
@@ -28,6 +29,8 @@ class KeepRule(ABC):
     A file stays while any rule keeps it. ``keeps`` looks at the whole history, so that the order in which files arrive
     does not matter; ``is_due`` says when a new file is worth writing.
     """
+
+    to: str | None
 
     @abstractmethod
     def keeps(self, history: Sequence[Record]) -> dict[str, str]:
@@ -58,14 +61,17 @@ class Every(KeepRule):
         epochs: Epochs.
         hours: Hours of training, counted on when it is resumed.
         keep: How many of them to keep, the newest; all if None.
+        to: URL of an object store to keep them in; if None, where the callback keeps its files.
     """
 
     steps: int | None = None
     epochs: int | None = None
     hours: float | None = None
     keep: int | None = None
+    to: str | None = None
 
     def __post_init__(self) -> None:
+        _check_to(self)
         given = {name: getattr(self, name) for name in ("steps", "epochs", "hours") if getattr(self, name) is not None}
         if len(given) != 1:
             raise ValueError(
@@ -120,14 +126,17 @@ class Best(KeepRule):
         k: How many to keep.
         mode: ``min`` if smaller is better, ``max`` if larger is.
         within: Keep the best of each of these intervals, instead of those of the whole run.
+        to: URL of an object store to keep them in; if None, where the callback keeps its files.
     """
 
     metric: str
     k: int = 1
     mode: Literal["min", "max"] = "min"
     within: Every | None = None
+    to: str | None = None
 
     def __post_init__(self) -> None:
+        _check_to(self)
         if not isinstance(self.metric, str) or not self.metric:
             raise ValueError(f"Best needs the name of a metric, got {self.metric!r}; Best('val_loss') is an example.")
         _check_count(self, "k")
@@ -167,12 +176,15 @@ class Latest(KeepRule):
         n: How many to keep.
         every_n_steps: Optimizer steps between two of them; if None, one after each validation and each epoch.
             The end of the training is saved in any case.
+        to: URL of an object store to keep them in; if None, where the callback keeps its files.
     """
 
     n: int = 1
     every_n_steps: int | None = None
+    to: str | None = None
 
     def __post_init__(self) -> None:
+        _check_to(self)
         _check_count(self, "n")
         _check_count(self, "every_n_steps", optional=True)
 
@@ -188,6 +200,18 @@ class Latest(KeepRule):
 
     def keeps(self, history: Sequence[Record]) -> dict[str, str]:
         return dict.fromkeys((record.name for record in history[-self.n :]), str(self))
+
+
+def _check_to(rule: KeepRule) -> None:
+    if rule.to is None:
+        return
+    if not isinstance(rule.to, str) or not is_url(rule.to):
+        raise ValueError(
+            f"{type(rule).__name__} needs to as the URL of an object store, got {rule.to!r}; "
+            "'s3://bucket/run' is an example."
+        )
+    if missing := missing_package(rule.to):
+        raise ValueError(f"{type(rule).__name__} needs a package for to={rule.to!r}: {missing}.")
 
 
 def _check_count(rule: KeepRule, name: str, *, optional: bool = False) -> None:

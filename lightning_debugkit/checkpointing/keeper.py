@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lightning_debugkit.checkpointing.keep_rules import KeepRule, Latest, Occasion
-from lightning_debugkit.checkpointing.records import Moment, Record, Shards
+from lightning_debugkit.checkpointing.mirror import Mirror
+from lightning_debugkit.checkpointing.records import Moment, Record, Shards, history
 from lightning_debugkit.checkpointing.store import Store, cause_of, is_full
 
 Write = Callable[[Path], object]
+WAITS = "waits for"
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class SaveOutcome:
         dropped: Files that were deleted.
         seconds: Time it took; none if only its record was renewed.
         free: Bytes left on the disk.
+        away: The URL of an object store that could not be reached: the file waits for it here.
     """
 
     draft: Record
@@ -34,19 +37,31 @@ class SaveOutcome:
     dropped: tuple[Record, ...] = ()
     seconds: float = 0.0
     free: int = 0
+    away: str = ""
 
 
 class Keeper:
-    """The one hand that writes into a store.
+    """The one hand that writes into a store, and lets object stores follow.
 
     Args:
         store: The folder.
+        mirrors: What is kept elsewhere; until it is there, it stays in the folder.
+        rules: When to save; those of ``store`` if None.
         beside: Write in a thread beside the training, not only delete there. Deletions stay behind the commit that
             makes them right, so that there are never fewer sound files than when training waits.
     """
 
-    def __init__(self, store: Store, *, beside: bool = False) -> None:
+    def __init__(
+        self,
+        store: Store,
+        mirrors: Sequence[Mirror] = (),
+        rules: Sequence[KeepRule] | None = None,
+        *,
+        beside: bool = False,
+    ) -> None:
         self.store = store
+        self.mirrors = tuple(mirrors)
+        self.rules = store.rules if rules is None else tuple(rules)
         self.beside = beside
         self._pool: ThreadPoolExecutor | None = ThreadPoolExecutor(1, "checkpoint")
         store.beside = None if beside else self._pool
@@ -54,10 +69,45 @@ class Keeper:
         self._coming: list[Record] = []
         self._outcomes: deque[SaveOutcome] = deque()
 
+    def read(self) -> None:
+        """Read what is there, here and elsewhere."""
+        self.store.read()
+        for mirror in self.mirrors:
+            mirror.read()
+
+    @property
+    def known(self) -> list[Record]:
+        """The records that led to here, wherever their files are."""
+        elsewhere = {record.name: record for mirror in self.mirrors for record in mirror.records}
+        every = {**elsewhere, **{record.name: record for record in self.store.records}}
+        return history(every.values(), self.store.run, self.store.lineage)
+
     @property
     def history(self) -> list[Record]:
         """The records there are, and those being written."""
-        return [*self.store.history, *self._coming]
+        return [*self.known, *self._coming]
+
+    @property
+    def reasons(self) -> dict[str, tuple[str, ...]]:
+        """Why each file stays, wherever it is."""
+        known = self.known
+        told = [self.store.reasons, *(mirror.keeps(known, self._pinned) for mirror in self.mirrors)]
+        return {
+            record.name: tuple(dict.fromkeys(why for reasons in told for why in reasons.get(record.name, ())))
+            for record in known
+        }
+
+    def place(self, record: Record) -> str:
+        """Return where a file is: in the folder, or in an object store."""
+        is_here = any(record.name == each.name for each in self.store.records)
+        for mirror in self.mirrors:
+            if record.name in mirror.there and (mirror.is_only or not is_here):
+                return mirror.store.path(record.name)
+        return str(self.store.path(record))
+
+    @property
+    def _pinned(self) -> dict[str, str]:
+        return {name: why for name, why in self.store.pinned.items() if not why.startswith(WAITS)}
 
     @property
     def is_busy(self) -> bool:
@@ -66,7 +116,7 @@ class Keeper:
     def due(self, candidate: Record, before: Moment, occasion: Occasion) -> list[KeepRule]:
         """Return the rules that want ``candidate`` written now."""
         known = self.history
-        return [rule for rule in self.store.rules if rule.is_due(candidate, before, known, occasion)]
+        return [rule for rule in self.rules if rule.is_due(candidate, before, known, occasion)]
 
     def may_skip(self, wanting: list[KeepRule], occasion: Occasion) -> bool:
         """Tell whether a save can be left out since one is under way: the next one will be as good."""
@@ -84,6 +134,7 @@ class Keeper:
     def amend(self, name: str, metrics: Mapping[str, float], epochs: int) -> None:
         """Add to the record of a file what was learned of the same weights after it was written."""
         self.wait()
+        self._release()
         record = next((record for record in self.store.records if record.name == name), None)
         if record is None:
             return
@@ -96,6 +147,7 @@ class Keeper:
             self.store.amend(amended)
         except Exception as raised:
             error = raised
+        self.follow()
         self._outcomes.append(SaveOutcome(amended, None if error else amended, error, tuple(self.store.take_dropped())))
 
     def failed(self, draft: Record, error: Exception) -> None:
@@ -107,7 +159,8 @@ class Keeper:
 
     def outcomes(self) -> list[SaveOutcome]:
         """Return what has become of saves since this was asked last."""
-        told = []
+        self._release()
+        told = [self._away(mirror, *problem) for mirror in self.mirrors for problem in mirror.problems()]
         while self._outcomes:
             told.append(self._outcomes.popleft())
         return told
@@ -122,17 +175,47 @@ class Keeper:
     def close(self) -> None:
         """Wait, and give up the thread; what is saved afterwards is saved at once."""
         self.wait()
+        for mirror in self.mirrors:
+            mirror.close()
+        self._release()
+        self.store.wait()
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = self.store.beside = None
 
     def _save(self, draft: Record, write: Write, in_folder: bool, shards: Shards | None) -> None:
         try:
+            self._release()
+            for mirror in self.mirrors:
+                if draft.name in mirror.keeps([*self.known, draft], self._pinned):
+                    self.store.pinned.setdefault(draft.name, f"{WAITS} {mirror.store.url}")
             saved = self.store.save(draft, write, in_folder=in_folder, shards=shards)
         except Exception as error:
             self._outcomes.append(SaveOutcome(draft, error=cause_of(error), dropped=tuple(self.store.take_dropped())))
         else:
+            self.follow()
             gone = tuple(self.store.take_dropped())
             self._outcomes.append(SaveOutcome(draft, saved.record, None, gone, saved.seconds, saved.free))
         finally:
             self._coming = [record for record in self._coming if record.name != draft.name]
+
+    def follow(self) -> None:
+        """Let object stores become what the rules make of the history."""
+        known = self.known
+        for mirror in self.mirrors:
+            mirror.follow(known, self._pinned, self.store.folder)
+            for name in list(mirror.waiting):
+                self.store.pinned.setdefault(name, f"{WAITS} {mirror.store.url}")
+
+    def _release(self) -> None:
+        """Let go of files that waited to be sent and wait no more."""
+        waiting = {name for mirror in self.mirrors for name in mirror.waiting}
+        sent = [name for name, why in self.store.pinned.items() if why.startswith(WAITS) and name not in waiting]
+        for name in sent:
+            del self.store.pinned[name]
+        if sent:
+            self.store.retain()
+
+    def _away(self, mirror: Mirror, record: Record | None, error: Exception) -> SaveOutcome:
+        draft = record or Record("", Moment(max((each.step for each in self.known), default=0)))
+        return SaveOutcome(draft, error=error, away=mirror.store.url)

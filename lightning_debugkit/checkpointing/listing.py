@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import math
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from lightning_debugkit.checkpointing.keep_rules import Best, KeepRule
+from lightning_debugkit.checkpointing.object_store import ObjectStore, is_url
 from lightning_debugkit.checkpointing.records import DAMAGED, Record, head, history, in_order
 from lightning_debugkit.checkpointing.retention import RESUMED, kept
 from lightning_debugkit.checkpointing.rule_text import read_rules
@@ -28,39 +30,53 @@ class Listing:
     damaged: tuple[str, ...]
 
 
-def listing(folder: Path, plan: Sequence[KeepRule] | None = None, *, quick: bool = False) -> Listing:
+def listing(folder: Path | str, plan: Sequence[KeepRule] | None = None, *, quick: bool = False) -> Listing:
     """Return the table of ``folder``; nothing in it is changed.
 
     Args:
-        folder: A folder of checkpoints, or one with such a folder ``checkpoints`` in it.
+        folder: A folder of checkpoints, or one with such a folder ``checkpoints`` in it, or the URL of an object store.
         plan: Rules to try: what they would keep is told beside what is there.
         quick: Compare sizes and directories only, instead of reading each file.
 
     Raises:
         FileNotFoundError: There is no checkpoint with a record.
     """
-    folder = folder if read_records(folder) else folder / "checkpoints"
-    records = read_records(folder)
+    given, store = str(folder), ObjectStore(str(folder)) if is_url(folder) else None
+    folder = Path(folder)
+    if store is None and not read_records(folder):
+        folder = folder / "checkpoints"
+    records = read_records(folder) if store is None else store.records()
     newest = head(records)
     if newest is None:
         raise FileNotFoundError(
-            f"checkpoints needs a folder in which NestedCheckpoint has saved, got {str(folder.parent)!r}; "
+            f"checkpoints needs a folder in which NestedCheckpoint has saved, got {given!r}; "
             "it is the one with step-....ckpt and .ckpt.json files."
         )
-    check = mismatch if quick else damage
-    faults = {record.name: check(folder / record.name, record) for record in records}
+    faults = _faults(records, folder, store, quick)
     current = history(records, newest.run, newest.lineage)
     aside = [record for record in records if record not in current]
     rules = _rules_of(newest)
-    told = [f"{folder}: {_total(current)}, kept by {', '.join(map(str, newest.rules)) or 'no rule'}", ""]
+    place = folder if store is None else given
+    told = [f"{place}: {_total(current)}, kept by {', '.join(map(str, newest.rules)) or 'no rule'}", ""]
     told += _table(current, _columns(current, rules, faults, plan, quick))
     if aside:
         told += ["", f"Of other fits or branches left behind, which no rule touches: {_total(aside)}", ""]
         told += _table(aside, _columns(aside, (), faults, None, quick))
-    told += _leavings(folder)
+    told += _leavings(folder) if store is None else []
     if plan is not None:
         told += ["", _planned(current, plan), *_unknown_metrics(records, plan)]
     return Listing("\n".join(told), tuple(name for name, fault in faults.items() if fault))
+
+
+def _faults(records: Sequence[Record], folder: Path, store: ObjectStore | None, quick: bool) -> dict[str, str]:
+    if store is None:
+        check = mismatch if quick else damage
+        return {record.name: check(folder / record.name, record) for record in records}
+    faults = {}
+    for record in records:
+        with tempfile.TemporaryDirectory(prefix="lightning-debugkit-") as here:  # one at a time
+            faults[record.name] = store.damage(record, None if quick else Path(here))
+    return faults
 
 
 def size(count: int) -> str:

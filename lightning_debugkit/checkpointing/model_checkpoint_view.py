@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -40,17 +40,19 @@ def first_best(rules: tuple[KeepRule, ...]) -> Best | None:
     return next((rule for rule in bests if rule.within is None), bests[0] if bests else None)
 
 
-def model_checkpoint_view(folder: Path, history: list[Record], rules: tuple[KeepRule, ...]) -> ModelCheckpointView:
-    """Return where the files of a history stand."""
+def model_checkpoint_view(
+    place: Callable[[Record], str], history: list[Record], rules: tuple[KeepRule, ...]
+) -> ModelCheckpointView:
+    """Return where the files of a history stand; ``place`` tells where each is."""
     if not history:
         return ModelCheckpointView()
     newest = history[-1]
     rule = first_best(rules)
-    last = str(folder / newest.name)
+    last = place(newest)
     if rule is None:
         return ModelCheckpointView(last=last, best=last, step=newest.step)
     ranked = rule.ranked(history)[: rule.k]
-    best_k = {str(folder / record.name): record.metrics[rule.metric] for record in ranked}
+    best_k = {place(record): record.metrics[rule.metric] for record in ranked}
     return ModelCheckpointView(last, next(iter(best_k), ""), best_k, newest.metrics.get(rule.metric), newest.step)
 
 

@@ -86,17 +86,33 @@ def newest_good(folder: Path, tell: Callable[[Record, str], object]) -> Record |
     Raises:
         DamagedCheckpoint: There are checkpoints, but none is sound: to begin anew would hide their loss.
     """
+    return newest_sound(candidates(folder), lambda record: damage(folder / record.name, record), tell, str(folder))
+
+
+def candidates(folder: Path) -> list[Record]:
+    """Return the records of a folder, and those that its files without one should have."""
     orphans = [orphan for path in _without_record(folder) if (orphan := _orphan(path)) is not None]
+    return [*read_records(folder), *orphans]
+
+
+def newest_sound(
+    records: Sequence[Record], check: Callable[[Record], str], tell: Callable[[Record, str], object], place: str
+) -> Record | None:
+    """Return the newest of ``records`` with which ``check`` finds no fault, in the order that `newest_good` tells.
+
+    Raises:
+        DamagedCheckpoint: There are records, but none is sound.
+    """
     tried = []
-    for record in _from_newest([*read_records(folder), *orphans]):
-        found = damage(folder / record.name, record)
+    for record in _from_newest(records):
+        found = check(record)
         if not found:
             return record
         tried.append(f"{record.name}: {found}")
         tell(record, found)
     if tried:
         raise DamagedCheckpoint(
-            f"{folder} holds {len(tried)} checkpoints and none is sound ({'; '.join(tried)}); "
+            f"{place} holds {len(tried)} checkpoints and none is sound ({'; '.join(tried)}); "
             "put a backup there, or move them away to begin anew."
         )
     return None

@@ -33,11 +33,17 @@ def kept(
         {'1': ('best loss',), '2': ('latest',)}
     """
     ordered = in_order(records)
-    said = [rule.keeps(ordered) for rule in rules]
-    said.append(dict(pinned or {}))
+    return kept_by_rules(ordered, rules, pinned) or {record.name: (SAFEGUARD,) for record in ordered[-1:]}
+
+
+def kept_by_rules(
+    records: Iterable[Record], rules: Sequence[KeepRule], pinned: Mapping[str, str] | None = None
+) -> dict[str, tuple[str, ...]]:
+    """Return what `kept` does, but nothing where the rules keep nothing."""
+    ordered = in_order(records)
+    said = [*(rule.keeps(ordered) for rule in rules), dict(pinned or {})]
     reasons = {record.name: _reasons(record.name, said) for record in ordered}
-    reasons = {name: why for name, why in reasons.items() if why}
-    return reasons or {record.name: (SAFEGUARD,) for record in ordered[-1:]}
+    return {name: why for name, why in reasons.items() if why}
 
 
 def doomed(

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from lightning_debugkit.checkpointing import strategy_saving
 from lightning_debugkit.checkpointing.durable_files import draft_folder
 from lightning_debugkit.checkpointing.fresh_metrics import FreshMetrics
-from lightning_debugkit.checkpointing.keep_rules import Every, KeepRule, Occasion
+from lightning_debugkit.checkpointing.keep_rules import Every, KeepRule, Latest, Occasion
 from lightning_debugkit.checkpointing.keeper import Keeper
+from lightning_debugkit.checkpointing.mirror import Mirror
 from lightning_debugkit.checkpointing.records import Moment, Record
 from lightning_debugkit.checkpointing.repair import MANIFEST, Repairs, repair
 from lightning_debugkit.checkpointing.retention import RESUMED
@@ -36,6 +37,7 @@ class Options:
     beside: bool = False
     fsync: bool = True
     shards: bool = False
+    url: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,18 @@ class _Plan:
     save: bool = False
     name: str = ""
     place: str = ""
+
+
+def keeper_of(folder: Path, rules: tuple[KeepRule, ...], run: str, options: Options) -> Keeper:
+    """Return what keeps files in ``folder``, and in the object stores that rules name, or that all files are for."""
+    urls = dict.fromkeys([*([options.url] if options.url else []), *(rule.to for rule in rules if rule.to)])
+    mirrors = []
+    for url in urls:
+        own = [rule for rule in rules if (rule.to or options.url) == url]
+        mirrors.append(Mirror(url, own, is_only=url == options.url))
+    here = tuple(rule for rule in rules if not (rule.to or options.url))
+    store = Store(folder, here or (Latest(),), run, fsync=options.fsync)
+    return Keeper(store, mirrors, rules, beside=options.beside)
 
 
 class CheckpointSession:
@@ -64,7 +78,7 @@ class CheckpointSession:
         self.run = token_hex(4)
         self.keeper: Keeper | None = None
         if is_first:
-            self.keeper = Keeper(Store(folder, rules, self.run, fsync=options.fsync), beside=options.beside)
+            self.keeper = keeper_of(folder, rules, self.run, options)
         self.parent: Record | None = None
         self.fresh: dict[str, float] = {}
         self.owed = False
@@ -93,10 +107,11 @@ class CheckpointSession:
         parent = self.parent
         if self.keeper is not None:
             store = self.keeper.store
-            store.read()
+            self.keeper.read()
             if parent is not None:
                 store.lineage = (*parent.lineage, (parent.run, parent.step))
                 store.pinned[parent.name] = RESUMED
+            self.keeper.follow()
 
     def start(self, trainer: Trainer) -> None:
         """Start the clock where the resumed training had stopped it."""

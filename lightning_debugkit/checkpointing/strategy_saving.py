@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lightning_debugkit.checkpointing import serialization
 from lightning_debugkit.checkpointing.atomic_io import AtomicCheckpointIO, local_path, verify
 from lightning_debugkit.checkpointing.keeper import Write
+from lightning_debugkit.checkpointing.object_store import is_url
 from lightning_debugkit.core.callback import RefusedSetup
 from lightning_debugkit.core.compat import (
     AsyncCheckpointIO,
@@ -98,7 +101,7 @@ def remove_io(trainer: Trainer, installed: AtomicCheckpointIO | None) -> None:
         strategy.checkpoint_io = TorchCheckpointIO()
 
 
-def refuse_what_cannot_be(trainer: Trainer, is_beside: bool) -> None:
+def refuse_what_cannot_be(trainer: Trainer, is_beside: bool, *, is_elsewhere: bool) -> None:
     """Raise where a file could not be committed as promised.
 
     Raises:
@@ -120,6 +123,11 @@ def refuse_what_cannot_be(trainer: Trainer, is_beside: bool) -> None:
             "NestedCheckpoint needs async_save=False where every rank writes shards, "
             f"got {type(strategy).__name__}; leave async_save out: the shards are written by all ranks at once."
         )
+    if is_elsewhere and saves_in_shards(trainer):
+        raise RefusedSetup(
+            "NestedCheckpoint needs a folder that all processes share where every rank writes shards, "
+            "got an object store; mount it, or give a dirpath on a shared disk and rules without to=."
+        )
     if isinstance(strategy.checkpoint_io, AsyncCheckpointIO):
         raise RefusedSetup(
             "NestedCheckpoint needs a CheckpointIO that has written when it returns, got AsyncCheckpointIO; "
@@ -138,7 +146,14 @@ def saves_in_shards(trainer: Trainer) -> bool:
 
 
 def folder_of(trainer: Trainer | None, given: str | Path | None) -> str:
-    """Return the folder for checkpoints, as ``ModelCheckpoint`` chooses it: given, of the logger, of the Trainer."""
+    """Return the folder for checkpoints, as ``ModelCheckpoint`` chooses it: given, of the logger, of the Trainer.
+
+    Files for an object store are written to a folder below the Trainer's first, the same for each fit with that URL.
+    """
+    if given is not None and is_url(given):
+        root = local_path(trainer.default_root_dir) if trainer is not None else None
+        spool = hashlib.sha256(str(given).rstrip("/").encode()).hexdigest()[:12]
+        return str((root or Path(tempfile.gettempdir())).absolute() / "debugkit-spool" / spool)
     if given is not None:
         return str((local_path(given) or Path(given)).expanduser().resolve())
     assert trainer is not None, "only a folder that was given is known before there is a Trainer"

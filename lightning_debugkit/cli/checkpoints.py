@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from jsonargparse import ArgumentParser
 
 from lightning_debugkit.cli.outcome import Told
@@ -15,7 +13,7 @@ def make_parser() -> ArgumentParser:
     parser = ArgumentParser(
         description="Show the checkpoints of NestedCheckpoint: why each is kept, and whether its bytes are sound."
     )
-    parser.add_argument("folder", type=str, help="folder of checkpoints, or the folder above it; it is left as it is")
+    parser.add_argument("folder", type=str, help="folder of checkpoints, or URL of an object store; left as it is")
     parser.add_argument(
         "--plan", type=str | None, help="rules to try, as in Python: \"Every(steps=5000), Best('val_loss', k=3)\""
     )
@@ -28,5 +26,5 @@ def run(folder: str, plan: str | None = None, quick: bool = False) -> Told:
     from lightning_debugkit.checkpointing.listing import listing
     from lightning_debugkit.checkpointing.rule_text import read_rules
 
-    told = listing(Path(folder), None if plan is None else read_rules(plan), quick=quick)
+    told = listing(folder, None if plan is None else read_rules(plan), quick=quick)
     return told.text, 1 if told.damaged else 0

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from two_ranks import as_rank, strategy
 
 from lightning_debugkit import NestedCheckpoint
-from lightning_debugkit.checkpointing.repair import newest_good
+from lightning_debugkit.checkpointing.repair import candidates, newest_good
 from lightning_debugkit.checkpointing.store import read_records
 from lightning_debugkit.checkpointing.verification import damage
 from lightning_debugkit.checkpoints import KeepRule, Latest
@@ -127,7 +127,9 @@ def lives(folder: Path, count: int, chance: random.Random) -> Iterator[Life]:
     saved = folder / "checkpoints"
     context = multiprocessing.get_context("fork")
     for _ in range(count):
-        before = max((record.step for record in read_records(saved)), default=0)
+        # Of those whose record lies in the folder only, since the kill fell between the two commits, too.
+        sound = [record.step for record in candidates(saved) if not damage(saved / record.name, record)]
+        before = max(sound, default=0)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]

@@ -316,3 +316,34 @@ def test_without_crcs_size_and_directory_are_compared(tmp_path: Path) -> None:
     finally:
         torch.serialization.set_crc32_options(True)
     assert damage(store.path(record), record) == ""
+
+
+def test_a_filesystem_without_links_and_without_rename_onto_files_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As some network filesystems are: a record is renewed all the same, and each file is whole under its name."""
+    real = Path.replace
+
+    def replace_nothing(path: Path, target: Path) -> Path:
+        if Path(target).exists():
+            raise FileExistsError(errno.EEXIST, "File exists", str(target))
+        return real(path, target)
+
+    def no_links(*args: Any, **kwargs: Any) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "replace", replace_nothing)
+    for name in ("symlink_to", "hardlink_to"):
+        monkeypatch.setattr(Path, name, no_links)
+    monkeypatch.setattr("os.link", no_links)
+    store = opened(tmp_path, [Best("loss", k=2), Latest()])
+    for step, loss in ((1, 3.0), (2, 5.0), (3, 4.0), (4, 6.0)):
+        save(store, step, loss)
+    assert steps(tmp_path) == [1, 3, 4]
+    store.amend(replace(store.history[-1], metrics={"loss": 1.0}))
+    assert steps(tmp_path) == [1, 4]
+    assert read_records(tmp_path)[-1].metrics == {"loss": 1.0}
+    assert hidden(tmp_path) == []
+    found = newest_good(tmp_path, lambda record, why: pytest.fail(why))
+    assert found is not None
+    assert found.step == 4

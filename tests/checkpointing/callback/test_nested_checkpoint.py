@@ -406,8 +406,8 @@ def test_the_state_at_an_exception_stays_though_no_rule_asks_for_it(tmp_path: Pa
     ("arguments", "said"),
     [
         (
-            {"dirpath": "s3://bucket/x"},
-            "NestedCheckpoint needs a dirpath on a local or mounted disk, got 's3://bucket/x'; ",
+            {"dirpath": "nowhere://bucket/x"},
+            "NestedCheckpoint needs a package for dirpath='nowhere://bucket/x': Protocol not known: nowhere",
         ),
         ({"dirpath": 3}, "NestedCheckpoint needs dirpath as text or None, got 3; None takes the log folder."),
         ({"rules": []}, "NestedCheckpoint needs rules as a list of Every, Best and Latest, got []; "),

@@ -1,0 +1,96 @@
+"""Find a checkpoint that lies here, or in an object store, or in both."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning_debugkit.checkpointing.keep_rules import KeepRule
+from lightning_debugkit.checkpointing.model_checkpoint_view import ModelCheckpointView, model_checkpoint_view
+from lightning_debugkit.checkpointing.object_store import ObjectStore, is_url
+from lightning_debugkit.checkpointing.records import Record
+from lightning_debugkit.checkpointing.repair import candidates, newest_sound
+from lightning_debugkit.checkpointing.retention import present
+from lightning_debugkit.checkpointing.store import read_records
+from lightning_debugkit.checkpointing.verification import damage
+
+FETCHED = "fetched"  # folder beside the checkpoints for what was brought from a store
+_log = logging.getLogger("lightning_debugkit")
+
+
+class StoreAway(ConnectionError):
+    """An object store cannot be asked for its checkpoints."""
+
+
+def stores_of(dirpath: Any, rules: Sequence[KeepRule]) -> list[ObjectStore]:
+    """Return the object stores that a folder and rules name."""
+    urls = [str(dirpath)] if dirpath is not None and is_url(dirpath) else []
+    return [ObjectStore(url) for url in dict.fromkeys([*urls, *(rule.to for rule in rules if rule.to)])]
+
+
+def newest_of_all(folder: Path, stores: Sequence[ObjectStore], tell: Callable[[Record, str], object]) -> Path | None:
+    """Return the newest checkpoint whose every byte is sound; one that lies in a store is brought here.
+
+    Args:
+        folder: Where files are, or wait to be sent.
+        stores: Where else they are.
+        tell: Is told of each newer one that is damaged, and how.
+
+    Raises:
+        DamagedCheckpoint: There are checkpoints, but none is sound.
+        StoreAway: A store cannot be asked, and nothing is here: to begin anew might hide what it has.
+    """
+    here = {record.name: record for record in candidates(folder)}
+    there: dict[str, tuple[Record, ObjectStore]] = {}
+    for store in stores:
+        try:
+            there |= {record.name: (record, store) for record in store.records()}
+        except Exception as error:
+            if not here:
+                raise StoreAway(
+                    f"{store.url} cannot be asked for its checkpoints ({type(error).__name__}: {error}); try again "
+                    "when it is there, or leave ckpt_path out to begin anew."
+                ) from error
+            _log.warning(f"warning NestedCheckpoint: {store.url} cannot be asked ({error}): only {folder} counts.")
+    found: list[Path] = []
+
+    def check(record: Record) -> str:
+        wrong = ""
+        if record.name in here:
+            wrong = damage(folder / record.name, record)
+            if not wrong:
+                found.append(folder / record.name)
+                return ""
+        if record.name in there:
+            path, wrong = _brought(record, there[record.name][1], folder / FETCHED)
+            found.extend([path] if path is not None else [])
+        return wrong
+
+    records = {**{name: record for name, (record, _) in there.items()}, **here}
+    places = ", ".join([str(folder), *(store.url for store in stores)])
+    return found[-1] if newest_sound(list(records.values()), check, tell, places) is not None else None
+
+
+def _brought(record: Record, store: ObjectStore, folder: Path) -> tuple[Path | None, str]:
+    """Bring a file here, unless it is here; return where it is, or what is wrong with it."""
+    path = folder / record.name
+    if path.exists() and not damage(path, record):
+        return path, ""
+    try:
+        path = store.fetch(record, folder)
+    except FileNotFoundError:
+        return None, "it is gone"
+    wrong = damage(path, record)
+    if wrong:
+        path.unlink(missing_ok=True)
+    return (None, wrong) if wrong else (path, "")
+
+
+def view_before_a_fit(folder: Path, dirpath: Any, rules: tuple[KeepRule, ...]) -> ModelCheckpointView:
+    """Return where the files stand that earlier fits left, in a folder or in an object store."""
+    if not is_url(dirpath):
+        return model_checkpoint_view(lambda record: str(folder / record.name), present(read_records(folder)), rules)
+    store = ObjectStore(str(dirpath))
+    return model_checkpoint_view(lambda record: store.path(record.name), present(store.records()), rules)

@@ -1,0 +1,60 @@
+"""The protocol of S3, spoken by moto's server on this machine; both packages are in the extra `s3-test`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from checkpointing.saving import Scored, train
+
+from lightning_debugkit import NestedCheckpoint, read_journal
+from lightning_debugkit.checkpointing.object_store import ObjectStore, stored_md5
+from lightning_debugkit.checkpoints import Best, Every, Latest
+
+pytest.importorskip("s3fs")
+server = pytest.importorskip("moto.server")
+
+pytestmark = [pytest.mark.timeout(120), pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("no_report")]
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    import fsspec
+
+    moto = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    moto.start()
+    host, port = moto.get_host_and_port()
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setitem(fsspec.config.conf, "s3", {"endpoint_url": f"http://{host}:{port}"})
+    fs = fsspec.filesystem("s3")
+    yield fs
+    fs.clear_instance_cache()
+    moto.stop()
+
+
+def test_a_run_is_kept_there_and_gone_on_from(s3: Any, tmp_path: Path) -> None:
+    url = "s3://bucket/run"
+    s3.mkdir("bucket")
+    rules = [Every(steps=7), Best("val_loss"), Latest()]
+    train(tmp_path / "one", NestedCheckpoint(url, rules=rules), module=Scored([3.0, 1.0, 2.0]))
+    store = ObjectStore(url)
+    assert [record.step for record in store.records()] == [7, 10, 14, 15]
+    assert [store.damage(record, tmp_path / "read") for record in store.records()] == [""] * 4
+    assert stored_md5(s3.info(store.path(store.records()[0].name))), "what has arrived was compared by it"
+    keeps = NestedCheckpoint(url, rules=rules)
+    trainer = train(tmp_path / "two", keeps, ckpt_path="last", max_epochs=4)
+    assert trainer.global_step == 20
+    assert keeps.last_model_path.startswith(url)
+    for run in ("one", "two"):
+        assert read_journal(tmp_path / run / "debugkit").findings == []
+
+
+def test_a_bucket_that_is_not_there_stops_no_training(s3: Any, tmp_path: Path) -> None:
+    trainer = train(tmp_path, NestedCheckpoint("s3://no-such-bucket/run", rules=[Latest()]))
+    assert trainer.global_step == 15
+    (told,) = read_journal(tmp_path / "debugkit").findings
+    assert told.message.startswith("s3://no-such-bucket/run cannot be reached")
