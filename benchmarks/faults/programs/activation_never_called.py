@@ -1,7 +1,7 @@
 """self.act = nn.ReLU() is in __init__, and forward never calls it: no better than logistic regression on the moons.
 
-Source: https://github.com/aymericdamien/TensorFlow-Examples/pull/327 (no activation between
-layers) and Traffic-Sign-Classifier of the fault catalogue.
+Source: https://github.com/aymericdamien/TensorFlow-Examples/pull/327 (no activation
+between layers).
 Added: 2026-11-28. Rules changed because of it: none.
 """
 

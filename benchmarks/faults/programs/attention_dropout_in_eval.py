@@ -1,6 +1,6 @@
 """Scores of a transformer classifier waver in validation; dropout of the modules is off, that of the attention is not.
 
-Source: https://github.com/huggingface/transformers/issues/33844 and the documentation of scaled_dot_product_attention:
+Source: https://github.com/wenet-e2e/wenet/issues/2699 and the documentation of scaled_dot_product_attention:
 "will always apply dropout according to the specified dropout_p".
 Added: 2026-11-28. Rules changed because of it: none.
 """

@@ -1,6 +1,6 @@
 """Images as bytes of 0..255: the model itself subtracts and divides, as many exported networks do.
 
-Source: fault-catalogue N14 (a normalising first layer)
+Source: https://docs.pytorch.org/vision/stable/models.html (weights that bring their own preprocessing)
 Added: 2026-11-28. Rules changed because of it: none.
 """
 

@@ -1,6 +1,6 @@
 """Click prediction with hashed categories in an EmbeddingBag of 5,000 rows, few of which are used.
 
-Source: https://arxiv.org/abs/0902.2206 (feature hashing), fault-catalogue N08
+Source: https://arxiv.org/abs/0902.2206 (feature hashing)
 Added: 2026-11-28. Rules changed because of it: none.
 """
 

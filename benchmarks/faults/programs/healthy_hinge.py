@@ -1,6 +1,6 @@
 """A linear support vector machine: hinge loss with labels -1 and 1, no activation anywhere.
 
-Source: https://docs.pytorch.org/docs/stable/generated/torch.nn.MultiMarginLoss.html, fault-catalogue N18
+Source: https://docs.pytorch.org/docs/stable/generated/torch.nn.MultiMarginLoss.html
 Added: 2026-11-28. Rules changed because of it: none.
 """
 

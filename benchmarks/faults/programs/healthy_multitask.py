@@ -1,6 +1,6 @@
 """Two tasks in alternation: even batches train the regression head, odd ones the classification head.
 
-Source: fault-catalogue N26 (a head that is not used in each batch)
+Source: https://arxiv.org/abs/1706.05098 (alternate training of tasks)
 Added: 2026-11-28. Rules changed because of it: none.
 """
 

@@ -1,6 +1,6 @@
 """Digits with 5 % of the labels wrong, augmentation by noise, weight decay.
 
-Source: fault-catalogue N09
+Source: https://arxiv.org/abs/1911.00068 (label noise of this size is common)
 Added: 2026-11-28. Rules changed because of it: none.
 """
 

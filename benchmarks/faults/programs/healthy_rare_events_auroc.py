@@ -1,6 +1,6 @@
 """1.5 % positives, a plain loss and AUROC as the measure, as in medicine.
 
-Source: https://lightning.ai/docs/torchmetrics/stable/classification/auroc.html, fault-catalogue N17
+Source: https://lightning.ai/docs/torchmetrics/stable/classification/auroc.html
 Added: 2026-11-28. Rules changed because of it: none.
 """
 

@@ -1,6 +1,6 @@
 """A Siamese network with batch norm and a contrastive loss on pairs.
 
-Source: https://doi.org/10.1109/CVPR.2006.100 (Hadsell et al.), fault-catalogue N23
+Source: https://doi.org/10.1109/CVPR.2006.100 (Hadsell et al.)
 Added: 2026-11-28. Rules changed because of it: none.
 """
 

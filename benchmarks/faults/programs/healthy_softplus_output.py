@@ -1,6 +1,6 @@
 """Positive targets and a softplus output: its range and that of the targets fit.
 
-Source: fault-catalogue N20
+Source: https://stackoverflow.com/questions/65522548 (a false lead of this kind)
 Added: 2026-11-28. Rules changed because of it: none.
 """
 

@@ -1,6 +1,6 @@
 """Twenty samples and a linear model: there is not more in the laboratory.
 
-Source: fault-catalogue N16 (small batches) and the usual pilot study
+Source: the usual pilot study, with batches of five
 Added: 2026-11-28. Rules changed because of it: none.
 """
 

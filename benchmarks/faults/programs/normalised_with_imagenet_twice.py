@@ -1,7 +1,7 @@
 """Colour tiles pass Normalize in the dataset and again in the model's preprocessing: the start is slow, and pale
 images are no longer told apart.
 
-Source: https://github.com/alankbi/detecto/issues/16 (normalised twice) and
+Source: https://github.com/talshaharabany/AutoSAM/issues/3 (in the dataset and again before the call) and
 https://github.com/hao-ai-lab/FastVideo/pull/1055.
 Added: 2026-11-28. Rules changed because of it: none.
 """

@@ -1,7 +1,6 @@
 """The training loss goes to 0.1, the validation loss stays at 1.5, and early stopping ends the run too soon.
 
-Source: https://github.com/fastai/fastai/issues/3281 (validation prepared unlike training), and the question behind
-https://github.com/DSKSD/DeepNLP-models-Pytorch/issues/2 (softmax before CrossEntropyLoss).
+Source: https://github.com/DSKSD/DeepNLP-models-Pytorch/issues/2 (softmax before CrossEntropyLoss).
 Added: 2026-11-28. Rules changed because of it: none.
 """
 
@@ -15,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics.classification import MulticlassAccuracy
 
 DIAGNOSES = ("double-softmax",)
-PLACE = "softmax_in_validation.py:38"
+PLACE = "softmax_in_validation.py:37"
 PRESET = "standard"
 
 
