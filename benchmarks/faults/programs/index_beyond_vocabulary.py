@@ -1,6 +1,6 @@
 """IndexError: index out of range in self, in the middle of an epoch; which of the 900 rows is it?
 
-Source: https://stackoverflow.com/questions/62081155 (index out of range in self: a token outside of the vocabulary).
+Source: https://github.com/huggingface/transformers/issues/15867 (index out of range in self).
 Added: 2026-11-28. Rules changed because of it: none.
 """
 

@@ -1,6 +1,6 @@
 """Loss is stuck, so the run is resumed with a rate ten times smaller; nothing changes.
 
-Source: https://github.com/Lightning-AI/pytorch-lightning/issues/12118 (the optimizer's state brings its rate along).
+Source: https://github.com/pytorch/examples/issues/816 (a resume overrides the rate that is asked for).
 Added: 2026-11-28. Rules changed because of it: none.
 """
 
