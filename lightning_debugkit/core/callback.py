@@ -287,6 +287,8 @@ class DebugCallback(Callback):
         if run is not None:
             run.saw(finding)
             outlets_of(trainer, run).finding(finding, is_raised)
+        elif finding.severity >= Severity.WARNING:  # a validation by itself leaves no journal
+            _log.warning(f"{finding.severity} {finding.rule}: {finding.message}\n  {finding.advice}")
         return True
 
     def remark(self, trainer: Trainer, finding: Finding) -> None:

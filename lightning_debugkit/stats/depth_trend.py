@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scipy.stats import spearmanr
-
 
 def fades(ratios: Sequence[float], factor: float = 1e-4, layers: int = 5, correlation: float = 0.8) -> bool:
     """Tell whether ``ratios``, input side first, shrink steadily from the output to the input side.
@@ -22,4 +20,6 @@ def fades(ratios: Sequence[float], factor: float = 1e-4, layers: int = 5, correl
     """
     if len(ratios) < layers or min(ratios) <= 0 or ratios[0] >= factor * max(ratios):
         return False
+    from scipy.stats import spearmanr  # late: it takes a while to import
+
     return bool(spearmanr(ratios, range(len(ratios))).statistic >= correlation)
