@@ -96,8 +96,40 @@ def test_it_never_raises(value: str, monkeypatch: pytest.MonkeyPatch, caplog: py
     from lightning_debugkit import autoload
 
     monkeypatch.setenv("LIGHTNING_DEBUGKIT", value)
-    monkeypatch.setattr("lightning_debugkit.presets.debugkit", lambda preset: 1 / 0)
+    monkeypatch.setattr("lightning_debugkit.presets.debugkit", lambda preset, **options: 1 / 0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert autoload.callbacks() == []
     assert caplog.messages[-1].startswith("no debugkit callback was added: ")
+
+
+def test_options_stand_behind_the_preset(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lightning_debugkit import GradientAnomalyDetector, Reporting, autoload
+
+    words = "light action=warn max_skips=3 wiring=true loggers=none ignore=clipping-never,no-gradient"
+    monkeypatch.setenv("LIGHTNING_DEBUGKIT", words)
+    made = autoload.callbacks()
+    (detector,) = [each for each in made if isinstance(each, GradientAnomalyDetector)]
+    (reporting,) = [each for each in made if isinstance(each, Reporting)]
+    assert (detector.action, detector.max_skips, detector.wiring) == ("warn", 3, True)
+    assert (reporting.loggers, reporting.ignore) == ("none", ["clipping-never", "no-gradient"])
+    assert all(each.autoloaded for each in made)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("light warn", "LIGHTNING_DEBUGKIT needs options as name=value behind the preset, got 'warn'."),
+        ("light acton=warn", "got 'acton'; check the spelling."),
+        ("light ignore=no-gradients", "the closest is 'no-gradient'."),
+    ],
+)
+def test_a_wrong_option_is_one_line_and_training_goes_on(
+    words: str, told: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from lightning_debugkit import autoload
+
+    monkeypatch.setenv("LIGHTNING_DEBUGKIT", words)
+    assert autoload.callbacks() == []
+    (line,) = caplog.messages
+    assert told in line

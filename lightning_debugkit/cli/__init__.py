@@ -8,7 +8,20 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-COMMANDS = ("report", "replay", "check", "checkpoints", "demo", "rules", "show", "diff", "restore", "log", "refs")
+COMMANDS = (
+    "report",
+    "replay",
+    "check",
+    "checkpoints",
+    "config",
+    "demo",
+    "rules",
+    "show",
+    "diff",
+    "restore",
+    "log",
+    "refs",
+)
 
 
 def command(name: str) -> Any:
