@@ -26,6 +26,7 @@ from lightning_debugkit.checkpointing.fresh_metrics import FreshMetrics
 from lightning_debugkit.checkpointing.keep_rules import Best, KeepRule, Occasion
 from lightning_debugkit.checkpointing.model_checkpoint_view import first_best
 from lightning_debugkit.checkpointing.object_store import is_url
+from lightning_debugkit.checkpointing.preemption import AgreedSigterm, SigtermAgreement
 from lightning_debugkit.checkpointing.records import Record
 from lightning_debugkit.checkpointing.repair import Repairs
 from lightning_debugkit.checkpointing.retention import EXCEPTION, PREEMPTED
@@ -109,10 +110,11 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
         self._waits = False
         self._seen_step = -1
         self._has_validated = False
+        self._agreement: SigtermAgreement | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # The files of a fit in progress stay with it.
-        return {**self.__dict__, "_session": None, "_skipped": [], "_io": None}
+        return {**self.__dict__, "_session": None, "_skipped": [], "_io": None, "_agreement": None}
 
     @property
     def state_key(self) -> str:
@@ -197,6 +199,8 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
         self._seen_step = trainer.global_step
         if self._session is not None:
             self._session.start(trainer)
+            self._agreement = SigtermAgreement(trainer)
+            self._agreement.install()
         elif not save_times.is_trial(trainer):
             _log.warning("warning NestedCheckpoint saves nothing in this fit: it could not be set up.")
 
@@ -246,10 +250,11 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
         try:
             session = self._session
             if session is not None and trainer.state.fn == TrainerFn.FITTING:
-                # Only a process that is alone knows that no other waits for it.
-                if trainer.world_size == 1 and trainer.global_step > 0:
+                # Only a process that is alone knows that no other waits for it, or one of many in the same place.
+                are_together = isinstance(exception, AgreedSigterm)
+                if (trainer.world_size == 1 or are_together) and trainer.global_step > 0:
                     self._save_what_waits(trainer, session, is_preempted=is_sigterm(exception))
-                self._close(trainer, session, met=False)
+                self._close(trainer, session, met=are_together)
         finally:
             DebugCallback.on_exception(self, trainer, pl_module, exception)
 
@@ -258,6 +263,9 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
             self._session.keeper.close()
         strategy_saving.remove_io(trainer, self._io)
         self._io = None
+        if self._agreement is not None:
+            self._agreement.remove()
+            self._agreement = None
 
     def _save_what_waits(self, trainer: Trainer, session: CheckpointSession, *, is_preempted: bool) -> None:
         """Save a step whose validation did not come to its end, and any step if that was asked for, or at a SIGTERM."""

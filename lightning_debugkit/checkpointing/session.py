@@ -169,6 +169,8 @@ class CheckpointSession:
     ) -> tuple[_Plan, Record | None]:
         same = next((record for record in reversed(keeper.history) if record.step == now.step), None)
         if same is not None:
+            if self._pin:
+                keeper.store.pinned[same.name] = self._pin
             keeper.amend(same.name, self.fresh, now.epochs)
             return _Plan(), None
         draft = self._draft(trainer, keeper.store, now)

@@ -62,6 +62,7 @@ __all__ = [
     "MixedPrecision",
     "ModelCheckpoint",
     "ModelParallelStrategy",
+    "SIGTERMException",
     "SingleDeviceStrategy",
     "Strategy",
     "TorchCheckpointIO",

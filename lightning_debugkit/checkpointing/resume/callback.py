@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 
+from lightning_debugkit.checkpointing.preemption import AgreedSigterm
 from lightning_debugkit.checkpointing.resume import inexact_causes, resume_state
 from lightning_debugkit.checkpointing.resume.dataloader_position import DataLoaderPosition, is_stateful
 from lightning_debugkit.checkpointing.resume.inexact_causes import InexactCause
@@ -147,7 +148,7 @@ class ExactResume(DebugCallback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         # One rank may be here alone: a checkpoint that is saved from now on must not wait for the others.
-        self._failing = True
+        self._failing = not isinstance(exception, AgreedSigterm)
         self._release()
         super().on_exception(trainer, pl_module, exception)
 
