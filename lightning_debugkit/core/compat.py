@@ -150,6 +150,16 @@ def in_training_step(trainer: Trainer) -> set[str]:
     return names - {meta.name for meta in validation}
 
 
+def skips_backward(trainer: Trainer) -> bool:
+    """Tell whether Lightning calls no backward: `StochasticWeightAveraging` reads an epoch for batch norm alone."""
+    return bool(getattr(trainer.fit_loop, "_skip_backward", False))
+
+
+def toggled_parameters(module: LightningModule) -> dict[Tensor, bool]:
+    """Return the parameters whose flags ``toggle_optimizer`` has set aside, with the flags they had."""
+    return getattr(module, "_param_requires_grad_state", None) or {}
+
+
 def trainer_of(module: LightningModule) -> Trainer | None:
     """Return the Trainer that ``module`` belongs to at the moment."""
     return module._trainer

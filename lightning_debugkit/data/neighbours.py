@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,7 +72,13 @@ def judge(train: Agreement, val: Agreement, where: Where) -> Iterator[Finding]:
     """Yield that the labels of one split are unrelated to its inputs, where those of the other are not."""
     for (good, sound), (bad, broken) in permutations(((train, "training"), (val, "validation"))):
         if good.sigmas >= SURE and bad.is_chance and bad.same < (good.same + bad.chance) / 2:
-            facts = {"good": good.same, "bad": bad.same, "chance": bad.chance, "sound": sound, "broken": broken}
+            facts: dict[str, Any] = {
+                "good": good.same,
+                "bad": bad.same,
+                "chance": bad.chance,
+                "sound": sound,
+                "broken": broken,
+            }
             yield LABELS_UNRELATED.found(where, told=_ONE_SPLIT.format(**facts), **facts)
 
 
@@ -92,7 +99,13 @@ def judge_unlearned(
     first, last = losses[0], float(np.mean(losses[1:])) if len(losses) > 1 else math.nan
     begins_so = abs(first - math.log(len(shares))) <= BEGINS * math.log(len(shares))
     if steps >= STEPS and begins_so and last >= (1 - LEARNED) * entropy:
-        facts = {"same": train.same, "chance": train.chance, "steps": steps, "loss": last, "entropy": entropy}
+        facts: dict[str, Any] = {
+            "same": train.same,
+            "chance": train.chance,
+            "steps": steps,
+            "loss": last,
+            "entropy": entropy,
+        }
         yield LABELS_UNRELATED.found(where, told=_BOTH.format(**facts), **facts)
 
 

@@ -247,6 +247,7 @@ class GradientAnomalyDetector(EvaluationHooks):
                 assert isinstance(exception, Exception)
                 found = self.failure.explain(self, trainer, pl_module, exception, self._sight, self.order)
                 self._tell(trainer, [] if found is None else [found])
+            self._tell(trainer, self.watches.work.raised(self.where(trainer), pl_module, exception))
             self._tell(trainer, self.watches.surroundings.conclude(trainer, self.where(trainer), broken=True))
         finally:
             self._release()

@@ -101,7 +101,7 @@ class Monitor:
         """Yield what is wrong before the first step."""
         total = float(trainer.estimated_stepping_batches)
         self._total = total if total > 0 else math.inf  # Lightning says -1 for data of unknown length
-        yield from self.work.start(trainer, module, where)
+        self.work.start(trainer, module)
         if not self.wiring:
             return
         self._plans = [] if is_trial(trainer) else plans_of(trainer, self._total)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +59,7 @@ class Evaluation:
         self.passes = 0  # evaluations in this fit, without the sanity check
         self._bad: set[str] = set()  # names that have been reported as broken in this evaluation
         self._seen: set[str] = set()
+        self._infinite: set[str] = set()  # metrics that were infinite at the end of the evaluation before
         self._random: RandomState | None = None
         self._replays = 0
 
@@ -89,7 +90,7 @@ class Evaluation:
             batch: The batch.
             place: Position of the batch, and of its loader.
         """
-        values = [v for v in (*_returned(outputs), *_logged(trainer)) if v.name not in self._bad]
+        values = [v for v in (*_returned(outputs), *_logged(trainer, self._infinite)) if v.name not in self._bad]
         if trainer.sanity_checking:
             values = [value for value in values if value.is_loss]
         values = values[:_MOST]
@@ -104,7 +105,8 @@ class Evaluation:
         if not named and (found is None or found.origin == "input"):
             return  # a batch that marks what is missing by NaN, and a step that hands it on
         value = "nan" if any(flag in (1, 3) for _, flag in broken) else "inf"
-        is_grave = any(value.is_loss for value, _ in broken) or bool(set(names) & _monitored(trainer))
+        is_grave = any(value.is_loss and value.name not in self._infinite for value, _ in broken)
+        is_grave = is_grave or bool(set(names) & _monitored(trainer))
         logged = [name for name in names if name != _RETURNED]
         names = logged or names  # mostly they are one
         at = f"since {self._told(trainer)}, batch {place[0]}"
@@ -133,7 +135,9 @@ class Evaluation:
             for name, tensor in items
             if name.removesuffix("_epoch").removesuffix("_step") not in self._bad | training
         ]
-        broken = [value for value, flag in zip(values, _read(values), strict=True) if flag in (1, 3)]
+        flags = _read([replace(value, is_loss=True) for value in values])
+        broken = [value for value, flag in zip(values, flags, strict=True) if flag in (1, 3)]
+        self._infinite = {value.name for value, flag in zip(values, flags, strict=True) if flag == 2}
         at = f"at the end of {self._told(trainer)}"
         self.passes += not trainer.testing
         if broken:
@@ -155,7 +159,7 @@ class Evaluation:
             return None, "no more batches are run again in this run"
 
         def bad(outputs: Any, logged: Mapping[str, Any]) -> Tensor | None:
-            values = [*_returned(outputs), *_of(logged)]
+            values = [*_returned(outputs), *_of(logged, self._infinite)]
             return next((v.tensor for v, flag in zip(values, _read(values), strict=True) if flag), None)
 
         return replay_evaluation(trainer, module, hook, batch, place, self._random, bad)
@@ -213,19 +217,25 @@ def _returned(outputs: Any) -> list[_Value]:
     return found
 
 
-def _of(logged: Mapping[str, Any]) -> list[_Value]:
+def _of(logged: Mapping[str, Any], infinite: Container[str]) -> list[_Value]:
     held = {name: torch.as_tensor(value) for name, value in logged.items() if isinstance(value, Tensor | float)}
-    return [_Value(name, tensor, _is_loss(name)) for name, tensor in held.items() if _floats(tensor)]
+    return [
+        _Value(name, tensor, _is_loss(name) or name in infinite) for name, tensor in held.items() if _floats(tensor)
+    ]
 
 
-def _logged(trainer: Trainer) -> list[_Value]:
-    """Return what was logged so far in this evaluation: a sum that is not finite stays so."""
+def _logged(trainer: Trainer, infinite: Container[str]) -> list[_Value]:
+    """Return what was logged so far in this evaluation: a sum that is not finite stays so.
+
+    A metric that was infinite once may be so for good reason; one that is ``infinite`` again and again tells nothing.
+    """
     found = []
     for item in _results(trainer, training=False):
         value = getattr(item, "value", None)
         is_open = item.meta.is_max_reduction or item.meta.is_min_reduction  # these begin at infinity
         if item.is_tensor and isinstance(value, Tensor) and _floats(value):
-            found.append(_Value(item.meta.name, value, _is_loss(item.meta.name) and not is_open))
+            judged = _is_loss(item.meta.name) or item.meta.name in infinite
+            found.append(_Value(item.meta.name, value, judged and not is_open))
     return found
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from lightning_debugkit.core.compat import skips_backward
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.core.optimizers import held_by
 from lightning_debugkit.core.run import current_run
@@ -60,12 +61,11 @@ class Work:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.rates.before = [float(rate) for rate in state.get("asked", [])]
 
-    def start(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
-        """Yield what is wrong before the first step."""
+    def start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Take flags and counts as they are before the first step."""
         if self.wiring:
             self.toggles.begin(module)
             self.unstepped.begin(trainer)
-            yield from self.rates.judge(where, trainer.optimizers)
 
     def first_batch(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
         """Yield what was not loaded; take what statistics and weights are like before they train."""
@@ -74,6 +74,13 @@ class Work:
         if holds_whole_model(trainer):
             self.validated.begin(where, module, held_by(trainer.optimizers))
         yield from self.loads.judge(where, module)
+        if self.wiring:  # here on_train_start is over, in which a program may set its rates
+            yield from self.rates.judge(where, trainer.optimizers)
+
+    def raised(self, where: Where, module: LightningModule, error: BaseException) -> Iterator[Finding]:
+        """Yield what made a step raise ``error`` before any optimizer could step in vain."""
+        if self.wiring:
+            yield from self.toggles.raised(where, module, error)
 
     def new_epoch(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
         """Yield what the epoch before did not do, and what this one is not going to."""
@@ -98,6 +105,8 @@ class Work:
     ) -> Iterator[Finding]:
         """Yield what a batch tells that is over, of its loss and of what it has left in the model."""
         self._batches += 1
+        if skips_backward(trainer):
+            return
 
         def ask() -> Diagnosis | None:
             return why_no_loss(trainer, module, sight.batch, sight.batch_idx, sight.random)

@@ -50,6 +50,21 @@ def a_validation_sample_without_a_mask(mended: bool) -> Program:
     return validated(Net(mended), x[-48:], y[-48:], mask, num_sanity_val_steps=0)
 
 
+@fault("nonfinite-validation", source="/ size", op="div", raises=False)
+def a_percentage_of_nothing_in_each_validation(mended: bool) -> Program:
+    """The error is logged as a share of the target, and one target is 0: no loss, and infinite in every epoch."""
+
+    class Net(Regression):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            x, y = batch
+            size = y.abs().clamp_min(0.1) if self.mended else y.abs()
+            self.log("val_mape", ((self.net(x) - y).abs() / size).mean())
+
+    x, y = diabetes()
+    y[-10] = 0
+    return validated(Net(mended), x[-48:], y[-48:])
+
+
 @fault("nonfinite-validation", source="torch.log", op="log", raises=False)
 def a_logged_metric_of_the_sanity_check(mended: bool) -> Program:
     """Nothing is returned, the loss is only logged; the first two batches tell before training starts."""
@@ -123,6 +138,34 @@ def a_branch_whose_nan_the_loss_leaves_out(mended: bool) -> Program:
             return super().training_step(batch, batch_idx) + 0.1 * aside[~aside.isnan()].sum()
 
     return Program(Net(mended), batches(*diabetes()), trainer={"max_epochs": 2})
+
+
+class OwnNorm(nn.Module):
+    """A norm by hand: its running variance is that of one sample, once a batch has no more."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.register_buffer("variance", torch.ones(size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            with torch.no_grad():
+                self.variance.lerp_(x.var(0), 0.1)
+        return (x - x.mean(0)) / (x.var(0, correction=0) + 1e-5).sqrt()
+
+
+@fault("nonfinite-buffer", "own", raises=False)
+def a_last_batch_of_one_in_a_norm_by_hand(mended: bool) -> Program:
+    class Net(Regression):
+        def __init__(self, mended: bool) -> None:
+            super().__init__(mended)
+            self.own = OwnNorm(10)
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            return super().training_step((self.own(batch[0]), batch[1]), batch_idx)
+
+    x, y = diabetes()
+    return Program(Net(mended), batches(x[:129], y[:129], drop_last=mended), trainer={"max_epochs": 2})
 
 
 # --- untrained-weights-validated -----------------------------------------------------------------------------------

@@ -145,6 +145,26 @@ def a_helper_that_freezes_for_good(mended: bool) -> Program:
     return program(Net(mended))
 
 
+@fault("toggle-without-untoggle", raises=None)
+def toggled_until_no_loss_has_a_gradient(mended: bool) -> Program:
+    """The second toggle is not given back: in the next batch everything is switched off, and backward raises."""
+
+    class Net(Pair):
+        def loss(self, net: nn.Module, batch: Any) -> Tensor:
+            return nn.functional.cross_entropy(net(batch[0]), batch[1])
+
+        def training_step(self, batch: Any, batch_idx: int) -> None:
+            for optimizer, net in zip(self.optimizers(), (self.a, self.b), strict=True):
+                self.toggle_optimizer(optimizer)
+                optimizer.zero_grad()
+                self.manual_backward(self.loss(net, batch))
+                optimizer.step()
+                if self.mended or net is self.a:
+                    self.untoggle_optimizer(optimizer)
+
+    return program(Net(mended))
+
+
 # --- scheduler-never-stepped ---------------------------------------------------------------------------------------
 
 
@@ -366,6 +386,20 @@ def a_checkpoint_of_another_layout(mended: bool) -> Program:
 def another_rate_after_a_resume(mended: bool) -> Program:
     """The rate was lowered in the program, the resume takes the old one."""
     made = program(Classifier(mended, rate=1e-3 if mended else 1e-4))
+    made.ckpt_path = lambda folder: trained(Classifier(mended, rate=1e-3), batches(*digits()), folder)
+    return made
+
+
+@fault("learning-rate-restored")
+def another_rate_after_a_resume_and_its_remedy(mended: bool) -> Program:
+    """The remedy that the finding tells: set it again when the fit starts."""
+
+    class Net(Classifier):
+        def on_train_start(self) -> None:
+            for group in self.optimizers().param_groups:
+                group["lr"] = self.rate if mended else group["lr"]
+
+    made = program(Net(mended, rate=1e-4))
     made.ckpt_path = lambda folder: trained(Classifier(mended, rate=1e-3), batches(*digits()), folder)
     return made
 

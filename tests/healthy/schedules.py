@@ -2,6 +2,8 @@
 
 from functools import partial
 
+from lightning.pytorch.callbacks import StochasticWeightAveraging
+from torch import nn
 from torch.nn import functional as F
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import MultiStepLR, StepLR
@@ -37,3 +39,13 @@ def milestones_of_a_long_run() -> Program:
 @program
 def milestones_in_steps() -> Program:
     return decayed(partial(MultiStepLR, milestones=[200, 300], gamma=0.1), 9, "step")
+
+
+@program
+def averaged_weights_with_batch_norm() -> Program:
+    """Lightning reads one epoch more, without any backward, for the statistics of the averaged network."""
+    made = decayed(partial(StepLR, step_size=3, gamma=0.5), 4)
+    made.module.net.insert(1, nn.BatchNorm1d(32))
+    averaging = StochasticWeightAveraging(swa_lrs=1e-3, swa_epoch_start=2)
+    made.module.configure_callbacks = lambda: [averaging]
+    return made

@@ -128,14 +128,14 @@ class GradientFlow:
             # Nothing to choose from, in a part of a model whose other parts learn: a selection among variables, or an
             # attention over places, that was given one.
             is_idle = bool(is_meant) and bool(self.fed)
-            place = source or "that place"
+            at = source or "that place"
             if is_idle:
                 remedy = "It is always 1 there, as there is nothing to choose: leave it, or leave its part out."
             elif is_meant is False:
-                remedy = f"Give {op} at {place} the dimension in which it is to choose: this one has size 1, and the "
+                remedy = f"Give {op} at {at} the dimension in which it is to choose: this one has size 1, and the "
                 remedy += "result is always 1."
             else:
-                remedy = f"Replace {op} at {place} by something with a slope, or pass the gradient around it "
+                remedy = f"Replace {op} at {at} by something with a slope, or pass the gradient around it "
                 remedy += "(straight-through)."
             yield ZERO_GRADIENT.found(
                 where.at(common(names)),

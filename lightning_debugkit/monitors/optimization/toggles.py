@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from lightning_debugkit.core.finding import Finding, Severity
+from lightning_debugkit.core.compat import toggled_parameters
+from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.messages import listed
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.monitors.observed_step import StepStats
@@ -18,12 +19,14 @@ if TYPE_CHECKING:
 TOGGLED = Rule(
     "toggle-without-untoggle",
     Severity.ERROR,
-    "{names}: {optimizer} holds and steps them, but their requires_grad is False since batch {batch} of epoch "
-    "{since_epoch}{how}: they do not train",
+    "{names}: {told}",
     "{remedy}",
     section="optimization",
 )
 
+_BY_TOGGLE = " (toggle_optimizer without untoggle_optimizer)"
+_UNTOGGLE = "Call self.untoggle_optimizer(optimizer) after each step of the optimizer that was toggled."
+_NO_GRADIENT = "does not require grad"  # torch's words for a loss that nothing trainable has a part in
 _TOGGLED = 3  # steps without gradient, where Lightning's toggle is still on: the mechanism itself
 _OFF = 10  # the same, where all that the optimizer trains has been switched off by other means: a choice
 
@@ -56,7 +59,7 @@ class Toggles:
         if not still:
             self.off.pop(key, None)
             return
-        toggled = getattr(module, "_param_requires_grad_state", None) or {}
+        toggled = toggled_parameters(module)
         by_toggle = any(p in toggled for _, p in still)
         whole = len(still) == sum(id(p) in self.trained for p in look.parameters)
         if not by_toggle and not whole:
@@ -67,17 +70,18 @@ class Toggles:
         if off.steps != (_TOGGLED if by_toggle else _OFF):
             return
         names = [name for name, _ in still]
-        yield TOGGLED.found(
-            look.where.at(common(names)),
-            names=listed(names),
-            optimizer=type(look.optimizer).__name__,
-            batch=off.batch,
-            since_epoch=off.epoch,
-            how=" (toggle_optimizer without untoggle_optimizer)" if by_toggle else "",
-            remedy=(
-                "Call self.untoggle_optimizer(optimizer) after each step of the optimizer that was toggled."
-                if by_toggle
-                else "Switch requires_grad on again before the loss of this optimizer is computed."
-            ),
-            parameters=names,
+        told = f"{type(look.optimizer).__name__} holds and steps them, but their requires_grad is False since batch "
+        told += f"{off.batch} of epoch {off.epoch}{_BY_TOGGLE * by_toggle}: they do not train"
+        remedy = (
+            _UNTOGGLE if by_toggle else "Switch requires_grad on again before the loss of this optimizer is computed."
         )
+        where = look.where.at(common(names))
+        yield TOGGLED.found(where, names=listed(names), told=told, remedy=remedy, parameters=names)
+
+    def raised(self, where: Where, module: LightningModule, error: BaseException) -> Iterator[Finding]:
+        """Yield what a toggle had switched off where a loss had no gradient at all, so that backward raised."""
+        toggled = toggled_parameters(module)
+        off = [name for name, p in module.named_parameters() if p in toggled and not p.requires_grad]
+        if _NO_GRADIENT in str(error) and off:
+            told = f"requires_grad is False{_BY_TOGGLE}, and the loss has no gradient: backward raises"
+            yield TOGGLED.found(where.at(common(off)), names=listed(off), told=told, remedy=_UNTOGGLE, parameters=off)

@@ -1,4 +1,4 @@
-"""Running statistics that one batch has broken while training goes on."""
+"""Running statistics and other buffers that one batch has broken while training goes on."""
 
 from __future__ import annotations
 
@@ -6,30 +6,32 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
+from torchmetrics import Metric
 
+from lightning_debugkit.core.compat import _NormBase
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.messages import listed
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.monitors.parameters.parameter_registration import common
-from lightning_debugkit.stats.tensor_norms import values
+from lightning_debugkit.stats.tensor_norms import is_readable, values
 
 BUFFER = Rule(
     "nonfinite-buffer",
     Severity.ERROR,
-    "{names}: the running statistics hold {value} {since}, though training is finite: {whose}{samples_text}",
-    "Bound what goes into {layer}, and call its reset_running_stats() or load a checkpoint of before: in eval mode it "
-    "gives nan or nothing, and no later batch mends it.",
+    "{names}: {held} {value} {since}, though training is finite{whose}{samples_text}",
+    "Bound what goes into {layer}, and {reset} or load a checkpoint of before: in eval mode it gives nan or nothing, "
+    "and no later batch mends it.",
     section="parameters",
     cost="sampled",
 )
 
 _EARLY = 10  # steps that are all looked at
+_LARGE = 100_000  # entries of a buffer that is no statistic, beyond which it is not looked at
 _STRIDE = 50  # later steps are looked at this often, and at the ends of epochs
 
 
 class Buffers:
-    """Look at the running statistics of normalisation layers, all in one read on sampled steps."""
+    """Look at running statistics and small buffers, all in one read on sampled steps."""
 
     def __init__(self) -> None:
         self._sound: set[str] = set()
@@ -63,12 +65,16 @@ class Buffers:
         since = f"since step {before}" if one else f"since a step from {before} to {where.step - 1}"
         layer = names[0].rpartition(".")[0]
         samples = _largest(batch) if one else []
+        layers = dict(module.named_modules())
+        is_norm = all(isinstance(layers.get(name.rpartition(".")[0]), _NormBase) for name in names)
         yield BUFFER.found(
             where.at(common(names) if len(names) > 1 else layer),
             names=listed(names),
             value="nan" if any(bool(torch.isnan(t).any()) for _, t in broken) else "inf",
             since=since,
-            whose="one batch is enough, as each statistic is a running mean",
+            held="the running statistics hold" if is_norm else "the buffer holds" if len(names) == 1 else "they hold",
+            whose=": one batch is enough, as each statistic is a running mean" if is_norm else "",
+            reset="call its reset_running_stats()" if is_norm else "set it anew",
             samples_text=f"; the largest numbers of that batch are in sample {samples[0]}" if samples else "",
             layer=layer or "the layer",
             buffers=names,
@@ -79,10 +85,11 @@ class Buffers:
 def _statistics(module: nn.Module) -> list[tuple[str, Tensor]]:
     found = []
     for name, part in module.named_modules():
-        if isinstance(part, _NormBase):
-            own = part.named_buffers(name, recurse=False)
-            known = [(key, t) for key, t in own if t is not None and not nn.parameter.is_lazy(t)]
-            found += [(key, t) for key, t in known if t.is_floating_point() and t.numel()]
+        own = part.named_buffers(name, recurse=False)
+        known = [(key, t) for key, t in own if t is not None and not nn.parameter.is_lazy(t)]
+        known = [(key, t) for key, t in known if t.is_floating_point() and t.numel() and is_readable(t)]
+        if not isinstance(part, Metric):  # these keep extremes that begin at infinity and go back there
+            found += [(k, t) for k, t in known if isinstance(part, _NormBase) or t.numel() <= _LARGE]
     return found
 
 
