@@ -54,6 +54,9 @@ class AgainstTrivial:
         baseline: Share of the constant answer's.
         low: Lower end of the 95 % interval of the gain.
         high: Upper end.
+        recall: Lower end of the 95 % interval of the mean recall, in which each class counts alike: a loss that weighs
+            classes gives up accuracy for it.
+        blind: Mean recall of answers that do not look at the sample, 1 by the number of classes.
     """
 
     name: int
@@ -62,10 +65,14 @@ class AgainstTrivial:
     baseline: float
     low: float
     high: float
+    recall: float = 0.0
+    blind: float = 1.0
 
     @property
     def is_trivial(self) -> bool:
-        """No gain is shown, and none of a size worth having is possible."""
+        """No gain is shown, none of a size worth having is possible, and classes are not told apart."""
+        if self.recall > self.blind + _SKILL * (1 - self.blind):
+            return False
         others = self.n * (1 - self.baseline)
         return others >= _FEW and self.low <= 0 and self.high * self.n < _SKILL * others
 

@@ -45,6 +45,13 @@ def test_answers_are_trivial_unless_they_look_at_the_sample(share: float) -> Non
     assert not judged(target, knows).is_trivial
 
 
+def test_accuracy_that_was_given_up_for_rare_classes_is_no_trivial_answer() -> None:
+    """A loss with class weights: below the most frequent class in accuracy, and far above it in mean recall."""
+    support = np.array([800, 120, 80])
+    assert not compare(np.array([560, 100, 70]), support).is_trivial
+    assert compare(np.array([560, 18, 12]), support).is_trivial  # the same answers, whatever the sample is
+
+
 def test_few_samples_of_other_classes_tell_nothing() -> None:
     target = np.array([0] * 90 + [1] * 9)
     assert not judged(target, np.zeros(99, dtype=int)).is_trivial
