@@ -17,9 +17,10 @@ from torch.utils.data.distributed import DistributedSampler
 from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.core.patching import Hearing, has_compiled_code
-from lightning_debugkit.data import boxes, duplicates, labels, neighbours, values, workers
+from lightning_debugkit.data import boxes, duplicates, labels, near_duplicates, neighbours, values, workers
 from lightning_debugkit.data.loaders import class_mapping
-from lightning_debugkit.data.seen import Seen
+from lightning_debugkit.data.seen import SAMPLES, Seen
+from lightning_debugkit.data.sketch import pairs_of, sketch
 
 # Training batches after which labels and copies are judged though the epoch goes on: long epochs take hours.
 BATCHES = 500
@@ -33,20 +34,26 @@ class DataCheck(DebugCallback):
     """Check the data of the first epoch as it flows by: order and share of labels, scales, copies across splits, boxes.
 
     Nothing is read that the Trainer does not read itself, so that it works for streams as well, and the training is
-    never changed. At most 2,000 samples of each split are kept as fingerprints, and 16 MB of their values.
+    never changed. Of each split fingerprints of 8 bytes a sample are kept, and 16 MB of values.
 
     Args:
-        neighbours: Compare the labels of samples that are alike, in training and in validation.
+        neighbours: Compare the labels of samples that are alike, and look for samples that are all but equal.
+        samples: Samples of each split that are looked at; of more than 2,000, the first epoch is waited for.
     """
 
-    def __init__(self, neighbours: bool = True) -> None:
+    def __init__(self, neighbours: bool = True, samples: int = SAMPLES) -> None:
         if not isinstance(neighbours, bool):
             raise ValueError(f"DataCheck needs neighbours True or False, got {neighbours!r}; True is usual.")
+        if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
+            raise ValueError(
+                f"DataCheck needs samples >= 1, got {samples!r}; {SAMPLES} is usual, 1_000_000 takes 8 MB."
+            )
         self.neighbours = neighbours
+        self.samples = samples
         self._reset()
 
     def _reset(self) -> None:
-        self._train, self._val = Seen(), Seen()
+        self._train, self._val = Seen(self.samples), Seen(self.samples)
         self._boxes: dict[str, list[Tensor]] = {"training": [], "validation": []}
         self._hearing: Hearing | None = None
         self._first: tuple[str, Tensor] | None = None
@@ -58,7 +65,12 @@ class DataCheck(DebugCallback):
     def __getstate__(self) -> dict[str, Any]:
         # What was kept of the data stays with its fit.
         state = {**self.__dict__, "_hearing": None, "_first": None, "_losses": [], "_unrelated": None}
-        return {**state, "_train": Seen(), "_val": Seen(), "_boxes": {"training": [], "validation": []}}
+        return {
+            **state,
+            "_train": Seen(self.samples),
+            "_val": Seen(self.samples),
+            "_boxes": {"training": [], "validation": []},
+        }
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
@@ -101,7 +113,7 @@ class DataCheck(DebugCallback):
                 self._tell(trainer, values.judge_first(name, given, _is_normed(pl_module, name), self.where(trainer)))
             self._train.take(batch)
         self._keep_boxes("training", batch)
-        if self._train.batches >= BATCHES:
+        if self._train.batches >= BATCHES and (self.samples <= SAMPLES or self._train.count >= self.samples):
             self._judge(trainer)
 
     def on_validation_batch_end(
@@ -140,7 +152,7 @@ class DataCheck(DebugCallback):
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._release()
-        self._train, self._val = Seen(), Seen()
+        self._train, self._val = Seen(self.samples), Seen(self.samples)
 
     def _keep_loss(self, trainer: Trainer, outputs: Any) -> None:
         """Keep the first loss and the last ones, unread, until it is known whether they are asked for."""
@@ -171,14 +183,20 @@ class DataCheck(DebugCallback):
             inputs, valued = train.values, val.values
             if values.is_finite(inputs):
                 found += values.judge(inputs, valued if values.is_finite(valued) else None, where)
+                # Numbers that are names, such as those of words, have no distance.
+                if self.neighbours and inputs is not None and train.is_measured:
+                    near = valued if values.is_finite(valued) else None
+                    found += near_duplicates.judge(inputs, near, train.shape, is_same, where)
             if self.neighbours and known is not None and told is not None:
                 found += self._compare_neighbours((inputs, known), (valued, told), where)
             for split, kept in self._boxes.items():
                 found += boxes.judge(kept, split, where)
-        seen = {"training": len(train.prints), "validation": len(val.prints)}
-        value = {"samples": seen, "class_mapping": class_mapping(trainer)}
+        seen = {"training": train.count, "validation": val.count}
+        drawn = sketch(inputs, valued, train.shape, known, told)
+        value = {"samples": seen, "class_mapping": class_mapping(trainer), **drawn}
+        value["pairs"] = pairs_of(found, inputs, valued, train.shape)
         self.write(trainer, "measure", name="data-check", value=value)
-        self._train, self._val, self._boxes = Seen(), Seen(), {"training": [], "validation": []}
+        self._train, self._val, self._boxes = Seen(self.samples), Seen(self.samples), {"training": [], "validation": []}
         if self._unrelated is None:
             self._losses = []
         self._tell(trainer, found)
@@ -194,7 +212,6 @@ class DataCheck(DebugCallback):
         if len(splits) < 2 or splits[0] is None or splits[1] is None:
             return
         yield from neighbours.judge(splits[0], splits[1], where)
-        # Numbers that are names, such as those of words, have no distance.
         if all(each.is_chance for each in splits if each is not None) and self._train.is_measured:
             self._unrelated = splits[0], train[1]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
@@ -18,6 +20,8 @@ FEWEST = 3
 WHOLE = 0.95
 # Twins within training from which on it is worth a word.
 TWINS = 0.05
+
+Prints = NDArray[np.uint64]
 
 TRAIN_VAL_OVERLAP = Rule(
     "train-val-overlap",
@@ -40,9 +44,7 @@ DUPLICATE_SAMPLES = Rule(
 )
 
 
-def judge(
-    train: Sequence[bytes], val: Sequence[bytes], is_plain: bool, is_same: bool, is_rich: bool, where: Where
-) -> Iterator[Finding]:
+def judge(train: Prints, val: Prints, is_plain: bool, is_same: bool, is_rich: bool, where: Where) -> Iterator[Finding]:
     """Yield what the fingerprints of two splits have in common.
 
     Args:
@@ -53,17 +55,21 @@ def judge(
         is_rich: A sample has so many values that two are equal by copying only; rows of a table may be by chance.
         where: Place of now.
     """
-    counts = Counter(train)
-    copies = len(train) - len(counts)
-    twins = copies / len(train) if train else 0.0
+    kinds, first = np.unique(train, return_index=True)
+    copies, twins = len(train) - len(kinds), _repeated(train, len(kinds))
     if is_plain and is_rich and copies >= FEWEST and twins >= TWINS:
         yield DUPLICATE_SAMPLES.found(where, count=copies, seen=len(train), share=twins)
-    shared = [place for place, each in enumerate(val) if each in counts]
-    share = len(shared) / len(val) if val else 0.0
-    within = max(twins, 1 - len(set(val)) / len(val) if val else 0.0) if is_plain else 0.0
+    shared = np.flatnonzero(np.isin(val, kinds))
+    share = len(shared) / len(val) if len(val) else 0.0
+    within = max(twins, _repeated(val, len(np.unique(val)))) if is_plain else 0.0
     if not is_same and len(shared) >= FEWEST and share >= SHARE and (is_rich or share > EXCESS * within):
-        place = {each: at for at, each in reversed(list(enumerate(train)))}
-        pairs = [[at, place[val[at]]] for at in shared[:3]]
+        places = first[np.searchsorted(kinds, val[shared[:3]])]
+        pairs = [[int(at), int(of)] for at, of in zip(shared[:3], places, strict=True)]
         severity = Severity.INFO if share >= WHOLE else None
         seen = {"count": len(shared), "seen": len(val), "share": share, "trained": len(train)}
         yield TRAIN_VAL_OVERLAP.found(where, severity=severity, **seen, pairs=pairs)
+
+
+def _repeated(prints: Prints, kinds: int) -> float:
+    """Return the share of samples that are copies of others."""
+    return 1 - kinds / len(prints) if len(prints) else 0.0

@@ -18,6 +18,7 @@ from lightning_debugkit.data.batches import batch_size, leaves
 SAMPLES = 2000
 VALUES = 1 << 22  # entries of inputs that are kept, 16 MB: of large samples fewer
 LABELS = 100_000
+PRINT = 8  # bytes
 # A sample of so many entries, with so many values among them, is not met twice by chance; nor is a row of a table in
 # which so many columns hardly repeat a number among the rows that differ.
 RICH = 16
@@ -32,20 +33,23 @@ class Seen:
     """One split, as far as it has flowed by.
 
     Args:
+        most: Samples that are looked at.
         inputs: The first samples, each flattened to float32.
-        prints: Fingerprint of each sample, from all of its bytes, in order.
         labels: Labels of all batches, each ``(n,)`` integers on the loader's device.
         batches: Batches that were seen.
         is_measured: Inputs are numbers with a fraction.
+        shape: Of one sample.
     """
 
+    most: int = SAMPLES
     inputs: list[Tensor] = field(default_factory=list)
-    prints: list[bytes] = field(default_factory=list)
     labels: list[Tensor] = field(default_factory=list)
     batches: int = 0
     is_measured: bool = False
+    shape: tuple[int, ...] = ()
     _shape: tuple[int, ...] | None = None
     _is_ragged: bool = False
+    _prints: bytearray = field(default_factory=bytearray)
 
     def take(self, batch: Any) -> None:
         """Keep what is needed of a batch; what cannot be split into samples is passed over."""
@@ -56,8 +60,8 @@ class Seen:
         values, labels = parts_of(batch, size)
         if labels is not None and sum(map(len, self.labels)) < LABELS:
             self.labels.append(labels.detach())
-        if values is not None and len(self.prints) < SAMPLES:
-            self._keep(values.detach()[: SAMPLES - len(self.prints)].cpu())
+        if values is not None and self.count < self.most:
+            self._keep(values.detach()[: self.most - self.count].cpu())
 
     def _keep(self, values: Tensor) -> None:
         rows = values.contiguous().flatten(1) if values.ndim > 1 else values[:, None].contiguous()
@@ -65,11 +69,22 @@ class Seen:
             rows = rows.float()  # one sample may be stored in two precisions
             self.is_measured = self.is_measured or bool((rows != rows.round()).any())
         raw = rows.view(torch.uint8).numpy() if rows.dtype != torch.bool else rows.numpy()
-        self.prints += [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in raw]
+        for row in raw:
+            self._prints += hashlib.blake2b(row.tobytes(), digest_size=PRINT).digest()
         self._is_ragged = self._is_ragged or self._shape not in (None, tuple(rows.shape[1:]))
-        self._shape = tuple(rows.shape[1:])
+        self._shape, self.shape = tuple(rows.shape[1:]), tuple(values.shape[1:])
         if sum(part.numel() for part in self.inputs) < VALUES:
             self.inputs.append(rows.float())
+
+    @property
+    def count(self) -> int:
+        """Samples that were looked at."""
+        return len(self._prints) // PRINT
+
+    @property
+    def prints(self) -> NDArray[np.uint64]:
+        """Fingerprint of each sample, from all of its bytes, in order; of a million, two are one by chance in 3e-8."""
+        return np.frombuffer(bytes(self._prints), np.uint64)
 
     @property
     def values(self) -> Tensor | None:

@@ -48,10 +48,11 @@ SEED_NOT_SET = Rule(
 def judge(module: nn.Module, where: Where) -> Iterator[Finding]:
     """Yield what is wrong with the weights of ``module`` before they are trained."""
     layers = [(name, part) for name, part in module.named_modules() if isinstance(part, LAYERS) and _trains(part)]
+    is_blank = len(layers) > 1 and not any(bool(layer.weight.detach().any()) for _, layer in layers)
     for (name, layer), (after, follower) in pairwise(layers):
         units = layer.weight.shape[0]
         is_fed = units > 1 and units == follower.weight.shape[1]
-        if is_fed and _has_equal_rows(layer.weight, layer.bias) and _has_equal_columns(follower.weight):
+        if is_fed and _has_equal_rows(layer.weight, layer.bias, is_blank) and _has_equal_columns(follower.weight):
             yield SYMMETRIC_INIT.found(where.at(name), units=units, next=after)
 
 
@@ -81,10 +82,10 @@ def _trains(layer: nn.Module) -> bool:
     return bool(is_known and weight.requires_grad)
 
 
-def _has_equal_rows(weight: Tensor, bias: Tensor | None) -> bool:
-    """Tell whether all units of a layer are one; zeros alone are left to start residual branches with."""
+def _has_equal_rows(weight: Tensor, bias: Tensor | None, is_blank: bool) -> bool:
+    """Tell whether all units of a layer are one; zeros, where others are none, are left to start branches with."""
     rows = weight.detach().flatten(1)
-    if not _is_one(rows) or not bool(rows.any()):
+    if not _is_one(rows) or not (is_blank or bool(rows.any())):
         return False
     return bias is None or _is_one(bias.detach().reshape(-1, 1))
 

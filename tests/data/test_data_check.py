@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 import torch
 from faults import data
-from torch import Tensor
+from faults.preflight import Net
+from faults.registry import mlp
+from PIL import Image
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_debugkit import DataCheck, read_journal
@@ -43,7 +46,7 @@ def test_weights_and_random_states_are_those_of_a_run_without_it(tmp_path: Path)
     [told] = [finding for finding in journal.findings if finding.rule == "train-val-overlap"]
     # 100 of 400 were copied from 800, and all of both splits flowed by.
     assert (told.evidence["count"], told.evidence["seen"], told.evidence["trained"]) == (100, 400, 800)
-    assert (callback._train.prints, callback._val.prints) == ([], [])
+    assert (callback._train.count, callback._val.count) == (0, 0)
     assert journal.of_kind("trouble") == []
 
 
@@ -71,8 +74,8 @@ def test_equal_samples_have_equal_prints_and_others_have_not() -> None:
     seen = Seen()
     seen.take((torch.cat([X, X[:2], X[:1] + 1e-6]), torch.arange(9)))
     assert len(seen.prints) == 9
-    assert seen.prints[:2] == seen.prints[6:8]
-    assert len(set(seen.prints)) == 7
+    assert seen.prints[:2].tolist() == seen.prints[6:8].tolist()
+    assert len(set(seen.prints.tolist())) == 7
 
 
 def rules(findings: Any) -> list[str]:
@@ -80,19 +83,19 @@ def rules(findings: Any) -> list[str]:
 
 
 def test_rows_that_are_equal_by_chance_are_no_overlap() -> None:
-    few = [bytes([value]) for value in np.random.default_rng(0).integers(0, 40, 400)]
+    few = np.random.default_rng(0).integers(0, 40, 400).astype(np.uint64)
     common = {"is_plain": True, "is_same": False, "where": HERE}
     assert rules(duplicates.judge(few[:300], few[300:], is_rich=False, **common)) == []
     assert "train-val-overlap" in rules(duplicates.judge(few[:300], few[300:], is_rich=True, **common))
 
 
 def test_a_split_that_validates_on_training_on_purpose_is_no_overlap() -> None:
-    prints = [bytes([value]) for value in range(200)]
+    prints = np.arange(200, dtype=np.uint64)
     assert rules(duplicates.judge(prints, prints, True, True, True, HERE)) == []
 
 
 def test_validation_on_training_data_alone_may_be_meant_and_a_leak_is_not() -> None:
-    prints = [bytes([value]) for value in range(200)]
+    prints = np.arange(200, dtype=np.uint64)
     [meant] = duplicates.judge(prints[:150], prints[:50], True, False, True, HERE)
     [leak] = duplicates.judge(prints[:150], prints[120:], True, False, True, HERE)
     assert (str(meant.severity), str(leak.severity)) == ("info", "warning")
@@ -146,7 +149,7 @@ def test_one_sample_in_two_precisions_has_one_print() -> None:
     one, other = Seen(), Seen()
     one.take((X, Y))
     other.take((X.double(), Y))
-    assert one.prints == other.prints
+    assert one.prints.tolist() == other.prints.tolist()
 
 
 @pytest.mark.parametrize(
@@ -206,3 +209,51 @@ def test_compiled_parts_are_not_compiled_anew(monkeypatch: pytest.MonkeyPatch) -
     module.net = torch.compile(module.net, backend="eager")
     DataCheck().on_train_batch_start(None, module, None, 0)
     assert len(heard) == 1
+
+
+@pytest.mark.usefixtures("with_report")
+@pytest.mark.filterwarnings("ignore")
+def test_the_report_shows_inputs_values_classes_and_pairs(tmp_path: Path) -> None:
+    program = data.validation_copied_from_training(False)
+    images = [
+        DataLoader(TensorDataset(loader.dataset.tensors[0].reshape(-1, 1, 8, 8), loader.dataset.tensors[1]), 32)
+        for loader in (program.train, program.val)
+    ]
+    quiet = {"enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = pl.Trainer(
+        max_epochs=1, accelerator="cpu", logger=False, default_root_dir=tmp_path, callbacks=[DataCheck()], **quiet
+    )
+    trainer.fit(Net(True, nn.Sequential(nn.Flatten(), mlp(64, 32, 10))), *images)
+    folder = tmp_path / "debugkit"
+    told = (folder / "report.md").read_text()
+    assert "First training inputs" in told
+    assert "Pairs of train-val-overlap, side by side" in told
+    assert {"data-values.svg", "data-classes.svg", "data-0.png"} <= {
+        path.name for path in (folder / "figures").iterdir()
+    }
+    pair = [Image.open(folder / "figures" / f"data-train-val-overlap-0-{side}.png") for side in (0, 1)]
+    assert pair[0].tobytes() == pair[1].tobytes()
+    assert (folder / "journal-0.jsonl").stat().st_size < 40_000
+
+
+def test_only_a_whole_number_of_samples_is_taken() -> None:
+    with pytest.raises(ValueError, match=r"DataCheck needs samples >= 1, got 0; 2000 is usual"):
+        DataCheck(samples=0)
+
+
+def test_of_more_samples_the_whole_epoch_is_looked_at(tmp_path: Path) -> None:
+    """Copies that lie beyond the first 2,000 samples are found where more are asked for."""
+    x = torch.rand(5000, 8, generator=torch.Generator().manual_seed(0))
+    x[4000:4500] = x[2500:3000]
+    y = torch.arange(5000) % 2
+    seen = {}
+    for samples in (2000, 5000):
+        quiet = {"enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+        folder = tmp_path / str(samples)
+        trainer = pl.Trainer(
+            max_epochs=1, accelerator="cpu", logger=False, default_root_dir=folder,
+            callbacks=[DataCheck(samples=samples)], **quiet,
+        )  # fmt: skip
+        trainer.fit(Net(True, mlp(8, 4, 2)), DataLoader(TensorDataset(x, y), 100, shuffle=False))
+        seen[samples] = rules(read_journal(folder / "debugkit").findings)
+    assert seen == {2000: [], 5000: ["duplicate-samples"]}

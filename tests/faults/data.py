@@ -184,3 +184,12 @@ class Jittered(Dataset[Any]):
 @fault("worker-seeds-equal", **BY)
 def generator_copied_into_workers(mended: bool) -> Program:
     return Program(Classifier(mended), DataLoader(Jittered(mended), batch_size=32, num_workers=2), trainer=ONE_EPOCH)
+
+
+@fault("near-duplicates", **BY)
+def validation_of_training_images_that_were_saved_again(mended: bool) -> Program:
+    x, y, val, labels = halves()
+    if not mended:
+        again = x[:100] + 0.02 * torch.randn_like(x[:100])
+        val, labels = torch.cat([val[:300], again]), torch.cat([labels[:300], y[:100]])
+    return Program(Net(mended), batches(x, y), batches(val, labels, shuffle=False), trainer=ONE_EPOCH)

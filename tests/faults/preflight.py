@@ -524,3 +524,12 @@ def cross_entropy_of_one_output_and_shares(mended: bool) -> Program:
             return F.binary_cross_entropy_with_logits(scores, y) if self.mended else F.cross_entropy(scores, y)
 
     return Program(YesNo(mended, mlp(64, 32, 1)), batches(x, (y > 4).float()[:, None]), trainer=ONE_EPOCH)
+
+
+@fault("symmetric-init", "net.0", **BY)
+def weights_that_are_all_zero(mended: bool) -> Program:
+    net = mlp(64, 32, 10)
+    if not mended:
+        for parameter in net.parameters():
+            nn.init.zeros_(parameter)
+    return Program(Net(mended, net), batches(*digits()), trainer=ONE_EPOCH)
