@@ -76,7 +76,7 @@ def debugkit(
         "thorough": {
             GradientAnomalyDetector: {"hooks": "always"},
             PreflightCheck: {"overfit_batch": True},
-            DataCheck: {},
+            DataCheck: {"baseline": True},
             GradientClippingMonitor: {},
             ActivationMonitor: {"every_n_steps": 10},
             CodeSnapshot: {"side_ref": False},

@@ -63,7 +63,7 @@ def check(
         watchers: list[Any] = [
             GradientAnomalyDetector(action="warn", bundle=False),
             PreflightCheck(overfit_batch=True),
-            DataCheck(),
+            DataCheck(baseline=True),
             GradientClippingMonitor(),
             ActivationMonitor(every_n_steps=10),
         ]

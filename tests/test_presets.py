@@ -41,7 +41,7 @@ from lightning_debugkit.presets import PRESETS
             [
                 GradientAnomalyDetector(hooks="always"),
                 PreflightCheck(overfit_batch=True),
-                DataCheck(),
+                DataCheck(baseline=True),
                 GradientClippingMonitor(),
                 ActivationMonitor(every_n_steps=10),
                 CodeSnapshot(side_ref=False),

@@ -18,6 +18,7 @@ from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.core.patching import Hearing, has_compiled_code
 from lightning_debugkit.data import boxes, duplicates, labels, near_duplicates, neighbours, values, workers
+from lightning_debugkit.data.baseline import baselines
 from lightning_debugkit.data.loaders import class_mapping
 from lightning_debugkit.data.seen import SAMPLES, Seen
 from lightning_debugkit.data.sketch import pairs_of, sketch
@@ -39,9 +40,10 @@ class DataCheck(DebugCallback):
     Args:
         neighbours: Compare the labels of samples that are alike, and look for samples that are all but equal.
         samples: Samples of each split that are looked at; of more than 2,000, the first epoch is waited for.
+        baseline: Let simple models learn what was looked at, for about 10 seconds, at the end of the first epoch.
     """
 
-    def __init__(self, neighbours: bool = True, samples: int = SAMPLES) -> None:
+    def __init__(self, neighbours: bool = True, samples: int = SAMPLES, baseline: bool = False) -> None:
         if not isinstance(neighbours, bool):
             raise ValueError(f"DataCheck needs neighbours True or False, got {neighbours!r}; True is usual.")
         if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
@@ -49,7 +51,10 @@ class DataCheck(DebugCallback):
                 f"DataCheck needs samples >= 1, got {samples!r}; {SAMPLES} is usual, 1_000_000 takes 8 MB."
             )
         self.neighbours = neighbours
+        if not isinstance(baseline, bool):
+            raise ValueError(f"DataCheck needs baseline True or False, got {baseline!r}; False is usual.")
         self.samples = samples
+        self.baseline = baseline
         self._reset()
 
     def _reset(self) -> None:
@@ -144,6 +149,9 @@ class DataCheck(DebugCallback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._release()
+        if self.baseline and trainer.is_global_zero:
+            scores = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val")}
+            self.write(trainer, "measure", name="baseline-network", value=scores)
         if self._unrelated is not None and self._losses:
             train, known = self._unrelated
             losses = [float(loss) * trainer.accumulate_grad_batches for loss in self._losses]
@@ -196,6 +204,8 @@ class DataCheck(DebugCallback):
         value = {"samples": seen, "class_mapping": class_mapping(trainer), **drawn}
         value["pairs"] = pairs_of(found, inputs, valued, train.shape)
         self.write(trainer, "measure", name="data-check", value=value)
+        if self.baseline:
+            self.write(trainer, "measure", name="baseline", value=_baselines(train, val))
         self._train, self._val, self._boxes = Seen(self.samples), Seen(self.samples), {"training": [], "validation": []}
         if self._unrelated is None:
             self._losses = []
@@ -224,6 +234,17 @@ class DataCheck(DebugCallback):
         if self._hearing is not None:
             self._hearing.remove()
             self._hearing = None
+
+
+def _baselines(train: Seen, val: Seen) -> dict[str, Any]:
+    """Return what simple models make of what was looked at, or why there is nothing to learn."""
+    parts = train.values, train.targets, val.values, val.targets
+    inputs, wanted, others, answers = parts
+    if inputs is None or wanted is None or others is None or answers is None:
+        return {"left_out": "it needs inputs of one shape and a label or number for each, in training and validation"}
+    if inputs.shape[1] != others.shape[1] or not (values.is_finite(inputs) and values.is_finite(others)):
+        return {"left_out": "inputs are not finite, or have other shapes in validation"}
+    return baselines(inputs.numpy(), wanted[: len(inputs)], others.numpy(), answers[: len(others)])
 
 
 def _is_normed(module: nn.Module, name: str) -> bool:

@@ -36,6 +36,7 @@ class Seen:
         most: Samples that are looked at.
         inputs: The first samples, each flattened to float32.
         labels: Labels of all batches, each ``(n,)`` integers on the loader's device.
+        numbers: Targets of all batches that are numbers, each ``(n,)``, where there are no labels.
         batches: Batches that were seen.
         is_measured: Inputs are numbers with a fraction.
         shape: Of one sample.
@@ -44,6 +45,7 @@ class Seen:
     most: int = SAMPLES
     inputs: list[Tensor] = field(default_factory=list)
     labels: list[Tensor] = field(default_factory=list)
+    numbers: list[Tensor] = field(default_factory=list)
     batches: int = 0
     is_measured: bool = False
     shape: tuple[int, ...] = ()
@@ -60,6 +62,8 @@ class Seen:
         values, labels = parts_of(batch, size)
         if labels is not None and sum(map(len, self.labels)) < LABELS:
             self.labels.append(labels.detach())
+        if labels is None and values is not None and (wanted := number_of(batch, size, values)) is not None:
+            self.numbers.append(wanted.detach())
         if values is not None and self.count < self.most:
             self._keep(values.detach()[: self.most - self.count].cpu())
 
@@ -112,6 +116,13 @@ class Seen:
         return torch.cat([part.cpu() for part in self.labels]).numpy().astype(np.int64) if self.labels else None
 
     @property
+    def targets(self) -> NDArray[Any] | None:
+        """Classes or numbers of all samples in the order in which they came, ``None`` if there are none."""
+        if self.labels or not self.numbers:
+            return self.classes
+        return torch.cat([part.cpu() for part in self.numbers]).float().numpy()
+
+    @property
     def by_batch(self) -> Iterator[NDArray[np.int64]]:
         """The labels batch by batch."""
         return (part.cpu().numpy().astype(np.int64) for part in self.labels)
@@ -129,6 +140,13 @@ def parts_of(batch: Any, size: int) -> tuple[Tensor | None, Tensor | None]:
     labels = named[0][1] if len(named) == 1 else whole[0][1] if len(whole) == 1 else None
     others = [leaf for _, leaf in columns if leaf is not labels]
     return max(others, key=Tensor.numel, default=None), labels
+
+
+def number_of(batch: Any, size: int, values: Tensor) -> Tensor | None:
+    """Return the one number of each sample ``(n,)`` that a batch holds beside its main input, ``None`` without."""
+    columns = [leaf for _, leaf in leaves(batch) if isinstance(leaf, Tensor) and _is_column(leaf, size)]
+    alone = [leaf for leaf in columns if leaf is not values and leaf.numel() == size and leaf.is_floating_point()]
+    return alone[0].reshape(-1) if len(alone) == 1 else None
 
 
 def _is_column(leaf: Tensor, size: int) -> bool:

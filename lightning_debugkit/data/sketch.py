@@ -53,7 +53,7 @@ def pictures(samples: Tensor, shape: tuple[int, ...]) -> list[dict[str, Any]]:
         return []
     found = []
     for each in samples.reshape(-1, *shape).float():
-        small = adaptive_avg_pool2d(each[None], [min(side, LARGEST) for side in shape[1:]])[0]
+        small = adaptive_avg_pool2d(each[None], (min(shape[1], LARGEST), min(shape[2], LARGEST)))[0]
         low, high = float(small.min()), float(small.max())
         pixels = ((small - low) / max(high - low, 1e-12) * 255).nan_to_num().round().to(torch.uint8)
         pixels = pixels.movedim(0, -1).contiguous()

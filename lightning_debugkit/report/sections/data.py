@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from PIL import Image
 
 from lightning_debugkit.report.figures import axes_of, blank_figure, legend_above, legend_height, room
 from lightning_debugkit.report.palette import PALETTE
-from lightning_debugkit.report.parts import FIGURES, Drawing, Gallery, Paragraph, SamplePart, Section
+from lightning_debugkit.report.parts import FIGURES, Cell, Drawing, Gallery, Paragraph, SamplePart, Section, Table
 from lightning_debugkit.report.summary import Summary
 from lightning_debugkit.report.wording import as_int, as_list, as_mapping, as_number, number
 
@@ -23,7 +25,7 @@ _SHOWN = 20  # classes
 _PIXELS = 112
 
 
-def _parts(summary: Summary, _folder: Path) -> Iterator[Paragraph | Drawing | Gallery]:
+def _parts(summary: Summary, folder: Path) -> Iterator[Paragraph | Drawing | Gallery | Table]:
     points = summary.measures.get("data-check", ())
     if not points:
         return
@@ -37,6 +39,7 @@ def _parts(summary: Summary, _folder: Path) -> Iterator[Paragraph | Drawing | Ga
     yield from _copies(as_mapping(value.get("pairs")))
     yield from _values(as_mapping(value.get("values")))
     yield from _classes(as_mapping(value.get("classes")))
+    yield from _baseline(summary, folder)
 
 
 def _of_subset(labels: list[Any], names: list[Any]) -> str:
@@ -136,6 +139,50 @@ def _classes(held: Mapping[str, Any]) -> Iterator[Drawing]:
         f"{number(sum(training))}.{more}",
         partial(_draw_classes, labels, counts),
         f"Share of the labels of each split.{more}",
+    )
+
+
+def _baseline(summary: Summary, folder: Path) -> Iterator[Table | Paragraph]:
+    """Yield what simple models make of the same data, the network beside them."""
+    points = summary.measures.get("baseline", ())
+    held = as_mapping(points[-1].value) if points else {}
+    if held.get("left_out"):
+        yield Paragraph(f"Simple models were left out: {held['left_out']}.")
+    rows = [_score_row(str(row.get("model")), row) for row in map(as_mapping, as_list(held.get("rows")))]
+    if not rows:
+        return
+    metric = str(held.get("metric"))
+    found = list(_of_network(summary, folder, metric))
+    rows += [_score_row(name, each) for name, each in found]
+    caption = (
+        f"Simple models, learned from {as_int(held.get('trained'))} training samples and scored on "
+        f"{as_int(held.get('validated'))} of validation" + ("; the network on all of it" if found else "")
+    )
+    yield Table(caption, ("model", metric, "95 % interval", "seconds"), tuple(rows))
+
+
+def _of_network(summary: Summary, folder: Path, metric: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the validation score of the network: of the analysis of its errors, or as it was logged."""
+    with suppress(OSError, ValueError):
+        held = as_mapping(json.loads((folder / "errors.json").read_text()))
+        if metric == "accuracy" and held.get("stage") == "validate" and held.get("unit") == "samples":
+            yield "the network", as_mapping(held.get("accuracy"))
+            return
+    word = {"accuracy": "acc"}.get(metric, metric.lower())
+    points = summary.measures.get("baseline-network", ())
+    for name, value in as_mapping(points[-1].value if points else {}).items():
+        if word in str(name).lower():
+            yield f"the network, as logged ({name})", {"value": value}
+
+
+def _score_row(name: str, held: Mapping[str, Any]) -> tuple[Cell, ...]:
+    value, low, high, seconds = (as_number(held.get(key)) for key in ("value", "low", "high", "seconds"))
+    span = f"{number(low)} to {number(high)}" if low is not None and high is not None else ""
+    return (
+        Cell(name),
+        Cell(number(value) if value is not None else ""),
+        Cell(span),
+        Cell(number(seconds) if seconds is not None else ""),
     )
 
 
