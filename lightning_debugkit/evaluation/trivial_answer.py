@@ -98,7 +98,12 @@ def compare(hits: NDArray[np.int64], support: NDArray[np.int64]) -> AgainstTrivi
     lost = int(support[top] - hits[top])
     gain = (won - lost) / n
     spread = _Z * math.sqrt(max(won + lost - (won - lost) ** 2 / n, 0.0)) / n
-    return AgainstTrivial(top, n, float(hits.sum()) / n, float(support[top]) / n, gain - spread, gain + spread)
+    held = support > 0
+    recalls = hits[held] / support[held]
+    error = math.sqrt(float((recalls * (1 - recalls) / support[held]).sum())) / len(recalls)
+    recall, blind = float(recalls.mean()) - _Z * error, 1 / len(recalls)
+    right, baseline = float(hits.sum()) / n, float(support[top]) / n
+    return AgainstTrivial(top, n, right, baseline, gain - spread, gain + spread, recall, blind)
 
 
 def trivial_finding(where: Where, found: AgainstTrivial | None, name: str, unit: str) -> Finding | None:
