@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from evaluation.erring import Says, YesOrNo, loader, random_answers, run
-from evaluation.error_analysis.test_tasks import Boxes, Detects
+from evaluation.error_analysis.test_many_answers import Boxes, Detects
 from torch import Tensor
 from torch.utils.data import DataLoader
 

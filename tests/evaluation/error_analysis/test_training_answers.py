@@ -6,7 +6,6 @@ import itertools
 import json
 import pickle
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -14,63 +13,15 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from evaluation.erring import Says, digits, loader, random_answers, read, run
+from evaluation.erring import Says, loader, random_answers, read
+from evaluation.error_analysis.followed import Delicate, fit, noisy_digits
 from monitors.breaking import QUIET, differing
-from PIL import Image
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch import Tensor
+from torch.utils.data import DataLoader
 
 from lightning_debugkit import ErrorAnalysis, GradientAnomalyDetector, read_journal
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-class Delicate(pl.LightningModule):
-    """Dropout, batch norm, a net that is called by name, and a memory of what it was told in training."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        pl.seed_everything(3, verbose=False)
-        self.net = nn.Sequential(nn.Linear(64, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(0.3), nn.Linear(32, 10))
-        self.told: list[tuple[Tensor, Tensor, Tensor]] = []
-
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        logits = self.net(batch[0])
-        self.told.append((batch[2], logits.detach(), batch[1]))
-        return F.cross_entropy(logits, batch[1])
-
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self.log("val_loss", F.cross_entropy(self.net(batch[0]), batch[1]))
-
-    test_step = validation_step
-
-    def configure_optimizers(self) -> Any:
-        return torch.optim.Adam(self.parameters(), lr=1e-2)
-
-
-def noisy_digits(n: int) -> Dataset[Any]:
-    images, labels = digits()
-
-    class Noisy(Dataset[Any]):
-        def __init__(self) -> None:
-            self.classes = [f"digit {number}" for number in range(10)]
-
-        def __len__(self) -> int:
-            return n
-
-        def __getitem__(self, index: int) -> Any:
-            return images[index] + 0.1 * torch.randn(64) + 0.1 * float(np.random.rand()), labels[index], index
-
-    return Noisy()
-
-
-def fit(folder: Path, *callbacks: pl.Callback, epochs: int = 3, n: int = 150, **options: Any) -> Delicate:
-    module = Delicate()
-    ckpt_path = options.pop("ckpt_path", None)
-    trainer = pl.Trainer(default_root_dir=folder, max_epochs=epochs, callbacks=list(callbacks), **{**QUIET, **options})
-    data = noisy_digits(n)
-    trainer.fit(module, loader(data, shuffle=True), loader(Subset(data, range(60))), ckpt_path=ckpt_path)
-    return module
 
 
 def test_not_a_bit_of_the_weights_is_another(tmp_path: Path) -> None:
@@ -194,109 +145,6 @@ def test_what_training_samples_went_through_may_not_be_known(what: str, tmp_path
     assert any(note.startswith("Training dynamics are not known: ") for note in held["notes"])
 
 
-def test_pictures_are_those_of_the_samples(tmp_path: Path) -> None:
-    _, labels = digits()
-    images = digits()[0].reshape(-1, 1, 8, 8)
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(80, 10, generator=generator)
-
-    class Looks(Says):
-        def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
-            return {"logits": logits[batch[2]], "target": batch[1]}
-
-    held = run(tmp_path, loader(images[:80], labels[:80], torch.arange(80), shuffle=True), Looks(), pictures=9)
-    assert list(held["pictures"]) == [str(row["index"]) for row in held["top_losses"][:9]]
-    for index, path in held["pictures"].items():
-        pixels = np.asarray(Image.open(tmp_path / "debugkit" / path).convert("L"), dtype=float)
-        assert np.abs(pixels / 255 - images[int(index), 0].numpy()).max() < 0.01
-    assert {"brightness", "contrast"} <= set(
-        (tmp_path / "debugkit/misclassified.csv").read_text().splitlines()[0].split(",")
-    )
-
-
-def test_texts_and_rows_are_told_as_they_are(tmp_path: Path) -> None:
-    class Texts(Dataset[Any]):
-        def __len__(self) -> int:
-            return 20
-
-        def __getitem__(self, index: int) -> Any:
-            return {"text": f"review {index}", "scores": torch.eye(2)[index % 2], "label": 0}
-
-    class Reads(Says):
-        def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
-            return {"logits": batch["scores"]}
-
-    held = run(tmp_path / "text", DataLoader(Texts(), batch_size=5), Reads())
-    assert held["samples"]["7"] == "review 7"
-    logits, target = random_answers(30, 3)
-    held = run(tmp_path / "row", loader(logits, target))
-    index = str(held["top_losses"][0]["index"])
-    assert [float(value) for value in held["samples"][index].split(", ")] == pytest.approx(
-        logits[int(index)].tolist(), rel=1e-3
-    )
-
-
-def test_a_data_set_that_cannot_be_read_again_is_told(tmp_path: Path) -> None:
-    class Once(Dataset[Any]):
-        def __init__(self) -> None:
-            self.pairs = dict(enumerate(zip(*random_answers(30, 3), strict=True)))
-
-        def __len__(self) -> int:
-            return 30
-
-        def __getitem__(self, index: int) -> Any:
-            return self.pairs.pop(index)
-
-    held = run(tmp_path, DataLoader(Once(), batch_size=10))
-    assert (held["pictures"], held["samples"]) == ({}, {})
-    assert any(note.startswith("Samples could not be drawn again: KeyError") for note in held["notes"])
-
-
-def test_classes_are_called_as_the_data_call_them(tmp_path: Path) -> None:
-    fit(tmp_path, ErrorAnalysis(), epochs=1)
-    assert read(tmp_path)["classes"] == [f"digit {number}" for number in range(10)], "of the data set within a part"
-    source = loader(*random_answers(30, 3))
-    module = Says()
-    module.config = SimpleNamespace(id2label={0: "no", 1: "yes", 2: "maybe"})  # type: ignore[assignment]
-    assert run(tmp_path / "module", source, module)["classes"] == ["no", "yes", "maybe"]
-    assert run(tmp_path / "given", source, class_names={0: "a", 1: "b", 2: "c"})["classes"] == ["a", "b", "c"]
-    held = run(tmp_path / "few", source, class_names=["a"])
-    assert held["classes"] == ["a", "1", "2"]
-    assert "There are 1 class_names for 3 classes: numbers stand for those without." in held["notes"]
-    held = run(tmp_path / "some", source, class_names={2: "c", 0: ""})
-    assert held["classes"] == ["0", "1", "c"]
-    held = run(tmp_path / "many", source, class_names=["a", "b", "c", "d"])
-    assert held["classes"] == ["a", "b", "c"]
-    assert any(note.startswith("There are 4 class_names for 3 classes") for note in held["notes"])
-
-
-def test_slices_are_asked_for_by_name(tmp_path: Path) -> None:
-    class Cameras(Dataset[Any]):
-        def __init__(self) -> None:
-            self.logits, self.target = random_answers(200, 3, skill=8)
-            self.logits[::4] = random_answers(50, 3, seed=1)[0]
-
-        def __len__(self) -> int:
-            return 200
-
-        def __getitem__(self, index: int) -> Any:
-            path = f"data/{'night' if index % 4 == 0 else 'day'}/{index}.png"
-            return {"x": self.logits[index], "y": self.target[index], "file": path, "hour": index % 24}
-
-    class Reads(Says):
-        def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
-            return {"logits": batch["x"]}
-
-    every = run(tmp_path / "all", DataLoader(Cameras(), batch_size=32), Reads())
-    assert every["weak_slices"][0]["conditions"] == {"file": "data/night"}
-    assert every["weak_slices"][0]["n"] == 50
-    one = run(tmp_path / "one", DataLoader(Cameras(), batch_size=32), Reads(), slices=["hour"])
-    assert all("file" not in part["conditions"] for part in one["weak_slices"])
-    none = run(tmp_path / "none", DataLoader(Cameras(), batch_size=32), Reads(), slices=["camera", "hour"])
-    note = "Slices by camera are not searched: the batch has no such entry for each sample."
-    assert note in none["notes"]
-
-
 def test_what_is_costly_on_the_way_is_made_at_the_end_alone(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(ErrorAnalysis, "_affords", lambda self, trainer: False)
     fit(tmp_path, ErrorAnalysis(), epochs=3)
@@ -324,32 +172,3 @@ def test_it_pickles_with_what_it_learnt(tmp_path: Path) -> None:
     assert one["learnt"].keys() == other["learnt"].keys()
     assert all(torch.equal(one["learnt"][name], other["learnt"][name]) for name in one["learnt"])
     assert json.dumps(one["history"]) == json.dumps(other["history"])
-
-
-WRONG = [
-    ({"task": "regression"}, "ErrorAnalysis needs task None or one of multiclass, binary, multilabel, segmentation, "
-     "detection, got 'regression'; None tells it by the first batch."),
-    ({"pictures": -1}, "ErrorAnalysis needs pictures >= 0, got -1; 64 fill a page, 0 draws none."),
-    ({"max_samples": 0}, "ErrorAnalysis needs max_samples >= 1, got 0; 1000000 is usual and takes about 100 MB."),
-    ({"class_names": "cat"}, "ErrorAnalysis needs class_names as a list, or a mapping of class to name, got 'cat'; "
-     "write ['cat', 'dog']."),
-    ({"slices": "camera"}, "ErrorAnalysis needs slices as a list of names, got 'camera'; name entries of the batch, "
-     "such as ['camera']."),
-    ({"predictions": 3}, "ErrorAnalysis needs predictions as the name of an entry, got 3; leave it out to search."),
-    ({"training_dynamics": "yes"}, "ErrorAnalysis needs training_dynamics True or False, got 'yes'; True follows every "
-     "training sample."),
-    ({"loaders": []}, "ErrorAnalysis needs loaders as a list of numbers >= 0, got []; [0] counts the first loader "
-     "alone, None all."),
-    ({"loaders": [-1]}, "ErrorAnalysis needs loaders as a list of numbers >= 0, got [-1]; "
-     "[0] counts the first loader alone, None all."),
-    ({"on_missing": "stop"}, "ErrorAnalysis needs on_missing 'raise' or 'warn', got 'stop'; 'raise' says it at once."),
-    ({"adapter": "no.such"}, "ErrorAnalysis needs adapter to be a function or its dotted path, got 'no.such'; "
-     "it gets outputs and batch, and returns predictions and targets."),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("given", "says"), WRONG, ids=[next(iter(given)) for given, _ in WRONG])
-def test_an_argument_that_cannot_be_is_told_in_a_sentence(given: Any, says: str) -> None:
-    with pytest.raises(ValueError) as caught:
-        ErrorAnalysis(**given)
-    assert str(caught.value) == says

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,9 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from provenance.packages import MODEL, fit, journal, model, rules
+from provenance.packages import MODEL, fit, journal
 
-from lightning_debugkit import CodeSnapshot, NestedCheckpoint, read_journal
-from lightning_debugkit.core.journal import Events
+from lightning_debugkit import CodeSnapshot, NestedCheckpoint
 from lightning_debugkit.provenance.carried.read_checkpoint import read_snapshot
 from lightning_debugkit.provenance.snapshot.checkpoint_hooks import Saving
 
@@ -158,126 +156,6 @@ def test_a_module_that_is_imported_after_its_file_has_changed_is_a_warning(proje
     assert str(finding.severity) == "warning"
     assert finding.evidence["files"] == [f"{project.name}/late.py"]
     assert "after it had been changed" in finding.message
-
-
-def resume(package: Path, path: Path) -> Events:
-    trainer = pl.Trainer(
-        max_epochs=3, logger=False, default_root_dir=package.parents[1] / "resumed", callbacks=[CodeSnapshot()],
-        enable_progress_bar=False, enable_checkpointing=False, accelerator="cpu", enable_model_summary=False,
-    )  # fmt: skip
-    try:
-        trainer.fit(model(package), ckpt_path=path)
-    finally:
-        events = read_journal(package.parents[1] / "resumed" / "debugkit")
-    return events
-
-
-def saved(package: Path) -> Path:
-    trainer = fit(package, CodeSnapshot(), enable_checkpointing=False)
-    path = package.parent / "x.ckpt"
-    trainer.save_checkpoint(path)
-    return path
-
-
-def test_resuming_with_the_same_code_is_silent(project: Path) -> None:
-    assert "model-code-differs" not in rules(resume(project, saved(project)))
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "severity", "said"),
-    [
-        ("Dropout(0.5)", "Dropout(0.1)", "warning", "the model's code has changed since"),
-        ('"""A model of a user."""', '"""The model."""', "info", "in comments and docstrings only"),
-    ],
-)
-def test_resuming_with_other_code_is_told(project: Path, old: str, new: str, severity: str, said: str) -> None:
-    path = saved(project)
-    (project / "model.py").write_text(MODEL.replace(old, new))
-    del sys.modules[f"{project.name}.model"]
-    (finding,) = [each for each in resume(project, path).findings if each.rule == "model-code-differs"]
-    assert str(finding.severity) == severity
-    assert said in finding.message
-    assert f"{project.name}/model.py" in finding.message
-    assert str(path) in finding.message
-
-
-def test_it_is_told_also_where_the_weights_do_not_fit_any_more(project: Path) -> None:
-    path = saved(project)
-    (project / "model.py").write_text(MODEL.replace("self.layers", "self.blocks"))
-    del sys.modules[f"{project.name}.model"]
-    with pytest.raises(RuntimeError, match="Missing key"):
-        resume(project, path)
-    assert "model-code-differs" in rules(read_journal(project.parents[1] / "resumed" / "debugkit"))
-
-
-def test_testing_a_checkpoint_of_other_code_is_logged(project: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path = saved(project)
-    (project / "model.py").write_text(MODEL.replace("Dropout(0.5)", "Dropout(0.1)"))
-    del sys.modules[f"{project.name}.model"]
-    trainer = pl.Trainer(
-        logger=False, callbacks=[CodeSnapshot()], enable_progress_bar=False, accelerator="cpu",
-        default_root_dir=project.parents[1] / "tested",
-    )  # fmt: skip
-    with caplog.at_level(logging.WARNING, "lightning_debugkit"):
-        net = model(project)
-        trainer.validate(net, net.val_dataloader(), ckpt_path=path, verbose=False)
-    assert "model-code-differs" in caplog.text
-
-
-def test_an_exported_program_runs_as_the_checkpoint_does(project: Path) -> None:
-    saver = ModelCheckpoint(project.parent / "ckpt", monitor="val_loss", save_last=True)
-    fit(project, CodeSnapshot(export=True), saver)
-    net = model(project)
-    inputs = torch.randn(5, 4)
-    for path in {saver.best_model_path, saver.last_model_path}:
-        net.load_state_dict(torch.load(path, weights_only=True)["state_dict"])
-        program = torch.export.load(Path(path).with_suffix(".pt2")).module()
-        assert torch.equal(program(inputs), net.eval()(inputs))
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ("        self.layers =", "        self.example_input_array = torch.zeros(1, 4)\n        self.layers ="),
-        ("    def forward(self, x):", "    def forward(self, x, *, scale=None, shift=0.0):"),
-        ("        return self.layers(x)", "        self.log('seen', x.mean())\n        return self.layers(x)"),
-    ],
-)
-def test_the_program_takes_a_batch_of_any_size(project: Path, old: str, new: str) -> None:
-    text = MODEL.replace(old, new)
-    if "scale" in new:
-        text = text.replace("self(batch[0]).square()", "self(batch[0], scale=batch[0], shift=1.0).square()")
-    (project / "model.py").write_text(text)
-    fit(project, CodeSnapshot(export=True), enable_checkpointing=False)
-    (event,) = [event for event in journal(project).of_kind("artifact") if event["name"] == "export"]
-    assert (event.get("reason"), event.get("fixed")) == (None, [])
-    program = torch.export.load(event["path"]).module()
-    further = {"scale": torch.zeros(7, 4), "shift": 1.0} if "scale" in new else {}
-    assert program(torch.randn(7, 4), **further).shape == (7, 1)
-
-
-def test_a_batch_that_must_keep_its_size_is_told(project: Path) -> None:
-    (project / "model.py").write_text(MODEL.replace("return self.layers(x)", "return self.layers(x).view(2, 1)"))
-    (project / "model.py").write_text(
-        (project / "model.py")
-        .read_text()
-        .replace(", 8)", ", 2)")
-        .replace("self.layers =", "self.example_input_array = torch.zeros(2, 4)\n        self.layers =")
-    )
-    fit(project, CodeSnapshot(export=True), enable_checkpointing=False)
-    (event,) = [event for event in journal(project).of_kind("artifact") if event["name"] == "export"]
-    assert event["fixed"] == [2]
-
-
-def test_a_model_that_cannot_be_exported_says_why(project: Path) -> None:
-    (project / "model.py").write_text(
-        MODEL.replace("return self.layers(x)", "return self.layers(x) if float(x.sum()) > -1e9 else x")
-    )
-    fit(project, CodeSnapshot(export=True))
-    (event,) = [event for event in journal(project).of_kind("artifact") if event["name"] == "export"]
-    assert event["path"] is None
-    assert "torch.export cannot trace forward()" in event["reason"]
-    assert journal(project).of_kind("trouble") == []
 
 
 def test_a_capture_that_fails_ends_nothing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
