@@ -31,12 +31,8 @@ def test_what_is_as_it_should_be_passes() -> None:
     NEEDS.whole("n", 1, 1, "")
     NEEDS.switch("on", False, "")
     NEEDS.one_of("kind", "a", ("a", "b"), "")
-    for given in (None, len, "math:sqrt"):
-        NEEDS.function("adapter", given, lambda name: math.sqrt, "")
-
-
-def refuse(name: str) -> object:
-    raise ValueError(name)
+    for given in (None, len, "math:sqrt", "math.sqrt"):
+        NEEDS.function("adapter", given, "")
 
 
 @pytest.mark.parametrize(
@@ -45,7 +41,7 @@ def refuse(name: str) -> object:
         (lambda: NEEDS.whole("n", True, 1, "2 is usual"), "Owner needs n >= 1, got True; 2 is usual."),
         (lambda: NEEDS.switch("on", "False", "it is usual"), "Owner needs on True or False, got 'False'; it is usual."),
         (lambda: NEEDS.one_of("kind", "c", ("a", "b"), "take a"), "Owner needs kind 'a' or 'b', got 'c'; take a."),
-        (lambda: NEEDS.function("adapter", "a.b", refuse, "write it"),
+        (lambda: NEEDS.function("adapter", "a.b", "write it"),
          "Owner needs adapter to be a function or its dotted path, got 'a.b'; write it."),
     ],
 )  # fmt: skip
