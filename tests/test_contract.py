@@ -84,8 +84,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         "max_bundle": 2000,
     },
     "GradientClippingMonitor": {"every_n_steps": 3, "percentile": 75.0, "auto_threshold": True},
-    "DataCheck": {"neighbours": False},
-    "PreflightCheck": {"extra_passes": False},
+    "DataCheck": {"neighbours": False, "samples": 500, "baseline": True},
+    "PreflightCheck": {"extra_passes": False, "overfit_batch": True},
     "ExactResume": {"rewind": False},
     "NestedCheckpoint": {
         "dirpath": str(Path(tempfile.gettempdir(), "lightning-debugkit-contract")),
