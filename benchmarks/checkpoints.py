@@ -163,6 +163,19 @@ SAVED: dict[str, Killed | None] = {
 }
 
 
+# Both write beside the training, and so into the time of the others: only when asked for.
+WIDE: dict[str, Killed] = {
+    "NestedCheckpoint, object store": (
+        lambda folder: NestedCheckpoint(f"memory://{folder.parent.name}", monitor="score", top_k=2),
+        dict,
+    ),
+    "AsyncCheckpointIO": (
+        lambda folder: ModelCheckpoint(folder, monitor="score", save_top_k=2),
+        lambda: {"plugins": [AsyncCheckpointIO()]},
+    ),
+}
+
+
 class Fsync:
     """Times ``os.fsync``, whoever calls it in whichever thread."""
 
@@ -212,6 +225,7 @@ def save(clock: Clock, rounds: int, megabytes: float) -> None:
         num_sanity_val_steps=0,
         default_root_dir=clock.plan.folder.parent,
         callbacks=[clock, *callbacks],
+        **({} if variant is None else variant[1]()),
     )
     trainer.fit(Falling(megabytes), batches(1), batches(1))
     clock.baton.hand_on()
@@ -270,6 +284,7 @@ def main() -> None:
     parser.add_argument("--megabytes", type=float, nargs="+", help="of a checkpoint; cost takes several")
     parser.add_argument("--folder", help="where to save; the folder for temporary files if not given")
     parser.add_argument("--only", help="part of the name of the rows to kill")
+    parser.add_argument("--wide", action="store_true", help="cost: an object store and AsyncCheckpointIO, too")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     sizes = options.megabytes or {"kills": [16], "shards": [0], "cost": [1, 16, 64]}[options.what]
@@ -277,6 +292,7 @@ def main() -> None:
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)
     DebugCallback._render = lambda self, run: None  # type: ignore[method-assign]  # at the end of fit, not in a save
+    SAVED.update(WIDE if options.wide else {})
     for options.megabytes in sizes:
         {"kills": kills, "shards": shards, "cost": cost}[options.what](options)
 

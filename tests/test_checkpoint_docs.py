@@ -91,3 +91,13 @@ def test_a_rule_that_cannot_be_fails_with_its_sentence(example: Path) -> None:
     done = docs.run(example, "-c", "changed.yaml", *SHORT)
     assert done.returncode != 0
     assert "Every needs hours > 0, got 0; 0.5 is half an hour." in done.stderr
+
+
+def test_the_example_keeps_the_best_in_an_object_store(example: Path) -> None:
+    done = docs.run(example, "-c", "object-store.yaml", *SHORT, "--trainer.max_epochs=2")
+    assert done.returncode == 0, done.stderr
+    assert 40 in [record.step for record in read_records(example / "checkpoints")]
+    journal = read_journal(example / "debugkit")
+    assert [each for each in journal.findings if each.rule == "checkpoint-failed"] == []
+    places = {each["step"]: each["path"] for each in journal.of_kind("artifact") if each["name"] == "checkpoint"}
+    assert {step for step, place in places.items() if place.startswith("memory://bucket/run/")} >= {24}

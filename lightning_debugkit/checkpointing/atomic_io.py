@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from lightning_debugkit.checkpointing import serialization
 from lightning_debugkit.checkpointing.durable_files import sweep_drafts, sync_folder, write_whole
-from lightning_debugkit.checkpointing.object_store import ObjectStore, is_url
+from lightning_debugkit.checkpointing.object_store import ObjectStore, local_path
 from lightning_debugkit.checkpointing.records import DAMAGED, SUFFIX, Record
 from lightning_debugkit.checkpointing.verification import DamagedCheckpoint, damage
 from lightning_debugkit.core.compat import TorchCheckpointIO
@@ -71,7 +70,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         local = local_path(path)
         if self.verify and local is not None:
             verify(local)
-        if self.verify and local is None and is_url(path):
+        if self.verify and local is None:
             with verified_copy(str(path)) as copy:
                 return super().load_checkpoint(copy or path, *args, **options)
         return super().load_checkpoint(path, *args, **options)
@@ -111,14 +110,6 @@ def verify(path: Path) -> None:
 
 def _aside(path: Path) -> Path:
     return path.with_name(path.name + DAMAGED)
-
-
-def local_path(path: str | os.PathLike[str]) -> Path | None:
-    """Return a path on a local or mounted disk, ``None`` for one on an object store."""
-    text = os.fspath(path)
-    if text.startswith(("file://", "local://")):
-        return Path(text.partition("://")[2])
-    return None if "://" in text or "::" in text else Path(text)
 
 
 def _record_of(path: Path) -> Record | None:

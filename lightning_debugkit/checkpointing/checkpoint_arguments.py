@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from lightning_debugkit.checkpointing.atomic_io import local_path
 from lightning_debugkit.checkpointing.keep_rules import Best, KeepRule, Latest
 from lightning_debugkit.checkpointing.object_store import is_url, missing_package
 from lightning_debugkit.checkpointing.rule_text import as_rules
@@ -20,11 +19,6 @@ def check_dirpath(dirpath: Any) -> None:
         raise ValueError(f"NestedCheckpoint needs dirpath as text or None, got {dirpath!r}; None takes the log folder.")
     if is_url(dirpath) and (missing := missing_package(str(dirpath))):
         raise ValueError(f"NestedCheckpoint needs a package for dirpath={str(dirpath)!r}: {missing}.")
-    if local_path(dirpath) is None and not is_url(dirpath):
-        raise ValueError(
-            f"NestedCheckpoint needs dirpath as a folder or the URL of an object store, got {dirpath!r}; "
-            "'s3://bucket/run' is an example."
-        )
 
 
 def check_switches(**switches: Any) -> None:

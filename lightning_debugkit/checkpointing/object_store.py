@@ -6,6 +6,7 @@ import base64
 import contextlib
 import errno
 import hashlib
+import os
 import time
 import zlib
 from collections.abc import Iterator
@@ -25,6 +26,14 @@ _PAUSE = 0.5  # seconds before the second try; twice as long before each that fo
 _PIECE = 1 << 22  # bytes read at a time
 
 
+def local_path(path: str | os.PathLike[str]) -> Path | None:
+    """Return a path on a local or mounted disk, ``None`` for one on an object store."""
+    text = os.fspath(path)
+    if text.startswith(("file://", "local://")):
+        return Path(text.partition("://")[2])
+    return None if "://" in text or "::" in text else Path(text)
+
+
 def is_url(path: Any) -> bool:
     """Tell whether a path is one of an object store.
 
@@ -32,8 +41,7 @@ def is_url(path: Any) -> bool:
         >>> is_url("s3://bucket/run"), is_url("file:///tmp/run"), is_url("runs/1")
         (True, False, False)
     """
-    text = str(path)
-    return "://" in text and not text.startswith(("file://", "local://"))
+    return local_path(path) is None
 
 
 def missing_package(url: str) -> str:

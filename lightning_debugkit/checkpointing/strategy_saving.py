@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_debugkit.checkpointing import serialization
-from lightning_debugkit.checkpointing.atomic_io import AtomicCheckpointIO, local_path, verify
+from lightning_debugkit.checkpointing.atomic_io import AtomicCheckpointIO, verify
 from lightning_debugkit.checkpointing.keeper import Write
-from lightning_debugkit.checkpointing.object_store import is_url
+from lightning_debugkit.checkpointing.object_store import is_url, local_path
 from lightning_debugkit.core.callback import RefusedSetup
 from lightning_debugkit.core.compat import (
     AsyncCheckpointIO,

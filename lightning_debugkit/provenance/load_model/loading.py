@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from lightning_debugkit.checkpointing.atomic_io import local_path
+from lightning_debugkit.checkpointing.object_store import local_path
 from lightning_debugkit.checkpointing.shard_metadata import NotWhole, is_sharded_file
 from lightning_debugkit.checkpointing.sharded_weights import load_sharded
 from lightning_debugkit.core.arguments import Needs
