@@ -117,7 +117,7 @@ class StandIn:
         self._name = name
         self._call = call
         self._usual: Callable[..., Any] = getattr(owner, name)
-        self._below: Any = None
+        self.below: Any = None  # what stood there before it
         self._has_left = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -130,7 +130,7 @@ class StandIn:
 
     def stand(self) -> None:
         """Take the method's place, or that of what stands for it already."""
-        self._usual, self._below = getattr(self._owner, self._name), vars(self._owner).get(self._name)
+        self._usual, self.below = getattr(self._owner, self._name), vars(self._owner).get(self._name)
         vars(self._owner)[self._name] = self
 
     def leave(self) -> None:
@@ -140,8 +140,8 @@ class StandIn:
         # Who has left below another lets every call through, and goes with the last of them.
         while isinstance(top := own.get(self._name), StandIn) and top._has_left:
             del own[self._name]
-            if top._below is not None:
-                own[self._name] = top._below
+            if top.below is not None:
+                own[self._name] = top.below
 
     def __reduce__(self) -> tuple[Any, ...]:
         # While the owner is copied it has no attributes of its own yet: this is what its class has.

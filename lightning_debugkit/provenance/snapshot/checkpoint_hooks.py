@@ -22,13 +22,11 @@ class Saving(StandIn):
     name = "save_checkpoint"
 
     def __init__(self, owner: Any, see: See) -> None:
-        super().__init__(owner, self.name, self._saved)
-        self.usual = getattr(owner, self.name)
-        self.see = see
+        def saved(checkpoint: dict[str, Any], filepath: Any, *args: Any, **options: Any) -> None:
+            see(checkpoint, filepath)
+            self.__wrapped__(checkpoint, filepath, *args, **options)
 
-    def _saved(self, checkpoint: dict[str, Any], filepath: Any, *args: Any, **options: Any) -> None:
-        self.see(checkpoint, filepath)
-        self.usual(checkpoint, filepath, *args, **options)
+        super().__init__(owner, self.name, saved)
 
 
 class Loading(StandIn):
@@ -40,30 +38,24 @@ class Loading(StandIn):
     name = "load_checkpoint"
 
     def __init__(self, owner: Any, see: See) -> None:
-        super().__init__(owner, self.name, self._loaded)
-        self.usual = getattr(owner, self.name)
-        self.see = see
+        def loaded(checkpoint_path: Any, *args: Any, **options: Any) -> dict[str, Any]:
+            checkpoint: dict[str, Any] = self.__wrapped__(checkpoint_path, *args, **options)
+            see(checkpoint, checkpoint_path)
+            return checkpoint
 
-    def _loaded(self, checkpoint_path: Any, *args: Any, **options: Any) -> dict[str, Any]:
-        checkpoint: dict[str, Any] = self.usual(checkpoint_path, *args, **options)
-        self.see(checkpoint, checkpoint_path)
-        return checkpoint
+        super().__init__(owner, self.name, loaded)
 
 
 def install(trainer: Trainer, kind: type[Saving] | type[Loading], see: See) -> None:
     """Let ``see`` meet each checkpoint of ``trainer`` on its way; `remove` it, or leave it to the Trainer's end."""
     remove(trainer, kind)
-    strategy = trainer.strategy
-    strategy.__dict__[kind.name] = kind(strategy, see)
+    kind(trainer.strategy, see).stand()
 
 
 def remove(trainer: Trainer, kind: type[Saving] | type[Loading]) -> None:
-    """Take away what `install` has put there."""
-    own = trainer.strategy.__dict__
-    standing = own.get(kind.name)
-    if not isinstance(standing, kind):
-        return
-    if getattr(standing.usual, "__self__", None) is trainer.strategy:
-        del own[kind.name]
-    else:
-        own[kind.name] = standing.usual  # someone else's, put there before us
+    """Take away what `install` has put there, whatever stands on it since."""
+    standing = vars(trainer.strategy).get(kind.name)
+    while isinstance(standing, StandIn):
+        if isinstance(standing, kind):
+            standing.leave()
+        standing = standing.below

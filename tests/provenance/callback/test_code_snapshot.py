@@ -192,7 +192,7 @@ def test_a_second_fit_of_one_trainer_puts_nothing_on_top(project: Path) -> None:
     trainer.fit(trainer.lightning_module)
     saving = trainer.strategy.__dict__["save_checkpoint"]
     assert isinstance(saving, Saving)
-    assert not isinstance(saving.usual, Saving)
+    assert not isinstance(saving.__wrapped__, Saving)
 
 
 @pytest.mark.parametrize(
