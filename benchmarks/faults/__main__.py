@@ -7,6 +7,7 @@ import json
 import platform
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +29,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3, help="runs of each form of each program")
     parser.add_argument("--quick", action="store_true", help="one seed and a tenth of the programs")
     parser.add_argument("--limit", type=float, default=120, help="seconds that one run may take")
+    parser.add_argument("--jobs", type=int, default=1, help="programs that run beside each other")
     parser.add_argument("--json", type=Path, help="write all that was said to this file")
     parser.add_argument("--peers", action="store_true", help="run the peers, too")
     return parser.parse_args(argv)
@@ -44,14 +46,22 @@ def chosen(options: argparse.Namespace) -> list[Case]:
     return every[::QUICK] if options.quick else every
 
 
-def runs_of(programs: list[Case], seeds: int, limit: float) -> Iterator[dict[str, Any]]:
+def runs_of(programs: list[Case], seeds: int, limit: float, jobs: int) -> Iterator[dict[str, Any]]:
     """Run each program in both forms (a healthy one in one), and say what came of each."""
-    for case in programs:
-        for seed in range(seeds):
-            for mended in (True,) if case.healthy else (False, True):
-                record = record_of(case, mended, seed, run(case, mended, seed, limit))
-                print(line(record), flush=True)
-                yield record
+    todo = [
+        (case, mended, seed)
+        for case in programs
+        for seed in range(seeds)
+        for mended in ((True,) if case.healthy else (False, True))
+    ]
+
+    def one(what: tuple[Case, bool, int]) -> dict[str, Any]:
+        return record_of(*what, run(*what, limit))
+
+    with ThreadPoolExecutor(jobs) as pool:
+        for record in pool.map(one, todo):
+            print(line(record), flush=True)
+            yield record
 
 
 def record_of(case: Case, mended: bool, seed: int, done: Run) -> dict[str, Any]:
@@ -117,7 +127,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run, print, write; return 1 where a healthy program was accused or a run ended as it must not."""
     options = arguments(argv)
     programs, seeds = chosen(options), 1 if options.quick else options.seeds
-    records = list(runs_of(programs, seeds, options.limit))
+    records = list(runs_of(programs, seeds, options.limit, options.jobs))
     summary = totals(records)
     print("\nNot as it should be:", *misses(records), sep="\n")
     print(f"\n{len(programs)} programs, {seeds} seed(s)")

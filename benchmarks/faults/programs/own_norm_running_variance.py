@@ -1,7 +1,7 @@
 """A hand-written batch norm trains well; the exported model gives NaN for everything.
 
 Source: https://github.com/karpathy/makemore/issues/22 (variance of a batch of one goes into the running statistics).
-Added: 2026-11-28. Rules changed because of it: none.
+Added: 2026-11-28. Rules changed because of it: nonfinite-buffer (buffers of one's own modules).
 """
 
 import torch

@@ -1,7 +1,7 @@
 """Loss is stuck, so the run is resumed with a rate ten times smaller; nothing changes.
 
 Source: https://github.com/pytorch/examples/issues/816 (a resume overrides the rate that is asked for).
-Added: 2026-11-28. Rules changed because of it: none.
+Added: 2026-11-28. Rules changed because of it: learning-rate-restored (a rate that is set again).
 """
 
 import torch

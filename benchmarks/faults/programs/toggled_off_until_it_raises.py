@@ -1,7 +1,7 @@
 """A GAN that toggles both optimizers stops in the second batch: "element 0 of tensors does not require grad".
 
 Source: https://github.com/Lightning-AI/pytorch-lightning/issues/7405 (``toggle_optimizer`` without its counterpart).
-Added: 2026-11-28. Rules changed because of it: none.
+Added: 2026-11-28. Rules changed because of it: toggle-without-untoggle (where it raises).
 """
 
 import torch

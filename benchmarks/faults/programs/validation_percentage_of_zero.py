@@ -1,7 +1,7 @@
 """Training goes well, ``val_mape`` is inf in every epoch, and early stopping on it never works.
 
 Source: https://github.com/Lightning-AI/pytorch-lightning/issues/9794 (a metric that is not finite in validation).
-Added: 2026-11-28. Rules changed because of it: none.
+Added: 2026-11-28. Rules changed because of it: nonfinite-validation (infinite metrics).
 """
 
 import torch
