@@ -1,7 +1,7 @@
 """Set prediction with scaled_dot_product_attention: better with larger batches, the opposite of what was expected.
 
 Source: https://github.com/DaoyuanLi2816/Molecule-Generator/pull/22 (attention mixes different molecules of the batch).
-Added: 2026-11-28. Rules changed because of it: none.
+Added: 2026-11-28. Rules changed because of it: batch-leak (its place).
 """
 
 import torch

@@ -1,7 +1,7 @@
 """Images were divided by 255 as integers: every picture is black, and the model learns the class frequencies.
 
 Source: https://github.com/hao-ai-lab/FastVideo/pull/1055 (a second normalisation makes the image all black).
-Added: 2026-11-28. Rules changed because of it: none.
+Added: 2026-11-28. Rules changed because of it: unused-input (constant inputs are another's).
 """
 
 import numpy as np

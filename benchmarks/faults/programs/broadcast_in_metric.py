@@ -1,7 +1,7 @@
 """The loss is good, the logged accuracy is 10 % on ten classes, always.
 
 Source: https://github.com/Zasder3/train-CLIP/issues/6 (an accuracy whose argmax does not fit the labels).
-Added: 2026-11-28. Rules changed because of it: none.
+Added: 2026-11-28. Rules changed because of it: shape-broadcast (its words).
 """
 
 import torch

@@ -1,7 +1,7 @@
 """The data set divides by 255, and so does the transform: training works, but much worse than the paper says.
 
 Source: https://github.com/4uiiurz1/pytorch-nested-unet/issues/62 and https://github.com/pkmital/pycadl/pull/5.
-Added: 2026-11-28. Rules changed because of it: none.
+Added: 2026-11-28. Rules changed because of it: input-not-normalized (nearly constant inputs), affine-network.
 """
 
 import numpy as np

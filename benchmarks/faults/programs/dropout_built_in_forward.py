@@ -2,7 +2,7 @@
 
 Source: https://github.com/pytorch/pytorch/issues/11999 and https://github.com/pytorch/pytorch/issues/26338 (dropout
 that eval() does not reach).
-Added: 2026-11-28. Rules changed because of it: none.
+Added: 2026-11-28. Rules changed because of it: stochastic-eval (modules built in forward).
 """
 
 import torch

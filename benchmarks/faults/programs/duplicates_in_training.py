@@ -2,7 +2,7 @@
 
 Source: https://github.com/tqwei05/PlantSeg/issues/11 (duplicate groups within the training split) and
 https://github.com/zalandoresearch/fashion-mnist/issues/44.
-Added: 2026-11-28. Rules changed because of it: none.
+Added: 2026-11-28. Rules changed because of it: duplicate-samples (tables).
 """
 
 import torch

@@ -2,7 +2,7 @@
 
 Source: the fault "flipped_sign" of TheDeepChecker (https://arxiv.org/abs/2204.00694); a question of the same kind:
 https://github.com/asgsaeid/ComboLoss/issues/3.
-Added: 2026-11-28. Rules changed because of it: none.
+Added: 2026-11-28. Rules changed because of it: negative-loss (log-probabilities by hand).
 """
 
 import torch

@@ -1,7 +1,7 @@
 """Three classes of 80, 15 and 5 per cent with class weights and label smoothing.
 
 Source: https://scikit-learn.org/stable/modules/generated/sklearn.utils.class_weight.compute_class_weight.html
-Added: 2026-11-28. Rules changed because of it: none.
+Added: 2026-11-28. Rules changed because of it: no-better-than-trivial (losses that weigh classes).
 """
 
 import numpy as np

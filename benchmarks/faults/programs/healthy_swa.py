@@ -1,7 +1,7 @@
 """Stochastic weight averaging by Lightning's callback, with batch norm.
 
 Source: https://lightning.ai/docs/pytorch/stable/api/lightning.pytorch.callbacks.StochasticWeightAveraging.html
-Added: 2026-11-28. Rules changed because of it: none.
+Added: 2026-11-28. Rules changed because of it: no-loss (SWA's last epoch).
 """
 
 import torch

@@ -1,7 +1,7 @@
 """Masks were read from PNG files: "Target 255 is out of bounds" in the loss of a two-class segmentation.
 
 Source: https://github.com/milesial/Pytorch-UNet/issues/291 (masks with raw grey values).
-Added: 2026-11-28. Rules changed because of it: none.
+Added: 2026-11-28. Rules changed because of it: label-out-of-range (its advice).
 """
 
 import torch

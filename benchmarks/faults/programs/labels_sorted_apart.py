@@ -2,7 +2,7 @@
 
 Source: https://github.com/ZhengyuZhao/Targeted-Transfer/issues/4 and
 https://github.com/NoahVl/Explaining-In-Style-Reproducibility-Study/issues/9 (images and labels in different order).
-Added: 2026-11-28. Rules changed because of it: none.
+Added: 2026-11-28. Rules changed because of it: labels-unrelated-to-inputs.
 """
 
 import torch

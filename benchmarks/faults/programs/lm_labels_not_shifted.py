@@ -1,7 +1,7 @@
 """Language model with labels = input_ids, as the tutorial of another library has it: loss 0.01 after one epoch.
 
 Source: https://github.com/macrocosm-os/pretraining/pull/64 (the model is trained to predict the current token).
-Added: 2026-11-28. Rules changed because of it: none.
+Added: 2026-11-28. Rules changed because of it: future-leak (targets that are the token itself).
 """
 
 import torch

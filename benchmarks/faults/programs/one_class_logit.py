@@ -2,7 +2,7 @@
 
 Source: https://github.com/mrdbourke/pytorch-deep-learning (a mistake its binary section warns of), and
 https://stackoverflow.com/questions/45337371 (softmax over one output).
-Added: 2026-11-28. Rules changed because of it: none.
+Added: 2026-11-28. Rules changed because of it: softmax-over-one (float targets).
 """
 
 import torch

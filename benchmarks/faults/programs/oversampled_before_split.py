@@ -1,7 +1,7 @@
 """Rare cases were oversampled, then the table was split: F1 of 0.99 in validation, 0.3 in the hospital.
 
 Source: https://github.com/georgymh/ml-fraud-detection/issues/1 (oversampling before the split).
-Added: 2026-11-28. Rules changed because of it: none.
+Added: 2026-11-28. Rules changed because of it: train-val-overlap (tables).
 """
 
 import pandas as pd

@@ -1,7 +1,7 @@
 """Binary classification of two half moons: every probability is 0.5 or more, so recall is 1 and precision one half.
 
 Source: https://discuss.pytorch.org/t/56327 (ReLU right before the sigmoid).
-Added: 2026-11-28. Rules changed because of it: none.
+Added: 2026-11-28. Rules changed because of it: output-range (relu, then sigmoid).
 """
 
 import torch

@@ -1,7 +1,7 @@
 """Disease progression, standardised targets: half of the predictions are exactly 0.
 
 Source: https://github.com/ProteomicsML/ProteomicsML/pull/203 (ReLU after the final regression layer).
-Added: 2026-11-28. Rules changed because of it: none.
+Added: 2026-11-28. Rules changed because of it: unused-input (dead outputs are another's).
 """
 
 import torch

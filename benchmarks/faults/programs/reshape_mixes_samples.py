@@ -1,7 +1,7 @@
 """Spelling names, (time, batch, hidden) from an LSTM: accuracy is near chance, and changes with the batch size.
 
 Source: https://github.com/vitrioil/Speech-Separation/issues/4 (view in place of permute mixes the data).
-Added: 2026-11-28. Rules changed because of it: none.
+Added: 2026-11-28. Rules changed because of it: batch-leak (leaks into a few samples).
 """
 
 import torch

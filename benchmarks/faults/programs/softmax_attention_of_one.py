@@ -1,7 +1,7 @@
 """A question encoder with attention does no better than the same encoder with a plain sum over time.
 
 Source: https://github.com/DEEP-PolyU/KEQA_WSDM19/issues/2 (softmax over a dimension of size 1: all ones).
-Added: 2026-11-28. Rules changed because of it: none.
+Added: 2026-11-28. Rules changed because of it: zero-gradient (its words).
 """
 
 import torch
@@ -10,7 +10,7 @@ from lightning.pytorch import LightningModule, Trainer, seed_everything
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-DIAGNOSES = ("softmax-over-one",)
+DIAGNOSES = ("softmax-over-one", "zero-gradient")
 PLACE = "softmax_attention_of_one.py:30"
 PRESET = "standard"
 

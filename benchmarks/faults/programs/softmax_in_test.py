@@ -1,7 +1,7 @@
 """Wine: the test loss that goes into the paper is 0.6, the validation loss of the same model is 0.05.
 
 Source: https://github.com/bowang-lab/Transformer-GCN-QA/pull/32 (an extra softmax before CrossEntropyLoss).
-Added: 2026-11-28. Rules changed because of it: none.
+Added: 2026-11-28. Rules changed because of it: double-softmax (test steps are listened to).
 """
 
 import torch

@@ -2,7 +2,7 @@
 
 Source: https://stackoverflow.com/questions/31880720 (softmax over one output unit), see also
 https://github.com/vllm-project/vllm/pull/18313.
-Added: 2026-11-28. Rules changed because of it: none.
+Added: 2026-11-28. Rules changed because of it: softmax-over-one (its place; unused-input follows it).
 """
 
 import torch

@@ -1,7 +1,7 @@
 """Attention pooling over a set of readings: good scores with batches of 64, nonsense when one sample is asked for.
 
 Source: https://github.com/PetrochukM/PyTorch-NLP/issues/2 (softmax of the attention over the batch dimension).
-Added: 2026-11-28. Rules changed because of it: none.
+Added: 2026-11-28. Rules changed because of it: batch-leak (its place).
 """
 
 import torch

@@ -1,7 +1,7 @@
 """Iris is learned slowly, and the loss hangs at 0.55 although all flowers are classified correctly.
 
 Source: https://github.com/Lightning-AI/lightning-bolts/issues/654 (softmax, then log_softmax, then nll).
-Added: 2026-11-28. Rules changed because of it: none.
+Added: 2026-11-28. Rules changed because of it: double-softmax (its place).
 """
 
 import torch

@@ -2,7 +2,7 @@
 
 Source: https://github.com/allenai/deep_qa/pull/152 (normalised over the entire batch) and
 https://github.com/tensorflow/tensorflow/issues/32544 (normalisation that depends on the batch at test time).
-Added: 2026-11-28. Rules changed because of it: none.
+Added: 2026-11-28. Rules changed because of it: batch-leak (its place).
 """
 
 import torch

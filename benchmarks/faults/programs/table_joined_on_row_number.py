@@ -2,7 +2,7 @@
 
 Source: https://stackoverflow.com/questions/40467990 and https://stackoverflow.com/questions/47866803 (labels that do
 not belong to their inputs).
-Added: 2026-11-28. Rules changed because of it: none.
+Added: 2026-11-28. Rules changed because of it: labels-unrelated-to-inputs.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 """Tagging tokens with nn.TransformerEncoder: high training loss, and predictions that differ from batch to batch.
 
 Source: https://github.com/Exorust/TorchLeet/issues/5 and https://github.com/IBM/TabFormer/pull/14 (batch_first).
-Added: 2026-11-28. Rules changed because of it: none.
+Added: 2026-11-28. Rules changed because of it: batch-leak (a label for each token).
 """
 
 import torch

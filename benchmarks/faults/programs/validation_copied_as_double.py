@@ -1,7 +1,7 @@
 """Validation images were copied out of training long ago and saved as float64 on another path; nobody remembers.
 
 Source: https://github.com/stefyste/RIAWELC/issues/2 (all test images are copies of training images).
-Added: 2026-11-28. Rules changed because of it: none.
+Added: 2026-11-28. Rules changed because of it: train-val-overlap (two precisions).
 """
 
 import numpy as np

@@ -2,7 +2,7 @@
 
 Source: https://github.com/PolymathicAI/the_well/issues/68 (normalisation only passed on to the training data) and
 https://github.com/leeyeehoo/CSRNet-pytorch/issues/25.
-Added: 2026-11-28. Rules changed because of it: none.
+Added: 2026-11-28. Rules changed because of it: input-shift.
 """
 
 import torch

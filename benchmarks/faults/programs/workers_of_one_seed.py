@@ -1,7 +1,7 @@
 """Random crops with NumPy, "made reproducible" by worker_init_fn: every worker draws the same crops.
 
 Source: https://github.com/pytorch/pytorch/issues/5059 and https://github.com/open-mmlab/OpenPCDet/issues/886.
-Added: 2026-11-28. Rules changed because of it: none.
+Added: 2026-11-28. Rules changed because of it: worker-seeds-equal.
 """
 
 import random
