@@ -295,6 +295,7 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
         """Wait for the last save, and leave the list of what there is for the report."""
         if session.keeper is not None:
             session.keeper.close()
+            elsewhere.forget_fetched(session.folder)
         self._settling.settle(self, trainer, session, met=met)
         if session.keeper is not None:
             for event in artifacts(session.keeper, current_run(trainer)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ class StoreAway(ConnectionError):
 
 def stores_of(dirpath: Any, rules: Sequence[KeepRule]) -> list[ObjectStore]:
     """Return the object stores that a folder and rules name."""
-    urls = [str(dirpath)] if dirpath is not None and is_url(dirpath) else []
+    urls = [str(dirpath)] if is_url(dirpath) else []
     return [ObjectStore(url) for url in dict.fromkeys([*urls, *(rule.to for rule in rules if rule.to)])]
 
 
@@ -86,6 +87,11 @@ def _brought(record: Record, store: ObjectStore, folder: Path) -> tuple[Path | N
     if wrong:
         path.unlink(missing_ok=True)
     return (None, wrong) if wrong else (path, "")
+
+
+def forget_fetched(folder: Path) -> None:
+    """Delete what was brought from a store to be resumed from, once every rank has loaded it."""
+    shutil.rmtree(folder / FETCHED, ignore_errors=True)
 
 
 def view_before_a_fit(folder: Path, dirpath: Any, rules: tuple[KeepRule, ...]) -> ModelCheckpointView:

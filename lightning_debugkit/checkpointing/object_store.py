@@ -35,13 +35,13 @@ def local_path(path: str | os.PathLike[str]) -> Path | None:
 
 
 def is_url(path: Any) -> bool:
-    """Tell whether a path is one of an object store.
+    """Tell whether a path is one of an object store; none at all is not.
 
     Example:
         >>> is_url("s3://bucket/run"), is_url("file:///tmp/run"), is_url("runs/1")
         (True, False, False)
     """
-    return local_path(path) is None
+    return path is not None and local_path(path) is None
 
 
 def missing_package(url: str) -> str:

@@ -150,7 +150,7 @@ def folder_of(trainer: Trainer | None, given: str | Path | None) -> str:
 
     Files for an object store are written to a folder below the Trainer's first, the same for each fit with that URL.
     """
-    if given is not None and is_url(given):
+    if is_url(given):
         root = local_path(trainer.default_root_dir) if trainer is not None else None
         spool = hashlib.sha256(str(given).rstrip("/").encode()).hexdigest()[:12]
         return str((root or Path(tempfile.gettempdir())).absolute() / "debugkit-spool" / spool)

@@ -80,6 +80,8 @@ def test_another_machine_goes_on_straight_from_the_store(url: str, tmp_path: Pat
     trainer = train(tmp_path / "two", again, module=Scored([5.0]), ckpt_path="last", max_epochs=4)
     assert trainer.global_step == 20
     assert there(url) == [10, 15, 20], "the file it was resumed from stays"
+    assert spool(tmp_path / "two") == [20]
+    assert list((tmp_path / "two").rglob("fetched")) == []
     third = NestedCheckpoint(url, rules=rules)
     assert step_of(third.best_model_path) == 10
     tester = pl.Trainer(default_root_dir=tmp_path / "three", callbacks=[third], logger=False, accelerator="cpu")
