@@ -80,20 +80,11 @@ class Report:
             pandas = importlib.import_module("pandas")
         except ImportError as error:
             raise ImportError("Report.to_pandas needs pandas; pip install pandas, or use Report.findings.") from error
-        rows = [
-            {
-                "rule": finding.rule,
-                "severity": str(finding.severity),
-                "step": finding.where.step,
-                "epoch": finding.where.epoch,
-                "rank": finding.where.rank,
-                "module": finding.where.module,
-                "message": finding.message,
-                "advice": finding.advice,
-            }
-            for finding in self.findings
-        ]
         names = ["rule", "severity", "step", "epoch", "rank", "module", "message", "advice"]
+        rows = [
+            [f.rule, str(f.severity), f.where.step, f.where.epoch, f.where.rank, f.where.module, f.message, f.advice]
+            for f in self.findings
+        ]
         return pandas.DataFrame(rows, columns=names)
 
     def __repr__(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,6 +36,7 @@ from lightning_debugkit.stats.confusion import DENSE
 from lightning_debugkit.stats.label_issues import LabelIssues, label_issues
 from lightning_debugkit.stats.merging import worth_of_merging
 from lightning_debugkit.stats.per_class import per_class
+from lightning_debugkit.stats.top_losses import TopLoss
 from lightning_debugkit.stats.weak_slices import Scan, scan_slices
 
 _ISSUES = 1_000
@@ -96,18 +97,8 @@ class ErrorAnalysisResult:
 
         Each names the ``file`` of the analysis that it is of.
         """
-        case = ErrorCase(
-            self.found,
-            self.names,
-            self.moment.stage,
-            self.accuracy,
-            self.pairs,
-            self.merges,
-            self.issues,
-            self.scan.slices,
-            self.history,
-            is_over,
-        )
+        told = self.accuracy, self.pairs, self.merges, self.issues, self.scan.slices, self.history
+        case = ErrorCase(self.found, self.names, self.moment.stage, *told, is_over)
         for finding in error_analysis_findings(case, where):
             yield replace(finding, evidence={**finding.evidence, "analysis": file})
 
@@ -158,16 +149,7 @@ class ErrorAnalysisResult:
             "per_class": [class_row(score) for score in per_class(found.confusion) if score.label != found.none],
             "calibration": self._calibration(),
             "weak_slices": [
-                {
-                    "conditions": part.conditions,
-                    "n": part.n,
-                    "errors": part.errors,
-                    "rate": part.rate,
-                    "low": part.low,
-                    "high": part.high,
-                    "rest_rate": part.rest_rate,
-                    "p": part.p_adjusted,
-                }
+                {**_fields(part, "conditions", "n", "errors", "rate", "low", "high", "rest_rate"), "p": part.p_adjusted}
                 for part in self.scan.slices
             ],
             "tested_slices": self.scan.tested,
@@ -181,10 +163,9 @@ class ErrorAnalysisResult:
 
     def _merge(self, merge: Any) -> dict[str, Any]:
         names = ("first", "second", "count", "accuracy", "accuracy_merged", "kappa", "kappa_merged", "asymmetry")
-        row = {name: getattr(merge, name) for name in names}
         worth = worth_of_merging(self.found.confusion, merge.first, merge.second, self.found.totals.weight)
         return {
-            **row,
+            **_fields(merge, *names),
             **bounds(worth.rise, "rise", "rise_"),
             **bounds(worth.apart, "told_apart", "told_apart_"),
             "cannot_tell": self.samples.cannot_tell(merge.first, merge.second),
@@ -193,28 +174,16 @@ class ErrorAnalysisResult:
     def _top_losses(self) -> Iterator[dict[str, Any]]:
         for top in self.found.top.sorted():
             target, predicted = (self.found.none if c == NOTHING else c for c in (top.target, top.predicted))
-            yield {
-                "loss": top.loss,
-                "target": target,
-                "predicted": predicted,
-                "index": top.index,
-                "probability": top.probability,
-                "confidence": top.confidence,
-            }
+            yield {**asdict(top), "target": target, "predicted": predicted}
 
     def _confident_mistakes(self) -> Iterator[dict[str, Any]]:
         table, rows = self.found.table, self.samples.rows
         sure = table["confidence"][rows]
         rows = rows[np.argsort(-sure, kind="stable")][: TOP if not np.isnan(sure).all() else 0]
-        for row in rows.tolist():
-            yield {
-                "loss": float(table["loss"][row]),
-                "target": int(table["target"][row]),
-                "predicted": int(table["predicted"][row]),
-                "index": int(table["index"][row]),
-                "probability": float(table["given"][row]),
-                "confidence": float(table["confidence"][row]),
-            }
+        keys = [field.name for field in fields(TopLoss)]
+        columns = (table["given" if key == "probability" else key][rows].tolist() for key in keys)
+        for values in zip(*columns, strict=True):
+            yield dict(zip(keys, values, strict=True))
 
     def _issues(self) -> dict[str, Any]:
         issues = self.issues
@@ -240,13 +209,7 @@ class ErrorAnalysisResult:
         ece = calibration.ece()
         return {
             "bins": [
-                {
-                    "low": one.low,
-                    "high": one.high,
-                    "n": one.n,
-                    "confidence": one.confidence,
-                    **bounds(one.accuracy, "accuracy", "accuracy_"),
-                }
+                {**_fields(one, "low", "high", "n", "confidence"), **bounds(one.accuracy, "accuracy", "accuracy_")}
                 for one in bins
             ],
             **{"ece": ece.value, "ece_low": ece.low, "ece_high": ece.high},
@@ -263,6 +226,10 @@ class ErrorAnalysisResult:
         lists = [held[name] for name in ("top_losses", "label_issues", "confident_mistakes")]
         first = [row["index"] for rows, most in zip(lists, (TOP, 12, 12), strict=True) for row in rows[:most]]
         return [*first, *(index for pair in held["most_confused"] for index in pair["examples"][:3])]
+
+
+def _fields(thing: Any, *names: str) -> dict[str, Any]:
+    return {name: getattr(thing, name) for name in names}
 
 
 def write(folder: Path, name: str, held: dict[str, Any]) -> None:
