@@ -2,7 +2,7 @@
 
 Source: https://stackoverflow.com/questions/39525358 and kaggle-melbourne of DeepFD's 52 programs (one scale of a
 million times the others).
-Added: 2026-11-28. Rules changed because of it: none.
+Added: 2026-11-28. Rules changed because of it: affine-network (badly scaled inputs).
 """
 
 import torch

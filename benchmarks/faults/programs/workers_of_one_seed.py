@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 DIAGNOSES = ("worker-seeds-equal",)
-PLACE = "worker_init_fn"
+PLACE = "same_seed"
 PRESET = "standard"
 
 

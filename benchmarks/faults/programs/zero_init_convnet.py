@@ -1,7 +1,7 @@
 """All weights of a convolutional network were set to 0 in a loop over parameters(): the loss is ln 10 and stays.
 
 Source: https://stackoverflow.com/questions/36127436 and https://stackoverflow.com/questions/42516484 (zero weights).
-Added: 2026-11-28. Rules changed because of it: none.
+Added: 2026-11-28. Rules changed because of it: symmetric-init (all weights 0).
 """
 
 import torch
