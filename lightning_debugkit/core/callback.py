@@ -251,7 +251,8 @@ class DebugCallback(Callback):
 
     def where(self, trainer: Trainer, module: str = "") -> Where:
         """Return the place of now; where a checkpoint is validated or tested, the one that its weights are from."""
-        epoch, step = _loaded.get(trainer, (trainer.current_epoch, trainer.global_step))
+        known = _loaded.get(trainer) if _loaded else None
+        epoch, step = known or (trainer.current_epoch, trainer.global_step)
         return Where(epoch, step, trainer.global_rank, module)
 
     def write(self, trainer: Trainer, kind: str, **fields: Any) -> None:
@@ -259,8 +260,7 @@ class DebugCallback(Callback):
         run = current_run(trainer)
         if run is not None:
             where = self.where(trainer)
-            place = {"epoch": where.epoch, "step": where.step, "rank": where.rank}
-            run.append(kind, **{**place, **fields})
+            run.append(kind, **{"epoch": where.epoch, "step": where.step, "rank": where.rank, **fields})
             if kind == "measure" and (outlets := outlets_of(trainer, run)).takes_all:
                 outlets.loggers.measure(fields["name"], fields["value"], fields.get("step", where.step))
 

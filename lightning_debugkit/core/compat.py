@@ -80,8 +80,10 @@ __all__ = [
     "in_training_step",
     "is_of_other",
     "is_param_in_hook_signature",
+    "is_unscaled",
     "move_data_to_device",
     "overrides",
+    "scale_of",
     "tree_leaves",
     "tree_map",
 ]
@@ -103,6 +105,8 @@ def both_packages(*kinds: type[T]) -> tuple[type[T], ...]:
         >>> isinstance(DDPStrategy(), both_packages(DDPStrategy))
         True
     """
+    if not any(name in sys.modules for name in _OTHER.values()):
+        return kinds
     return (*kinds, *(other for other in map(_other, kinds) if other is not None))
 
 
@@ -130,6 +134,25 @@ def belong_to_both(kind: type, parent: type) -> None:
 def overrides(module: LightningModule, name: str) -> bool:
     """Tell whether ``module`` has a method ``name`` of its own in place of Lightning's."""
     return bool(is_overridden(name, module, counterpart_of(LightningModule, module)))
+
+
+def scale_of(scaler: Any) -> Tensor | float:
+    """Return the loss scale of a ``GradScaler`` where it lies: asked by its public name, it is copied to the host.
+
+    ``_scale`` was seen in torch 2.4 to 2.13.
+    """
+    held = getattr(scaler, "_scale", None)
+    return held if isinstance(held, Tensor) else float(scaler.get_scale())
+
+
+def is_unscaled(scaler: Any, optimizer: Optimizer) -> bool:
+    """Tell whether a ``GradScaler`` has taken the scale out of the optimizer's gradients for the step to come.
+
+    ``_per_optimizer_states`` was seen in torch 2.4 to 2.13.
+    """
+    states = getattr(scaler, "_per_optimizer_states", {})
+    stage = states[id(optimizer)]["stage"] if id(optimizer) in states else None
+    return getattr(stage, "name", "READY") != "READY"
 
 
 def is_sigterm(error: BaseException) -> bool:

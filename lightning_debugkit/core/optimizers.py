@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lightning_debugkit.core.compat import LightningOptimizer, both_packages, divides_by_scale
+from lightning_debugkit.core.compat import LightningOptimizer, both_packages
 from lightning_debugkit.core.sharding import unwrapped_name
 from lightning_debugkit.stats.tensor_norms import is_readable
 
@@ -43,44 +47,71 @@ def rate_of(group: Mapping[str, Any]) -> float:
         return math.nan
 
 
-def rates_of(optimizer: Optimizer, parameters: Sequence[Tensor]) -> list[float]:
-    """Return the learning rate of each of an optimizer's ``parameters``."""
-    rates = [rate for group in optimizer.param_groups for rate in [rate_of(group)] * len(group["params"])]
-    if len(rates) == len(parameters):
-        return rates
-    held = [id(p) for group in optimizer.param_groups for p in group["params"]]  # some cannot be looked at
-    rate = dict(zip(held, rates, strict=True))
-    return [rate[id(p)] for p in parameters]
+@dataclass(eq=False)
+class ParameterList:
+    """The parameters of an optimizer, in its order, and what is decided once for all of them.
+
+    Args:
+        names: Dotted path of each.
+        parameters: Those that can be looked at.
+        groups: Of each, the place of its group among the optimizer's.
+    """
+
+    names: list[str]
+    parameters: list[Tensor]
+    groups: list[int]
+
+    @cached_property
+    def dims(self) -> list[int]:
+        """Number of dimensions of each."""
+        return [p.ndim for p in self.parameters]
+
+    @cached_property
+    def layers(self) -> list[str]:
+        """Path of the module that holds each."""
+        return [name.rpartition(".")[0] or name for name in self.names]
+
+    @cached_property
+    def used_groups(self) -> frozenset[int]:
+        """The groups that have parameters."""
+        return frozenset(self.groups)
+
+    @cached_property
+    def types(self) -> frozenset[torch.dtype]:
+        """Their types of numbers."""
+        return frozenset(p.dtype for p in self.parameters)
 
 
 class Parameters:
-    """Path and tensor of each parameter of an optimizer, looked up anew only when its groups have changed."""
+    """The parameters of each optimizer, looked up anew only when its groups have changed."""
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[tuple[int, ...], list[str], list[Tensor]]] = {}
+        self._known: dict[int, tuple[tuple[int, ...], ParameterList]] = {}
         self.unread: set[str] = set()  # classes of parameters whose numbers cannot be asked for; they are left out
 
-    def of(self, module: LightningModule, optimizer: Optimizer) -> tuple[list[str], list[Tensor]]:
-        """Return paths and parameters in the optimizer's order."""
-        held = [p for group in optimizer.param_groups for p in group["params"]]
-        if any(type(p) is not nn.Parameter for p in held):
-            self.unread |= {type(p).__name__ for p in held if not is_readable(p)}
-            held = [p for p in held if is_readable(p)]
-        key = tuple(map(id, held))
+    def of(self, module: LightningModule, optimizer: Optimizer) -> ParameterList:
+        """Return the parameters in the optimizer's order."""
+        groups = [group["params"] for group in optimizer.param_groups]
+        key = tuple(map(id, groups[0] if len(groups) == 1 else itertools.chain.from_iterable(groups)))
         known = self._known.get(id(optimizer))
         if known is None or known[0] != key:
-            paths = {id(p): unwrapped_name(name) for name, p in module.named_parameters()}
-            names = [paths.get(id(p), f"(not in the model) {index}") for index, p in enumerate(held)]
-            known = self._known[id(optimizer)] = (key, names, held)
-        return known[1], known[2]
+            known = self._known[id(optimizer)] = (key, self._looked_up(module, groups))
+        return known[1]
+
+    def _looked_up(self, module: LightningModule, groups: Sequence[Sequence[Tensor]]) -> ParameterList:
+        held = [(p, place) for place, group in enumerate(groups) for p in group]
+        if any(type(p) is not nn.Parameter for p, _ in held):
+            self.unread |= {type(p).__name__ for p, _ in held if not is_readable(p)}
+            held = [(p, place) for p, place in held if is_readable(p)]
+        paths = {id(p): unwrapped_name(name) for name, p in module.named_parameters()}
+        names = [paths.get(id(p), f"(not in the model) {index}") for index, (p, _) in enumerate(held)]
+        return ParameterList(names, [p for p, _ in held], [place for _, place in held])
 
 
-def scale_left(trainer: Trainer, optimizer: Optimizer) -> float:
-    """Return the loss scale that is still in the gradients: fused optimizers divide by it in their own step."""
+def scaler_of(trainer: Trainer) -> Any:
+    """Return the ``GradScaler`` that scales the loss, ``None`` if there is none."""
     scaler = getattr(trainer.precision_plugin, "scaler", None)
-    if scaler is None or not divides_by_scale(optimizer):
-        return 1.0
-    return float(scaler.get_scale())
+    return scaler if scaler is not None and scaler.is_enabled() else None
 
 
 def is_whole(trainer: Trainer) -> bool:

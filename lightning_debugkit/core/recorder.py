@@ -73,7 +73,9 @@ class Recorder:
 
     def _take(self, event: Mapping[str, Any]) -> None:
         name = str(event.get("name"))
-        series = self._series.setdefault(name, _Series(name))
+        series = self._series.get(name)
+        if series is None:
+            series = self._series[name] = _Series(name)
         series.count += 1
         if not self._has_room(series.count):
             series.last = event  # the last of a series stands for all that were left out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import random
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+_MT19937 = 2500  # bytes of numpy's usual generator: 624 words and its position among them
 _DEEP = 6  # objects within objects that are searched for generators
 
 
@@ -28,12 +30,11 @@ class RandomState:
     @classmethod
     def capture(cls) -> RandomState:
         """Return the state of now; costs some microseconds and no synchronisation."""
-        numpy = sys.modules.get("numpy")
         # A process that has not initialised CUDA must not be made to do so by a look.
         cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
         return cls(
             python=random.getstate(),
-            numpy=numpy.random.get_state() if numpy else None,
+            numpy=_of_numpy(),
             cpu=torch.get_rng_state(),
             devices=tuple(torch.cuda.get_rng_state_all()) if cuda else (),
         )
@@ -55,6 +56,29 @@ class RandomState:
         torch.set_rng_state(self.cpu)
         if self.devices and torch.cuda.is_available():
             torch.cuda.set_rng_state_all(list(self.devices[: torch.cuda.device_count()]))
+
+
+_last: tuple[bytes, Any] = (b"", None)  # numpy's generator as it was last asked, and its state then
+
+
+def _of_numpy() -> Any:
+    """Return the state of numpy's global generator, asked anew only when it has drawn since: that takes long."""
+    global _last  # one generator, one memory of it
+    raw = _raw()
+    if raw and raw == _last[0]:
+        return _last[1]
+    state: Any = np.random.get_state()
+    # A normal number that waits to be given can be taken without a trace in the generator's own state.
+    waits = bool(state[3]) if isinstance(state, tuple) else True
+    _last = (b"" if waits else raw, state)
+    return state
+
+
+def _raw() -> bytes:
+    """Return the memory of numpy's global generator, empty where that is not known to hold its state."""
+    ask = getattr(np.random, "get_bit_generator", None)  # since numpy 1.24
+    generator = ask() if ask is not None else None
+    return ctypes.string_at(generator.ctypes.state_address, _MT19937) if type(generator) is np.random.MT19937 else b""
 
 
 @contextlib.contextmanager

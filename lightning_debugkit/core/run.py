@@ -24,6 +24,7 @@ from torch import Tensor
 from lightning_debugkit.core.beside import Beside
 from lightning_debugkit.core.compat import both_packages
 from lightning_debugkit.core.finding import Finding, Severity
+from lightning_debugkit.core.host_copy import HostCopy
 from lightning_debugkit.core.journal import Journal, read_journal
 from lightning_debugkit.core.recorder import Recorder
 from lightning_debugkit.core.run_folders import claim, fold, unfold
@@ -77,7 +78,9 @@ class Run:
     is_trivial_told: bool = False  # that the model is no better than a constant answer: two callbacks can see it
     has_findings: bool = False  # of any severity
     trained: int | None = None  # optimizer steps of this run that had a gradient; None where nobody counts
-    norms: tuple[Any, Tensor] | None = None  # of the step in progress: see `shared_norms`
+    norms: tuple[Any, Any] | None = None  # of the step in progress: see `shared_norms`
+    norm_readers: int = 0  # callbacks that ask for them
+    copies: HostCopy = field(default_factory=HostCopy)
 
     def __post_init__(self) -> None:
         self._recorder = Recorder(Journal(self.place, self.rank), self._failed)

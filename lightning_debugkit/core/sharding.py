@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -30,14 +30,26 @@ if TYPE_CHECKING:
 def holds_whole_model(trainer: Trainer | None) -> bool:
     """Tell whether each process holds the whole model, so that it can run a step without the others."""
     strategy = getattr(trainer, "strategy", None)
+    return strategy is None or _holds_whole(type(strategy))  # type: ignore[arg-type]  # a class can be hashed
+
+
+@lru_cache(maxsize=64)  # each step asks
+def _holds_whole(strategy: Hashable) -> bool:
     # DeepSpeed's is a kind of DDPStrategy by inheritance only.
-    whole = isinstance(strategy, both_packages(SingleDeviceStrategy, DDPStrategy))
-    return strategy is None or (whole and not isinstance(strategy, both_packages(DeepSpeedStrategy)))
+    assert isinstance(strategy, type)
+    whole = issubclass(strategy, both_packages(SingleDeviceStrategy, DDPStrategy))
+    return whole and not issubclass(strategy, both_packages(DeepSpeedStrategy))
 
 
 def is_sharded(trainer: Trainer) -> bool:
     """Tell whether gradients lie in shards where the parameters are, so that their norms can be summed."""
-    return isinstance(trainer.strategy, both_packages(FSDPStrategy, ModelParallelStrategy))
+    return _shards(type(trainer.strategy))
+
+
+@lru_cache(maxsize=64)  # each step asks
+def _shards(strategy: Hashable) -> bool:
+    assert isinstance(strategy, type)
+    return issubclass(strategy, both_packages(FSDPStrategy, ModelParallelStrategy))
 
 
 def samples_of(trainer: Trainer) -> tuple[int, int]:

@@ -179,9 +179,13 @@ class SampleOrder:
 
     def advance(self, trainer: Trainer) -> None:
         """Take note that the next batch has been handed out."""
+        loaders = trainer.train_dataloader
+        if isinstance(loaders, DataLoader):  # the usual case, at each step
+            found: list[tuple[tuple[str, ...], Any]] = [((), loaders)]
+        else:
+            found = ways_to(loaders)
         self.handed = [
-            Handed(way, _weak(loader), self._next(loader), getattr(loader, "batch_size", None))
-            for way, loader in ways_to(trainer.train_dataloader)
+            Handed(way, _weak(loader), self._next(loader), getattr(loader, "batch_size", None)) for way, loader in found
         ]
 
     def _next(self, loader: Any) -> list[Any] | None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.data.batches import batch_size, entry, leaves, take
-from lightning_debugkit.monitors.step_stats import StepStatsReader
+from lightning_debugkit.monitors.step_stats import ObservedBatch
 from lightning_debugkit.provenance.capture.secrets import secret_name, secret_text
 from lightning_debugkit.replay import bundle
 
@@ -22,12 +22,12 @@ _MOST = 8  # samples drawn in a report
 
 
 def save_samples(
-    folder: Path, sight: StepStatsReader, finding: Finding, *, epoch: int, step: int
+    folder: Path, seen: ObservedBatch, finding: Finding, *, epoch: int, step: int
 ) -> Iterator[dict[str, Any]]:
     """Write the offending samples as arrays and yield the artifact that names them."""
     samples, indices = finding.evidence.get("samples", []), finding.evidence.get("dataset_indices", [])
-    way, known = next((one for one in sight.asked if ".".join(one[0]) == finding.evidence.get("part", "")), ((), None))
-    own = entry(sight.batch, way)
+    way, known = next((one for one in seen.asked if ".".join(one[0]) == finding.evidence.get("part", "")), ((), None))
+    own = entry(seen.batch, way)
     size = batch_size(own, known)
     if not samples or size is None:
         return
@@ -57,22 +57,22 @@ def _name(path: str) -> str:
 
 
 def save_bundle(
-    folder: Path, trainer: Trainer, module: LightningModule, sight: StepStatsReader, finding: Finding, max_bytes: int
+    folder: Path, trainer: Trainer, module: LightningModule, seen: ObservedBatch, finding: Finding, max_bytes: int
 ) -> dict[str, Any]:
     """Write what is needed to run the step again in a new process; return the artifact."""
-    assert sight.random is not None
+    assert seen.random is not None
     path = folder / "bundles" / f"step-{finding.where.step}-rank-{finding.where.rank}"
     plugin = trainer.precision_plugin
     facts = {
-        "batch_idx": sight.batch_idx,
-        "asked": [[list(way), samples] for way, samples in sight.asked],
+        "batch_idx": seen.batch_idx,
+        "asked": [[list(way), samples] for way, samples in seen.asked],
         "precision": str(trainer.precision),
         "device": str(getattr(plugin, "device", "cpu")),
         "accumulate_grad_batches": trainer.accumulate_grad_batches,
         "max_epochs": trainer.max_epochs,
         "epoch": trainer.current_epoch,
     }
-    note = bundle.save(path, module, sight.batch, sight.random, finding, facts, max_bytes=max_bytes, secret=_secret)
+    note = bundle.save(path, module, seen.batch, seen.random, finding, facts, max_bytes=max_bytes, secret=_secret)
     return {"name": "bundle", "path": str(path.relative_to(folder)), "note": note}
 
 

@@ -9,8 +9,8 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lightning_debugkit.core.finding import Finding
-from lightning_debugkit.core.optimizers import rate_of, raw
+from lightning_debugkit.core.finding import Finding, Where
+from lightning_debugkit.core.optimizers import raw
 from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.core.run import current_run
 from lightning_debugkit.core.sharding import unseen_shards
@@ -21,7 +21,7 @@ from lightning_debugkit.monitors.logged_metrics import LoggedMetrics
 from lightning_debugkit.monitors.monitor import Monitor
 from lightning_debugkit.monitors.nonfinite_step import NonfiniteStep
 from lightning_debugkit.monitors.observed_step import StepStats
-from lightning_debugkit.monitors.step_stats import StepStatsReader
+from lightning_debugkit.monitors.step_stats import ObservedBatch, StepStatsReader
 from lightning_debugkit.replay.bundle import MAX_BYTES
 from lightning_debugkit.replay.module_hooks import ModuleHooks
 from lightning_debugkit.replay.raised_step import can_be_explained
@@ -98,6 +98,7 @@ class GradientAnomalyDetector(EvaluationHooks):
         self._handles: list[Any] = []
         self._unread: set[str] = set()
         self._logged = LoggedMetrics()
+        self._here: Where | None = None  # of the batch in progress
         self._fed: dict[int, bool] = {}  # by optimizer: its next step has a gradient
 
     def __getstate__(self) -> dict[str, Any]:
@@ -139,6 +140,7 @@ class GradientAnomalyDetector(EvaluationHooks):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if (run := current_run(trainer)) is not None:
             run.trained = 0
+            run.norm_readers += 1
         for optimizer in trainer.optimizers:
             self._handles.append(optimizer.register_step_post_hook(self._stepped(trainer)))
         if (why := unseen_shards(trainer, self.wiring)) and trainer.is_global_zero:
@@ -149,29 +151,32 @@ class GradientAnomalyDetector(EvaluationHooks):
         self._tell(trainer, self.watches.new_epoch(trainer, pl_module, self.where(trainer)))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        self._tell(trainer, self.watches.work.validated.trained(self.where(trainer), trainer, pl_module))
-        self._tell(trainer, self.watches.first_batch(trainer, pl_module, self.where(trainer)))
+        where = self._here = self.where(trainer)
+        self._tell(trainer, self.watches.before_batch(trainer, pl_module, where))
         self.order.advance(trainer)
         around = self.watches.surroundings
-        self._tell(trainer, around.before_batch(trainer, self.where(trainer), self.order.current, batch_idx))
-        self._sight.begin(batch, batch_idx, RandomState.capture())
-        self._sight.asked = [(handed.way, handed.size) for handed in self.order.handed]
-        self.failure.begin(pl_module, first=batch_idx % trainer.accumulate_grad_batches == 0)
-        if self._module_hooks is not None:
+        self._tell(trainer, around.before_batch(trainer, where, self.order.current, batch_idx))
+        self._sight.begin(ObservedBatch(batch, batch_idx, RandomState.capture(), self.order.handed))
+        is_first = batch_idx % trainer.accumulate_grad_batches == 0
+        self.failure.begin(pl_module, first=is_first, is_new_epoch=batch_idx == 0)
+        if self._module_hooks is not None and is_first:
             self._module_hooks.clear()
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
-        self._sight.saw_loss(trainer, loss)
+        self._sight.saw_loss(loss, trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1)
         if trainer.world_size > 1 and self.action != "warn" and loss.requires_grad:
             # A loss that breaks on one rank must stop all of them: its gradients carry the news to the others.
             loss.register_hook(contagion(loss.detach(), lambda error: self.trouble(trainer, "backward", error)))
-        self._tell(trainer, self.watches.before_backward(trainer, pl_module, loss, self.where(trainer), self._sight))
+        where = self._of_step(trainer, pl_module)
+        self._tell(trainer, self.watches.before_backward(trainer, pl_module, loss, where, self._sight))
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.watches.after_backward(trainer)
+        self.watches.after_backward(trainer, pl_module)
         self._sight.saw_backward()
-        if pl_module.automatic_optimization and trainer.fit_loop._should_accumulate():
-            # The window's later batches would hide which of them was the bad one.
+        if not (pl_module.automatic_optimization and trainer.fit_loop._should_accumulate()):
+            return
+        # The window's later batches would hide which of them was the bad one.
+        if not self._sight.keep_batch():
             seen = self._sight.broken_so_far(trainer, pl_module)
             if seen and self.failure.pending is None:
                 self.failure.pending = self._examine(trainer, pl_module, seen, [])
@@ -182,22 +187,27 @@ class GradientAnomalyDetector(EvaluationHooks):
         finally:
             self._sight.window_over()
 
+    def _of_step(self, trainer: Trainer, module: LightningModule) -> Where:
+        """Return the place of the step in progress: in automatic optimization that of its batch, asked for once."""
+        return self._here if self._here is not None and module.automatic_optimization else self.where(trainer)
+
     def _before_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         sight = self._sight
         alarm = self.failure.pending is not None
-        look = sight.look(trainer, pl_module, optimizer, self.where(trainer), alarm)
-        self._fed[id(look.optimizer)] = any(norm is not None for norm in look.norms)
+        weighed = self.watches.trends.weighs(optimizer)
+        where = self._of_step(trainer, pl_module)
+        look = sight.look(trainer, pl_module, optimizer, where, alarm=alarm, weighed=weighed)
+        self._fed[id(look.optimizer)] = look.has_gradients
         if look.overflows and (run := current_run(trainer)) is not None:
             run.wide_norms.setdefault(look.where.step, look.norm)
         bad_loss = sight.loss is not None and not math.isfinite(sight.loss)
-        broken = [name for name, norm in zip(look.names, look.norms, strict=True) if norm and not math.isfinite(norm)]
+        broken = look.broken
         bad = bad_loss or bool(broken)
-        scaler = getattr(trainer.precision_plugin, "scaler", None)
-        if scaler is not None and not bad_loss:
+        if look.is_scaled and not bad_loss:
             # Infinite gradients are how a loss scale is found: the scaler drops such steps itself.
-            bad = self._overflowed(trainer, pl_module, look, broken, scaler.get_scale())
+            bad = self._overflowed(trainer, pl_module, look, broken, look.scale)
         alarm = self.failure.pending is not None or look.alarm
-        if self.failure.agreed(trainer, bad or alarm, bool(broken), scaler is not None):
+        if self.failure.agreed(trainer, bad or alarm, bool(broken), look.is_scaled):
             seen = f"loss is {sight.loss}" if bad_loss else "gradient is not finite"
             self._record(trainer, look, always=not self.failure.enough)
             found = self.failure.pending or self._examine(trainer, pl_module, seen, broken)
@@ -217,6 +227,7 @@ class GradientAnomalyDetector(EvaluationHooks):
                 self.trouble(trainer, "hooks", watcher.error)
                 watcher.error = None
         self._tell_unread(trainer)
+        self._here = None
         self._tell(trainer, self.watches.after_batch(trainer, pl_module, self.where(trainer), self._sight))
         self._sight.end()
 
@@ -245,7 +256,7 @@ class GradientAnomalyDetector(EvaluationHooks):
         try:
             if can_be_explained(exception):
                 assert isinstance(exception, Exception)
-                found = self.failure.explain(self, trainer, pl_module, exception, self._sight, self.order)
+                found = self.failure.explain(self, trainer, pl_module, exception, self._sight.current)
                 self._tell(trainer, [] if found is None else [found])
             self._tell(trainer, self.watches.work.raised(self.where(trainer), pl_module, exception))
             self._tell(trainer, self.watches.surroundings.conclude(trainer, self.where(trainer), broken=True))
@@ -291,17 +302,16 @@ class GradientAnomalyDetector(EvaluationHooks):
     def _record(self, trainer: Trainer, look: StepStats, always: bool = False) -> None:
         """Journal what the figures draw: of a long run, ever fewer of its steps."""
         thinning = self._drawn.setdefault(id(look.optimizer), Thinning())
-        if not (thinning.keeps(trainer.global_step) or always):
+        if not (thinning.keeps(look.where.step) or always):
             return
         if look.loss is not None:
             self.write(trainer, "measure", name="loss", value=look.loss)
         rates = {
-            type(o).__name__ + (f"-{i}" if i else ""): rate_of(o.param_groups[0])
-            for i, o in enumerate(trainer.optimizers)
+            type(o).__name__ + (f"-{i}" if i else ""): look.run_rates[i][0] for i, o in enumerate(trainer.optimizers)
         }
         self.write(trainer, "measure", name="learning-rate", value=rates)
-        norms = {name: norm for name, norm in zip(look.names, look.norms, strict=True) if norm is not None}
-        if norms:
+        if look.has_gradients:
+            norms = {name: norm for name, norm in zip(look.names, look.norms, strict=True) if norm is not None}
             self.write(trainer, "measure", name="gradient-norms", value=norms)
 
     def _overflowed(
@@ -318,9 +328,9 @@ class GradientAnomalyDetector(EvaluationHooks):
         return collapse is not None
 
     def _examine(self, trainer: Trainer, module: LightningModule, seen: str, broken: list[str]) -> Finding | None:
-        sight, order, hooks = self._sight, self.order, self._module_hooks
+        sight, hooks = self._sight, self._module_hooks
 
         def instead(found: Finding) -> Finding:
             return self.watches.work.authors.instead(found, module)
 
-        return self.failure.examine(self, trainer, module, seen, broken, sight, order, hooks, instead)
+        return self.failure.examine(self, trainer, module, seen, broken, sight, hooks, instead)

@@ -7,18 +7,18 @@ from typing import Any
 
 from lightning_debugkit.data.batches import entry
 from lightning_debugkit.data.sample_entries import entries_of, place_below
-from lightning_debugkit.data.sample_order import Handed, SampleOrder
+from lightning_debugkit.data.sample_order import Handed
 from lightning_debugkit.replay.diagnosis import Diagnosis
 
 
-def _handed(order: SampleOrder, found: Diagnosis) -> Handed | None:
+def _handed(every: Sequence[Handed], found: Diagnosis) -> Handed | None:
     """Return what the loader handed out that the samples are of."""
-    return next((handed for handed in order.handed if ".".join(handed.way) == found.part), None)
+    return next((handed for handed in every if ".".join(handed.way) == found.part), None)
 
 
-def known_entries(order: SampleOrder, batch: Any, found: Diagnosis | None) -> tuple[list[Any], str]:
+def known_entries(every: Sequence[Handed], batch: Any, found: Diagnosis | None) -> tuple[list[Any], str]:
     """Return the entries of the data set that the samples are, and why they are not known."""
-    handed = _handed(order, found) if found is not None and found.samples else None
+    handed = _handed(every, found) if found is not None and found.samples else None
     if found is None or handed is None:
         return [], ""
     try:
@@ -27,8 +27,8 @@ def known_entries(order: SampleOrder, batch: Any, found: Diagnosis | None) -> tu
         return [], f"which entries of the dataset they are is not known ({type(error).__name__}: {error})"
 
 
-def entries_below(order: SampleOrder, found: Diagnosis | None, entries: Sequence[Any]) -> list[str]:
+def entries_below(every: Sequence[Handed], found: Diagnosis | None, entries: Sequence[Any]) -> list[str]:
     """Return which entries these are of the data below a subset or a chain of data sets."""
-    handed = _handed(order, found) if found is not None else None
+    handed = _handed(every, found) if found is not None else None
     dataset = getattr(handed.loader(), "dataset", None) if handed is not None and handed.loader is not None else None
     return [name for each in entries if (name := place_below(dataset, each))]

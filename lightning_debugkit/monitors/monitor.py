@@ -11,11 +11,11 @@ from torch.optim import Optimizer
 
 from lightning_debugkit.core.compat import BaseFinetuning, both_packages
 from lightning_debugkit.core.finding import Finding, Where
-from lightning_debugkit.core.optimizers import held_by, rate_of
+from lightning_debugkit.core.optimizers import held_by
 from lightning_debugkit.core.sharding import holds_whole_model, is_sharded, named_shards, unwrapped_name
 from lightning_debugkit.data.batches import leaves
 from lightning_debugkit.monitors.gradients.gradient_flow import GradientFlow
-from lightning_debugkit.monitors.gradients.trends import DIVERGING, GradientTrends
+from lightning_debugkit.monitors.gradients.trends import GradientTrends
 from lightning_debugkit.monitors.gradients.zero_grad import ZeroGrad
 from lightning_debugkit.monitors.observed_step import StepStats
 from lightning_debugkit.monitors.optimization.learning_rate_schedule import LearningRateSchedule, SchedulePlan
@@ -37,10 +37,12 @@ from lightning_debugkit.monitors.surroundings import Surroundings
 from lightning_debugkit.monitors.work import Work, is_trial, zeroed
 from lightning_debugkit.replay.autograd_graph import reached
 from lightning_debugkit.replay.step_replay import audit
+from lightning_debugkit.stats.tensor_norms import versions
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
+_WINDOWLESS = 4  # backward passes without a step, as of several losses, that are nothing to look at
 _COMPARED = (1, 10, 100, 1000, 10_000)  # steps after which replicas are compared, beside the ends of epochs
 
 
@@ -74,7 +76,7 @@ class Monitor:
         self._passes: dict[int, int] = {}
         self._graphs = 2  # backward passes whose graph is still to be read
         self._unstepped = 0
-        self._versions: dict[str, int] = {}
+        self._versions: tuple[int, ...] = ()
         self._suspects: list[tuple[int, Finding, dict[str, int]]] = []
         self._compared = -1
         self._batch_began = True
@@ -109,10 +111,14 @@ class Monitor:
         self.frozen.begin(module)
         self.modes.begin(module)
 
+    def before_batch(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
+        """Yield what a batch that comes tells of the validation before it, and the first one of what it begins with."""
+        yield from self.work.validated.trained(where, trainer, module)
+        if not self._begun:
+            yield from self.first_batch(trainer, module, where)
+
     def first_batch(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
         """Yield what is wrong with the weights that training starts from, now that all hooks have had their turn."""
-        if self._begun:
-            return
         self._begun = True
         self.followers.begin(module, held_by(trainer.optimizers))
         yield from self.work.first_batch(trainer, module, where)
@@ -130,7 +136,7 @@ class Monitor:
     ) -> Iterator[Finding]:
         if not self.wiring:
             return
-        self.zeroing.before_backward(trainer.optimizers, first_of_batch=self._batch_began)
+        self.zeroing.before_backward(trainer.optimizers, self._batch_began, sight.later(trainer))
         self._batch_began = False
         yield from self.modes.judge(where, module, self._learns(trainer))
         if self._graphs > 0 and loss.requires_grad and holds_whole_model(trainer):
@@ -138,8 +144,9 @@ class Monitor:
             leaf = reached(loss)
             own = {id(p) for p in module.parameters()}
             strange = any(identity not in own for identity in leaf)
-            wiring = audit(trainer, module, sight.batch, sight.batch_idx, sight.random, []) if strange else None
-            given = [tensor for _, tensor in leaves(sight.batch) if isinstance(tensor, Tensor)]
+            batch = sight.current
+            wiring = audit(trainer, module, batch.batch, batch.batch_idx, batch.random, []) if strange else None
+            given = [tensor for _, tensor in leaves(batch.batch) if isinstance(tensor, Tensor)]
             if wiring is not None:
                 leaf = {**leaf, **wiring.reached}
             yield from unregistered(
@@ -151,11 +158,16 @@ class Monitor:
 
     def _learns(self, trainer: Trainer) -> Callable[[str, Tensor], bool]:
         """Return what tells whether a parameter is trained: an optimizer holds it, and it has had a gradient."""
-        held = held_by(trainer.optimizers)
-        if not holds_whole_model(trainer) or not held:
-            return lambda name, parameter: parameter.requires_grad
-        fed = self.flow.fed
-        return lambda name, p: p.requires_grad and id(p) in held and unwrapped_name(name) in fed
+        held: set[int] | None = None  # asked for by the few steps in which something does not train
+
+        def learns(name: str, parameter: Tensor) -> bool:
+            nonlocal held
+            held = held_by(trainer.optimizers) if held is None else held
+            if not held or not holds_whole_model(trainer):
+                return parameter.requires_grad
+            return parameter.requires_grad and id(parameter) in held and unwrapped_name(name) in self.flow.fed
+
+        return learns
 
     def _suspect(self, trainer: Trainer, module: LightningModule, suspects: Iterable[Finding]) -> None:
         """Judge when some steps have passed: code of the user's own may move what no optimizer holds."""
@@ -163,9 +175,10 @@ class Monitor:
             versions = versions_of(module, suspect.evidence["parameters"])
             self._suspects.append((trainer.global_step + 3, suspect, versions))
 
-    def after_backward(self, trainer: Trainer) -> None:
-        if self._unstepped == 0:
-            self._versions = versions_of(trainer.lightning_module)
+    def after_backward(self, trainer: Trainer, module: LightningModule) -> None:
+        # A backward that no step follows is usual within a window: only behind it is it worth a look at all weights.
+        if self._unstepped == max(_WINDOWLESS, trainer.accumulate_grad_batches):
+            self._versions = _versions(module)
         self._unstepped += 1
         if self.wiring:
             self.zeroing.after_backward(trainer.optimizers)
@@ -176,44 +189,42 @@ class Monitor:
         """Yield what a sound look at an optimizer step tells."""
         self._unstepped = 0
         closure_again = self._asks_again(look)
-        several = len(trainer.optimizers) > 1 or sight.backwards > max(1, trainer.accumulate_grad_batches)
+        alone = len(look.run_rates) == 1
+        several = not alone or sight.backwards > max(1, trainer.accumulate_grad_batches)
         if closure_again:
             self.movement.asked_again(look.optimizer)
         else:
-            for finding in self.trends.judge(look, several):
-                doubtful = finding.rule == DIVERGING.name
-                told = self.followers.doubt(finding, module, held_by(trainer.optimizers)) if doubtful else finding
+            yield from self.trends.loss(look, several)
+            for finding in self.trends.diverging(look, several):
+                told = self.followers.doubt(finding, module, held_by(trainer.optimizers))
                 yield from [] if told is None else [told]
+            yield from self.trends.gradients(look)
         if not self.wiring or closure_again:
             return
         if zeroed(trainer, look):
             return  # what clipping has turned to zeros says nothing of the wiring
         automatic = module.automatic_optimization
-        alone = len(trainer.optimizers) == 1
-        yield from self.zeroing.before_step(
-            look.where, look.optimizer, automatic, alone, not holds_whole_model(trainer)
-        )
+        yield from self.zeroing.before_step(look, automatic, alone, not holds_whole_model(trainer))
         if self._graphs > 0 and is_sharded(trainer):
             self._graphs -= 1
             suspect = fed_but_not_held(look.where, named_shards(module), trainer.optimizers)
             self._suspect(trainer, module, [suspect] if suspect else [])
 
         def replayed() -> Any:
-            wanted = [p for p in look.parameters if p.requires_grad]
-            return audit(trainer, module, sight.batch, sight.batch_idx, sight.random, wanted)
+            wanted, batch = [p for p in look.parameters if p.requires_grad], sight.current
+            return audit(trainer, module, batch.batch, batch.batch_idx, batch.random, wanted)
 
         # One backward may feed several optimizers: each is asked for those since its own last step.
         if sight.passes != self._passes.get(id(look.optimizer), 0):
             self._passes[id(look.optimizer)] = sight.passes
             yield from self.flow.judge(look, replayed)
         yield from self.movement.before_step(look)
-        yield from self.work.before_step(look, module, sight.batch_idx)
+        yield from self.work.before_step(look, module, sight.current.batch_idx)
         fallen = len(self.trends.losses) < 20 or min(self.trends.losses) < 0.98 * min(self.trends.start)
         crawling = self.movement.crawling(look, self._total, fallen)
         if crawling is not None:
             yield from self.work.crawling(trainer, module, crawling)
-        known = [rate_of(group) for optimizer in trainer.optimizers for group in optimizer.param_groups]
-        known = [rate for rate in known if math.isfinite(rate)]
+        known = [rate for rates in look.run_rates for rate in rates if math.isfinite(rate)]
         if known:
             yield from self.schedule.judge(look.where, max(known), self._total, self._plans)
         self._looks[id(look.optimizer)] = look
@@ -236,20 +247,20 @@ class Monitor:
     ) -> Iterator[Finding]:
         self._batch_began = True
         yield from self.work.after_batch(trainer, module, where, sight)
-        if (told := self.followers.settle(trainer.global_step)) is not None:
+        if (told := self.followers.settle(where.step)) is not None:
             yield told
         if not self.wiring:
             return
         if module.automatic_optimization and self._unstepped == max(20, 4 * trainer.accumulate_grad_batches):
             yield from self._never_stepped(module, where)
-        due = [item for item in self._suspects if item[0] <= trainer.global_step]
+        due = [item for item in self._suspects if item[0] <= where.step]
         for item in due:
             self._suspects.remove(item)
             if versions_of(module, list(item[2])) == item[2]:
                 yield item[1]
-        if trainer.global_step == 2:
+        if where.step == 2:
             yield from self.frozen.judge(where)
-        if trainer.global_step in _COMPARED:
+        if where.step in _COMPARED:
             yield from self._compare(trainer, module, where)
 
     def end_epoch(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
@@ -291,7 +302,7 @@ class Monitor:
 
     def _never_stepped(self, module: LightningModule, where: Where) -> Iterator[Finding]:
         """Yield that backward runs but no optimizer ever steps, though the weights are left alone."""
-        if versions_of(module) == self._versions:
+        if _versions(module) == self._versions:
             yield NOT_UPDATED.found(
                 where,
                 names="all parameters",
@@ -316,6 +327,10 @@ class Monitor:
             found = replicas.compare_replicas(where, module, trainer.world_size)
             if found is not None and trainer.is_global_zero:
                 yield found
+
+
+def _versions(module: LightningModule) -> tuple[int, ...]:
+    return versions(list(module.parameters()))
 
 
 def _finetuning(trainer: Trainer) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,10 +15,9 @@ from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.core.run import current_run
 from lightning_debugkit.core.sharding import cannot_rerun, holds_whole_model, is_sharded, unwrapped_name
-from lightning_debugkit.data.sample_order import SampleOrder
 from lightning_debugkit.monitors.artifacts import save_bundle, save_samples
 from lightning_debugkit.monitors.culprit_entries import entries_below, known_entries
-from lightning_debugkit.monitors.step_stats import StepStatsReader
+from lightning_debugkit.monitors.step_stats import ObservedBatch, StepStatsReader
 from lightning_debugkit.replay.diagnosis import Diagnosis
 from lightning_debugkit.replay.module_hooks import ModuleHooks
 from lightning_debugkit.replay.nonfinite import finding as worded
@@ -57,13 +56,24 @@ class NonfiniteStep:
         self.enough = False  # replays: what there is to say has been said
         self.pending: Finding | None = None  # seen in an earlier batch of the accumulation window
         self.last: Finding | None = None
+        self._places: list[tuple[Mapping[str, Tensor | None], str, Tensor]] = []  # where the buffers stand
         self._buffers: list[tuple[Tensor, Tensor]] = []
 
-    def begin(self, module: LightningModule, first: bool) -> None:
+    def begin(self, module: LightningModule, first: bool, is_new_epoch: bool) -> None:
         """Keep the small buffers of before the window: a dropped update must leave no mark in batch norm statistics."""
         if self.action == "warn" or not first:
             return
-        here = [b for b in module.buffers() if not is_lazy(b) and type(b) is Tensor and b.numel() <= _SMALL_BUFFER]
+        if is_new_epoch or not all(place.get(name) is here for place, name, here in self._places):
+            self._places = [
+                (part._buffers, name, buffer)
+                for part in module.modules()
+                for name, buffer in part._buffers.items()
+                if buffer is not None
+                and not is_lazy(buffer)
+                and type(buffer) is Tensor
+                and buffer.numel() <= _SMALL_BUFFER
+            ]
+        here = [buffer for _, _, buffer in self._places]
         if [id(buffer) for buffer in here] != [id(buffer) for buffer, _ in self._buffers]:
             self._buffers = [(buffer, buffer.detach().clone()) for buffer in here]
         elif here:
@@ -98,7 +108,6 @@ class NonfiniteStep:
         seen: str,
         broken: list[str],
         sight: StepStatsReader,
-        order: SampleOrder,
         hooks: ModuleHooks | None,
         instead: Callable[[Finding], Finding] = lambda found: found,
     ) -> Finding | None:
@@ -107,29 +116,41 @@ class NonfiniteStep:
             return None
         self.replays += 1
         self.enough = self.replays >= _MAX_REPLAYS or self.action == "warn"
-        found, note = self._replayed(trainer, module, sight)
+        batch, told, found, note = self._guilty(trainer, module, sight)
+        seen = told or seen
         hooked = _hooked(hooks)
         is_culprit = hooked is not None or (not holds_whole_model(trainer) and seen.startswith("loss"))
         if found is None and trainer.world_size > 1 and not is_culprit:
             return None  # this rank's batch is sound: the one whose batch is not will tell
-        entries, unnamed = known_entries(order, sight.batch, found)
+        entries, unnamed = known_entries(batch.handed, batch.batch, found)
+        is_current = batch is sight.current
         finding = worded(
             callback.where(trainer),
             found,
             hooked=hooked,
             seen=seen,
-            loss=sight.loss,
-            batch_idx=sight.batch_idx,
-            parameters=broken,
+            loss=sight.loss if is_current else None,
+            batch_idx=batch.batch_idx,
+            parameters=broken if is_current else [],
             dataset_indices=entries,
-            below=entries_below(order, found, entries),
+            below=entries_below(batch.handed, found, entries),
             low_precision=str(trainer.precision).startswith("16"),
-            is_last=trainer.is_last_batch,
+            is_last=trainer.is_last_batch and is_current,
             note=note or unnamed,
         )
         finding = instead(finding)
-        self._leave(callback, trainer, module, sight, finding, bundle=found is not None)
+        self._leave(callback, trainer, module, batch, finding, bundle=found is not None)
         return finding
+
+    def _guilty(
+        self, trainer: Trainer, module: LightningModule, sight: StepStatsReader
+    ) -> tuple[ObservedBatch, str, Diagnosis | None, str]:
+        """Return the batch of the window that broke it, what its loss tells, and its replay or why there is none."""
+        for batch, told in sight.suspects():
+            found, note = self._replayed(trainer, module, batch)
+            if told or found is not None:
+                return batch, told, found, note
+        return (sight.current, "", *self._replayed(trainer, module, sight.current))
 
     def explain(
         self,
@@ -137,19 +158,18 @@ class NonfiniteStep:
         trainer: Trainer,
         module: LightningModule,
         error: Exception,
-        sight: StepStatsReader,
-        order: SampleOrder,
+        batch: ObservedBatch,
     ) -> Finding | None:
         """Replay the step that raised ``error`` and return what led to it; ``None`` if the error itself says all."""
-        if self.enough or sight.random is None or sight.batch is None:
+        if self.enough or batch.random is None or batch.batch is None:
             return None
-        where, batch_idx = callback.where(trainer), sight.batch_idx
+        where, batch_idx = callback.where(trainer), batch.batch_idx
         if device_is_lost(error):
             return lost_device(where, error, batch_idx)
-        step = (trainer, module, sight.batch, batch_idx, sight.random)
+        step = (trainer, module, batch.batch, batch_idx, batch.random)
         self.replays += 1
         try:
-            found = replay_step(*step, asked=sight.asked, raises=type(error))
+            found = replay_step(*step, asked=batch.asked, raises=type(error))
         except NotReplayable:
             return None
         scaler = getattr(trainer.precision_plugin, "scaler", None)
@@ -157,19 +177,19 @@ class NonfiniteStep:
             if scaler is None or not is_of_anomaly_mode(error) or not overflows(*step, scaler.get_scale()):
                 return None
             return scaled_overflow(where, error, scaler.get_scale(), batch_idx)
-        entries, unnamed = known_entries(order, sight.batch, found)
+        entries, unnamed = known_entries(batch.handed, batch.batch, found)
         finding = explained(
             where,
             found,
             error=type(error).__name__,
             batch_idx=batch_idx,
             dataset_indices=entries,
-            below=entries_below(order, found, entries),
+            below=entries_below(batch.handed, found, entries),
             note=unnamed,
             low_precision=str(trainer.precision).startswith("16"),
             is_last=trainer.is_last_batch,
         )
-        self._leave(callback, trainer, module, sight, finding, bundle=True)
+        self._leave(callback, trainer, module, batch, finding, bundle=True)
         return finding
 
     def _leave(
@@ -177,7 +197,7 @@ class NonfiniteStep:
         callback: DebugCallback,
         trainer: Trainer,
         module: LightningModule,
-        sight: StepStatsReader,
+        batch: ObservedBatch,
         finding: Finding,
         bundle: bool,
     ) -> None:
@@ -186,22 +206,22 @@ class NonfiniteStep:
         if run is not None:
             place = {"epoch": finding.where.epoch, "step": finding.where.step}
             try:
-                for fields in save_samples(run.folder, sight, finding, **place):
+                for fields in save_samples(run.folder, batch, finding, **place):
                     run.append("artifact", rank=run.rank, **fields)
                 if self.max_bundle and bundle and not self.bundled:
-                    fields = save_bundle(run.folder, trainer, module, sight, finding, self.max_bundle)
+                    fields = save_bundle(run.folder, trainer, module, batch, finding, self.max_bundle)
                     self.bundled = True
                     run.append("artifact", rank=run.rank, **place, **fields)
             except Exception as error:
                 callback.trouble(trainer, "leaving the failing step behind", error)
 
     def _replayed(
-        self, trainer: Trainer, module: LightningModule, sight: StepStatsReader
+        self, trainer: Trainer, module: LightningModule, batch: ObservedBatch
     ) -> tuple[Diagnosis | None, str]:
-        if sight.random is None:
+        if batch.random is None:
             return None, "the step began before the detector saw it"
         try:
-            found = replay_step(trainer, module, sight.batch, sight.batch_idx, sight.random, sight.asked)
+            found = replay_step(trainer, module, batch.batch, batch.batch_idx, batch.random, batch.asked)
         except NotReplayable as reason:
             return None, f"the step could not be run again: {reason}"
         return found, "" if found else "the replay of the step did not show it again"

@@ -6,12 +6,17 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import filterfalse
+from operator import attrgetter
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import Optimizer
 
 from lightning_debugkit.core.finding import Where
+from lightning_debugkit.core.optimizers import ParameterList
 
 # Norms from which on torch's own is infinite: in 32 bits the sum of squares overflows, in 16 the norm itself.
 _OVERFLOWS = {
@@ -19,24 +24,30 @@ _OVERFLOWS = {
     torch.bfloat16: math.sqrt(torch.finfo(torch.float32).max),
     torch.float16: torch.finfo(torch.float16).max,
 }
+_trains = attrgetter("requires_grad")
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class StepStats:
     """One optimizer step, before the weights are touched.
+
+    What is asked of each parameter is made when a rule asks for it: most steps ask for nothing but the totals.
 
     Args:
         where: Place in the run.
         optimizer: The optimizer that is about to step.
         loss: Mean loss since its last step, ``None`` if there was none.
-        names: Dotted path of each of its parameters.
-        parameters: Those parameters.
-        norms: Norm of the gradient of each, ``None`` where it has none; unscaled.
-        rates: Learning rate of each.
+        held: Its parameters.
+        found: Norm of the gradient of each that has one, ``(m,)``, in order; unscaled.
+        present: Which these are; ``None`` if all have one.
+        group_rates: Learning rate of each of its groups.
+        run_rates: Learning rates of each of the run's optimizers, by group.
         whole: The step uses a full accumulation window.
         clipped: The gradients will be clipped before the step.
-        weigh: Returns the norm of each parameter; costs a pass over the weights.
+        weigh: Returns the norm of each parameter; may cost a pass over the weights.
         dims: Number of dimensions of each parameter; a shard may have lost its own.
+        scale: Loss scale of the step, 1 without one.
+        is_scaled: A ``GradScaler`` scales the loss.
         alarm: Some rank's loss is not finite, or an earlier batch of its window was broken; known where ranks hold
             shards, as they ask one another there.
     """
@@ -44,27 +55,80 @@ class StepStats:
     where: Where
     optimizer: Optimizer
     loss: float | None
-    names: Sequence[str]
-    parameters: Sequence[Tensor]
-    norms: Sequence[float | None]
-    rates: Sequence[float]
+    held: ParameterList
+    found: NDArray[np.float64]
+    present: Sequence[int] | None
+    group_rates: Sequence[float]
+    run_rates: Sequence[Sequence[float]]
     whole: bool
     clipped: bool
     weigh: Callable[[], Sequence[float]]
     dims: Sequence[int]
+    scale: float = 1.0
+    is_scaled: bool = False
     alarm: bool = False
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Dotted path of each parameter."""
+        return self.held.names
+
+    @property
+    def parameters(self) -> Sequence[Tensor]:
+        """The optimizer's parameters."""
+        return self.held.parameters
+
+    @property
+    def has_gradients(self) -> bool:
+        """Tell whether any parameter has a gradient."""
+        return self.found.size > 0
+
+    @cached_property
+    def norms(self) -> Sequence[float | None]:
+        """Norm of the gradient of each parameter, ``None`` where it has none."""
+        numbers: list[float] = self.found.tolist()
+        if self.present is None:
+            return numbers
+        norms: list[float | None] = [None] * len(self.parameters)
+        for index, norm in zip(self.present, numbers, strict=True):
+            norms[index] = norm
+        return norms
 
     @cached_property
     def norm(self) -> float:
         """Norm of all gradients together."""
-        return math.hypot(*(norm for norm in self.norms if norm is not None))
+        total = math.sqrt(np.dot(self.found, self.found))
+        # Squares may leave the range of 64 bits at either end.
+        return math.hypot(*self.found.tolist()) if total in (0.0, math.inf) else total
+
+    @cached_property
+    def broken(self) -> list[str]:
+        """Parameters whose gradient is not finite."""
+        if math.isfinite(self.norm):
+            return []
+        return [name for name, norm in zip(self.names, self.norms, strict=True) if norm and not math.isfinite(norm)]
+
+    @cached_property
+    def rates(self) -> Sequence[float]:
+        """Learning rate of each parameter."""
+        return [self.group_rates[group] for group in self.held.groups]
+
+    @property
+    def highest_rate(self) -> float:
+        """The highest learning rate of its parameters, 0 if it has none."""
+        return max((self.group_rates[group] for group in self.held.used_groups), default=0.0)
+
+    @cached_property
+    def frozen(self) -> list[Tensor]:
+        """The parameters that need no gradient now."""
+        return list(filterfalse(_trains, self.parameters))
 
     @cached_property
     def overflows(self) -> bool:
         """Tell whether a clipping that computes the norm in the gradients' own type gets infinity."""
         if self.norm < _OVERFLOWS[torch.float16]:
             return False
-        return any(self.norm > _OVERFLOWS.get(p.dtype, math.inf) for p in self.parameters)
+        return any(self.norm > _OVERFLOWS.get(kind, math.inf) for kind in self.held.types)
 
     @cached_property
     def ratios(self) -> dict[str, float]:

@@ -1,168 +1,295 @@
-"""The steady-state look: the loss and the norms of the gradients that an optimizer is about to use."""
+"""The steady-state look: the loss and the norms of the gradients that an optimizer is about to use, in one read."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lightning_debugkit.core.compat import overrides
+from lightning_debugkit.core.compat import divides_by_scale, overrides, scale_of
 from lightning_debugkit.core.finding import Where
-from lightning_debugkit.core.optimizers import Parameters, is_whole, rates_of, scale_left
+from lightning_debugkit.core.host_copy import HostCopy, Later, read
+from lightning_debugkit.core.optimizers import (
+    ParameterList,
+    Parameters,
+    is_whole,
+    rate_of,
+    scaler_of,
+)
 from lightning_debugkit.core.rng import RandomState
+from lightning_debugkit.core.run import current_run
 from lightning_debugkit.core.sharding import Sums, is_sharded
-from lightning_debugkit.monitors.grad_norm_cache import shared_norms
+from lightning_debugkit.data.batches import tensors
+from lightning_debugkit.data.sample_order import Handed
+from lightning_debugkit.monitors.grad_norm_cache import gradients_of, shared_norms
 from lightning_debugkit.monitors.observed_step import StepStats
-from lightning_debugkit.stats.tensor_norms import is_readable, norms, values
+from lightning_debugkit.stats.tensor_norms import each_norm, is_readable, norms, values
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
 _WEIGHED = 10  # looks at shards that share one sum of the weights
+_NONE: NDArray[np.float64] = np.zeros(0)
+# Bytes of the batches of one accumulation window that stay alive until its step: which of them broke it, a look tells
+# later. Of larger ones each is looked at when it is over.
+_WINDOW = 1 << 28
 
 
 @dataclass(frozen=True)
-class _Norms:
-    """What a look reads: norms of gradients, dimensions of parameters, their norms on demand, and any rank's alarm."""
+class ObservedBatch:
+    """A batch, and what is needed to run its step again.
 
-    gradients: list[float | None]
-    dims: list[int]
-    weigh: Callable[[], Sequence[float]]
+    Args:
+        batch: What the step is given.
+        batch_idx: Its number in the epoch.
+        random: Random state that its step begins in.
+        handed: What each loader has put into it.
+    """
+
+    batch: Any = None
+    batch_idx: int = 0
+    random: RandomState | None = None
+    handed: Sequence[Handed] = ()
+
+    @property
+    def asked(self) -> list[tuple[Sequence[str], int | None]]:
+        """The way to each loader's batch, and its samples."""
+        return [(handed.way, handed.size) for handed in self.handed]
+
+
+@dataclass
+class _Numbers:
+    """What a look has read."""
+
+    found: NDArray[np.float64] = field(default_factory=lambda: _NONE)
+    present: Sequence[int] | None = None
+    dims: Sequence[int] = ()
+    weigh: Callable[[], Sequence[float]] = list
+    rates: list[list[float]] = field(default_factory=list)
+    optimizers: Sequence[Optimizer] = ()
+    scale: float = 1.0
+    is_scaled: bool = False
     alarm: bool = False
 
 
 class StepStatsReader:
     """What is known of the batch and the accumulation window in progress.
 
-    On a GPU a look reads one small vector: one synchronisation for each backward, whatever the number of parameters.
+    An optimizer step costs one read of the device: losses, norms, rates and loss scale in one vector, whatever their
+    number. A batch that no step follows costs none.
     """
 
     def __init__(self) -> None:
-        self.batch: Any = None
-        self.batch_idx = 0
-        self.random: RandomState | None = None
-        self.asked: Sequence[tuple[Sequence[str], int | None]] = ()  # the way to each loader's batch, and its samples
+        self.current = ObservedBatch()
+        self.earlier: list[tuple[ObservedBatch, int]] = []  # batches of the window, with the place of their last loss
         self.loss: float | None = None  # mean since the last step of an optimizer
         self.backwards = 0  # since then
         self.passes = 0  # backward passes of the whole fit
         self.looks = 0
         self.error: Exception | None = None  # met in a look at the gradients
         self._losses: list[Tensor] = []
+        self._read_losses: NDArray[np.float64] = _NONE
+        self._kept = 0  # bytes of the batches that are kept
         self._factor = 1.0
+        self._may_clip: bool | None = None
         self._parameters = Parameters()
-        self._sums: dict[int, tuple[list[Tensor], Sums, int]] = {}  # by optimizer: of which parameters, looks
+        self._sums: dict[int, tuple[ParameterList, Sums, int]] = {}  # by optimizer: of which parameters, looks
 
     @property
     def unread(self) -> set[str]:
         """Classes of parameters whose numbers cannot be asked for."""
         return self._parameters.unread
 
-    def begin(self, batch: Any, batch_idx: int, random: RandomState) -> None:
-        """Take the batch that comes and the random state it starts in."""
-        self.batch, self.batch_idx, self.random = batch, batch_idx, random
+    def begin(self, batch: ObservedBatch) -> None:
+        """Take the batch that comes."""
+        self.current = batch
 
     def end(self) -> None:
         """Let go of the batch."""
-        self.batch = None
+        self.current = ObservedBatch()
 
-    def saw_loss(self, trainer: Trainer, loss: Tensor) -> None:
-        """Keep a reference to the loss; it is read later, together with the norms."""
-        automatic = trainer.lightning_module.automatic_optimization
-        self._factor = float(trainer.accumulate_grad_batches) if automatic else 1.0
-        scaler = getattr(trainer.precision_plugin, "scaler", None)
-        if scaler is not None:
-            self._factor /= scaler.get_scale()
-        self._losses.append(values(loss).sum())
+    def saw_loss(self, loss: Tensor, divided: int) -> None:
+        """Keep a reference to the loss, which was ``divided``; it is read later, together with the norms."""
+        self._factor = float(divided)
+        held = values(loss)
+        self._losses.append(held.sum() if held.ndim else held)
+
+    def later(self, trainer: Trainer) -> Callable[[Tensor], Later]:
+        """Return what takes numbers that the read of the next step is to bring along."""
+        run = current_run(trainer)
+        return Later if run is None else run.copies.later
 
     def saw_backward(self) -> None:
         """Count a backward pass."""
         self.backwards += 1
         self.passes += 1
 
+    def keep_batch(self) -> bool:
+        """Keep the batch until the step of its window has been looked at; tell whether there is room for it."""
+        self._kept += sum(each.numel() * each.element_size() for each in tensors(self.current.batch))
+        if self._kept > _WINDOW:
+            return False
+        self.earlier.append((self.current, len(self._losses) - 1))
+        return True
+
     def window_over(self) -> None:
         """Forget the losses of the step that is done."""
         self._losses, self.loss, self.backwards = [], None, 0
+        self.earlier, self._kept, self._read_losses = [], 0, _NONE
+
+    def suspects(self) -> Iterator[tuple[ObservedBatch, str]]:
+        """Yield the batches of the window, but for the last, whose loss is not finite; if no loss is so, all of them.
+
+        With each what its loss tells, empty if it tells nothing.
+        """
+        losses = self._read_losses
+        broken = [f"loss is {loss * self._factor}" if not math.isfinite(loss) else "" for loss in losses]
+        told = [(batch, broken[at]) for batch, at in self.earlier if 0 <= at < len(broken) and broken[at]]
+        if told or not any(broken):
+            yield from told or [(batch, "") for batch, _ in self.earlier]
 
     def broken_so_far(self, trainer: Trainer, module: LightningModule) -> str:
         """Say what is not finite after a backward that no step follows, empty if all is well."""
         gradients: list[Tensor] = []
-        if getattr(trainer.precision_plugin, "scaler", None) is None:
+        if scaler_of(trainer) is None:
             gradients = [p.grad for p in module.parameters() if p.grad is not None and is_readable(p.grad)]
-        loss, found = self._read(norms(gradients))
-        if loss is not None and not math.isfinite(loss):
-            return f"loss is {loss}"
+        found = read(each_norm(gradients), self._losses)
+        norms_, losses = found[: len(gradients)], found[len(gradients) :]
+        if not np.isfinite(losses).all():
+            return f"loss is {losses.mean()}"
         # A norm may overflow where no gradient does.
-        suspects = [grad for grad, norm in zip(gradients, found, strict=True) if not math.isfinite(norm)]
+        suspects = [gradients[at] for at in np.flatnonzero(~np.isfinite(norms_))]
         return "gradient is not finite" if not all(math.isfinite(_wide_norm(grad)) for grad in suspects) else ""
 
     def look(
-        self, trainer: Trainer, module: LightningModule, optimizer: Optimizer, where: Where, alarm: bool = False
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        optimizer: Optimizer,
+        where: Where,
+        *,
+        alarm: bool = False,
+        weighed: bool = False,
     ) -> StepStats:
-        """Return what the optimizer is about to do; other ranks are told of an ``alarm`` where they hold shards."""
+        """Return what the optimizer is about to do.
+
+        Args:
+            trainer: The Trainer.
+            module: The user's module.
+            optimizer: Whose step it is.
+            where: Place in the run.
+            alarm: What other ranks are told of, where they hold shards.
+            weighed: The norms of the weights are read along: a rule is going to ask for them.
+        """
         self.looks += 1
-        names, parameters = self._parameters.of(module, optimizer)
-        read = (
-            self._sum(trainer, optimizer, parameters, alarm) if is_sharded(trainer) else self._own(trainer, parameters)
-        )
-        scale = scale_left(trainer, optimizer)
-        rates = rates_of(optimizer, parameters)
+        held = self._parameters.of(module, optimizer)
+        look = self._sum if is_sharded(trainer) else self._own
+        numbers = look(trainer, optimizer, held, alarm, weighed)
+        at = next((place for place, one in enumerate(numbers.optimizers) if one is optimizer), None)
         return StepStats(
             where=where,
             optimizer=optimizer,
             loss=self.loss,
-            names=names,
-            parameters=parameters,
-            norms=[None if norm is None else norm / scale for norm in read.gradients],
-            rates=rates,
+            held=held,
+            found=numbers.found,
+            present=numbers.present,
+            group_rates=numbers.rates[at] if at is not None else [rate_of(g) for g in optimizer.param_groups],
+            run_rates=numbers.rates,
             whole=is_whole(trainer),
-            clipped=bool(trainer.gradient_clip_val) or overrides(module, "configure_gradient_clipping"),
-            weigh=read.weigh,
-            dims=read.dims,
-            alarm=read.alarm,
+            clipped=bool(trainer.gradient_clip_val) or self._clips(module),
+            weigh=numbers.weigh,
+            dims=numbers.dims,
+            scale=numbers.scale,
+            is_scaled=numbers.is_scaled,
+            alarm=numbers.alarm,
         )
 
-    def _own(self, trainer: Trainer, parameters: list[Tensor]) -> _Norms:
+    def _clips(self, module: LightningModule) -> bool:
+        """Tell whether the module clips by means of its own; asked once."""
+        if self._may_clip is None:
+            self._may_clip = overrides(module, "configure_gradient_clipping")
+        return self._may_clip
+
+    def _own(self, trainer: Trainer, optimizer: Optimizer, held: ParameterList, alarm: bool, weighed: bool) -> _Numbers:
         """Look where each rank has all gradients."""
-        present = [index for index, p in enumerate(parameters) if p.grad is not None]
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        norm_of: list[float | None] = [None] * len(parameters)
+        numbers = _Numbers(dims=held.dims, weigh=lambda: norms(held.parameters).tolist())
         try:
-            measured = shared_norms(trainer, self.looks, gradients)
+            measured = shared_norms(trainer, self.looks, held)
         except Exception as error:  # whatever the gradients are, the loss is looked at
             self.error = error
-            self.loss, _ = self._read(torch.zeros(0))
-            return _Norms(norm_of, [p.ndim for p in parameters], lambda: [0.0] * len(parameters))
-        self.loss, found = self._read(measured)
-        for index, norm in zip(present, found, strict=True):
-            norm_of[index] = norm if math.isfinite(norm) else _wide_norm(parameters[index].grad)
-        return _Norms(norm_of, [p.ndim for p in parameters], lambda: norms(parameters).tolist())
+            self._read(trainer, optimizer, (), numbers)
+            numbers.present, numbers.weigh = [], lambda: [0.0] * len(held.parameters)
+            return numbers
+        numbers.present = measured.present
+        weights = each_norm(held.parameters) if weighed and measured.each else []
+        numbers.found, weighs = self._read(trainer, optimizer, measured.each, numbers, weights)
+        left = numbers.scale if divides_by_scale(optimizer) else 1.0
+        if left != 1.0:
+            numbers.found = numbers.found / left
+        measured.numbers = numbers.found
+        if not math.isfinite(measured.total):
+            _widen(numbers.found, gradients_of(held)[0], left)
+        if weights:
+            numbers.weigh = weighs.tolist
+        return numbers
 
-    def _sum(self, trainer: Trainer, optimizer: Optimizer, parameters: list[Tensor], alarm: bool) -> _Norms:
+    def _sum(self, trainer: Trainer, optimizer: Optimizer, held: ParameterList, alarm: bool, weighed: bool) -> _Numbers:
         """Look where each rank holds shards: one small sum over all ranks tells all of them the same."""
-        known, sums, looks = self._sums.get(id(optimizer), ([], None, 0))
-        if sums is None or known is not parameters:
-            known, sums, looks = parameters, Sums(trainer, parameters), 0
-        self._sums[id(optimizer)] = known, sums, looks + 1
-        self.loss, _ = self._read(torch.zeros(0, device=trainer.strategy.root_device))
+        known, sums, looks = self._sums.get(id(optimizer), (None, None, 0))
+        if sums is None or known is not held:
+            sums, looks = Sums(trainer, held.parameters), 0
+        self._sums[id(optimizer)] = held, sums, looks + 1
+        numbers = _Numbers(dims=sums.dims)
+        self._read(trainer, optimizer, (), numbers)
         alarm = alarm or (self.loss is not None and not math.isfinite(self.loss))
-        alarmed, norm_of = sums(alarm, with_weights=looks < 3 or looks % _WEIGHED == 0)
+        numbers.alarm, found = sums(alarm, with_weights=looks < 3 or looks % _WEIGHED == 0)
+        left = numbers.scale if divides_by_scale(optimizer) else 1.0
+        numbers.present = [index for index, norm in enumerate(found) if norm is not None]
+        numbers.found = np.array([norm / left for norm in found if norm is not None])
         weights = sums.weights
-        return _Norms(norm_of, sums.dims, lambda: weights, alarmed)
+        numbers.weigh = lambda: weights
+        return numbers
 
-    def _read(self, found: Tensor) -> tuple[float | None, list[float]]:
-        """Bring losses and norms to the host in one copy."""
-        if not self._losses:
-            return None, found.tolist()
-        mean = torch.stack([loss.to(found.device, torch.float32) for loss in self._losses]).mean()
-        if not found.numel():
-            return float(mean) * self._factor, []
-        values = torch.cat([mean.reshape(1).to(found), found]).tolist()
-        return values[0] * self._factor, values[1:]
+    def _read(
+        self,
+        trainer: Trainer,
+        optimizer: Optimizer,
+        each: Sequence[Tensor],
+        numbers: _Numbers,
+        weights: Sequence[Tensor] = (),
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Bring norms, losses, rates and loss scale to the host in one copy; return the norms, and those of weights."""
+        losses, scaler, optimizers = self._losses, scaler_of(trainer), trainer.optimizers
+        scale = 1.0 if scaler is None else scale_of(scaler)
+        numbers.optimizers, numbers.is_scaled = optimizers, scaler is not None
+        rates = [group.get("lr") for one in optimizers for group in one.param_groups]
+        device = each[0].device if each else losses[0].device if losses else None
+        # What lies elsewhere, as a rate of the host, is asked for by itself: nothing has to wait for that.
+        along = [rate for rate in rates if isinstance(rate, Tensor) and rate.device == device and rate.numel() == 1]
+        run = current_run(trainer)
+        copies = HostCopy() if run is None else run.copies
+        scales = [scale] if isinstance(scale, Tensor) else []
+        found = copies.now(each, [*weights, *losses, *scales, *along])
+        first, second = len(each), len(each) + len(weights)
+        self._read_losses = found[second : second + len(losses)]
+        rest = iter(found[second + len(losses) :].tolist())
+        numbers.scale = next(rest) if scales else float(scale)
+        of_groups = iter([next(rest) if any(rate is one for one in along) else rate_of({"lr": rate}) for rate in rates])
+        numbers.rates = [[next(of_groups) for _ in one.param_groups] for one in optimizers]
+        self.loss = float(self._read_losses.sum()) / len(losses) * self._factor / numbers.scale if losses else None
+        return found[:first], found[first:second]
+
+
+def _widen(found: NDArray[np.float64], gradients: Sequence[Tensor], left: float) -> None:
+    """Put right the norms of gradients whose squares have overflowed 32 bits, and no more."""
+    for at in map(int, np.flatnonzero(~np.isfinite(found))):
+        found[at] = _wide_norm(gradients[at]) / left
 
 
 def _wide_norm(grad: Tensor | None) -> float:

@@ -107,15 +107,16 @@ class Work:
         self._batches += 1
         if skips_backward(trainer):
             return
+        batch = sight.current
 
         def ask() -> Diagnosis | None:
-            return why_no_loss(trainer, module, sight.batch, sight.batch_idx, sight.random)
+            return why_no_loss(trainer, module, batch.batch, batch.batch_idx, batch.random)
 
         # Automatic optimization looks at each step, also where there was no loss.
         marks = (sight.passes, 0 if module.automatic_optimization else sight.looks)
-        yield from self._lossless(where, module, self.losses.after_batch(where, sight.batch_idx, module, marks, ask))
+        yield from self._lossless(where, module, self.losses.after_batch(where, batch.batch_idx, module, marks, ask))
         if self.buffers.due(where.step):
-            yield from self.buffers.look(where, module, sight.batch)
+            yield from self.buffers.look(where, module, batch.batch)
         if where.step == _MOVES_BY:
             self.validated.moved(module)
 
@@ -205,6 +206,6 @@ def _is_validation_of_fit(trainer: Trainer) -> bool:
 def zeroed(trainer: Trainer, look: StepStats) -> bool:
     """Tell whether all gradients are zero and the clipping before divided them by an infinite norm."""
     run = current_run(trainer)
-    if run is None or run.clip_norm is None or any(look.norms):
+    if run is None or run.clip_norm is None or look.norm != 0:
         return False
     return not math.isfinite(float(run.clip_norm))

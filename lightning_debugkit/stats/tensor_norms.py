@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,11 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 _MEASURED = frozenset({torch.float32, torch.float64, torch.bfloat16, torch.float16})
 _PLAIN = (Tensor, nn.Parameter)
+_KINDS = frozenset(_PLAIN)
+_dtype = attrgetter("dtype")
+_device = attrgetter("device")
+_layout = attrgetter("layout")
+_version = attrgetter("_version")
 _readable: dict[tuple[type, torch.dtype], bool] = {}  # what was found out of classes of tensors
 _CHUNK = 1 << 22  # entries looked at together: bounds the memory of a look at the bits of a large tensor
 
@@ -46,14 +52,45 @@ def norms(tensors: Sequence[Tensor]) -> Tensor:
     if not tensors:
         return torch.zeros(0)
     with unobserved(), torch.no_grad():
-        local = [_measurable(tensor) for tensor in tensors]
-        wide = any(tensor.dtype == torch.float64 for tensor in local)
-        kind = torch.float64 if wide else torch.float32
+        return torch.stack(each_norm(tensors))
+
+
+def each_norm(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return the norm of each tensor as `norms` has it, each a tensor of its own on the device of the first.
+
+    Shapes:
+        tensors: any shapes; returns as many of shape (), all of one type.
+    """
+    if not tensors:
+        return []
+    with unobserved(), torch.no_grad():
+        found = _plain_norms(list(tensors)) if {*map(type, tensors)} <= _KINDS else None
+        return _any_norms(tensors) if found is None else found
+
+
+def _plain_norms(tensors: list[Tensor]) -> list[Tensor] | None:
+    """Return the norms of dense tensors of one device, ``None`` if they are not; nothing is asked of each in Python."""
+    kinds = {*map(_dtype, tensors)}
+    if not kinds <= _MEASURED or len({*map(_device, tensors)}) > 1 or {*map(_layout, tensors)} != {torch.strided}:
+        return None
+    if tensors[0].is_meta:
+        return None
+    kind = torch.float64 if torch.float64 in kinds else torch.float32
+    try:
         # In half precision the norm itself would overflow: it is accumulated and returned in a wider type.
-        low = any(tensor.dtype != kind for tensor in local)
-        found = torch._foreach_norm(local, 2, dtype=kind) if low else torch._foreach_norm(local)
-        device = found[0].device
-        return torch.stack([norm if norm.device == device else norm.to(device) for norm in found])
+        return list(torch._foreach_norm(tensors) if kinds == {kind} else torch._foreach_norm(tensors, 2, dtype=kind))
+    except (RuntimeError, NotImplementedError):  # nested
+        return None
+
+
+def _any_norms(tensors: Sequence[Tensor]) -> list[Tensor]:
+    local = [_measurable(tensor) for tensor in tensors]
+    wide = any(tensor.dtype == torch.float64 for tensor in local)
+    kind = torch.float64 if wide else torch.float32
+    low = any(tensor.dtype != kind for tensor in local)
+    found = torch._foreach_norm(local, 2, dtype=kind) if low else torch._foreach_norm(local)
+    device = found[0].device
+    return [norm if norm.device == device else norm.to(device) for norm in found]
 
 
 def _measurable(tensor: Tensor) -> Tensor:
@@ -129,6 +166,14 @@ def version(tensor: Tensor) -> int:
     return 0 if tensor.is_inference() else tensor._version
 
 
+def versions(tensors: Sequence[Tensor]) -> tuple[int, ...]:
+    """Return how often each of ``tensors`` was written to, as `version` has it."""
+    try:
+        return tuple(map(_version, tensors))
+    except RuntimeError:  # one was made in inference mode
+        return tuple(map(version, tensors))
+
+
 def bits(tensor: Tensor) -> int:
     """Return a number that is equal for equal bits, whatever the device and the order of summation.
 
@@ -163,6 +208,10 @@ def some(tensor: Tensor, count: int = 256) -> Tensor:
         >>> some(torch.arange(10.0), count=5)
         tensor([0., 2., 4., 6., 8.])
     """
+    if type(tensor) in _KINDS and tensor.layout is torch.strided and tensor.dtype in _MEASURED:
+        held = tensor.detach()
+        if held.numel() <= count and not held.is_nested:
+            return held.clone().reshape(-1)
     flat = values(tensor).reshape(-1)
     stride = max(1, -(-flat.numel() // count))
     return flat[::stride].clone()

@@ -159,8 +159,8 @@ class GradientClippingMonitor(DebugCallback):
     ) -> None:
         if self._probe is not None:
             self._probe.batch_over()
-            if len(self._probe.drafts) >= _TOGETHER:
-                self._judge(trainer)
+            if len(self._probe.drafts) >= _TOGETHER and len(self._probe.read_drafts()) >= _TOGETHER:
+                self._judge(trainer, self._probe.read_drafts())
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._judge(trainer)
@@ -204,15 +204,21 @@ class GradientClippingMonitor(DebugCallback):
 
         return stepped
 
-    def _judge(self, trainer: Trainer) -> None:
-        """Read what has been gathered, and say what is wrong. The gradients of replicas are equal: one rank tells."""
+    def _judge(self, trainer: Trainer, drafts: list[PendingClippedStep] | None = None) -> None:
+        """Read what has been gathered, and say what is wrong. The gradients of replicas are equal: one rank tells.
+
+        Args:
+            trainer: The Trainer.
+            drafts: The first of what has been gathered; all of it by default.
+        """
         probe = self._probe
         if probe is None:
             return
         if probe.error is not None:
             self.trouble(trainer, "clip_grad", probe.error)
             probe.error = None
-        drafts, probe.drafts = probe.drafts, []
+        drafts = probe.drafts if drafts is None else drafts
+        probe.drafts = probe.drafts[len(drafts) :]
         if not trainer.is_global_zero:
             return
         overflowed: list[PendingClippedStep] = []

@@ -12,16 +12,17 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.hooks import unserializable_hook
 
-from lightning_debugkit.core.compat import overrides
+from lightning_debugkit.core.compat import divides_by_scale, is_unscaled, overrides
 from lightning_debugkit.core.finding import Where
-from lightning_debugkit.core.optimizers import Parameters, is_whole, scale_left
+from lightning_debugkit.core.host_copy import Later
+from lightning_debugkit.core.optimizers import Parameters, is_whole, scaler_of
 from lightning_debugkit.core.run import current_run
 from lightning_debugkit.monitors.clipping import clip_hooks
 from lightning_debugkit.monitors.clipping.clipped_step import By, PendingClippedStep
 from lightning_debugkit.monitors.clipping.clipping_order import ClippingOrder
-from lightning_debugkit.monitors.grad_norm_cache import shared_norms
+from lightning_debugkit.monitors.grad_norm_cache import GradientNorms, gradients_of, shared_norms
 from lightning_debugkit.replay.source_lines import place_of
-from lightning_debugkit.stats.tensor_norms import norms
+from lightning_debugkit.stats.tensor_norms import each_norm, norms
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -29,6 +30,37 @@ if TYPE_CHECKING:
 _DENSE = 50  # first steps of an optimizer, all of which are measured where nothing is heard
 _MOST = 8  # clippings of one step that are kept, where a module clips part by part
 _OWN_CLIPPING = ("configure_gradient_clipping", "on_before_optimizer_step", "optimizer_step")
+
+
+@dataclass(frozen=True)
+class _Before:
+    """The norms of an optimizer's gradients before they are clipped.
+
+    Args:
+        shared: They, and the parameters.
+        scale: Loss scale that is still in those on the device.
+    """
+
+    shared: GradientNorms
+    scale: float = 1.0
+
+    @property
+    def norms(self) -> Tensor | Sequence[float]:
+        """In host memory where the detector has read them, the scale taken out."""
+        shared = self.shared
+        return torch.stack([*shared.each]) / self.scale if shared.numbers is None else shared.numbers.tolist()
+
+    @property
+    def total(self) -> Tensor | float:
+        return (
+            _total(torch.stack([*self.shared.each])) / self.scale if self.shared.numbers is None else self.shared.total
+        )
+
+    @property
+    def layers(self) -> list[str]:
+        """The module of each."""
+        every, present = self.shared.held.layers, self.shared.present
+        return every if present is None else [every[at] for at in present]
 
 
 @dataclass
@@ -39,7 +71,7 @@ class _Pending:
     is_due: bool = True
     opened: Where | None = None
     drafts: list[PendingClippedStep] = field(default_factory=list)
-    before: tuple[list[str], Tensor] | None = None
+    before: _Before | None = None
     heard: bool = False
     heard_last: bool = False  # in the step before this one
     fed: bool = False  # a backward has run since the last step
@@ -62,12 +94,15 @@ class ClipStatsReader:
         self.drafts: list[PendingClippedStep] = []
         self.error: Exception | None = None  # met while listening, where nothing may be raised
         self.is_forward = False
+        self._is_heard = False  # a clipping, in this fit
         self._moment = 0
         self._parameters = Parameters()
         self._owners: dict[int, int] = {}
         self._pending = [_Pending() for _ in trainer.optimizers]
         self._may_clip = not module.automatic_optimization or any(overrides(module, n) for n in _OWN_CLIPPING)
         clip_hooks.listen(self)
+        if (run := current_run(trainer)) is not None:
+            run.norm_readers += 1
 
     def close(self) -> None:
         """Hear no more; may be called twice."""
@@ -123,6 +158,7 @@ class ClipStatsReader:
         pending = self._pending[index]
         is_early = self.is_forward if self.module.automatic_optimization else not pending.fed
         scale = self._scale(self.trainer.optimizers[index])
+        self._is_heard = True
         # Only where the moment is wrong is it worth knowing who called: up the stack, past the tap.
         is_asked = (is_early or scale > 1) and not self.order.has_source(index)
         source = place_of(sys._getframe(3), {}).source if is_asked else ""
@@ -130,18 +166,25 @@ class ClipStatsReader:
         if is_early:
             return
         pending.heard = True
-        if norm is not None and (run := current_run(self.trainer)) is not None:
+        if norm is None:
+            return
+        run = current_run(self.trainer)
+        if run is not None:
             run.clip_norm = norm
-        if norm is not None and len(pending.drafts) < _MOST:
-            pending.drafts.append(PendingClippedStep(index, by, norm, threshold, scale, source, after))
+        if len(pending.drafts) < _MOST:
+            kind = str(norm.dtype).removeprefix("torch.")
+            told, left = (self._later(norm), None if after is None else self._later(after))
+            pending.drafts.append(PendingClippedStep(index, by, told, threshold, scale, source, left, kind=kind))
+
+    def _later(self, number: Tensor) -> Later | Tensor:
+        """Return what the detector's next read brings along; without a detector, the tensor itself."""
+        run = current_run(self.trainer)
+        return run.copies.later(number) if run is not None and run.norm_readers > 1 else number
 
     def _scale(self, optimizer: Optimizer) -> float:
         """Return the loss scale that is in the gradients now."""
-        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-        if scaler is None or not scaler.is_enabled():
-            return 1.0
-        stage = scaler._per_optimizer_states[id(optimizer)]["stage"] if _knows(scaler, optimizer) else None
-        return 1.0 if getattr(stage, "name", "READY") != "READY" else float(scaler.get_scale())
+        scaler = scaler_of(self.trainer)
+        return 1.0 if scaler is None or is_unscaled(scaler, optimizer) else float(scaler.get_scale())
 
     # What the Trainer tells.
 
@@ -150,8 +193,11 @@ class ClipStatsReader:
         self.is_forward = True
 
     def before_backward(self, loss: Tensor) -> None:
-        """Wait for the backward pass itself: hooks of the module that come before it may still clip."""
-        if loss.requires_grad:
+        """Wait for the backward pass itself: hooks of the module that come before it may still clip.
+
+        Where nobody has clipped yet, nothing is put on the loss: three steps in a row make a habit.
+        """
+        if loss.requires_grad and self._is_heard:
             loss.register_hook(self._backward_begins)
 
     @unserializable_hook  # type: ignore[untyped-decorator]  # else torch warns where a loss that has it is saved
@@ -167,7 +213,7 @@ class ClipStatsReader:
             if not self.module.automatic_optimization and pending.is_due and not pending.drafts:
                 pending.before = self._look(optimizer, None)
 
-    def before_step(self, index: int, where: Where, must_look: bool) -> Tensor | None:
+    def before_step(self, index: int, where: Where, must_look: bool) -> Tensor | float | None:
         """Open the step that an optimizer is about to take; return the norm of its gradients if it ``must_look``."""
         self._moment += 1
         pending = self._pending[index]
@@ -181,7 +227,7 @@ class ClipStatsReader:
             pending.before = self._look(optimizer, self._moment) if needed else None
         elif pending.before is None and not pending.drafts:
             pending.before = self._look(optimizer, self._moment)
-        return _total(pending.before[1]) if must_look and pending.before is not None else None
+        return pending.before.total if must_look and pending.before is not None else None
 
     def step_over(self, index: int, is_taken: bool = True) -> None:
         """Close the step of an optimizer: it is taken, or the loss scale has skipped it."""
@@ -195,11 +241,21 @@ class ClipStatsReader:
         for draft in drafts:
             draft.is_taken = is_fed
             draft.where, draft.is_whole = pending.opened, is_whole(self.trainer)
-            draft.layers = pending.before if pending.is_due else None
+            if pending.is_due and pending.before is not None:
+                found = pending.before.norms
+                draft.layers = pending.before.layers, self._later(found) if isinstance(found, Tensor) else found
         self.drafts += drafts
         steps = pending.steps + 1
         is_due = steps < _DENSE or steps % self.every_n_steps == 0
         self._pending[index] = _Pending(steps, is_due, heard_last=pending.heard)
+
+    def read_drafts(self) -> list[PendingClippedStep]:
+        """Return the steps to judge: what the last clipping has computed comes with the detector's next read."""
+        run, count = current_run(self.trainer), len(self.drafts)
+        if run is not None and run.norm_readers > 1:
+            while count and not self.drafts[count - 1].is_read:
+                count -= 1
+        return self.drafts[:count]
 
     def batch_over(self) -> None:
         """Close what a skipped step has left open."""
@@ -208,35 +264,35 @@ class ClipStatsReader:
 
     def _measured(self, index: int, pending: _Pending) -> list[PendingClippedStep]:
         """Return the step by what its gradients were before, and after where the module may have clipped them."""
-        if pending.before is None or not len(pending.before[1]):
+        if pending.before is None or not len(pending.before.shared.each):
             return []
-        norm = _total(pending.before[1])
+        total = pending.before.total
+        norm = self._later(total) if isinstance(total, Tensor) else total
         if not (self._may_clip and pending.is_due):
             return [PendingClippedStep(index, "nothing", norm)]
         optimizer = self.trainer.optimizers[index]
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        if len(gradients) != len(pending.before[1]):
+        if len(gradients) != len(pending.before.shared.each):
             return []  # cleared in the step itself
-        scale = scale_left(self.trainer, optimizer)
+        scale = self._scale_left(optimizer)
         after = norms(gradients) / scale
         peak = torch.stack([g.detach().abs().max().to(after.device, torch.float32) for g in gradients]).max() / scale
-        return [PendingClippedStep(index, "module", norm, after=_total(after), peak=peak)]
+        return [PendingClippedStep(index, "module", norm, after=self._later(_total(after)), peak=self._later(peak))]
 
-    def _look(self, optimizer: Optimizer, moment: int | None) -> tuple[list[str], Tensor]:
-        names, parameters = self._parameters.of(self.module, optimizer)
-        present = [(name, p.grad) for name, p in zip(names, parameters, strict=True) if p.grad is not None]
-        gradients = [gradient for _, gradient in present]
+    def _look(self, optimizer: Optimizer, moment: int | None) -> _Before:
+        held = self._parameters.of(self.module, optimizer)
         if moment is None:  # between two backward passes: nobody else looks, and the scale is still in them
-            found = norms(gradients) / self._scale(optimizer)
-        else:
-            found = shared_norms(self.trainer, moment, gradients) / scale_left(self.trainer, optimizer)
-        return [name.rpartition(".")[0] or name for name, _ in present], found
+            gradients, present = gradients_of(held)
+            return _Before(GradientNorms(held, present, each_norm(gradients)), self._scale(optimizer))
+        shared = shared_norms(self.trainer, moment, held)
+        return _Before(shared, 1.0 if shared.numbers is not None else self._scale_left(optimizer))
+
+    def _scale_left(self, optimizer: Optimizer) -> float:
+        """Return the loss scale that is still in the gradients: fused optimizers divide by it in their own step."""
+        scaler = scaler_of(self.trainer)
+        return float(scaler.get_scale()) if scaler is not None and divides_by_scale(optimizer) else 1.0
 
 
 def _total(found: Tensor) -> Tensor:
     total: Tensor = torch.linalg.vector_norm(found)
     return total
-
-
-def _knows(scaler: torch.amp.GradScaler, optimizer: Optimizer) -> bool:
-    return id(optimizer) in scaler._per_optimizer_states

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from lightning_debugkit.core.finding import Where
+from lightning_debugkit.core.host_copy import Later, read
 
 By = Literal["norm", "value", "module", "nothing"]
+Number = float | Tensor | Later  # in host memory, on its device, or on its way with the next read
 
 _EPSILON = 1e-6  # torch adds it to the norm before it divides
 
@@ -63,7 +65,7 @@ class ClippedStep:
 
 @dataclass(eq=False)
 class PendingClippedStep:
-    """A step whose numbers still lie on the device.
+    """A step whose numbers may still lie on the device.
 
     Args:
         optimizer: As in `ClippedStep`, like all that follow but the tensors.
@@ -76,20 +78,37 @@ class PendingClippedStep:
         peak: Largest entry after.
         layers: Layer and norm of each parameter before clipping.
         is_taken: The optimizer made the step, with a gradient.
+        kind: Type of numbers that the clipping's norm is of.
     """
 
     optimizer: int
     by: By
-    norm: Tensor
+    norm: Number
     threshold: float | None = None
     scale: float = 1.0
     source: str = ""
-    after: Tensor | None = None
-    peak: Tensor | None = None
-    layers: tuple[Sequence[str], Tensor] | None = None
+    after: Number | None = None
+    peak: Number | None = None
+    layers: tuple[Sequence[str], Tensor | Later | Sequence[float]] | None = None
     where: Where = field(default_factory=lambda: Where(0, 0))
     is_whole: bool = True
     is_taken: bool = False
+    kind: str = ""
+
+    @property
+    def is_read(self) -> bool:
+        """Its numbers have reached the host."""
+        layers = None if self.layers is None else self.layers[1]
+        return not any(_is_away(number) for number in (*self.numbers, layers))
+
+    @property
+    def numbers(self) -> tuple[Number | None, Number | None, Number | None]:
+        """Norm before, norm after, and largest entry."""
+        return self.norm, self.after, self.peak
+
+
+def _is_away(number: object) -> bool:
+    return isinstance(number, Tensor) or (isinstance(number, Later) and not number.is_read)
 
 
 def read_clipped_steps(
@@ -99,20 +118,18 @@ def read_clipped_steps(
 
     Drafts whose norm is infinite are added to ``overflowed``.
     """
-    if not drafts:
-        return []
-    device = drafts[0].norm.device
-    missing = torch.full((), math.nan, device=device)
-    scalars = [t for draft in drafts for t in (draft.norm, draft.after, draft.peak)]
-    columns = torch.stack([(missing if t is None else t).to(device, torch.float32).reshape(()) for t in scalars])
-    vectors = [draft.layers[1].to(device, torch.float32) for draft in drafts if draft.layers is not None]
-    numbers = iter(torch.cat([columns, *vectors]).tolist())
-    triples = [tuple(itertools.islice(numbers, 3)) for _ in drafts]
+    away = [number for draft in drafts for number in draft.numbers if _is_away(number)]
+    told = dict(zip(map(id, away), read([], [_tensor(number) for number in away]).tolist(), strict=True))
+    vectors = [draft.layers[1] for draft in drafts if draft.layers is not None and isinstance(draft.layers[1], Tensor)]
+    rest = iter(torch.cat(vectors).tolist() if vectors else [])
     steps = []
-    for draft, triple in zip(drafts, triples, strict=True):
-        names = () if draft.layers is None else draft.layers[0]
-        shares = _shares(names, list(itertools.islice(numbers, len(names))))
-        norm, after, peak = (number / draft.scale for number in triple)
+    for draft in drafts:
+        norm, after, peak = (told.get(id(number), _known(number)) for number in draft.numbers)
+        names, found = draft.layers or ((), ())
+        if isinstance(found, Tensor):
+            found = list(itertools.islice(rest, len(found)))
+        shares = _shares(names, found.numbers if isinstance(found, Later) else found)
+        norm, after, peak = (number / draft.scale for number in (norm, after, peak))
         threshold = None if draft.threshold is None else draft.threshold / draft.scale
         after = _after(norm, threshold) if math.isnan(after) else after
         if norm == math.inf and overflowed is not None:
@@ -135,6 +152,19 @@ def tightest(steps: Sequence[ClippedStep]) -> list[ClippedStep]:
         if key not in found or step.coefficient < found[key].coefficient:
             found[key] = step
     return list(found.values())
+
+
+def _tensor(number: object) -> Tensor:
+    tensor = number.tensor if isinstance(number, Later) else number
+    assert isinstance(tensor, Tensor)
+    return tensor
+
+
+def _known(number: Number | None) -> float:
+    """Return a number of the host; of one that is away its place is taken by what was read."""
+    if number is None or isinstance(number, Tensor):
+        return math.nan
+    return number.number if isinstance(number, Later) else number
 
 
 def _is_cut(norm: float, after: float) -> bool:

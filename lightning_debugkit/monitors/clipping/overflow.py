@@ -60,7 +60,7 @@ class Overflow:
             return None
         self.at += sorted({draft.where.step for draft in zeroed})
         norm = next((wide[step] for step in self.at if step in wide), None)
-        kind = str(zeroed[0].norm.dtype).removeprefix("torch.")
+        kind = zeroed[0].kind
         size = "" if norm is None else f" (norm {norm:.3g})"
         evidence: dict[str, Any] = {
             "count": len(self.at),

@@ -6,10 +6,11 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.messages import listed
+from lightning_debugkit.core.optimizers import ParameterList
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.core.sharding import unwrapped_name
 from lightning_debugkit.monitors.observed_step import StepStats
@@ -66,6 +67,7 @@ class GradientFlow:
         self.audits = 0
         self.idle: set[str] = set()
         self.cut: set[str] = set()  # told, with what cuts them off
+        self._open: dict[int, tuple[ParameterList, list[int]]] = {}  # by optimizer: those that had no gradient so far
 
     def judge(self, look: StepStats, audit: Callable[[], Wiring | None]) -> Iterator[Finding]:
         """Yield what cuts or quenches gradients in this step.
@@ -75,18 +77,24 @@ class GradientFlow:
             audit: Replays it and returns its wiring, ``None`` where that cannot be done.
         """
         self.looks += 1
-        rows = zip(look.names, look.parameters, look.norms, look.rates, strict=True)
-        trainable = [(name, p, norm, rate) for name, p, norm, rate in rows if p.requires_grad]
-        if all(norm is None for _, _, norm, _ in trainable):
-            return  # the step was skipped: there was no backward at all
-        for name, _, norm, rate in trainable:
+        still = self._unfed(look)
+        if not still or not any(norm is not None and p.requires_grad for p, norm in _rows(look)):
+            return  # all have had a gradient; or the step was skipped: there was no backward at all
+        missing, flat = [], []
+        for index in still:
+            name, parameter, norm = look.names[index], look.parameters[index], look.norms[index]
+            if not parameter.requires_grad:
+                continue
             if norm:
                 self.fed.add(name)
                 self.zeros[name] = 0
-            elif norm == 0 and rate > 0 and look.norm > 0:
-                self.zeros[name] = self.zeros.get(name, 0) + 1
-        missing = [(name, p) for name, p, norm, _ in trainable if norm is None and name not in self.fed]
-        flat = [(name, p) for name, p, norm, _ in trainable if norm == 0 and name not in self.fed | self.idle]
+            elif norm is None:
+                missing.append((name, parameter))
+            else:
+                if look.rates[index] > 0 and look.norm > 0:
+                    self.zeros[name] = self.zeros.get(name, 0) + 1
+                if name not in self.idle:
+                    flat.append((name, parameter))
         due = self.looks in (1, 3) or any(self.zeros.get(name) == _STEADY for name, _ in flat)
         if look.loss != 0 and due and (missing or flat) and self.audits < 6:
             self.audits += 1
@@ -94,6 +102,15 @@ class GradientFlow:
             if wiring is not None:
                 yield from self._cut(look.where, missing, wiring)
                 yield from self._quenched(look.where, flat, wiring)
+
+    def _unfed(self, look: StepStats) -> list[int]:
+        """Return the places of the parameters that have had no gradient but zero up to the step before."""
+        held, still = self._open.get(id(look.optimizer), (None, []))
+        if held is not look.held:
+            still = list(range(len(look.names)))
+        still = [index for index in still if look.names[index] not in self.fed]
+        self._open[id(look.optimizer)] = (look.held, still)
+        return still
 
     def _cut(self, where: Where, missing: list[tuple[str, Any]], wiring: Wiring) -> Iterator[Finding]:
         groups: dict[tuple[str, str], list[tuple[str, GraphCall]]] = {}
@@ -166,6 +183,10 @@ class GradientFlow:
                 remedy=_REMEDIES[why],
                 parameters=names,
             )
+
+
+def _rows(look: StepStats) -> Iterator[tuple[Tensor, float | None]]:
+    return zip(look.parameters, look.norms, strict=True)
 
 
 def _worded(call: GraphCall) -> tuple[str, str]:

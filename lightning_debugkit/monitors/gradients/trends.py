@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from statistics import median
 from typing import Any
 
+from torch.optim import Optimizer
+
 from lightning_debugkit.core.finding import Finding, Severity
 from lightning_debugkit.core.rule import BROKEN_NUMBERS, NO_LEARNING, WILD_STEPS, Rule
 from lightning_debugkit.monitors.observed_step import StepStats
@@ -49,6 +51,7 @@ CONSTANT = Rule(
 )
 
 _HISTORY = 20  # steps before a run can be judged by its own past
+_FIRST = 3  # looks of a run that all compare gradients with weights
 _STEP = 10  # full looks at weights are taken this often
 _HUGE = 1e4  # gradient over weight norm from which one step at a usual rate of 1e-4 replaces the weights
 
@@ -67,18 +70,14 @@ class GradientTrends:
         self.fading: dict[int, int] = {}
         self.huge: dict[int, int] = {}
 
-    def judge(self, look: StepStats, several: bool) -> Iterator[Finding]:
-        """Yield what is wrong with the numbers of this step.
+    def weighs(self, optimizer: Optimizer) -> bool:
+        """Tell whether the next step of ``optimizer`` is going to be compared with its weights."""
+        looks = self.looks.get(id(optimizer), self.earlier)
+        return looks < _FIRST or looks % _STEP == 0
 
-        Args:
-            look: The step.
-            several: Several losses share the run (a GAN): each may rise while all is well.
-        """
-        if not look.whole:
-            return
-        if look.loss is not None and math.isfinite(look.loss) and not several:
-            yield from self._loss(look, look.loss)
-        if math.isfinite(look.norm) and look.norm > 0:
+    def gradients(self, look: StepStats) -> Iterator[Finding]:
+        """Yield what is wrong with the size of this step's gradients."""
+        if look.whole and math.isfinite(look.norm) and look.norm > 0:
             yield from self._exploding(look)
             yield from self._vanishing(look)
             self.looks[id(look.optimizer)] = self.looks.get(id(look.optimizer), self.earlier) + 1
@@ -90,7 +89,7 @@ class GradientTrends:
         median_so_far, settled = history.median, len(history) >= _HISTORY
         leap = len(history) >= 4 and look.norm > 100 * median_so_far and history.sigmas(look.norm) > 6
         history.add(look.norm)
-        if look.clipped or not (leap or looks < 3) or not (ratios := look.ratios):
+        if look.clipped or not (leap or looks < _FIRST) or not (ratios := look.ratios):
             return
         module, ratio = max(ratios.items(), key=lambda item: item[1])
         self.huge[key] = self.huge.get(key, 0) + (ratio > _HUGE)
@@ -125,18 +124,29 @@ class GradientTrends:
             norm=look.norms[list(look.names).index(module)],
         )
 
-    def _loss(self, look: StepStats, loss: float) -> Iterator[Finding]:
-        where = look.where
+    def loss(self, look: StepStats, several: bool) -> Iterator[Finding]:
+        """Take up the loss of this step, and yield that it does not change at all.
+
+        Args:
+            look: The step.
+            several: Several losses share the run (a GAN): each may rise while all is well.
+        """
+        loss = _own_loss(look, several)
+        if loss is None:
+            return
         previous = self.losses[-1] if self.losses else math.nan
         self.losses.append(loss)
         if len(self.start) < _HISTORY:
             self.start.append(loss)
-        alike = loss != 0 and max(look.rates, default=0.0) > 0 and abs(loss - previous) <= 1e-7 * abs(loss)
+        alike = loss != 0 and look.highest_rate > 0 and abs(loss - previous) <= 1e-7 * abs(loss)
         self.same = self.same + 1 if alike else 0
         # A fit of one full batch that has converged is constant, too: but not from the start, nor without a gradient.
         if self.same >= _HISTORY - 1 and (look.norm == 0 or (alike and abs(loss - self.start[0]) <= 1e-7 * abs(loss))):
-            yield CONSTANT.found(where, loss=loss, steps=self.same + 1)
-        if len(self.losses) < self.losses.maxlen:  # type: ignore[operator]  # it has one
+            yield CONSTANT.found(look.where, loss=loss, steps=self.same + 1)
+
+    def diverging(self, look: StepStats, several: bool) -> Iterator[Finding]:
+        """Yield that the loss, taken up before, runs away."""
+        if _own_loss(look, several) is None or len(self.losses) < _HISTORY:
             return
         now, begin = median(self.losses), median(self.start)
         self.best = min(self.best, now)
@@ -144,7 +154,7 @@ class GradientTrends:
         if (begin > 0 and self.best > 0 and rising and now > 10 * max(begin, self.best)) or (
             now < 0 and -now > 1000 * max(abs(begin), 1.0) and not rising
         ):
-            yield DIVERGING.found(where, loss=now, start=begin, best=self.best)
+            yield DIVERGING.found(look.where, loss=now, start=begin, best=self.best)
 
     def state_dict(self) -> dict[str, Any]:
         return {"losses": list(self.losses), "start": self.start, "best": self.best}
@@ -153,3 +163,8 @@ class GradientTrends:
         self.losses.extend(state["losses"])
         self.start, self.best = list(state["start"]), state["best"]
         self.earlier = len(self.start)
+
+
+def _own_loss(look: StepStats, several: bool) -> float | None:
+    is_judged = look.whole and not several and look.loss is not None and math.isfinite(look.loss)
+    return look.loss if is_judged else None

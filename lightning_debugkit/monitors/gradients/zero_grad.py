@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity
+from lightning_debugkit.core.host_copy import Later
 from lightning_debugkit.core.rule import Rule
+from lightning_debugkit.monitors.observed_step import StepStats
 from lightning_debugkit.stats.tensor_norms import is_readable, values, version
 
 STALE = Rule(
@@ -27,7 +29,20 @@ CLEARED = Rule(
     section="gradients",
 )
 
+_MOST = 64  # events that wait for a step to tell of them
 _TIMES = 3  # in a row, before a habit is told from an accident
+
+
+@dataclass(frozen=True)
+class _Check:
+    """A gradient looked at before a backward: whether it was cleared, which its numbers may still have to tell."""
+
+    first_of_batch: bool
+    cleared: Later | None  # entries that are not zero; None where it is gone
+
+    @property
+    def is_cleared(self) -> bool:
+        return self.cleared is None or self.cleared.number == 0
 
 
 @dataclass
@@ -36,6 +51,7 @@ class _Tracked:
 
     parameter: Tensor | None = None
     seen: tuple[int, int] | None = None  # storage and version of its gradient when last looked at
+    events: list[_Check | bool] = field(default_factory=list)  # since the last step; True for a backward, False for it
     kept: bool = False  # nobody cleared the gradient since the last step
     fed: bool = False  # a backward has added to it since the last step
     lost: int = 0  # batches of this window whose gradient was cleared without a step
@@ -43,21 +59,50 @@ class _Tracked:
     cleared: int = 0
     wasted: int = 0
 
+    def settle(self) -> None:
+        """Take up what has happened, now that the numbers are known."""
+        events, self.events = self.events, []
+        for event in events:
+            if isinstance(event, _Check):
+                if event.is_cleared:
+                    self.lost += self.fed and event.first_of_batch
+                    self.kept = self.fed = False
+            elif event:
+                self.fed = True
+            else:
+                self.kept, self.fed = True, False
+
 
 class ZeroGrad:
-    """Follow one gradient of each optimizer through backward, clearing and step."""
+    """Follow one gradient of each optimizer through backward, clearing and step.
+
+    Whether a gradient that was written to is zero is asked of the device together with all else that a step asks.
+    """
 
     def __init__(self) -> None:
         self.tracked: dict[int, _Tracked] = {}
 
-    def before_backward(self, optimizers: list[Optimizer], first_of_batch: bool) -> None:
-        """Notice whether a gradient was cleared since it was last seen."""
+    def before_backward(
+        self, optimizers: list[Optimizer], first_of_batch: bool, later: Callable[[Tensor], Later]
+    ) -> None:
+        """Notice whether a gradient was cleared since it was last seen.
+
+        Args:
+            optimizers: Of the run.
+            first_of_batch: No backward of this batch came before.
+            later: Takes what is to be read with the next step.
+        """
         for optimizer in optimizers:
             track = self._track(optimizer)
-            if track.seen is not None and _is_cleared(track):
-                if track.fed and first_of_batch:
-                    track.lost += 1
-                track.kept = track.fed = False
+            if track.seen is None:
+                continue
+            grad, state = _gradient(track), _state(track.parameter)
+            if grad is None or state is None or state[0] != track.seen[0]:
+                track.events.append(_Check(first_of_batch, None))
+            elif state != track.seen:  # clipping changes it in place, and so does a zero_grad that keeps it
+                track.events.append(_Check(first_of_batch, later(values(grad).any())))
+            if len(track.events) > _MOST:
+                track.settle()
 
     def after_backward(self, optimizers: list[Optimizer]) -> None:
         """Take note of the gradients that a backward left."""
@@ -68,25 +113,23 @@ class ZeroGrad:
                 track.seen = None
             state = _state(track.parameter)
             if state is not None and state != track.seen:
-                track.fed = True
+                track.events.append(True)
             track.seen = state
 
-    def before_step(
-        self, where: Where, optimizer: Optimizer, automatic: bool, alone: bool, is_sharded: bool = False
-    ) -> Iterator[Finding]:
+    def before_step(self, look: StepStats, automatic: bool, alone: bool, is_sharded: bool = False) -> Iterator[Finding]:
         """Yield what is wrong with the gradients that are about to be used.
 
         Args:
-            where: Place in the run.
-            optimizer: The optimizer that is about to step.
+            look: The step.
             automatic: Lightning calls backward and step.
             alone: It is the only optimizer: every backward is meant for it.
             is_sharded: This rank holds a part of each gradient.
         """
-        track = self._track(optimizer)
+        where, track = look.where, self._track(look.optimizer)
+        track.settle()
         state = _state(track.parameter)
         # What is zero in a shard need not be so in the whole.
-        is_zeroed = state != track.seen and not is_sharded and _is_zero(track)
+        is_zeroed = state != track.seen and not is_sharded and _is_zero(track, look)
         gone = track.fed and track.seen is not None and (state is None or is_zeroed)
         track.cleared = track.cleared + 1 if gone else 0
         track.stale = track.stale + 1 if track.kept and track.fed and not gone else 0
@@ -106,8 +149,7 @@ class ZeroGrad:
         """Remember the gradients that were used; clipping has changed them in the meantime."""
         track = self._track(optimizer)
         track.seen = _state(track.parameter)
-        track.kept = track.seen is not None
-        track.fed = False
+        track.events.append(_Check(False, None) if track.seen is None else False)
 
     def _track(self, optimizer: Optimizer) -> _Tracked:
         return self.tracked.setdefault(id(optimizer), _Tracked())
@@ -118,19 +160,21 @@ def _with_gradient(optimizer: Optimizer) -> Tensor | None:
     return next((p for p in parameters if p.grad is not None and is_readable(p.grad)), None)
 
 
+def _gradient(track: _Tracked) -> Tensor | None:
+    return None if track.parameter is None else track.parameter.grad
+
+
 def _state(parameter: Tensor | None) -> tuple[int, int] | None:
     grad = None if parameter is None else parameter.grad
     return None if grad is None else (id(grad), version(grad))
 
 
-def _is_cleared(track: _Tracked) -> bool:
-    """Tell whether the gradient is another than the one last seen, or zero; clipping changes it in place."""
-    state = _state(track.parameter)
-    if state is None or track.seen is None or state[0] != track.seen[0]:
+def _is_zero(track: _Tracked, look: StepStats) -> bool:
+    """Tell whether the gradient is zero; only where its norm is can the squares of small numbers have vanished."""
+    grad = _gradient(track)
+    if grad is None:
         return True
-    return state != track.seen and _is_zero(track)
-
-
-def _is_zero(track: _Tracked) -> bool:
-    grad = None if track.parameter is None else track.parameter.grad
-    return grad is None or not bool(values(grad).any())
+    place = next((at for at, p in enumerate(look.parameters) if p is track.parameter), None)
+    if place is not None and look.norms[place]:
+        return False
+    return not bool(values(grad).any())

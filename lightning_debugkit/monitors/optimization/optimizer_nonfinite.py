@@ -18,7 +18,7 @@ from lightning_debugkit.monitors.observed_step import StepStats
 from lightning_debugkit.monitors.parameters.broken_at_start import broken_parameters
 from lightning_debugkit.monitors.parameters.parameter_registration import common
 from lightning_debugkit.replay.nonfinite import PARAMETER
-from lightning_debugkit.stats.tensor_norms import values, version
+from lightning_debugkit.stats.tensor_norms import values, versions
 
 OPTIMIZER = Rule(
     "optimizer-nonfinite",
@@ -39,12 +39,13 @@ class _Taken:
     """A step that an optimizer took from finite gradients."""
 
     look: StepStats
-    versions: Sequence[tuple[Tensor, int]]
+    sample: Sequence[Tensor] = ()
+    versions: Sequence[int] = ()
 
     @property
     def is_last_write(self) -> bool:
         """Nothing is known to have written to the weights since."""
-        return all(version(p) == then for p, then in self.versions)
+        return versions(self.sample) == self.versions
 
 
 class Authors:
@@ -61,7 +62,7 @@ class Authors:
 
     def saw(self, look: StepStats) -> None:
         """Take note of a look that found all numbers finite."""
-        if any(norm is not None for norm in look.norms):
+        if look.has_gradients:
             self._seen[id(look.optimizer)] = look
         else:
             self._idle.add(id(look.optimizer))  # a batch without a loss: the step before is still the last
@@ -75,7 +76,8 @@ class Authors:
             self._idle.discard(id(optimizer))
             return
         stride = max(1, len(look.parameters) // _SAMPLED)
-        self._taken[id(optimizer)] = _Taken(look, [(p, version(p)) for p in look.parameters[::stride]])
+        sample = look.parameters[::stride]
+        self._taken[id(optimizer)] = _Taken(look, sample, versions(sample))
 
     def release(self) -> None:
         """Let go of the model."""
@@ -87,7 +89,7 @@ class Authors:
         Reads all parameters: for alarms and for the end of the fit.
         """
         # A look that no step has followed is of an optimizer that evaluates more than once in a step.
-        inside = {key: _Taken(look, ()) for key, look in self._seen.items()}
+        inside = {key: _Taken(look) for key, look in self._seen.items()}
         steps = {**self._taken, **inside}
         broken = broken_parameters(module) if steps else []
         for taken in steps.values():

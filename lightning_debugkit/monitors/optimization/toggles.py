@@ -54,24 +54,25 @@ class Toggles:
     def before_step(self, look: StepStats, module: LightningModule, batch_idx: int) -> Iterator[Finding]:
         """Yield what the optimizer steps in vain; called once a step."""
         key = id(look.optimizer)
-        rows = zip(look.names, look.parameters, look.norms, strict=True)
+        off = any(id(p) in self.trained for p in look.frozen)
+        rows = zip(look.names, look.parameters, look.norms, strict=True) if off else ()
         still = [(name, p) for name, p, norm in rows if not p.requires_grad and id(p) in self.trained and not norm]
         if not still:
             self.off.pop(key, None)
             return
-        toggled = toggled_parameters(module)
-        by_toggle = any(p in toggled for _, p in still)
+        switched = toggled_parameters(module)
+        by_toggle = any(p in switched for _, p in still)
         whole = len(still) == sum(id(p) in self.trained for p in look.parameters)
         if not by_toggle and not whole:
             self.off.pop(key, None)  # a part that was frozen on the way
             return
-        off = self.off.setdefault(key, _Off(0, look.where.epoch, batch_idx))
-        off.steps += 1
-        if off.steps != (_TOGGLED if by_toggle else _OFF):
+        since = self.off.setdefault(key, _Off(0, look.where.epoch, batch_idx))
+        since.steps += 1
+        if since.steps != (_TOGGLED if by_toggle else _OFF):
             return
         names = [name for name, _ in still]
         told = f"{type(look.optimizer).__name__} holds and steps them, but their requires_grad is False since batch "
-        told += f"{off.batch} of epoch {off.epoch}{_BY_TOGGLE * by_toggle}: they do not train"
+        told += f"{since.batch} of epoch {since.epoch}{_BY_TOGGLE * by_toggle}: they do not train"
         remedy = (
             _UNTOGGLE if by_toggle else "Switch requires_grad on again before the loss of this optimizer is computed."
         )

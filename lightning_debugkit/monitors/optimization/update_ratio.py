@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.host_copy import read
 from lightning_debugkit.core.messages import listed
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.monitors.observed_step import StepStats
 from lightning_debugkit.monitors.parameters.parameter_registration import common
-from lightning_debugkit.stats.tensor_norms import bits, is_readable, norms, some, values, version
+from lightning_debugkit.stats.tensor_norms import bits, each_norm, is_readable, some, values, version
 
 NOT_UPDATED = Rule(
     "parameter-not-updated",
@@ -90,7 +91,7 @@ class UpdateRatio:
 
     starts: dict[str, _Start] = field(default_factory=dict)
     before: dict[int, list[Tensor]] = field(default_factory=dict)
-    frozen: dict[int, list[tuple[str, Tensor, int]]] = field(default_factory=dict)
+    frozen: dict[int, list[tuple[Tensor, int]]] = field(default_factory=dict)
     steps: dict[int, int] = field(default_factory=dict)
     ratios: deque[float] = field(default_factory=lambda: deque(maxlen=5))
     far: dict[str, int] = field(default_factory=dict)
@@ -109,9 +110,7 @@ class UpdateRatio:
         """Remember the weights, and yield those that did not move in the steps before."""
         key = id(look.optimizer)
         self.evaluations[key] = 0
-        self.frozen[key] = [
-            (name, p, version(p)) for name, p in zip(look.names, look.parameters, strict=True) if not p.requires_grad
-        ]
+        self.frozen[key] = [(p, version(p)) for p in look.frozen]
         if not self.due(look.optimizer):
             self.before.pop(key, None)
             return
@@ -144,8 +143,9 @@ class UpdateRatio:
         """Yield what the step did that it should not; called from the optimizer itself, not for a skipped step."""
         key = id(optimizer)
         self.steps[key] = self.steps.get(key, 0) + 1
-        changed = [name for name, p, before in self.frozen.pop(key, []) if version(p) != before]
-        if changed:
+        written = {id(p) for p, before in self.frozen.pop(key, []) if version(p) != before}
+        if written:
+            changed = [name for name, p in zip(look.names, look.parameters, strict=True) if id(p) in written]
             where = look.where.at(common(changed))
             yield FROZEN.found(
                 where,
@@ -223,8 +223,9 @@ class UpdateRatio:
 
     def _stepped(self, look: StepStats, kept: Sequence[Tensor]) -> Iterator[Finding]:
         now = [some(p, 1024) for p in look.parameters]
-        moved = norms([new - old for new, old in zip(now, kept, strict=True)]).tolist()
-        sizes = norms(list(kept)).tolist()
+        moves = each_norm([new - old for new, old in zip(now, kept, strict=True)])
+        numbers = read(moves, each_norm(kept)).tolist()
+        moved, sizes = numbers[: len(now)], numbers[len(now) :]
         self.moved.update(name for name, way in zip(look.names, moved, strict=True) if way)
         matrices = [i for i, dims in enumerate(look.dims) if dims > 1 and sizes[i] > 0]
         whole = math.hypot(*(sizes[i] for i in matrices)) if matrices else 0.0
@@ -252,7 +253,7 @@ class UpdateRatio:
             total: Optimizer steps planned, infinite if not known.
             fallen: The loss is lower than at the start.
         """
-        rate = max(look.rates, default=0.0)
+        rate = look.highest_rate
         rising = rate > self.highest_rate
         self.highest_rate = max(self.highest_rate, rate)
         early = look.where.step < total / 2
