@@ -52,16 +52,16 @@ class Outlets:
             is_shown: A notebook shows the verdict.
         """
         page, summary = run.folder / "report.html", report.summary
-        for finding in map(Finding.from_event, summary.events):
-            if finding.where.rank != run.rank:  # only this process has loggers
-                self.loggers.finding(finding)
+        for told in summary.findings:
+            if run.rank not in told.ranks:  # only this process has loggers
+                self.loggers.finding(told.finding)
         if self.loggers:
             self.loggers.artifact(page, report.figures if self.takes_all else {})
         remarks = (each.remark for each in summary.troubles if not each.is_lasting)
-        told = "\n  ".join(filter(None, [self.console.ending(summary.verdict, report.findings), *remarks]))
-        is_news, run.said = told != run.said, told
-        if told and not is_shown:
-            news = told if is_news else "the report has been brought up to date."
+        words = "\n  ".join(filter(None, [self.console.ending(summary.verdict, report.findings), *remarks]))
+        is_news, run.said = words != run.said, words
+        if words and not is_shown:
+            news = words if is_news else "the report has been brought up to date."
             say(f"lightning-debugkit: {news}\n  Report: {page}")
 
 
