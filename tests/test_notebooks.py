@@ -48,10 +48,19 @@ def scanner_labels_and_the_class_that_nobody_taught(told: list[str]) -> None:
     assert found / suspects > 0.9
 
 
+def one_fold_of_nineteen(told: list[str]) -> None:
+    printed = "".join(told)
+    assert "lines in the index: 11" in printed
+    assert "nonfinite-input: loss is nan at step 0" in printed
+    assert "the day: ['2007-05-25']" in printed
+    assert printed.count("No fault found") == 2
+
+
 POINTS: dict[str, Callable[[list[str]], None]] = {
     "01": breaks_again,
     "05": four_stories_and_a_silence,
     "06": scanner_labels_and_the_class_that_nobody_taught,
+    "09": one_fold_of_nineteen,
 }
 
 
