@@ -6,7 +6,7 @@ import enum
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from lightning_debugkit.checkpointing.object_store import is_url, missing_package
@@ -68,7 +68,7 @@ class Every(KeepRule):
     epochs: int | None = None
     hours: float | None = None
     keep: int | None = None
-    to: str | None = None
+    to: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         _check_to(self)
@@ -133,7 +133,7 @@ class Best(KeepRule):
     k: int = 1
     mode: Literal["min", "max"] = "min"
     within: Every | None = None
-    to: str | None = None
+    to: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         _check_to(self)
@@ -181,7 +181,7 @@ class Latest(KeepRule):
 
     n: int = 1
     every_n_steps: int | None = None
-    to: str | None = None
+    to: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         _check_to(self)
