@@ -11,11 +11,13 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from checkpointing.killing import until
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from two_ranks import as_rank, strategy
@@ -141,6 +143,10 @@ def lives(folder: Path, count: int, chance: random.Random) -> Iterator[Life]:
             os.close(wire)
             os.set_blocking(ends, False)
             resumed = _read(ends, patience=60)
+            if not before or chance.random() < 0.5:
+                # In a write, or after one: however slow the machine is, the first life leaves something to go on from.
+                known = _names(saved)
+                until(partial(_is_further, saved, known, before), 60)
             time.sleep(chance.uniform(0, 1.0))
             first = chance.choice([(0, 1), (0, 1), (0,), (1,)])
             for rank in first:
@@ -157,6 +163,14 @@ def lives(folder: Path, count: int, chance: random.Random) -> Iterator[Life]:
         drafts = [path.name for path in saved.glob(".*.tmp")]
         after = max((record.step for record in records), default=0)
         yield Life(first, resumed, before, after, unsound, drafts)
+
+
+def _is_further(folder: Path, known: set[str], before: int) -> bool:
+    return _names(folder) != known and bool(before or read_records(folder))
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in folder.glob("*")} if folder.is_dir() else set()
 
 
 def _read(ends: int, patience: float) -> int | None:
