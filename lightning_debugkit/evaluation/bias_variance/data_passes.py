@@ -141,17 +141,9 @@ class DataPasses:
             take = self.takes[split] = self.gauge.take(split, trainer.global_rank)
         take.begin(step, module, batch)
 
-    def end(
-        self,
-        trainer: Trainer,
-        module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        step: str,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Take up a batch that has run."""
+    def end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, step: str, *place: int) -> None:
+        """Take up a batch that has run: ``place`` is its number, and that of its loader where there are several."""
+        batch_idx, dataloader_idx = (*place, 0)[:2]
         split = self.role(step, dataloader_idx)
         loaders = loaders_of_pass(trainer, step == "test_step")
         loader = loaders[dataloader_idx] if dataloader_idx < len(loaders) else None

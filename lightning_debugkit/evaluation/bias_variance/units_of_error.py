@@ -31,9 +31,7 @@ class Unit:
             >>> Unit("error").value(0.2), Unit("val_mae").value(0.31234)
             ('20 %', '0.3123')
         """
-        if not math.isfinite(value):
-            return str(value)
-        return f"{_short(100 * value)} %" if self.is_rate else f"{value:.4g}"
+        return self._written(value, "%", 4)
 
     def gap(self, value: float) -> str:
         """Return the size of a gap: points of a percentage, or the metric's own unit.
@@ -42,11 +40,14 @@ class Unit:
             >>> Unit("error").gap(0.19), Unit("val_mae").gap(0.05)
             ('19 points', '0.05')
         """
+        return self._written(value, "points", 3)
+
+    def _written(self, value: float, of_rates: str, digits: int) -> str:
         if not math.isfinite(value):
             return str(value)
-        return f"{_short(100 * value)} points" if self.is_rate else f"{value:.3g}"
+        return f"{_short(100 * value)} {of_rates}" if self.is_rate else f"{value:.{digits}g}"
 
-    def between(self, interval: Interval) -> str:
+    def between(self, interval: Interval, digits: int = 4) -> str:
         """Return the bounds of a value, without the unit.
 
         Example:
@@ -57,15 +58,11 @@ class Unit:
             return "uncertainty unknown"
         if self.is_rate:
             return f"{_short(100 * interval.low)} to {_short(100 * interval.high)}"
-        return f"{interval.low:.4g} to {interval.high:.4g}"
+        return f"{interval.low:.{digits}g} to {interval.high:.{digits}g}"
 
     def gap_between(self, interval: Interval) -> str:
         """Return the bounds of a gap, without the unit."""
-        if math.isnan(interval.low):
-            return "uncertainty unknown"
-        if self.is_rate:
-            return f"{_short(100 * interval.low)} to {_short(100 * interval.high)}"
-        return f"{interval.low:.3g} to {interval.high:.3g}"
+        return self.between(interval, digits=3)
 
     def of(self, split: str) -> str:
         """Return what the metric of a split is called.
