@@ -53,6 +53,9 @@ CONSTANT = Rule(
 _HISTORY = 20  # steps before a run can be judged by its own past
 _FIRST = 3  # looks of a run that all compare gradients with weights
 _STEP = 10  # full looks at weights are taken this often
+_FADED = 1e-5  # gradient over weight norm: 100,000 steps of rate 1 would replace the weights
+_FADES = 1e-4  # of the layer that has most, what the first layer's share of gradient over weight norm lies below
+_LOOKS = 3  # in a row that find it so
 _HUGE = 1e4  # gradient over weight norm from which one step at a usual rate of 1e-4 replaces the weights
 
 
@@ -109,10 +112,9 @@ class GradientTrends:
             return
         ratios = look.ratios
         module = next(iter(ratios), "")
-        # A gradient below a 100 000th of its weights needs that many steps of rate 1 to replace them.
-        fading = bool(ratios) and ratios[module] < 1e-5 and fades(list(ratios.values()))
+        fading = bool(ratios) and ratios[module] < _FADED and fades(list(ratios.values()), _FADES)
         self.fading[key] = self.fading.get(key, 0) + 1 if fading else 0
-        if self.fading[key] < 3:
+        if self.fading[key] < _LOOKS:
             return
         strongest = max(ratios, key=lambda name: ratios[name])
         where = look.where.at(module)
