@@ -1,4 +1,4 @@
-"""Sequence to sequence: the collate function makes decoder_input_ids (a start token, then the target), as for T5 or BART.
+"""Sequence to sequence: the collate function makes decoder_input_ids (a start token, then the target), as in T5, BART.
 
 Source: https://github.com/huggingface/transformers/pull/46898 (shift_tokens_right)
 Added: 2026-11-28. Rules changed because of it: none.
