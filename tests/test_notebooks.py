@@ -56,10 +56,20 @@ def one_fold_of_nineteen(told: list[str]) -> None:
     assert printed.count("No fault found") == 2
 
 
+def two_mistakes_and_a_silence(told: list[str]) -> None:
+    printed = "".join(told)
+    for rule in ("double-softmax", "near-duplicates", "cannot-overfit-batch"):
+        assert re.search(rf"^{rule}: ", printed, re.MULTILINE)
+    assert "[]\n" in told
+    assert "A part of the dataset's classes is used: class 0 is 3 of the whole dataset" in printed
+    assert "the network, as logged (val_acc)" in printed
+
+
 POINTS: dict[str, Callable[[list[str]], None]] = {
     "01": breaks_again,
     "05": four_stories_and_a_silence,
     "06": scanner_labels_and_the_class_that_nobody_taught,
+    "08": two_mistakes_and_a_silence,
     "09": one_fold_of_nineteen,
 }
 

@@ -142,8 +142,8 @@ class Checks:
             remedy = "Look for an operation over dimension 0: softmax, mean, norm or a reshape that mixes samples."
             return BATCH_LEAK.found(self.where, first="", remedy=remedy, **seen)
         op, place = found
-        first = f"; {op} at {at(place)} is the first operation where they meet"
-        remedy = f"Let {op} work on each sample alone: dimension 0 is that of the batch."
+        first = f"; by {op} at {at(place)} they have met"
+        remedy = "Look at that line, and at what it is given, for an operation over the batch: dimension 0."
         where = self.where.at(place.module or "")
         return BATCH_LEAK.found(where, first=first, remedy=remedy, op=op, source=place.source, **seen)
 
