@@ -220,9 +220,9 @@ class Checks:
             return
         one, moved = (_by_position(each, len(tokens), length).float() for each in (call, after))
         spread = one.std(correction=0).clamp_min(1e-12)
-        apart = (one - moved).abs().amax((0, 2)) / spread
-        most, is_read = float(apart[:position].max()), float(apart[position:].max()) > MATERIAL
-        if is_own and is_read and most <= MATERIAL:
+        apart = (one - moved).abs().amax(2) / spread
+        most = float(apart[:, :position].max())
+        if is_own and most <= MATERIAL and _is_read_in_place(apart, other != tokens):
             yield FUTURE_LEAK.found(
                 self.where.at(""), what=OWN_TOKEN.format(place=at(call.place) or call.function), remedy=SHIFT,
                 source=call.place.source,
@@ -318,6 +318,12 @@ def _tokens_of(batch: object, call: LossCall) -> tuple[LossCall, Tensor, int, bo
         if width == length and _is_told(target, tokens, call, OWN):
             return call, tokens, width, True
     return None
+
+
+def _is_read_in_place(apart: Tensor, changed_tokens: Tensor) -> bool:
+    """Tell whether the output of a place moved with its token; what a step shifts itself, as by padding, does not."""
+    first = changed_tokens & (changed_tokens.cumsum(1) == 1)
+    return bool((apart[first] > MATERIAL).any())
 
 
 def _is_told(target: Tensor, tokens: Tensor, call: LossCall, least: float = FOLLOWING) -> bool:

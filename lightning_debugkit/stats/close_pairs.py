@@ -14,7 +14,8 @@ FEWEST = 50
 # At least so many times closer: of overlapping windows of a series, the fifth neighbour lies three steps off and the
 # first one step.
 LEAST = 4.0
-_ROWS = 512  # of distances at a time
+_ROWS = 256  # of distances at a time
+_CANDIDATES = 16
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def close_pairs(samples: Tensor, queries: Tensor | None = None, chance: float = 
         return None
     asked = samples if queries is None else queries
     distances, nearest = _nearest(samples, asked, is_same=queries is None)
-    is_known = distances[:, 0] > 0
+    is_known = distances[:, -1].isfinite()  # of a sample with many equal ones the neighbours are not
     steps = (distances[is_known, 1] / distances[is_known, 0]).log()
     if len(steps) < FEWEST or float(steps.median()) <= 0:
         return None
@@ -77,13 +78,17 @@ def _nearest(samples: Tensor, queries: Tensor, is_same: bool) -> tuple[Tensor, T
     near, first = [], []
     for start in range(0, len(queries), _ROWS):
         part = queries[start : start + _ROWS]
-        # As differences, not by matrix products: those are wrong by more than a close pair is apart.
-        distances = torch.cdist(part, samples, compute_mode="donot_use_mm_for_euclid_dist")
-        distances[distances == 0] = math.inf
+        # Matrix products are quick, and wrong by more than a close pair is apart: they choose whom to measure.
+        rough = torch.cdist(part, samples, compute_mode="use_mm_for_euclid_dist")
         if is_same:
             rows = torch.arange(len(part))
-            distances[rows, rows + start] = math.inf
-        found = distances.topk(NEIGHBOURS, largest=False)
-        near.append(found.values)
-        first.append(found.indices[:, 0])
+            rough[rows, rows + start] = math.inf
+        chosen = rough.topk(min(_CANDIDATES, len(samples)), largest=False).indices
+        distances = torch.linalg.vector_norm(samples[chosen] - part[:, None], dim=2)
+        distances[distances == 0] = math.inf
+        if is_same:
+            distances[chosen == (torch.arange(len(part)) + start)[:, None]] = math.inf
+        order = distances.topk(NEIGHBOURS, largest=False)
+        near.append(order.values)
+        first.append(chosen.gather(1, order.indices[:, :1])[:, 0])
     return torch.cat(near), torch.cat(first)

@@ -226,3 +226,23 @@ def test_a_network_is_not_straight_because_its_inputs_hardly_differ(tmp_path: Pa
     program = Program(preflight.Net(True), batches(1 + 1e-4 * x, y), trainer={"max_epochs": 4})
     fit(program, tmp_path, PreflightCheck())
     assert "affine-network" not in [finding.rule for finding in read_journal(tmp_path / "debugkit").findings]
+
+
+class Decoder(preflight.Module):
+    """The shift is made within the step: each token is told from those before it."""
+
+    def __init__(self) -> None:
+        super().__init__(True)
+        self.embed, self.rnn, self.head = nn.Embedding(18, 24), nn.GRU(24, 24, batch_first=True), nn.Linear(24, 17)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        [tokens] = batch
+        given = F.pad(tokens, (1, 0), value=17)[:, :-1]
+        return F.cross_entropy(self.head(self.rnn(self.embed(given))[0]).flatten(0, 1), tokens.flatten())
+
+
+def test_targets_that_the_step_itself_shifts_are_not_read(tmp_path: Path) -> None:
+    pl.seed_everything(0, verbose=False)
+    tokens = (digits()[0][:, :12] * 16).long()
+    fit(Program(Decoder(), batches(tokens), trainer={"max_epochs": 4}), tmp_path, PreflightCheck())
+    assert "future-leak" not in [finding.rule for finding in read_journal(tmp_path / "debugkit").findings]
