@@ -5,11 +5,8 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import os
 import pkgutil
 import platform
-import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,9 +14,10 @@ from typing import Any
 
 from benchmarks.libraries import programs
 from benchmarks.libraries.comparison import Row, compare, is_equal
-from benchmarks.libraries.environment import ROOT, Environment, NotInstalled
+from benchmarks.libraries.environment import Environment, NotInstalled
 from benchmarks.libraries.library import Library, Program
 from benchmarks.libraries.page import page, table
+from benchmarks.libraries.runs import Runs
 
 NAMES = sorted(module.name for module in pkgutil.iter_modules(programs.__path__))
 _KIT = ("lightning", "pytorch-lightning", "torch")
@@ -77,58 +75,31 @@ def run_programs(name: str, environment: Environment, options: argparse.Namespac
         options: ``program``, ``preset``, ``work`` and ``timeout``, as on the command line.
     """
     library: Library = importlib.import_module(f"benchmarks.libraries.programs.{name}").LIBRARY
-    for program in library.programs.values():
-        if options.program is None or program.name in options.program:
-            yield from _rows(name, program, environment, options)
+    with Runs(name, environment, options.work / name / "runs", options.timeout) as runs:
+        for program in library.programs.values():
+            if options.program is None or program.name in options.program:
+                yield from _rows(name, program, runs, options.preset or ["standard", "thorough"])
 
 
-def _rows(library: str, program: Program, environment: Environment, options: argparse.Namespace) -> Iterator[Row]:
+def _rows(library: str, program: Program, runs: Runs, presets: Sequence[str]) -> Iterator[Row]:
     """Run ``program`` without the kit and under each preset; a planted fault with it alone, under the first."""
-    presets = options.preset or ["standard", "thorough"]
     if program.is_fault:
-        kit = _outcome(library, program, presets[0], environment, options)
-        row = compare(library, program, presets[0], kit, None, kit)
-        print(_line(row), flush=True)
-        yield row
+        kit = runs.outcome(program.name, presets[0])
+        yield _told(compare(library, program, presets[0], kit, None, kit))
         return
-    bare = _outcome(library, program, "off", environment, options)
+    bare = runs.outcome(program.name)
     if bare["ended"] != "finished":
         raise SystemExit(f"{library} {program.name} does not finish without the kit: {bare}")
     for preset in presets:
-        kit = _outcome(library, program, preset, environment, options)
+        kit = runs.outcome(program.name, preset)
         # Not each library repeats itself: that is asked only where it matters.
-        again = None if is_equal(bare, kit) else _outcome(library, program, "off", environment, options)
-        row = compare(library, program, preset, bare, again, kit)
-        print(_line(row), flush=True)
-        yield row
+        again = None if is_equal(bare, kit) else runs.outcome(program.name)
+        yield _told(compare(library, program, preset, bare, again, kit))
 
 
-def _outcome(
-    library: str, program: Program, preset: str, environment: Environment, options: argparse.Namespace
-) -> dict[str, Any]:
-    """Run in a fresh process and an empty folder, which stays to be looked at until the next such run."""
-    folder = (options.work / library / "runs" / program.name / preset).resolve()
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    out = folder.with_suffix(".json")
-    out.unlink(missing_ok=True)
-    command = [str(environment.python.absolute()), "-m", "benchmarks.libraries.child", library, program.name, str(out)]
-    variables = {key: value for key, value in os.environ.items() if key != "LIGHTNING_DEBUGKIT"} | {
-        **({} if preset == "off" else {"LIGHTNING_DEBUGKIT": preset}),
-        "PYTHONPATH": str(ROOT),
-        "PYTHONHASHSEED": "0",
-        "OMP_NUM_THREADS": "1",
-        "MPLBACKEND": "Agg",
-        "WANDB_MODE": "disabled",
-    }
-    with folder.with_suffix(".log").open("w") as log:
-        try:
-            subprocess.run(
-                command, cwd=folder, env=variables, stdout=log, stderr=log, timeout=options.timeout, check=False
-            )
-        except subprocess.TimeoutExpired:
-            return {"ended": "timeout"}
-    return json.loads(out.read_text()) if out.exists() else {"ended": "killed"}
+def _told(row: Row) -> Row:
+    print(_line(row), flush=True)
+    return row
 
 
 def _line(row: Row) -> str:

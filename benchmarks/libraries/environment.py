@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 _VERSIONS = (
     "import importlib.metadata as m, json, sys; "
-    "found = {d.metadata['Name'].lower(): d.version for d in m.distributions()}; "
+    "found = {d.metadata['Name'].lower().replace('_', '-'): d.version for d in m.distributions()}; "
     "print(json.dumps({n: found.get(n) for n in sys.argv[1:]}))"
 )
 

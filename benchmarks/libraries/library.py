@@ -45,10 +45,12 @@ class Library:
     Args:
         package: Its distribution on PyPI, whose installed version is reported.
         requires: Pinned requirements, without torch and the kit.
+        preload: Modules that are imported once for all runs.
     """
 
     package: str
     requires: tuple[str, ...]
+    preload: tuple[str, ...] = ()
     programs: dict[str, Program] = field(default_factory=dict)
 
     def training(self, **true: str) -> Callable[[Run], Run]:

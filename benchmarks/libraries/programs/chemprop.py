@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.libraries.library import QUIET, Library
 
-LIBRARY = Library("chemprop", ("chemprop==2.3.1",))
+LIBRARY = Library("chemprop", ("chemprop==2.3.1",), ("chemprop", "lightning.pytorch"))
 
 
 def _molecules() -> tuple[list[str], Any]:

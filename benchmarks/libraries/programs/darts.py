@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.libraries.library import Library
 
-LIBRARY = Library("darts", ("darts==0.48.1",))
+LIBRARY = Library("darts", ("darts==0.48.1",), ("darts.models",))
 
 _QUIET = {"accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False}
 

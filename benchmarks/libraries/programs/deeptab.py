@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.libraries.library import Library
 
-LIBRARY = Library("deeptab", ("deeptab==2.1.0",))
+LIBRARY = Library("deeptab", ("deeptab==2.1.0",), ("deeptab.models",))
 
 
 def _table(rows: int = 500) -> tuple[Any, Any]:

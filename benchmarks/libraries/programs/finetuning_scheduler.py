@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.libraries.library import Library
 
-LIBRARY = Library("finetuning-scheduler", ("finetuning-scheduler==2.14.1", "scikit-learn"))
+LIBRARY = Library("finetuning-scheduler", ("finetuning-scheduler==2.14.1", "scikit-learn"), ("finetuning_scheduler",))
 
 _THAWED = "batch norms of later phases follow the statistics of the batches although told not to"
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.libraries.library import Library
 
-LIBRARY = Library("gluonts", ("gluonts[torch]==0.17.0",))
+LIBRARY = Library("gluonts", ("gluonts[torch]==0.17.0",), ("gluonts.torch",))
 
 _QUIET = {"max_epochs": 3, "accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False}
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.libraries.library import QUIET, Library
 
-LIBRARY = Library("lightning", ("lightning", "scikit-learn"))
+LIBRARY = Library("lightning", ("lightning", "scikit-learn"), ("lightning.pytorch",))
 
 
 def _fit(break_one: bool = False, rate: float = 1e-3) -> Any:

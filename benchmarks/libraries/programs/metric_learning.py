@@ -6,7 +6,11 @@ from typing import Any
 
 from benchmarks.libraries.library import QUIET, Library
 
-LIBRARY = Library("pytorch-metric-learning", ("pytorch-metric-learning==2.9.0", "lightning", "scikit-learn"))
+LIBRARY = Library(
+    "pytorch-metric-learning",
+    ("pytorch-metric-learning==2.9.0", "lightning", "scikit-learn"),
+    ("pytorch_metric_learning", "lightning.pytorch"),
+)
 
 
 def _fit(loss: Any, miner: Any = None, shuffled: bool = False, rate: float = 1e-3) -> Any:

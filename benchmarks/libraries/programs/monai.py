@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.libraries.library import QUIET, Library
 
-LIBRARY = Library("monai", ("monai==1.6.1", "lightning"))
+LIBRARY = Library("monai", ("monai==1.6.1", "lightning"), ("monai.networks.nets", "monai.data", "lightning.pytorch"))
 
 
 def _images(count: int = 96, size: int = 32) -> tuple[Any, Any]:

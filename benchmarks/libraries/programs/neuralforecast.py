@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.libraries.library import QUIET, Library
 
-LIBRARY = Library("neuralforecast", ("neuralforecast==3.3.0",))
+LIBRARY = Library("neuralforecast", ("neuralforecast==3.3.0",), ("neuralforecast", "neuralforecast.models"))
 
 
 def _table(scale: float = 1.0) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.libraries.library import Library
 
-LIBRARY = Library("pina-mathlab", ("pina-mathlab==0.3.2",))
+LIBRARY = Library("pina-mathlab", ("pina-mathlab==0.3.2",), ("pina", "pina.solver"))
 
 
 def _train(solver: Any, epochs: int = 150, **options: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.libraries.library import QUIET, Library
 
-LIBRARY = Library("pytorch-forecasting", ("pytorch-forecasting==1.8.0",))
+LIBRARY = Library("pytorch-forecasting", ("pytorch-forecasting==1.8.0",), ("pytorch_forecasting",))
 
 
 def _table() -> Any:

@@ -10,6 +10,7 @@ from benchmarks.libraries.library import Library
 LIBRARY = Library(
     "pytorch-tabular",
     ("pytorch-tabular==1.2.0", "pytorch-lightning==2.5.6", "requests", "scikit-learn"),
+    ("pytorch_tabular",),
 )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.libraries.library import Library
 
-LIBRARY = Library("rectools", ("rectools[torch]==0.19.0",))
+LIBRARY = Library("rectools", ("rectools[torch]==0.19.0",), ("rectools.models",))
 
 
 def _interactions(users: int = 120, items: int = 30, length: int = 20) -> Any:

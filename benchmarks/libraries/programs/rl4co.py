@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.libraries.library import Library
 
-LIBRARY = Library("rl4co", ("rl4co==0.7.0",))
+LIBRARY = Library("rl4co", ("rl4co==0.7.0",), ("rl4co.models", "rl4co.utils.trainer"))
 
 _POLICY = {"embed_dim": 32, "num_encoder_layers": 2, "num_heads": 4, "feedforward_hidden": 64}
 _DATA = {"batch_size": 64, "train_data_size": 1280, "val_data_size": 64, "test_data_size": 64}

@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.libraries.library import Library
 
-LIBRARY = Library("scvi-tools", ("scvi-tools==1.4.2",))
+LIBRARY = Library("scvi-tools", ("scvi-tools==1.4.2",), ("scvi.model",))
 
 _UNUSED = "parts for other options of the model are built always, and are not called"
 
