@@ -19,6 +19,7 @@ from lightning_debugkit.core.compat import belong_to_both
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.outlets import outlets_of
 from lightning_debugkit.core.run import Run, current_run, open_run
+from lightning_debugkit.core.tracebacks import leave_out_passing_frames
 
 _log = logging.getLogger("lightning_debugkit")
 _STOPS = ("KeyboardInterrupt", "SIGTERMException")  # somebody else's decision, and no fault
@@ -164,6 +165,7 @@ class DebugCallback(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         is_stop = type(exception).__name__ in _STOPS
         self.finish(trainer, "interrupted" if is_stop else "exception", exception)
+        leave_out_passing_frames(exception)
 
     def finish(
         self, trainer: Trainer, status: str, exception: BaseException | None = None, force: bool = False

@@ -20,6 +20,9 @@ from lightning_debugkit.stats.tensor_norms import is_readable
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
+# What optimizers call the running mean of squared gradients that they divide by.
+_SECOND_MOMENTS = {"exp_avg_sq", "exp_inf", "square_avg", "sum", "max_exp_avg_sq", "exp_avg_sq_row"}
+
 
 def raw(optimizer: Optimizer | LightningOptimizer) -> Optimizer:
     """Return the torch optimizer inside of Lightning's."""
@@ -27,6 +30,14 @@ def raw(optimizer: Optimizer | LightningOptimizer) -> Optimizer:
         inner: Optimizer = optimizer.optimizer
         return inner
     return optimizer  # type: ignore[return-value]  # what is left is torch's own
+
+
+def is_adaptive(optimizer: Optimizer) -> bool:
+    """Tell whether the optimizer divides by the size of its gradients: their common scale then does not matter.
+
+    Its state says so, from the first step on.
+    """
+    return any(_SECOND_MOMENTS & set(state) for state in optimizer.state.values() if isinstance(state, dict))
 
 
 def held_by(optimizers: Iterable[Optimizer]) -> set[int]:

@@ -121,6 +121,7 @@ class StandIn:
         self._has_left = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
         return (self._usual if self._has_left else self._call)(*args, **kwargs)
 
     @property
@@ -158,6 +159,7 @@ def around_next(
     usual = getattr(owner, name)
 
     def entered(*args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
         stand_in.leave()  # an optimizer may call its closure several times
         with context():
             return usual(*args, **kwargs)

@@ -66,6 +66,7 @@ class _LossListener(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        __tracebackhide__ = True
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
         is_loss = name in CLASS_LOSSES or name in VALUE_LOSSES
@@ -117,6 +118,7 @@ class LossWatch(_ForwardListener):
         usual = getattr(module, step)
 
         def heard(*args: Any, **kwargs: Any) -> Any:
+            __tracebackhide__ = True
             if not self.hears:
                 return usual(*args, **kwargs)
             with _heard_by(self):
@@ -186,6 +188,7 @@ class ForwardWatch(_ForwardListener):
         usual = module.forward
 
         def forward(*args: Any, **kwargs: Any) -> Any:
+            __tracebackhide__ = True
             output = usual(*args, **kwargs)
             self._saw(output)
             return output

@@ -71,6 +71,7 @@ class StepListener(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        __tracebackhide__ = True
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
         call = None

@@ -39,6 +39,7 @@ class RowTrace(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        __tracebackhide__ = True
         result = func(*args, **kwargs or {})
         name = getattr(func, "__name__", "")
         if not is_transformed() and name not in LOSSES and self._is_by_sample(result):

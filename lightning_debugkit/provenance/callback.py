@@ -148,7 +148,7 @@ class CodeSnapshot(DebugCallback):
             )  # fmt: skip
         model = str(manifest["model"].get("qualname"))
         told = [
-            *snapshot_rules.of_capture(manifest, where, self.max_bundle),
+            *snapshot_rules.of_capture(manifest, where, self.max_bundle, is_asked=self.chosen),
             snapshot_rules.of_left_out(manifest, where),
             snapshot_rules.of_model(model, missing, where),
         ]

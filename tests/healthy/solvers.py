@@ -1,15 +1,16 @@
-"""Optimizers that search within a step, along many gradients: a step leads as far as it should."""
+"""Optimizers that search within a step, and losses that are equations: both go where they should."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
 import torch
+from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import LBFGS, Optimizer
 
-from healthy.parts import Batch, Program, Supervised, digits, program
+from healthy.parts import Batch, Program, Supervised, digits, loader, mlp, program
 
 
 class Decayed(Supervised):
@@ -78,3 +79,33 @@ class Newton(Optimizer):
 @program
 def conjugate_gradients() -> Program:
     return regression(Newton)
+
+
+class Poisson(LightningModule):
+    """Poisson's equation on random frequencies: its derivatives make the last gradients large, and harm nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("frequencies", 3.0 * torch.randn(2, 64))
+        self.net = mlp(128, 64, 1, act=nn.Tanh)
+        nn.init.normal_(self.net[-1].weight, std=1e-3)
+        self.net[-1].bias.requires_grad_(False)  # a constant is no part of a derivative
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        points = batch[0].requires_grad_()
+        angles = points @ self.frequencies
+        field = self.net(torch.cat([angles.sin(), angles.cos()], 1))
+        (slope,) = torch.autograd.grad(field.sum(), points, create_graph=True)
+        curvature = sum(torch.autograd.grad(slope[:, i].sum(), points, create_graph=True)[0][:, i] for i in range(2))
+        force = 2 * torch.pi**2 * torch.sin(torch.pi * points).prod(1)
+        loss = (curvature - 3 * force).square().mean()
+        self.log("loss", loss)
+        return loss
+
+    def configure_optimizers(self) -> Optimizer:
+        return torch.optim.Adam(self.parameters(), lr=1e-3)
+
+
+@program
+def derivatives_of_a_physical_law() -> Program:
+    return Program(Poisson(), loader(torch.rand(1024, 2)), trainer={"max_epochs": 6})

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim.lr_scheduler import ConstantLR
 from torch.utils.data import DataLoader
 
 from healthy.parts import Batch, Program, Supervised, digits, images, loader, mlp, pixels, program, table
@@ -375,6 +376,30 @@ class ClearsAfterStep(Manual):
 @program
 def manual_clears_after_step() -> Program:
     return Program(ClearsAfterStep(), digits(flat=True)[0], trainer={"max_epochs": 5})
+
+
+class StepsPastLightning(Manual):
+    """Steps the optimizer itself and counts the steps for the loggers, as libraries do; no hook sees one."""
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        optimizer: Any = self.optimizers(use_pl_optimizer=False)
+        optimizer.zero_grad()
+        self.loss(batch).backward()
+        optimizer.step()
+        self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total.completed += 1
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        optimizer = Adam(self.parameters(), lr=3e-3)
+        return {"optimizer": optimizer, "lr_scheduler": ConstantLR(optimizer, factor=1.0)}
+
+    def on_train_epoch_end(self) -> None:
+        schedule: Any = self.lr_schedulers()
+        schedule.step()
+
+
+@program
+def manual_steps_past_lightning() -> Program:
+    return Program(StepsPastLightning(), digits(flat=True)[0], trainer={"max_epochs": 4})
 
 
 class AccumulatesTwo(Manual):

@@ -58,6 +58,7 @@ class LoggedValues:
 
     def _listener(self, passed_on: Callable[..., Any]) -> Callable[..., None]:
         def log(name: str, value: Any, *args: Any, **kwargs: Any) -> None:
+            __tracebackhide__ = True
             self._hear(name, value, kwargs.get("batch_size"))
             passed_on(name, value, *args, **kwargs)
 
@@ -65,6 +66,7 @@ class LoggedValues:
 
     def _dict_listener(self, passed_on: Callable[..., Any]) -> Callable[..., None]:
         def log_dict(dictionary: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
+            __tracebackhide__ = True
             for name, value in dictionary.items():
                 self._hear(name, value, kwargs.get("batch_size"))
             passed_on(dictionary, *args, **kwargs)

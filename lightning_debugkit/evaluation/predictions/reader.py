@@ -123,7 +123,7 @@ class PredictionReader:
         if found is None and self.adapter is None:
             if forward is None and losses is None and rerun is not None:
                 with watching(module) as (forward, losses):
-                    outputs = rerun()
+                    outputs = self._again(step, rerun)
             found, way = self._watched(step, outputs, batch, forward, losses)
         elif found is not None and self.adapter is None:
             if losses is None and step in self.masked and rerun is not None:
@@ -144,6 +144,21 @@ class PredictionReader:
         if losses is not None and losses.masks.single:
             self.masked.add(step)
         return found
+
+    def _again(self, step: str, rerun: Rerun) -> Any:
+        """Return the outputs of the step, run again.
+
+        Raises:
+            PredictionsNotFound: It cannot be: some programs use their batch up.
+        """
+        try:
+            return rerun()
+        except Exception as error:
+            told = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise PredictionsNotFound(
+                f"{self.owner} runs {step} again on its batch to hear its loss function, and that failed: {told}. "
+                "Return predictions and targets from the step, or name them with predictions= and target=."
+            ) from error
 
     def _returned(self, step: str, outputs: Any, batch: Any) -> Reading | None:
         if self.adapter is not None:

@@ -71,6 +71,7 @@ class OperationMode(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        __tracebackhide__ = True
         kwargs = kwargs or {}
         call = self._before(func, types, args, kwargs)
         result = func(*args, **kwargs)

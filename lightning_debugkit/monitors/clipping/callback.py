@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.finding import Finding
-from lightning_debugkit.core.optimizers import raw
+from lightning_debugkit.core.optimizers import is_adaptive, raw
 from lightning_debugkit.core.run import current_run
 from lightning_debugkit.core.sharding import holds_whole_model
 from lightning_debugkit.monitors.clipping.auto_threshold import AutoThreshold, obstacle
@@ -32,8 +32,6 @@ from lightning_debugkit.monitors.clipping.overflow import Overflow
 from lightning_debugkit.stats.thinning import Thinning
 
 _TOGETHER = 50  # steps brought to the host in one copy
-# What optimizers call the running mean of squared gradients that they divide by.
-_SECOND_MOMENTS = {"exp_avg_sq", "exp_inf", "square_avg", "sum", "max_exp_avg_sq", "exp_avg_sq_row"}
 
 
 class GradientClippingMonitor(DebugCallback):
@@ -168,7 +166,7 @@ class GradientClippingMonitor(DebugCallback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._judge(trainer)
         for index, judge in enumerate(self._judges):
-            self._tell_of(trainer, index, judge.conclude(is_adaptive=_is_adaptive(trainer.optimizers[index])))
+            self._tell_of(trainer, index, judge.conclude(is_adaptive=is_adaptive(trainer.optimizers[index])))
         self._sum_up(trainer)
         self._release(trainer)
 
@@ -228,7 +226,7 @@ class GradientClippingMonitor(DebugCallback):
         self._tell(trainer, probe.order.scaled(steps))
         for index, group in groupby(sorted(steps, key=lambda step: step.optimizer), key=lambda step: step.optimizer):
             mine = list(group)
-            adaptive = _is_adaptive(trainer.optimizers[index])
+            adaptive = is_adaptive(trainer.optimizers[index])
             sound = [step for step in mine if not is_scaled(step)]  # of the others all has been said
             self._tell_of(trainer, index, self._judges[index].take(sound, is_adaptive=adaptive))
             self._record(trainer, index, mine)
@@ -279,11 +277,6 @@ class GradientClippingMonitor(DebugCallback):
 
 def _clips_nothing(why: str) -> None:
     warnings.warn(f"GradientClippingMonitor(auto_threshold=True) clips nothing here: {why}.", stacklevel=3)
-
-
-def _is_adaptive(optimizer: Optimizer) -> bool:
-    """Tell whether the optimizer divides by the size of its gradients: their common scale then does not matter."""
-    return any(_SECOND_MOMENTS & set(state) for state in optimizer.state.values() if isinstance(state, dict))
 
 
 def _name(trainer: Trainer, index: int) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from statistics import median
 from typing import Any
 
 from torch.optim import Optimizer
 
 from lightning_debugkit.core.finding import Finding, Severity
+from lightning_debugkit.core.optimizers import is_adaptive
 from lightning_debugkit.core.rule import BROKEN_NUMBERS, NO_LEARNING, WILD_STEPS, Rule
 from lightning_debugkit.monitors.observed_step import StepStats
 from lightning_debugkit.stats.depth_trend import fades
@@ -59,6 +60,15 @@ _LOOKS = 3  # in a row that find it so
 _HUGE = 1e4  # gradient over weight norm from which one step at a usual rate of 1e-4 replaces the weights
 
 
+def _throughout(look: StepStats, ratios: Mapping[str, float]) -> bool:
+    """Tell whether huge gradients are those of the network: the scale of a loss alone, Adam and its kin take out.
+
+    Where they grow on their way through layers, most matrices have them; where the loss is of large numbers, such as
+    the derivatives of a physical law, the last one may have them alone.
+    """
+    return not is_adaptive(look.optimizer) or 2 * sum(ratio > _HUGE for ratio in ratios.values()) > len(ratios)
+
+
 class GradientTrends:
     """Judge loss and gradient norms against the run's own past and an absolute meaning."""
 
@@ -98,7 +108,7 @@ class GradientTrends:
         self.huge[key] = self.huge.get(key, 0) + (ratio > _HUGE)
         if leap and ratio > (10 if settled else 1000):
             yardstick = f"the whole gradient is {look.norm / median_so_far:.3g} times its median so far"
-        elif looks == 2 and self.huge[key] == 3:
+        elif looks == 2 and self.huge[key] == 3 and _throughout(look, ratios):
             yardstick = "it has been so from the first step"
         else:
             return

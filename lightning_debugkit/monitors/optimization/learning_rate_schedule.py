@@ -124,8 +124,11 @@ class LearningRateSchedule:
             yield SCHEDULE.found(where, told=told, remedy=_remedy(plan, other), interval=plan.interval, **facts)
 
     def conclude(self, where: Where, plans: Sequence[SchedulePlan], steps: int) -> Iterator[Finding]:
-        """Yield, at the end of fit, a rate that never arrived."""
-        if not plans or steps < _LASTS:
+        """Yield, at the end of fit, a rate that never arrived.
+
+        Nothing if no rate was seen: steps past Lightning are not heard.
+        """
+        if not plans or steps < _LASTS or self.first is None:
             return
         facts: dict[str, Any] = {
             "first": self.first,
@@ -137,7 +140,7 @@ class LearningRateSchedule:
             yield SCHEDULE.found(
                 where, told="the learning rate was 0 in the whole run", remedy=_remedy(plans[0], "step"), **facts
             )
-        elif self.always_up and self.changes >= 2 and self.still <= self.longest_still and self.first is not None:
+        elif self.always_up and self.changes >= 2 and self.still <= self.longest_still:
             told = f"the learning rate was still rising at the last step: {self.first:.1e} to {self.last:.1e}"
             yield SCHEDULE.found(where, told=told, remedy=_remedy(plans[0], "step"), **facts)
 

@@ -47,7 +47,8 @@ class Losses:
         self._batch = 0
         self._epoch = [0, 0]  # batches since the last judgement: all, without a loss
         self._marks = (0, 0)  # backward passes and looks, as of the last batch
-        self._versions: list[int] = []
+        self._versions: list[tuple[int, int]] = []
+        self._unheard = False
         self._found: Diagnosis | None = None
         self._asked = False
 
@@ -72,6 +73,8 @@ class Losses:
         self._marks = marks
         if not gave and not module.automatic_optimization:
             gave = self._moves(module)
+        if self._unheard:
+            return
         self._epoch[0] += 1
         if gave:
             self.given += 1
@@ -125,11 +128,19 @@ class Losses:
         return replace(found, evidence={**numbers, "since_step": self._since.step, "broken": broken, **evidence})
 
     def _moves(self, module: LightningModule) -> bool:
-        """Tell whether a user's own backward, which no hook hears, has written to gradients since the last batch."""
-        if self.streak < _STREAK - 2:
-            return False
-        before, self._versions = self._versions, [_version(p) for p in module.parameters()]
-        return bool(before) and before != self._versions
+        """Tell whether the user's own backward and step, which no hook hears, have written since the last batch.
+
+        From then on nothing is judged: the batches so far have trained, too, and those to come are not heard either.
+        """
+        if self._unheard or self.streak < _STREAK - 2:
+            return self._unheard
+        trained = [p for p in module.parameters() if p.requires_grad]
+        before, self._versions = self._versions, [(_version(p), version(p)) for p in trained]
+        self._unheard = bool(before) and before != self._versions
+        if self._unheard:
+            self.without = self.streak = 0
+            self._epoch = [0, 0]
+        return self._unheard
 
 
 def _version(parameter: Tensor) -> int:

@@ -73,15 +73,16 @@ _SHOWN = 5
 _MOST = 50
 
 
-def of_capture(manifest: Manifest, where: Where, limit: int) -> Iterator[Finding]:
+def of_capture(manifest: Manifest, where: Where, limit: int, *, is_asked: bool) -> Iterator[Finding]:
     """Return what is worth knowing of what was, and was not, captured.
 
     Args:
         manifest: What was.
         where: Place of the findings.
         limit: Bytes of the packed sources that a checkpoint may carry.
+        is_asked: The user asked for a snapshot; who did not has lost nothing without one.
     """
-    yield from _not_carried(manifest, where, limit)
+    yield from _not_carried(manifest, where, limit, is_asked)
     identity = manifest["identity"]
     if not identity.get("present"):
         reason = str(identity.get("reason", "git could not be asked"))
@@ -114,7 +115,7 @@ def of_capture(manifest: Manifest, where: Where, limit: int) -> Iterator[Finding
         yield _said(CODE_CHANGED, where, words, files=stale[:_MOST])
 
 
-def _not_carried(manifest: Manifest, where: Where, limit: int) -> Iterator[Finding]:
+def _not_carried(manifest: Manifest, where: Where, limit: int, is_asked: bool) -> Iterator[Finding]:
     """Where git keeps the sources at least, they are not lost."""
     source, ref = manifest["source"], manifest["tree"].get("ref")
     if source.get("carried"):
@@ -133,7 +134,7 @@ def _not_carried(manifest: Manifest, where: Where, limit: int) -> Iterator[Findi
     else:
         reason, ref = "it lies in no file, such as what is typed into a shell", "nowhere"
         todo = "Put the model into a file or a notebook."
-    severity = Severity.INFO if ref else Severity.WARNING
+    severity = Severity.INFO if ref or not is_asked else Severity.WARNING
     yield _said(NOT_CARRIED, where, {"reason": reason, "todo": todo}, severity=severity, **evidence)
 
 

@@ -15,7 +15,8 @@ from monitors.breaking import QUIET
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_debugkit import BiasVarianceReport, ErrorAnalysis, debugkit
+from lightning_debugkit import BiasVarianceReport, ErrorAnalysis, debugkit, read_journal
+from lightning_debugkit.evaluation.predictions.reader import PredictionsNotFound
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore")]
 
@@ -142,3 +143,24 @@ def test_who_has_no_arguments_to_give_gets_one_line(tmp_path: Path, caplog: Any)
 def test_who_has_them_gets_all(tmp_path: Path, caplog: Any) -> None:
     forecast(tmp_path, *debugkit("thorough"))
     assert caplog.text.count("Mend it in one of three ways") == 2
+
+
+class UsesItsBatchUp(Fits):
+    """As environments that are reset in place by what they are given; the loss is one that nobody listens to."""
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        x, y = batch.pop(0), batch.pop(0)
+        self.log("val_loss", (self.net(x) - y).square().mean(), batch_size=len(x))
+
+
+def test_a_step_that_cannot_run_twice_on_its_batch_is_left_out_without_trouble(tmp_path: Path) -> None:
+    folder = fit(tmp_path, UsesItsBatchUp(F.mse_loss), *quiet())
+    events = read_journal(folder)
+    assert events.of_kind("trouble") == []
+    assert [event["status"] for event in events.of_kind("end")] == ["finished"]
+
+
+def test_the_step_that_cannot_run_twice_is_named(tmp_path: Path) -> None:
+    said = "BiasVarianceReport runs validation_step again on its batch to hear its loss function, and that failed: "
+    with pytest.raises(PredictionsNotFound, match=said + "IndexError: pop from empty list"):
+        fit(tmp_path, UsesItsBatchUp(F.mse_loss), BiasVarianceReport())

@@ -50,6 +50,16 @@ def test_code_above_the_limit_is_told_and_the_report_does_not_promise_it(project
     assert "Every checkpoint carries" not in report
 
 
+def test_who_asked_for_no_snapshot_is_not_warned_that_there_is_none(project: Path) -> None:
+    """A preset's, on a machine so busy that the time runs out: nothing is wrong with the run."""
+    snapshot = CodeSnapshot(max_bundle=100)
+    snapshot.chosen = False
+    trainer = fit(project, snapshot, enable_checkpointing=False)
+    saved(trainer, project)
+    (finding,) = [each for each in journal(project).findings if each.rule == "code-not-carried"]
+    assert str(finding.severity) == "info"
+
+
 def test_code_that_git_keeps_is_a_note_only(project: Path) -> None:
     git(project.parent, "init", "-q")
     fit(project, CodeSnapshot(max_bundle=100), enable_checkpointing=False)
