@@ -17,6 +17,7 @@ _FIXED = {
     "PYTHONPATH": str(ROOT),
     "PYTHONHASHSEED": "0",
     "OMP_NUM_THREADS": "1",
+    "MKL_CBWR": "COMPATIBLE",  # else sums depend on where in memory their operands lie
     "MPLBACKEND": "Agg",
     "WANDB_MODE": "disabled",
 }
@@ -44,6 +45,7 @@ class Runs(AbstractContextManager["Runs"]):
             stdout=subprocess.PIPE,
             stderr=self.log,
             env=variables,
+            cwd=self.folder,  # some libraries choose where to log when they are imported
             text=True,
         )
 

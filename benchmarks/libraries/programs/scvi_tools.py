@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from benchmarks.libraries.library import Library
@@ -16,6 +17,9 @@ def _cells(cells: int = 600, genes: int = 40) -> Any:
     import anndata
     import numpy as np
     import pandas as pd
+    import scvi
+
+    scvi.settings.logging_dir = str(Path.cwd())  # chosen at import otherwise
 
     make = np.random.default_rng(0)
     kind, batch = make.integers(3, size=cells), make.integers(2, size=cells)
