@@ -22,6 +22,10 @@ SMALL = 0.02
 # another scale was taken off: all of them are one number to the first layer.
 TIGHT = 0.05
 APART = 80.0
+# Targets so large, and so many times the first predictions, which are of about unit size: the network must first travel
+# there, by steps of the size of the learning rate, and its first gradients are as large.
+TARGETS = 1e4
+FAR = 100.0
 # The same map for each entry: means of the splits on a line, and its slope found again in the spreads. A random split
 # has slope 1; half or twice that is another normalisation. Entries needed, and the share of variance explained.
 ENTRIES = 16
@@ -49,7 +53,7 @@ INPUT_SHIFT = Rule(
 INPUT_NOT_NORMALIZED = Rule(
     "input-not-normalized",
     Severity.WARNING,
-    "the first layer, {module}, is given numbers {what}",
+    "{told}",
     "{remedy}",
     section="data",
     cost="once",
@@ -99,22 +103,43 @@ def judge_first(module: str, given: Tensor, is_normed: bool, where: Where) -> It
     if type(given) is not Tensor or not given.is_floating_point() or given.numel() < SAMPLES:
         return
     given = given.detach().float()
+    told = f"the first layer, {module}, is given numbers"
     size, largest = float(given.square().mean().sqrt()), float(given.abs().max())
     if size > LARGE:
         what, remedy = (
             f"of size {size:.3g} (root mean square)",
             "Divide by 255, or subtract mean and divide by standard deviation.",
         )
-        yield INPUT_NOT_NORMALIZED.found(where.at(module), what=what, remedy=remedy, size=size)
+        yield INPUT_NOT_NORMALIZED.found(where.at(module), told=f"{told} {what}", remedy=remedy, size=size)
     elif 0 < largest < SMALL:
         what = f"that are all below {largest:.2g}"
-        yield INPUT_NOT_NORMALIZED.found(
-            where.at(module), what=what, remedy="Look whether the input is scaled twice.", size=size
-        )
+        remedy = "Look whether the input is scaled twice."
+        yield INPUT_NOT_NORMALIZED.found(where.at(module), told=f"{told} {what}", remedy=remedy, size=size)
     elif not is_normed and 0 < (std := float(given.std())) < min(TIGHT, abs(mean := float(given.mean())) / APART):
         what = f"that are nearly all the same: {mean:.3g}, with a standard deviation of {std:.2g}"
         remedy = "Look whether the input is scaled twice, or subtract its own mean and divide by its own deviation."
-        yield INPUT_NOT_NORMALIZED.found(where.at(module), what=what, remedy=remedy, size=size)
+        yield INPUT_NOT_NORMALIZED.found(where.at(module), told=f"{told} {what}", remedy=remedy, size=size)
+
+
+def judge_targets(prediction: Tensor, target: Tensor, named: str, where: Where) -> Iterator[Finding]:
+    """Yield that the targets of a regression lie far beyond what untrained weights predict.
+
+    Args:
+        prediction: What the loss was given first, any shape.
+        target: What it was given second, of the same shape.
+        named: The loss and its line, for the message.
+        where: Place of now.
+    """
+    if target.numel() < SAMPLES or not target.is_floating_point() or not prediction.is_floating_point():
+        return
+    size, reach = (float(tensor.detach().float().square().mean().sqrt()) for tensor in (target, prediction))
+    if size > TARGETS and size > FAR * reach:
+        told = f"the targets of {named} are of size {size:.3g} (root mean square), the first predictions of {reach:.3g}"
+        remedy = (
+            "Standardise the targets (subtract their mean, divide by their standard deviation), and undo it for what "
+        )
+        remedy += "is reported; or let the bias of the last layer start at their mean."
+        yield INPUT_NOT_NORMALIZED.found(where, told=told, remedy=remedy, size=size, predicted=reach)
 
 
 def is_finite(values: Tensor | None) -> bool:

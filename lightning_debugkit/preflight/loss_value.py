@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
-from lightning_debugkit.preflight.loss_calls import LossCall, at
+from lightning_debugkit.data.values import judge_targets
+from lightning_debugkit.preflight.loss_calls import DIFFERENCE_LOSSES, LossCall, at
 from lightning_debugkit.replay.source_lines import SourceLine
 
 # Weights that know nothing give each of C classes the same chance: ln C (A. Karpathy, A Recipe for Training Neural
@@ -71,6 +72,9 @@ def judge(call: LossCall, where: Where, is_untrained: bool) -> Iterator[Finding]
         yield from _negative(call, where, common)
     if is_untrained:
         yield from _at_init(call, where)
+        if call.function in DIFFERENCE_LOSSES:
+            named = f"{call.function} at {common['place']}"
+            yield from judge_targets(call.prediction, call.target, named, where)
 
 
 def judge_sum(calls: Sequence[LossCall], loss: Tensor, where: Where) -> Iterator[Finding]:

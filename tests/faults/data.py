@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from faults.preflight import Net
-from faults.registry import Classifier, Module, Program, batches, digits, fault, mlp
+from faults.registry import Classifier, Module, Program, batches, diabetes, digits, fault, mlp
 
 BY = {"by": "DataCheck", "raises": False}
 ONE_EPOCH = {"max_epochs": 1}
@@ -111,6 +111,24 @@ def training_labels_sorted_apart(mended: bool) -> Program:
     x, y, val, labels = halves()
     y = y if mended else y[torch.randperm(len(y))]
     return Program(Net(mended), batches(x, y), batches(val, labels, shuffle=False), trainer=ONE_EPOCH)
+
+
+@fault("input-not-normalized", by="PreflightCheck", raises=False)
+def prices_in_cents(mended: bool) -> Program:
+    """A regression of prices: the network begins near 0 and would have to travel for days."""
+
+    class Prices(Module):
+        def __init__(self, mended: bool) -> None:
+            super().__init__(mended)
+            self.net = mlp(10, 32, 1)
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, price = batch
+            return nn.functional.mse_loss(self.net(x), price)
+
+    x, y = diabetes()
+    price = y if mended else (y - y.min() + 1) * 2e5
+    return Program(Prices(mended), batches(x, price), trainer=ONE_EPOCH)
 
 
 @fault("labels-unrelated-to-inputs", **BY)

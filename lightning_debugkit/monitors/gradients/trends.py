@@ -24,7 +24,7 @@ EXPLODING = Rule(
     "Lower the learning rate or set Trainer(gradient_clip_val=1.0); if it starts at step 0, look at the initialisation "
     "and the scale of inputs and targets.",
     section="gradients",
-    can_follow=WILD_STEPS,
+    can_follow=(*WILD_STEPS, "input-not-normalized"),
 )
 VANISHING = Rule(
     "vanishing-gradient",
