@@ -30,7 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results: dict[str, Any] = json.loads(options.json.read_text()) if options.json.exists() else {}
     if not options.page_only:
         for name in options.only or NAMES:
-            results[name] = _library(name, options)
+            found = _library(name, options)
+            rows = {(row["program"], row["preset"]): row for row in results.get(name, {}).get("rows", [])}
+            rows |= {(row["program"], row["preset"]): row for row in found["rows"]}
+            results[name] = {**found, "rows": list(rows.values())}
             options.json.write_text(json.dumps(results, indent=1))
     print(table(results))
     if options.page:

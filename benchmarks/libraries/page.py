@@ -9,9 +9,9 @@ Results = Mapping[str, Mapping[str, Any]]
 _HEAD = """# Inside other libraries
 
 Libraries that train through Lightning, with their trainings as documented: each was run without the kit, under
-`LIGHTNING_DEBUGKIT=standard` and under `thorough`, each time in a fresh process. "The same" means: it ended in the same
-way, with the same final weights and the same states of the random generators of Python, NumPy and torch, to the bit. An
-accusation is a warning or an error about such a training.
+`LIGHTNING_DEBUGKIT=standard` and under `thorough`, each time in a process of its own (a fork of one that has imported the
+library). "The same" means: it ended in the same way, with the same final weights and the same states of the random
+generators of Python, NumPy and torch, to the bit. An accusation is a warning or an error about such a training.
 
 This page is made by `python -m benchmarks.libraries --page docs/libraries.md` (`benchmarks/libraries/`), which makes an
 environment of its own for each library from pinned versions. In your own program nothing is needed but the variable:
@@ -19,6 +19,10 @@ environment of its own for each library from pinned versions. In your own progra
 ```bash
 LIGHTNING_DEBUGKIT=standard python train.py
 ```
+
+With `logger=False`, as in many a `pl_trainer_kwargs`, the run folder is in the working folder. finetuning-scheduler
+allows one checkpoint callback: `NestedCheckpoint` cannot stand beside its own. "True" counts findings that are right
+about a training as documented; `benchmarks/libraries/programs/` says what of the library's code was read.
 
 """
 

@@ -20,6 +20,7 @@ def _cells(cells: int = 600, genes: int = 40) -> Any:
     import scvi
 
     scvi.settings.logging_dir = str(Path.cwd())  # chosen at import otherwise
+    scvi.settings.seed = 0  # without, training and validation cells are drawn anew in each run
 
     make = np.random.default_rng(0)
     kind, batch = make.integers(3, size=cells), make.integers(2, size=cells)
