@@ -1,167 +1,265 @@
-"""What the kit costs in each training step, beside the alternatives, in one process and in turn.
+"""What the kit costs: a training step, and a whole fit, beside the alternatives and beside an older build.
 
-    python benchmarks/overhead.py [--steps 100] [--models transformer cnn]
+    python benchmarks/overhead.py [--against FOLDER_OF_AN_OLDER_BUILD] [--steps 60] [--cases NAME ...]
 
-Every variant is a real fit in a thread of its own; a baton lets one of them take one step, then the next, in an order
-that is shuffled anew each round. A ratio is that of a variant's step to the bare one's step of the same round; printed
-are the median of the ratios and their quartiles. The bare program runs twice: the second is the noise.
+Each variant runs in a process of its own, which takes one step when it is told to: in each round all variants take
+one, in an order that is shuffled anew. A ratio is the median of a variant's steps over the median of the bare ones.
+The kit's own time is the sum over its hooks, beside one `torch._foreach_norm` with one read on the same gradients.
+Steps of the beginning are left out; sampled steps of later are not. Whole fits are told in seconds of CPU time.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
 import logging
+import os
 import random
+import subprocess
+import sys
 import tempfile
-import threading
 import time
 import warnings
-from collections.abc import Callable
-from statistics import median, quantiles
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import IO, Any
 
-import lightning.pytorch as pl
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.nn.modules.module import _global_forward_hooks
-from torch.utils.data import DataLoader, TensorDataset
-
-from lightning_debugkit import ActivationMonitor, GradientAnomalyDetector, GradientClippingMonitor, debugkit
-from lightning_debugkit.core.callback import DebugCallback
-
-
-class Program(pl.LightningModule):
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        x, y = batch
-        return F.cross_entropy(self.net(x).flatten(0, -2), y.flatten())
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(self.parameters(), lr=1e-4)
+VARIANTS = {
+    "bare": "nothing",
+    "again": "nothing, again",
+    "empty": "an empty callback",
+    "kit": 'debugkit("standard")',
+    "old": 'debugkit("standard"), older build',
+    "anomaly": "Trainer(detect_anomaly=True)",
+    "hooks": "full backward hooks with isfinite",
+    "histograms": "a histogram of each gradient",
+}
+FIRST = 30  # steps that are left out: the first ones are looked at closely
+OURS = ("kit", "old")
 
 
-class Transformer(nn.Module):
-    """Four layers of width 256: 3.2 million parameters in 52 tensors."""
+@dataclass(frozen=True)
+class Case:
+    """A program, and how it is trained.
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.embed = nn.Embedding(64, 256)
-        layer = nn.TransformerEncoderLayer(256, 4, 1024, dropout=0.1, batch_first=True)
-        self.layers = nn.TransformerEncoder(layer, 4, enable_nested_tensor=False)
-        self.head = nn.Linear(256, 64)
+    Args:
+        model: Name of what `model` makes.
+        trainer: Arguments of the Trainer.
+        optimizer: ``adam``, ``tensor`` (the learning rate is one), ``lbfgs`` or ``two``.
+        steps: Of the measured, this share; large models take fewer.
+        variants: Those that are run.
+        whole: The fit as a whole is measured, not its steps: so many steps, and so many fits.
+    """
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.layers(self.embed(x)))
-
-
-def cnn() -> nn.Module:
-    """Twenty convolutions with batch norm and in-place ReLU."""
-    blocks: list[nn.Module] = []
-    for index in range(20):
-        width = 3 if index == 0 else 32
-        blocks += [nn.Conv2d(width, 32, 3, padding=1, bias=False), nn.BatchNorm2d(32), nn.ReLU()]
-    return nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10))
+    model: str
+    trainer: dict[str, Any] = field(default_factory=dict)
+    optimizer: str = "adam"
+    steps: float = 1.0
+    variants: tuple[str, ...] = tuple(VARIANTS)
+    whole: tuple[int, int] | None = None
 
 
-def data(model: str, batches: int) -> DataLoader[Any]:
-    if model == "transformer":
-        x = torch.randint(0, 64, (8 * batches, 64))
-        return DataLoader(TensorDataset(x, x.roll(-1, 1)), batch_size=8)
-    return DataLoader(
-        TensorDataset(torch.randn(16 * batches, 3, 32, 32), torch.randint(0, 10, (16 * batches,))), batch_size=16
-    )
-
-
-class Baton:
-    """Let the threads of all variants take one step each, in an order shuffled for each round."""
-
-    def __init__(self, names: list[str]) -> None:
-        self.names = names
-        self.condition = threading.Condition()
-        self.queue = random.sample(names, len(names))
-
-    def take(self, name: str) -> None:
-        """Wait for the turn of ``name``."""
-        with self.condition:
-            self.condition.wait_for(lambda: self.queue[0] == name)
-
-    def hand_on(self) -> None:
-        """End the turn; after the last one a new round begins."""
-        with self.condition:
-            self.queue.pop(0)
-            self.queue = self.queue or random.sample(self.names, len(self.names))
-            self.condition.notify_all()
-
-
-class Clock(pl.Callback):
-    """Time each step, and let the other variants run between two."""
-
-    def __init__(self, name: str, baton: Baton) -> None:
-        self.name, self.baton = name, baton
-        self.steps: list[float] = []
-        self.began: float | None = None
-        self.hooks: dict[int, Any] = {}
-
-    def resume(self) -> None:
-        self.baton.take(self.name)
-        # Of the process, not of the thread: each variant has its own in its turn.
-        torch.set_anomaly_enabled("detect_anomaly" in self.name)
-        _global_forward_hooks.update(self.hooks)
-        self.began = time.perf_counter()
-
-    def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
-        assert self.began is not None
-        self.steps.append(time.perf_counter() - self.began)
-        self.hand_on()
-        self.resume()
-
-    def hand_on(self) -> None:
-        self.hooks = dict(_global_forward_hooks)
-        _global_forward_hooks.clear()
-        self.baton.hand_on()
-
-
-class FullBackwardHooks(pl.Callback):
-    """The usual hand-made detector: a full backward hook on every module that asks isfinite."""
-
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        def hook(module: nn.Module, down: Any, up: Any) -> None:
-            for grad in (*down, *up):
-                if grad is not None and not torch.isfinite(grad).all():
-                    raise RuntimeError("not finite")
-
-        for part in pl_module.modules():
-            part.register_full_backward_hook(hook)
-
-
-VARIANTS: dict[str, Callable[[], tuple[list[pl.Callback], dict[str, Any]]]] = {
-    "nothing": lambda: ([], {}),
-    "nothing, again": lambda: ([], {}),
-    'debugkit("light")': lambda: (list(debugkit("light")), {}),
-    'debugkit("standard")': lambda: (list(debugkit("standard")), {}),
-    'debugkit("thorough")': lambda: (list(debugkit("thorough")), {}),
-    "clipping by norm": lambda: ([], {"gradient_clip_val": 1.0}),
-    "GradientClippingMonitor()": lambda: ([GradientClippingMonitor()], {}),
-    "GradientClippingMonitor(), clipping by norm": lambda: ([GradientClippingMonitor()], {"gradient_clip_val": 1.0}),
-    "ActivationMonitor()": lambda: ([ActivationMonitor()], {}),
-    "GradientAnomalyDetector(hooks='always')": lambda: ([GradientAnomalyDetector(hooks="always")], {}),
-    "Trainer(detect_anomaly=True)": lambda: ([], {"detect_anomaly": True}),
-    "full backward hooks with isfinite": lambda: ([FullBackwardHooks()], {}),
+FEW = ("bare", "again", "kit", "old")
+CASES: dict[str, Case] = {
+    "6 tensors": Case("chain-3"),
+    "160 tensors": Case("chain-80"),
+    "1,000 tensors": Case("chain-500", steps=0.5),
+    "10,000 tensors": Case("chain-5000", steps=0.25, variants=FEW),
+    "transformer, 52 tensors": Case("transformer"),
+    "CNN, 62 tensors": Case("cnn", steps=0.7),
+    "bf16-mixed": Case("chain-20", {"precision": "bf16-mixed"}),
+    "16-mixed with a GradScaler": Case("chain-20", {"scaled": True}),
+    "accumulation of 4": Case("chain-20", {"accumulate_grad_batches": 4}),
+    "learning rate in a tensor": Case("chain-20", optimizer="tensor"),
+    "LBFGS": Case("chain-3", optimizer="lbfgs", variants=FEW),
+    "two optimizers": Case("chain-20", optimizer="two"),
+    "fit of 30 steps, 500 layers": Case("chain-500", whole=(30, 1), variants=FEW),
+    "fit of 100 tiny steps": Case("chain-3", whole=(100, 1), variants=FEW),
+    "18 fits of 10 steps": Case("chain-3", whole=(10, 18), variants=FEW),
 }
 
 
-def fit(model: str, variant: str, clock: Clock, batches: int) -> None:
-    """Run one variant; its first turn is the set-up."""
-    clock.resume()
-    callbacks, options = VARIANTS[variant]()
+# In the process of a variant.
+
+
+def model(name: str) -> Any:
+    """Make a model; ``chain-N`` has N linear layers of width 16."""
+    from torch import nn
+
+    if name.startswith("chain"):
+        count = int(name.partition("-")[2])
+        layers = [layer for _ in range(count - 1) for layer in (nn.Linear(16, 16), nn.Tanh())]
+        return nn.Sequential(*layers, nn.Linear(16, 4))
+    if name == "cnn":
+        blocks: list[nn.Module] = []
+        for index in range(20):
+            width = 3 if index == 0 else 32
+            blocks += [nn.Conv2d(width, 32, 3, padding=1, bias=False), nn.BatchNorm2d(32), nn.ReLU()]
+        return nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10))
+    layer = nn.TransformerEncoderLayer(256, 4, 1024, dropout=0.1, batch_first=True)
+    body = nn.TransformerEncoder(layer, 4, enable_nested_tensor=False)
+    return nn.Sequential(nn.Embedding(64, 256), body, nn.Linear(256, 64))
+
+
+def data(name: str, batches: int) -> Any:
+    import torch
+    from torch.utils.data import DataLoader, TensorDataset
+
+    if name == "transformer":
+        x = torch.randint(0, 64, (8 * batches, 64))
+        return DataLoader(TensorDataset(x, x.roll(-1, 1)), batch_size=8)
+    shape, size, classes = ((3, 32, 32), 16, 10) if name == "cnn" else ((16,), 8, 4)
+    labels = torch.randint(0, classes, (size * batches,))
+    return DataLoader(TensorDataset(torch.randn(size * batches, *shape), labels), batch_size=size)
+
+
+def program(case: Case) -> Any:
+    import lightning.pytorch as pl
+    import torch
+    import torch.nn.functional as F
+
+    class Program(pl.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = model(case.model)
+            self.automatic_optimization = case.optimizer != "two"
+
+        def loss(self, batch: Any) -> Any:
+            x, y = batch
+            return F.cross_entropy(self.net(x).flatten(0, -2), y.flatten())
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            if self.automatic_optimization:
+                return self.loss(batch)
+            for optimizer in self.optimizers():
+                optimizer.zero_grad()
+                self.manual_backward(self.loss(batch))
+                optimizer.step()
+            return None
+
+        def configure_optimizers(self) -> Any:
+            weights = list(self.parameters())
+            if case.optimizer == "lbfgs":
+                return torch.optim.LBFGS(weights, lr=0.1, max_iter=4)
+            if case.optimizer == "two":
+                half = len(weights) // 2
+                return [torch.optim.AdamW(part, lr=1e-4) for part in (weights[:half], weights[half:])]
+            rate = torch.tensor(1e-4) if case.optimizer == "tensor" else 1e-4
+            return torch.optim.AdamW(weights, lr=rate, foreach=case.optimizer != "tensor")
+
+    return Program()
+
+
+class Tally:
+    """Times spent in the hooks of the kit, and on the floor beside them."""
+
+    def __init__(self) -> None:
+        self.own = 0.0
+        self.floor = 0.0
+        self._depth = 0
+
+    def timed(self, hook: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            self._depth += 1
+            began = time.perf_counter()
+            try:
+                return hook(*args, **kwargs)
+            finally:
+                self._depth -= 1
+                if not self._depth:
+                    self.own += time.perf_counter() - began
+
+        return run
+
+    def around(self, callbacks: list[Any]) -> list[Any]:
+        """Time each hook of the callbacks, and those that they put on optimizers."""
+        import lightning.pytorch as pl
+        import torch
+
+        for callback in callbacks:
+            for name in dir(pl.Callback):
+                if name.startswith("on_") and getattr(type(callback), name) is not getattr(pl.Callback, name):
+                    setattr(callback, name, self.timed(getattr(callback, name)))
+        register = torch.optim.Optimizer.register_step_post_hook
+
+        def registered(optimizer: Any, hook: Any) -> Any:
+            is_ours = str(getattr(hook, "__module__", "")).startswith("lightning_debugkit")
+            return register(optimizer, self.timed(hook) if is_ours else hook)
+
+        torch.optim.Optimizer.register_step_post_hook = registered  # type: ignore[method-assign]
+        return callbacks
+
+
+def callbacks_of(variant: str, tally: Tally) -> tuple[list[Any], dict[str, Any]]:
+    import lightning.pytorch as pl
+    import torch
+
+    class Hooks(pl.Callback):
+        """The usual hand-made detector: a full backward hook on every module that asks isfinite."""
+
+        def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+            def hook(module: Any, down: Any, up: Any) -> None:
+                for grad in (*down, *up):
+                    if grad is not None and not torch.isfinite(grad).all():
+                        raise RuntimeError("not finite")
+
+            for part in pl_module.modules():
+                part.register_full_backward_hook(hook)
+
+    class Histograms(pl.Callback):
+        """What experiment trackers do when they watch gradients."""
+
+        def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+            for parameter in pl_module.parameters():
+                if parameter.grad is not None:
+                    torch.histc(parameter.grad.float(), bins=64).tolist()
+
+    if variant in OURS:
+        from lightning_debugkit import debugkit
+
+        return tally.around(list(debugkit("standard"))), {}
+    made = {"empty": pl.Callback, "hooks": Hooks, "histograms": Histograms}
+    return [made[variant]()] if variant in made else [], {"detect_anomaly": True} if variant == "anomaly" else {}
+
+
+def fit(case: Case, variant: str, steps: int, turn: Callable[[dict[str, float]], None] | None) -> None:
+    """Train for so many batches; ``turn`` is told of each and returns when the next may run."""
+    import lightning.pytorch as pl
+    import torch
+
+    tally = Tally()
+    callbacks, more = callbacks_of(variant, tally)
+
+    class Clock(pl.Callback):
+        began = time.perf_counter()
+
+        def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+            began = time.perf_counter()
+            gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
+            if gradients:
+                torch.stack(torch._foreach_norm(gradients)).tolist()
+            tally.floor += time.perf_counter() - began
+
+        def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
+            spent = time.perf_counter() - self.began - tally.floor
+            turn({"step": spent, "own": tally.own, "floor": tally.floor})  # type: ignore[misc]  # there is one then
+            tally.own = tally.floor = 0.0
+            self.began = time.perf_counter()
+
+    options = {**case.trainer, **more}
+    if options.pop("scaled", False):
+        from lightning.pytorch.plugins import MixedPrecision
+
+        options["plugins"] = [MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=1024.0))]
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
         trainer = pl.Trainer(
-            max_epochs=1,
+            max_epochs=-1 if turn is not None else 1,
+            max_steps=-1,
+            limit_train_batches=20 if turn is not None else 1.0,
             accelerator="cpu",
             devices=1,
             logger=False,
@@ -169,45 +267,180 @@ def fit(model: str, variant: str, clock: Clock, batches: int) -> None:
             enable_progress_bar=False,
             enable_model_summary=False,
             default_root_dir=folder,
-            callbacks=[*callbacks, clock],
+            callbacks=[*callbacks, *([Clock()] if turn is not None else [])],
             **options,
         )
-        trainer.fit(Program(Transformer() if model == "transformer" else cnn()), data(model, batches))
-    clock.hand_on()
+        trainer.fit(program(case), data(case.model, 20 if turn is not None else steps))
+
+
+class Enough(Exception):
+    """The steps that were asked for have been taken."""
+
+
+def child(variant: str, told: IO[str]) -> None:
+    """Run what the parent asks for, line by line."""
+    warnings.simplefilter("ignore")
+    logging.disable(logging.CRITICAL)
+
+    def say(**fields: Any) -> None:
+        print(json.dumps(fields), file=told, flush=True)
+
+    say(ready=True)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        case = CASES[asked["case"]]
+        if case.whole is not None:
+            steps, fits = case.whole
+            began = time.process_time()
+            for _ in range(fits):
+                fit(case, variant, steps, None)
+            say(whole=time.process_time() - began)
+            continue
+
+        def turn(times: dict[str, float]) -> None:
+            say(**times)
+            if sys.stdin.readline().strip() != "go":
+                raise Enough
+
+        with contextlib.suppress(Enough):
+            fit(case, variant, 0, turn)
+        say(over=True)
+
+
+# In the process that asks.
+
+
+class Variant:
+    """The process of a variant."""
+
+    def __init__(self, name: str, path: str | None) -> None:
+        self.name = name
+        environment = {**os.environ, "PYTHONPATH": path} if path else dict(os.environ)
+        read, write = os.pipe()
+        command = [sys.executable, str(Path(__file__).resolve()), "--child", name, "--pipe", str(write)]
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=(write,),
+            env=environment,
+            text=True,
+        )
+        os.close(write)
+        self.answers = os.fdopen(read)
+        self.answer()
+
+    def ask(self, line: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{line}\n")
+        self.process.stdin.flush()
+
+    def answer(self) -> dict[str, Any]:
+        line = self.answers.readline()
+        if not line:
+            raise SystemExit(f"{self.name} has died")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def steps_of(name: str, variants: list[Variant], steps: int) -> dict[str, list[dict[str, float]]]:
+    """Let all variants take steps in turn; return the times of each."""
+    found: dict[str, list[dict[str, float]]] = {each.name: [] for each in variants}
+    for each in variants:
+        each.ask(json.dumps({"case": name}))
+        each.answer()
+    count = FIRST + max(10, int(steps * CASES[name].steps))
+    for step in range(count):
+        for each in random.sample(variants, len(variants)):
+            each.ask("go")
+            times = each.answer()
+            if step >= FIRST:
+                found[each.name].append(times)
+    for each in variants:
+        each.ask("stop")
+        each.answer()
+    return found
+
+
+def whole_of(name: str, variants: list[Variant], rounds: int = 3) -> dict[str, float]:
+    """Return the CPU seconds of each variant's fits, the median of some rounds behind a first one."""
+    found: dict[str, list[float]] = {each.name: [] for each in variants}
+    for turn in range(rounds + 1):
+        for each in random.sample(variants, len(variants)):
+            each.ask(json.dumps({"case": name}))
+            seconds = each.answer()["whole"]
+            if turn:
+                found[each.name].append(seconds)
+    return {each: median(seconds) for each, seconds in found.items()}
+
+
+def table(head: list[str], rows: Iterator[list[str]]) -> None:
+    print("\n| " + " | ".join(head) + " |\n|" + "---|" * len(head), flush=True)
+    for row in rows:
+        print("| " + " | ".join(row) + " |", flush=True)
+
+
+def step_rows(names: list[str], everybody: dict[str, Variant], steps: int) -> Iterator[list[str]]:
+    for name in names:
+        there = [each for key, each in everybody.items() if key in CASES[name].variants]
+        found = steps_of(name, there, steps)
+
+        def middle(variant: str, what: str, found: Any = found) -> float:
+            return median(times[what] for times in found[variant])
+
+        bare = middle("bare", "step")
+        ratios = [f"{middle(key, 'step') / bare:.2f}" if key in found else "" for key in list(everybody)[1:]]
+        own, floor = middle("kit", "own"), middle("kit", "floor")
+        than = f"{own / middle('old', 'own'):.2f}" if "old" in found else ""
+        yield [name, f"{bare * 1e3:.2f}", *ratios, f"{own * 1e3:.3f}", f"{floor * 1e3:.3f}", than]
+
+
+def whole_rows(names: list[str], everybody: dict[str, Variant]) -> Iterator[list[str]]:
+    for name in names:
+        found = whole_of(name, [each for key, each in everybody.items() if key in CASES[name].variants])
+        bare = found["bare"]
+        added = found["kit"] - bare
+        than = f"{added / (found['old'] - bare):.2f}" if "old" in found else ""
+        yield [name, f"{bare:.2f}", f"{found['kit']:.2f}", f"{found.get('old', float('nan')):.2f}", than]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument(
-        "--warm-up", type=int, default=15, help="steps not counted: the first ten are looked at closely"
-    )
-    parser.add_argument("--models", nargs="+", default=["transformer", "cnn"])
-    parser.add_argument("--variants", nargs="+", default=list(VARIANTS))
+    parser.add_argument("--steps", type=int, default=60, help="measured, behind the first ones")
+    parser.add_argument("--against", help="folder of an older build, which holds its lightning_debugkit")
+    parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
+    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), help="bare first, and kit among them")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--pipe", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    warnings.simplefilter("ignore")
-    logging.disable(logging.WARNING)
-    DebugCallback._render = lambda self, run: None  # type: ignore[method-assign]  # at the end of fit, not in a step
-
-    for model in options.models:
-        baton = Baton(options.variants)
-        clocks = {variant: Clock(variant, baton) for variant in options.variants}
-        threads = [
-            threading.Thread(target=fit, args=(model, variant, clock, options.warm_up + options.steps))
-            for variant, clock in clocks.items()
+    if options.child:
+        child(options.child, os.fdopen(options.pipe, "w"))
+        return
+    wanted = [key for key in options.variants if key != "old" or options.against]
+    here = str(Path(__file__).resolve().parents[1])
+    everybody = {key: Variant(key, options.against if key == "old" else here) for key in wanted}
+    steps = [name for name in options.cases if CASES[name].whole is None]
+    if steps:
+        head = [
+            "steps",
+            "bare, ms",
+            *(VARIANTS[key] for key in wanted[1:]),
+            "kit's own, ms",
+            "floor, ms",
+            "own, to older",
         ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        times = {variant: clock.steps[options.warm_up :] for variant, clock in clocks.items()}
-        bare = times["nothing"]
-        print(f"\n{model}: {median(bare) * 1000:.1f} ms a step, {torch.get_num_threads()} threads, {len(bare)} rounds")
-        print(f"| {'':44} | ratio | quartiles |\n|{'-' * 46}|------:|-----------|")
-        for variant in options.variants[1:]:
-            ratios = [mine / theirs for mine, theirs in zip(times[variant], bare, strict=True)]
-            low, _, high = quantiles(ratios, n=4)
-            print(f"| {variant:44} | {median(ratios):.3f} | {low:.3f} - {high:.3f} |", flush=True)
+        table(head, step_rows(steps, everybody, options.steps))
+    whole = [name for name in options.cases if CASES[name].whole is not None]
+    if whole:
+        table(["whole fits, CPU s", "bare", "kit", "older build", "added, to older"], whole_rows(whole, everybody))
+    for each in everybody.values():
+        each.close()
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ class SampledSteps:
         self.first: int | None = None
         self.due = 0
         self.last = 0
+        self.least = 1
 
     def takes(self, step: int) -> bool:
         """Tell whether to look at ``step``, and count it; a step is looked at once."""
@@ -28,5 +29,18 @@ class SampledSteps:
         if step < self.due:
             return False
         self.last = step
-        self.due = step + min(self.every, max(1, (step - self.first) // 2))
+        self.due = step + min(self.every, max(self.least, (step - self.first) // 2))
         return True
+
+    def spread(self, steps: int) -> None:
+        """Keep looks at least so many ``steps`` apart from now on, but not further than ``every``.
+
+        Example:
+            >>> looks = SampledSteps(every=10)
+            >>> looks.spread(4)
+            >>> [step for step in range(30) if looks.takes(step)]
+            [0, 4, 8, 12, 18, 27]
+        """
+        self.least = max(self.least, min(self.every, steps))
+        if self.first is not None:
+            self.due = max(self.due, self.last + self.least)

@@ -32,3 +32,15 @@ def test_steps_that_are_jumped_over_are_made_up_for() -> None:
     looks = SampledSteps(10)
     taken = [step for step in range(0, 400, 2) if looks.takes(step)]
     assert {after - before for before, after in pairwise(taken[-10:])} == {10}
+
+
+@settings(max_examples=40, deadline=None)
+@given(every=st.integers(1, 200), least=st.integers(0, 400))
+def test_looks_that_are_spread_are_never_closer_nor_further_than_asked(every: int, least: int) -> None:
+    looks = SampledSteps(every)
+    assert looks.takes(0)
+    looks.spread(least)
+    taken = [0, *(step for step in range(1, 3000) if looks.takes(step))]
+    gaps = [after - before for before, after in pairwise(taken)]
+    assert min(gaps) == max(1, min(least, every))
+    assert max(gaps) == gaps[-1] == every

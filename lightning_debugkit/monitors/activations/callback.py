@@ -28,6 +28,10 @@ from lightning_debugkit.monitors.activations.units import Units
 from lightning_debugkit.stats.tensor_norms import unobserved
 from lightning_debugkit.stats.thinning import Thinning
 
+# Operations of a step for which it is looked at in every step of a young run: a look goes through Python for each, and
+# in a deeper model looks lie as many times further apart.
+_CALLS = 300
+
 
 class ActivationMonitor(DebugCallback):
     """Find units that died, units that saturate and outputs that do not depend on the input; draw scales by depth.
@@ -95,6 +99,7 @@ class ActivationMonitor(DebugCallback):
         if watch.left_out:
             self._tell_unseen(trainer, {"everything": watch.left_out})
             return
+        self._looks.spread(watch.calls // _CALLS)
         with unobserved(), torch.no_grad():
             look = read_activations(watch.gathered, pl_module)
         self._judge(trainer, look)

@@ -67,6 +67,11 @@ class OperationMode(TorchDispatchMode):
             name = unwrapped_name(wrapped)
             path = name.partition("parametrizations.")[0] if "parametrizations." in name else name.rpartition(".")[0]
             self._owners.setdefault(id(parameter), []).append(path.rstrip("."))
+        self._sharing: dict[str, list[str]] = {}  # by layer: all that have a weight of it
+        for paths in self._owners.values():
+            for path in paths if len(paths) > 1 else ():
+                self._sharing.setdefault(path, paths)
+        self.calls = 0
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -88,6 +93,7 @@ class OperationMode(TorchDispatchMode):
             return self._asked(func, types, args, kwargs)
 
     def _asked(self, func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> OperationCall | None:
+        self.calls += 1
         try:
             foreign = [kind.__name__ for kind in types if kind not in (Tensor, nn.Parameter)]
             if foreign:  # a tensor of another class may communicate when it is looked at
@@ -196,7 +202,7 @@ class OperationMode(TorchDispatchMode):
     def _owner(self, call: OperationCall) -> str:
         """Return the layer that a weight belongs to; of a weight that is shared or unknown, the one that is running."""
         layer = call.weights[-1].layer
-        owners = next((paths for paths in self._owners.values() if layer in paths and len(paths) > 1), [layer])
+        owners = self._sharing.get(layer, [layer])
         if layer and len(owners) == 1:
             return layer
         running = self.gathered.place(call).module or ""
