@@ -9,8 +9,8 @@ Results = Mapping[str, Mapping[str, Any]]
 _HEAD = """# Inside other libraries
 
 Libraries that train through Lightning, with their trainings as documented: each was run without the kit, under
-`LIGHTNING_DEBUGKIT=standard` and under `thorough`, each time in a process of its own (a fork of one that has imported the
-library). "The same" means: it ended in the same way, with the same final weights and the same states of the random
+`LIGHTNING_DEBUGKIT=standard` and under `thorough`, each time in a process of its own (a fork of one that has imported
+the library). "The same" means: it ended in the same way, with the same final weights and the same states of the random
 generators of Python, NumPy and torch, to the bit. An accusation is a warning or an error about such a training.
 
 This page is made by `python -m benchmarks.libraries --page docs/libraries.md` (`benchmarks/libraries/`), which makes an
