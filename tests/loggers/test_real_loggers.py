@@ -39,6 +39,14 @@ def with_report(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lightning_debugkit.core.run.SHORT", 0.0)
 
 
+@pytest.fixture(autouse=True)
+def no_word_to_anybody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of these packages calls home."""
+    for name in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
+        monkeypatch.setenv(name, "true")
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+
+
 class Net(pl.LightningModule):
     """A layer is never used where there is a fault; python's generator is drawn from, as augmentations do."""
 
@@ -215,7 +223,8 @@ def test_wandb_offline_has_alert_table_and_report(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
     logger = WandbLogger(project="trial", save_dir=tmp_path, offline=True)
     watched = fit(tmp_path / "root", *debugkit(loggers="all"), logger=logger)
-    wandb.finish()
+    logger.experiment.finish()
+    wandb.teardown()  # waits for the process that writes the file
     (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
     records = [protocol.Record.FromString(data) for data in whole_records(file.read_bytes())]
     alerts = [record.alert for record in records if record.WhichOneof("record_type") == "alert"]
