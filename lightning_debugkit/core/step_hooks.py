@@ -10,19 +10,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from lightning_debugkit.core.compat import is_transformed
+from lightning_debugkit.core.loss_functions import CLASS_LOSSES, INDEX_LOSSES, VALUE_LOSSES
 from lightning_debugkit.core.loss_masks import LossMasks
 from lightning_debugkit.core.patching import Hearing, StandIn
 
-# Functions of torch.nn.functional that compare a prediction with its target, by name.
-CLASS_LOSSES = {
-    "cross_entropy",
-    "nll_loss",
-    "binary_cross_entropy",
-    "binary_cross_entropy_with_logits",
-    "multi_margin_loss",
-    "multilabel_soft_margin_loss",
-}
-VALUE_LOSSES = {"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "poisson_nll_loss", "gaussian_nll_loss"}
 Call = tuple[str, Tensor, Tensor, int | None]
 
 
@@ -139,7 +130,7 @@ class LossWatch(_ForwardListener):
             return
         try:
             given = [*args[:2], *(kwargs[key] for key in ("input", "target") if key in kwargs)]
-            ignored = kwargs.get("ignore_index", -100) if name in ("cross_entropy", "nll_loss") else None
+            ignored = kwargs.get("ignore_index", -100) if name in INDEX_LOSSES else None
             if len(given) == 2 and all(isinstance(part, Tensor) for part in given):
                 self.calls.append((name, given[0].detach(), given[1].detach(), ignored))
         except Exception as error:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_debugkit.preflight.loss_calls import BINARY_LOSSES, DIFFERENCE_LOSSES, INDEX_LOSSES, LossCall
+from lightning_debugkit.core.loss_functions import BINARY_LOSSES, DIFFERENCE_LOSSES, INDEX_LOSSES
+from lightning_debugkit.preflight.loss_calls import LossCall
 
 LEAST = 1e-7  # a probability whose logarithm no type overflows
 

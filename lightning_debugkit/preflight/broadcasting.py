@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.loss_functions import BINARY_LOSSES, DIFFERENCE_LOSSES
 from lightning_debugkit.core.rule import Rule
-from lightning_debugkit.preflight.loss_calls import BINARY_LOSSES, DIFFERENCE_LOSSES, LossCall, OuterCall, at
+from lightning_debugkit.preflight.loss_calls import LossCall, OuterCall, at
 from lightning_debugkit.replay.source_lines import SourceLine
 
 SHAPE_BROADCAST = Rule(

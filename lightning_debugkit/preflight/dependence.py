@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.loss_functions import CHECKED_LOSSES, INDEX_LOSSES
 from lightning_debugkit.core.rule import Rule
-from lightning_debugkit.preflight.loss_calls import INDEX_LOSSES, LAYERS, LOSSES, LossCall, at
+from lightning_debugkit.preflight.loss_calls import LAYERS, LossCall, at
 from lightning_debugkit.preflight.mixing import RowTrace, first_mixing
 from lightning_debugkit.preflight.probe import NotProbed, Probe, changed, distance, inputs_of
 
@@ -247,7 +248,7 @@ def _is_by_sample(call: LossCall, size: int) -> bool:
     As many classes as samples is a comparison of pairs within the batch, as contrastive losses make it.
     """
     prediction = call.prediction
-    if prediction.ndim == 0 or prediction.shape[0] != size or call.function not in LOSSES:
+    if prediction.ndim == 0 or prediction.shape[0] != size or call.function not in CHECKED_LOSSES:
         return False
     is_pairs = prediction.ndim == 2 and prediction.shape[1] == size and call.function in INDEX_LOSSES
     return not is_pairs and call.target.ndim > 0 and call.target.shape[0] == size
@@ -262,7 +263,7 @@ def _rows(call: LossCall, batch: Any, size: int) -> Tensor | None:
         return call.prediction
     targets, prediction = call.target.reshape(-1), call.prediction
     is_flat = call.target.ndim == 1 and prediction.ndim > 0 and len(prediction) == len(targets) > size
-    for _, leaf in inputs_of(batch, []) if is_flat and call.function in LOSSES else ():
+    for _, leaf in inputs_of(batch, []) if is_flat and call.function in CHECKED_LOSSES else ():
         if leaf.ndim > 1 and leaf.shape[0] == size and leaf.numel() == len(targets) and leaf.dtype == targets.dtype:
             by_sample, by_place = leaf.reshape(-1), leaf.transpose(0, 1).reshape(-1)
             if torch.equal(by_sample, targets) and not torch.equal(by_sample, by_place):

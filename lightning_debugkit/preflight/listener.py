@@ -16,7 +16,8 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.overrides import TorchFunctionMode
 
 from lightning_debugkit.core.compat import is_transformed
-from lightning_debugkit.preflight.loss_calls import ATTENTION, LAYERS, LOSSES, LossCall, Made, NoiseCall, OuterCall
+from lightning_debugkit.core.loss_functions import CHECKED_LOSSES
+from lightning_debugkit.preflight.loss_calls import ATTENTION, LAYERS, LossCall, Made, NoiseCall, OuterCall
 from lightning_debugkit.replay.source_lines import SourceLine, place_of
 from lightning_debugkit.stats.tensor_norms import unobserved
 
@@ -98,7 +99,7 @@ class StepListener(TorchFunctionMode):
         return held[1] if held is not None and held[0]() is tensor else None
 
     def _before(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> LossCall | None:
-        if name in LOSSES:
+        if name in CHECKED_LOSSES:
             return self._loss(name, args, kwargs)
         if name in OUTER and len(args) == 2:
             self._hear_outer(name, args)

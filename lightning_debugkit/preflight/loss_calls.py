@@ -10,11 +10,6 @@ from torch import Tensor
 
 from lightning_debugkit.replay.source_lines import SourceLine
 
-INDEX_LOSSES = {"cross_entropy", "nll_loss"}
-BINARY_LOSSES = {"binary_cross_entropy", "binary_cross_entropy_with_logits"}
-DIFFERENCE_LOSSES = {"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"}
-OTHER_LOSSES = {"kl_div"}
-LOSSES = INDEX_LOSSES | BINARY_LOSSES | DIFFERENCE_LOSSES | OTHER_LOSSES
 # Layers: their result may be any number.
 LAYERS = {"linear", "conv1d", "conv2d", "conv3d", "matmul", "__matmul__", "bmm", "mm", "addmm", "bilinear"}
 ATTENTION = "scaled_dot_product_attention"

@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.loss_functions import DIFFERENCE_LOSSES
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.data.values import judge_targets
-from lightning_debugkit.preflight.loss_calls import DIFFERENCE_LOSSES, LossCall, at
+from lightning_debugkit.preflight.loss_calls import LossCall, at
 from lightning_debugkit.replay.source_lines import SourceLine
 
 # Weights that know nothing give each of C classes the same chance: ln C (A. Karpathy, A Recipe for Training Neural

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from lightning_debugkit.core.compat import is_transformed
+from lightning_debugkit.core.loss_functions import CHECKED_LOSSES
 from lightning_debugkit.preflight.listener import calling_frame
-from lightning_debugkit.preflight.loss_calls import LOSSES
 from lightning_debugkit.replay.source_lines import SourceLine, place_of
 from lightning_debugkit.stats.tensor_norms import unobserved
 
@@ -42,7 +42,7 @@ class RowTrace(TorchFunctionMode):
         __tracebackhide__ = True
         result = func(*args, **kwargs or {})
         name = getattr(func, "__name__", "")
-        if not is_transformed() and name not in LOSSES and self._is_by_sample(result):
+        if not is_transformed() and name not in CHECKED_LOSSES and self._is_by_sample(result):
             with unobserved(), torch.no_grad():
                 others = result.detach()[1:].double()
                 place = place_of(calling_frame(), self._names)

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.loss_functions import INDEX_LOSSES
 from lightning_debugkit.core.rule import Rule
-from lightning_debugkit.preflight.loss_calls import INDEX_LOSSES, LAYERS, LossCall, Made, at
+from lightning_debugkit.preflight.loss_calls import LAYERS, LossCall, Made, at
 from lightning_debugkit.replay.source_lines import SourceLine
 
 # How far from 1 a row of probabilities may sum, by rounding: some units in the last place of each type.

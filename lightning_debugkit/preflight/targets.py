@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.loss_functions import BINARY_LOSSES, DIFFERENCE_LOSSES, INDEX_LOSSES
 from lightning_debugkit.core.rule import Rule
-from lightning_debugkit.preflight.loss_calls import BINARY_LOSSES, DIFFERENCE_LOSSES, INDEX_LOSSES, LossCall, Made, at
+from lightning_debugkit.preflight.loss_calls import LossCall, Made, at
 
 # Targets beyond the output's range: the share of them, and how far in standard deviations of all, from which on it is
 # no matter of noise at the edge. Choices, not laws.

@@ -14,13 +14,13 @@ import numpy as np
 
 from lightning_debugkit.core.finding import Severity
 from lightning_debugkit.report.curves import Curve, curve_figure, curves
+from lightning_debugkit.report.number_formats import as_mapping, as_number, cut, number, phrase, plural
 from lightning_debugkit.report.parts import Cell, Drawing, Paragraph, Section, Table
 from lightning_debugkit.report.read_report import Report
 from lightning_debugkit.report.rendering import compose, write
 from lightning_debugkit.report.sections.logged_metrics import is_validation_loss, logged
 from lightning_debugkit.report.summary import Measure, Summary
 from lightning_debugkit.report.to_html import html
-from lightning_debugkit.report.wording import as_mapping, as_number, cut, number, phrase, plural
 
 MOST = 6  # colours that are told apart
 _METRICS = 4

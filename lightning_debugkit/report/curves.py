@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from lightning_debugkit.core.finding import Severity
 from lightning_debugkit.report.figures import axes_of, blank_figure, legend_above, legend_height, mark_findings
+from lightning_debugkit.report.number_formats import as_mapping, as_number, shortened
 from lightning_debugkit.report.palette import PALETTE
 from lightning_debugkit.report.summary import Measure, Summary
-from lightning_debugkit.report.wording import as_mapping, as_number, shortened
 
 LOG_RATIO = 50.0
 _FEW = 40

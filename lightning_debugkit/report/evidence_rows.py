@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightning_debugkit.core.finding import Finding
-from lightning_debugkit.report.wording import NONFINITE, as_list, phrase
+from lightning_debugkit.report.number_formats import NONFINITE, as_list, phrase
 
 _LABELS = {"batch_idx": "batch", "op": "operation", "samples": "position in batch", "norm": "gradient norm"}
 _NAMES_OF_CODE = {"op", "backward", "parameters", "parameter", "module", "modules", "layer", "layers"}

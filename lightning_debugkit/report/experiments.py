@@ -13,8 +13,8 @@ from typing import Any
 from lightning_debugkit.core.finding import Severity
 from lightning_debugkit.core.journal import Events, read_journal
 from lightning_debugkit.core.run_folders import INDEX, folded, unfold
+from lightning_debugkit.report.number_formats import as_list, as_mapping, as_number, number, phrase
 from lightning_debugkit.report.summary import Summary, summarize
-from lightning_debugkit.report.wording import as_list, as_mapping, as_number, number, phrase
 
 _JOURNAL = "journal-0.jsonl"
 _SKIPPED = {"node_modules", "__pycache__", "site-packages"}

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_debugkit.report.number_formats import as_mapping, as_number
 from lightning_debugkit.report.summary import Measure
-from lightning_debugkit.report.wording import as_mapping, as_number
 
 ROWS = 60
 COLUMNS = 240

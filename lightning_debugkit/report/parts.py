@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.report.folding import Folded
+from lightning_debugkit.report.number_formats import cut
 from lightning_debugkit.report.summary import Summary
-from lightning_debugkit.report.wording import cut
 
 if TYPE_CHECKING:
     import matplotlib.figure

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from lightning_debugkit.core.finding import Severity
 from lightning_debugkit.core.journal import read_journal
+from lightning_debugkit.report.number_formats import sentence
 from lightning_debugkit.report.parts import Chapter, Details, Drawing, Paragraph, Part, Section
 from lightning_debugkit.report.summary import Summary, summarize
 from lightning_debugkit.report.to_html import html
 from lightning_debugkit.report.to_json import as_json
 from lightning_debugkit.report.to_markdown import markdown
-from lightning_debugkit.report.wording import sentence
 
 
 def render(folder: str | os.PathLike[str]) -> Summary:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_debugkit.report.number_formats import number, phrase, shortened
 from lightning_debugkit.report.parts import Cell, Table
-from lightning_debugkit.report.wording import number, phrase, shortened
 
 MOST_BYTES = 256 * 2**20
 _LEAST_SIDE = 4

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 
 from lightning_debugkit.report.figures import axes_of, blank_figure, legend_above, legend_height, room
+from lightning_debugkit.report.number_formats import as_list, as_mapping, as_number, number
 from lightning_debugkit.report.palette import PALETTE
-from lightning_debugkit.report.wording import as_list, as_mapping, as_number, number
 
 _SPLITS = (("train", "training"), ("train_dev", "held-out training"), ("val", "validation"), ("test", "test"))
 _BAR = 0.62

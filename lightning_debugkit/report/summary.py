@@ -10,8 +10,8 @@ from lightning_debugkit.core.finding import Finding, Severity
 from lightning_debugkit.core.journal import VERSION, Event, Events
 from lightning_debugkit.report import verdict as verdicts
 from lightning_debugkit.report.folding import Folded, findings_in_order, fold
+from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, as_number, plural, sentence
 from lightning_debugkit.report.troubles import Trouble, troubles
-from lightning_debugkit.report.wording import as_int, as_list, as_mapping, as_number, plural, sentence
 
 Status = Literal["finished", "exception", "interrupted", "stopped", "unfinished"]
 _WORST_FIRST: tuple[Status, ...] = ("exception", "interrupted", "stopped", "finished")

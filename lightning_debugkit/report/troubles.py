@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lightning_debugkit.core.journal import Event
-from lightning_debugkit.report.wording import as_int, as_list, sentence
+from lightning_debugkit.report.number_formats import as_int, as_list, sentence
 
 # The journal takes so many faults of one hook, and no more: from there on nothing is known of it.
 _MOST = 3

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lightning_debugkit.core.finding import Finding, Severity
+from lightning_debugkit.report.number_formats import plural, sentence
 from lightning_debugkit.report.troubles import Trouble, others
-from lightning_debugkit.report.wording import plural, sentence
 
 
 @dataclass(frozen=True)

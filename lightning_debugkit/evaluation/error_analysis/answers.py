@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_debugkit.evaluation.error_analysis.batch_scores import BatchScores
-from lightning_debugkit.evaluation.error_analysis.columns import Column, Columns, decoded
 from lightning_debugkit.evaluation.error_analysis.detection import NOTHING, settled_detection
 from lightning_debugkit.evaluation.error_analysis.index_evidence import IndexEvidence
 from lightning_debugkit.evaluation.error_analysis.multiclass import score_multiclass
 from lightning_debugkit.evaluation.error_analysis.scoring import score_batch
+from lightning_debugkit.evaluation.error_analysis.slice_columns import Column, Columns, decoded
 from lightning_debugkit.evaluation.error_analysis.task import Task
 from lightning_debugkit.evaluation.error_analysis.totals import Totals
 from lightning_debugkit.evaluation.predictions.sources import Reading

@@ -18,9 +18,9 @@ from lightning_debugkit.evaluation.error_analysis import error_analysis_argument
 from lightning_debugkit.evaluation.error_analysis.answers import CollectedAnswers
 from lightning_debugkit.evaluation.error_analysis.class_names import class_names as names_of
 from lightning_debugkit.evaluation.error_analysis.confusion_history import ConfusionHistory
-from lightning_debugkit.evaluation.error_analysis.error_analysis import AnalysedAt, ErrorAnalysisResult
 from lightning_debugkit.evaluation.error_analysis.error_analysis_arguments import one_of_several, step_of
 from lightning_debugkit.evaluation.error_analysis.error_files import files_of, settled_files, write_error_files
+from lightning_debugkit.evaluation.error_analysis.errors_json import AnalysedAt, ErrorAnalysisResult
 from lightning_debugkit.evaluation.error_analysis.evaluation_pass import EvaluationPass
 from lightning_debugkit.evaluation.error_analysis.task import TaskName
 from lightning_debugkit.evaluation.error_analysis.training_answers import TrainingAnswers

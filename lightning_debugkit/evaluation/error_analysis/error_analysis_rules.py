@@ -10,8 +10,8 @@ from scipy import special
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import BROKEN_NUMBERS, Rule
-from lightning_debugkit.evaluation.error_analysis.columns import class_column
 from lightning_debugkit.evaluation.error_analysis.error_case import ErrorCase
+from lightning_debugkit.evaluation.error_analysis.slice_columns import class_column
 from lightning_debugkit.evaluation.error_analysis.unpredicted_classes import never_predicted
 from lightning_debugkit.evaluation.trivial_answer import compare, trivial_finding
 from lightning_debugkit.stats.confused_pairs import Pair

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_debugkit.data.loaders import loaders_of_pass
 from lightning_debugkit.evaluation.error_analysis.answers import CollectedAnswers
-from lightning_debugkit.evaluation.error_analysis.error_analysis import ErrorAnalysisResult, write
+from lightning_debugkit.evaluation.error_analysis.errors_json import ErrorAnalysisResult, write
 from lightning_debugkit.evaluation.error_analysis.gallery import SampleGallery, tokenizer_of
 from lightning_debugkit.evaluation.error_analysis.misclassified import write_misclassified
 

@@ -16,10 +16,10 @@ from lightning_debugkit.data.evaluation_order import LoaderOrder, Rows, answered
 from lightning_debugkit.data.loaders import begins, is_at_once, loaders_of_pass
 from lightning_debugkit.evaluation.bias_variance.train_error import again
 from lightning_debugkit.evaluation.error_analysis.answers import AnswerCollector, CollectedAnswers, merged_answers
-from lightning_debugkit.evaluation.error_analysis.columns import columns_of, indices_of
 from lightning_debugkit.evaluation.error_analysis.error_analysis_notes import UNFOLLOWED
 from lightning_debugkit.evaluation.error_analysis.index_evidence import IndexEvidence
 from lightning_debugkit.evaluation.error_analysis.loss_check import LossCheck
+from lightning_debugkit.evaluation.error_analysis.slice_columns import columns_of, indices_of
 from lightning_debugkit.evaluation.error_analysis.stage_metrics import StageMetrics
 from lightning_debugkit.evaluation.error_analysis.task import Task as Form
 from lightning_debugkit.evaluation.error_analysis.task import (

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_debugkit.evaluation.error_analysis.columns import INPUTS
+from lightning_debugkit.evaluation.error_analysis.slice_columns import INPUTS
 
 SIDE = 160  # pixels of a picture's longer side at most
 _LONGEST = 400  # characters

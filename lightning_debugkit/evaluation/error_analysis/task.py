@@ -8,7 +8,8 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from lightning_debugkit.core.step_hooks import VALUE_LOSSES, is_detections
+from lightning_debugkit.core.loss_functions import VALUE_LOSSES
+from lightning_debugkit.core.step_hooks import is_detections
 from lightning_debugkit.data.batches import leaves
 from lightning_debugkit.evaluation.predictions.sources import Reading, both_readings, is_rows
 from lightning_debugkit.evaluation.predictions.wrong_samples import IGNORED, NoClasses

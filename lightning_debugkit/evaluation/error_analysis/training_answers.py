@@ -13,9 +13,9 @@ from lightning_debugkit.data.batches import CannotSplit, batch_size
 from lightning_debugkit.data.evaluation_order import LoaderOrder, Rows
 from lightning_debugkit.data.loaders import length_of_loader, loaders_of
 from lightning_debugkit.evaluation.error_analysis.answers import AnswerCollector, CollectedAnswers, merged_answers
-from lightning_debugkit.evaluation.error_analysis.columns import indices_of
 from lightning_debugkit.evaluation.error_analysis.index_evidence import IndexEvidence
 from lightning_debugkit.evaluation.error_analysis.multiclass import both, in_range
+from lightning_debugkit.evaluation.error_analysis.slice_columns import indices_of
 from lightning_debugkit.evaluation.error_analysis.task import Task, check_same_task, fits, is_decided, shaped, task_of
 from lightning_debugkit.evaluation.predictions.reader import PredictionReader, PredictionsNotFound
 from lightning_debugkit.evaluation.predictions.sources import Reading

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_debugkit.core.loss_functions import CLASS_LOSSES, VALUE_LOSSES
 from lightning_debugkit.core.sharding import gathered_shards
-from lightning_debugkit.core.step_hooks import CLASS_LOSSES, VALUE_LOSSES, LossWatch
+from lightning_debugkit.core.step_hooks import LossWatch
 from lightning_debugkit.data.batches import tensors
 from lightning_debugkit.evaluation.predictions import sources
 from lightning_debugkit.evaluation.predictions.sources import Reading

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, as_number, percent, shortened
 from lightning_debugkit.report.parts import Cell, Table
 from lightning_debugkit.report.summary import Summary
-from lightning_debugkit.report.wording import as_int, as_list, as_mapping, as_number, percent, shortened
 
 MOST_BYTES = 512 * 2**20
 _NOTHING = ("(no label)", "(background)")

@@ -18,9 +18,9 @@ from lightning_debugkit.report.error_analysis.analysis_file import (
 )
 from lightning_debugkit.report.error_analysis.highest_losses import losses
 from lightning_debugkit.report.error_analysis.sample_album import Album
+from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, percent, sentence, shortened
 from lightning_debugkit.report.parts import Details, Drawing, Paragraph, Part
 from lightning_debugkit.report.summary import Summary
-from lightning_debugkit.report.wording import as_int, as_list, as_mapping, percent, sentence, shortened
 
 _MOST_NOTES = 20
 _MOST_FURTHER = 6

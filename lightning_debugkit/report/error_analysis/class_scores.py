@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 
 from lightning_debugkit.report.error_analysis.analysis_file import AnalysisFile, Row, finite, known, share
+from lightning_debugkit.report.number_formats import as_int, as_mapping, number, percent, phrase
 from lightning_debugkit.report.parts import Cell, Details, Heading, Paragraph, Part, Table
-from lightning_debugkit.report.wording import as_int, as_mapping, number, percent, phrase
 
 _ALL, _SHOWN, _MOST = 12, 8, 200
 _NAMED = 6

@@ -14,8 +14,8 @@ from lightning_debugkit.report.error_analysis.analysis_file import (
     share,
 )
 from lightning_debugkit.report.error_analysis.sample_album import Album, gallery
+from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, number, percent
 from lightning_debugkit.report.parts import Cell, Details, Gallery, Heading, Paragraph, Part, SamplePart, Table
-from lightning_debugkit.report.wording import as_int, as_list, as_mapping, number, percent
 
 _SHOWN, _MOST = 8, 50
 _MERGES = 5

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from lightning_debugkit.report.error_analysis.analysis_file import AnalysisFile, Row, filled, finite, known, probability
 from lightning_debugkit.report.error_analysis.sample_album import Album, gallery
+from lightning_debugkit.report.number_formats import number
 from lightning_debugkit.report.parts import Cell, Details, Heading, Part, SamplePart, Table
-from lightning_debugkit.report.wording import number
 
 _SHOWN, _FEW, _LISTED = 14, 3, 50
 

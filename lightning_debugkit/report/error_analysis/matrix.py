@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from lightning_debugkit.report.error_analysis.analysis_file import AnalysisFile
 from lightning_debugkit.report.figures import WIDTH, axes_of, blank_figure, calm, paint, room
+from lightning_debugkit.report.number_formats import as_int, as_list, percent, shortened
 from lightning_debugkit.report.palette import BLUE, PALETTE, RED
 from lightning_debugkit.report.parts import Drawing
-from lightning_debugkit.report.wording import as_int, as_list, percent, shortened
 
 MOST = 20
 BLOCKS = 160

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure as Canvas
 
 from lightning_debugkit.report.error_analysis.analysis_file import AnalysisFile, Row, finite, share
 from lightning_debugkit.report.figures import blank_figure, calm
+from lightning_debugkit.report.number_formats import as_int, as_mapping, percent
 from lightning_debugkit.report.palette import PALETTE
 from lightning_debugkit.report.parts import Drawing, Heading, Paragraph, Part
-from lightning_debugkit.report.wording import as_int, as_mapping, percent
 
 
 def reliability(analysis: AnalysisFile, stem: str) -> Iterator[Part | Drawing]:

@@ -11,8 +11,8 @@ from typing import Any
 from PIL import Image
 
 from lightning_debugkit.report.error_analysis.analysis_file import AnalysisFile
+from lightning_debugkit.report.number_formats import as_mapping
 from lightning_debugkit.report.parts import Gallery, SamplePart
-from lightning_debugkit.report.wording import as_mapping
 
 BUDGET = 700_000  # bytes of pictures in a section
 _SMALL, _LARGE = 60, 200  # pixels: smaller ones are enlarged, larger ones reduced

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from lightning_debugkit.report.curves import Curve
 from lightning_debugkit.report.error_analysis.analysis_file import AnalysisFile, Row, finite, known
 from lightning_debugkit.report.figures import axes_of, blank_figure, legend_above, legend_height
+from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, as_number, number, percent, shortened
 from lightning_debugkit.report.palette import PALETTE
 from lightning_debugkit.report.parts import Cell, Details, Drawing, Heading, Paragraph, Part, Table
-from lightning_debugkit.report.wording import as_int, as_list, as_mapping, as_number, number, percent, shortened
 
 _PAIRS = 5
 _HARDEST = 25

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from lightning_debugkit.report.figures import axes_of, blank_figure, legend_above, legend_height, room
 from lightning_debugkit.report.heatmap import Heatmap, chosen_rows, heatmap
+from lightning_debugkit.report.number_formats import as_mapping, number, plural, tail
 from lightning_debugkit.report.palette import PALETTE
 from lightning_debugkit.report.parts import Cell, Drawing, Paragraph, Section, Table
 from lightning_debugkit.report.summary import Measure, Summary
-from lightning_debugkit.report.wording import as_mapping, number, plural, tail
 
 _SHARES = {"inactive-units": "units never active", "saturated-entries": "saturated entries"}
 _MOST_ROWS = 20

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from lightning_debugkit.report.curves import curve_figure, curves
+from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, as_number, phrase
 from lightning_debugkit.report.parts import Cell, Details, Drawing, Paragraph, Section, Table
 from lightning_debugkit.report.stacked_bar import Stack, draw_stack, stack
 from lightning_debugkit.report.summary import Measure, Summary
-from lightning_debugkit.report.wording import as_int, as_list, as_mapping, as_number, phrase
 
 _SPLITS = {"train": "training", "train_dev": "held-out training", "val": "validation", "test": "test", "goal": "goal"}
 _SIDES = {

@@ -13,10 +13,19 @@ from matplotlib.figure import Figure as Canvas
 
 from lightning_debugkit.report.curves import Curve, curve_figure, curves
 from lightning_debugkit.report.figures import mark_findings
+from lightning_debugkit.report.number_formats import (
+    as_int,
+    as_list,
+    as_mapping,
+    as_number,
+    duration,
+    number,
+    phrase,
+    plural,
+)
 from lightning_debugkit.report.palette import PALETTE
 from lightning_debugkit.report.parts import Cell, Drawing, Paragraph, Section, Table
 from lightning_debugkit.report.summary import Summary
-from lightning_debugkit.report.wording import as_int, as_list, as_mapping, as_number, duration, number, phrase, plural
 
 _MOST = 40
 _METRICS = 4

@@ -14,10 +14,10 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from lightning_debugkit.report.curves import curves, draw_curves
 from lightning_debugkit.report.figures import blank_figure, calm, legend_above, legend_height, mark_findings, room
+from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, as_number, number, plural, tail
 from lightning_debugkit.report.palette import PALETTE
 from lightning_debugkit.report.parts import Drawing, Paragraph, Section
 from lightning_debugkit.report.summary import Measure, Summary
-from lightning_debugkit.report.wording import as_int, as_list, as_mapping, as_number, number, plural, tail
 
 _LAYERS = 8
 _BINS = 24

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, number, phrase, plural, sentence
 from lightning_debugkit.report.parts import Cell, Code, Details, Paragraph, Section, Table
 from lightning_debugkit.report.summary import Summary
-from lightning_debugkit.report.wording import as_int, as_list, as_mapping, number, phrase, plural, sentence
 
 _FOLDER = "code"
 _LONGEST = 60_000  # characters of a diff: a browser takes more, a reader does not

@@ -16,10 +16,10 @@ from matplotlib.figure import Figure as Canvas
 from PIL import Image
 
 from lightning_debugkit.report.figures import axes_of, blank_figure, legend_above, legend_height, room
+from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, as_number, number
 from lightning_debugkit.report.palette import PALETTE
 from lightning_debugkit.report.parts import FIGURES, Cell, Drawing, Gallery, Paragraph, SamplePart, Section, Table
 from lightning_debugkit.report.summary import Summary
-from lightning_debugkit.report.wording import as_int, as_list, as_mapping, as_number, number
 
 _SHOWN = 20  # classes
 _PIXELS = 112

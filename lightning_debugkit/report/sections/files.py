@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lightning_debugkit.core.journal import Event
+from lightning_debugkit.report.number_formats import as_int, phrase
 from lightning_debugkit.report.parts import Cell, Section, Table
 from lightning_debugkit.report.summary import Summary
-from lightning_debugkit.report.wording import as_int, phrase
 
 _MOST = 40
 

@@ -27,10 +27,10 @@ from lightning_debugkit.report.figures import (
     room,
 )
 from lightning_debugkit.report.heatmap import Heatmap, chosen_rows, edges, evenly, heatmap, narrowed
+from lightning_debugkit.report.number_formats import as_list, as_mapping, plural, tail
 from lightning_debugkit.report.palette import GREY, PALETTE, RED
 from lightning_debugkit.report.parts import Drawing, Paragraph, Section
 from lightning_debugkit.report.summary import Summary
-from lightning_debugkit.report.wording import as_list, as_mapping, plural, tail
 
 _COLORS = colormaps["viridis"]
 

@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 
 from lightning_debugkit.report.curves import Curve, curve_figure, curves
+from lightning_debugkit.report.number_formats import number
 from lightning_debugkit.report.parts import Drawing, Paragraph, Section
 from lightning_debugkit.report.summary import Summary
-from lightning_debugkit.report.wording import number
 
 
 def _parts(summary: Summary, _folder: Path) -> Iterator[Drawing | Paragraph]:

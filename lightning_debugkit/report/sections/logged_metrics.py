@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from lightning_debugkit.report.curves import Curve, curve_figure, curves
+from lightning_debugkit.report.number_formats import cut, number
 from lightning_debugkit.report.parts import Cell, Details, Drawing, Paragraph, Section, Table
 from lightning_debugkit.report.summary import Summary
-from lightning_debugkit.report.wording import cut, number
 
 _STAGE = re.compile(r"(?:^|(?<=[/_.\- ]))(?:train|training|val|valid|validation|dev|test)(?:[/_.\- ]|$)", re.IGNORECASE)
 _OPEN, _MOST, _NAMED = 2, 6, 6

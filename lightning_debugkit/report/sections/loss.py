@@ -11,10 +11,10 @@ import numpy as np
 
 from lightning_debugkit.core.finding import Severity
 from lightning_debugkit.report.curves import Curve, curve_figure, curves
+from lightning_debugkit.report.number_formats import number, plural
 from lightning_debugkit.report.parts import Drawing, Section
 from lightning_debugkit.report.sections.logged_metrics import is_validation_loss, logged
 from lightning_debugkit.report.summary import Summary
-from lightning_debugkit.report.wording import number, plural
 
 
 def _parts(summary: Summary, _folder: Path) -> Iterator[Drawing]:

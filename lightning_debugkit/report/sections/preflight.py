@@ -11,10 +11,10 @@ import numpy as np
 from matplotlib.figure import Figure as Canvas
 
 from lightning_debugkit.report.curves import Curve, curve_figure
+from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, as_number, number
 from lightning_debugkit.report.palette import PALETTE
 from lightning_debugkit.report.parts import Cell, Drawing, Paragraph, Section, Table
 from lightning_debugkit.report.summary import Summary
-from lightning_debugkit.report.wording import as_int, as_list, as_mapping, as_number, number
 
 
 def _parts(summary: Summary, _folder: Path) -> Iterator[Paragraph | Table | Drawing]:

@@ -6,9 +6,9 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+from lightning_debugkit.report.number_formats import as_int
 from lightning_debugkit.report.parts import Code, Paragraph, Section
 from lightning_debugkit.report.summary import Summary
-from lightning_debugkit.report.wording import as_int
 
 
 def _parts(summary: Summary, folder: Path) -> Iterator[Code | Paragraph]:

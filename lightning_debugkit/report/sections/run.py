@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from lightning_debugkit.report.number_formats import as_mapping, duration, phrase
 from lightning_debugkit.report.parts import Cell, Paragraph, Section, Table
 from lightning_debugkit.report.summary import Summary
-from lightning_debugkit.report.wording import as_mapping, duration, phrase
 
 
 def _parts(summary: Summary, _folder: Path) -> Iterator[Paragraph | Table]:

@@ -11,10 +11,10 @@ import numpy as np
 from PIL import Image
 
 from lightning_debugkit.core.journal import Event
+from lightning_debugkit.report.number_formats import as_int, as_list, number, plural, sentence
 from lightning_debugkit.report.parts import FIGURES, Gallery, Paragraph, Part, SamplePart, Section
 from lightning_debugkit.report.sample_tables import Array, as_images, as_table, read_leaves, rescaled
 from lightning_debugkit.report.summary import Summary
-from lightning_debugkit.report.wording import as_int, as_list, number, plural, sentence
 
 _MOST_BATCHES = 6
 _MOST_SAMPLES = 8

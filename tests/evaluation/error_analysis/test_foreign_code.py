@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from lightning_debugkit import ErrorAnalysis, GradientAnomalyDetector, read_journal
 from lightning_debugkit.core.callback import DebugCallback
-from lightning_debugkit.evaluation.error_analysis.error_analysis import ErrorAnalysisResult
+from lightning_debugkit.evaluation.error_analysis.errors_json import ErrorAnalysisResult
 from lightning_debugkit.evaluation.error_analysis.evaluation_pass import EvaluationPass
 
 pytestmark = pytest.mark.filterwarnings("ignore")

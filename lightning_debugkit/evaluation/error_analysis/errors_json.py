@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.core.journal import strict
 from lightning_debugkit.evaluation.error_analysis.answers import TOP, CollectedAnswers
-from lightning_debugkit.evaluation.error_analysis.columns import class_column, says_the_same
 from lightning_debugkit.evaluation.error_analysis.confusion_history import ConfusionHistory
 from lightning_debugkit.evaluation.error_analysis.detection import NOTHING
 from lightning_debugkit.evaluation.error_analysis.error_analysis_notes import error_analysis_notes
@@ -29,6 +28,7 @@ from lightning_debugkit.evaluation.error_analysis.error_summary import (
     class_row,
     pair_rows,
 )
+from lightning_debugkit.evaluation.error_analysis.slice_columns import class_column, says_the_same
 from lightning_debugkit.stats.categories import Category, coded
 from lightning_debugkit.stats.class_order import confused_together
 from lightning_debugkit.stats.confused_pairs import merge_candidates, most_confused
