@@ -14,8 +14,8 @@ from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.core.optimizers import held_by
 from lightning_debugkit.core.sharding import holds_whole_model, is_sharded, named_shards, unwrapped_name
 from lightning_debugkit.data.batches import leaves
-from lightning_debugkit.monitors.gradients.gradient_flow import GradientFlow
-from lightning_debugkit.monitors.gradients.trends import GradientTrends
+from lightning_debugkit.monitors.gradients.missing_gradients import GradientFlow
+from lightning_debugkit.monitors.gradients.vanishing_exploding import GradientTrends
 from lightning_debugkit.monitors.gradients.zero_grad import ZeroGrad
 from lightning_debugkit.monitors.observed_step import StepStats
 from lightning_debugkit.monitors.optimization.learning_rate_schedule import LearningRateSchedule, SchedulePlan

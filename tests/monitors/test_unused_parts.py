@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from lightning_debugkit.core.finding import Severity, Where
-from lightning_debugkit.monitors.gradients.gradient_flow import GradientFlow
+from lightning_debugkit.monitors.gradients.missing_gradients import GradientFlow
 from lightning_debugkit.replay.autograd_graph import Wiring
 from lightning_debugkit.replay.source_lines import SourceLine
 
