@@ -79,15 +79,6 @@ def rnn_with_likelihood() -> Any:
     return _fit("RNNModel", model="LSTM", hidden_dim=12, training_length=30, likelihood=likelihood)
 
 
-@LIBRARY.training()
-def back_test() -> Any:
-    from darts.models import NLinearModel
-
-    model = NLinearModel(24, 6, n_epochs=2, batch_size=16, random_state=1, pl_trainer_kwargs=_QUIET)
-    model.historical_forecasts(_series()[:120], start=0.6, forecast_horizon=6, stride=6, retrain=True)
-    return model.model
-
-
 @LIBRARY.fault("nonfinite-input")
 def one_value_is_nan() -> Any:
     series = _series()

@@ -48,11 +48,6 @@ def mlp_classifier() -> Any:
 
 
 @LIBRARY.training()
-def resnet_regressor() -> Any:
-    return _fit("ResNetRegressor", config=_config("ResNetConfig", layer_sizes=[32, 16]))
-
-
-@LIBRARY.training()
 def ft_transformer_classifier() -> Any:
     return _fit("FTTransformerClassifier", config=_config("FTTransformerConfig", d_model=16, n_layers=1, n_heads=2))
 
