@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_debugkit import DataCheck, read_journal
 from lightning_debugkit.core.finding import Where
-from lightning_debugkit.data import callback, duplicates, labels, neighbours, values, workers
+from lightning_debugkit.data import boxes, callback, duplicates, labels, neighbours, values, workers
 from lightning_debugkit.data.seen import Seen, parts_of
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore::UserWarning")]
@@ -257,3 +257,11 @@ def test_of_more_samples_the_whole_epoch_is_looked_at(tmp_path: Path) -> None:
         trainer.fit(Net(True, mlp(8, 4, 2)), DataLoader(TensorDataset(x, y), 100, shuffle=False))
         seen[samples] = rules(read_journal(folder / "debugkit").findings)
     assert seen == {2000: [], 5000: ["duplicate-samples"]}
+
+
+def test_widths_that_equal_their_place_are_boxes_as_good_as_any() -> None:
+    """Objects that fill most of a picture of 28 pixels, as (x, y, width, height): none is narrower than its x."""
+    place = torch.randint(2, 10, (64, 2), generator=torch.Generator().manual_seed(0))
+    batch = {"boxes": torch.cat([place, torch.maximum(26 - 2 * place, place)], 1)}
+    assert int((batch["boxes"][:, 2] == batch["boxes"][:, 0]).sum()) > 5
+    assert not list(boxes.judge(list(boxes.boxes_of(batch)), "training", HERE))

@@ -184,6 +184,32 @@ def widths_taken_for_corners(mended: bool) -> Program:
     return Program(Detector(mended), loader, trainer=ONE_EPOCH)
 
 
+class Spot(Module):
+    """One box an image, as a tensor of the batch."""
+
+    def __init__(self, mended: bool) -> None:
+        super().__init__(mended)
+        self.net = nn.GRU(12, 16, batch_first=True)
+        self.head = nn.Linear(16, 4)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        _, state = self.net(batch["rows"])
+        return nn.functional.smooth_l1_loss(self.head(state[0]), batch["boxes"])
+
+
+@fault("degenerate-box", **BY)
+def corners_rounded_to_cells(mended: bool) -> Program:
+    first = torch.rand(256, 2) * 8
+    boxes = torch.cat([first, first + 0.5 + 3 * torch.rand(256, 2)], 1)
+    if not mended:
+        boxes = boxes.round()
+    rows = torch.zeros(256, 12, 12)
+    for row, (left, top, right, bottom) in zip(rows, boxes.tolist(), strict=True):
+        row[int(top) : int(bottom) + 1, int(left) : int(right) + 1] = 1
+    samples = [{"rows": row, "boxes": box} for row, box in zip(rows, boxes, strict=True)]
+    return Program(Spot(mended), DataLoader(samples, batch_size=32, shuffle=True), trainer=ONE_EPOCH)
+
+
 class Jittered(Dataset[Any]):
     """Digits with noise from a generator of the dataset's own."""
 
