@@ -16,6 +16,7 @@ from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.preflight.loss_calls import LAYERS, LossCall, at
 from lightning_debugkit.preflight.mixing import RowTrace, first_mixing
 from lightning_debugkit.preflight.probe import NotProbed, Probe, changed, distance, inputs_of
+from lightning_debugkit.preflight.silenced import Silenced
 
 # A dependence is told from rounding by its size in units of the prediction's spread: rounding in float32 stays some
 # thousand times below. What depends by less would be of no matter.
@@ -182,7 +183,11 @@ class Checks:
             or not self._is_straight_across_zero(base, floats)
         ):
             return
-        yield AFFINE_NETWORK.found(self.where, layers=layers)
+        silenced = Silenced()
+        self.probe.run(self.probe.batch, silenced)
+        # The non-linearity is there, but dead from the start: told by who looks at units and gradients.
+        if not silenced.is_found:
+            yield AFFINE_NETWORK.found(self.where, layers=layers)
 
     def _is_straight_across_zero(self, base: list[LossCall], floats: list[tuple[str, Tensor]]) -> bool:
         """Tell whether predictions for an input and its negative have those for zeros in their middle.

@@ -59,6 +59,7 @@ ZERO_LOSS = Rule(
     "Look at what the loss is computed from: an empty mask, one class, a batch without pairs, or a factor of 0.",
     section="loss",
     cost="once",
+    can_follow=("softmax-over-one",),
 )
 
 

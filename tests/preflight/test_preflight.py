@@ -228,6 +228,30 @@ def test_a_network_is_not_straight_because_its_inputs_hardly_differ(tmp_path: Pa
     assert "affine-network" not in [finding.rule for finding in read_journal(tmp_path / "debugkit").findings]
 
 
+class Bypassed(preflight.Module):
+    """A tower whose ReLU never fires beside one straight layer, for sums of digits' pixels."""
+
+    def __init__(self, bias: float) -> None:
+        super().__init__(True)
+        self.tower = mlp(64, 96, 1)
+        self.straight = nn.Linear(64, 1)
+        nn.init.constant_(self.tower[0].bias, bias)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x, y = batch
+        return F.l1_loss(self.tower(x) + self.straight(x), y)
+
+
+@pytest.mark.parametrize(("bias", "told"), [(-40.0, []), (40.0, ["affine-network"]), (0.0, [])])
+def test_a_network_whose_relu_is_dead_has_one(bias: float, told: list[str], tmp_path: Path) -> None:
+    pl.seed_everything(0, verbose=False)
+    x, _ = digits()
+    x = x - 0.5
+    program = Program(Bypassed(bias), batches(x, x[:, :32].sum(1, keepdim=True)), trainer={"max_epochs": 4})
+    fit(program, tmp_path, PreflightCheck())
+    assert [each.rule for each in read_journal(tmp_path / "debugkit").findings if "affine" in each.rule] == told
+
+
 class Decoder(preflight.Module):
     """The shift is made within the step: each token is told from those before it."""
 

@@ -28,11 +28,13 @@ CONSTANT = Rule(
         "eval-mode-in-training",
         "gradients-cleared",
         "learning-rate-schedule",
+        "output-range",
         "saturated-units",
         "softmax-over-one",
         "stale-gradients",
         "unused-input",
         "update-ratio-high",
+        "zero-loss",
     ),
 )
 

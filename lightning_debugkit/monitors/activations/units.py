@@ -24,7 +24,7 @@ DEAD = Rule(
     "activation, or LeakyReLU or GELU, keeps units alive.",
     section="activations",
     cost="sampled",
-    can_follow=WILD_STEPS,
+    can_follow=(*WILD_STEPS, "output-range", "softmax-over-one", "symmetric-init"),
 )
 SATURATED = Rule(
     "saturated-units",

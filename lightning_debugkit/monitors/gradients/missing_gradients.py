@@ -23,7 +23,7 @@ NO_GRADIENT = Rule(
     "{names}: trainable, but without a gradient{why}",
     "{remedy}",
     section="gradients",
-    can_follow=("softmax-over-one",),
+    can_follow=("output-range", "softmax-over-one", "zero-loss"),
 )
 ZERO_GRADIENT = Rule(
     "zero-gradient",
@@ -31,7 +31,7 @@ ZERO_GRADIENT = Rule(
     "the gradient of {names} is exactly zero: {op}{over} lets none through",
     "{remedy}",
     section="gradients",
-    can_follow=("softmax-over-one",),
+    can_follow=("output-range", "softmax-over-one", "zero-loss"),
 )
 
 # How a cut is worded; any other function that loses the gradient does so because gradients are off.

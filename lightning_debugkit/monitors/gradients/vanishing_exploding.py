@@ -48,7 +48,7 @@ CONSTANT = Rule(
     "loss has been {loss:.6g} for {steps} steps, whatever the batch",
     "Check that the loss depends on the model's output: a softmax over one class, a cut graph or dead units do this.",
     section="loss",
-    can_follow=NO_LEARNING,
+    can_follow=(*NO_LEARNING, "output-range", "softmax-over-one", "zero-loss"),
 )
 
 _HISTORY = 20  # steps before a run can be judged by its own past
