@@ -17,6 +17,7 @@ from lightning_debugkit.preflight.loss_calls import LAYERS, LossCall, at
 from lightning_debugkit.preflight.mixing import RowTrace, first_mixing
 from lightning_debugkit.preflight.probe import NotProbed, Probe, changed, distance, inputs_of
 from lightning_debugkit.preflight.silenced import Silenced
+from lightning_debugkit.preflight.unread import UNUSED_INPUT, judge_arguments
 
 # A dependence is told from rounding by its size in units of the prediction's spread: rounding in float32 stays some
 # thousand times below. What depends by less would be of no matter.
@@ -53,15 +54,6 @@ OWN_TOKEN = (
     "the loss goes to 0 and nothing of the next token is learned"
 )
 SHIFT = "Shift the targets by one: logits[:, :-1] against tokens[:, 1:]."
-UNUSED_INPUT = Rule(
-    "unused-input",
-    Severity.WARNING,
-    "the prediction does not depend on the input: with the inputs of other samples it stays the same",
-    "Look in forward for what replaces the input: a constant, a variable of another name, a factor of 0.",
-    section="preflight",
-    cost="once",
-    can_follow=("constant-input", "output-range", "softmax-over-one"),
-)
 AFFINE_NETWORK = Rule(
     "affine-network",
     Severity.WARNING,
@@ -105,6 +97,7 @@ class Checks:
             self.left_out["passes"] = "two runs of the step with the same random numbers differ"
             return
         yield from self._try("future-leak", self._future(base))
+        yield from self._try("unread argument", judge_arguments(self.probe, self.where))
         if size is None or size < 3:
             self.left_out["batch-leak, unused-input, affine-network"] = "the batch cannot be split into samples"
             return

@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from lightning_debugkit import PreflightCheck, read_journal
 from lightning_debugkit.core.callback import DebugCallback
-from lightning_debugkit.core.finding import Where
+from lightning_debugkit.core.finding import Severity, Where
 from lightning_debugkit.preflight import dependence, targets
 from lightning_debugkit.preflight.listener import StepListener
 
@@ -250,6 +250,56 @@ def test_a_network_whose_relu_is_dead_has_one(bias: float, told: list[str], tmp_
     program = Program(Bypassed(bias), batches(x, x[:, :32].sum(1, keepdim=True)), trainer={"max_epochs": 4})
     fit(program, tmp_path, PreflightCheck())
     assert [each.rule for each in read_journal(tmp_path / "debugkit").findings if "affine" in each.rule] == told
+
+
+class Rows(nn.Module):
+    """Attention over the rows of a digit, told which of them are there."""
+
+    def __init__(self, reads: bool) -> None:
+        super().__init__()
+        self.reads = reads
+        self.layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+        self.head = nn.Linear(8, 10)
+
+    def forward(self, rows: Tensor, missing: Tensor | None = None) -> Tensor:
+        if not self.reads:
+            missing = torch.zeros(rows.shape[:2], dtype=torch.bool)
+        return self.head(self.layer(rows, src_key_padding_mask=missing).mean(1))
+
+
+class Masked(preflight.Module):
+    def __init__(self, reads: bool, gives: bool) -> None:
+        super().__init__(True)
+        self.body, self.gives = Rows(reads), gives
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        rows, missing, y = batch
+        return F.cross_entropy(self.body(rows, missing if self.gives else None), y)
+
+
+@pytest.mark.parametrize(
+    ("reads", "gives", "differs", "told"),
+    [
+        (False, True, True, ["batch[1]"]),
+        (True, True, True, []),
+        (False, False, True, []),  # what only the batch has
+        (False, True, False, []),  # of equal masks there is nothing to read
+    ],
+)
+def test_an_argument_that_no_operation_reads_is_noted(
+    reads: bool, gives: bool, differs: bool, told: list[str], tmp_path: Path
+) -> None:
+    pl.seed_everything(0, verbose=False)
+    x, y = digits()
+    first = torch.randint(4, 9, (len(x), 1)) if differs else torch.full((len(x), 1), 8)
+    program = Program(
+        Masked(reads, gives), batches(x.reshape(-1, 8, 8), torch.arange(8) >= first, y), trainer={"max_epochs": 4}
+    )
+    fit(program, tmp_path, PreflightCheck())
+    notes = [each for each in read_journal(tmp_path / "debugkit").findings if each.rule == "unused-input"]
+    assert [each.evidence["path"] for each in notes] == told
+    assert all((each.severity, each.where.module) == (Severity.INFO, "body") for each in notes)
+    assert all("as missing" in each.message for each in notes)
 
 
 class Decoder(preflight.Module):

@@ -1,0 +1,118 @@
+"""What the prediction does not depend on: a tensor of the batch that a forward is given, and no operation reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.rule import Rule
+from lightning_debugkit.data.batches import indexed
+from lightning_debugkit.preflight.listener import calling_frame
+from lightning_debugkit.preflight.probe import NotProbed, Probe, inputs_of
+from lightning_debugkit.stats.tensor_norms import unobserved
+
+UNUSED_INPUT = Rule(
+    "unused-input",
+    Severity.WARNING,
+    "the prediction does not depend on the input: with the inputs of other samples it stays the same",
+    "Look in forward for what replaces the input: a constant, a variable of another name, a factor of 0.",
+    section="preflight",
+    cost="once",
+    can_follow=("constant-input", "output-range", "softmax-over-one"),
+)
+# Models of one signature and ablations leave out an argument on purpose: a note.
+UNREAD = "forward of {module} is given {path} as {argument}, and no operation reads it: samples differ there in vain"
+READ = "Use {argument} in forward, if it is meant to count: look for a line that sets it anew, or leaves it out."
+# What asks a tensor for its form alone.
+FORM = {
+    "size", "dim", "ndimension", "numel", "nelement", "stride", "__len__", "is_floating_point", "get_device",
+    "ones_like", "zeros_like", "empty_like", "full_like", "rand_like", "randn_like",
+    "new_ones", "new_zeros", "new_empty", "new_full",
+}  # fmt: skip
+
+
+def judge_arguments(probe: Probe, where: Where) -> Iterator[Finding]:
+    """Yield each tensor of the batch that a forward is given in vain.
+
+    Raises:
+        NotProbed: The step raised, or a part of the model hides what it reads.
+    """
+    module = probe.step.module
+    if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
+        raise NotProbed("what compiled code reads is not seen")
+    leaves = dict(inputs_of(probe.batch, []))
+    trace = ArgumentTrace(probe.names, leaves)
+    probe.run(probe.batch, trace)
+    noted = replace(UNUSED_INPUT, severity=Severity.INFO, says=UNREAD, advice=READ)
+    for path, argument, at in trace.unread():
+        if not torch.equal(leaves[path], leaves[path].roll(1, 0)):
+            name = at or type(module).__name__
+            yield noted.found(where.at(at), module=name, path=indexed(path), argument=argument)
+
+
+class ArgumentTrace(TorchFunctionMode):
+    """Enter it around one step; nothing is changed.
+
+    Args:
+        names: Dotted path of each module of the model, by ``id``.
+        leaves: Tensors of the batch, by path.
+    """
+
+    def __init__(self, names: Mapping[int, str], leaves: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self._names = names
+        self._paths = {_memory(leaf): path for path, leaf in leaves.items()}
+        self._read: set[int] = set()
+        self._given: dict[int, tuple[str, str]] = {}
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        __tracebackhide__ = True
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        name = getattr(func, "__name__", "")
+        with unobserved():
+            self._hear_arguments(calling_frame())
+            if name not in FORM and (name != "__get__" or isinstance(result, Tensor)):
+                self._read.update(map(_memory, _tensors((*args, *kwargs.values()))))
+        return result
+
+    def unread(self) -> Iterator[tuple[str, str, str]]:
+        """Yield path in the batch, name of the argument, and path of the module of each that is given and not read."""
+        for memory, (argument, module) in self._given.items():
+            if memory not in self._read:
+                yield self._paths[memory], argument, module
+
+    def _hear_arguments(self, frame: FrameType | None) -> None:
+        while frame is not None:
+            code = frame.f_code
+            if code.co_name == "forward" and id(frame.f_locals.get("self")) in self._names:
+                module = self._names[id(frame.f_locals["self"])]
+                for name in code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]:
+                    value = frame.f_locals.get(name)
+                    if isinstance(value, Tensor) and _memory(value) in self._paths:
+                        self._given.setdefault(_memory(value), (name, module))
+            frame = frame.f_back
+
+
+def _memory(tensor: Tensor) -> int:
+    is_plain = tensor.layout is torch.strided and not tensor.is_nested
+    return tensor.untyped_storage().data_ptr() if is_plain else id(tensor)
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _tensors(item)
+    elif isinstance(value, Mapping):
+        yield from _tensors(tuple(value.values()))
