@@ -225,6 +225,7 @@ class PreflightCheck(DebugCallback):
             if stage == "training" and self._loss is not None:
                 found += loss_value.judge_sum(listener.calls, self._loss, where)
                 found += loss_value.judge_likelihoods(listener.likelihoods, self._loss, where)
+                found += loss_value.judge_grey(listener.grey, self._loss, where)
         self._waiting += [(finding, stage) for finding in found]
         if stage == "training":
             self._flush(trainer, "training")

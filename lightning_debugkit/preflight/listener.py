@@ -37,6 +37,9 @@ LOGARITHMS = {"log_softmax", "logsigmoid"}
 SHAPING = {"unsqueeze", "view", "reshape", "__getitem__", "expand", "unflatten", "view_as", "reshape_as"}
 TRUNCATING = {"long", "int", "short", "to", "type", "byte"}
 DROPOUTS = {"dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"}
+PRODUCTS = {"mul", "__mul__", "__rmul__", "multiply"}
+SHARES = {"sigmoid", "special_expit", "hardsigmoid", "softmax"}
+GREY = 255  # white in a mask that was read as a picture
 OUTER = {"sub", "__sub__", "rsub", "__rsub__", "eq", "__eq__", "ne", "__ne__", "subtract"}
 
 
@@ -60,6 +63,7 @@ class StepListener(TorchFunctionMode):
         self.outer: list[OuterCall] = []
         self.noise: list[NoiseCall] = []
         self.likelihoods: list[tuple[Tensor, SourceLine]] = []
+        self.grey: list[SourceLine] = []
         self.error: Exception | None = None
         self._names = names
         self._is_training = is_training
@@ -165,6 +169,8 @@ class StepListener(TorchFunctionMode):
             self.calls.append(LossCall(**{**vars(call), "result": result_of}))
         if not isinstance(result, Tensor) or not args or not isinstance(args[0], Tensor):
             return
+        if name in PRODUCTS and len(args) == 2 and isinstance(args[1], Tensor):
+            self._hear_product(args[0], args[1])
         source = args[0]
         if name in SHAPING and source.ndim == 1 and result.ndim == 2:
             self._shaped[id(result)] = weakref.ref(result)
@@ -174,6 +180,15 @@ class StepListener(TorchFunctionMode):
             self._truncated[id(result)] = weakref.ref(result)
         if name in MOVES and not result.is_floating_point() and id(source) in self._truncated:
             self._truncated[id(result)] = weakref.ref(result)
+
+    def _hear_product(self, one: Tensor, other: Tensor) -> None:
+        """Keep where probabilities meet a mask of 0 and 255."""
+        for share, mask in ((one, other), (other, one)):
+            made = self.made(share)
+            if made is not None and made.op in SHARES and mask.shape == share.shape and self.made(mask) is None:
+                levels = mask.detach()
+                if bool(((levels == 0) | (levels == GREY)).all()) and bool((levels == GREY).any()):
+                    self.grey.append(self._place())
 
     def _follow(
         self, name: str, source: Tensor, result: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]

@@ -106,6 +106,17 @@ def judge_likelihoods(
             return
 
 
+def judge_grey(places: Sequence[SourceLine], loss: Tensor, where: Where) -> Iterator[Finding]:
+    """Yield that the step's loss is below 0, as a mask of 0 and 255 counts in it where one of 0 and 1 is meant."""
+    if places and loss.numel() == 1 and float(loss) < 0:
+        fault = f"counts each pixel 255 times: the loss is {float(loss):.3g}, and the overlap is no share any more"
+        yield NEGATIVE_LOSS.found(
+            where, function="the product of probabilities and a mask of 0 and 255",
+            place=at(places[0]) or "training_step", loss=float(loss), fault=fault,
+            remedy="Divide the mask by 255.", source=places[0].source,
+        )  # fmt: skip
+
+
 def _negative(call: LossCall, where: Where, common: dict[str, Any]) -> Iterator[Finding]:
     assert call.result is not None
     least = float(call.result.float().min())

@@ -500,6 +500,25 @@ def likelihood_without_its_minus(mended: bool) -> Program:
     return Program(Likely(mended), batches(*digits()), trainer=ONE_EPOCH)
 
 
+@fault("negative-loss", source="ink * p", **BY)
+def overlap_with_a_mask_of_grey_levels(mended: bool) -> Program:
+    x, _ = digits()
+    ink = (x > 0.5).to(torch.uint8) * 255
+
+    class Precise(Regressor):
+        """Ink of a digit, pixel by pixel, by a soft precision."""
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, ink = batch
+            p = self(x).softmax(-1)[..., 1]
+            if self.mended:
+                ink = ink / 255
+            return 1 - ((ink * p).sum(1) / p.sum(1).clamp_min(1.0)).mean()
+
+    pixels = nn.Sequential(mlp(64, 64, 128), nn.Unflatten(1, (64, 2)))
+    return Program(Precise(mended, pixels), batches(x, ink), trainer=ONE_EPOCH)
+
+
 @fault("output-range", **BY)
 def relu_before_sigmoid(mended: bool) -> Program:
     x, y = digits()

@@ -302,6 +302,22 @@ def test_an_argument_that_no_operation_reads_is_noted(
     assert all("as missing" in each.message for each in notes)
 
 
+class Rewarded(preflight.Regressor):
+    """Rewards for actions, weighed by their probabilities: the more is expected, the lower the loss, below 0."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x, reward = batch
+        return -(self(x).softmax(1) * reward).sum(1).mean()
+
+
+def test_a_loss_may_be_negative_where_rewards_are_expected(tmp_path: Path) -> None:
+    pl.seed_everything(0, verbose=False)
+    x, y = digits()
+    program = Program(Rewarded(True, mlp(64, 32, 10)), batches(x, 10.0 * F.one_hot(y, 10)), trainer={"max_epochs": 4})
+    fit(program, tmp_path, PreflightCheck())
+    assert "negative-loss" not in [finding.rule for finding in read_journal(tmp_path / "debugkit").findings]
+
+
 class Decoder(preflight.Module):
     """The shift is made within the step: each token is told from those before it."""
 
