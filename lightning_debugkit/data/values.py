@@ -22,6 +22,7 @@ SMALL = 0.02
 # another scale was taken off: all of them are one number to the first layer.
 TIGHT = 0.05
 APART = 80.0
+IMAGES = 4  # dimensions of a batch of them
 # Targets so large, and so many times the first predictions, which are of about unit size: the network must first travel
 # there, by steps of the size of the learning rate, and its first gradients are as large.
 TARGETS = 1e4
@@ -115,10 +116,17 @@ def judge_first(module: str, given: Tensor, is_normed: bool, where: Where) -> It
         what = f"that are all below {largest:.2g}"
         remedy = "Look whether the input is scaled twice."
         yield INPUT_NOT_NORMALIZED.found(where.at(module), told=f"{told} {what}", remedy=remedy, size=size)
-    elif not is_normed and 0 < (std := float(given.std())) < min(TIGHT, abs(mean := float(given.mean())) / APART):
-        what = f"that are nearly all the same: {mean:.3g}, with a standard deviation of {std:.2g}"
+    elif not is_normed and 0 < (std := _spread(given)) < min(TIGHT, abs(mean := float(given.mean())) / APART):
+        within = " within each channel" if given.ndim == IMAGES else ""
+        what = f"that are nearly all the same{within}: {mean:.3g}, with a standard deviation of {std:.2g}"
         remedy = "Look whether the input is scaled twice, or subtract its own mean and divide by its own deviation."
         yield INPUT_NOT_NORMALIZED.found(where.at(module), told=f"{told} {what}", remedy=remedy, size=size)
+
+
+def _spread(given: Tensor) -> float:
+    """Return the standard deviation; of images ``(N, C, H, W)`` that within a channel, as each has its own constant."""
+    about = given.mean((0, 2, 3), keepdim=True) if given.ndim == IMAGES else given.mean()
+    return float((given - about).square().mean().sqrt())
 
 
 def judge_targets(prediction: Tensor, target: Tensor, named: str, where: Where) -> Iterator[Finding]:

@@ -265,3 +265,14 @@ def test_widths_that_equal_their_place_are_boxes_as_good_as_any() -> None:
     batch = {"boxes": torch.cat([place, torch.maximum(26 - 2 * place, place)], 1)}
     assert int((batch["boxes"][:, 2] == batch["boxes"][:, 0]).sum()) > 5
     assert not list(boxes.judge(list(boxes.boxes_of(batch)), "training", HERE))
+
+
+def test_channels_of_colours_are_not_features_of_a_table() -> None:
+    """Columns far from 0 with a spread of their own each are judged together, channels apart."""
+    noise = torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    offsets = torch.tensor([-2.1, -2.0, -1.8])
+    images = offsets[:, None, None] + 0.02 * noise
+    assert rules(values.judge_first("net.0", images, False, HERE)) == ["input-not-normalized"]
+    assert rules(values.judge_first("net.0", images, True, HERE)) == []
+    assert rules(values.judge_first("net.0", offsets[:, None, None] + 0.04 * noise, False, HERE)) == []
+    assert rules(values.judge_first("net.0", offsets + 0.02 * noise[..., 0, 0], False, HERE)) == []

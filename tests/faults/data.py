@@ -87,6 +87,27 @@ def divided_twice(mended: bool) -> Program:
     return Program(Classifier(mended), batches(x if mended else x / 255, y), trainer=ONE_EPOCH)
 
 
+class Patches(Classifier):
+    """Colour patches, embedded by one convolution; an old call of its own normalises them once more."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x if self.mended else standardised(x / 255))
+
+
+def standardised(pixels: Tensor) -> Tensor:
+    mean, std = torch.tensor([0.4914, 0.4822, 0.4465]), torch.tensor([0.2023, 0.1994, 0.2010])
+    return (pixels - mean[:, None, None]) / std[:, None, None]
+
+
+@fault("input-not-normalized", "net.0", **BY)
+def colours_normalised_in_the_dataset_and_in_forward(mended: bool) -> Program:
+    x, y = digits()
+    tints = torch.tensor([0.5, 0.45, 0.4])[:, None, None]
+    images = standardised(0.2 + tints * x.reshape(-1, 1, 8, 8))
+    net = nn.Sequential(nn.Conv2d(3, 24, 4, stride=4), nn.GELU(), nn.Flatten(), mlp(96, 32, 10))
+    return Program(Patches(mended, net), batches(images, y), trainer=ONE_EPOCH)
+
+
 class Files(Dataset[Any]):
     """A dataset whose index is forgotten."""
 
