@@ -27,6 +27,7 @@ BUFFER = Rule(
 
 _EARLY = 10  # steps that are all looked at
 _LARGE = 100_000  # entries of a buffer that is no statistic, beyond which it is not looked at
+_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)  # of the others torch cannot tell all
 _STRIDE = 50  # later steps are looked at this often, and at the ends of epochs
 
 
@@ -87,7 +88,7 @@ def _statistics(module: nn.Module) -> list[tuple[str, Tensor]]:
     for name, part in module.named_modules():
         own = part.named_buffers(name, recurse=False)
         known = [(key, t) for key, t in own if t is not None and not nn.parameter.is_lazy(t)]
-        known = [(key, t) for key, t in known if t.is_floating_point() and t.numel() and is_readable(t)]
+        known = [(key, t) for key, t in known if t.dtype in _DTYPES and t.numel() and is_readable(t)]
         if not isinstance(part, Metric):  # these keep extremes that begin at infinity and go back there
             found += [(k, t) for k, t in known if isinstance(part, _NormBase) or t.numel() <= _LARGE]
     return found
