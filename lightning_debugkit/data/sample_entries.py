@@ -15,6 +15,7 @@ from lightning_debugkit.core.isolation import attributes_kept
 from lightning_debugkit.core.rng import RandomState, kept_generators
 from lightning_debugkit.data.batches import CannotSplit, batch_size, leaves, take
 from lightning_debugkit.data.comparing import Leaves, are_alike, tells_orders_apart
+from lightning_debugkit.data.packed_rows import owners, sample
 from lightning_debugkit.data.sample_order import Handed, keeps_order
 
 INDICES = ("index", "idx", "indices", "sample_id", "dataset_index")
@@ -35,6 +36,8 @@ def entries_of(handed: Handed, batch: Any, samples: Sequence[int]) -> tuple[list
     if loader is None or asked is None:
         return [], _unheard(loader, dataset)
     size = batch_size(batch, len(asked))
+    if size is None and (owner := owners(batch, len(asked))) is not None:
+        return _packed_again(loader, dataset, asked, [sample(batch, owner, len(asked), at) for at in samples])
     if size is None or max(samples, default=size) >= size:
         return [], "which entries of the dataset they are is not known: the batch cannot be split into samples"
     if size == len(asked) and keeps_order(loader):
@@ -112,6 +115,15 @@ def _drawn_again(
     if None in found:
         return [], f"{why}, and drawn again they are others"
     return [entry for (entry,) in found if found], ""  # type: ignore[misc]  # none of them is None
+
+
+def _packed_again(loader: Any, dataset: Any, asked: Sequence[Any], rows: list[Leaves]) -> tuple[list[Any], str]:
+    with drawing([dataset]):
+        again = _draw(dataset, loader.collate_fn, asked)
+    found = [None] if again is None else [_only(row, asked, again) for row in rows]
+    if None in found:
+        return [], "which entries of the dataset they are is not known: drawn again they are others, or take too long"
+    return [each[0] for each in found if each is not None], ""
 
 
 def _draw(dataset: Any, collate: Callable[[list[Any]], Any], asked: Sequence[Any]) -> list[Leaves] | None:

@@ -14,6 +14,8 @@ from torch import Tensor
 from lightning_debugkit.core.isolation import isolated
 from lightning_debugkit.data.batches import batch_size, entry, is_floats, leaves, replaced, take, why_whole
 from lightning_debugkit.data.containers import is_opaque
+from lightning_debugkit.data.packed_rows import of_rows, owners
+from lightning_debugkit.replay.broken import broken_rows
 from lightning_debugkit.replay.culprits import EVERY_ONE, Fails, culprits
 from lightning_debugkit.replay.passes import Backward, Pass, ReplayStep, outside
 from lightning_debugkit.replay.raising import Signature, blamed, in_a_line, place_of_error, signature
@@ -213,7 +215,8 @@ def _samples_of(
     size = batch_size(batch, asked)
     why = why_whole(batch, asked)
     if size is None or why:
-        return [], why
+        packed = _of_packed(batch, found, way, asked)
+        return packed, "" if packed else why
     fails = _failing(step, found, lambda part: replaced(step.batch, way, take(batch, size, part)), error)
     if found.origin == "raised" and (size == 1 or (fails([0]) and fails([size - 1]))):
         return [], EVERY_ONE  # whatever the samples are, the step raises
@@ -222,6 +225,14 @@ def _samples_of(
     if found.cause in OF_ALL and not samples and note in ("", EVERY_ONE):
         return list(range(size)), ""  # the operation had nothing to count in any of them
     return samples, note
+
+
+def _of_packed(batch: Any, found: Diagnosis, way: Sequence[str], asked: int | None) -> list[int]:
+    """Return the samples whose rows broke, of a batch that says itself which row is whose."""
+    owner = owners(batch, asked) if asked is not None and found.origin == "input" else None
+    bad = dict(leaves(batch)).get(found.path.removeprefix("".join(f"{key}." for key in way)))
+    is_rows = owner is not None and isinstance(bad, Tensor) and bad.ndim > 0 and len(bad) == len(owner)
+    return of_rows(owner, broken_rows(bad)) if is_rows and owner is not None and isinstance(bad, Tensor) else []
 
 
 def _failing(

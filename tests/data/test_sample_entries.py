@@ -29,6 +29,7 @@ from torch.utils.data import (
 )
 
 from lightning_debugkit import ErrorAnalysis, Finding, GradientAnomalyDetector, TrainingAnomaly
+from lightning_debugkit.data.packed_rows import owners
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore")]
 
@@ -305,3 +306,21 @@ def test_samples_of_loaders_that_are_read_at_once_have_their_own_index_or_none(
         assert sum("Several loaders are read at once" in note for note in found["notes"]) == 1
     else:
         assert sorted(named) == sorted(model.wrong)
+
+
+@pytest.mark.parametrize(
+    ("named", "count", "told"),
+    [
+        ([0, 0, 0, 1, 2, 2], 3, [0, 0, 0, 1, 2, 2]),
+        ([0, 3, 4, 6], 3, [0, 0, 0, 1, 2, 2]),
+        ([0, 0, 0, 1, 2, 2], 4, None),  # the loader asked for more
+        ([0, 3, 4, 5], 3, None),  # offsets that end before the rows do
+        ([2, 0, 1, 0, 2, 1], 3, None),  # labels of rows
+        ([3, 1, 2], 3, None),  # lengths
+    ],
+)
+def test_rows_are_a_samples_only_where_the_batch_says_so_without_doubt(
+    named: list[int], count: int, told: list[int] | None
+) -> None:
+    found = owners({"rows": torch.zeros(6, 2), "named": torch.tensor(named), "y": torch.zeros(count)}, count)
+    assert (None if found is None else found.tolist()) == told

@@ -15,7 +15,20 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pack_sequence
 from torch.utils.data import DataLoader, Dataset
 
-from faults.registry import Classifier, Module, Program, batches, diabetes, digits, fault, mlp, recorded, trained, wine
+from faults.registry import (
+    Classifier,
+    Module,
+    Program,
+    Recording,
+    batches,
+    diabetes,
+    digits,
+    fault,
+    mlp,
+    recorded,
+    trained,
+    wine,
+)
 
 NAN, INF = float("nan"), float("inf")
 
@@ -39,6 +52,37 @@ def missing_value(mended: bool) -> Program:
     x, y = diabetes()
     x[321, 4] = 0 if mended else NAN
     return recorded(Regressor(mended), x, y, bad=[321], mended=mended, max_epochs=4)
+
+
+class Strokes(Module):
+    """Rows of digits that hold ink, of all digits behind one another; ink is summed up, whosever row it is."""
+
+    def __init__(self, mended: bool) -> None:
+        super().__init__(mended)
+        self.row, self.head = nn.Linear(8, 12), nn.Linear(12, 10)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        begins = batch["begins"]
+        owner = torch.repeat_interleave(torch.arange(len(begins) - 1), begins.diff())
+        summed = torch.zeros(len(begins) - 1, 12).index_add(0, owner, torch.tanh(self.row(batch["rows"])))
+        return F.cross_entropy(self.head(summed), batch["digit"])
+
+
+def behind_one_another(items: list[Any]) -> dict[str, Tensor]:
+    rows = [image[: int(count)] for image, count, _ in items]
+    begins = torch.tensor([0, *map(len, rows)]).cumsum(0)
+    return {"rows": torch.cat(rows), "begins": begins, "digit": torch.stack([digit for _, _, digit in items])}
+
+
+@fault("nonfinite-input")
+def missing_value_in_packed_rows(mended: bool) -> Program:
+    """Samples of several lengths, and offsets that say where each begins."""
+    x, y = digits(256)
+    images, counts = x.reshape(-1, 8, 8).clone(), torch.randint(2, 9, (256,))
+    images[143, 1, 5] = 0 if mended else NAN
+    dataset = Recording(images, counts, y, bad=[143])
+    loader = DataLoader(dataset, batch_size=32, shuffle=True, collate_fn=behind_one_another)
+    return Program(Strokes(mended), loader, trainer={"max_epochs": 2}, recording=dataset)
 
 
 @fault("nonfinite-input")
