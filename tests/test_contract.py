@@ -232,7 +232,7 @@ def test_a_fault_of_the_kit_is_an_event_and_changes_nothing(
     def fails(self: Any, *args: Any, **kwargs: Any) -> None:
         raise ZeroDivisionError("a fault of ours")
 
-    broken = type(kind.__name__, (kind,), {hook: fails})
+    broken = type(f"Failing{kind.__name__}", (kind,), {hook: fails})  # a second class of one name is ambiguous in YAML
     alone, watched = make(), make()
     fit(alone, tmp_path / "alone")
     trainer = fit(watched, tmp_path / "watched", broken())

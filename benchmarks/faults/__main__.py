@@ -18,6 +18,16 @@ from benchmarks.faults.corpus import Case, cases
 from benchmarks.faults.running import Run, run
 from benchmarks.faults.scoring import share
 
+INTRODUCTION = """\
+Small programs modelled on bugs that people reported, each with a mended twin, and healthy programs that
+belong to no fault: `benchmarks/faults/programs/`. They were written by people who had not read the rules; each says
+where it comes from, when it was added, and whether a rule was changed because of it.
+
+*Detected:* any finding of warning or above. *Diagnosed:* the first finding, or the one that the report begins with, is
+one of those that the program calls acceptable. *Placed:* it names the place, where the program states one. *Accused:*
+any warning about a mended or a healthy program.
+
+This page is made by `python -m benchmarks.faults --page docs/benchmarks.md`."""
 QUICK = 10  # every tenth program
 COLUMNS = ("detected", "diagnosed", "placed")
 
@@ -31,6 +41,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--limit", type=float, default=120, help="seconds that one run may take")
     parser.add_argument("--jobs", type=int, default=1, help="programs that run beside each other")
     parser.add_argument("--json", type=Path, help="write all that was said to this file")
+    parser.add_argument("--page", type=Path, help="write the results as a page of Markdown to this file")
     parser.add_argument("--peers", action="store_true", help="run the peers, too")
     return parser.parse_args(argv)
 
@@ -123,6 +134,30 @@ def misses(records: list[dict[str, Any]]) -> Iterator[str]:
             yield from (f"    | {text}" for text in record["output"].splitlines()[-4:])
 
 
+def page(records: list[dict[str, Any]], seeds: int, machine: dict[str, str]) -> Iterator[str]:
+    """Yield the lines of ``docs/benchmarks.md``."""
+    programs = len({record["case"] for record in records})
+    faults = [record for record in records if record["form"] == "fault"]
+    yield from ("# Faults and healthy programs", "", INTRODUCTION, "")
+    used = ", ".join(f"{name} {number}" for name, number in machine.items())
+    yield f"{programs} programs, {seeds} seed{'s' * (seeds > 1)}; {used}."
+    yield from ("", "| | runs | share | 95 % interval |", "|---|---:|---:|---:|")
+    for name, part in totals(records).items():
+        if part["of"]:
+            interval = f"{part['share']:.1%} | {part['low']:.1%} to {part['high']:.1%}"
+            yield f"| {name} | {part['hits']} of {part['of']} | {interval} |"
+    yield from ("", "## What is missed", "", "| program | expected | told instead |", "|---|---|---|")
+    for record in faults:
+        if not record["diagnosed"]:
+            told = ", ".join(f"`{rule}`" for rule in dict.fromkeys(rule for rule, _ in record["said"])) or "nothing"
+            yield f"| `{record['case']}` | {', '.join(f'`{rule}`' for rule in record['expected'])} | {told} |"
+    accused = [record for record in records if record["form"] != "fault" and record["detected"]]
+    yield from ("", "## What is accused", "")
+    yield from (f"- `{r['case']}` ({r['form']}): {r['said'][0][1]}" for r in accused)
+    if not accused:
+        yield "Nothing."
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run, print, write; return 1 where a healthy program was accused or a run ended as it must not."""
     options = arguments(argv)
@@ -135,9 +170,11 @@ def main(argv: list[str] | None = None) -> int:
         interval = f"  {part['share']:.1%} ({part['low']:.1%} - {part['high']:.1%})" if part["of"] else ""
         print(f"{name:<16} {part['hits']:>4} of {part['of']:<4}{interval}")
     rivals = peers.compare(programs, seeds, options.limit) if options.peers else []
+    packages = {name: version(name) for name in ("lightning-debugkit", "lightning", "torch")}
+    machine = {"python": platform.python_version(), "machine": platform.machine(), **packages}
+    if options.page:
+        options.page.write_text("\n".join(page(records, seeds, machine)) + "\n", encoding="utf-8")
     if options.json:
-        packages = {name: version(name) for name in ("lightning-debugkit", "lightning", "torch")}
-        machine = {"python": platform.python_version(), "machine": platform.platform(), **packages}
         everything = {"machine": machine, "totals": summary, "runs": records, "peers": rivals}
         options.json.write_text(json.dumps(everything, indent=1), encoding="utf-8")
     return int(any((r["form"] != "fault" and r["detected"]) or bad_end(r) for r in records))

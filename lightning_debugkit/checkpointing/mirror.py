@@ -39,6 +39,7 @@ class Mirror:
         self.waiting: dict[str, tuple[Path, Record]] = {}
         self._wanted: set[str] = set()
         self._going: dict[str, Record] = {}
+        self._tried: dict[str, Record] = {}  # of these a part may have arrived
         self._renewed: dict[str, Record] = {}
         self._problems: deque[tuple[Record | None, Exception]] = deque()
         self._lock = threading.Condition()
@@ -142,6 +143,7 @@ class Mirror:
                     break
                 self._send(path, record)
             self._renew()
+            self._sweep()
             self._delete()
         except Exception as error:
             if not self._is_told:
@@ -154,8 +156,9 @@ class Mirror:
     def _send(self, path: Path, record: Record) -> None:
         try:
             self.store.put(path, record)
-        except FileNotFoundError:
-            if path.exists():
+        except Exception as error:
+            self._tried[record.name] = record
+            if path.exists() or not isinstance(error, FileNotFoundError):
                 raise
             with self._lock:  # deleted here since no rule keeps it any more: what has arrived goes, too
                 self.waiting.pop(record.name, None)
@@ -179,6 +182,13 @@ class Mirror:
                 self.there[record.name] = record
                 if self._renewed.get(record.name) == record:
                     del self._renewed[record.name]
+
+    def _sweep(self) -> None:
+        """Let go of what has arrived in part and is not going to be sent again."""
+        with self._lock:
+            over = {n: each for n, each in self._tried.items() if n not in self.waiting and n not in self.there}
+            self._going |= over
+            self._tried = {name: each for name, each in self._tried.items() if name in self.waiting}
 
     def _delete(self) -> None:
         while True:
