@@ -6,7 +6,7 @@ import contextlib
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -292,6 +292,11 @@ class DebugCallback(Callback):
         elif finding.severity >= Severity.WARNING:  # a validation by itself leaves no journal
             _log.warning(f"{finding.severity} {finding.rule}: {finding.message}\n  {finding.advice}")
         return True
+
+    def emit_each(self, trainer: Trainer, findings: Iterable[Finding]) -> None:
+        """Emit one finding after the other."""
+        for finding in findings:
+            self.emit(trainer, finding)
 
     def remark(self, trainer: Trainer, finding: Finding) -> None:
         """Journal what belongs into a section of the report, and asks for nothing."""

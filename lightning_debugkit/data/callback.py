@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from torch.utils.data import BatchSampler, RandomSampler, SequentialSampler
 from torch.utils.data.distributed import DistributedSampler
 
+from lightning_debugkit.core.arguments import Needs
 from lightning_debugkit.core.callback import DebugCallback
+from lightning_debugkit.core.compat import _NormBase
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.core.patching import Hearing, has_compiled_code
 from lightning_debugkit.data import boxes, duplicates, labels, near_duplicates, neighbours, values, workers
@@ -28,7 +30,8 @@ BATCHES = 500
 LOSSES = 50  # the last, whose mean is judged
 Labels = NDArray[np.int64]
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
+NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
+NEEDS = Needs("DataCheck")
 
 
 class DataCheck(DebugCallback):
@@ -44,15 +47,10 @@ class DataCheck(DebugCallback):
     """
 
     def __init__(self, neighbours: bool = True, samples: int = SAMPLES, baseline: bool = False) -> None:
-        if not isinstance(neighbours, bool):
-            raise ValueError(f"DataCheck needs neighbours True or False, got {neighbours!r}; True is usual.")
-        if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
-            raise ValueError(
-                f"DataCheck needs samples >= 1, got {samples!r}; {SAMPLES} is usual, 1_000_000 takes 8 MB."
-            )
+        NEEDS.switch("neighbours", neighbours, "True is usual")
+        NEEDS.whole("samples", samples, 1, f"{SAMPLES} is usual, 1_000_000 takes 8 MB")
+        NEEDS.switch("baseline", baseline, "False is usual")
         self.neighbours = neighbours
-        if not isinstance(baseline, bool):
-            raise ValueError(f"DataCheck needs baseline True or False, got {baseline!r}; False is usual.")
         self.samples = samples
         self.baseline = baseline
         self._reset()
@@ -90,7 +88,7 @@ class DataCheck(DebugCallback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._is_done = trainer.global_step > 0 or not trainer.is_global_zero
         if not self._is_done:
-            self._tell(trainer, workers.judge(trainer.train_dataloader, self.where(trainer)))
+            self.emit_each(trainer, workers.judge(trainer.train_dataloader, self.where(trainer)))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         # A hook for all modules would have compiled parts compiled anew.
@@ -115,22 +113,18 @@ class DataCheck(DebugCallback):
         with torch.no_grad():
             if self._first is not None:
                 (name, given), self._first = self._first, None
-                self._tell(trainer, values.judge_first(name, given, _is_normed(pl_module, name), self.where(trainer)))
+                self.emit_each(
+                    trainer, values.judge_first(name, given, _is_normed(pl_module, name), self.where(trainer))
+                )
             self._train.take(batch)
         self._keep_boxes("training", batch)
         if self._train.batches >= BATCHES and (self.samples <= SAMPLES or self._train.count >= self.samples):
             self._judge(trainer)
 
     def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *place: int
     ) -> None:
-        if self._is_done or dataloader_idx or trainer.sanity_checking or self._is_val_whole:
+        if self._is_done or any(place[1:]) or trainer.sanity_checking or self._is_val_whole:
             return
         with torch.no_grad():
             self._val.take(batch)
@@ -156,7 +150,7 @@ class DataCheck(DebugCallback):
             train, known = self._unrelated
             losses = [float(loss) * trainer.accumulate_grad_batches for loss in self._losses]
             start = replace(self.where(trainer), epoch=0, step=0)
-            self._tell(trainer, neighbours.judge_unlearned(train, known, losses, trainer.global_step, start))
+            self.emit_each(trainer, neighbours.judge_unlearned(train, known, losses, trainer.global_step, start))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._release()
@@ -209,7 +203,7 @@ class DataCheck(DebugCallback):
         self._train, self._val, self._boxes = Seen(self.samples), Seen(self.samples), {"training": [], "validation": []}
         if self._unrelated is None:
             self._losses = []
-        self._tell(trainer, found)
+        self.emit_each(trainer, found)
 
     def _compare_neighbours(
         self, train: tuple[Tensor | None, Labels], val: tuple[Tensor | None, Labels], where: Where
@@ -224,10 +218,6 @@ class DataCheck(DebugCallback):
         yield from neighbours.judge(splits[0], splits[1], where)
         if all(each.is_chance for each in splits if each is not None) and self._train.is_measured:
             self._unrelated = splits[0], train[1]
-
-    def _tell(self, trainer: Trainer, findings: Iterable[Finding]) -> None:
-        for finding in findings:
-            self.emit(trainer, finding)
 
     def _release(self) -> None:
         """Hear no more; may be called twice."""

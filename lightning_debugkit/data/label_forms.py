@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-NAMES = ("label", "labels", "y", "target", "targets", "class", "classes", "category_id")
+NAMES = ("label", "labels", "y", "target", "targets", "class", "classes")  # what labels are called in a batch
+KEYS = (*NAMES, "category_id")  # and in a sample
 Label: TypeAlias = int | str
 Key: TypeAlias = int | str
 
@@ -27,7 +28,7 @@ def key_of(sample: Any) -> Key:
         UnknownForm: There is no such place.
     """
     if isinstance(sample, Mapping):
-        named = [key for key in sample if str(key).lower() in NAMES]
+        named = [key for key in sample if str(key).lower() in KEYS]
         if len(named) == 1:
             return str(named[0])
         raise UnknownForm(f"a mapping of {', '.join(map(str, sample))}")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_debugkit.data.batches import batch_size, leaves
+from lightning_debugkit.data.label_forms import NAMES
 
 # Enough for one shared sample in a thousand to show, at some tens of bytes a fingerprint.
 SAMPLES = 2000
@@ -25,7 +26,6 @@ RICH = 16
 KINDS = 8
 COLUMNS = 3
 UNIQUE = 0.9
-NAMES = ("label", "labels", "y", "target", "targets", "class", "classes")
 
 
 @dataclass

@@ -9,6 +9,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
+from lightning_debugkit.core.arguments import Needs
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.core.optimizers import raw
 from lightning_debugkit.core.rng import RandomState
@@ -63,20 +64,12 @@ class GradientAnomalyDetector(EvaluationHooks):
                 f"GradientAnomalyDetector needs action 'raise', 'stop', 'skip' or 'warn', got {action!r}; "
                 "'raise' keeps the weights clean."
             )
-        if hooks not in ("replay", "always"):
-            raise ValueError(
-                f"GradientAnomalyDetector needs hooks 'replay' or 'always', got {hooks!r}; 'replay' costs nothing."
-            )
-        if isinstance(max_skips, bool) or not isinstance(max_skips, int) or max_skips < 0:
-            raise ValueError(f"GradientAnomalyDetector needs max_skips >= 0, got {max_skips!r}; 10 is a good start.")
-        if isinstance(max_bundle, bool) or not isinstance(max_bundle, int) or max_bundle < 1:
-            raise ValueError(
-                f"GradientAnomalyDetector needs max_bundle >= 1, got {max_bundle!r}; {MAX_BYTES} is a good start, and "
-                "bundle=False leaves none."
-            )
-        for name, switch in (("wiring", wiring), ("bundle", bundle)):
-            if not isinstance(switch, bool):
-                raise ValueError(f"GradientAnomalyDetector needs {name} True or False, got {switch!r}; True is usual.")
+        needs = Needs("GradientAnomalyDetector")
+        needs.one_of("hooks", hooks, ("replay", "always"), "'replay' costs nothing")
+        needs.whole("max_skips", max_skips, 0, "10 is a good start")
+        needs.whole("max_bundle", max_bundle, 1, f"{MAX_BYTES} is a good start, and bundle=False leaves none")
+        needs.switch("wiring", wiring, "True is usual")
+        needs.switch("bundle", bundle, "True is usual")
         self.action = action
         self.max_skips = max_skips
         self.hooks = hooks

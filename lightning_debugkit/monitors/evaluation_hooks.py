@@ -24,42 +24,33 @@ class EvaluationHooks(DebugCallback):
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._tell(trainer, self.watches.work.start_evaluation(trainer, pl_module, self.where(trainer)))
 
-    def on_validation_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
+    def on_validation_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *place: int) -> None:
         where = self.where(trainer)
-        self._tell(trainer, self.watches.work.before_evaluation_batch(trainer, pl_module, where, batch_idx))
+        self._tell(trainer, self.watches.work.before_evaluation_batch(trainer, pl_module, where, place[0]))
 
-    def on_test_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
+    def on_test_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *place: int) -> None:
         self.watches.work.evaluation.before_batch()
 
     def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *place: int
     ) -> None:
-        self._evaluated(trainer, pl_module, outputs, batch, (batch_idx, dataloader_idx))
+        self._evaluated(trainer, pl_module, outputs, batch, *place)
 
     def on_test_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *place: int
+    ) -> None:
+        self._evaluated(trainer, pl_module, outputs, batch, *place)
+
+    def _evaluated(
         self,
         trainer: Trainer,
-        pl_module: LightningModule,
+        module: LightningModule,
         outputs: Any,
         batch: Any,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        self._evaluated(trainer, pl_module, outputs, batch, (batch_idx, dataloader_idx))
-
-    def _evaluated(
-        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, place: tuple[int, int]
-    ) -> None:
+        place = batch_idx, dataloader_idx
         found = list(self.watches.work.evaluated(trainer, module, self.where(trainer), outputs, batch, place))
         with self.telling(trainer, module, found):
             self._tell(trainer, found)

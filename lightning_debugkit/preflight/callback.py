@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
+from lightning_debugkit.core.arguments import Needs
 from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.core.patching import around_next, has_compiled_code
@@ -37,6 +38,7 @@ VALIDATIONS = 2
 ZEROS = 5
 # A shorter fit is a trial: it gets no extra passes.
 FEWEST_STEPS = 50
+NEEDS = Needs("PreflightCheck")
 
 
 class PreflightCheck(DebugCallback):
@@ -52,9 +54,8 @@ class PreflightCheck(DebugCallback):
     """
 
     def __init__(self, extra_passes: bool = True, overfit_batch: bool = False) -> None:
-        for name, given, usual in (("extra_passes", extra_passes, True), ("overfit_batch", overfit_batch, False)):
-            if not isinstance(given, bool):
-                raise ValueError(f"PreflightCheck needs {name} True or False, got {given!r}; {usual} is usual.")
+        NEEDS.switch("extra_passes", extra_passes, "True is usual")
+        NEEDS.switch("overfit_batch", overfit_batch, "False is usual")
         self.extra_passes = extra_passes
         self.overfit_batch = overfit_batch
         self._reset()
@@ -94,7 +95,7 @@ class PreflightCheck(DebugCallback):
             self._left_out["listening"] = reason
         elif _is_first(trainer):
             where = self.where(trainer)
-            self._tell(trainer, initialization.judge(pl_module, where))
+            self.emit_each(trainer, initialization.judge(pl_module, where))
             # True of many runs, and asking for little: they stand in the report's section, not among the findings.
             notes = (*initialization.judge_biases(pl_module, where), *initialization.judge_seed(where))
             self._notes = {note.rule: f"{note.message}. {note.advice}" for note in notes}
@@ -118,39 +119,23 @@ class PreflightCheck(DebugCallback):
         if self._heard["training"] >= TRAINING_STEPS:
             self._flush(trainer)
 
-    def on_validation_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        if batch_idx == 0 and dataloader_idx == 0 and self._heard["validation"] < VALIDATIONS:
+    def on_validation_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *place: int) -> None:
+        if not any(place) and self._heard["validation"] < VALIDATIONS:
             self._listen(trainer, "validation")
             self._heard["validation"] += 1
 
-    def on_test_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        if batch_idx == 0 and dataloader_idx == 0 and not self._heard["test"]:
+    def on_test_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *place: int) -> None:
+        if not any(place) and not self._heard["test"]:
             self._listen(trainer, "test")
             self._heard["test"] = 1
 
     def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *place: int
     ) -> None:
         self._settle(trainer, "validation")
 
     def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *place: int
     ) -> None:
         self._settle(trainer, "test")
 
@@ -252,7 +237,7 @@ class PreflightCheck(DebugCallback):
         self._zeros.append(bool((self._loss == 0).all()))
         self._loss = None
         if len(self._zeros) == ZEROS and all(self._zeros):
-            self._tell(trainer, [loss_value.ZERO_LOSS.found(self.where(trainer), steps=ZEROS)])
+            self.emit_each(trainer, [loss_value.ZERO_LOSS.found(self.where(trainer), steps=ZEROS)])
 
     def _probe(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
         reason = _cannot_pass(trainer, module)
@@ -270,7 +255,7 @@ class PreflightCheck(DebugCallback):
         with probe.session():
             found = list(checks.run())
         self._left_out |= checks.left_out
-        self._tell(trainer, found)
+        self.emit_each(trainer, found)
         if self.overfit_batch:
             self._overfit(trainer, probe)
 
@@ -283,11 +268,7 @@ class PreflightCheck(DebugCallback):
         if learned.left_out:
             self._left_out[CANNOT_OVERFIT.name] = learned.left_out
         self._by_heart = learned.as_dict()
-        self._tell(trainer, learned.judge(self.where(trainer)))
-
-    def _tell(self, trainer: Trainer, findings: Iterable[Finding]) -> None:
-        for finding in findings:
-            self.emit(trainer, finding)
+        self.emit_each(trainer, learned.judge(self.where(trainer)))
 
     def _release(self) -> None:
         """Leave the strategy as it was; may be called twice."""

@@ -12,10 +12,9 @@ from types import FrameType
 from typing import Any
 
 from torch import Tensor
-from torch.nn.modules.dropout import _DropoutNd
 from torch.overrides import TorchFunctionMode
 
-from lightning_debugkit.core.compat import is_transformed
+from lightning_debugkit.core.compat import _DropoutNd, is_transformed
 from lightning_debugkit.core.loss_functions import CHECKED_LOSSES
 from lightning_debugkit.preflight.loss_calls import ATTENTION, LAYERS, LossCall, Made, NoiseCall, OuterCall
 from lightning_debugkit.replay.source_lines import SourceLine, place_of

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.dropout import _DropoutNd
 
+from lightning_debugkit.core.compat import _DropoutNd
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.isolation import isolated
 from lightning_debugkit.core.rule import Rule

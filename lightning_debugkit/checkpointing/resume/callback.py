@@ -13,6 +13,7 @@ from lightning_debugkit.checkpointing.resume.dataloader_position import DataLoad
 from lightning_debugkit.checkpointing.resume.inexact_causes import InexactCause
 from lightning_debugkit.checkpointing.resume.resumption import Resumption
 from lightning_debugkit.checkpointing.resume.stopped import batches_of_stopped, reopen_epoch
+from lightning_debugkit.core.arguments import Needs
 from lightning_debugkit.core.callback import DebugCallback, is_search
 from lightning_debugkit.core.finding import Severity
 from lightning_debugkit.core.rule import Rule
@@ -42,8 +43,7 @@ class ExactResume(DebugCallback):
     """
 
     def __init__(self, rewind: bool = True) -> None:
-        if not isinstance(rewind, bool):
-            raise ValueError(f"ExactResume needs rewind True or False, got {rewind!r}; True is usual.")
+        Needs("ExactResume").switch("rewind", rewind, "True is usual")
         self.rewind = rewind
         self._reset()
 

@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
+from lightning_debugkit.core.arguments import Needs
 from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.dispatch import cannot_enter, entered
 from lightning_debugkit.core.optimizers import rate_of
@@ -44,10 +45,7 @@ class ActivationMonitor(DebugCallback):
     """
 
     def __init__(self, every_n_steps: int = 100) -> None:
-        if isinstance(every_n_steps, bool) or not isinstance(every_n_steps, int) or every_n_steps < 1:
-            raise ValueError(
-                f"ActivationMonitor needs every_n_steps >= 1, got {every_n_steps!r}; 100 costs next to nothing."
-            )
+        Needs("ActivationMonitor").whole("every_n_steps", every_n_steps, 1, "100 costs next to nothing")
         self.every_n_steps = every_n_steps
         self._reset()
 

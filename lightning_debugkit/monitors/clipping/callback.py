@@ -12,6 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
+from lightning_debugkit.core.arguments import Needs
 from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.core.optimizers import is_adaptive, raw
@@ -49,18 +50,13 @@ class GradientClippingMonitor(DebugCallback):
     """
 
     def __init__(self, every_n_steps: int = 10, percentile: float = 90.0, auto_threshold: bool = False) -> None:
-        if isinstance(every_n_steps, bool) or not isinstance(every_n_steps, int) or every_n_steps < 1:
-            raise ValueError(
-                f"GradientClippingMonitor needs every_n_steps >= 1, got {every_n_steps!r}; 10 is a good start."
-            )
+        needs = Needs("GradientClippingMonitor")
+        needs.whole("every_n_steps", every_n_steps, 1, "10 is a good start")
         if isinstance(percentile, bool) or not isinstance(percentile, int | float) or not 0 < percentile < 100:
             raise ValueError(
                 f"GradientClippingMonitor needs 0 < percentile < 100, got {percentile!r}; 90 cuts the largest tenth."
             )
-        if not isinstance(auto_threshold, bool):
-            raise ValueError(
-                f"GradientClippingMonitor needs auto_threshold True or False, got {auto_threshold!r}; False is usual."
-            )
+        needs.switch("auto_threshold", auto_threshold, "False is usual")
         self.every_n_steps = every_n_steps
         self.percentile = percentile
         self.auto_threshold = auto_threshold
@@ -222,8 +218,8 @@ class GradientClippingMonitor(DebugCallback):
         overflowed: list[PendingClippedStep] = []
         steps = tightest(read_clipped_steps(drafts, overflowed))
         self._tell_overflows(trainer, drafts, overflowed)
-        self._tell(trainer, probe.order.early(self.where(trainer)))
-        self._tell(trainer, probe.order.scaled(steps))
+        self.emit_each(trainer, probe.order.early(self.where(trainer)))
+        self.emit_each(trainer, probe.order.scaled(steps))
         for index, group in groupby(sorted(steps, key=lambda step: step.optimizer), key=lambda step: step.optimizer):
             mine = list(group)
             adaptive = is_adaptive(trainer.optimizers[index])
@@ -241,10 +237,6 @@ class GradientClippingMonitor(DebugCallback):
             wide = {} if run is None else run.wide_norms
             found = overflow.take(steps, infinite, trainer.optimizers[index], scaler, wide)
             self._tell_of(trainer, index, [] if found is None else [found])
-
-    def _tell(self, trainer: Trainer, findings: Iterable[Finding]) -> None:
-        for finding in findings:
-            self.emit(trainer, finding)
 
     def _tell_of(self, trainer: Trainer, index: int, findings: Iterable[Finding]) -> None:
         """Tell what is said of one optimizer; where there are several, which."""
