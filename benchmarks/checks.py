@@ -151,7 +151,10 @@ def kit(train: Split, val: Split) -> set[str]:
     one, other = seen
     known, told = one.classes, other.classes
     inputs, valued = one.values, other.values
-    assert inputs is not None and valued is not None and known is not None and told is not None  # noqa: PT018
+    assert inputs is not None
+    assert valued is not None
+    assert known is not None
+    assert told is not None
     found = [
         *duplicates.judge(one.prints, other.prints, True, False, one.is_rich, HERE),
         *labels.judge_order(list(one.by_batch), HERE),

@@ -189,7 +189,7 @@ class Tally:
             is_ours = str(getattr(hook, "__module__", "")).startswith("lightning_debugkit")
             return register(optimizer, self.timed(hook) if is_ours else hook)
 
-        torch.optim.Optimizer.register_step_post_hook = registered  # type: ignore[method-assign]
+        torch.optim.Optimizer.register_step_post_hook = registered  # type: ignore[method-assign]  # of this process alone
         return callbacks
 
 

@@ -34,7 +34,7 @@ def write_whole(path: Path, save: Callable[[Path], object], *, fsync: bool = Tru
         fsync: Wait until the device has the bytes. That it has the name, too, takes ``sync_folder``.
         in_folder: Give ``save`` a path in an empty folder, where it may make a folder, too. This costs more.
     """
-    draft = path.with_name(f".{path.name}.{token_hex(4)}.tmp")
+    draft = draft_of(path)
     handle = _create(draft, in_folder)
     try:
         target = draft / path.name if in_folder else draft
@@ -59,7 +59,7 @@ def write_text(path: Path, text: str, *, fsync: bool = True) -> None:
 
 def link_durably(path: Path, target: str) -> None:
     """Let ``path`` lead to ``target``, in one step; what ``path`` was before goes."""
-    draft = path.with_name(f".{path.name}.{token_hex(4)}.tmp")
+    draft = draft_of(path)
     draft.symlink_to(target)
     try:
         draft.replace(path)
@@ -79,7 +79,7 @@ def remove_durably(path: Path) -> None:
 def discard(path: Path) -> None:
     """Delete a file or a folder; a folder loses its name first, so that a kill leaves no half of one under it."""
     if path.is_dir() and not path.is_symlink():
-        path = path.replace(path.with_name(f".{path.name}.{token_hex(4)}.tmp"))
+        path = path.replace(draft_of(path))
     remove_durably(path)
 
 
@@ -87,7 +87,7 @@ def discard(path: Path) -> None:
 def draft_folder(path: Path) -> Iterator[Path]:
     """Give an empty folder beside ``path``, which goes with the context, or with the next fit if this one is killed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{token_hex(4)}.tmp")
+    draft = draft_of(path)
     handle = _create(draft, is_folder=True)
     try:
         yield draft
@@ -105,6 +105,11 @@ def sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def draft_of(path: Path) -> Path:
+    """Return a hidden name beside ``path`` that nobody has; `sweep_drafts` knows it by its form."""
+    return path.with_name(f".{path.name}.{token_hex(4)}.tmp")
 
 
 def _put_in_place(draft: Path, path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning_debugkit.checkpointing.keep_rules import KeepRule
+from lightning_debugkit.checkpointing.keep_rules import KeepRule, urls_of
 from lightning_debugkit.checkpointing.model_checkpoint_view import ModelCheckpointView, model_checkpoint_view
 from lightning_debugkit.checkpointing.object_store import ObjectStore, is_url
 from lightning_debugkit.checkpointing.records import Record
@@ -27,8 +27,7 @@ class StoreAway(ConnectionError):
 
 def stores_of(dirpath: Any, rules: Sequence[KeepRule]) -> list[ObjectStore]:
     """Return the object stores that a folder and rules name."""
-    urls = [str(dirpath)] if is_url(dirpath) else []
-    return [ObjectStore(url) for url in dict.fromkeys([*urls, *(rule.to for rule in rules if rule.to)])]
+    return [ObjectStore(url) for url in urls_of(dirpath, rules)]
 
 
 def newest_of_all(folder: Path, stores: Sequence[ObjectStore], tell: Callable[[Record, str], object]) -> Path | None:

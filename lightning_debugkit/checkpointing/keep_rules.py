@@ -202,6 +202,12 @@ class Latest(KeepRule):
         return dict.fromkeys((record.name for record in history[-self.n :]), str(self))
 
 
+def urls_of(dirpath: Any, rules: Iterable[KeepRule]) -> list[str]:
+    """Return the object stores that a folder and rules name, each once."""
+    urls = [str(dirpath)] if is_url(dirpath) else []
+    return [*dict.fromkeys([*urls, *(rule.to for rule in rules if rule.to)])]
+
+
 def _check_to(rule: KeepRule) -> None:
     if rule.to is None:
         return

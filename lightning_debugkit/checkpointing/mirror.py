@@ -160,9 +160,8 @@ class Mirror:
             self._tried[record.name] = record
             if path.exists() or not isinstance(error, FileNotFoundError):
                 raise
-            with self._lock:  # deleted here since no rule keeps it any more: what has arrived goes, too
+            with self._lock:  # deleted here since no rule keeps it any more
                 self.waiting.pop(record.name, None)
-                self._going[record.name] = record
             return
         with self._lock:
             self.there[record.name] = record

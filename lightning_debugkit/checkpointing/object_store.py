@@ -8,22 +8,20 @@ import errno
 import hashlib
 import os
 import time
-import zlib
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from secrets import token_hex
 from typing import Any
 
 import fsspec
 
+from lightning_debugkit.checkpointing.durable_files import draft_of
 from lightning_debugkit.checkpointing.records import SUFFIX, Record, in_order
-from lightning_debugkit.checkpointing.verification import damage
+from lightning_debugkit.checkpointing.verification import crc_of, damage, pieces_of
 
 NEWEST = "newest.json"  # the newest record once more: an object is found by name before a listing shows it
 _TRIES = 3
 _PAUSE = 0.5  # seconds before the second try; twice as long before each that follows
-_PIECE = 1 << 22  # bytes read at a time
 
 
 def local_path(path: str | os.PathLike[str]) -> Path | None:
@@ -119,10 +117,11 @@ class ObjectStore:
     def fetch(self, record: Record, folder: Path) -> Path:
         """Bring an object into ``folder``, whole or not at all; its bytes may be others than were written."""
         folder.mkdir(parents=True, exist_ok=True)
-        draft = folder / f".{record.name}.{token_hex(4)}.tmp"
+        path = folder / record.name
+        draft = draft_of(path)
         try:
             self.fs.get_file(self._key(record.name), str(draft))
-            return draft.replace(folder / record.name)
+            return draft.replace(path)
         finally:
             draft.unlink(missing_ok=True)
 
@@ -166,13 +165,10 @@ class ObjectStore:
         told = stored_md5(info)
         if told and not self._has_other_sums and told != _md5(file):
             # Where a store encrypts, its sum is of what it keeps: only the bytes tell then.
-            if self._crc(key) != _crc(file):
-                raise OSError(errno.EIO, "other bytes have arrived than were sent", key)
+            with self.fs.open(key, "rb") as arrived, file.open("rb") as sent:
+                if crc_of(arrived) != crc_of(sent):
+                    raise OSError(errno.EIO, "other bytes have arrived than were sent", key)
             self._has_other_sums = True
-
-    def _crc(self, key: str) -> int:
-        with self.fs.open(key, "rb") as file:
-            return _crc_of(file)
 
 
 def stored_md5(info: dict[str, Any]) -> str:
@@ -194,18 +190,6 @@ def stored_md5(info: dict[str, Any]) -> str:
 def _md5(file: Path) -> str:
     found = hashlib.md5(usedforsecurity=False)
     with file.open("rb") as opened:
-        while some := opened.read(_PIECE):
+        for some in pieces_of(opened):
             found.update(some)
     return found.hexdigest()
-
-
-def _crc(file: Path) -> int:
-    with file.open("rb") as opened:
-        return _crc_of(opened)
-
-
-def _crc_of(file: Any) -> int:
-    crc = 0
-    while some := file.read(_PIECE):
-        crc = zlib.crc32(some, crc)
-    return crc

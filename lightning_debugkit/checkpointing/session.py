@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lightning_debugkit.checkpointing import strategy_saving
 from lightning_debugkit.checkpointing.durable_files import draft_folder
 from lightning_debugkit.checkpointing.fresh_metrics import FreshMetrics
-from lightning_debugkit.checkpointing.keep_rules import Every, KeepRule, Latest, Occasion
+from lightning_debugkit.checkpointing.keep_rules import Every, KeepRule, Latest, Occasion, urls_of
 from lightning_debugkit.checkpointing.keeper import Keeper
 from lightning_debugkit.checkpointing.mirror import Mirror
 from lightning_debugkit.checkpointing.records import Moment, Record
@@ -51,9 +51,8 @@ class _Plan:
 
 def keeper_of(folder: Path, rules: tuple[KeepRule, ...], run: str, options: Options) -> Keeper:
     """Return what keeps files in ``folder``, and in the object stores that rules name, or that all files are for."""
-    urls = dict.fromkeys([*([options.url] if options.url else []), *(rule.to for rule in rules if rule.to)])
     mirrors = []
-    for url in urls:
+    for url in urls_of(options.url, rules):
         own = [rule for rule in rules if (rule.to or options.url) == url]
         mirrors.append(Mirror(url, own, is_only=url == options.url))
     here = tuple(rule for rule in rules if not (rule.to or options.url))

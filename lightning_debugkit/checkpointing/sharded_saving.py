@@ -16,6 +16,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 from lightning_debugkit.checkpointing.records import Shards
 from lightning_debugkit.checkpointing.verification import checksums
 from lightning_debugkit.core.distributed import told_by_all
+from lightning_debugkit.core.patching import StandIn
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -41,7 +42,7 @@ def write_shards(
         add: May put something into the checkpoint, before it is written.
     """
     strategy = trainer.strategy
-    usual, standing = strategy.save_checkpoint, vars(strategy).get("save_checkpoint")
+    usual = strategy.save_checkpoint
     failed: list[Exception] = []
 
     def save(checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
@@ -53,16 +54,14 @@ def write_shards(
         except Exception as error:
             failed.append(error)
 
-    strategy.save_checkpoint = save  # type: ignore[method-assign]
+    standing = StandIn(strategy, "save_checkpoint", save)
+    standing.stand()
     try:
         trainer.save_checkpoint(draft, weights_only)
     except Exception as error:  # of a hook of the user's
         failed.append(error)
     finally:
-        if standing is None:
-            del strategy.save_checkpoint
-        else:
-            strategy.save_checkpoint = standing  # type: ignore[method-assign]
+        standing.leave()
     return failed[0] if failed else None
 
 

@@ -10,6 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import IO
 
 from lightning_debugkit.checkpointing.durable_files import size_of
 from lightning_debugkit.checkpointing.records import FOLDER_RECORD, Record, Shards
@@ -51,12 +52,23 @@ def _shards(folder: Path, prefix: str = "") -> Iterator[tuple[str, Path]]:
             yield path.name, path
 
 
-def _crc(path: Path) -> str:
+def crc_of(file: IO[bytes]) -> str:
+    """Return the CRC-32 of what is left to read of an open file."""
     crc = 0
-    with path.open("rb") as file:
-        while some := file.read(_PIECE):
-            crc = zlib.crc32(some, crc)
+    for some in pieces_of(file):
+        crc = zlib.crc32(some, crc)
     return f"{crc:08x}"
+
+
+def pieces_of(file: IO[bytes]) -> Iterator[bytes]:
+    """Yield what is left to read of an open file, some at a time."""
+    while some := file.read(_PIECE):
+        yield some
+
+
+def _crc(path: Path) -> str:
+    with path.open("rb") as file:
+        return crc_of(file)
 
 
 def is_checked(path: Path) -> bool:

@@ -35,7 +35,7 @@ class Metric(LightningModule):
 
 def main(mended: bool, seed: int) -> None:
     try:
-        import pytorch_metric_learning  # noqa: F401
+        import pytorch_metric_learning  # noqa: F401 - whether it is there is all that is asked
     except ImportError:
         raise SystemExit("skipped: pytorch-metric-learning is not installed") from None
     seed_everything(seed)

@@ -60,7 +60,10 @@ class GPT(LightningModule):
     def configure_optimizers(self):
         optimizer = torch.optim.AdamW(self.parameters(), lr=3e-3, betas=(0.9, 0.95), weight_decay=0.1)
         total = self.trainer.estimated_stepping_batches
-        rate = lambda s: min(1, (s + 1) / 10) * (0.55 + 0.45 * math.cos(math.pi * min(1, s / total)))  # noqa: E731
+
+        def rate(step):
+            return min(1, (step + 1) / 10) * (0.55 + 0.45 * math.cos(math.pi * min(1, step / total)))
+
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -57,7 +57,7 @@ class Segmenter(LightningModule):
 
 def main(mended: bool, seed: int) -> None:
     try:
-        import monai  # noqa: F401
+        import monai  # noqa: F401 - whether it is there is all that is asked
     except ImportError:
         raise SystemExit("skipped: monai is not installed") from None
     seed_everything(seed)

@@ -44,7 +44,7 @@ class ScheduleFree(LightningModule):
 
 def main(mended: bool, seed: int) -> None:
     try:
-        import schedulefree  # noqa: F401
+        import schedulefree  # noqa: F401 - whether it is there is all that is asked
     except ImportError:
         raise SystemExit("skipped: schedulefree is not installed") from None
     seed_everything(seed)

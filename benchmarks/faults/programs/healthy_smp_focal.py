@@ -39,7 +39,7 @@ class Roads(LightningModule):
 
 def main(mended: bool, seed: int) -> None:
     try:
-        import segmentation_models_pytorch  # noqa: F401
+        import segmentation_models_pytorch  # noqa: F401 - whether it is there is all that is asked
     except Exception:  # it needs torchvision, whose build may not fit
         raise SystemExit("skipped: segmentation-models-pytorch cannot be imported") from None
     seed_everything(seed)
