@@ -52,9 +52,8 @@ class _Before:
 
     @property
     def total(self) -> Tensor | float:
-        return (
-            _total(torch.stack([*self.shared.each])) / self.scale if self.shared.numbers is None else self.shared.total
-        )
+        found = self.norms
+        return _total(found) if isinstance(found, Tensor) else self.shared.total
 
     @property
     def layers(self) -> list[str]:
