@@ -12,6 +12,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger, Logger
+from monitors.breaking import QUIET
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_debugkit import Finding, GradientAnomalyDetector, Reporting, Severity, debugkit, read_journal
@@ -118,16 +119,7 @@ def test_an_ignored_rule_is_not_acted_upon(ignored: bool, tmp_path: Path) -> Non
             return super().training_step(batch, batch_idx) / (1.0 if batch_idx != 2 else 0.0)
 
     kit = debugkit("light", ignore=["nonfinite-loss"] if ignored else [])
-    trainer = pl.Trainer(
-        max_steps=3,
-        accelerator="cpu",
-        callbacks=kit,
-        logger=False,
-        default_root_dir=tmp_path,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = pl.Trainer(max_steps=3, callbacks=kit, default_root_dir=tmp_path, **QUIET)
     data = DataLoader(TensorDataset(torch.ones(20, 4), torch.ones(20, 1)), batch_size=4)
     if ignored:
         trainer.fit(Breaks(), data)

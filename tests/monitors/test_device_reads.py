@@ -10,6 +10,7 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
+from monitors.breaking import QUIET
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 from torch.utils.data import DataLoader, TensorDataset
@@ -26,7 +27,7 @@ READS = (
 FUNCTIONS = ("equal", "allclose", "nonzero", "is_nonzero", "unique", "masked_select")
 STEPS = 20  # of an epoch
 # Of the third epoch, behind its begin and the first steps, and away from each fiftieth, which is looked at closely.
-QUIET = range(44, 50)
+STEADY = range(44, 50)
 
 
 class Reads:
@@ -163,6 +164,14 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
     return Reads(monkeypatch)
 
 
+def counted(module: Net, data: DataLoader[Any], folder: Path, reads: Reads, **options: Any) -> Counter:
+    """Fit under the preset, and return what has counted the reads of each batch."""
+    watching = debugkit("standard")
+    counter = Counter(reads, watching)
+    pl.Trainer(default_root_dir=folder, callbacks=[*watching, counter], **QUIET, **options).fit(module, data)
+    return counter
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_a_step_reads_once_and_a_batch_without_a_step_never(case: str, tmp_path: Path, reads: Reads) -> None:
     make, optimizers, options = CASES[case]
@@ -172,24 +181,11 @@ def test_a_step_reads_once_and_a_batch_without_a_step_never(case: str, tmp_path:
 
         options["plugins"] = [MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))]
     window = options.get("accumulate_grad_batches", 1)
-    watching = debugkit("standard")
-    counter = Counter(reads, watching)
-    trainer = pl.Trainer(
-        max_epochs=3,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=tmp_path,
-        callbacks=[*watching, counter],
-        **options,
-    )
     torch.manual_seed(0)
     count = 4 * STEPS * window // optimizers
-    data = DataLoader(TensorDataset(torch.randn(count, 8), torch.randint(0, 2, (count,))), batch_size=4)
-    trainer.fit(Net(make, optimizers), data)
-    seen = [(asked, places) for step, asked, places in counter.batches if step in QUIET]
+    data = TensorDataset(torch.randn(count, 8), torch.randint(0, 2, (count,)))
+    counter = counted(Net(make, optimizers), DataLoader(data, batch_size=4), tmp_path, reads, max_epochs=3, **options)
+    seen = [(asked, places) for step, asked, places in counter.batches if step in STEADY]
     assert sum(asked for asked, _ in seen) >= 5, "the comparison must mean something"
     wrong = [(asked, places) for asked, places in seen if len(places) != asked]
     assert wrong == []
@@ -198,21 +194,9 @@ def test_a_step_reads_once_and_a_batch_without_a_step_never(case: str, tmp_path:
 
 def test_steps_that_are_looked_at_closely_are_few(tmp_path: Path, reads: Reads) -> None:
     """The close looks read more, and grow rare: of a second hundred steps a handful."""
-    watching = debugkit("standard")
-    counter = Counter(reads, watching)
-    trainer = pl.Trainer(
-        max_steps=200,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=tmp_path,
-        callbacks=[*watching, counter],
-    )
     torch.manual_seed(0)
-    data = DataLoader(TensorDataset(torch.randn(400, 8), torch.randint(0, 2, (400,))), batch_size=20)
-    trainer.fit(Net(sgd), data)
+    data = TensorDataset(torch.randn(400, 8), torch.randint(0, 2, (400,)))
+    counter = counted(Net(sgd), DataLoader(data, batch_size=20), tmp_path, reads, max_steps=200)
     late = [len(places) for step, _, places in counter.batches if step > 100]
     assert 95 <= len(late) < 100, "the rest are looks at activations"
     assert sum(count > 1 for count in late) <= 5
