@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import linecache
 import shutil
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
+from unittest import mock
 
 import torch
 from torch import nn
@@ -133,10 +135,22 @@ def load(folder: Path, trust_code: bool = False) -> Bundle:
             f"replay needs trust_code=True (--trust-code on the command line) to run the code in {str(folder)!r}, got "
             "False; it runs with your rights: give it for your own bundles, and if you trust who made the folder."
         )
-    sys.path.insert(0, str(folder / "code"))
     _recall(event["texts"])
-    step = torch.load(folder / "step.pkl", map_location="cpu", weights_only=False)
+    with importing(folder):
+        step = torch.load(folder / "step.pkl", map_location="cpu", weights_only=False)
     return Bundle(step["module"], step["batch"], step["random"], Finding.from_event(event["finding"]), event["facts"])
+
+
+@contextlib.contextmanager
+def importing(folder: Path) -> Iterator[None]:
+    """Let imports find the code of a bundle first, and what lay beside its script last, within the ``with`` block.
+
+    Afterwards the names of modules mean what they meant before, but for those that were imported meanwhile.
+    """
+    texts = json.loads((folder / "bundle.json").read_text())["texts"]
+    beside = {str(Path(name).parent) for name in texts if Path(name).parent.is_dir()}
+    with mock.patch.object(sys, "path", [str(folder / "code"), *sys.path, *sorted(beside)]):
+        yield
 
 
 class _LeftOut(Exception):  # not an error: the reason is noted
@@ -230,8 +244,6 @@ def _recall(texts: Mapping[str, str]) -> None:
     """Let a traceback show those lines as they were, whatever the files hold now."""
     for name, text in texts.items():
         linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
-        if Path(name).parent.is_dir():
-            sys.path.append(str(Path(name).parent))
 
 
 def _project_files() -> Iterator[tuple[str, Path]]:

@@ -34,6 +34,11 @@ def replay_bundle(folder: Path, trust_code: bool = False) -> tuple[Finding, Find
         NotReplayable: The step raised an error of another kind.
     """
     kept = bundle.load(folder, trust_code)
+    with bundle.importing(folder):  # a step may import as late as it runs
+        return kept.finding, _again(kept)
+
+
+def _again(kept: bundle.Bundle) -> Finding | None:
     module = cast("LightningModule", kept.module)
     batch_idx = int(kept.facts["batch_idx"])
     trainer = _trainer(kept.facts, module)
@@ -42,12 +47,12 @@ def replay_bundle(folder: Path, trust_code: bool = False) -> tuple[Finding, Find
     asked = [(tuple(way), samples) for way, samples in kept.facts.get("asked", ())]
     found = replay_step(trainer, module, kept.batch, batch_idx, kept.random, asked, Exception if raised else None)
     if found is None:
-        return kept.finding, None
+        return None
     if raised:
         entries = before.get("dataset_indices", [])
         words: dict[str, Any] = {"error": raised, "batch_idx": batch_idx, "dataset_indices": entries}
-        return kept.finding, explained(kept.finding.where, found, **words)
-    again = finding(
+        return explained(kept.finding.where, found, **words)
+    return finding(
         kept.finding.where,
         found,
         seen=kept.finding.message.partition(" at step ")[0],
@@ -57,7 +62,6 @@ def replay_bundle(folder: Path, trust_code: bool = False) -> tuple[Finding, Find
         dataset_indices=before.get("dataset_indices", []),
         low_precision=str(kept.facts["precision"]).startswith("16"),
     )
-    return kept.finding, again
 
 
 def same(kept: Finding, again: Finding | None) -> bool:

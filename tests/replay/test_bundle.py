@@ -88,6 +88,14 @@ def test_a_bundle_runs_no_code_that_is_not_trusted(tmp_path: Path) -> None:
     )
 
 
+def test_names_of_modules_mean_the_users_files_again_once_a_bundle_is_loaded(packed: Path, tmp_path: Path) -> None:
+    """Whoever replays a bundle in a notebook imports his own, newer, module next."""
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "newer.py").write_text("")
+    out = run(tmp_path, "-c", IMPORT_NEXT, str(packed / "step"))
+    assert out.splitlines() == ["True", str(tmp_path / "project")]
+
+
 def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.is_file())
 
@@ -211,6 +219,15 @@ print(type(found.module).__name__, found.module(found.batch).tolist())
 print(linecache.getline(sys.argv[2], 12).strip())
 forward = found.module.forward.__code__
 print(forward.co_filename, forward.co_firstlineno)
+"""
+
+IMPORT_NEXT = """
+import importlib.machinery, sys
+from lightning_debugkit.replay import bundle
+before = list(sys.path)
+bundle.load(sys.argv[1], trust_code=True)
+print(sys.path == before)
+print(*importlib.machinery.PathFinder.find_spec("project").submodule_search_locations)
 """
 
 
