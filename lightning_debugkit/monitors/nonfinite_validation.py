@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, SequentialSampler
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
-from lightning_debugkit.core.messages import listed
+from lightning_debugkit.core.name_lists import listed
 from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.data.batches import leaves

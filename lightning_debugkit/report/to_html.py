@@ -68,11 +68,6 @@ def inline(figure: Figure) -> Markup:
     return Markup(drawn.replace("<svg ", f'<svg role="img" aria-label="{escape(figure.alt)}" ', 1))
 
 
-def _of_the_page(match: re.Match[str]) -> str:
-    variable = _VARIABLES.get(match[1])
-    return f'"var({variable})"' if variable else match[0]
-
-
 @cache
 def _template() -> Template:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
-from lightning_debugkit.core.messages import listed
+from lightning_debugkit.core.name_lists import listed
 from lightning_debugkit.core.optimizers import ParameterList
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.core.sharding import unwrapped_name

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.host_copy import read
-from lightning_debugkit.core.messages import listed
+from lightning_debugkit.core.name_lists import listed
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.monitors.observed_step import StepStats
 from lightning_debugkit.monitors.parameters.parameter_registration import common

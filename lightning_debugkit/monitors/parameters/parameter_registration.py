@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
-from lightning_debugkit.core.messages import listed
+from lightning_debugkit.core.name_lists import listed
 from lightning_debugkit.core.optimizers import held_by
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.replay.source_lines import SourceLine

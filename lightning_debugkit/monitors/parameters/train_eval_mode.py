@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
-from lightning_debugkit.core.messages import listed
+from lightning_debugkit.core.name_lists import listed
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.core.sharding import outer, unwrapped_name
 from lightning_debugkit.monitors.parameters.parameter_registration import common

@@ -11,7 +11,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils.hooks import RemovableHandle
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
-from lightning_debugkit.core.messages import listed
+from lightning_debugkit.core.name_lists import listed
 from lightning_debugkit.core.patching import Hook
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.core.sharding import unwrapped_name
