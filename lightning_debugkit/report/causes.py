@@ -6,11 +6,14 @@ from collections.abc import Sequence
 
 from lightning_debugkit.core.finding import Finding, Severity
 
+_SO_FROM_THE_START = ("preflight", "data")
+
 
 def causes(effect: Finding, findings: Sequence[Finding]) -> list[Finding]:
     """Return those of ``findings`` that came no later and can have ``effect`` as their consequence.
 
-    What asks for nothing is the cause of notes only.
+    What asks for nothing is the cause of notes only. The program and its data were what they are from the first
+    step on, whenever it was found.
 
     Example:
         >>> from lightning_debugkit.core.finding import Where
@@ -23,7 +26,7 @@ def causes(effect: Finding, findings: Sequence[Finding]) -> list[Finding]:
         cause
         for cause in findings
         if cause.severity >= min(Severity.WARNING, effect.severity)
-        and cause.where.step <= effect.where.step
+        and (cause.where.step <= effect.where.step or cause.section in _SO_FROM_THE_START)
         and cause.rule in effect.can_follow
     ]
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from lightning_debugkit.core.finding import Finding
-from lightning_debugkit.report.number_formats import NONFINITE, as_list, phrase
+from lightning_debugkit.report.number_formats import NONFINITE, as_list, as_number, phrase
 
-_LABELS = {"batch_idx": "batch", "op": "operation", "samples": "position in batch", "norm": "gradient norm"}
+_LABELS = {"batch_idx": "batch", "op": "operation", "norm": "gradient norm"}
 _NAMES_OF_CODE = {"op", "backward", "parameters", "parameter", "module", "modules", "layer", "layers"}
 _TOLD_APART = {"source", "note"}
 _SOURCE = re.compile(r"(?P<place>[^\n]+?:\d+):\s?(?P<code>.*)", re.DOTALL)
@@ -38,7 +39,7 @@ def rows(finding: Finding) -> list[Row]:
     said = " ".join(" ".join((finding.message, finding.advice, finding.where.module)).split())
     return [
         Row(
-            label=_LABELS.get(key, key.replace("_", " ")),
+            label=_label(key, value),
             text=phrase(value),
             is_code=key in _NAMES_OF_CODE,
             is_nonfinite=any(item in NONFINITE for item in as_list(value) if isinstance(item, str)),
@@ -48,12 +49,39 @@ def rows(finding: Finding) -> list[Row]:
     ]
 
 
+def _label(key: str, value: Any) -> str:
+    if key == "samples" and isinstance(value, list):
+        return "position in batch"
+    return _LABELS.get(key, key.replace("_", " "))
+
+
 def _is_said(value: Any, said: str) -> bool:
-    """Tell whether a value stands in ``said``: messages are built of evidence, and a single digit proves nothing."""
+    """Tell whether a value stands in ``said``, however it is rounded there: messages are built of evidence.
+
+    Example:
+        >>> [_is_said(value, "36% of 560, so the loss stays at 1.46") for value in (0.3571, 1.461, 560, 1.5, 1.386)]
+        [True, True, True, False, False]
+    """
     if isinstance(value, bool | Mapping):
         return False
-    text = " ".join(phrase(value).split()).rstrip(".")
-    return len(text) > 1 and re.search(rf"(?<![\w.]){re.escape(text)}(?![\w]|\.\d)", said) is not None
+    return any(re.search(_alone(text), said) for text in _wordings(value))
+
+
+def _wordings(value: Any) -> set[str]:
+    """Return how a message may have put a value."""
+    known = as_number(value)
+    if known is None or not math.isfinite(known):
+        return {" ".join(phrase(value).split()).rstrip(".")} - {""}
+    # One digit of a number that has more proves nothing.
+    rounded = {f"{known:.{digits}g}" for digits in range(2, 8)}
+    in_percent = {f"{100 * known:.{digits}f}" for digits in range(3)} if 0 < known < 1 else set()
+    return {phrase(value), *rounded, *(f"{text}{gap}%" for text in in_percent for gap in ("", " "))}
+
+
+def _alone(text: str) -> str:
+    """Return the pattern of a text that is no part of a longer word or number."""
+    before = r"(?<![\w.])" if re.match(r"\w", text) else ""
+    return rf"{before}{re.escape(text)}(?![\w]|\.\d)"
 
 
 def source(evidence: Mapping[str, Any]) -> tuple[str, str]:

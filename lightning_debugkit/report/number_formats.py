@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -71,8 +72,8 @@ def phrase(value: Any, most: int = 12) -> str:
     """Return any value of a journal in words, long ones cut.
 
     Example:
-        >>> phrase([9, 12]), phrase({"lr": 0.001}), phrase(None), phrase(range(40), most=2)
-        ('9, 12', 'lr: 0.001', 'none', '0, 1, … (40 in all)')
+        >>> phrase([9, 12]), phrase([[9, 12]]), phrase({"lr": 0.001}), phrase(None), phrase(range(40), most=2)
+        ('9, 12', '(9, 12)', 'lr: 0.001', 'none', '0, 1, … (40 in all)')
     """
     if value is None:
         return "none"
@@ -84,7 +85,12 @@ def phrase(value: Any, most: int = 12) -> str:
         return value
     if isinstance(value, Mapping):
         return _listed([f"{key}: {phrase(item, most)}" for key, item in value.items()], most)
-    return _listed([phrase(item, most) for item in value], most) if isinstance(value, Iterable) else str(value)
+    return _listed([_item(item, most) for item in value], most) if isinstance(value, Iterable) else str(value)
+
+
+def _item(value: Any, most: int) -> str:
+    said = phrase(value, most)
+    return f"({said})" if isinstance(value, list | tuple) else said
 
 
 def _listed(items: list[str], most: int) -> str:
@@ -121,6 +127,20 @@ def sentence(text: str, most: int = 400) -> str:
     line = " ".join(text.split())
     line = line if line.endswith("...") else line.removesuffix(".")
     return cut(line, most)
+
+
+def headline(text: str, most: int = 130) -> tuple[str, str]:
+    """Return a message on one line, without its last period; if it is long, its first clause and what follows.
+
+    Example:
+        >>> headline("loss is inf: log(0)."), headline("8 samples cannot be learned: the loss stays; see it", most=40)
+        (('loss is inf: log(0)', ''), ('8 samples cannot be learned', 'the loss stays; see it'))
+    """
+    line = sentence(text)
+    if len(line) <= most:
+        return line, ""
+    first, *rest = re.split(r"[:;] ", line, maxsplit=1)
+    return first, "".join(rest)
 
 
 def shortened(text: str, most: int) -> str:

@@ -10,7 +10,7 @@ from lightning_debugkit.core.finding import Finding, Severity
 from lightning_debugkit.core.journal import VERSION, Event, Events
 from lightning_debugkit.report import verdict as verdicts
 from lightning_debugkit.report.folding import Folded, findings_in_order, fold
-from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, as_number, plural, sentence
+from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, as_number, headline, plural, sentence
 from lightning_debugkit.report.troubles import Trouble, troubles
 
 Status = Literal["finished", "exception", "interrupted", "stopped", "unfinished"]
@@ -75,8 +75,13 @@ class Summary:
         return self.status == "finished" and not any(trouble.is_lasting for trouble in self.troubles)
 
     def tells(self, finding: Finding) -> bool:
-        """Tell whether the verdict has the message of a finding."""
-        return sentence(finding.message) in self.verdict
+        """Tell whether the verdict has the message of a finding, or its first clause."""
+        return headline(finding.message)[0] in self.verdict
+
+    def untold(self, finding: Finding) -> str:
+        """Return what the verdict leaves out of the message of a finding that it tells."""
+        rest = headline(finding.message)[1]
+        return f"{rest[:1].upper()}{rest[1:]}." if rest else ""
 
     @property
     def other_exception(self) -> str:

@@ -116,6 +116,8 @@ def _finding(told: Folded, summary: Summary) -> Iterator[str]:
     finding = told.finding
     said = code_span(finding.rule) if summary.tells(finding) else escaped(finding.message)
     yield f"### {told.number}. {finding.severity}: {said}"
+    if summary.tells(finding) and summary.untold(finding):
+        yield escaped(summary.untold(finding))
     module = f", {code_span(finding.where.module)}" if finding.where.module else ""
     rule = "At" if summary.tells(finding) else f"{code_span(finding.rule)} at"
     yield f"{rule} {place(told, summary.world_size)}{module}"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lightning_debugkit.core.finding import Finding, Severity
-from lightning_debugkit.report.number_formats import plural, sentence
+from lightning_debugkit.report.number_formats import headline, plural, sentence
 from lightning_debugkit.report.troubles import Trouble, others
 
 
@@ -73,7 +73,7 @@ def start_here(findings: Sequence[Finding]) -> str:
 
 
 def _broken(ending: Ending, first: Finding) -> str:
-    said = sentence(first.message)
+    said, _ = headline(first.message)
     # The message often names its step already.
     at = "" if re.search(rf"\bstep {first.where.step}\b", said) else f" at step {first.where.step}"
     if ending.status == "finished":
@@ -83,7 +83,7 @@ def _broken(ending: Ending, first: Finding) -> str:
 
 def _led_to(ending: Ending, cause: Finding, error: Finding) -> str:
     course = "The run finished, but went wrong" if ending.status == "finished" else "The run broke"
-    first, then = sentence(cause.message), sentence(error.message)
+    first, then = headline(cause.message)[0], headline(error.message)[0]
     return f"{course}, first at step {cause.where.step}: {first}; then at step {error.where.step}: {then}"
 
 
@@ -132,7 +132,7 @@ def _course(ending: Ending) -> str:
 
 
 def _attention(pressing: Sequence[Finding]) -> str:
-    said = sentence(pressing[0].message)
+    said, _ = headline(pressing[0].message)
     if len(pressing) == 1:
         return f"one thing needs attention: {said}"
     return f"{len(pressing)} things need attention, first: {said}"

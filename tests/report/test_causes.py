@@ -13,7 +13,7 @@ from declared import rules as declared
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.journal import Events
-from lightning_debugkit.report import render, summarize
+from lightning_debugkit.report import html, markdown, render, summarize
 from lightning_debugkit.report.summary import Summary
 
 Writer = Callable[..., Path]
@@ -136,3 +136,25 @@ def test_a_section_refers_to_findings_by_their_number_and_not_by_how_many_there_
     render(folder)
     assert "Findings here: #1 nonfinite-loss" in (folder / "report.md").read_text()
     assert ">#1 nonfinite-loss</a>" in (folder / "report.html").read_text()
+
+
+def test_a_fault_of_the_program_is_the_cause_of_what_was_seen_before_it_was_named() -> None:
+    """A check of the first step ends before the one that listens for longer."""
+    twice = Finding("double-softmax", Severity.WARNING, "softmax works twice", Where(0, 1), advice="Give the scores.")
+    held = Finding("cannot-overfit-batch", Severity.WARNING, "4 samples cannot be learned", Where(0, 0))
+    assert rules(held, twice) == ["double-softmax", "cannot-overfit-batch"]
+    late = Finding("stale-gradients", Severity.WARNING, "gradients pile up", Where(0, 130))
+    assert rules(DEAD, late) == ["dead-units", "stale-gradients"]
+
+
+def test_a_long_message_is_told_in_two_halves_each_once(tmp_path: Path) -> None:
+    clause = "8 samples cannot be learned by heart"
+    rest = "the loss stays at 1.46 after 50 steps of SGD as configured and 100 each of Adam at 0.001 and 0.01"
+    long = Finding("cannot-overfit-batch", Severity.WARNING, f"{clause}: {rest}", Where(0, 0), {"loss": 1.4612})
+    summary = told(long)
+    assert summary.verdict == f"The run finished; one thing needs attention: {clause}."
+    assert summary.untold(long) == f"T{rest[1:]}."
+    for page in (html(summary), markdown(summary)):
+        body = page.partition("<body>")[2] or page
+        assert body.count(clause) == body.count(rest[1:]) == 1
+        assert "1.461" not in body  # the message has it

@@ -65,9 +65,7 @@ def not_in_optimizer(
     if forgotten:
         at = where.at(common(forgotten))
         count, names = len(forgotten), listed(forgotten)
-        yield NOT_IN_OPTIMIZER.found(
-            at, count=count, names=names, orphans=orphans, parameters=forgotten, strangers=strange
-        )
+        yield NOT_IN_OPTIMIZER.found(at, count=count, names=names, orphans=orphans, parameters=forgotten)
     if meant:
         left = f", as {finetuning} leaves batch norm out (train_bn=False)"
         found = NOT_IN_OPTIMIZER.found(

@@ -94,7 +94,7 @@ def _name(split: Any) -> str:
 
 def _alt(found: Stack) -> str:
     parts = "; ".join(f"{part.label} from {found.text(part.left)} to {found.text(part.right)}" for part in found.parts)
-    return f"{found.metric}: {parts or 'no parts'}."
+    return f"Parts of the {found.metric}: {parts or 'no parts'}."
 
 
 def _over_time(points: tuple[Measure, ...], held: Mapping[str, Any]) -> Iterator[Drawing]:

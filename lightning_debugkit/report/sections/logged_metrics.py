@@ -66,6 +66,7 @@ def _groups(found: Sequence[Curve]) -> list[tuple[str, list[Curve]]]:
 def _drawing(name: str, group: Sequence[Curve]) -> Drawing:
     ends = (f"{c.label} from {number(float(c.values[0]))} to {number(float(c.values[-1]))}" for c in group)
     stem = f"logged-{_AS_FILE.sub('-', name)}"
+    name = group[0].label if len(group) == 1 else name
     return Drawing(stem, name, f"{'; '.join(ends)}.", partial(curve_figure, group, "step", cut(name, 28), None, 2.2))
 
 

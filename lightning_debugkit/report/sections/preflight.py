@@ -24,8 +24,10 @@ def _parts(summary: Summary, _folder: Path) -> Iterator[Paragraph | Table | Draw
     value = as_mapping(points[-1].value)
     losses = as_mapping(value.get("losses", {}))
     if losses:
+        named = ", ".join(dict.fromkeys(map(str, losses.values())))
+        yield Paragraph(f"Losses of the first steps: {named}.")
         rows = tuple((Cell(str(source), is_code=True), Cell(str(name))) for source, name in losses.items())
-        yield Table("Losses that were listened to in the first steps", ("line", "loss"), rows)
+        yield Table("Where they stand", ("line", "loss"), rows)
     for note in as_mapping(value.get("notes", {})).values():
         yield Paragraph(f"{str(note)[:1].upper()}{str(note)[1:]}")
     yield from _by_heart(as_mapping(value.get("by_heart")))
