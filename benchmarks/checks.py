@@ -160,7 +160,7 @@ def kit(train: Split, val: Split) -> set[str]:
         *labels.judge_order(list(one.by_batch), HERE),
         *labels.judge_counts(known, told, True, HERE),
         *values.judge(inputs, valued, HERE),
-        *near_duplicates.judge(inputs, valued, one.shape, False, HERE),
+        *near_duplicates.judge(one.thumbnails, other.thumbnails, len(one.shape) == 1, False, HERE),
     ]
     agreement = neighbours.agreement(inputs, known), neighbours.agreement(valued, told)
     if agreement[0] is not None and agreement[1] is not None:

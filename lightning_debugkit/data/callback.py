@@ -38,11 +38,11 @@ class DataCheck(DebugCallback):
     """Check the data of the first epoch as it flows by: order and share of labels, scales, copies across splits, boxes.
 
     Nothing is read that the Trainer does not read itself, so that it works for streams as well, and the training is
-    never changed. Of each split fingerprints of 8 bytes a sample are kept, and 16 MB of values.
+    never changed. Of each split fingerprints of 8 bytes a sample are kept, and 36 MB of values.
 
     Args:
         neighbours: Compare the labels of samples that are alike, and look for samples that are all but equal.
-        samples: Samples of each split that are looked at; of more than 2,000, the first epoch is waited for.
+        samples: Samples of each split that are looked at; of more than 20,000, the first epoch is waited for.
         baseline: Let simple models learn what was looked at, for about 10 seconds, at the end of the first epoch.
     """
 
@@ -60,6 +60,7 @@ class DataCheck(DebugCallback):
         self._boxes: dict[str, list[Tensor]] = {"training": [], "validation": []}
         self._hearing: Hearing | None = None
         self._first: tuple[str, Tensor] | None = None
+        self._is_taken = False  # enough of the training data, and validation is waited for
         self._is_done = False
         self._is_val_whole = False
         self._unrelated: tuple[neighbours.Agreement, Labels] | None = None
@@ -107,7 +108,7 @@ class DataCheck(DebugCallback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self._keep_loss(trainer, outputs)
-        if self._is_done:
+        if self._is_done or self._is_taken:
             return
         self._release()
         with torch.no_grad():
@@ -118,7 +119,7 @@ class DataCheck(DebugCallback):
                 )
             self._train.take(batch)
         self._keep_boxes("training", batch)
-        if self._train.batches >= BATCHES and (self.samples <= SAMPLES or self._train.count >= self.samples):
+        if self._train.batches >= BATCHES and (self.samples <= SAMPLES or self._train.is_full):
             self._judge(trainer)
 
     def on_validation_batch_end(
@@ -132,9 +133,11 @@ class DataCheck(DebugCallback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._is_val_whole = self._is_val_whole or bool(self._val.batches)
+        if self._is_val_whole and self._is_taken and not self._is_done:
+            self._judge(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not self._is_done:
+        if not self._is_done and not self._is_taken:
             self._judge(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -143,6 +146,8 @@ class DataCheck(DebugCallback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._release()
+        if self._is_taken and not self._is_done:
+            self._let_go()
         if self.baseline and trainer.is_global_zero:
             scores = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val")}
             self.write(trainer, "measure", name="baseline-network", value=scores)
@@ -169,41 +174,47 @@ class DataCheck(DebugCallback):
             kept += boxes.boxes_of(batch)
 
     def _judge(self, trainer: Trainer) -> None:
-        """Judge what was seen, once; then let go of it."""
-        self._is_done = True
+        """Judge what was seen, and let go of it, unless a validation is to come: then all is judged again with that."""
+        self._is_taken = True
         # What is true of the data was so from the first batch on: what came of it in the meantime stands behind.
         train, val, where = self._train, self._val, replace(self.where(trainer), epoch=0, step=0)
-        loader, others = trainer.train_dataloader, trainer.val_dataloaders
-        is_plain, is_same = _gives_each_once(loader), _is_same(loader, others)
-        found: list[Finding] = []
         with torch.no_grad():
-            found += duplicates.judge(train.prints, val.prints, is_plain, is_same, train.is_rich, where)
-            known, told = train.classes, val.classes
-            found += labels.judge_order(list(train.by_batch), where)
-            if known is not None:
-                found += labels.judge_counts(known, told if self._is_val_whole else None, is_plain, where)
-            inputs, valued = train.values, val.values
-            if values.is_finite(inputs):
-                found += values.judge(inputs, valued if values.is_finite(valued) else None, where)
-                # Numbers that are names, such as those of words, have no distance.
-                if self.neighbours and inputs is not None and train.is_measured:
-                    near = valued if values.is_finite(valued) else None
-                    found += near_duplicates.judge(inputs, near, train.shape, is_same, where)
-            if self.neighbours and known is not None and told is not None:
-                found += self._compare_neighbours((inputs, known), (valued, told), where)
-            for split, kept in self._boxes.items():
-                found += boxes.judge(kept, split, where)
-        seen = {"training": train.count, "validation": val.count}
-        drawn = sketch(inputs, valued, train.shape, known, told)
-        value = {"samples": seen, "class_mapping": class_mapping(trainer), **drawn}
-        value["pairs"] = pairs_of(found, inputs, valued, train.shape)
+            found = list(self._findings(trainer, where))
+        drawn = sketch(train.values, val.values, train.shape, train.classes, val.classes)
+        value = {"samples": {"training": train.count, "validation": val.count}, **drawn}
+        value |= {"class_mapping": class_mapping(trainer), "pairs": pairs_of(found, train, val)}
         self.write(trainer, "measure", name="data-check", value=value)
-        if self.baseline:
-            self.write(trainer, "measure", name="baseline", value=_baselines(train, val))
+        if self._is_val_whole or not trainer.enable_validation:
+            if self.baseline:
+                self.write(trainer, "measure", name="baseline", value=_baselines(train, val))
+            self._let_go()
+        self.emit_each(trainer, found)
+
+    def _let_go(self) -> None:
+        self._is_done = True
         self._train, self._val, self._boxes = Seen(self.samples), Seen(self.samples), {"training": [], "validation": []}
         if self._unrelated is None:
             self._losses = []
-        self.emit_each(trainer, found)
+
+    def _findings(self, trainer: Trainer, where: Where) -> Iterator[Finding]:
+        train, val = self._train, self._val
+        loader, others = trainer.train_dataloader, trainer.val_dataloaders
+        is_plain, is_same = _gives_each_once(loader), _is_same(loader, others)
+        yield from duplicates.judge(train.prints, val.prints, is_plain, is_same, train.is_rich, where)
+        known, told = train.classes, val.classes
+        yield from labels.judge_order(list(train.by_batch), where)
+        if known is not None:
+            yield from labels.judge_counts(known, told if self._is_val_whole else None, is_plain, where)
+        yield from values.judge(_finite(train.values), _finite(val.values), where)
+        small = _finite(train.thumbnails)
+        # Numbers that are names, such as those of words, have no distance.
+        if self.neighbours and small is not None and train.is_measured:
+            is_table = len(train.shape) <= 1
+            yield from near_duplicates.judge(small, _finite(val.thumbnails), is_table, is_same, where)
+        if self.neighbours and known is not None and told is not None:
+            yield from self._compare_neighbours((train.values, known), (val.values, told), where)
+        for split, kept in self._boxes.items():
+            yield from boxes.judge(kept, split, where)
 
     def _compare_neighbours(
         self, train: tuple[Tensor | None, Labels], val: tuple[Tensor | None, Labels], where: Where
@@ -235,6 +246,11 @@ def _baselines(train: Seen, val: Seen) -> dict[str, Any]:
     if inputs.shape[1] != others.shape[1] or not (values.is_finite(inputs) and values.is_finite(others)):
         return {"left_out": "inputs are not finite, or have other shapes in validation"}
     return baselines(inputs.numpy(), wanted[: len(inputs)], others.numpy(), answers[: len(others)])
+
+
+def _finite(samples: Tensor | None) -> Tensor | None:
+    """Return the samples, ``None`` if there are none or not all numbers are finite."""
+    return samples if values.is_finite(samples) else None
 
 
 def _is_normed(module: nn.Module, name: str) -> bool:

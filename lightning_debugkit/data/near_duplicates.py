@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
@@ -11,9 +12,11 @@ from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.stats.close_pairs import ClosePairs, close_pairs
 
-SAMPLES = 1000  # of each split
 SIDE = 16  # pixels to which pictures are reduced: what is saved again differs in fine detail
 SCALES = 4.0  # largest spread of a column against the median one, up to which all are of one scale
+# Columns in which nine of ten rows have a number of their own are measurements.
+UNIQUE = 0.9
+KINDS = 1000  # rows among which that is asked
 FEWEST = 3
 SHARE = 0.01
 
@@ -29,41 +32,61 @@ NEAR_DUPLICATES = Rule(
 )
 
 
-def judge(train: Tensor, val: Tensor | None, shape: tuple[int, ...], is_same: bool, where: Where) -> Iterator[Finding]:
+def judge(train: Tensor, val: Tensor | None, is_table: bool, is_same: bool, where: Where) -> Iterator[Finding]:
     """Yield the near copies within training, and those of validation samples in training.
 
     Args:
-        train: Training samples ``(n, d)``.
+        train: Training samples ``(n, d)``, as `thumbnails` returns them.
         val: Validation samples ``(k, d)``, ``None`` without.
-        shape: Of one sample.
+        is_table: A sample is one row of columns.
         is_same: Both splits are one dataset, on purpose.
         where: Place of now.
     """
-    own = reduced(train[:SAMPLES], shape, train)
-    if own.shape[1] < 2:
+    places, sizes = scale(train, is_table)
+    if len(places) < 2:
         return
+    own = train.index_select(1, places) / sizes
     found = close_pairs(own)
     if found is not None and _is_many(len(found.pairs), len(own)):
         remedy = "Drop one of each pair, or keep both on one side of every split."
         yield _found(where, found, len(own), "training", "others", remedy)
     if val is None or is_same or val.shape[1] != train.shape[1]:
         return
-    asked = reduced(val[:SAMPLES], shape, train)
+    asked = val.index_select(1, places) / sizes
     found = close_pairs(own, asked)
     if found is not None and _is_many(len(found.pairs), len(asked)):
         remedy = "Split by what they come from (a patient, a scene, a file), before anything is copied or augmented."
         yield _found(where, found, len(asked), "validation", "training samples", remedy, Severity.WARNING)
 
 
-def reduced(samples: Tensor, shape: tuple[int, ...], train: Tensor) -> Tensor:
-    """Return samples ``(n, d)``: pictures of more than 16 pixels a side as grey ones of that, columns on one scale."""
-    if len(shape) == 3 and shape[0] in (1, 3, 4) and min(shape[1:]) > SIDE:
-        return adaptive_avg_pool2d(samples.reshape(-1, *shape).mean(1, keepdim=True), SIDE).flatten(1)
+def is_large_picture(shape: Sequence[int]) -> bool:
+    """Tell whether a sample of this shape is a picture of more than 16 pixels a side."""
+    return len(shape) == 3 and shape[0] in (1, 3, 4) and min(shape[1:]) > SIDE
+
+
+def thumbnails(values: Tensor) -> Tensor:
+    """Return samples ``(n, ...)`` as rows ``(n, d)`` float32, pictures of more than 16 pixels a side grey and of 16."""
+    if is_large_picture(values.shape[1:]):
+        return adaptive_avg_pool2d(values.float().mean(1, keepdim=True), SIDE).flatten(1)
+    return values.reshape(len(values), -1).float()
+
+
+def scale(train: Tensor, is_table: bool) -> tuple[Tensor, Tensor]:
+    """Return which columns of ``(n, d)`` can be compared, ``(k,)`` places, and what each is divided by, ``(k,)``.
+
+    In a table rows are equal in columns of few values by chance: where others hold measurements, these alone count.
+    """
     spread = train.std(0)
     kept = spread > 0
+    if is_table:
+        first = train[:KINDS].sort(0).values
+        measured = (first.diff(dim=0) > 0).sum(0) + 1 >= UNIQUE * len(first)
+        kept &= measured if measured.any() else True
+    places = kept.nonzero()[:, 0]
+    spread = spread[places]
     # Pixels, in a row or not, are of one scale already; columns of a table are not.
-    is_one_scale = len(shape) > 1 or float(spread.max()) <= SCALES * float(spread[kept].median())
-    return samples[:, kept] / (1 if is_one_scale else spread[kept])
+    is_one_scale = not is_table or not len(places) or float(spread.max()) <= SCALES * float(spread.median())
+    return places, torch.ones_like(spread) if is_one_scale else spread
 
 
 def _is_many(count: int, seen: int) -> bool:

@@ -14,10 +14,14 @@ from torch import Tensor
 
 from lightning_debugkit.data.batches import batch_size, leaves
 from lightning_debugkit.data.label_forms import NAMES
+from lightning_debugkit.data.near_duplicates import SIDE, is_large_picture, thumbnails
 
-# Enough for one shared sample in a thousand to show, at some tens of bytes a fingerprint.
-SAMPLES = 2000
-VALUES = 1 << 22  # entries of inputs that are kept, 16 MB: of large samples fewer
+# Of so many a split, one shared sample in a hundred shows where each split is ten times as large.
+SAMPLES = 20_000
+BYTES = 1 << 28  # that are looked at, a quarter of a second: of large samples fewer are, but not fewer than INPUTS
+INPUTS = 2000  # samples whose values are kept
+VALUES = 1 << 22  # and entries of them, 16 MB: of large samples fewer
+THUMBNAILS = 5 << 20  # entries of all samples made small, 20 MB
 LABELS = 100_000
 PRINT = 8  # bytes
 # A sample of so many entries, with so many values among them, is not met twice by chance; nor is a row of a table in
@@ -35,6 +39,7 @@ class Seen:
     Args:
         most: Samples that are looked at.
         inputs: The first samples, each flattened to float32.
+        small: More of them, pictures reduced to a few pixels.
         labels: Labels of all batches, each ``(n,)`` integers on the loader's device.
         numbers: Targets of all batches that are numbers, each ``(n,)``, where there are no labels.
         batches: Batches that were seen.
@@ -44,6 +49,7 @@ class Seen:
 
     most: int = SAMPLES
     inputs: list[Tensor] = field(default_factory=list)
+    small: list[Tensor] = field(default_factory=list)
     labels: list[Tensor] = field(default_factory=list)
     numbers: list[Tensor] = field(default_factory=list)
     batches: int = 0
@@ -51,6 +57,7 @@ class Seen:
     shape: tuple[int, ...] = ()
     _shape: tuple[int, ...] | None = None
     _is_ragged: bool = False
+    _bytes: int = 0
     _prints: bytearray = field(default_factory=bytearray)
 
     def take(self, batch: Any) -> None:
@@ -64,8 +71,14 @@ class Seen:
             self.labels.append(labels.detach())
         if labels is None and values is not None and (wanted := number_of(batch, size, values)) is not None:
             self.numbers.append(wanted.detach())
-        if values is not None and self.count < self.most:
+        if values is not None and not self.is_full:
             self._keep(values.detach()[: self.most - self.count].cpu())
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether no more samples are looked at."""
+        is_large = self.most <= SAMPLES and self._bytes >= BYTES and self.count >= INPUTS
+        return self.count >= self.most or is_large
 
     def _keep(self, values: Tensor) -> None:
         rows = values.contiguous().flatten(1) if values.ndim > 1 else values[:, None].contiguous()
@@ -77,8 +90,11 @@ class Seen:
             self._prints += hashlib.blake2b(row.tobytes(), digest_size=PRINT).digest()
         self._is_ragged = self._is_ragged or self._shape not in (None, tuple(rows.shape[1:]))
         self._shape, self.shape = tuple(rows.shape[1:]), tuple(values.shape[1:])
-        if sum(part.numel() for part in self.inputs) < VALUES:
+        self._bytes += raw.nbytes
+        if sum(map(len, self.inputs)) < INPUTS and sum(part.numel() for part in self.inputs) < VALUES:
             self.inputs.append(rows.float())
+        if sum(map(len, self.small)) < SAMPLES and sum(part.numel() for part in self.small) < THUMBNAILS:
+            self.small.append(thumbnails(values))
 
     @property
     def count(self) -> int:
@@ -94,6 +110,20 @@ class Seen:
     def values(self) -> Tensor | None:
         """Samples ``(n, d)`` float32, ``None`` if there are none or their sizes differ."""
         return torch.cat(self.inputs) if self.inputs and not self._is_ragged else None
+
+    @property
+    def thumbnails(self) -> Tensor | None:
+        """Samples made small ``(n, d)`` float32, ``None`` if there are none or their sizes differ."""
+        return torch.cat(self.small) if self.small and not self._is_ragged else None
+
+    def sample(self, at: int) -> tuple[Tensor, tuple[int, ...]] | None:
+        """Return one sample ``(1, d)`` and its shape, beyond the first ones the small one; ``None`` without."""
+        rows, small = self.values, self.thumbnails
+        if rows is not None and at < len(rows):
+            return rows[at : at + 1], self.shape
+        if small is None or at >= len(small):
+            return None
+        return small[at : at + 1], (1, SIDE, SIDE) if is_large_picture(self.shape) else self.shape
 
     @property
     def is_rich(self) -> bool:

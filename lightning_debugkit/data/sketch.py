@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from lightning_debugkit.core.finding import Finding
+from lightning_debugkit.data.seen import Seen
 
 SHOWN = 8  # inputs
 LARGEST = 24  # pixels a side: all of it stays below 40 kB
@@ -62,18 +63,14 @@ def pictures(samples: Tensor, shape: tuple[int, ...]) -> list[dict[str, Any]]:
     return found
 
 
-def pairs_of(
-    found: Iterable[Finding], train: Tensor | None, val: Tensor | None, shape: tuple[int, ...]
-) -> dict[str, Any]:
+def pairs_of(found: Iterable[Finding], train: Seen, val: Seen) -> dict[str, Any]:
     """Return the pictures of the pairs that findings name, by rule."""
     made: dict[str, Any] = {}
     for finding in found:
         other = train if finding.evidence.get("split") == "training" else val
-        places = [(at, of) for at, of in finding.evidence.get("pairs", ())]
-        if train is not None and other is not None:
-            known = [(at, of) for at, of in places if at < len(other) and of < len(train)]
-            rows = [[*pictures(other[at : at + 1], shape), *pictures(train[of : of + 1], shape)] for at, of in known]
-            made |= {finding.rule: rows} if any(rows) else {}
+        sides = [(other.sample(at), train.sample(of)) for at, of in finding.evidence.get("pairs", ())]
+        rows = [[*pictures(*one), *pictures(*two)] for one, two in sides if one is not None and two is not None]
+        made |= {finding.rule: rows} if any(rows) else {}
     return made
 
 

@@ -237,7 +237,7 @@ def test_the_report_shows_inputs_values_classes_and_pairs(tmp_path: Path) -> Non
 
 
 def test_only_a_whole_number_of_samples_is_taken() -> None:
-    with pytest.raises(ValueError, match=r"DataCheck needs samples >= 1, got 0; 2000 is usual"):
+    with pytest.raises(ValueError, match=r"DataCheck needs samples >= 1, got 0; 20000 is usual"):
         DataCheck(samples=0)
 
 

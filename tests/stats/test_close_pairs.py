@@ -50,6 +50,27 @@ def test_overlapping_windows_of_a_series_are_no_copies() -> None:
         assert found is None or not len(found.pairs)
 
 
+@pytest.mark.parametrize("size", [6, 100])
+def test_of_many_samples_the_pairs_are_those_that_all_distances_show(size: int) -> None:
+    x = drawn(3000, size)
+    copies = torch.cat([x, x[-50:] + 0.01 * drawn(50, size, 1), x[:9]])
+    found = close_pairs(copies)
+    assert found is not None
+    assert {tuple(sorted(pair)) for pair in found.pairs.tolist()} == {(2950 + at, 3000 + at) for at in range(50)}
+    asked = close_pairs(x[:1500], torch.cat([x[1500:], x[:1] + 0.01, x[1:2]]))
+    assert asked is not None
+    assert asked.pairs.tolist() == [[1500, 0]]
+
+
+def test_around_a_sample_its_own_dimension_counts_where_it_is_the_lower_one() -> None:
+    """By that of all together, 152 of these would be copies."""
+    plane = drawn(2000, 3) @ drawn(3, 20, 1)
+    found = close_pairs(torch.cat([plane, drawn(6000, 20, 2)]))
+    assert found is not None
+    assert found.dimension > 10
+    assert len(found.pairs) < 5
+
+
 def test_validation_is_compared_with_training() -> None:
     x = drawn(400, 8)
     found = close_pairs(x[:300], torch.cat([x[300:], x[5:8] + 1e-3]))
