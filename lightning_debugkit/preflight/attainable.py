@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 from lightning_debugkit.core.loss_functions import BINARY_LOSSES, DIFFERENCE_LOSSES, INDEX_LOSSES
 from lightning_debugkit.preflight.loss_calls import LossCall
 
+LARGEST = 1 << 20  # numbers that are predicted: of more the best answer is not asked
 LEAST = 1e-7  # a probability whose logarithm no type overflows
 
 
@@ -98,6 +100,26 @@ def _asked(call: LossCall, prediction: Tensor) -> Tensor:
     target = target.float() if target.is_floating_point() else target
     loss: Tensor = getattr(F, call.function)(prediction, target, **options)
     return loss
+
+
+def at_start(call: LossCall) -> dict[str, float]:
+    """Return the ``loss`` of a call, and what it is for two who know nothing of the inputs; empty without both.
+
+    ``uniform`` is the loss where all classes are alike, ln C, as untrained weights begin; ``constant`` that of the one
+    answer that is best for all samples of the batch: the entropy of its labels, the variance of its targets.
+    """
+    result = call.result
+    if result is None or result.numel() != 1 or call.options.get("reduction", "mean") != "mean":
+        return {}
+    made: dict[str, float] = {}
+    if call.function == "cross_entropy" and call.prediction.ndim > 1:
+        made["uniform"] = math.log(call.prediction.shape[1])
+    elif call.function == "binary_cross_entropy_with_logits" and call.options.get("pos_weight") is None:
+        made["uniform"] = math.log(2)
+    if call.target.ndim and call.prediction.numel() <= LARGEST:
+        reach = attainable(call, torch.zeros(len(call.target), dtype=torch.long))
+        made |= {} if reach is None else {"constant": reach.constant}
+    return {"loss": float(result), **made} if made else {}
 
 
 def first_alike(inputs: list[Tensor], size: int) -> Tensor:

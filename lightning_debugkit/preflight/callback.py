@@ -24,6 +24,7 @@ from lightning_debugkit.preflight import (
     output_activation,
     targets,
 )
+from lightning_debugkit.preflight.attainable import at_start
 from lightning_debugkit.preflight.dependence import Checks
 from lightning_debugkit.preflight.listener import StepListener
 from lightning_debugkit.preflight.loss_calls import LossCall
@@ -36,6 +37,7 @@ TRAINING_STEPS = 2
 VALIDATIONS = 2
 # Losses of exactly 0 in a row, from the first on, that no healthy beginning has.
 ZEROS = 5
+LOSSES = 8  # whose first values the report draws
 # A shorter fit is a trial: it gets no extra passes.
 FEWEST_STEPS = 50
 NEEDS = Needs("PreflightCheck")
@@ -73,6 +75,7 @@ class PreflightCheck(DebugCallback):
         self._losses: dict[str, str] = {}
         self._notes: dict[str, str] = {}
         self._by_heart: dict[str, Any] = {}
+        self._at_start: dict[str, dict[str, float]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         # What is heard in a step stays with its fit.
@@ -166,7 +169,8 @@ class PreflightCheck(DebugCallback):
 
     def _section(self) -> dict[str, Any]:
         """Return what the report's section shows."""
-        told = {"left_out": self._left_out, "losses": self._losses, "notes": self._notes}
+        told: dict[str, Any] = {"left_out": self._left_out, "losses": self._losses, "notes": self._notes}
+        told |= {"at_start": self._at_start} if self._at_start else {}
         return {**told, "by_heart": self._by_heart} if self._by_heart else told
 
     def _listen(self, trainer: Trainer, stage: str) -> None:
@@ -205,6 +209,8 @@ class PreflightCheck(DebugCallback):
                 found += broadcasting.judge(call, where)
                 if stage == "training":
                     found += loss_value.judge(call, where, is_first)
+                if is_first and len(self._at_start) < LOSSES and (start := at_start(call)):
+                    self._at_start.setdefault(call.place.source or call.function, start)
             found += broadcasting.judge_outer(listener.outer, where)
             found += evaluation_noise.judge(listener.noise, where)
             if stage == "training" and self._loss is not None:

@@ -14,17 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_debugkit import PreflightCheck, read_journal
-from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.preflight.attainable import attainable, first_alike
 from lightning_debugkit.preflight.loss_calls import LossCall
 from lightning_debugkit.replay.source_lines import SourceLine
 
-pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore::UserWarning")]
-
-
-@pytest.fixture(autouse=True)
-def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(DebugCallback, "_render", lambda self, run: None)
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
 def found_least(function: str, target: Tensor, prediction: Tensor, shared: bool, **options: Any) -> float:

@@ -15,17 +15,11 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from lightning_debugkit import PreflightCheck, read_journal
-from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.finding import Severity, Where
 from lightning_debugkit.preflight import dependence, targets
 from lightning_debugkit.preflight.listener import StepListener
 
-pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore::UserWarning")]
-
-
-@pytest.fixture(autouse=True)
-def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(DebugCallback, "_render", lambda self, run: None)
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
 def fit(program: Program, folder: Path, *callbacks: pl.Callback) -> dict[str, Tensor]:

@@ -11,10 +11,13 @@ import numpy as np
 from matplotlib.figure import Figure as Canvas
 
 from lightning_debugkit.report.curves import Curve, curve_figure
+from lightning_debugkit.report.figures import axes_of, blank_figure, room
 from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, as_number, number
 from lightning_debugkit.report.palette import PALETTE
 from lightning_debugkit.report.parts import Cell, Drawing, Paragraph, Section, Table
 from lightning_debugkit.report.summary import Summary
+
+_KNOWING_NOTHING = {"uniform": "all classes alike give", "constant": "one answer for the whole batch gives"}
 
 
 def _parts(summary: Summary, _folder: Path) -> Iterator[Paragraph | Table | Drawing]:
@@ -30,10 +33,53 @@ def _parts(summary: Summary, _folder: Path) -> Iterator[Paragraph | Table | Draw
         yield Table("Where they stand", ("line", "loss"), rows)
     for note in as_mapping(value.get("notes", {})).values():
         yield Paragraph(f"{str(note)[:1].upper()}{str(note)[1:]}")
+    yield from _at_start(as_mapping(value.get("at_start")))
     yield from _by_heart(as_mapping(value.get("by_heart")))
     left_out = as_mapping(value.get("left_out", {}))
     if left_out:
         yield Paragraph(f"Left out: {'; '.join(f'{name} ({why})' for name, why in left_out.items())}.")
+
+
+def _at_start(held: Mapping[str, Any]) -> Iterator[Drawing]:
+    """Yield the first losses, and what they are for one who knows nothing of the inputs."""
+    rows: dict[str, dict[str, float]] = {}
+    for source, marks in held.items():
+        known = {key: as_number(each) for key, each in as_mapping(marks).items()}
+        rows[":".join(str(source).split(":")[:2])] = {key: each for key, each in known.items() if each is not None}
+    rows = {name: marks for name, marks in rows.items() if "loss" in marks}
+    if not rows:
+        return
+    told = "; ".join(
+        ", ".join(
+            [f"{name}: {number(marks['loss'])}"]
+            + [f"{word} {number(marks[key])}" for key, word in _KNOWING_NOTHING.items() if key in marks]
+        )
+        for name, marks in rows.items()
+    )
+    yield Drawing(
+        "loss-at-init",
+        "First losses against what is expected",
+        f"{told}.",
+        partial(_draw_start, rows),
+        "Dot: the first loss. Dashed: all classes alike, as untrained weights begin. Dotted: one answer for the whole "
+        "batch, which knows how often each label or what mean target occurs.",
+    )
+
+
+def _draw_start(rows: Mapping[str, Mapping[str, float]]) -> Canvas:
+    names = list(rows)
+    figure = blank_figure(0.85 + 0.35 * len(names), left=room(names, 9) + 0.15)
+    axes = axes_of(figure, grid=False)
+    for at, marks in enumerate(rows.values()):
+        for key, dashes in (("uniform", (4, 2)), ("constant", (1, 2))):
+            if key in marks:
+                axes.plot([marks[key]] * 2, [at - 0.35, at + 0.35], color=PALETTE.ink, linestyle=(0, dashes))
+        axes.plot(marks["loss"], at, marker="o", markersize=6, color=PALETTE.series[0])
+    axes.set_yticks(range(len(names)), names, fontsize=9)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
+    axes.set_xlabel("loss")
+    return figure
 
 
 def _by_heart(held: Mapping[str, Any]) -> Iterator[Drawing]:

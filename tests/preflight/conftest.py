@@ -1,0 +1,5 @@
+"""Fits on one thread, without a report unless it is the point."""
+
+from __future__ import annotations
+
+from fitting import _one_thread, no_report, with_report  # noqa: F401 - fixtures
