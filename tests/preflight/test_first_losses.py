@@ -76,7 +76,7 @@ def test_the_report_draws_the_first_loss_only(tmp_path: Path) -> None:
     folder = tmp_path / "debugkit"
     [told] = [event for event in read_journal(folder).of_kind("measure") if event["name"] == "preflight"]
     [(source, marks)] = told["value"]["at_start"].items()
-    assert source.startswith("preflight.py:")
+    assert source.startswith("faults/registry.py:")
     assert marks["uniform"] == pytest.approx(math.log(4))
     assert marks["constant"] <= marks["uniform"] < 1.5 * marks["loss"]
     assert "First losses against what is expected" in (folder / "report.md").read_text()
