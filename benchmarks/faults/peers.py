@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import functools
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from benchmarks.faults.corpus import Case
-from benchmarks.faults.running import ROOT, execute
+from benchmarks.faults.running import execute
 from benchmarks.faults.scoring import share
 
 TOLD = "peer says: "
@@ -70,7 +69,7 @@ def told(name: str, case: Case, mended: bool, seed: int, limit: float) -> bool:
             f"from benchmarks.faults.peers import install\n\ninstall({name!r})\n\n"
             f"from {case.name} import main\n\nmain({mended}, {seed})\n"
         )
-        _, output = execute(Path(folder), script, {"PYTHONPATH": str(ROOT)}, sys.executable, limit)
+        _, output = execute(Path(folder), script, {}, limit)
     return PEERS[name][1](output)
 
 

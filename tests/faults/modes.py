@@ -201,6 +201,21 @@ def pretrained_backbone_loaded_on_resume(mended: bool) -> Program:
     return resumed(Net(mended))
 
 
+@fault("weights-overwritten", "backbone")
+def initialised_after_a_part_was_loaded(mended: bool) -> Program:
+    """A pretrained backbone, and then an initialisation that was meant for the head."""
+    pretrained = TwoParts(mended).backbone.state_dict()
+
+    class Net(TwoParts):
+        def setup(self, stage: str) -> None:
+            self.backbone.load_state_dict(pretrained)
+
+        def on_fit_start(self) -> None:
+            (self.head if mended else self).apply(initialise)
+
+    return program(Net(mended))
+
+
 # --- eval-mode-in-training -----------------------------------------------------------------------------------------
 
 

@@ -335,6 +335,19 @@ def updates_below_the_precision_of_bfloat16(mended: bool) -> Program:
     return program(module, precision="bf16-mixed" if mended else "bf16-true")
 
 
+@fault("parameter-not-updated", "backbone", "backbone.0.weight", "")
+def most_updates_below_the_precision_of_bfloat16(mended: bool) -> Program:
+    """Weights of size one, 256 steps of 0.001: only the few that are near zero move."""
+
+    class Net(TwoParts):
+        def link(self, h: Tensor) -> Tensor:
+            return h / 8
+
+    module = Net(mended)
+    nn.init.normal_(module.backbone[0].weight)
+    return program(module, precision="32-true" if mended else "bf16-true", max_epochs=16)
+
+
 # --- update-ratio-high, update-ratio-low ---------------------------------------------------------------------------
 
 

@@ -220,6 +220,40 @@ def lr_scheduler_step_left_empty(mended: bool) -> Program:
     return program(Net(mended))
 
 
+class OwnRamp:
+    """A schedule that is no class of torch's: up to the rate in ``length`` steps."""
+
+    def __init__(self, optimizer: Any, length: int) -> None:
+        self.optimizer, self.length, self.done = optimizer, length, 0
+        self.full = [group["lr"] for group in optimizer.param_groups]
+        self.step()
+
+    def step(self) -> None:
+        self.done += 1
+        for group, full in zip(self.optimizer.param_groups, self.full, strict=True):
+            group["lr"] = full * min(1.0, self.done / self.length)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"done": self.done}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.done = state["done"]
+
+
+@fault("scheduler-never-stepped")
+def schedule_of_ones_own_that_nobody_steps(mended: bool) -> Program:
+    class Net(Classifier):
+        def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+            if self.mended:
+                scheduler.step()
+
+        def configure_optimizers(self) -> Any:
+            optimizer = torch.optim.AdamW(self.parameters(), 1e-3)
+            return [optimizer], [{"scheduler": OwnRamp(optimizer, 40), "interval": "step"}]
+
+    return program(Net(mended))
+
+
 # --- gradients-zeroed-by-clipping ----------------------------------------------------------------------------------
 
 

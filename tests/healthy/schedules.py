@@ -5,8 +5,8 @@ from functools import partial
 from lightning.pytorch.callbacks import StochasticWeightAveraging
 from torch import nn
 from torch.nn import functional as F
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import MultiStepLR, StepLR
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR, MultiStepLR, StepLR
 
 from healthy.parts import MakeSchedule, Program, Supervised, digits, mlp, program
 
@@ -49,3 +49,36 @@ def averaged_weights_with_batch_norm() -> Program:
     averaging = StochasticWeightAveraging(swa_lrs=1e-3, swa_epoch_start=2)
     made.module.configure_callbacks = lambda: [averaging]
     return made
+
+
+class Steady:
+    """A schedule of one's own that keeps the rate, however often it is stepped."""
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self.optimizer, self.rate = optimizer, 1e-3
+
+    def step(self) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate
+
+    def state_dict(self) -> dict[str, float]:
+        return {"rate": self.rate}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        self.rate = state["rate"]
+
+
+@program
+def steady_schedule_of_ones_own() -> Program:
+    made = decayed(Steady, 3, "step")
+    made.module.lr_scheduler_step = lambda scheduler, metric: scheduler.step()
+    return made
+
+
+@program
+def bfloat16_whose_warm_up_is_long() -> Program:
+    """The first hundred steps are too small for 16 bits; those at the full rate are not."""
+    made = decayed(lambda optimizer: LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / 200)), 6, "step")
+    net = made.module.net
+    nn.init.constant_(net[0].bias, 0.5)
+    return Program(made.module, made.train, made.val, {**made.trainer, "precision": "bf16-true"})

@@ -648,3 +648,18 @@ def a_selection_of_one_variable_over_time() -> Program:
     x, y = table("diabetes")
     module = Supervised(SelectionOverTime(), F.mse_loss, partial(Adam, lr=1e-2))
     return Program(module, loader(x, (y[:, None] - y.mean()) / y.std(), batch_size=32), trainer={"max_epochs": 4})
+
+
+@program
+def last_layer_renewed_after_loading() -> Program:
+    """All of a pretrained network is loaded, and the layer that knew the other classes begins anew."""
+    train, val = digits(batch_size=32, flat=True)
+    pretrained = mlp(64, 32, 10).state_dict()
+    module = Supervised(mlp(64, 32, 10), F.cross_entropy, partial(AdamW, lr=1e-3))
+
+    def setup(stage: str) -> None:
+        module.net.load_state_dict(pretrained)
+        next(part for part in reversed(list(module.net)) if isinstance(part, nn.Linear)).reset_parameters()
+
+    module.setup = setup
+    return Program(module, train, val, {"max_epochs": 2})

@@ -1,7 +1,7 @@
 """In ``bf16-true`` the loss stops falling early: each update is smaller than half a step of the weights' grid.
 
 Source: https://github.com/workofart/ml-by-hand/pull/85 (updates in bfloat16 that round to nothing).
-Added: 2026-11-28. Rules changed because of it: none.
+Added: 2026-11-28. Rules changed because of it: parameter-not-updated (most entries, not only all, of 16-bit weights).
 """
 
 import torch

@@ -1,7 +1,7 @@
 """Pretrained weights are loaded, and the first loss is that of a new network.
 
 Source: https://github.com/huggingface/transformers/issues/17877 (loaded weights are initialised again; TrainCheck).
-Added: 2026-11-28. Rules changed because of it: none.
+Added: 2026-11-28. Rules changed because of it: weights-overwritten (loads into a part of the model).
 """
 
 import torch

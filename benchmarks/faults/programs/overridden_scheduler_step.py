@@ -1,7 +1,7 @@
 """A warm-up of one's own class notes the rate and forgets to change it: training stays at the rate of the first step.
 
 Source: https://github.com/Lightning-AI/pytorch-lightning/issues/3869 ("my scheduler doesn't call .step()").
-Added: 2026-11-28. Rules changed because of it: none.
+Added: 2026-11-28. Rules changed because of it: scheduler-never-stepped (classes that are not torch's).
 """
 
 import torch

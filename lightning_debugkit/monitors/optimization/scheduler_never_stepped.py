@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from torch.optim.lr_scheduler import LRScheduler
@@ -43,7 +45,7 @@ class Unstepped:
         self._begun, self._epoch = trainer.global_step, trainer.current_epoch
         self._counts = {id(s): _state(s) for s in _schedulers(trainer)}
 
-    def silent(self, trainer: Trainer, module: LightningModule, epochs: int) -> list[LRScheduler]:
+    def silent(self, trainer: Trainer, module: LightningModule, epochs: int) -> list[Any]:
         """Return the schedulers that have not moved though they should have.
 
         Args:
@@ -58,11 +60,13 @@ class Unstepped:
             return []
         found = []
         for config in trainer.lr_scheduler_configs:
-            scheduler = config.scheduler
+            scheduler: Any = config.scheduler
             # Of one that goes by epochs, or by what validation says, the first epoch tells nothing.
             patience = 1 if config.interval == "step" and not config.reduce_on_plateau else 2
-            if isinstance(scheduler, LRScheduler) and epochs >= patience:
-                found += [scheduler] if self._counts.get(id(scheduler)) == _state(scheduler) else []
+            if epochs < patience or (state := _state(scheduler)) is None or self._counts.get(id(scheduler)) != state:
+                continue
+            if isinstance(scheduler, LRScheduler) or _would_move(scheduler):
+                found.append(scheduler)
         return found
 
     def judge(
@@ -84,9 +88,41 @@ class Unstepped:
         )
 
 
-def _schedulers(trainer: Trainer) -> list[LRScheduler]:
-    return [c.scheduler for c in trainer.lr_scheduler_configs if isinstance(c.scheduler, LRScheduler)]
+def _schedulers(trainer: Trainer) -> list[Any]:
+    return [config.scheduler for config in trainer.lr_scheduler_configs]
 
 
-def _state(scheduler: LRScheduler) -> tuple[int, tuple[float, ...]]:
-    return scheduler.last_epoch, tuple(float(group["lr"]) for group in scheduler.optimizer.param_groups)
+def _state(scheduler: Any) -> Any:
+    """Return what a step changes; ``None`` for a class of the user's own whose state is not plain."""
+    if isinstance(scheduler, LRScheduler):
+        return scheduler.last_epoch, _rates(scheduler.optimizer)
+    own = {name: value for name, value in getattr(scheduler, "__dict__", {}).items() if name != "optimizer"}
+    if not _is_plain(own) or not hasattr(getattr(scheduler, "optimizer", None), "param_groups"):
+        return None
+    return copy.deepcopy(own), _rates(scheduler.optimizer)
+
+
+def _rates(optimizer: Any) -> tuple[float, ...]:
+    return tuple(float(group["lr"]) for group in optimizer.param_groups)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(map(_is_plain, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def _would_move(scheduler: Any) -> bool:
+    """Tell whether a step changes anything of a scheduler that is no class of torch's: a copy of it is stepped.
+
+    One that keeps the rate by design stands still however often it is stepped.
+    """
+    groups = [{name: value for name, value in g.items() if name != "params"} for g in scheduler.optimizer.param_groups]
+    twin = copy.deepcopy(scheduler, {id(scheduler.optimizer): SimpleNamespace(param_groups=groups)})
+    try:
+        twin.step()
+    except Exception:  # its step asks for something, or for more of an optimizer
+        return False
+    return bool(_state(twin) != _state(scheduler))

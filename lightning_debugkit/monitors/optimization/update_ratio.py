@@ -74,6 +74,7 @@ _OF_TORCH = {"defaults", "state", "param_groups", "step", "zero_grad"}  # attrib
 _LATE = 100  # steps that an optimizer may gather gradients before its first move
 _STRIDE = 50  # later steps are measured this often
 _TRACKED = 64  # entries of a tensor that stand for it
+_MOST = 0.5  # of them, beyond which updates that round away are no matter of a few large weights (a choice)
 
 
 @dataclass
@@ -97,6 +98,8 @@ class UpdateRatio:
     far: dict[str, int] = field(default_factory=dict)
     highest_rate: float = 0.0
     starved: set[str] = field(default_factory=set)
+    rates: dict[str, float] = field(default_factory=dict)  # at the last look
+    rising: set[str] = field(default_factory=set)  # since the look before
     moved: set[str] = field(default_factory=set)  # by a step of their optimizer
     evaluations: dict[int, int] = field(default_factory=dict)  # of the gradient, after the first of a step
     solvers: set[int] = field(default_factory=set)  # optimizers that solve on their own within a step
@@ -119,6 +122,8 @@ class UpdateRatio:
         for name, norm, rate in zip(look.names, look.norms, look.rates, strict=True):
             if not norm or not rate or not math.isfinite(norm) or look.overflows:  # a clipping then leaves zeros
                 self.starved.add(name)
+            (self.rising.add if rate > self.rates.get(name, rate) else self.rising.discard)(name)
+            self.rates[name] = rate
         self.before[key] = [some(p, 1024) for p in look.parameters]
         if self.steps.get(key, 0) in (_EARLY, _LATE):
             yield from self._unmoved(look, self.steps[key])
@@ -182,12 +187,14 @@ class UpdateRatio:
             start = self.starts.get(name)
             if start is None or name in self.starved or not parameter.requires_grad:
                 continue
-            now = _entries(parameter, start.entries)
-            if not torch.equal(now, start.values):
-                continue
-            # A step below the resolution of a float cannot show: of 32 bits that is no fault, of 16 bits it is.
+            stayed = float((_entries(parameter, start.entries) == start.values).float().mean())
+            # A step below the resolution of a float cannot show: of 32 bits that is no fault, of 16 bits it is, unless
+            # a warm-up is still to come to its rate.
             if parameter.dtype in (torch.bfloat16, torch.float16):
-                lost.append(name)
+                if name not in self.rising and (stayed == 1 or (steps >= _LATE and stayed > _MOST)):
+                    lost.append(name)
+            elif stayed < 1:
+                continue
             elif _shows(look.optimizer, parameter, start, rate):
                 # An optimizer that gathers gradients before its first move leaves the weights as they are in its own
                 # step, and remembers something; where weights are put back, its step has moved them.
@@ -198,7 +205,7 @@ class UpdateRatio:
             (still, "", "Look for code that puts the weights back or steps another copy of them."),
             (
                 lost,
-                ": each update is smaller than 16 bits can show",
+                ": most of each update is smaller than 16 bits can show",
                 "Keep the weights in 32 bits: Trainer(precision='bf16-mixed') instead of 'bf16-true'.",
             ),
         ):
