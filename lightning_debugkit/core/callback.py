@@ -15,8 +15,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lightning_debugkit.core import run as runs
 from lightning_debugkit.core.anomaly import TrainingAnomaly, as_event
-from lightning_debugkit.core.compat import belong_to_both
+from lightning_debugkit.core.compat import belong_to_both, is_launched
 from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.launched import tell_exceptions
 from lightning_debugkit.core.outlets import outlets_of
 from lightning_debugkit.core.run import Run, current_run, open_run
 from lightning_debugkit.core.tracebacks import leave_out_passing_frames
@@ -136,6 +137,8 @@ class DebugCallback(Callback):
             if not self.idle:
                 self._told, self._troubles, self._has_left_out = [], {}, False
                 open_run(trainer, pl_module)
+                if is_launched(trainer):
+                    tell_exceptions(trainer, lambda error: self.on_exception(trainer, pl_module, error))
 
     def left_out(self, trainer: Trainer, text: str, error: Exception) -> None:
         """Say what is left out: to those who have arguments to mend it by, all; to the others one line, once a run."""
@@ -188,6 +191,9 @@ class DebugCallback(Callback):
             counted = {"steps": steps} if run.trained is None else {"steps": steps, "trained": run.trained}
             run.append("end", **place, status=status, exception=as_event(exception), seconds=run.seconds, **counted)
         if not trainer.is_global_zero:
+            if status == "exception" and is_launched(trainer):  # with the first that fails the others are ended
+                outlets_of(trainer, run)
+                self._render(run)
             run.close(is_plain=False)
             return
         is_due = force or status == "exception" or self._is_report_due(trainer, run)

@@ -78,6 +78,7 @@ __all__ = [
     "counterpart_of",
     "extract_batch_size",
     "in_training_step",
+    "is_launched",
     "is_of_other",
     "is_param_in_hook_signature",
     "is_unscaled",
@@ -92,6 +93,8 @@ BUILDER = "_instantiator"  # of saved hyper-parameters: what LightningCLI makes 
 # What a module refers to beyond itself: put back by other means, or never to be touched.
 MODULE_OWNERS = frozenset({"_trainer", "_fabric", "_fabric_optimizers"})
 WRAPPERS = frozenset({"_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
+
+RUN_STAGE = "_run_stage"  # what a Trainer does between the setup and the teardown of callbacks
 
 T = TypeVar("T")
 _OTHER = {"lightning.pytorch": "pytorch_lightning", "lightning.fabric": "lightning_fabric"}
@@ -158,6 +161,11 @@ def is_unscaled(scaler: Any, optimizer: Optimizer) -> bool:
 def is_sigterm(error: BaseException) -> bool:
     """Tell whether Lightning raised ``error`` because the process was told to end (SIGTERM)."""
     return isinstance(error, both_packages(SIGTERMException))
+
+
+def is_launched(trainer: Trainer) -> bool:
+    """Tell whether the fit runs in a process that Lightning started for it alone."""
+    return hasattr(trainer.strategy.launcher, "_start_method")
 
 
 def in_training_step(trainer: Trainer) -> set[str]:

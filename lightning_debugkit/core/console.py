@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import logging
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from lightning_debugkit.core.finding import Finding, Severity
 
@@ -17,9 +19,15 @@ _NAMED = 5  # findings in the one line that stands for the table
 
 
 class Console:
-    """The terminal, by way of the logger ``lightning_debugkit``: a program that sets up logging decides over it."""
+    """The terminal, by way of the logger ``lightning_debugkit``: a program that sets up logging decides over it.
 
-    def __init__(self) -> None:
+    Args:
+        shared: A folder in which the processes of a job agree who says what, as they share a terminal; ``None`` if
+            there is one process.
+    """
+
+    def __init__(self, shared: Path | None = None) -> None:
+        self._shared = shared
         self._said: set[str] = set()
         self._raised: set[str] = set()
 
@@ -27,7 +35,21 @@ class Console:
         """Say what calls for action."""
         if finding.severity >= Severity.WARNING:
             self._said.add(finding.message)
-            say(f"{finding.severity} {finding.rule}: {finding.message}\n  {finding.advice}")
+            if self.is_first(f"{finding.rule}|{finding.where.module}|{int(finding.severity)}"):
+                say(f"{finding.severity} {finding.rule}: {finding.message}\n  {finding.advice}")
+
+    def is_first(self, thing: str) -> bool:
+        """Tell whether no process has said a thing yet; none waits for another, and in doubt each says it."""
+        if self._shared is None:
+            return True
+        try:
+            self._shared.mkdir(exist_ok=True)
+            (self._shared / hashlib.sha256(thing.encode()).hexdigest()[:16]).touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        except OSError:
+            return True
+        return True
 
     def leaves(self, finding: Finding) -> None:
         """Leave ``finding`` to the exception that is about to say it."""

@@ -60,7 +60,7 @@ class Outlets:
         remarks = (each.remark for each in summary.troubles if not each.is_lasting)
         words = "\n  ".join(filter(None, [self.console.ending(summary.verdict, report.findings), *remarks]))
         is_news, run.said = words != run.said, words
-        if words and not is_shown:
+        if words and not is_shown and (summary.status != "exception" or self.console.is_first("the exception")):
             news = words if is_news else "the report has been brought up to date."
             say(f"lightning-debugkit: {news}\n  Report: {page}")
 
@@ -86,7 +86,7 @@ def _made(trainer: Trainer, run: Run) -> Outlets:
     takes_all = settings.loggers == "all"
     asked = trainer.loggers if trainer.is_global_zero and settings.loggers != "none" else []
     return Outlets(
-        Console(),
+        Console(run.folder / ".said" if trainer.world_size > 1 else None),
         Sinks(logger_sinks(asked, takes_all), failed),
         Sinks([] if settings.on_finding is None else [Call(settings.on_finding)], failed),
         frozenset(settings.ignore),

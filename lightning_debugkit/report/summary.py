@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -109,7 +110,7 @@ def summarize(events: Events) -> Summary:
     folded = fold(findings)
     shown = [told.finding for told in folded]
     ends, open_ranks = _ends(events)
-    end = min(ends, key=lambda event: _WORST_FIRST.index(_status(event)), default=None)
+    end = min(ends, key=_worst_and_earliest, default=None)
     status: Status = "unfinished" if end is None else _status(end)
     run = next((event for event in reversed(events.of_kind("run")) if as_int(event.get("rank")) == 0), {})
     step = max((_step(event) for event in events), default=0) if end is None else _step(end)
@@ -170,6 +171,11 @@ def _ends(events: Events) -> tuple[list[Event], list[int]]:
         elif event["kind"] == "end":
             last[_rank(event)] = event
     return [end for end in last.values() if end], sorted(rank for rank, end in last.items() if not end)
+
+
+def _worst_and_earliest(end: Event) -> tuple[int, float]:
+    # A rank that fails takes the others with it, a moment later.
+    return _WORST_FIRST.index(_status(end)), as_number(end.get("seconds")) or math.inf
 
 
 def _status(end: Event) -> Status:

@@ -222,25 +222,26 @@ class CollectedAnswers:
 
 def merged_answers(payloads: Sequence[dict[str, Any] | None]) -> CollectedAnswers | None:
     """Return what ranks saw together, ``None`` if none saw anything."""
-    held = [payload for payload in payloads if payload is not None and payload["totals"].samples]
-    if not held:
-        held = [payload for payload in payloads if payload is not None][:1]
-        if not held:
-            return None
+    given = [payload for payload in payloads if payload is not None]
+    if not given:
+        return None
+    held = [payload for payload in given if payload["totals"].samples] or given[:1]
     first, *others = held
+    totals = Totals()
+    for payload in given:  # a rank whose scores are all broken counts as well
+        totals.add(payload["totals"])
     found = CollectedAnswers(
         first["form"],
         Confusion.of(first["confusion"]),
         Calibration.of(first["calibration"]),
         TopLosses.of(first["top"]),
         None if first["records"] is None else Records.of(first["records"]),
-        first["totals"],
+        totals,
     )
     for other in others:
         found.confusion.merge(Confusion.of(other["confusion"]))
         found.calibration.merge(Calibration.of(other["calibration"]))
         found.top.merge(TopLosses.of(other["top"]))
-        found.totals.add(other["totals"])
         if found.records is not None and other["records"] is not None:
             found.records.merge(Records.of(other["records"]))
     tables = [payload["table"] for payload in held]
