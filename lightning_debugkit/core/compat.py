@@ -15,7 +15,7 @@ from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.fabric.utilities.apply_func import move_data_to_device
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import BaseFinetuning, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import BaseFinetuning, Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.loops.fetchers import _DataLoaderIterDataFetcher
@@ -50,6 +50,7 @@ DisableTorchFunction = torch._C.DisableTorchFunction
 __all__ = [
     "AsyncCheckpointIO",
     "BaseFinetuning",
+    "Callback",
     "CheckpointIO",
     "DDPStrategy",
     "DeepSpeedStrategy",
@@ -134,9 +135,9 @@ def belong_to_both(kind: type, parent: type) -> None:
         kind.__bases__ = (*kind.__bases__, other)
 
 
-def overrides(module: LightningModule, name: str) -> bool:
-    """Tell whether ``module`` has a method ``name`` of its own in place of Lightning's."""
-    return bool(is_overridden(name, module, counterpart_of(LightningModule, module)))
+def overrides(thing: LightningModule | Callback, name: str, kind: type[Any] = LightningModule) -> bool:
+    """Tell whether a module, or a thing of another ``kind``, has a method ``name`` in place of Lightning's."""
+    return bool(is_overridden(name, thing, counterpart_of(kind, thing)))
 
 
 def scale_of(scaler: Any) -> Tensor | float:

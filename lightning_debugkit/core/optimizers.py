@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from lightning_debugkit.core.compat import LightningOptimizer, both_packages
 from lightning_debugkit.core.sharding import unwrapped_name
-from lightning_debugkit.stats.tensor_norms import is_readable
+from lightning_debugkit.stats.tensor_norms import alike, is_readable
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -86,6 +86,14 @@ class ParameterList:
     def used_groups(self) -> frozenset[int]:
         """The groups that have parameters."""
         return frozenset(self.groups)
+
+    @cached_property
+    def alike(self) -> frozenset[torch.dtype]:
+        """Their types of numbers where all are dense, of one device and of torch's own classes; else nothing.
+
+        Autograd gives gradients of the same type and device; only sparse ones are of another kind.
+        """
+        return alike(self.parameters) if self.parameters else frozenset()
 
     @cached_property
     def types(self) -> frozenset[torch.dtype]:

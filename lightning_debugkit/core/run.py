@@ -26,6 +26,7 @@ from lightning_debugkit.core.compat import both_packages
 from lightning_debugkit.core.finding import Finding, Severity
 from lightning_debugkit.core.host_copy import HostCopy
 from lightning_debugkit.core.journal import Journal, read_journal
+from lightning_debugkit.core.optimizers import Parameters
 from lightning_debugkit.core.recorder import Recorder
 from lightning_debugkit.core.run_folders import claim, fold, unfold
 
@@ -80,6 +81,7 @@ class Run:
     trained: int | None = None  # optimizer steps of this run that had a gradient; None where nobody counts
     norms: tuple[Any, Any] | None = None  # of the step in progress: see `shared_norms`
     norm_readers: int = 0  # callbacks that ask for them
+    parameters: Parameters = field(default_factory=Parameters)  # of each optimizer, for all who ask
     copies: HostCopy = field(default_factory=HostCopy)
 
     def __post_init__(self) -> None:

@@ -273,7 +273,8 @@ class GradientAnomalyDetector(EvaluationHooks):
         self._sight = StepStatsReader()
 
     def _tell_unread(self, trainer: Trainer) -> None:
-        news = self._sight.unread - self._unread
+        run = current_run(trainer)
+        news = set() if run is None else run.parameters.unread - self._unread
         if news and trainer.is_global_zero:
             self._unread |= news
             why = f"parameters of class {', '.join(sorted(self._unread))}, which give no numbers"

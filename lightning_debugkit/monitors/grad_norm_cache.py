@@ -5,19 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.optim import Optimizer
 
-from lightning_debugkit.core.optimizers import ParameterList
+from lightning_debugkit.core.callback import DebugCallback
+from lightning_debugkit.core.compat import Callback, overrides
+from lightning_debugkit.core.optimizers import ParameterList, Parameters
 from lightning_debugkit.core.run import current_run
 from lightning_debugkit.stats.tensor_norms import each_norm as norms
-from lightning_debugkit.stats.tensor_norms import versions
 
 if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
+    from lightning.pytorch import LightningModule, Trainer
 
 
 @dataclass(eq=False)
@@ -43,30 +45,43 @@ class GradientNorms:
         return math.sqrt(np.dot(self.numbers, self.numbers)) if self.numbers is not None else math.nan
 
 
-def gradients_of(held: ParameterList) -> tuple[list[Tensor], list[int] | None]:
-    """Return the gradients that are there, and which they are; ``None`` for the latter if all are."""
-    every = [p.grad for p in held.parameters]
-    gradients = [grad for grad in every if grad is not None]
-    if len(gradients) == len(every):
-        return gradients, None
-    return gradients, [index for index, grad in enumerate(every) if grad is not None]
+def measured(held: ParameterList) -> GradientNorms:
+    """Measure the gradients that are there now."""
+    gradients = [grad for p in held.parameters if (grad := p.grad) is not None]
+    is_full = len(gradients) == len(held.parameters)
+    present = None if is_full else [index for index, p in enumerate(held.parameters) if p.grad is not None]
+    return GradientNorms(held, present, norms(gradients, held.alike))
 
 
-def shared_norms(trainer: Trainer, moment: int, held: ParameterList) -> GradientNorms:
+def parameters_of(trainer: Trainer, module: LightningModule, optimizer: Optimizer) -> ParameterList:
+    """Return the parameters of an optimizer, in its order."""
+    run = current_run(trainer)
+    return (Parameters() if run is None else run.parameters).of(module, optimizer)
+
+
+def shared_norms(trainer: Trainer, module: LightningModule, optimizer: Optimizer, moment: int) -> GradientNorms:
     """Return the norm of each gradient, from the callback that asked before if there was one.
 
     Args:
         trainer: The Trainer that both watch.
+        module: The user's module.
+        optimizer: Whose gradients.
         moment: How often ``on_before_optimizer_step`` has been called in this fit; equal for all who ask in one call.
-        held: The parameters of one optimizer.
     """
     run = current_run(trainer)
-    gradients, present = gradients_of(held)
-    if run is None or run.norm_readers < 2:  # nobody to share with
-        return GradientNorms(held, present, [*norms(gradients)])
-    # The versions tell of a third callback that has changed the gradients in between.
-    key = (moment, tuple(map(id, gradients)), versions(gradients))
-    if run.norms is None or run.norms[0] != key:
-        run.norms = (key, GradientNorms(held, present, [*norms(gradients)]))
-    shared: GradientNorms = run.norms[1]
-    return shared
+    key = moment, id(optimizer)
+    if run is not None and run.norms is not None and run.norms[0] == key:
+        shared: GradientNorms = run.norms[1]
+        return shared
+    found = measured(parameters_of(trainer, module, optimizer))
+    if run is not None and run.norm_readers > 1 and not _changes_between(trainer):
+        run.norms = key, found
+    return found
+
+
+def _changes_between(trainer: Trainer) -> bool:
+    """Tell whether a callback of the user's stands between two of ours, and may change the gradients."""
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    ours = [place for place, each in enumerate(callbacks) if isinstance(each, DebugCallback)]
+    between = [each for each in callbacks[ours[0] : ours[-1]] if not isinstance(each, DebugCallback)]
+    return any(overrides(each, "on_before_optimizer_step", Callback) for each in between)

@@ -95,6 +95,21 @@ class StepStats:
         return norms
 
     @cached_property
+    def each(self) -> NDArray[np.float64]:
+        """Norm of the gradient of each parameter, ``(n,)``, NaN where it has none."""
+        if self.present is None:
+            return self.found
+        each = np.full(len(self.parameters), np.nan)
+        each[list(self.present)] = self.found
+        return each
+
+    @property
+    def is_fed(self) -> bool:
+        """Tell whether a parameter that trains has a gradient."""
+        present = range(len(self.parameters)) if self.present is None else self.present
+        return any(self.parameters[at].requires_grad for at in present)
+
+    @cached_property
     def norm(self) -> float:
         """Norm of all gradients together."""
         total = math.sqrt(np.dot(self.found, self.found))

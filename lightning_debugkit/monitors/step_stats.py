@@ -17,7 +17,6 @@ from lightning_debugkit.core.finding import Where
 from lightning_debugkit.core.host_copy import HostCopy, Later, read
 from lightning_debugkit.core.optimizers import (
     ParameterList,
-    Parameters,
     is_whole,
     rate_of,
     scaler_of,
@@ -27,7 +26,7 @@ from lightning_debugkit.core.run import current_run
 from lightning_debugkit.core.sharding import Sums, is_sharded
 from lightning_debugkit.data.batches import tensors
 from lightning_debugkit.data.sample_order import Handed
-from lightning_debugkit.monitors.grad_norm_cache import gradients_of, shared_norms
+from lightning_debugkit.monitors.grad_norm_cache import parameters_of, shared_norms
 from lightning_debugkit.monitors.observed_step import StepStats
 from lightning_debugkit.stats.tensor_norms import each_norm, is_readable, norms, values
 
@@ -67,6 +66,7 @@ class ObservedBatch:
 class _Numbers:
     """What a look has read."""
 
+    held: ParameterList
     found: NDArray[np.float64] = field(default_factory=lambda: _NONE)
     present: Sequence[int] | None = None
     dims: Sequence[int] = ()
@@ -98,13 +98,7 @@ class StepStatsReader:
         self._kept = 0  # bytes of the batches that are kept
         self._factor = 1.0
         self._may_clip: bool | None = None
-        self._parameters = Parameters()
         self._sums: dict[int, tuple[ParameterList, Sums, int]] = {}  # by optimizer: of which parameters, looks
-
-    @property
-    def unread(self) -> set[str]:
-        """Classes of parameters whose numbers cannot be asked for."""
-        return self._parameters.unread
 
     def begin(self, batch: ObservedBatch) -> None:
         """Take the batch that comes."""
@@ -188,15 +182,16 @@ class StepStatsReader:
             weighed: The norms of the weights are read along: a rule is going to ask for them.
         """
         self.looks += 1
-        held = self._parameters.of(module, optimizer)
-        look = self._sum if is_sharded(trainer) else self._own
-        numbers = look(trainer, optimizer, held, alarm, weighed)
+        if is_sharded(trainer):
+            numbers = self._sum(trainer, optimizer, parameters_of(trainer, module, optimizer), alarm)
+        else:
+            numbers = self._own(trainer, module, optimizer, weighed)
         at = next((place for place, one in enumerate(numbers.optimizers) if one is optimizer), None)
         return StepStats(
             where=where,
             optimizer=optimizer,
             loss=self.loss,
-            held=held,
+            held=numbers.held,
             found=numbers.found,
             present=numbers.present,
             group_rates=numbers.rates[at] if at is not None else [rate_of(g) for g in optimizer.param_groups],
@@ -216,36 +211,38 @@ class StepStatsReader:
             self._may_clip = overrides(module, "configure_gradient_clipping")
         return self._may_clip
 
-    def _own(self, trainer: Trainer, optimizer: Optimizer, held: ParameterList, alarm: bool, weighed: bool) -> _Numbers:
+    def _own(self, trainer: Trainer, module: LightningModule, optimizer: Optimizer, weighed: bool) -> _Numbers:
         """Look where each rank has all gradients."""
-        numbers = _Numbers(dims=held.dims, weigh=lambda: norms(held.parameters).tolist())
         try:
-            measured = shared_norms(trainer, self.looks, held)
+            measured = shared_norms(trainer, module, optimizer, self.looks)
         except Exception as error:  # whatever the gradients are, the loss is looked at
             self.error = error
+            held = parameters_of(trainer, module, optimizer)
+            numbers = _Numbers(held, present=[], dims=held.dims, weigh=lambda: [0.0] * len(held.parameters))
             self._read(trainer, optimizer, (), numbers)
-            numbers.present, numbers.weigh = [], lambda: [0.0] * len(held.parameters)
             return numbers
-        numbers.present = measured.present
-        weights = each_norm(held.parameters) if weighed and measured.each else []
+        held = measured.held
+        numbers = _Numbers(held, present=measured.present, dims=held.dims)
+        numbers.weigh = lambda: norms(held.parameters).tolist()
+        weights = each_norm(held.parameters, held.alike) if weighed and measured.each else []
         numbers.found, weighs = self._read(trainer, optimizer, measured.each, numbers, weights)
         left = numbers.scale if divides_by_scale(optimizer) else 1.0
         if left != 1.0:
             numbers.found = numbers.found / left
         measured.numbers = numbers.found
         if not math.isfinite(measured.total):
-            _widen(numbers.found, gradients_of(held)[0], left)
+            _widen(numbers.found, [p.grad for p in held.parameters if p.grad is not None], left)
         if weights:
             numbers.weigh = weighs.tolist
         return numbers
 
-    def _sum(self, trainer: Trainer, optimizer: Optimizer, held: ParameterList, alarm: bool, weighed: bool) -> _Numbers:
+    def _sum(self, trainer: Trainer, optimizer: Optimizer, held: ParameterList, alarm: bool) -> _Numbers:
         """Look where each rank holds shards: one small sum over all ranks tells all of them the same."""
         known, sums, looks = self._sums.get(id(optimizer), (None, None, 0))
         if sums is None or known is not held:
             sums, looks = Sums(trainer, held.parameters), 0
         self._sums[id(optimizer)] = held, sums, looks + 1
-        numbers = _Numbers(dims=sums.dims)
+        numbers = _Numbers(held, dims=sums.dims)
         self._read(trainer, optimizer, (), numbers)
         alarm = alarm or (self.loss is not None and not math.isfinite(self.loss))
         numbers.alarm, found = sums(alarm, with_weights=looks < 3 or looks % _WEIGHED == 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from operator import attrgetter
 
 import torch
@@ -52,34 +52,40 @@ def norms(tensors: Sequence[Tensor]) -> Tensor:
     if not tensors:
         return torch.zeros(0)
     with unobserved(), torch.no_grad():
-        return torch.stack(each_norm(tensors))
+        return torch.stack([*each_norm([*tensors])])
 
 
-def each_norm(tensors: Sequence[Tensor]) -> list[Tensor]:
+def each_norm(tensors: list[Tensor], types: Collection[torch.dtype] = ()) -> Sequence[Tensor]:
     """Return the norm of each tensor as `norms` has it, each a tensor of its own on the device of the first.
 
     Shapes:
         tensors: any shapes; returns as many of shape (), all of one type.
+        types: their types of numbers as `alike` has found them, where they are known.
     """
     if not tensors:
         return []
     with unobserved(), torch.no_grad():
-        found = _plain_norms(list(tensors)) if {*map(type, tensors)} <= _KINDS else None
+        types = types or alike(tensors)
+        found = _plain_norms(tensors, types) if types and {*map(type, tensors)} <= _KINDS else None
         return _any_norms(tensors) if found is None else found
 
 
-def _plain_norms(tensors: list[Tensor]) -> list[Tensor] | None:
-    """Return the norms of dense tensors of one device, ``None`` if they are not; nothing is asked of each in Python."""
-    kinds = {*map(_dtype, tensors)}
-    if not kinds <= _MEASURED or len({*map(_device, tensors)}) > 1 or {*map(_layout, tensors)} != {torch.strided}:
-        return None
-    if tensors[0].is_meta:
-        return None
-    kind = torch.float64 if torch.float64 in kinds else torch.float32
+def alike(tensors: Sequence[Tensor]) -> frozenset[torch.dtype]:
+    """Return the types of numbers of dense tensors of one device, nothing if they are not all of that kind."""
+    types = frozenset(map(_dtype, tensors))
+    is_alike = types <= _MEASURED and len({*map(_device, tensors)}) == 1 and {*map(_layout, tensors)} == {torch.strided}
+    return types if is_alike and {*map(type, tensors)} <= _KINDS and not tensors[0].is_meta else frozenset()
+
+
+def _plain_norms(tensors: list[Tensor], types: Collection[torch.dtype]) -> Sequence[Tensor] | None:
+    """Return the norms of dense tensors of one device; ``None`` if there are others among them."""
+    kind = torch.float64 if torch.float64 in types else torch.float32
     try:
         # In half precision the norm itself would overflow: it is accumulated and returned in a wider type.
-        return list(torch._foreach_norm(tensors) if kinds == {kind} else torch._foreach_norm(tensors, 2, dtype=kind))
-    except (RuntimeError, NotImplementedError):  # nested
+        if len(types) == 1 and kind in types:
+            return torch._foreach_norm(tensors)
+        return torch._foreach_norm(tensors, 2, dtype=kind)
+    except (RuntimeError, NotImplementedError):  # sparse or nested
         return None
 
 

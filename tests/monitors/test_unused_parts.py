@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from monitors.breaking import Net, fit
 from torch import nn
 
+from lightning_debugkit import GradientAnomalyDetector, read_journal
 from lightning_debugkit.core.finding import Severity, Where
+from lightning_debugkit.monitors import monitor
 from lightning_debugkit.monitors.gradients.missing_gradients import GradientFlow
 from lightning_debugkit.replay.autograd_graph import Wiring
 from lightning_debugkit.replay.source_lines import SourceLine
@@ -76,8 +79,24 @@ def test_a_softmax_over_size_1_is_told_as_what_it_is(is_meant: bool | None) -> N
         found.one_entry[id(score)] = is_meant
     flow = GradientFlow()
     flow.fed = {"other"}
-    (told,) = flow._quenched(Where(0, 1), [("score", score), ("other", other)], found)
+    (told,) = flow._quenched(Where(0, 1), [("score", score, 1), ("other", other, 1)], found)
     assert told.severity is (Severity.INFO if is_meant else Severity.WARNING)
     assert ("over one entry" in told.message) is (is_meant is not None)
     assert ("dimension in which it is to choose" in told.advice) is (is_meant is False)
     assert told.evidence["op"] == "softmax"
+
+
+@pytest.mark.parametrize("unused", [0, 1, 3])
+def test_one_replay_tells_that_nothing_uses_a_part(
+    unused: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replay copies the model: what it has shown once, no other is asked for."""
+    replays: list[int] = []
+    audit = monitor.audit
+    monkeypatch.setattr(monitor, "audit", lambda *given: replays.append(1) or audit(*given))
+    module = Net()
+    module.spare = nn.ModuleList(nn.Linear(2, 2) for _ in range(unused))
+    fit(module, tmp_path, GradientAnomalyDetector(), max_epochs=4)
+    assert len(replays) == bool(unused)
+    named = [found.rule for found in read_journal(tmp_path / "debugkit").findings]
+    assert named.count("no-gradient") == bool(unused)

@@ -15,14 +15,14 @@ from torch.utils.hooks import unserializable_hook
 from lightning_debugkit.core.compat import divides_by_scale, is_unscaled, overrides
 from lightning_debugkit.core.finding import Where
 from lightning_debugkit.core.host_copy import Later
-from lightning_debugkit.core.optimizers import Parameters, is_whole, scaler_of
+from lightning_debugkit.core.optimizers import is_whole, scaler_of
 from lightning_debugkit.core.run import current_run
 from lightning_debugkit.monitors.clipping import clip_hooks
 from lightning_debugkit.monitors.clipping.clipped_step import By, PendingClippedStep
 from lightning_debugkit.monitors.clipping.clipping_order import ClippingOrder
-from lightning_debugkit.monitors.grad_norm_cache import GradientNorms, gradients_of, shared_norms
+from lightning_debugkit.monitors.grad_norm_cache import GradientNorms, measured, parameters_of, shared_norms
 from lightning_debugkit.replay.source_lines import place_of
-from lightning_debugkit.stats.tensor_norms import each_norm, norms
+from lightning_debugkit.stats.tensor_norms import norms
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -95,7 +95,6 @@ class ClipStatsReader:
         self.is_forward = False
         self._is_heard = False  # a clipping, in this fit
         self._moment = 0
-        self._parameters = Parameters()
         self._owners: dict[int, int] = {}
         self._pending = [_Pending() for _ in trainer.optimizers]
         self._may_clip = not module.automatic_optimization or any(overrides(module, n) for n in _OWN_CLIPPING)
@@ -279,11 +278,10 @@ class ClipStatsReader:
         return [PendingClippedStep(index, "module", norm, after=self._later(_total(after)), peak=self._later(peak))]
 
     def _look(self, optimizer: Optimizer, moment: int | None) -> _Before:
-        held = self._parameters.of(self.module, optimizer)
         if moment is None:  # between two backward passes: nobody else looks, and the scale is still in them
-            gradients, present = gradients_of(held)
-            return _Before(GradientNorms(held, present, each_norm(gradients)), self._scale(optimizer))
-        shared = shared_norms(self.trainer, moment, held)
+            held = parameters_of(self.trainer, self.module, optimizer)
+            return _Before(measured(held), self._scale(optimizer))
+        shared = shared_norms(self.trainer, self.module, optimizer, moment)
         return _Before(shared, 1.0 if shared.numbers is not None else self._scale_left(optimizer))
 
     def _scale_left(self, optimizer: Optimizer) -> float:

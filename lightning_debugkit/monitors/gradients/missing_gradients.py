@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
@@ -54,7 +57,33 @@ _REMEDIES = {
 }
 _ONE_ENTRY = " over one entry"
 _STEADY = 20  # steps with a moving weight before a gradient of zero is more than a start value
+_Named = tuple[str, Tensor]
+_Flat = tuple[str, Tensor, int]  # with the steps that its gradient was zero in
 _ENOUGH = 10  # steps before a parameter can be said never to have been used
+
+
+@dataclass
+class _Unfed:
+    """The parameters of an optimizer that have had no gradient but zero so far.
+
+    Args:
+        held: All of its parameters.
+        at: Places of the unfed among them, ``(n,)``.
+        zeros: For each, steps with a gradient of exactly zero, ``(n,)``.
+    """
+
+    held: ParameterList
+    at: NDArray[np.intp]
+    zeros: NDArray[np.intp]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Those steps by the name of the parameter."""
+        return {self.held.names[at]: int(zeros) for at, zeros in zip(self.at, self.zeros, strict=True)}
+
+    def keep(self, which: NDArray[np.bool_]) -> None:
+        """Forget the others."""
+        self.at, self.zeros = self.at[which], self.zeros[which]
 
 
 class GradientFlow:
@@ -62,12 +91,14 @@ class GradientFlow:
 
     def __init__(self) -> None:
         self.fed: set[str] = set()
-        self.zeros: dict[str, int] = {}
         self.looks = 0
         self.audits = 0
         self.idle: set[str] = set()
         self.cut: set[str] = set()  # told, with what cuts them off
-        self._open: dict[int, tuple[ParameterList, list[int]]] = {}  # by optimizer: those that had no gradient so far
+        self._unfed: dict[int, _Unfed] = {}  # by optimizer
+        self._missing: set[str] = set()  # a replay has told why, or that nothing uses it
+        self._steady: set[str] = set()  # zero for so long that it is no matter of the start
+        self._wiring = Wiring()  # of the last replay: what quenches gradients
 
     def judge(self, look: StepStats, audit: Callable[[], Wiring | None]) -> Iterator[Finding]:
         """Yield what cuts or quenches gradients in this step.
@@ -77,42 +108,54 @@ class GradientFlow:
             audit: Replays it and returns its wiring, ``None`` where that cannot be done.
         """
         self.looks += 1
-        still = self._unfed(look)
-        if not still or not any(norm is not None and p.requires_grad for p, norm in _rows(look)):
+        unfed = self._of(look)
+        if not unfed.at.size or not look.is_fed:
             return  # all have had a gradient; or the step was skipped: there was no backward at all
-        missing, flat = [], []
-        for index in still:
-            name, parameter, norm = look.names[index], look.parameters[index], look.norms[index]
-            if not parameter.requires_grad:
-                continue
-            if norm:
-                self.fed.add(name)
-                self.zeros[name] = 0
-            elif norm is None:
-                missing.append((name, parameter))
-            else:
-                if look.rates[index] > 0 and look.norm > 0:
-                    self.zeros[name] = self.zeros.get(name, 0) + 1
-                if name not in self.idle:
-                    flat.append((name, parameter))
-        due = self.looks in (1, 3) or any(self.zeros.get(name) == _STEADY for name, _ in flat)
-        if look.loss != 0 and due and (missing or flat) and self.audits < 6:
+        names, parameters, norms = look.names, look.parameters, look.each[unfed.at]
+        trains = np.array([parameters[at].requires_grad for at in unfed.at])
+        arrived = trains & (norms > 0)
+        self.fed.update(names[at] for at in unfed.at[arrived])
+        rates = np.array(look.group_rates)[[look.held.groups[at] for at in unfed.at]]
+        unfed.zeros += trains & (norms == 0) & (rates > 0) & (look.norm > 0)
+        trains, norms = trains[~arrived], norms[~arrived]
+        unfed.keep(~arrived)
+        missing = [(names[at], parameters[at]) for at in unfed.at[trains & np.isnan(norms)]]
+        is_flat = trains & (norms == 0)
+        counted = zip(unfed.at[is_flat], unfed.zeros[is_flat], strict=True)
+        flat = [(names[at], parameters[at], int(zeros)) for at, zeros in counted if names[at] not in self.idle]
+        if look.loss != 0 and (missing or flat) and self.audits < 6:
+            yield from self._explained(look.where, missing, flat, audit)
+
+    def _of(self, look: StepStats) -> _Unfed:
+        """Return the parameters that have had no gradient but zero up to the step before."""
+        unfed = self._unfed.get(id(look.optimizer))
+        if unfed is None or unfed.held is not look.held:
+            before = {} if unfed is None else unfed.counts
+            at = [place for place, name in enumerate(look.names) if name not in self.fed]
+            zeros = [before.get(look.names[place], 0) for place in at]
+            unfed = self._unfed[id(look.optimizer)] = _Unfed(look.held, np.array(at, np.intp), np.array(zeros, np.intp))
+        return unfed
+
+    def _explained(
+        self, where: Where, missing: Sequence[_Named], flat: Sequence[_Flat], audit: Callable[[], Wiring | None]
+    ) -> Iterator[Finding]:
+        """Yield what a replay tells of them; there is none where the last one has told all that there is to tell."""
+        steady = {name: id(p) for name, p, zeros in flat if zeros >= _STEADY and name not in self._steady}
+        is_new = bool(flat) or any(name not in self._missing for name, _ in missing)
+        self._steady.update(steady)
+        if (self.looks in (1, 3) and is_new) or not self._wiring.zeros.keys() >= {*steady.values()}:
             self.audits += 1
             wiring = audit()
-            if wiring is not None:
-                yield from self._cut(look.where, missing, wiring)
-                yield from self._quenched(look.where, flat, wiring)
+            if wiring is None:
+                return
+            self._wiring = Wiring(zeros=wiring.zeros, one_entry=wiring.one_entry)  # calls would keep their tensors
+            self._missing.update(name for name, _ in missing)
+            yield from self._cut(where, missing, wiring)
+        elif not steady:
+            return
+        yield from self._quenched(where, flat, self._wiring)
 
-    def _unfed(self, look: StepStats) -> list[int]:
-        """Return the places of the parameters that have had no gradient but zero up to the step before."""
-        held, still = self._open.get(id(look.optimizer), (None, []))
-        if held is not look.held:
-            still = list(range(len(look.names)))
-        still = [index for index in still if look.names[index] not in self.fed]
-        self._open[id(look.optimizer)] = (look.held, still)
-        return still
-
-    def _cut(self, where: Where, missing: list[tuple[str, Any]], wiring: Wiring) -> Iterator[Finding]:
+    def _cut(self, where: Where, missing: Sequence[_Named], wiring: Wiring) -> Iterator[Finding]:
         groups: dict[tuple[str, str], list[tuple[str, GraphCall]]] = {}
         for name, parameter in missing:
             call = wiring.cuts.get(id(parameter))
@@ -134,11 +177,11 @@ class GradientFlow:
                 parameters=names,
             )
 
-    def _quenched(self, where: Where, flat: list[tuple[str, Any]], wiring: Wiring) -> Iterator[Finding]:
+    def _quenched(self, where: Where, flat: Sequence[_Flat], wiring: Wiring) -> Iterator[Finding]:
         groups: dict[tuple[str, str, bool | None], list[str]] = {}
-        for name, parameter in flat:
+        for name, parameter, zeros in flat:
             op, place, always = wiring.zeros.get(id(parameter), ("", None, False))
-            if place is not None and (always or self.zeros.get(name, 0) >= _STEADY):
+            if place is not None and (always or zeros >= _STEADY):
                 groups.setdefault((op, place.source, wiring.one_entry.get(id(parameter))), []).append(name)
         for (op, source, is_meant), names in groups.items():
             self.idle.update(names)
@@ -169,12 +212,14 @@ class GradientFlow:
         """Yield, at the end of fit, those of the trainable parameters in optimizers that never had a gradient."""
         if self.looks < _ENOUGH:
             return
-        never = [name for name in trainable if name not in self.fed and name not in self.zeros and name not in self.cut]
-        groups: dict[str, list[str]] = {}
-        for holder in _tops(module, set(never), set(trainable)):
-            groups.setdefault(_unused(module, holder, self.fed), []).append(holder)
-        for why, holders in groups.items():
-            names = [name for name in never if any(_is_in(name, holder) for holder in holders)]
+        flat = {name for unfed in self._unfed.values() for name, zeros in unfed.counts.items() if zeros}
+        never = [name for name in trainable if name not in self.fed | flat | self.cut]
+        parts = {unwrapped_name(name): part for name, part in module.named_modules()}
+        groups: dict[str, dict[str, list[str]]] = {}
+        for holder, names in _tops(module, never, trainable).items():
+            groups.setdefault(_unused(parts, holder, self.fed), {})[holder] = names
+        for why, tops in groups.items():
+            holders, names = list(tops), [name for inside in tops.values() for name in inside]
             yield NO_GRADIENT.found(
                 where.at(holders[0] if len(holders) == 1 else common(holders)),
                 severity=Severity.WARNING if why == _OWN else Severity.INFO,
@@ -183,10 +228,6 @@ class GradientFlow:
                 remedy=_REMEDIES[why],
                 parameters=names,
             )
-
-
-def _rows(look: StepStats) -> Iterator[tuple[Tensor, float | None]]:
-    return zip(look.parameters, look.norms, strict=True)
 
 
 def _worded(call: GraphCall) -> tuple[str, str]:
@@ -204,20 +245,13 @@ def _worded(call: GraphCall) -> tuple[str, str]:
     return how, f"Keep the graph at {place}, or freeze what lies before it."
 
 
-def _is_in(name: str, holder: str) -> bool:
-    return not holder or name == holder or name.startswith(f"{holder}.")
-
-
-def _unused(module: nn.Module, holder: str, fed: set[str]) -> str:
+def _unused(parts: Mapping[str, nn.Module], holder: str, fed: set[str]) -> str:
     """Return why what ``holder`` names had no gradient, as far as it is known."""
-    if _is_routed(module, holder, fed):
+    if _is_routed(parts, holder, fed):
         return _ROUTED
     # Who would have called it: the innermost module around it that is not torch's.
-    parts = {unwrapped_name(name): part for name, part in module.named_modules()}
-    path = holder
-    while path:
-        path = path.rpartition(".")[0]
-        owner = type(parts.get(path, module))
+    for path in _around(holder):
+        owner = type(parts.get(path, parts[""]))
         if not owner.__module__.startswith("torch."):
             return _LIBRARY if _is_installed(owner) else _OWN
     return _OWN
@@ -231,20 +265,34 @@ def _is_installed(kind: type) -> bool:
     return "site-packages" in file or "dist-packages" in file
 
 
-def _tops(module: nn.Module, never: set[str], trainable: set[str]) -> list[str]:
-    """Return the outermost modules all of whose trainable parameters are in ``never``, else the parameters."""
-    tops: list[str] = []
-    for holder in [*(name for name, _ in module.named_modules() if name), *sorted(never)]:
-        inside = {name for name in trainable if name == holder or name.startswith(f"{holder}.")}
-        if inside and inside <= never and not any(holder == top or holder.startswith(f"{top}.") for top in tops):
-            tops.append(holder)
+def _around(name: str) -> Iterator[str]:
+    """Yield the paths around ``name``, from the innermost to that of the whole model."""
+    while name:
+        name = name.rpartition(".")[0]
+        yield name
+
+
+def _tops(module: nn.Module, never: Sequence[str], trainable: Sequence[str]) -> dict[str, list[str]]:
+    """Return the outermost modules all of whose trainable parameters are in ``never``, else the parameters.
+
+    Each with those of ``never`` that are inside.
+    """
+    unfed, held = (Counter(path for name in names for path in (name, *_around(name))) for names in (never, trainable))
+    whole = [path for path, count in unfed.items() if path and count == held[path]]
+    modules = [name for name, _ in module.named_modules()]
+    order = {path: place for place, path in enumerate([*modules, *sorted(never)])}
+    tops: dict[str, list[str]] = {}
+    for path in sorted((path for path in whole if path in order), key=order.__getitem__):
+        if not any(outer in tops for outer in _around(path)):
+            tops[path] = []
+    for name in never:
+        tops[next(path for path in (name, *_around(name)) if path in tops)].append(name)
     return tops
 
 
-def _is_routed(module: nn.Module, holder: str, fed: set[str]) -> bool:
+def _is_routed(parts: Mapping[str, nn.Module], holder: str, fed: set[str]) -> bool:
     """Tell whether ``holder`` is an entry of a list or dict of modules another of which was trained: an idle expert."""
     path = holder.rpartition(".")[0]
-    parent = {unwrapped_name(name): part for name, part in module.named_modules()}.get(path)
-    if not isinstance(parent, nn.ModuleList | nn.ModuleDict):
+    if not isinstance(parts.get(path), nn.ModuleList | nn.ModuleDict):
         return False
     return any(name.startswith(f"{path}.") and not name.startswith(f"{holder}.") for name in fed)

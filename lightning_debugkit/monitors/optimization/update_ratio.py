@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -228,7 +228,7 @@ class UpdateRatio:
             where = look.where.at(found[1])
             yield RATIO_HIGH.found(where, told=told, ratio=found[0] / _EARLY)
 
-    def _stepped(self, look: StepStats, kept: Sequence[Tensor]) -> Iterator[Finding]:
+    def _stepped(self, look: StepStats, kept: list[Tensor]) -> Iterator[Finding]:
         now = [some(p, 1024) for p in look.parameters]
         moves = each_norm([new - old for new, old in zip(now, kept, strict=True)])
         numbers = read(moves, each_norm(kept)).tolist()

@@ -109,7 +109,7 @@ def test_no_second_pass_where_the_clipping_is_heard(tmp_path: Path, monkeypatch:
     from lightning_debugkit.monitors import grad_norm_cache
 
     looks: list[int] = []
-    monkeypatch.setattr(grad_norm_cache, "norms", lambda gradients: looks.append(1) or torch.ones(len(gradients)))
+    monkeypatch.setattr(grad_norm_cache, "norms", lambda gradients, _: looks.append(1) or torch.ones(len(gradients)))
     fit(Plain(), tmp_path, GradientClippingMonitor(), gradient_clip_val=0.5, max_epochs=5)
     assert len(points(tmp_path)) == 150
     assert len(looks) == 50 + 10
@@ -120,9 +120,21 @@ def test_the_detector_and_the_monitor_share_one_look(tmp_path: Path, monkeypatch
 
     looks: list[int] = []
     measure = grad_norm_cache.norms
-    monkeypatch.setattr(grad_norm_cache, "norms", lambda gradients: looks.append(1) or measure(gradients))
+    monkeypatch.setattr(grad_norm_cache, "norms", lambda *given: looks.append(1) or measure(*given))
     fit(Plain(), tmp_path, GradientAnomalyDetector(), GradientClippingMonitor())
     assert len(looks) == 30
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.5])
+def test_a_callback_between_the_two_may_change_the_gradients(factor: float, tmp_path: Path) -> None:
+    class Scales(pl.Callback):
+        def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+            for parameter in pl_module.parameters():
+                parameter.grad.mul_(factor)
+
+    module = Plain()
+    fit(module, tmp_path, GradientAnomalyDetector(), Scales(), GradientClippingMonitor())
+    assert [point["norm"] for point in points(tmp_path)] == pytest.approx(module.before, rel=1e-5)
 
 
 def test_torch_is_left_as_it_was(tmp_path: Path) -> None:
