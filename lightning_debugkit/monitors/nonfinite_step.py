@@ -295,6 +295,8 @@ class NonfiniteStep:
                     parameter.grad.fill_(torch.inf)  # the scaler skips the step itself
             else:
                 parameter.grad = None
+        if (run := current_run(trainer)) is not None:
+            run.norms = None  # they were of the gradients that are gone
         for buffer, kept in self._buffers:
             buffer.data.copy_(kept)
 
