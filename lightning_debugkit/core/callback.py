@@ -259,15 +259,14 @@ class DebugCallback(Callback):
 
     def where(self, trainer: Trainer, module: str = "") -> Where:
         """Return the place of now; where a checkpoint is validated or tested, the one that its weights are from."""
-        known = _loaded.get(trainer) if _loaded else None
-        epoch, step = known or (trainer.current_epoch, trainer.global_step)
+        epoch, step = _loaded.get(trainer) or (trainer.current_epoch, trainer.global_step)
         return Where(epoch, step, trainer.global_rank, module)
 
-    def write(self, trainer: Trainer, kind: str, **fields: Any) -> None:
-        """Append an event to the run's journal, with epoch, step and rank."""
+    def write(self, trainer: Trainer, kind: str, place: Where | None = None, **fields: Any) -> None:
+        """Append an event to the run's journal, with epoch, step and rank; by default those of now."""
         run = current_run(trainer)
         if run is not None:
-            where = self.where(trainer)
+            where = self.where(trainer) if place is None else place
             run.append(kind, **{"epoch": where.epoch, "step": where.step, "rank": where.rank, **fields})
             if kind == "measure" and (outlets := outlets_of(trainer, run)).takes_all:
                 outlets.loggers.measure(fields["name"], fields["value"], fields.get("step", where.step))

@@ -299,14 +299,14 @@ class GradientAnomalyDetector(EvaluationHooks):
         if not (thinning.keeps(look.where.step) or always):
             return
         if look.loss is not None:
-            self.write(trainer, "measure", name="loss", value=look.loss)
+            self.write(trainer, "measure", look.where, name="loss", value=look.loss)
         rates = {
             type(o).__name__ + (f"-{i}" if i else ""): look.run_rates[i][0] for i, o in enumerate(trainer.optimizers)
         }
-        self.write(trainer, "measure", name="learning-rate", value=rates)
+        self.write(trainer, "measure", look.where, name="learning-rate", value=rates)
         if look.has_gradients:
             norms = {name: norm for name, norm in zip(look.names, look.norms, strict=True) if norm is not None}
-            self.write(trainer, "measure", name="gradient-norms", value=norms)
+            self.write(trainer, "measure", look.where, name="gradient-norms", value=norms)
 
     def _overflowed(
         self, trainer: Trainer, module: LightningModule, look: StepStats, broken: list[str], scale: float

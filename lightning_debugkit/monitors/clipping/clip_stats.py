@@ -52,8 +52,9 @@ class _Before:
 
     @property
     def total(self) -> Tensor | float:
-        found = self.norms
-        return _total(found) if isinstance(found, Tensor) else self.shared.total
+        if self.shared.numbers is not None:
+            return self.shared.total
+        return _total(torch.stack([*self.shared.each])) / self.scale
 
     @property
     def layers(self) -> list[str]:
