@@ -23,6 +23,7 @@ from lightning_debugkit.core.run import Run, current_run, open_run
 from lightning_debugkit.core.tracebacks import leave_out_passing_frames
 
 _log = logging.getLogger("lightning_debugkit")
+_PLACE = {"epoch", "step", "rank"}
 _STOPS = ("KeyboardInterrupt", "SIGTERMException")  # somebody else's decision, and no fault
 
 # Epoch and step of the checkpoint whose weights a Trainer validates or tests; it keeps those of its last fit.
@@ -262,14 +263,16 @@ class DebugCallback(Callback):
         epoch, step = _loaded.get(trainer) or (trainer.current_epoch, trainer.global_step)
         return Where(epoch, step, trainer.global_rank, module)
 
-    def write(self, trainer: Trainer, kind: str, place: Where | None = None, **fields: Any) -> None:
-        """Append an event to the run's journal, with epoch, step and rank; by default those of now."""
+    def write(self, trainer: Trainer, kind: str, **fields: Any) -> None:
+        """Append an event to the run's journal, with epoch, step and rank: those of now if none are given."""
         run = current_run(trainer)
         if run is not None:
-            where = self.where(trainer) if place is None else place
-            run.append(kind, **{"epoch": where.epoch, "step": where.step, "rank": where.rank, **fields})
+            if not _PLACE <= fields.keys():
+                where = self.where(trainer)
+                fields = {"epoch": where.epoch, "step": where.step, "rank": where.rank, **fields}
+            run.append(kind, **fields)
             if kind == "measure" and (outlets := outlets_of(trainer, run)).takes_all:
-                outlets.loggers.measure(fields["name"], fields["value"], fields.get("step", where.step))
+                outlets.loggers.measure(fields["name"], fields["value"], fields["step"])
 
     def is_ignored(self, trainer: Trainer, finding: Finding) -> bool:
         """Tell whether the user wants nothing of this rule."""

@@ -298,15 +298,16 @@ class GradientAnomalyDetector(EvaluationHooks):
         thinning = self._drawn.setdefault(id(look.optimizer), Thinning())
         if not (thinning.keeps(look.where.step) or always):
             return
+        place = {"epoch": look.where.epoch, "step": look.where.step, "rank": look.where.rank}
         if look.loss is not None:
-            self.write(trainer, "measure", look.where, name="loss", value=look.loss)
+            self.write(trainer, "measure", **place, name="loss", value=look.loss)
         rates = {
             type(o).__name__ + (f"-{i}" if i else ""): look.run_rates[i][0] for i, o in enumerate(trainer.optimizers)
         }
-        self.write(trainer, "measure", look.where, name="learning-rate", value=rates)
+        self.write(trainer, "measure", **place, name="learning-rate", value=rates)
         if look.has_gradients:
             norms = {name: norm for name, norm in zip(look.names, look.norms, strict=True) if norm is not None}
-            self.write(trainer, "measure", look.where, name="gradient-norms", value=norms)
+            self.write(trainer, "measure", **place, name="gradient-norms", value=norms)
 
     def _overflowed(
         self, trainer: Trainer, module: LightningModule, look: StepStats, broken: list[str], scale: float
