@@ -267,7 +267,7 @@ class DebugCallback(Callback):
         """Append an event to the run's journal, with epoch, step and rank: those of now if none are given."""
         run = current_run(trainer)
         if run is not None:
-            if not _PLACE <= fields.keys():
+            if not fields.keys() >= _PLACE:
                 where = self.where(trainer)
                 fields = {"epoch": where.epoch, "step": where.step, "rank": where.rank, **fields}
             run.append(kind, **fields)
