@@ -1,11 +1,12 @@
-"""What the kit costs: a training step, and a whole fit, beside the alternatives and beside an older build.
+"""What the kit costs: a training step, a whole fit, a journal, beside the alternatives and beside an older build.
 
-    python benchmarks/overhead.py [--against FOLDER_OF_AN_OLDER_BUILD] [--steps 60] [--cases NAME ...]
+    python benchmarks/overhead.py [--against FOLDER_OF_AN_OLDER_BUILD] [--page docs/cost.md] [--quick]
 
-Each variant runs in a process of its own, which takes one step when it is told to: in each round all variants take
-one, in an order that is shuffled anew. A ratio is the median of a variant's steps over the median of the bare ones.
-The kit's own time is the sum over its hooks, beside one `torch._foreach_norm` with one read on the same gradients.
-Steps of the beginning are left out; sampled steps of later are not. Whole fits are told in seconds of CPU time.
+Each variant runs in a process of its own, with one thread, which takes one step when it is told to: in each round all
+variants take one, in an order that is shuffled anew. All times are of the CPU, as others may use it too. A ratio is the
+median of a variant's steps over the median of the bare ones. The kit's own time is the sum over its hooks, beside one
+`torch._foreach_norm` with one read on the same gradients. Steps of the beginning are left out; sampled steps of later
+are not. Whole fits and journals are told in seconds. All rows take about six minutes of two quiet cores, `--quick` two.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ import contextlib
 import json
 import logging
 import os
+import platform
 import random
 import subprocess
 import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -38,6 +40,12 @@ VARIANTS = {
     "histograms": "a histogram of each gradient",
 }
 FIRST = 30  # steps that are left out: the first ones are looked at closely
+BEGIN, END = (
+    "<!-- measured: made by `python benchmarks/overhead.py --page docs/cost.md` -->",
+    "<!-- end of measured -->",
+)
+NAMES = 10_000  # tensors of the model whose journal is measured
+LONG = 100_000  # steps of its run: of these the monitors write ever fewer
 OURS = ("kit", "old")
 
 
@@ -52,6 +60,8 @@ class Case:
         steps: Of the measured, this share; large models take fewer.
         variants: Those that are run.
         whole: The fit as a whole is measured, not its steps: so many steps, and so many fits.
+        rounds: Of whole fits, behind one that is left out.
+        is_quick: Measured in a hurry, too.
     """
 
     model: str
@@ -60,25 +70,27 @@ class Case:
     steps: float = 1.0
     variants: tuple[str, ...] = tuple(VARIANTS)
     whole: tuple[int, int] | None = None
+    rounds: int = 3
+    is_quick: bool = False
 
 
-FEW = ("bare", "again", "kit", "old")
+FEW = ("bare", "kit", "old")
 CASES: dict[str, Case] = {
-    "6 tensors": Case("chain-3"),
-    "160 tensors": Case("chain-80"),
-    "1,000 tensors": Case("chain-500", steps=0.5),
-    "10,000 tensors": Case("chain-5000", steps=0.25, variants=FEW),
-    "transformer, 52 tensors": Case("transformer"),
-    "CNN, 62 tensors": Case("cnn", steps=0.7),
+    "6 tensors": Case("chain-3", is_quick=True),
+    "160 tensors": Case("chain-80", is_quick=True),
+    "1,000 tensors": Case("chain-500", steps=0.4, is_quick=True),
+    "10,000 tensors": Case("chain-5000", steps=0.2, variants=FEW),
+    "transformer, 52 tensors": Case("transformer", steps=0.4),
+    "CNN, 62 tensors": Case("cnn", steps=0.4),
     "bf16-mixed": Case("chain-20", {"precision": "bf16-mixed"}),
     "16-mixed with a GradScaler": Case("chain-20", {"scaled": True}),
     "accumulation of 4": Case("chain-20", {"accumulate_grad_batches": 4}),
     "learning rate in a tensor": Case("chain-20", optimizer="tensor"),
     "LBFGS": Case("chain-3", optimizer="lbfgs", variants=FEW),
     "two optimizers": Case("chain-20", optimizer="two"),
-    "fit of 30 steps, 500 layers": Case("chain-500", whole=(30, 1), variants=FEW),
-    "fit of 100 tiny steps": Case("chain-3", whole=(100, 1), variants=FEW),
-    "18 fits of 10 steps": Case("chain-3", whole=(10, 18), variants=FEW),
+    "fit of 30 steps, 500 layers": Case("chain-500", whole=(30, 1), rounds=2, variants=FEW),
+    "fit of 100 tiny steps": Case("chain-3", whole=(100, 1), variants=FEW, is_quick=True),
+    "18 fits of 10 steps": Case("chain-3", whole=(10, 18), rounds=1, variants=FEW, is_quick=True),
 }
 
 
@@ -91,8 +103,7 @@ def model(name: str) -> Any:
 
     if name.startswith("chain"):
         count = int(name.partition("-")[2])
-        layers = [layer for _ in range(count - 1) for layer in (nn.Linear(16, 16), nn.Tanh())]
-        return nn.Sequential(*layers, nn.Linear(16, 4))
+        return nn.Sequential(*(residual() for _ in range(count - 1)), nn.Linear(16, 4))
     if name == "cnn":
         blocks: list[nn.Module] = []
         for index in range(20):
@@ -104,14 +115,25 @@ def model(name: str) -> Any:
     return nn.Sequential(nn.Embedding(64, 256), body, nn.Linear(256, 64))
 
 
+def residual() -> Any:
+    """Make a layer that passes its input on: in a deep chain of others, nearly all gradients are exactly zero."""
+    from torch import Tensor, nn
+
+    class Residual(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return x + 0.1 * super().forward(x).tanh()
+
+    return Residual(16, 16)
+
+
 def data(name: str, batches: int) -> Any:
     import torch
     from torch.utils.data import DataLoader, TensorDataset
 
     if name == "transformer":
-        x = torch.randint(0, 64, (8 * batches, 64))
-        return DataLoader(TensorDataset(x, x.roll(-1, 1)), batch_size=8)
-    shape, size, classes = ((3, 32, 32), 16, 10) if name == "cnn" else ((16,), 8, 4)
+        x = torch.randint(0, 64, (4 * batches, 64))
+        return DataLoader(TensorDataset(x, x.roll(-1, 1)), batch_size=4)
+    shape, size, classes = ((3, 32, 32), 8, 10) if name == "cnn" else ((16,), 8, 4)
     labels = torch.randint(0, classes, (size * batches,))
     return DataLoader(TensorDataset(torch.randn(size * batches, *shape), labels), batch_size=size)
 
@@ -164,13 +186,13 @@ class Tally:
     def timed(self, hook: Callable[..., Any]) -> Callable[..., Any]:
         def run(*args: Any, **kwargs: Any) -> Any:
             self._depth += 1
-            began = time.perf_counter()
+            began = time.thread_time()
             try:
                 return hook(*args, **kwargs)
             finally:
                 self._depth -= 1
                 if not self._depth:
-                    self.own += time.perf_counter() - began
+                    self.own += time.thread_time() - began
 
         return run
 
@@ -234,20 +256,20 @@ def fit(case: Case, variant: str, steps: int, turn: Callable[[dict[str, float]],
     callbacks, more = callbacks_of(variant, tally)
 
     class Clock(pl.Callback):
-        began = time.perf_counter()
+        began = time.process_time()
 
         def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
-            began = time.perf_counter()
+            began = time.thread_time()
             gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
             if gradients:
                 torch.stack(torch._foreach_norm(gradients)).tolist()
-            tally.floor += time.perf_counter() - began
+            tally.floor += time.thread_time() - began
 
         def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
-            spent = time.perf_counter() - self.began - tally.floor
+            spent = time.process_time() - self.began - tally.floor
             turn({"step": spent, "own": tally.own, "floor": tally.floor})  # type: ignore[misc]  # there is one then
             tally.own = tally.floor = 0.0
-            self.began = time.perf_counter()
+            self.began = time.process_time()
 
     options = {**case.trainer, **more}
     if options.pop("scaled", False):
@@ -291,6 +313,8 @@ def child(variant: str, told: IO[str]) -> None:
         case = CASES[asked["case"]]
         if case.whole is not None:
             steps, fits = case.whole
+            if asked["first"]:
+                fit(case, variant, steps, None)
             began = time.process_time()
             for _ in range(fits):
                 fit(case, variant, steps, None)
@@ -316,6 +340,7 @@ class Variant:
     def __init__(self, name: str, path: str | None) -> None:
         self.name = name
         environment = {**os.environ, "PYTHONPATH": path} if path else dict(os.environ)
+        environment["OMP_NUM_THREADS"] = "1"
         read, write = os.pipe()
         command = [sys.executable, str(Path(__file__).resolve()), "--child", name, "--pipe", str(write)]
         self.process = subprocess.Popen(
@@ -368,22 +393,75 @@ def steps_of(name: str, variants: list[Variant], steps: int) -> dict[str, list[d
     return found
 
 
-def whole_of(name: str, variants: list[Variant], rounds: int = 3) -> dict[str, float]:
-    """Return the CPU seconds of each variant's fits, the median of some rounds behind a first one."""
+def whole_of(name: str, variants: list[Variant]) -> dict[str, float]:
+    """Return the CPU seconds of each variant's fits, the median of some rounds behind a first fit."""
     found: dict[str, list[float]] = {each.name: [] for each in variants}
-    for turn in range(rounds + 1):
+    for turn in range(CASES[name].rounds):
         for each in random.sample(variants, len(variants)):
-            each.ask(json.dumps({"case": name}))
-            seconds = each.answer()["whole"]
-            if turn:
-                found[each.name].append(seconds)
+            each.ask(json.dumps({"case": name, "first": not turn}))
+            found[each.name].append(each.answer()["whole"])
     return {each: median(seconds) for each, seconds in found.items()}
 
 
-def table(head: list[str], rows: Iterator[list[str]]) -> None:
-    print("\n| " + " | ".join(head) + " |\n|" + "---|" * len(head), flush=True)
-    for row in rows:
-        print("| " + " | ".join(row) + " |", flush=True)
+def journal() -> list[str]:
+    """Write what a long run of a large model writes, and render it; return the row of the table."""
+    import numpy as np
+
+    from lightning_debugkit.core.journal import Journal
+    from lightning_debugkit.core.recorder import Recorder
+    from lightning_debugkit.report.rendering import render
+    from lightning_debugkit.stats.thinning import Thinning
+
+    names = [f"layers.{at // 2}.{'bias' if at % 2 else 'weight'}" for at in range(NAMES)]
+    random_norms = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        recorder, thinning = Recorder(Journal(Path(folder)), lambda error: None), Thinning()
+        began, points = time.process_time(), 0
+        for step in range(LONG):
+            if not thinning.keeps(step):
+                continue
+            points += 1
+            value = dict(zip(names, random_norms.lognormal(size=NAMES).tolist(), strict=True))
+            place = {"epoch": 0, "step": step, "rank": 0}
+            recorder.append({"kind": "measure", **place, "name": "gradient-norms", "value": value})
+            recorder.flush()
+        recorder.close()
+        written, size = time.process_time() - began, recorder.journal.path.stat().st_size
+        times = []
+        for _ in range(2):  # the first one imports what draws
+            began = time.process_time()
+            render(folder)
+            times.append(time.process_time() - began)
+    return [
+        f"{NAMES:,} tensors, {LONG:,} steps",
+        f"{points:,}",
+        f"{written:.1f}",
+        f"{size / 1e6:.2f}",
+        f"{times[-1]:.2f}",
+    ]
+
+
+class Page:
+    """The tables, printed as they come, and put into a page of the docs."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, *lines: str) -> None:
+        self.lines += lines
+        print(*lines, sep="\n", flush=True)
+
+    def table(self, head: list[str], rows: Iterable[list[str]]) -> None:
+        self.say("", f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1))
+        for row in rows:
+            self.say(f"| {' | '.join(row)} |")
+
+    def put_into(self, path: Path) -> None:
+        """Write the tables between the marks of the page."""
+        text = path.read_text()
+        before, _, rest = text.partition(BEGIN)
+        _, _, after = rest.partition(END)
+        path.write_text("\n".join([f"{before}{BEGIN}", *self.lines, "", f"{END}{after}"]))
 
 
 def step_rows(names: list[str], everybody: dict[str, Variant], steps: int) -> Iterator[list[str]]:
@@ -398,16 +476,15 @@ def step_rows(names: list[str], everybody: dict[str, Variant], steps: int) -> It
         ratios = [f"{middle(key, 'step') / bare:.2f}" if key in found else "" for key in list(everybody)[1:]]
         own, floor = middle("kit", "own"), middle("kit", "floor")
         than = f"{own / middle('old', 'own'):.2f}" if "old" in found else ""
-        yield [name, f"{bare * 1e3:.2f}", *ratios, f"{own * 1e3:.3f}", f"{floor * 1e3:.3f}", than]
+        yield [name, f"{bare * 1e3:.2f}", *ratios, f"{own * 1e3:.2f}", f"{floor * 1e3:.2f}", f"{own / floor:.1f}", than]
 
 
 def whole_rows(names: list[str], everybody: dict[str, Variant]) -> Iterator[list[str]]:
     for name in names:
         found = whole_of(name, [each for key, each in everybody.items() if key in CASES[name].variants])
-        bare = found["bare"]
-        added = found["kit"] - bare
-        than = f"{added / (found['old'] - bare):.2f}" if "old" in found else ""
-        yield [name, f"{bare:.2f}", f"{found['kit']:.2f}", f"{found.get('old', float('nan')):.2f}", than]
+        bare, kit, old = (found.get(key, float("nan")) for key in ("bare", "kit", "old"))
+        shown = [f"{old:.2f}", f"{(kit - bare) / (old - bare):.2f}"] if "old" in found else ["", ""]
+        yield [name, f"{bare:.2f}", f"{kit:.2f}", f"{kit / bare:.2f}", *shown]
 
 
 def main() -> None:
@@ -416,6 +493,8 @@ def main() -> None:
     parser.add_argument("--against", help="folder of an older build, which holds its lightning_debugkit")
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), help="bare first, and kit among them")
+    parser.add_argument("--quick", action="store_true", help="fewer rows, of fewer steps")
+    parser.add_argument("--page", type=Path, help="a page of the docs, which gets the tables between its marks")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--pipe", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -424,23 +503,25 @@ def main() -> None:
         return
     wanted = [key for key in options.variants if key != "old" or options.against]
     here = str(Path(__file__).resolve().parents[1])
+    cases = [name for name in options.cases if CASES[name].is_quick or not options.quick]
     everybody = {key: Variant(key, options.against if key == "old" else here) for key in wanted}
-    steps = [name for name in options.cases if CASES[name].whole is None]
+    page = Page()
+    page.say("", f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, one thread each.")
+    steps = [name for name in cases if CASES[name].whole is None]
     if steps:
-        head = [
-            "steps",
-            "bare, ms",
-            *(VARIANTS[key] for key in wanted[1:]),
-            "kit's own, ms",
-            "floor, ms",
-            "own, to older",
-        ]
-        table(head, step_rows(steps, everybody, options.steps))
-    whole = [name for name in options.cases if CASES[name].whole is not None]
+        named = [VARIANTS[key] for key in wanted[1:]]
+        head = ["step", "bare, ms", *named, "kit's own, ms", "floor, ms", "own, in floors", "own, to older"]
+        page.table(head, step_rows(steps, everybody, options.steps // 3 if options.quick else options.steps))
+    whole = [name for name in cases if CASES[name].whole is not None]
     if whole:
-        table(["whole fits, CPU s", "bare", "kit", "older build", "added, to older"], whole_rows(whole, everybody))
+        head = ["whole, CPU s", "bare", "kit", "kit to bare", "older build", "added, to older"]
+        page.table(head, whole_rows(whole, everybody))
     for each in everybody.values():
         each.close()
+    if options.cases == list(CASES):
+        page.table(["journal", "points", "written, CPU s", "MB", "rendered, CPU s"], [journal()])
+    if options.page:
+        page.put_into(options.page)
 
 
 if __name__ == "__main__":
