@@ -85,11 +85,14 @@ class Register:
 
 
 def merged_dataflow(flows: Sequence[Dataflow], main: Dataflow) -> Dataflow:
-    """Return ``main`` with the activations and layers that lie behind any of ``flows``."""
+    """Return ``main`` with the activations and layers that lie behind any of ``flows``.
+
+    Those that a layer has taken are left out: of residual connections, each would else carry all before it.
+    """
     if all(flow is main for flow in flows):
         return main
-    sites = frozenset().union(*(flow.sites for flow in flows))
-    outputs = frozenset().union(*(flow.outputs for flow in flows))
+    sites = frozenset(site for flow in flows for site in flow.sites if not site.is_inner)
+    outputs = frozenset(output for flow in flows for output in flow.outputs if output.tensor is not None)
     return replace(main, sites=sites, outputs=outputs)
 
 
