@@ -88,6 +88,7 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
             save_weights_only=save_weights_only,
         )
         self.dirpath = self._given = dirpath
+        self._key: tuple[Any, str] = None, ""
         self._resolved: str | None = None
         self._skipped: list[tuple[Record, str]] = []
         self._io: AtomicCheckpointIO | None = None
@@ -118,9 +119,12 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
 
     @property
     def state_key(self) -> str:
-        return self._generate_state_key(
-            dirpath=None if self._given is None else str(self._given), rules=[repr(rule) for rule in self.keep_rules]
-        )
+        given, key = self._key
+        if not key or given is not self._given:  # Lightning asks for it in each hook of each batch
+            given = None if self._given is None else str(self._given)
+            key = self._generate_state_key(dirpath=given, rules=[repr(rule) for rule in self.keep_rules])
+            self._key = self._given, key
+        return key
 
     @property
     def _chosen(self) -> Any:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,27 +35,53 @@ def write_whole(path: Path, save: Callable[[Path], object], *, fsync: bool = Tru
         fsync: Wait until the device has the bytes. That it has the name, too, takes ``sync_folder``.
         in_folder: Give ``save`` a path in an empty folder, where it may make a folder, too. This costs more.
     """
+    _write_whole(path, lambda draft, handle: save(draft), fsync=fsync, in_folder=in_folder)
+
+
+def write_text(path: Path, text: str, *, fsync: bool = True) -> None:
+    """Write a small text file whole or not at all."""
+    _write_whole(path, lambda draft, handle: _write(handle, text.encode()), fsync=fsync, in_folder=False)
+
+
+def write_new(path: Path, text: str, *, fsync: bool = True) -> None:
+    """Write a small text file where none was; a kill may leave it empty, or torn."""
+    handle = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        _write(handle, text.encode())
+        if fsync:
+            os.fsync(handle)
+    except BaseException:
+        remove_durably(path)
+        raise
+    finally:
+        os.close(handle)
+
+
+def _write_whole(path: Path, save: Callable[[Path, int], object], *, fsync: bool, in_folder: bool) -> None:
     draft = draft_of(path)
     handle = _create(draft, in_folder)
     try:
         target = draft / path.name if in_folder else draft
-        save(target)
+        save(target, handle)
         if fsync:
-            _sync(target)
+            _sync(target, None if in_folder else handle)
+        if fcntl is None:  # Windows renames nothing that is open
+            os.close(handle)
+            handle = -1
         _put_in_place(target, path)
     except BaseException:
         remove_durably(draft)
         raise
     finally:
-        if handle is not None:
+        if handle >= 0:
             os.close(handle)
     if in_folder:
         remove_durably(draft)
 
 
-def write_text(path: Path, text: str, *, fsync: bool = True) -> None:
-    """Write a small text file whole or not at all."""
-    write_whole(path, lambda draft: draft.write_text(text, encoding="utf-8"), fsync=fsync)
+def _write(handle: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(handle, data) :]
 
 
 def link_durably(path: Path, target: str) -> None:
@@ -70,17 +97,26 @@ def link_durably(path: Path, target: str) -> None:
 
 def remove_durably(path: Path) -> None:
     """Delete a file, a link or a folder; none there is none to delete."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
+    try:
         path.unlink(missing_ok=True)
+    except OSError:
+        if not _is_folder(path):
+            raise
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def discard(path: Path) -> None:
     """Delete a file or a folder; a folder loses its name first, so that a kill leaves no half of one under it."""
-    if path.is_dir() and not path.is_symlink():
-        path = path.replace(draft_of(path))
-    remove_durably(path)
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        if not _is_folder(path):
+            raise
+        remove_durably(path.replace(draft_of(path)))
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 @contextlib.contextmanager
@@ -93,7 +129,7 @@ def draft_folder(path: Path) -> Iterator[Path]:
         yield draft
     finally:
         remove_durably(draft)
-        if handle is not None:
+        if handle >= 0:
             os.close(handle)
 
 
@@ -121,23 +157,33 @@ def _put_in_place(draft: Path, path: Path) -> None:
         draft.replace(path)
 
 
-def _create(draft: Path, is_folder: bool) -> int | None:
-    """Make an empty draft, and return a handle that holds its lock, ``None`` where there are no locks."""
+def _create(draft: Path, is_folder: bool) -> int:
+    """Make an empty draft; return a handle that holds its lock where there are locks, -1 of a folder if there are none.
+
+    The handle of a file is open for writing.
+    """
     if is_folder:
         draft.mkdir()
-    else:
-        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-    return _lock(draft)
+        handle = _lock(draft)
+        return -1 if handle is None else handle
+    handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_BINARY", 0), 0o666)
+    if fcntl is not None:
+        with contextlib.suppress(OSError):  # no locks there
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return handle
 
 
-def _sync(draft: Path) -> None:
+def _sync(draft: Path, handle: int | None) -> None:
+    if handle is not None:
+        os.fsync(handle)
+        return
     files = [file for file in draft.rglob("*") if file.is_file()] if draft.is_dir() else [draft]
     for file in files:
-        handle = os.open(file, os.O_RDWR)
+        each = os.open(file, os.O_RDWR)
         try:
-            os.fsync(handle)
+            os.fsync(each)
         finally:
-            os.close(handle)
+            os.close(each)
     for folder in {file.parent for file in files if draft.is_dir()}:
         sync_folder(folder)
 
@@ -154,8 +200,9 @@ def sweep_drafts(folder: Path) -> list[int]:
 
 def size_of(path: Path) -> int:
     """Return the bytes of a file, or of all files in a folder."""
-    if not path.is_dir():
-        return path.stat().st_size
+    held = path.stat()
+    if not stat.S_ISDIR(held.st_mode):
+        return held.st_size
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 

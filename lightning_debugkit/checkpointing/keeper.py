@@ -78,6 +78,8 @@ class Keeper:
     @property
     def known(self) -> list[Record]:
         """The records that led to here, wherever their files are."""
+        if not self.mirrors:
+            return self.store.history
         elsewhere = {record.name: record for mirror in self.mirrors for record in mirror.records}
         every = {**elsewhere, **{record.name: record for record in self.store.records}}
         return history(every.values(), self.store.run, self.store.lineage)

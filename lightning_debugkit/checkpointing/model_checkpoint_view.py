@@ -58,14 +58,16 @@ def model_checkpoint_view(
 
 def show_to_loggers(callback: ModelCheckpoint, now: ModelCheckpointView) -> None:
     """Let ``callback`` say what is true."""
-    scores = {path: torch.tensor(score) for path, score in now.best_k.items()}
+    known = callback.best_k_models  # a file's score does not change, and to make a tensor takes longer than all else
+    scores = {path: known[path] if path in known else torch.tensor(score) for path, score in now.best_k.items()}
+    current = scores.get(now.last) if now.current is not None else None
     values: dict[str, Any] = {
         "best_model_path": now.best,
         "best_model_score": scores.get(now.best),
         "best_k_models": scores,
         "kth_best_model_path": next(reversed(scores), ""),
         "last_model_path": now.last,
-        "current_score": None if now.current is None else torch.tensor(now.current),
+        "current_score": torch.tensor(now.current) if current is None and now.current is not None else current,
         "_last_checkpoint_saved": now.last,
         "_last_global_step_saved": now.step,
     }

@@ -42,7 +42,7 @@ class Record:
         metrics: Values that belong to these very weights; numbers that are not finite never rank.
         time: Seconds since 1970 when it was made.
         size: Bytes.
-        digest: CRC-32 over names, sizes and CRC-32s of the parts of the file; empty if it has none.
+        digest: CRC-32 of the file's directory, which holds the CRC-32s of its parts; empty if it has none.
         run: The fit that made it.
         lineage: The fits that one was resumed from, each with the step at which it was left, the oldest first.
         rules: The rules in force, as text.

@@ -73,6 +73,7 @@ class CheckpointSession:
     def __init__(self, folder: Path, rules: tuple[KeepRule, ...], options: Options, *, is_first: bool) -> None:
         self.folder = folder
         self.rules = rules
+        self._told_rules = tuple(map(repr, rules))
         self.options = options
         self.run = token_hex(4)
         self.keeper: Keeper | None = None
@@ -200,7 +201,7 @@ class CheckpointSession:
             time=time(),
             run=self.run,
             lineage=store.lineage,
-            rules=tuple(map(repr, self.rules)),
+            rules=self._told_rules,
             weights_only=self.options.weights_only,
         )
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor, Future, wait
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from lightning_debugkit.checkpointing.durable_files import (
     remove_durably,
     size_of,
     sync_folder,
+    write_new,
     write_text,
     write_whole,
 )
@@ -133,7 +135,8 @@ class Store:
             OSError: It could not be written; every file is as it was, but for room that was made.
         """
         began = time.monotonic()
-        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self.folder.is_dir():
+            self.folder.mkdir(parents=True, exist_ok=True)
         self.wait()
         try:
             record = self._commit(draft, write, in_folder, shards)
@@ -169,8 +172,8 @@ class Store:
 
     def wait(self) -> None:
         """Wait for deletions under way."""
-        wait(self._going)
-        self._going.clear()
+        while self._going:
+            self._going.pop().exception()
 
     @property
     def free(self) -> int:
@@ -187,15 +190,18 @@ class Store:
 
         def save(target: Path) -> None:
             write(target)
-            if not target.exists() or not size_of(target):  # Lightning's own writer passes over a PermissionError
+            size = size_of(target) if target.exists() else 0
+            if not size:  # Lightning's own writer passes over a PermissionError
                 raise PermissionError(errno.EACCES, "the checkpoint was not written", str(path))
-            sealed.append(_sealed(target, draft, shards))
+            sealed.append(_sealed(target, draft, size, shards))
 
         write_whole(path, save, fsync=self.fsync, in_folder=in_folder)
         record = sealed[0]
         try:
-            # Torn by a loss of power, it is made anew of what the file says of itself; a file of others says nothing.
-            write_text(self._record_path(record), record.to_json(), fsync=self.fsync and in_folder)
+            if in_folder:  # one of others says nothing of itself, so that its record must not be torn
+                write_text(self._record_path(record), record.to_json(), fsync=self.fsync)
+            else:
+                write_new(self._record_path(record), record.to_json(), fsync=False)
         except BaseException:
             remove_durably(path)
             raise
@@ -261,12 +267,13 @@ class Store:
                 self._point(self.folder / name, target[0])
 
     def _point(self, path: Path, record: Record) -> None:
-        if not path.is_symlink() and path.exists():
-            return  # somebody else's file
-        if path.is_symlink() and str(path.readlink()) == record.name:
-            return
         with contextlib.suppress(OSError, NotImplementedError):  # not every filesystem has links
-            link_durably(path, record.name)
+            try:
+                is_so = os.readlink(path) == record.name  # noqa: PTH115 (a Path of it would be made for nothing)
+            except FileNotFoundError:
+                is_so = False  # any other error: somebody else's file
+            if not is_so:
+                link_durably(path, record.name)
 
     def _record_path(self, record: Record) -> Path:
         return self.folder / (record.name + SUFFIX)
@@ -276,11 +283,11 @@ class Store:
         self.records = in_order([*others, record])
 
 
-def _sealed(path: Path, draft: Record, shards: Shards | None) -> Record:
+def _sealed(path: Path, draft: Record, size: int, shards: Shards | None) -> Record:
     """Return the record of what was written; a folder of shards holds it, too, before it gets its name."""
     if shards is None:
-        return draft.sealed(size_of(path), digest(path))
-    record = draft.sealed(size_of(path), "", shards)
+        return draft.sealed(size, digest(path))
+    record = draft.sealed(size, "", shards)
     if found := mismatch(path, record):
         raise OSError(errno.EIO, f"{found}: the folder must be one that all processes share", str(path))
     (path / FOLDER_RECORD).write_text(record.to_json(), encoding="utf-8")

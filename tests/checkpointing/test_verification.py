@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import zipfile
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from checkpointing.marked import Marked, Resumed, fault, kept, step_of, train
 from monitors.breaking import journal, warned
 
 from lightning_debugkit import Finding, NestedCheckpoint
+from lightning_debugkit.checkpointing.verification import digest
 from lightning_debugkit.checkpoints import Best, Every, Latest
 from lightning_debugkit.cli import main
 
@@ -165,3 +169,38 @@ def test_the_command_line_tells_what_is_not_sound_and_touches_nothing(
     assert "CRC-32" in lines["4"] or any(name in line and "CRC-32" in line for line in lines.values())
     assert all(" yes " in lines[step] for step in ("2", "6"))
     assert {path.name: path.read_bytes() for path in (folder / "checkpoints").iterdir()} == before
+
+
+def _zip_of_others(path: Path, remark: bytes = b"") -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.comment = remark
+        archive.writestr("one", b"1" * 100)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: torch.save({"weight": torch.ones(3)}, path),
+        lambda path: torch.save({f"{index}": torch.ones(1) for index in range(900)}, path),
+        _zip_of_others,
+        lambda path: _zip_of_others(path, b"with a remark of more bytes than the ends of the directory have" * 3),
+    ],
+    ids=["torch", "many tensors", "another writer", "remark"],
+)
+def test_the_digest_is_the_checksum_of_what_stands_behind_the_parts(
+    write: Callable[[Path], None], tmp_path: Path
+) -> None:
+    path = tmp_path / "file"
+    write(path)
+    with zipfile.ZipFile(path) as archive:
+        begins = archive.start_dir
+    before = digest(path)
+    assert before == f"{zlib.crc32(path.read_bytes()[begins:]):08x}"
+    flip(path, begins + 20)
+    assert digest(path) != before
+
+
+@pytest.mark.parametrize("size", [0, 50, 500])
+def test_what_is_no_zip_file_has_no_digest(size: int, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"PK" * (size // 2))
+    assert digest(tmp_path / "file") == ""
