@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Any
 
 import torch
-from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
+from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy, fsdp
 from lightning.pytorch.strategies.strategy import Strategy
 from torch import nn
 
@@ -29,14 +29,35 @@ class OnCpu(FSDPStrategy):
         )
 
 
+def _whole_weights(module: nn.Module, world_size: int, rank0_only: bool = True) -> Any:
+    """As Lightning asks for them, but for the copy to the CPU: of tensors that are there it ends the process."""
+    from torch.distributed.fsdp import FullStateDictConfig, FullyShardedDataParallel, StateDictType
+    from torch.distributed.fsdp.api import FullOptimStateDictConfig
+
+    weights, states = FullStateDictConfig(rank0_only=rank0_only), FullOptimStateDictConfig(rank0_only=rank0_only)
+    return FullyShardedDataParallel.state_dict_type(module, StateDictType.FULL_STATE_DICT, weights, states)
+
+
+SIZES = {"fsdp2": (2, 1), "tensor": (1, 2), "one": (1, 1), "four": (4, 1), "both": (2, 2)}  # data and tensor parallel
+
+
 def strategy(kind: str) -> Strategy:
-    """Return a strategy for two processes that save a sharded checkpoint."""
+    """Return a strategy that saves a sharded checkpoint, or with "full" one file; call it in a process of the job."""
     wait = timedelta(seconds=30)
-    if kind == "fsdp":
+    is_full = kind.endswith(" full")
+    if kind.startswith("fsdp "):
+        fsdp._get_full_state_dict_context = _whole_weights
+    if kind in ("fsdp", "fsdp full"):
         policy: Any = {nn.Linear}
-        return OnCpu(timeout=wait, process_group_backend="gloo", state_dict_type="sharded", auto_wrap_policy=policy)
-    sizes = {"fsdp2": (2, 1), "tensor": (1, 2), "one": (1, 1), "four": (4, 1)}[kind]
-    return ModelParallelStrategy(*sizes, timeout=wait)
+        form: Any = "full" if is_full else "sharded"
+        return OnCpu(timeout=wait, process_group_backend="gloo", state_dict_type=form, auto_wrap_policy=policy)
+    return ModelParallelStrategy(*SIZES[kind.split()[0]], save_distributed_checkpoint=not is_full, timeout=wait)
+
+
+def count_of(kind: str) -> int:
+    """Return how many processes such a job has."""
+    data, tensor = SIZES.get(kind.split()[0], (2, 1))
+    return data * tensor
 
 
 def on_two_ranks(work: Callable[..., Any], *arguments: Any, seconds: float = 100.0, count: int = 2) -> list[Any]:

@@ -66,14 +66,14 @@ def writer(checkpoint: dict[str, Any], usual: CheckpointIO) -> tuple[Write, bool
 
 
 class _Verified:
-    """Stands before a strategy's ``load_checkpoint``: a folder of shards is read once more before it is loaded."""
+    """Stands before the ``load_checkpoint`` of a strategy that reads by itself: what it loads is read once more first."""
 
     def __init__(self, load: Callable[..., Any]) -> None:
         self.load = load
 
     def __call__(self, checkpoint_path: Any, *args: Any, **options: Any) -> Any:
         local = local_path(checkpoint_path)
-        if local is not None and local.is_dir():
+        if local is not None:
             verify(local)
         return self.load(checkpoint_path, *args, **options)
 
@@ -81,7 +81,9 @@ class _Verified:
 def install_io(trainer: Trainer, fsync: bool) -> AtomicCheckpointIO | None:
     """Let what the Trainer loads be verified, and what it saves be whole, unless the user chose another way."""
     strategy = trainer.strategy
-    if saves_in_shards(trainer) and not isinstance(vars(strategy).get("load_checkpoint"), _Verified):
+    if type(strategy).save_checkpoint in _IN_SHARDS and not isinstance(
+        vars(strategy).get("load_checkpoint"), _Verified
+    ):
         strategy.load_checkpoint = _Verified(strategy.load_checkpoint)  # type: ignore[method-assign]
     if type(strategy.checkpoint_io) is not TorchCheckpointIO:
         return None

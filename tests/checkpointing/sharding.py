@@ -20,7 +20,7 @@ import torch
 from checkpointing.killing import until
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
-from two_ranks import as_rank, strategy
+from two_ranks import as_rank, count_of, strategy
 
 from lightning_debugkit import NestedCheckpoint
 from lightning_debugkit.checkpointing.repair import candidates, newest_good
@@ -40,9 +40,15 @@ class Shared(pl.LightningModule):
         self.seen: list[int] = []
 
     def configure_model(self) -> None:
-        if self.kind == "fsdp2" and not any(hasattr(p, "to_local") for p in self.parameters()):
-            from torch.distributed.fsdp import fully_shard
+        if self.kind == "fsdp" or any(hasattr(p, "to_local") for p in self.parameters()):
+            return
+        from torch.distributed.fsdp import fully_shard
+        from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
+        if self.kind == "tensor":
+            plan = {"0": ColwiseParallel(), "1": RowwiseParallel()}
+            parallelize_module(self.net, self.device_mesh["tensor_parallel"], plan)
+        if self.kind == "fsdp2" or self.device_mesh["data_parallel"].size() > 1:
             for layer in (*self.net, self.net):
                 fully_shard(layer, mesh=self.device_mesh["data_parallel"])
 
@@ -53,6 +59,9 @@ class Shared(pl.LightningModule):
         self.log("val_loss", self.net(batch[0]).square().mean(), sync_dist=True)
 
     def configure_optimizers(self) -> Any:
+        if getattr(self.trainer.strategy, "_state_dict_type", "") == "full":
+            # On CPUs torch gathers all states of a parameter into one buffer, so that none but the last is saved.
+            return torch.optim.SGD(self.parameters(), lr=0.01, momentum=0.9)
         return torch.optim.AdamW(self.parameters(), lr=0.01)
 
 
@@ -74,11 +83,12 @@ def fit(
 ) -> tuple[pl.Trainer, pl.LightningModule]:
     """Fit two batches an epoch on each of two ranks."""
     pl.seed_everything(3, verbose=False)
-    module = Shared("fsdp" if kind == "fsdp" else "fsdp2") if module is None else module
+    if module is None:
+        is_tensor = kind in ("tensor", "both")
+        module = Shared("tensor", wide=8) if is_tensor else Shared("fsdp" if kind.split()[0] == "fsdp" else "fsdp2")
     saves = NestedCheckpoint(folder / "checkpoints", rules=list(rules), **(keeps or {}))
-    count = {"one": 1, "four": 4}.get(kind, 2)
     trainer = pl.Trainer(
-        accelerator="cpu", devices=count, strategy=strategy(kind), default_root_dir=folder, logger=False,
+        accelerator="cpu", devices=count_of(kind), strategy=strategy(kind), default_root_dir=folder, logger=False,
         enable_progress_bar=False, enable_model_summary=False, callbacks=[*callbacks, saves],
         **{"max_epochs": 3, **options},
     )  # fmt: skip

@@ -1,0 +1,88 @@
+"""Each form in which several ranks save: gone on from as if nothing had stopped, on as many ranks or on others."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from checkpointing.folders import flip
+from checkpointing.sharding import fit, whole
+from two_ranks import count_of, on_two_ranks
+
+from lightning_debugkit import read_journal
+from lightning_debugkit.checkpointing.store import read_records
+from lightning_debugkit.checkpointing.verification import DamagedCheckpoint, damage
+
+pytestmark = [
+    pytest.mark.timeout(150),
+    pytest.mark.usefixtures("no_report", "no_process_left"),
+    pytest.mark.filterwarnings("ignore"),
+]
+
+FORMS = {
+    "four": "four ranks, FSDP2",
+    "tensor": "tensor parallel",
+    "both": "two by two ranks, FSDP2 and tensor parallel",
+    "fsdp full": "FSDP, one file",
+    "fsdp2 full": "FSDP2, one file",
+}
+_done: dict[str, tuple[Path, list[Any]]] = {}
+
+
+def work(rank: int, folder: Path, kind: str) -> Any:
+    fit(folder / "first", kind)
+    trainer, resumed = fit(folder / "first", kind, ckpt_path="last", max_epochs=4)
+    uninterrupted = fit(folder / "whole", kind, max_epochs=4)[1]
+    equal = all(torch.equal(*pair) for pair in zip(whole(resumed), whole(uninterrupted), strict=True))
+    return trainer.global_step, equal
+
+
+@pytest.fixture
+def job(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Any]]:
+    kind = str(request.param)
+    if kind not in _done:
+        folder = tmp_path_factory.mktemp("form")
+        _done[kind] = folder, on_two_ranks(work, folder, kind, count=count_of(kind))
+    return _done[kind]
+
+
+@pytest.mark.parametrize("job", FORMS, ids=FORMS.get, indirect=True)
+def test_every_form_goes_on_as_if_it_had_not_stopped(job: tuple[Path, list[Any]]) -> None:
+    folder, answers = job
+    (step, equal), *others = answers
+    assert (equal, others) == (True, [(step, True)] * len(others))
+    records = read_records(folder / "first/checkpoints")
+    assert records[-1].step == step
+    assert [damage(folder / "first/checkpoints" / record.name, record) for record in records] == [""] * len(records)
+    journal = read_journal(folder / "first/debugkit")
+    assert (journal.of_kind("trouble"), journal.findings) == ([], [])
+
+
+def resume_on(rank: int, folder: Path, kind: str, ckpt_path: str) -> Any:
+    try:
+        trainer, module = fit(folder, kind, ckpt_path=ckpt_path, max_epochs=4)
+    except DamagedCheckpoint as error:
+        return [str(error)]
+    return trainer.global_step, [tensor.tolist() for tensor in whole(module)]
+
+
+@pytest.mark.parametrize("job", ["four"], indirect=True)
+def test_shards_of_four_ranks_load_on_two(job: tuple[Path, list[Any]], tmp_path: Path) -> None:
+    """Nothing is trained, so that the weights of both are those in the folder."""
+    shutil.copytree(job[0] / "first/checkpoints", tmp_path / "checkpoints", symlinks=True)
+    answers = on_two_ranks(resume_on, tmp_path, "fsdp2", "last")
+    again = on_two_ranks(resume_on, tmp_path, "four", "last", count=4)
+    assert answers + again == [answers[0]] * 6
+    assert answers[0][0] == 4
+
+
+@pytest.mark.parametrize("job", ["fsdp2 full"], indirect=True)
+def test_a_whole_file_that_is_asked_for_by_name_is_verified_too(job: tuple[Path, list[Any]], tmp_path: Path) -> None:
+    shutil.copytree(job[0] / "first/checkpoints", tmp_path / "checkpoints", symlinks=True)
+    path = tmp_path / "checkpoints" / read_records(tmp_path / "checkpoints")[-1].name
+    flip(path, 0.5)
+    answers = on_two_ranks(resume_on, tmp_path, "fsdp2 full", str(path))
+    assert ["load another one." in str(answer) for answer in answers] == [True, True]
