@@ -133,6 +133,21 @@ def draft_folder(path: Path) -> Iterator[Path]:
             os.close(handle)
 
 
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Wait until no other process is in this context for ``folder``; where there are no locks, go on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY) if fcntl is not None else -1
+    try:
+        if fcntl is not None:
+            with contextlib.suppress(OSError):
+                fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        if handle >= 0:
+            os.close(handle)
+
+
 def sync_folder(folder: Path) -> None:
     """Wait until the device knows the names in ``folder``; some filesystems have no such call."""
     with contextlib.suppress(OSError):

@@ -8,14 +8,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from lightning_debugkit.checkpointing.durable_files import alone_in, remove_durably
 from lightning_debugkit.checkpointing.keep_rules import KeepRule, urls_of
 from lightning_debugkit.checkpointing.model_checkpoint_view import ModelCheckpointView, model_checkpoint_view
-from lightning_debugkit.checkpointing.object_store import ObjectStore, is_url
+from lightning_debugkit.checkpointing.object_store import ObjectStore, StrangeShards, is_url
 from lightning_debugkit.checkpointing.records import Record
 from lightning_debugkit.checkpointing.repair import candidates, newest_sound
 from lightning_debugkit.checkpointing.retention import present
 from lightning_debugkit.checkpointing.store import read_records
-from lightning_debugkit.checkpointing.verification import damage
+from lightning_debugkit.checkpointing.verification import DamagedCheckpoint, damage
 
 FETCHED = "fetched"  # folder beside the checkpoints for what was brought from a store
 _log = logging.getLogger("lightning_debugkit")
@@ -74,18 +75,43 @@ def newest_of_all(folder: Path, stores: Sequence[ObjectStore], tell: Callable[[R
 
 
 def _brought(record: Record, store: ObjectStore, folder: Path) -> tuple[Path | None, str]:
-    """Bring a file here, unless it is here; return where it is, or what is wrong with it."""
-    path = folder / record.name
-    if path.exists() and not damage(path, record):
-        return path, ""
-    try:
-        path = store.fetch(record, folder)
-    except FileNotFoundError:
-        return None, "it is gone"
-    wrong = damage(path, record)
-    if wrong:
-        path.unlink(missing_ok=True)
+    """Bring a checkpoint here, unless it is here; return where it is, or what is wrong with it.
+
+    Of several processes on a machine one brings it, and the others find it.
+    """
+    with alone_in(folder):
+        path = folder / record.name
+        if path.exists():
+            if not damage(path, record):
+                return path, ""
+            remove_durably(path)
+        try:
+            path = store.fetch(record, folder)
+        except FileNotFoundError:
+            return None, "it is gone"
+        except StrangeShards as error:
+            return None, str(error)
+        wrong = damage(path, record)
+        if wrong:
+            remove_durably(path)
     return (None, wrong) if wrong else (path, "")
+
+
+def brought_by_url(url: str, folder: Path) -> Path | None:
+    """Bring a checkpoint of a store into ``folder`` and verify it; None if it has no record there.
+
+    Raises:
+        DamagedCheckpoint: Its bytes are not those that were written.
+    """
+    place, _, name = url.rpartition("/")
+    store = ObjectStore(place)
+    record = store.record(name)
+    if record is None:
+        return None
+    path, wrong = _brought(record, store, folder)
+    if path is None:
+        raise DamagedCheckpoint(f"{url} is damaged: {wrong}; load another one.")
+    return path
 
 
 def forget_fetched(folder: Path) -> None:

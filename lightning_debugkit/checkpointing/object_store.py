@@ -15,7 +15,7 @@ from typing import Any
 
 import fsspec
 
-from lightning_debugkit.checkpointing.durable_files import draft_of
+from lightning_debugkit.checkpointing.durable_files import draft_of, remove_durably
 from lightning_debugkit.checkpointing.records import SUFFIX, Record, in_order
 from lightning_debugkit.checkpointing.verification import crc_of, damage, pieces_of
 
@@ -51,8 +51,29 @@ def missing_package(url: str) -> str:
     return ""
 
 
+class StrangeShards(ValueError):
+    """A record names shards that lie elsewhere than in its folder."""
+
+
+def parts_of(record: Record) -> list[str]:
+    """Return the names of the objects of a checkpoint: of its file, or of its shards.
+
+    Raises:
+        StrangeShards: One leads out of the folder.
+
+    Example:
+        >>> from lightning_debugkit.checkpointing.records import Moment
+        >>> parts_of(Record("a.ckpt", Moment(1), shards={"__0_0.distcp": (9, "0"), "meta.pt": (1, "0")}))
+        ['a.ckpt/__0_0.distcp', 'a.ckpt/meta.pt']
+    """
+    outside = next((name for name in record.shards if Path(name).name != name), None)
+    if outside is not None:
+        raise StrangeShards(f"its record leads out of the folder, to {outside!r}")
+    return [f"{record.name}/{name}" for name in record.shards] or [record.name]
+
+
 class ObjectStore:
-    """The checkpoints below a URL: an object each, and a record each, which is put last.
+    """The checkpoints below a URL: an object each, or one for each shard, and a record each, which is put last.
 
     Args:
         url: Such as ``s3://bucket/run``; keys and endpoints are those of fsspec's own settings.
@@ -74,15 +95,18 @@ class ObjectStore:
     def path(self, name: str) -> str:
         return f"{self.url}/{name}"
 
-    def put(self, file: Path, record: Record) -> None:
-        """Put a file and then its record; what has arrived is compared by size, and by its sum where the store has one.
+    def put(self, path: Path, record: Record) -> None:
+        """Put a file, or every shard of a folder, and then its record.
+
+        What has arrived is compared by size, and by its sum where the store has one.
 
         Raises:
             Exception: As the store gives it; without a record, what is there is no checkpoint.
         """
-        key = self._key(record.name)
-        self.fs.put_file(str(file), key)
-        self._compare(file, key)
+        for name in parts_of(record):
+            file = path / name.partition("/")[2] if record.shards else path
+            self.fs.put_file(str(file), self._key(name))
+            self._compare(file, self._key(name))
         self.put_record(record)
 
     def put_record(self, record: Record) -> None:
@@ -94,8 +118,8 @@ class ObjectStore:
         self.fs.pipe_file(self._key(NEWEST), record.to_json().encode())
 
     def remove(self, record: Record) -> None:
-        """Delete a record and then its object; what is gone is gone."""
-        for name in (record.name + SUFFIX, record.name):
+        """Delete a record and then its objects; what is gone is gone."""
+        for name in (record.name + SUFFIX, *parts_of(record)):
             with contextlib.suppress(FileNotFoundError):
                 self.fs.rm_file(self._key(name))
 
@@ -115,25 +139,35 @@ class ObjectStore:
         return in_order(found.values())
 
     def fetch(self, record: Record, folder: Path) -> Path:
-        """Bring an object into ``folder``, whole or not at all; its bytes may be others than were written."""
+        """Bring a file or a folder of shards into ``folder``, whole or not at all; its bytes may have changed.
+
+        Raises:
+            FileNotFoundError: It is not there, or not all of it.
+            StrangeShards: Its record leads out of the folder.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / record.name
         draft = draft_of(path)
         try:
-            self.fs.get_file(self._key(record.name), str(draft))
+            if record.shards:
+                draft.mkdir()
+            for name in parts_of(record):
+                self.fs.get_file(self._key(name), str(draft / name.partition("/")[2] if record.shards else draft))
             return draft.replace(path)
         finally:
-            draft.unlink(missing_ok=True)
+            remove_durably(draft)
 
     def damage(self, record: Record, folder: Path | None) -> str:
         """Return what is wrong with an object, empty if nothing is: by its size, or by all of it, in ``folder``."""
         try:
-            size = int(self.fs.info(self._key(record.name))["size"])
+            size = sum(int(self.fs.info(self._key(name))["size"]) for name in parts_of(record))
             if size != record.size:
                 return f"it has {size} bytes of {record.size}"
             return damage(self.fetch(record, folder), record) if folder is not None else ""
         except FileNotFoundError:
             return "it is gone"
+        except StrangeShards as error:
+            return str(error)
 
     def record(self, name: str) -> Record | None:
         """Return the record of an object, None if it has none."""

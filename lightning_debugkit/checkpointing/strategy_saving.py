@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_debugkit.checkpointing import serialization
+from lightning_debugkit.checkpointing import elsewhere, serialization
 from lightning_debugkit.checkpointing.atomic_io import AtomicCheckpointIO, verify
 from lightning_debugkit.checkpointing.keeper import Write
 from lightning_debugkit.checkpointing.object_store import is_url, local_path
@@ -66,16 +66,39 @@ def writer(checkpoint: dict[str, Any], usual: CheckpointIO) -> tuple[Write, bool
 
 
 class _Verified:
-    """Stands before the ``load_checkpoint`` of a strategy that reads by itself: what it loads is read once more first."""
+    """Stands before the ``load_checkpoint`` of a strategy that reads by itself: what it loads is verified first.
 
-    def __init__(self, load: Callable[..., Any]) -> None:
+    One of an object store is brought here by the first rank; such a strategy knows no URLs.
+    """
+
+    def __init__(self, load: Callable[..., Any], trainer: Trainer) -> None:
         self.load = load
+        self._trainer = trainer
 
     def __call__(self, checkpoint_path: Any, *args: Any, **options: Any) -> Any:
+        if is_url(checkpoint_path):
+            return self._from_store(str(checkpoint_path), *args, **options)
         local = local_path(checkpoint_path)
         if local is not None:
             verify(local)
         return self.load(checkpoint_path, *args, **options)
+
+    def _from_store(self, url: str, *args: Any, **options: Any) -> Any:
+        strategy, path, failed = self._trainer.strategy, url, None
+        spool = Path(folder_of(self._trainer, url.rpartition("/")[0]))
+        if self._trainer.is_global_zero:
+            try:
+                path = str(elsewhere.brought_by_url(url, spool / elsewhere.FETCHED) or url)
+            except Exception as error:  # the others wait to be told
+                failed = error
+        path, failed = strategy.broadcast((path, failed))
+        if failed is not None:
+            raise failed
+        loaded = self.load(path, *args, **options)
+        strategy.barrier("NestedCheckpoint.load")
+        if self._trainer.is_global_zero:
+            elsewhere.forget_fetched(spool)
+        return loaded
 
 
 def install_io(trainer: Trainer, fsync: bool) -> AtomicCheckpointIO | None:
@@ -84,7 +107,7 @@ def install_io(trainer: Trainer, fsync: bool) -> AtomicCheckpointIO | None:
     if type(strategy).save_checkpoint in _IN_SHARDS and not isinstance(
         vars(strategy).get("load_checkpoint"), _Verified
     ):
-        strategy.load_checkpoint = _Verified(strategy.load_checkpoint)  # type: ignore[method-assign]
+        strategy.load_checkpoint = _Verified(strategy.load_checkpoint, trainer)  # type: ignore[method-assign]
     if type(strategy.checkpoint_io) is not TorchCheckpointIO:
         return None
     installed = AtomicCheckpointIO(fsync=fsync)
@@ -103,7 +126,7 @@ def remove_io(trainer: Trainer, installed: AtomicCheckpointIO | None) -> None:
         strategy.checkpoint_io = TorchCheckpointIO()
 
 
-def refuse_what_cannot_be(trainer: Trainer, is_beside: bool, *, is_elsewhere: bool) -> None:
+def refuse_what_cannot_be(trainer: Trainer, is_beside: bool) -> None:
     """Raise where a file could not be committed as promised.
 
     Raises:
@@ -124,11 +147,6 @@ def refuse_what_cannot_be(trainer: Trainer, is_beside: bool, *, is_elsewhere: bo
         raise RefusedSetup(
             "NestedCheckpoint needs async_save=False where every rank writes shards, "
             f"got {type(strategy).__name__}; leave async_save out: the shards are written by all ranks at once."
-        )
-    if is_elsewhere and saves_in_shards(trainer):
-        raise RefusedSetup(
-            "NestedCheckpoint needs a folder that all processes share where every rank writes shards, "
-            "got an object store; mount it, or give a dirpath on a shared disk and rules without to=."
         )
     if isinstance(strategy.checkpoint_io, AsyncCheckpointIO):
         raise RefusedSetup(

@@ -86,7 +86,7 @@ def fit(
     if module is None:
         is_tensor = kind in ("tensor", "both")
         module = Shared("tensor", wide=8) if is_tensor else Shared("fsdp" if kind.split()[0] == "fsdp" else "fsdp2")
-    saves = NestedCheckpoint(folder / "checkpoints", rules=list(rules), **(keeps or {}))
+    saves = NestedCheckpoint(**{"dirpath": folder / "checkpoints", "rules": list(rules), **(keeps or {})})
     trainer = pl.Trainer(
         accelerator="cpu", devices=count_of(kind), strategy=strategy(kind), default_root_dir=folder, logger=False,
         enable_progress_bar=False, enable_model_summary=False, callbacks=[*callbacks, saves],
