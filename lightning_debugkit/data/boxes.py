@@ -1,8 +1,9 @@
-"""Boxes of detection targets: of no size, or in another form than the detector reads."""
+"""Boxes of detection targets: of no size, outside their picture, or in another form than the detector reads."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,56 +16,145 @@ from lightning_debugkit.core.rule import Rule
 OTHER_FORM = 0.1
 # Of numbers in no order a quarter would be such corners: this many boxes, all of them so, are written as corners.
 ENOUGH = 20
+RESIZED = frozenset({"orig_size", "scale", "scale_factor", "ratio_pad"})  # a target with boxes of another size names it
 TOGETHER = 0.5  # least correlation between both corners, on each axis
 
 DEGENERATE_BOX = Rule(
     "degenerate-box",
     Severity.WARNING,
-    "{count} of {boxes} boxes in the {split} batches that were looked at have no width or no height as "
-    "(x1, y1, x2, y2)",
+    "of {boxes} boxes in the {split} batches that were looked at {fault}",
     "{remedy}",
     section="data",
     cost="once",
 )
 
 
-def boxes_of(batch: Any) -> Iterator[Tensor]:
-    """Yield the boxes ``(k, 4)`` of targets as torchvision's detectors take them: a mapping a sample with ``boxes``.
+@dataclass(frozen=True)
+class Boxes:
+    """Boxes of one target.
 
-    Those of a mapping without ``labels``, one a sample, are yielded where their numbers say that they are corners.
+    Args:
+        corners: (k, 4) as (x1, y1, x2, y2).
+        form: How they are written, ``""`` if nothing says so and corners are supposed.
+        size: Height and width of the picture, ``None`` if it is not known.
+    """
+
+    corners: Tensor
+    form: str = ""
+    size: tuple[int, int] | None = None
+
+    def __len__(self) -> int:
+        return len(self.corners)
+
+    @property
+    def outside(self) -> int:
+        """How many have their middle outside the picture."""
+        if self.size is None:
+            return 0
+        middle = (self.corners[:, :2] + self.corners[:, 2:]) / 2
+        return int(((middle < 0) | (middle > middle.new_tensor(self.size[::-1]))).any(1).sum())
+
+
+def boxes_of(batch: Any) -> Iterator[Boxes]:
+    """Yield the boxes of targets as torchvision's detectors take them, a mapping a sample with ``boxes``, or as COCO's.
+
+    Those of a mapping without ``labels``, and fractions of a picture, are yielded where their numbers say that they are
+    corners; COCO's annotations, a list a sample of mappings with ``bbox``, and the boxes of torchvision's own class in
+    the form that they have.
     """
     if isinstance(batch, Mapping):
-        boxes = batch.get("boxes")
-        if isinstance(boxes, Tensor) and boxes.ndim == 2 and boxes.shape[1] == 4 and _are_corners(boxes, batch):
-            yield boxes.detach()
-        return
-    if isinstance(batch, list | tuple):
+        if (found := _of_target(batch)) is not None:
+            yield found
+    elif isinstance(batch, list | tuple):
+        if batch and all(isinstance(item, Mapping) and "bbox" in item and "category_id" in item for item in batch):
+            yield from _of_annotations(batch)
+            return
+        sizes = _sizes(batch)
         for item in batch:
-            yield from boxes_of(item)
+            for at, one in enumerate(boxes_of(item)):
+                is_known = one.size is None and isinstance(item, list | tuple) and len(item) == len(sizes)
+                yield Boxes(one.corners, one.form, sizes[at]) if is_known and _is_one_each(item, len(sizes)) else one
 
 
-def judge(boxes: list[Tensor], split: str, where: Where) -> Iterator[Finding]:
-    """Yield that some boxes have no size."""
-    total = sum(map(len, boxes))
-    wrong = sum(int(((each[:, 2] <= each[:, 0]) | (each[:, 3] <= each[:, 1])).sum()) for each in boxes if len(each))
-    if not wrong:
+def judge(boxes: list[Boxes], split: str, where: Where) -> Iterator[Finding]:
+    """Yield that some boxes have no size, or lie outside their pictures."""
+    # Boxes of validation may be those of the picture before it was resized, for a metric to read.
+    total, outside = sum(map(len, boxes)), sum(each.outside for each in boxes if each.form or split == "training")
+    wrong = sum(int((each.corners[:, 2:] <= each.corners[:, :2]).any(1).sum()) for each in boxes)
+    turned = sum(int((each.corners[:, 2:] < each.corners[:, :2]).any(1).sum()) for each in boxes if not each.form)
+    if not wrong and not outside:
         return
-    turned = sum(int((each[:, 2:] < each[:, :2]).any(1).sum()) for each in boxes)
-    remedy = "Drop these boxes in the dataset: they turn losses of logarithms and ratios into infinity."
+    faults, remedies = [], []
+    if wrong:
+        form = next((each.form for each in boxes if each.form), "")
+        faults.append(f"{wrong} have no width or no height as {form or '(x1, y1, x2, y2)'}")
+        remedies.append(_remedy(wrong, turned, total))
+    if outside and not turned:
+        faults.append(f"{outside} have their middle outside the picture")
+        remedies.append("Crop, turn and resize boxes together with their picture, and drop those that are cut away.")
+    yield DEGENERATE_BOX.found(
+        where, count=max(wrong, outside), boxes=total, split=split, fault=" and ".join(faults),
+        remedy=" ".join(remedies),
+    )  # fmt: skip
+
+
+def _remedy(wrong: int, turned: int, total: int) -> str:
     if turned > OTHER_FORM * total:
-        remedy = "They may be (x, y, width, height): convert them with torchvision.ops.box_convert."
-    elif not turned and wrong > OTHER_FORM * total:
-        remedy = (
+        return "They may be (x, y, width, height): convert them with torchvision.ops.box_convert."
+    if not turned and wrong > OTHER_FORM * total:
+        return (
             "Round the first corner down and the second up, or keep fractions of a pixel: rounding has flattened them."
         )
-    yield DEGENERATE_BOX.found(where, count=wrong, boxes=total, split=split, remedy=remedy)
+    return "Drop these boxes in the dataset: they turn losses of logarithms and ratios into infinity."
+
+
+def _of_target(target: Mapping[Any, Any]) -> Boxes | None:
+    boxes = target.get("boxes")
+    if not isinstance(boxes, Tensor) or boxes.ndim != 2 or boxes.shape[1] != 4:
+        return None
+    form = str(getattr(boxes, "format", "")).rpartition(".")[2].upper()
+    held = boxes.detach().as_subclass(Tensor)
+    size = getattr(boxes, "canvas_size", None)
+    if form in ("XYXY", "XYWH", "CXCYWH"):
+        return Boxes(_corners(held, form), form, None if size is None else (int(size[0]), int(size[1])))
+    return Boxes(held) if not form and _are_corners(held, target) else None
+
+
+def _of_annotations(annotations: Sequence[Mapping[str, Any]]) -> Iterator[Boxes]:
+    """Yield the boxes that COCO writes as (x, y, width, height)."""
+    found = [torch.as_tensor(each["bbox"], dtype=torch.float64) for each in annotations]
+    if all(each.shape == (4,) for each in found):
+        yield Boxes(_corners(torch.stack(found), "XYWH"), "XYWH")
+
+
+def _corners(boxes: Tensor, form: str) -> Tensor:
+    first, second = boxes[:, :2], boxes[:, 2:]
+    if form == "XYWH":
+        return torch.cat([first, first + second], 1)
+    return torch.cat([first - second / 2, first + second / 2], 1) if form == "CXCYWH" else boxes
+
+
+def _sizes(batch: Sequence[Any]) -> list[tuple[int, int]]:
+    """Return height and width of each picture of a batch, empty if there are none: a tensor, or a list of them."""
+    for part in batch:
+        if isinstance(part, Tensor) and part.ndim == 4:
+            return [(part.shape[2], part.shape[3])] * len(part)
+        if isinstance(part, list | tuple) and part and all(isinstance(e, Tensor) and e.ndim == 3 for e in part):
+            return [(each.shape[1], each.shape[2]) for each in part]
+    return []
+
+
+def _is_one_each(targets: Sequence[Any], count: int) -> bool:
+    """Tell whether each target of a batch has boxes of its own, and they are pixels of the picture as it is."""
+    targets = [each for each in targets if isinstance(each, Mapping) and not RESIZED.intersection(each)]
+    return all(_of_target(each) is not None for each in targets) and len(targets) == count
 
 
 def _are_corners(boxes: Tensor, target: Mapping[Any, Any]) -> bool:
     """Tell whether boxes are (x1, y1, x2, y2), by what the target is or by their own numbers."""
-    if str(getattr(boxes, "format", "XYXY")).rpartition(".")[2] != "XYXY":
-        return False
-    if "labels" in target:
+    # Fractions of the picture are as often written with their middle (DETR): torchvision's detectors take pixels.
+    is_fraction = len(boxes) > 0 and bool(((boxes >= 0) & (boxes <= 1)).all())
+    if "labels" in target and not is_fraction:
         return True
     first, second = boxes[:, :2].float(), boxes[:, 2:].float()
     is_ordered = bool((second >= first).all()) and len(boxes) >= ENOUGH

@@ -57,7 +57,7 @@ class DataCheck(DebugCallback):
 
     def _reset(self) -> None:
         self._train, self._val = Seen(self.samples), Seen(self.samples)
-        self._boxes: dict[str, list[Tensor]] = {"training": [], "validation": []}
+        self._boxes: dict[str, list[boxes.Boxes]] = {"training": [], "validation": []}
         self._hearing: Hearing | None = None
         self._first: tuple[str, Tensor] | None = None
         self._is_taken = False  # enough of the training data, and validation is waited for

@@ -174,7 +174,7 @@ class Detector(Module):
 
     def __init__(self, mended: bool) -> None:
         super().__init__(mended)
-        self.net = mlp(16, 16, 4)
+        self.net = mlp(32 * 32, 16, 4)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         images, targets = batch
@@ -184,10 +184,10 @@ class Detector(Module):
 
 class Scenes(Dataset[Any]):
     def __init__(self, mended: bool) -> None:
-        corner = torch.rand(64, 2, 2) * 0.5 + 0.4
-        size = torch.rand(64, 2, 2) * 0.3 + 0.05
+        corner = 32 * (torch.rand(64, 2, 2) * 0.3 + 0.35)
+        size = 32 * (torch.rand(64, 2, 2) * 0.3 + 0.05)
         self.boxes = torch.cat([corner, corner + size if mended else size], 2)
-        self.images = torch.rand(64, 1, 4, 4)
+        self.images = torch.rand(64, 1, 32, 32)
 
     def __len__(self) -> int:
         return 64
