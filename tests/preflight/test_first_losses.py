@@ -80,5 +80,5 @@ def test_the_report_draws_the_first_loss_only(tmp_path: Path) -> None:
     assert marks["uniform"] == pytest.approx(math.log(4))
     assert marks["constant"] <= marks["uniform"] < 1.5 * marks["loss"]
     assert "First losses against what is expected" in (folder / "report.md").read_text()
-    drawn = (folder / "figures" / "loss-at-init.svg").read_text()
+    drawn = (folder / "figures" / "first-losses.svg").read_text()
     assert source.split(":", 2)[1] in drawn

@@ -57,7 +57,7 @@ def _at_start(held: Mapping[str, Any]) -> Iterator[Drawing]:
         for name, marks in rows.items()
     )
     yield Drawing(
-        "loss-at-init",
+        "first-losses",
         "First losses against what is expected",
         f"{told}.",
         partial(_draw_start, rows),
