@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import sys
 from collections.abc import Iterator
@@ -13,21 +14,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from git import Repo
+
 from benchmarks.faults import peers
 from benchmarks.faults.corpus import Case, cases
+from benchmarks.faults.page import page
 from benchmarks.faults.running import Run, run
 from benchmarks.faults.scoring import share
 
-INTRODUCTION = """\
-Small programs modelled on bugs that people reported, each with a mended twin, and healthy programs that
-belong to no fault: `benchmarks/faults/programs/`. They were written by people who had not read the rules; each says
-where it comes from, when it was added, and whether a rule was changed because of it.
-
-*Detected:* any finding of warning or above. *Diagnosed:* the first finding, or the one that the report begins with, is
-one of those that the program calls acceptable. *Placed:* it names the place, where the program states one. *Accused:*
-any warning about a mended or a healthy program.
-
-This page is made by `python -m benchmarks.faults --page docs/benchmarks.md`."""
 QUICK = 10  # every tenth program
 COLUMNS = ("detected", "diagnosed", "placed")
 
@@ -42,6 +36,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=1, help="programs that run beside each other")
     parser.add_argument("--json", type=Path, help="write all that was said to this file")
     parser.add_argument("--page", type=Path, help="write the results as a page of Markdown to this file")
+    parser.add_argument("--from", dest="results", nargs="+", type=Path, help="read results of --json, run nothing")
     parser.add_argument("--peers", action="store_true", help="run the peers, too")
     return parser.parse_args(argv)
 
@@ -131,52 +126,56 @@ def misses(records: list[dict[str, Any]]) -> Iterator[str]:
                     f' at "{record["place"]}"' if record["place"] else ""
                 )
             yield from (f"    {rule}: {message}" for rule, message in record["said"][:4])
-            yield from (f"    | {text}" for text in record["output"].splitlines()[-4:])
+            yield from (f"    | {text}" for text in record.get("output", "").splitlines()[-4:])
 
 
-def page(records: list[dict[str, Any]], seeds: int, machine: dict[str, str]) -> Iterator[str]:
-    """Yield the lines of ``docs/benchmarks.md``."""
-    programs = len({record["case"] for record in records})
-    faults = [record for record in records if record["form"] == "fault"]
-    yield from ("# Faults and healthy programs", "", INTRODUCTION, "")
-    used = ", ".join(f"{name} {number}" for name, number in machine.items())
-    yield f"{programs} programs, {seeds} seed{'s' * (seeds > 1)}; {used}."
-    yield from ("", "| | runs | share | 95 % interval |", "|---|---:|---:|---:|")
-    for name, part in totals(records).items():
-        if part["of"]:
-            interval = f"{part['share']:.1%} | {part['low']:.1%} to {part['high']:.1%}"
-            yield f"| {name} | {part['hits']} of {part['of']} | {interval} |"
-    yield from ("", "## What is missed", "", "| program | expected | told instead |", "|---|---|---|")
-    for record in faults:
-        if not record["diagnosed"]:
-            told = ", ".join(f"`{rule}`" for rule in dict.fromkeys(rule for rule, _ in record["said"])) or "nothing"
-            yield f"| `{record['case']}` | {', '.join(f'`{rule}`' for rule in record['expected'])} | {told} |"
-    accused = [record for record in records if record["form"] != "fault" and record["detected"]]
-    yield from ("", "## What is accused", "")
-    yield from (f"- `{r['case']}` ({r['form']}): {r['said'][0][1]}" for r in accused)
-    if not accused:
-        yield "Nothing."
+def everything(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the results that ``--from`` names, one after the other; or run, and return what came of it."""
+    if not options.results:
+        programs, seeds = chosen(options), 1 if options.quick else options.seeds
+        records = list(runs_of(programs, seeds, options.limit, options.jobs))
+        rivals = peers.compare(programs, seeds, options.limit) if options.peers else {}
+        return {"machine": machine(), "runs": records, "peers": rivals}
+    parts = [json.loads(path.read_text(encoding="utf-8")) for path in options.results]
+    # A program that ran again counts once, as in its last results.
+    runs = {(run["case"], run["form"], run["seed"]): run for part in parts for run in part["runs"]}
+    rivals = {name: forms for part in parts for name, forms in part["peers"].items()}
+    return {"machine": parts[0]["machine"], "runs": [runs[key] for key in sorted(runs)], "peers": rivals}
+
+
+def machine() -> dict[str, str]:
+    """Return what the programs ran on."""
+    packages = {name: version(name) for name in ("lightning-debugkit", "lightning", "torch")}
+    own = {"commit": Repo(Path(__file__).parents[2]).head.commit.hexsha[:7], "python": platform.python_version()}
+    return {**own, "machine": f"{platform.machine()}, {os.cpu_count()} cores", **packages}
+
+
+def written(results: dict[str, Any]) -> str:
+    """Return results as JSON, a run a line, with the beginning of what was said first."""
+    short = [
+        {key: value for key, value in run.items() if key != "output"}
+        | {"said": [[rule, message[:160]] for rule, message in run["said"][:3]]}
+        for run in results["runs"]
+    ]
+    runs = ",\n".join(json.dumps(run) for run in short)
+    rest = {key: value for key, value in results.items() if key != "runs"}
+    return f'{json.dumps(rest)[:-1]}, "runs": [\n{runs}\n]}}\n'
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run, print, write; return 1 where a healthy program was accused or a run ended as it must not."""
     options = arguments(argv)
-    programs, seeds = chosen(options), 1 if options.quick else options.seeds
-    records = list(runs_of(programs, seeds, options.limit, options.jobs))
-    summary = totals(records)
+    results = everything(options)
+    records = results["runs"]
     print("\nNot as it should be:", *misses(records), sep="\n")
-    print(f"\n{len(programs)} programs, {seeds} seed(s)")
-    for name, part in summary.items():
+    print(f"\n{len({record['case'] for record in records})} programs")
+    for name, part in totals(records).items():
         interval = f"  {part['share']:.1%} ({part['low']:.1%} - {part['high']:.1%})" if part["of"] else ""
         print(f"{name:<16} {part['hits']:>4} of {part['of']:<4}{interval}")
-    rivals = peers.compare(programs, seeds, options.limit) if options.peers else []
-    packages = {name: version(name) for name in ("lightning-debugkit", "lightning", "torch")}
-    machine = {"python": platform.python_version(), "machine": platform.machine(), **packages}
     if options.page:
-        options.page.write_text("\n".join(page(records, seeds, machine)) + "\n", encoding="utf-8")
+        options.page.write_text("\n".join(page(results, totals(records))) + "\n", encoding="utf-8")
     if options.json:
-        everything = {"machine": machine, "totals": summary, "runs": records, "peers": rivals}
-        options.json.write_text(json.dumps(everything, indent=1), encoding="utf-8")
+        options.json.write_text(written(results), encoding="utf-8")
     return int(any((r["form"] != "fault" and r["detected"]) or bad_end(r) for r in records))
 
 

@@ -33,6 +33,21 @@ class Case:
     def healthy(self) -> bool:
         return not self.diagnoses
 
+    @property
+    def missed(self) -> str:
+        """Why it is missed, empty if it is not."""
+        return self._stated("Missed: ")
+
+    @property
+    def changed(self) -> str:
+        """The rules that were changed because of it, empty if none was."""
+        stated = self._stated("Rules changed because of it: ")
+        return "" if stated == "none" else stated
+
+    def _stated(self, label: str) -> str:
+        _, _, after = self.story.partition(label)
+        return " ".join(after.partition("Missed: ")[0].split()).rstrip(".")
+
 
 def read_case(path: Path) -> Case:
     """Return what the program at ``path`` states.

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import shutil
 import tempfile
-from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,75 +12,51 @@ from benchmarks.faults.corpus import Case
 from benchmarks.faults.running import execute
 from benchmarks.faults.scoring import share
 
-TOLD = "peer says: "
-
-
-def detect_anomaly(given: dict[str, Any]) -> None:
-    """``Trainer(detect_anomaly=True)``: its exception is what it says."""
-    given.setdefault("detect_anomaly", True)
-
-
-def check_finite(given: dict[str, Any]) -> None:
-    """``EarlyStopping(check_finite=True)`` on the training loss, which is logged for it: its best chance."""
-    from lightning.pytorch.callbacks import Callback, EarlyStopping
-
-    class LogLoss(Callback):
-        def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-            loss = outputs["loss"] if isinstance(outputs, dict) and "loss" in outputs else outputs
-            if loss is not None and not isinstance(loss, dict):
-                module.log("peer_loss", loss, on_step=False, on_epoch=True)
-
-    class Tell(EarlyStopping):
-        def on_train_end(self, trainer: Any, module: Any) -> None:
-            if self.stopping_reason_message and "not finite" in self.stopping_reason_message:
-                print(TOLD + self.stopping_reason_message)
-
-    stopping = Tell("peer_loss", check_finite=True, patience=10**9, strict=False, check_on_train_epoch_end=True)
-    own = given.get("callbacks") or []
-    given["callbacks"] = [*(own if isinstance(own, list) else [own]), LogLoss(), stopping]
-
-
-PEERS: dict[str, tuple[Callable[[dict[str, Any]], None], Callable[[str], bool]]] = {
-    "Trainer(detect_anomaly=True)": (detect_anomaly, lambda output: "returned nan values in its" in output),
-    "EarlyStopping(check_finite=True)": (check_finite, lambda output: TOLD in output),
+ANOMALY = "Trainer(detect_anomaly=True)"
+PEERS = {
+    "anomaly": {ANOMALY: "lightning"},
+    "watching": {
+        "EarlyStopping(check_finite=True)": "lightning",
+        "torchtest2": "torchtest2",
+        "guardtower": "guardtower",
+        "torchmortem": "torchmortem",
+        "gradsnitch": "gradsnitch",
+        "runmedic": "runmedic",
+        "pytscope": "pytscope",
+        "arc-vigil": "arc_vigil",
+    },
+}
+# Of those that were to be compared.
+NOT_RUN = {
+    "gradscope 0.1.0": "cannot be imported: its wheel lacks `gradscope.backends`",
+    "pulseml 1.3.14": "an agent that asks a language model, under a proprietary licence; its documentation has no "
+    "use of its checks alone",
 }
 
 
-def install(name: str) -> None:
-    """Add a peer to every ``Trainer`` that this process builds."""
-    from lightning.pytorch import Trainer
-
-    bare = Trainer.__init__
-
-    @functools.wraps(bare)
-    def init(self: Any, *args: Any, **given: Any) -> None:
-        PEERS[name][0](given)
-        bare(self, *args, **given)
-
-    Trainer.__init__ = init
-
-
-def told(name: str, case: Case, mended: bool, seed: int, limit: float) -> bool:
-    """Whether the peer told a person anything in one run of ``case``."""
+def told(group: str, case: Case, mended: bool, seed: int, limit: float) -> set[str]:
+    """Return the peers of a group that told a person anything in one run of ``case``."""
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         shutil.copy(case.path, folder)
         script = (
-            f"from benchmarks.faults.peers import install\n\ninstall({name!r})\n\n"
+            f"from benchmarks.faults.peer_adapters import install\n\ninstall({group!r})\n\n"
             f"from {case.name} import main\n\nmain({mended}, {seed})\n"
         )
         _, output = execute(Path(folder), script, {}, limit)
-    return PEERS[name][1](output)
+    said = {name for name in PEERS[group] if f"peer says: {name}: " in output}
+    return said | ({ANOMALY} if group == "anomaly" and "returned nan values in its" in output else set())
 
 
-def compare(programs: list[Case], seeds: int, limit: float) -> list[dict[str, Any]]:
-    """Run every peer on every program; print and return the faults that it told and the healthy ones it accused."""
-    rows = []
-    faulty = [case for case in programs if not case.healthy]
-    for name in PEERS:
-        found = [told(name, case, False, seed, limit) for case in faulty for seed in range(seeds)]
-        accused = [told(name, case, True, seed, limit) for case in programs for seed in range(seeds)]
-        print(f"{name:<34} detected {sum(found)} of {len(found)}, accused {sum(accused)} of {len(accused)}", flush=True)
-        rows.append(
-            {"peer": name, "detected": share(sum(found), len(found)), "accused": share(sum(accused), len(accused))}
-        )
+def compare(programs: list[Case], seeds: int, limit: float) -> dict[str, dict[str, dict[str, Any]]]:
+    """Run every peer that is installed on every program; print and return the faults told and the healthy accused."""
+    rows: dict[str, dict[str, dict[str, Any]]] = {}
+    for group, names in PEERS.items():
+        faults = [told(group, c, False, seed, limit) for c in programs if not c.healthy for seed in range(seeds)]
+        sound = [told(group, c, True, seed, limit) for c in programs for seed in range(seeds)]
+        for name, module in names.items():
+            if find_spec(module) is None:
+                continue
+            forms = {"detected": faults, "accused": sound}
+            rows[name] = {form: share(sum(name in said for said in of), len(of)) for form, of in forms.items()}
+            print(name, *(f"{form} {part['hits']} of {part['of']}" for form, part in rows[name].items()), flush=True)
     return rows

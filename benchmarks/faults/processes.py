@@ -8,8 +8,8 @@ import runpy
 import signal
 import sys
 import traceback
-from collections.abc import Mapping
-from multiprocessing import get_context
+from collections.abc import Mapping, Sequence
+from multiprocessing import get_context, set_start_method
 from pathlib import Path
 
 # What the programs import; the kit is not among it, so that it comes as it does to a person: by its entry point.
@@ -17,7 +17,14 @@ _PRELOADED = ["lightning", "torch", "torchmetrics", "sklearn.datasets", "pandas"
 _OURS = ("LIGHTNING_DEBUGKIT", "PYTEST", "PL_")
 
 _context = get_context("forkserver")
-_context.set_forkserver_preload(_PRELOADED)
+
+
+def begin_with(modules: Sequence[str]) -> None:
+    """Name what the process imports that all others are forked from; before the first of them."""
+    _context.set_forkserver_preload(list(modules))
+
+
+begin_with(_PRELOADED)
 
 
 def execute(folder: Path, script: str, environment: Mapping[str, str], limit: float) -> tuple[int | None, str]:
@@ -50,6 +57,7 @@ def execute(folder: Path, script: str, environment: Mapping[str, str], limit: fl
 
 def _child(folder: str, printed: str, environment: dict[str, str]) -> None:
     os.setsid()
+    set_start_method(None, force=True)  # of the workers that a program starts: as it would have been, not as we were
     output = os.open(printed, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
         os.dup2(output, stream)

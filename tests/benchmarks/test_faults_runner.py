@@ -2,10 +2,13 @@
 
 import json
 from dataclasses import replace
+from multiprocessing import get_all_start_methods
 from pathlib import Path
 
 import pytest
 
+from benchmarks.faults import processes
+from benchmarks.faults.__main__ import main, written
 from benchmarks.faults.corpus import Case, cases, read_case
 from benchmarks.faults.scoring import findings_under, score, share
 from lightning_debugkit import Finding
@@ -71,6 +74,33 @@ def test_a_program_that_does_not_state_itself_is_refused(tmp_path: Path):
     path.write_text("DIAGNOSES = ()\nPLACE = None\n", encoding="utf-8")
     with pytest.raises(ValueError, match="PRESET"):
         read_case(path)
+
+
+RUN = {"case": "log_of_zero_price", "seed": 0, "expected": ["nonfinite-loss"], "place": None, "ended": "well"}
+BLIND = {"detected": False, "diagnosed": False, "placed": None, "said": [], "output": "much"}
+
+
+def test_results_that_were_written_make_the_page(tmp_path: Path):
+    parts = []
+    for i, detected in enumerate((True, False)):
+        mended = {**RUN, **BLIND, "form": "mended", "detected": detected, "said": [["no-loss", "none"]] * detected}
+        results = {"machine": {"python": "3"}, "runs": [mended, {**RUN, **BLIND, "form": "fault"}], "peers": {}}
+        parts.append(tmp_path / f"{i}.json")
+        parts[-1].write_text(written(results), encoding="utf-8")
+    made = tmp_path / "page.md"
+    assert main(["--from", str(parts[0]), "--page", str(made)]) == 1
+    assert "- `log_of_zero_price` (mended): none" in made.read_text(encoding="utf-8")
+    assert main(["--from", *map(str, parts), "--page", str(made)]) == 0  # a program that ran again counts once
+    assert "| `log_of_zero_price` | `nonfinite-loss` | nothing |" in made.read_text(encoding="utf-8")
+
+
+def test_a_program_runs_in_a_process_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LIGHTNING_DEBUGKIT", "light")
+    processes.begin_with(())
+    script = "import multiprocessing as m, os, sys\nprint(os.environ.get('LIGHTNING_DEBUGKIT'), m.get_start_method())\n"
+    code, printed = processes.execute(tmp_path, script + "sys.exit('skipped: it')", {}, 60)
+    assert (code, printed) == (1, f"None {get_all_start_methods()[0]}\nskipped: it\n")
+    assert processes.execute(tmp_path, "while True: pass", {}, 1)[0] is None
 
 
 @pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)

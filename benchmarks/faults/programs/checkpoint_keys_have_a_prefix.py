@@ -2,6 +2,7 @@
 
 Source: https://github.com/pytorch/examples/issues/1029 (``strict=False`` with names under ``model.``).
 Added: 2026-11-28. Rules changed because of it: none.
+Missed: the weights are loaded in `__init__`, before there is a Trainer, and with it the kit.
 """
 
 import torch

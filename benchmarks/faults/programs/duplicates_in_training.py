@@ -3,6 +3,7 @@
 Source: https://github.com/tqwei05/PlantSeg/issues/11 (duplicate groups within the training split) and
 https://github.com/zalandoresearch/fashion-mnist/issues/44.
 Added: 2026-11-28. Rules changed because of it: duplicate-samples (tables).
+Missed: told as `info`: repeating samples in training is a common means against rare classes.
 """
 
 import torch

@@ -2,6 +2,7 @@
 
 Source: https://github.com/rixwew/pytorch-fm/issues/21 (F.dropout without training=self.training).
 Added: 2026-11-28. Rules changed because of it: none.
+Missed: who writes `training=True` means it, as Monte Carlo dropout does.
 """
 
 import torch

@@ -2,6 +2,8 @@
 
 Source: https://discuss.pytorch.org/t/84911 (everything but batch norm is frozen, the new ``_fc`` as well; TrainCheck).
 Added: 2026-11-28. Rules changed because of it: none.
+Missed: all that is frozen is left out of the optimizer on purpose, and training the norms alone is a published
+method; it learns better than a constant answer.
 """
 
 import torch

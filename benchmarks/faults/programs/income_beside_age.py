@@ -3,6 +3,7 @@
 Source: https://stackoverflow.com/questions/39525358 and kaggle-melbourne of DeepFD's 52 programs (one scale of a
 million times the others).
 Added: 2026-11-28. Rules changed because of it: affine-network (badly scaled inputs).
+Missed: a consequence stands before it.
 """
 
 import torch

@@ -3,6 +3,7 @@
 Source: https://stackoverflow.com/questions/41864333 and https://github.com/keras-team/keras/issues/14416 (labels in
 another order than their inputs).
 Added: 2026-11-28. Rules changed because of it: none.
+Missed: neighbours are sought by distances between numbers, which numbers of words do not have.
 """
 
 import pandas as pd

@@ -3,6 +3,8 @@
 Source: https://github.com/jax-ml/jax/pull/3113 and https://stackoverflow.com/questions/43611745 (a loss that is summed
 over the batch).
 Added: 2026-11-28. Rules changed because of it: none.
+Missed: told as `info`: a sum is as good as a mean at a rate that goes with it; the explosion that follows here is
+told.
 """
 
 import torch

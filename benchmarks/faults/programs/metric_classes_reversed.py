@@ -2,6 +2,7 @@
 
 Source: https://github.com/anujshah1003/own_data_cnn_implementation_keras/issues/4 (class numbers in another order).
 Added: 2026-11-28. Rules changed because of it: none.
+Missed: the accuracy is computed by hand, and only metrics of torchmetrics are compared with what the samples say.
 """
 
 import torch

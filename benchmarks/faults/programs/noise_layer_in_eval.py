@@ -2,6 +2,8 @@
 
 Source: https://github.com/pytorch/pytorch/issues/26338 (eval mode does not reach what is functional).
 Added: 2026-11-28. Rules changed because of it: none.
+Missed: noise of one's own in evaluation is meant in channels, variational autoencoders and diffusion; no number tells
+a forgotten `self.training` from them.
 """
 
 import torch

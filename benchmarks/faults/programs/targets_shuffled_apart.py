@@ -2,6 +2,7 @@
 
 Source: https://stackoverflow.com/questions/40467990 (labels shuffled apart from their inputs).
 Added: 2026-11-28. Rules changed because of it: none.
+Missed: only classifiers are compared with a trivial answer yet.
 """
 
 import torch

@@ -2,6 +2,7 @@
 
 Source: https://github.com/TransformerLensOrg/TransformerLens/issues/467 (an argument is overwritten in forward).
 Added: 2026-11-28. Rules changed because of it: none.
+Missed: told as `info`: an input that the batch fills and nobody reads is harmless in most programs.
 """
 
 import torch

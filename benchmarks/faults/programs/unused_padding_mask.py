@@ -2,6 +2,7 @@
 
 Source: https://github.com/jingyaogong/minimind-v/issues/76 (the attention mask is not used: padding enters).
 Added: 2026-11-28. Rules changed because of it: none.
+Missed: told as `info`: an input that the batch fills and nobody reads is harmless in most programs.
 """
 
 import torch
