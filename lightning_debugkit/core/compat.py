@@ -7,7 +7,7 @@ has classes of its own: an ``isinstance`` of one is blind to the other.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -180,6 +180,20 @@ def in_training_step(trainer: Trainer) -> set[str]:
     of_steps = [meta for meta in training if meta.fx == "training_step" and meta.on_step]
     names = {f"{meta.name}_step" if meta.on_epoch else meta.name for meta in of_steps}
     return names - {meta.name for meta in validation}
+
+
+def evaluation_arguments(trainer: Trainer, hook: str, place: Sequence[int]) -> tuple[Any, ...]:
+    """Return what Lightning calls a step of validation or test with, after the batch, whatever its arguments are named.
+
+    Args:
+        trainer: A Trainer that evaluates.
+        hook: ``validation_step`` or ``test_step``.
+        place: Position of the batch, and of its loader.
+    """
+    loop: Any = trainer._active_loop
+    several = loop._is_sequential and loop.num_dataloaders > 1
+    given = loop._build_kwargs(None, place[0], place[1] if several else None)
+    return tuple(loop._build_step_args_from_hook_kwargs(given, hook)[1:])
 
 
 def skips_backward(trainer: Trainer) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,9 @@ from lightning_debugkit.core.name_lists import listed
 from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.data.batches import leaves
+from lightning_debugkit.data.loaders import is_at_once, loaders_given
+from lightning_debugkit.data.sample_order import Handed, ways_to
+from lightning_debugkit.monitors.culprit_entries import known_entries
 from lightning_debugkit.replay.diagnosis import Diagnosis
 from lightning_debugkit.replay.hidden_step_replay import replay_evaluation
 from lightning_debugkit.replay.nonfinite import finding as worded
@@ -109,17 +113,18 @@ class Evaluation:
         is_grave = is_grave or bool(set(names) & _monitored(trainer))
         logged = [name for name in names if name != _RETURNED]
         names = logged or names  # mostly they are one
+        entries, unnamed = known_entries(_handed(trainer, place), batch, found)
         at = f"since {self._told(trainer)}, batch {place[0]}"
         at += f" of loader {place[1]}" if place[1] else ""
         yield _finding(
             where,
             found,
-            note,
+            note or unnamed,
             names,
             value,
             at,
             place[0],
-            _entries(trainer, found, place),
+            entries,
             str(trainer.precision),
             is_grave,
         )
@@ -274,12 +279,16 @@ def _monitored(trainer: Trainer) -> set[str]:
     return {name for name in names if isinstance(name, str)}
 
 
-def _entries(trainer: Trainer, found: Diagnosis | None, place: tuple[int, int]) -> list[int]:
-    """Return the entries of the dataset that the samples are, where the loader goes through it in order."""
-    loaders = trainer.test_dataloaders if trainer.testing else trainer.val_dataloaders
-    loader = loaders[place[1]] if isinstance(loaders, list | tuple) and len(loaders) > place[1] else loaders
-    if found is None or trainer.world_size > 1 or not isinstance(loader, DataLoader) or not loader.batch_size:
-        return []
-    if not isinstance(loader.sampler, SequentialSampler) or found.part:
-        return []
-    return [place[0] * loader.batch_size + sample for sample in found.samples]
+def _handed(trainer: Trainer, place: tuple[int, int]) -> list[Handed]:
+    """Return what each loader has put into a batch of the evaluation, of those that go through their data in order."""
+    ways = ways_to(loaders_given(trainer, trainer.testing))
+    if not is_at_once(trainer):
+        ways = [((), loader) for _, loader in ways[place[1] : place[1] + 1]]
+    found = []
+    for way, loader in ways if trainer.world_size == 1 else []:
+        size = loader.batch_size if isinstance(loader, DataLoader) else None
+        if size and isinstance(loader.sampler, SequentialSampler):
+            # None are left where a shorter loader has begun again beside a longer one.
+            asked = list(range(len(loader.sampler)))[place[0] * size : (place[0] + 1) * size]
+            found.append(Handed(way, weakref.ref(loader), asked or None, size))
+    return found

@@ -24,6 +24,7 @@ from lightning_debugkit.replay.trace import Born, Trace, origin
 __all__ = ["OF_ALL", "Backward", "Diagnosis", "Origin", "ReplayStep", "breaks_scaled", "diagnose"]
 
 OF_ALL = ("ignored", "empty", "mask", "one")  # causes that lie in all samples of the batch together
+_UNKNOWN_PART = "in which loader's batch it lies is not known"
 Origin = Literal["input", "parameter", "activation", "loss", "gradient", "raised"]
 
 
@@ -222,9 +223,17 @@ def _samples_of(
         return [], EVERY_ONE  # whatever the samples are, the step raises
     hint = first.rows if first is not None and first.size == size else []
     samples, note = culprits(fails, size, hint, max_runs)
+    if way:
+        return (samples, note) if _is_sound_without(samples, size, fails) else ([], note or _UNKNOWN_PART)
     if found.cause in OF_ALL and not samples and note in ("", EVERY_ONE):
         return list(range(size)), ""  # the operation had nothing to count in any of them
     return samples, note
+
+
+def _is_sound_without(samples: Sequence[int], size: int, fails: Fails) -> bool:
+    """Tell whether the step is sound without these samples: beside another loader's bad ones it breaks all the same."""
+    rest = [index for index in range(size) if index not in set(samples)]
+    return fails(rest) is False if samples and rest else False
 
 
 def _of_packed(batch: Any, found: Diagnosis, way: Sequence[str], asked: int | None) -> list[int]:

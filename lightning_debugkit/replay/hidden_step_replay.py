@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from lightning_debugkit.core.compat import is_param_in_hook_signature
+from lightning_debugkit.core.compat import evaluation_arguments, is_param_in_hook_signature
 from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.core.sharding import cannot_rerun
+from lightning_debugkit.data.loaders import is_at_once, loaders_given
+from lightning_debugkit.data.sample_order import ways_to
 from lightning_debugkit.replay.diagnosis import Backward, Diagnosis, ReplayStep, diagnose
 from lightning_debugkit.replay.hidden import hidden
 from lightning_debugkit.replay.step_replay import muted, step_of
@@ -73,12 +75,7 @@ def replay_evaluation(
         return None, f"the batch could not be run again: {reason}"
     if random is None or is_param_in_hook_signature(step, "dataloader_iter", explicit=True):
         return None, "the batch cannot be wound back"
-    named = {"batch_idx": place[0], "dataloader_idx": place[1]}
-    given = {name: value for name, value in named.items() if is_param_in_hook_signature(step, name, explicit=True)}
-    if not given and is_param_in_hook_signature(step, "batch_idx", min_args=2):
-        arguments = tuple(place)[: 2 if is_param_in_hook_signature(step, "dataloader_idx", min_args=3) else 1]
-    else:
-        arguments = ()
+    arguments = evaluation_arguments(trainer, hook, place)
 
     def run(part: Any, backward: Backward) -> None:
         logged: dict[str, Any] = {}
@@ -86,13 +83,15 @@ def replay_evaluation(
         module.__dict__["log_dict"] = lambda values, *args, **kwargs: logged.update(values)
         plugin = trainer.precision_plugin
         with torch.no_grad(), plugin.val_step_context() if "val" in hook else plugin.test_step_context():
-            output = step(part, *arguments, **given)
+            output = step(part, *arguments)
         if (broken := bad(output, logged)) is not None:
             backward(broken)
 
+    loaders = ways_to(loaders_given(trainer, "test" in hook)) if is_at_once(trainer) else []
+    parts = tuple((way, None) for way, _ in loaders if way)
     with muted(trainer, module):
         try:
-            found = diagnose(ReplayStep(module, batch, random, run))
+            found = diagnose(ReplayStep(module, batch, random, run, parts=parts))
         except Exception as error:
             return None, f"the batch could not be run again: {type(error).__name__}: {error}"
     return found, "" if found else "the replay of the batch did not show it again"
