@@ -27,13 +27,25 @@ def no_step(where: Where, trainer: Trainer) -> Finding:
         why, remedy = f"{name} is 0", f"Raise {name} to train."
         return NO_STEP.found(where, severity=Severity.INFO, why=why, remedy=remedy)
     if steps and 0 < steps <= trainer.global_step:
-        why = f"the checkpoint has {trainer.global_step} steps already, and max_steps is {steps}"
-        return NO_STEP.found(where, why=why, remedy="Raise max_steps: it counts from the first run's begin.")
+        return NO_STEP.found(where, **_reached(trainer, "steps", trainer.global_step, steps))
     if epochs and 0 < epochs <= trainer.current_epoch:
-        why = f"the checkpoint has {trainer.current_epoch} epochs already, and max_epochs is {epochs}"
-        return NO_STEP.found(where, why=why, remedy="Raise max_epochs: it counts from the first run's begin.")
+        return NO_STEP.found(where, **_reached(trainer, "epochs", trainer.current_epoch, epochs))
     return NO_STEP.found(
         where,
         why="the training data gave no batch",
         remedy="Look at the length of the data set, at drop_last with a batch larger than it, and at filters.",
     )
+
+
+def _reached(trainer: Trainer, what: str, made: int, limit: int) -> dict[str, str]:
+    """Return what is said of a limit that was reached before: by the run of the checkpoint, or by this Trainer."""
+    limits = f"{what} already, and max_{what} is {limit}"
+    if trainer.ckpt_path is not None:
+        return {
+            "why": f"the checkpoint has {made} {limits}",
+            "remedy": f"Raise max_{what}: it counts from the first run's begin.",
+        }
+    return {
+        "why": f"this Trainer has made {made} {limits}",
+        "remedy": f"Fit with a new Trainer, or raise max_{what}: a Trainer counts on from one fit to the next.",
+    }
