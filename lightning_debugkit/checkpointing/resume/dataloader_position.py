@@ -19,6 +19,7 @@ from lightning_debugkit.checkpointing.resume.sampler_epochs import (
     unrecorded_sampler,
 )
 from lightning_debugkit.checkpointing.resume.stopped import StopWatch
+from lightning_debugkit.checkpointing.resume.stream_attributes import StreamAttributes
 from lightning_debugkit.checkpointing.resume.streams import Fetches
 from lightning_debugkit.core.patching import StandIn
 
@@ -47,7 +48,9 @@ class DataLoaderPosition:
         self._passes: list[list[SamplerEpoch]] = []  # this epoch's passes over each loader
         self.fetches: Fetches | None = None  # of loaders whose indices are not known
         self.stops = StopWatch(trainer, lambda: self._guarded(self.now))
-        self._standing: StandIn | None = None
+        self.attributes = StreamAttributes(self._streams)
+        self._began: RngState | None = None  # before this epoch's pass over streams
+        self._standing: list[StandIn] = []
 
     def install(self) -> None:
         """Watch each training loader from before its first iterator is made.
@@ -62,9 +65,22 @@ class DataLoaderPosition:
             load()
             for loader in self.loaders():
                 self._guarded(self.watch, loader)
+            self._guarded(self._begin, self.attributes.meet)
 
-        self._standing = StandIn(fit, "_load_combined_loader_states", loaded)
-        self._standing.stand()
+        start = fit.on_advance_start
+
+        def started() -> None:
+            start()
+            # The loaders are iterated next, but for the first epoch's: they were as soon as they had been set up.
+            if fit.epoch_loop.total_batch_idx >= 0:
+                self._guarded(self._begin, self.attributes.begin)
+
+        self._standing = [
+            StandIn(fit, "_load_combined_loader_states", loaded),
+            StandIn(fit, "on_advance_start", started),
+        ]
+        for each in self._standing:
+            each.stand()
         self.stops.install()
 
     def start(self) -> None:
@@ -81,9 +97,9 @@ class DataLoaderPosition:
 
     def remove(self) -> None:
         """Leave loop and loaders as they were; what was noted may still be saved."""
-        if self._standing is not None:
-            self._standing.leave()
-            self._standing = None
+        for each in self._standing:
+            each.leave()
+        self._standing = []
         self.stops.remove()
         if self.fetches is not None:
             self.fetches.remove()
@@ -147,6 +163,38 @@ class DataLoaderPosition:
             for loader, each in zip(self.loaders(), passes, strict=True)
         ]
 
+    def stream_state(self, under_way: bool) -> dict[str, Any]:
+        """Return where the streams are between epochs, or where they were when the epoch's pass began."""
+        if not self._streams():
+            return {}
+        return {
+            "attributes": self.attributes.state(under_way),
+            "began": self._began if under_way else None,
+        }
+
+    def set_streams(self, saved: dict[str, Any]) -> tuple[list[str], list[str]]:
+        """Set the streams where they were, to be iterated next; return what `StreamAttributes.restore` does."""
+        if not saved:
+            return [], []
+        found = self.attributes.restore(saved["attributes"])
+        if saved["began"] is not None:
+            self._began = RngState.of(saved["began"])
+            self._began.restore(self.owned)
+        return found
+
+    def _begin(self, note: Callable[[], None]) -> None:
+        if self._streams():
+            note()
+            self._began = self.now()
+
+    def _streams(self) -> dict[str, Any]:
+        """Return the loaders that are neither indexed nor keep their place themselves."""
+        return {
+            f"train.{index}": loader
+            for index, loader in enumerate(self.loaders())
+            if not is_indexed(loader) and not is_stateful(loader)
+        }
+
     def play_fetches(self, saved: dict[str, Any] | None, offset: int = 0) -> None:
         """Let the fetches of the last batches begin as the saved ones did; the next one is ``offset`` of the epoch."""
         if self.fetches is not None and saved:
@@ -195,7 +243,9 @@ def is_stateful(loader: Any) -> bool:
 
 def is_indexed(loader: Any) -> bool:
     """Tell whether the indices of the loader's batches are known: it is torch's, over a map-style dataset."""
-    watched = isinstance(loader, DataLoader) and not is_stateful(loader)
+    watched = (
+        isinstance(loader, DataLoader) and not is_stateful(loader) and type(loader).__iter__ is DataLoader.__iter__
+    )
     # An empty list is a loader, too: it gives nothing.
     return (watched and not isinstance(loader.dataset, IterableDataset)) or isinstance(loader, list | tuple)
 

@@ -100,6 +100,18 @@ PLACE = InexactCause(
     "IterableDataset for both.",
     Severity.WARNING,
 )
+GOES_ON = InexactCause(
+    "goes-on",
+    "the generator {names} goes on from one epoch to the next, and begins anew: the {batches} batches used so far are "
+    "repeated",
+    "Count in an attribute of the stream where it is, or give it state_dict and load_state_dict.",
+    Severity.WARNING,
+)
+ATTRIBUTES = InexactCause(
+    "attributes",
+    "{names} had moved, and cannot be set without what else had become another in the same object",
+    "Give the loader state_dict and load_state_dict, if it goes on from there.",
+)
 REWIND_OFF = InexactCause(
     "rewind-off",
     "rewind=False: the loader begins anew, behind {batches} batches used so far in this epoch",
@@ -112,8 +124,8 @@ UNCHECKED = InexactCause(
 )
 WORKERS = InexactCause(
     "persistent-workers",
-    "persistent workers begin with random states of their own",
-    "Set persistent_workers=False if random numbers are drawn in the workers.",
+    "persistent workers begin anew, with random states of their own, and a stream in them where it is made",
+    "Set persistent_workers=False if random numbers are drawn in the workers, or a stream goes on in them.",
 )
 OUT_OF_ORDER = InexactCause(
     "in-order",

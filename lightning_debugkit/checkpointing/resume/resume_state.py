@@ -26,7 +26,7 @@ def state(trainer: Trainer, module: LightningModule, place: DataLoaderPosition) 
         "now": place.stops.moment() or place.now(),
         "batches": progress.ready,
         "loaders": [
-            {"about": about(loader), "workers": _workers(loader, within)} | within
+            {"about": about(loader), "workers": _workers(trainer, loader, within)} | within
             for loader, within in zip(place.loaders(), place.state(under_way), strict=True)
         ],
         "settings": settings(trainer),
@@ -40,8 +40,11 @@ def state(trainer: Trainer, module: LightningModule, place: DataLoaderPosition) 
         "in_window": progress.ready % trainer.accumulate_grad_batches if under_way else 0,
         "validation": _validation_is_cut(trainer),
         "plateau": _plateaus(trainer, module),
+        "streams": place.stream_state(under_way),
     }
     state = cast(dict[str, Any], plain(state))
+    if not under_way and place.fetches is not None and place.fetches.keep:
+        state["places"] = place.fetches.places()
     if under_way and place.fetches is not None:
         fetches = place.fetches.state(progress.ready)
         # Places are of the types that the loaders chose: Lightning saves them, too.
@@ -79,13 +82,17 @@ def _has_workers(loader: Any) -> bool:
     return getattr(loader, "_iterator", None) is not None
 
 
-def _workers(loader: Any, within: dict[str, Any]) -> str:
+def _workers(trainer: Trainer, loader: Any, within: dict[str, Any]) -> str:
     """Return what the loader's workers do that cannot be had again, empty if nothing."""
     if not getattr(loader, "num_workers", 0):
         return ""
     if not getattr(loader, "in_order", True):
         return "out of order"
-    return "kept" if _has_workers(loader) and within.get("reused", True) else ""
+    # After the fit they are gone, but the run that is not stopped there goes on with them.
+    had = _has_workers(loader) or (
+        getattr(loader, "persistent_workers", False) and trainer.fit_loop.total_batch_idx >= 0
+    )
+    return "kept" if had and within.get("reused", True) else ""
 
 
 def _in_batch_end(trainer: Trainer) -> bool:

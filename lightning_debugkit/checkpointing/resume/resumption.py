@@ -50,6 +50,7 @@ class Resumption:
         self._states: list[Any] = []
         self._last: Any = None
         self._takes_up = False
+        self._standing: list[StandIn] = []
 
     def arm(self, trainer: Trainer, module: LightningModule) -> None:
         """Prepare: to be called in ``on_train_start``."""
@@ -84,8 +85,9 @@ class Resumption:
 
     def release(self) -> None:
         """Leave the loops as they were, if the fit ended before they began."""
-        for loop, name in ((self.place.trainer.fit_loop, "on_advance_start"), (self._loop, "on_run_start")):
-            vars(loop).pop(name, None)
+        for each in self._standing:
+            each.leave()
+        self._standing = []
 
     @property
     def _loop(self) -> Any:
@@ -96,12 +98,14 @@ class Resumption:
         method = getattr(owner, name)
 
         def called(*args: Any) -> None:
-            vars(owner).pop(name, None)
+            standing.leave()
             self._guarded(name, before)
             method(*args)
             self._guarded(name, after, *args)
 
-        vars(owner)[name] = StandIn(owner, name, called)
+        standing = StandIn(owner, name, called)
+        standing.stand()
+        self._standing.append(standing)
 
     def _guarded(self, name: str, ours: Callable[..., None], *args: Any) -> None:
         try:
@@ -114,6 +118,19 @@ class Resumption:
         if missing:
             self.causes.append(inexact_causes.GENERATORS.filled(names=", ".join(sorted(missing))))
 
+        streams = self.saved.get("streams")
+        if streams and streams["began"] is None:
+            self._set_streams(streams)
+
+    def _set_streams(self, streams: dict[str, Any]) -> None:
+        """Set the streams where they were between epochs: hooks of the epoch's start may tell them its number next."""
+        left, suspended = self.place.set_streams(streams)
+        used = self.place.trainer.fit_loop.total_batch_idx + 1
+        if suspended:
+            self.causes.append(inexact_causes.GOES_ON.filled(names=", ".join(suspended), batches=used))
+        if left:
+            self.causes.append(inexact_causes.ATTRIBUTES.filled(names=", ".join(left)))
+
     def _keep_moment(self) -> None:
         self._before = self.place.now()
 
@@ -125,7 +142,7 @@ class Resumption:
             self._loop.batch_progress.reset_on_run()  # Lightning does so only if it knows the epoch's length
         batches = self._loop.batch_progress.current.ready
         if batches == 0:
-            iter(fetcher)
+            self._begin(fetcher, now)
         elif self._loop._num_ready_batches_reached():
             # With max_steps Lightning fetches one batch more than the epoch has, if there is no validation.
             fetcher.reset()
@@ -134,6 +151,29 @@ class Resumption:
             self.causes += self._pass_over(fetcher, batches)
             now.restore(self.place.owned)
         self.tell(self.causes, batches)
+
+    def _begin(self, fetcher: Any, now: RngState) -> None:
+        """Iterate the loaders from where they were: Lightning's own first iterators have moved them already."""
+        self.place.attributes.restore(self.place.attributes.state(under_way=True))
+        places = self.saved.get("places")
+        if places and all(is_stateful(loader) for loader in self.place.loaders()):
+            with contextlib.suppress(StopIteration):  # the place is the end of that epoch, and the next one follows
+                self._load_places(fetcher.combined_loader, places, now)
+            now.restore(self.place.owned)
+        iter(fetcher)
+
+    def _load_places(self, combined: Any, places: list[Any], now: RngState) -> None:
+        """Set the loaders behind the epoch that is over; raise ``StopIteration`` where nothing follows from there.
+
+        Some go on from where the last iterator was, and those are set once more; others begin anew with each.
+        """
+        combined._load_state_dicts(places)
+        firsts = []
+        for _ in range(2):
+            now.restore(self.place.owned)
+            firsts.append(fingerprint(next(iter(combined))[0]))
+        if firsts[0] != firsts[1]:
+            combined._load_state_dicts(places)
 
     def _pass_over(self, fetcher: Any, batches: int) -> list[InexactCause]:
         """Set the loaders behind the batches that were used, and return why that is not exact, if it is not."""
@@ -165,7 +205,7 @@ class Resumption:
         if len(saved) != len(loaders):
             return f"{len(saved)} loaders have become {len(loaders)}"
         pairs = zip(loaders, saved, strict=True)
-        lost = any(recorder_of(loader) is not None and not state.get("passes") for loader, state in pairs)
+        lost = any(is_indexed(loader) and recorder_of(loader) and not state.get("passes") for loader, state in pairs)
         return "the checkpoint does not tell how its sampler began" if lost else ""
 
     def _pull(self, fetcher: Any, batches: int) -> None:
@@ -176,6 +216,7 @@ class Resumption:
         for loader, state in pairs:
             if _persistent(loader) and state["reused"] and loader._iterator is None:
                 iter(loader)
+        self.place.set_streams(self.saved.get("streams", {}))
         self.place.play(self.saved["loaders"])
         self.place.play_fetches(self._fetches)
         iter(fetcher)

@@ -42,8 +42,9 @@ class Fetches:
     """
 
     def __init__(self, trainer: Trainer, now: Callable[[], RngState | None], keep: bool, draw: bool) -> None:
-        self.trainer, self._now, self._keep, self._draw = trainer, now, keep, draw
+        self.trainer, self._now, self.keep, self._draw = trainer, now, keep, draw
         self._places: deque[tuple[int, list[Any]]] = deque(maxlen=3)
+        self._first: list[tuple[int, RngState]] = []  # of the epoch
         self._moments: deque[tuple[int, RngState]] = deque(maxlen=2)
         self._again: dict[int, Callable[[], Any]] = {}
         self._print: int | None = None
@@ -85,10 +86,10 @@ class Fetches:
         # One used batch more shows that the place is right.
         place = found[-1] if found else next(((at, place) for at, place in self._places if at == used), None)
         return {
-            "moments": [[index, moment] for index, moment in self._moments],
+            "moments": [[index, moment] for index, moment in dict([*self._first, *self._moments]).items()],
             "print": self._print,
             "place": place,
-            "states": fingerprint(self.places(), whole=True) if self._keep else None,
+            "states": fingerprint(self.places(), whole=True) if self.keep else None,
             "consumed": list(self._consumed),
         }
 
@@ -120,11 +121,13 @@ class Fetches:
         if index in self._again:
             self._again.pop(index)()
         if self._draw and (moment := self._now()) is not None:
+            self._first = [(index, moment)] if index == 0 or not self._first else self._first
             self._moments.append((index, moment))
         if self._places and self._places[-1][0] >= index:
             self._places.clear()  # another epoch
         began = time.perf_counter()
-        if self._keep and self._spent < _START + _SHARE * (began - self._began):
+        # One of each epoch there must be, however slow it or the machine is: the batches since are pulled again.
+        if self.keep and (not self._places or self._spent < _START + _SHARE * (began - self._began)):
             self._places.append((index, copy.deepcopy(self.places())))
             self._spent += time.perf_counter() - began
 

@@ -27,9 +27,9 @@ def no_step(where: Where, trainer: Trainer) -> Finding:
         why, remedy = f"{name} is 0", f"Raise {name} to train."
         return NO_STEP.found(where, severity=Severity.INFO, why=why, remedy=remedy)
     if steps and 0 < steps <= trainer.global_step:
-        return NO_STEP.found(where, **_reached(trainer, "steps", trainer.global_step, steps))
+        return _reached(where, trainer, "steps", trainer.global_step, steps)
     if epochs and 0 < epochs <= trainer.current_epoch:
-        return NO_STEP.found(where, **_reached(trainer, "epochs", trainer.current_epoch, epochs))
+        return _reached(where, trainer, "epochs", trainer.current_epoch, epochs)
     return NO_STEP.found(
         where,
         why="the training data gave no batch",
@@ -37,15 +37,12 @@ def no_step(where: Where, trainer: Trainer) -> Finding:
     )
 
 
-def _reached(trainer: Trainer, what: str, made: int, limit: int) -> dict[str, str]:
-    """Return what is said of a limit that was reached before: by the run of the checkpoint, or by this Trainer."""
+def _reached(where: Where, trainer: Trainer, what: str, made: int, limit: int) -> Finding:
+    """Return the finding for a limit that was reached before: by the run of the checkpoint, or by this Trainer."""
     limits = f"{what} already, and max_{what} is {limit}"
     if trainer.ckpt_path is not None:
-        return {
-            "why": f"the checkpoint has {made} {limits}",
-            "remedy": f"Raise max_{what}: it counts from the first run's begin.",
-        }
-    return {
-        "why": f"this Trainer has made {made} {limits}",
-        "remedy": f"Fit with a new Trainer, or raise max_{what}: a Trainer counts on from one fit to the next.",
-    }
+        why, remedy = f"the checkpoint has {made} {limits}", f"Raise max_{what}: it counts from the first run's begin."
+    else:
+        why = f"this Trainer has made {made} {limits}"
+        remedy = f"Fit with a new Trainer, or raise max_{what}: a Trainer counts on from one fit to the next."
+    return NO_STEP.found(where, why=why, remedy=remedy)
