@@ -65,12 +65,32 @@ def two_mistakes_and_a_silence(told: list[str]) -> None:
     assert "the network, as logged (val_acc)" in printed
 
 
+def the_same_weights_from_another_machine(told: list[str]) -> None:
+    printed = "".join(told)
+    assert "status 137" in printed
+    assert "# changed   reading.py (model)" in printed
+    (resumed,) = re.findall(r"^\.\./resumed (\w{16})$", printed, re.MULTILINE)
+    assert f"../undisturbed {resumed}\n" in printed
+    assert printed.endswith("[]\n[(1, 100)]\n")
+
+
+def one_message_and_a_quiet_night(told: list[str]) -> None:
+    printed = "".join(told)
+    assert "error at step 36: loss is nan at step 36: batch[0] holds nan" in printed
+    assert "[('36', '30.0')]" in printed
+    assert "entry [1234] of 1797" in printed
+    assert "0 messages; No fault found in 135 steps." in printed
+    assert "135 steps; not sent: [\"on_finding='to_chat'\"]" in printed
+
+
 POINTS: dict[str, Callable[[list[str]], None]] = {
     "01": breaks_again,
     "05": four_stories_and_a_silence,
     "06": scanner_labels_and_the_class_that_nobody_taught,
     "08": two_mistakes_and_a_silence,
     "09": one_fold_of_nineteen,
+    "10": the_same_weights_from_another_machine,
+    "11": one_message_and_a_quiet_night,
 }
 
 

@@ -11,11 +11,13 @@ import pytest
 from matplotlib.figure import Figure
 from report.conftest import END, LOSS, RUN, SEED
 
-from lightning_debugkit import Report, read_report
+from lightning_debugkit import Report, read_journal, read_report
 from lightning_debugkit.cli import main
 from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.report import summarize
 from lightning_debugkit.report.comparison import run_names
 from lightning_debugkit.report.read_report import show_in_notebook
+from lightning_debugkit.report.sections.logged_metrics import logged
 
 Writer = Callable[..., Path]
 BROKE = {"status": "exception", "exception": {"type": "TrainingAnomaly", "message": f"nonfinite-loss: {LOSS.message}"}}
@@ -150,3 +152,12 @@ def test_a_bundle_that_is_not_there_is_said_at_once() -> None:
 def test_the_log_has_the_last_of_what_was_logged(two: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["log", str(two[0].parent.parent)]) == 0
     assert capsys.readouterr().out.count("val/loss 5 (last)") == 2
+
+
+def test_a_metric_that_stayed_as_it_was_is_drawn_to_the_last_step(journal: Writer) -> None:
+    """The journal has what changed."""
+    said = [(0, {"val_acc": 0.5, "once": 1.0}), (5, {"val_acc": 0.9}), (9, {"val_loss": 0.1})]
+    points = [{"kind": "measure", "name": "logged", "step": step, "rank": 0, "value": value} for step, value in said]
+    summary = summarize(read_journal(journal(RUN, *points, END)))
+    found = {curve.label: (curve.steps.tolist(), curve.values.tolist()) for curve in logged(summary)}
+    assert found == {"val_acc": ([0, 5, 9], [0.5, 0.9, 0.9]), "once": ([0], [1.0]), "val_loss": ([9], [0.1])}

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from lightning_debugkit.report.curves import Curve, curve_figure, curves
 from lightning_debugkit.report.number_formats import cut, number
@@ -29,8 +32,15 @@ def is_validation_loss(name: str) -> bool:
 
 
 def logged(summary: Summary) -> list[Curve]:
-    """Return a curve for each name that was logged."""
-    return curves([point for point in summary.measures.get("logged", ()) if point.rank == 0])
+    """Return a curve for each name that was logged; where a value stayed as it was, it goes on to the last step."""
+    points = [point for point in summary.measures.get("logged", ()) if point.rank == 0]
+    last = max((point.step for point in points), default=0)
+    return [
+        replace(curve, steps=np.append(curve.steps, last), values=np.append(curve.values, curve.values[-1]))
+        if curve.steps.size > 1 and curve.steps[-1] < last
+        else curve
+        for curve in curves(points)
+    ]
 
 
 def _parts(summary: Summary, _folder: Path) -> Iterator[Paragraph | Table | Details | Drawing]:
