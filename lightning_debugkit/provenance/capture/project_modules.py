@@ -69,7 +69,7 @@ def project_modules(root: Path, main: Path | None = None) -> list[ProjectModule]
     found = []
     is_installed = not _is_own_folder(root.absolute())
     for name, module in sys.modules.copy().items():
-        path = _file_of(name, module)
+        path = _file_of(name, module, is_installed)
         if path is not None and (is_own(path) or (is_installed and path.is_relative_to(root))):
             found.append(ProjectModule(name, path))
     running = main.absolute() if main else None
@@ -81,16 +81,18 @@ def project_modules(root: Path, main: Path | None = None) -> list[ProjectModule]
     return sorted(found)
 
 
-def _file_of(name: str, module: Any) -> Path | None:
+def _file_of(name: str, module: Any, may_be_installed: bool = True) -> Path | None:
     if name in MAINS or is_shared(name):
         return None
     # Not getattr: a lazy module would import what nobody asked for.
     facts = module.__dict__ if isinstance(module, ModuleType) else {}
     file = facts.get("__file__")
     # torch.ops has a relative __file__ that is nowhere.
-    if not isinstance(file, str) or not file.endswith(".py") or not os.path.isabs(file) or not os.path.isfile(file):  # noqa: PTH117, PTH113
+    if not isinstance(file, str) or not file.endswith(".py") or not os.path.isabs(file):  # noqa: PTH117
         return None
-    return _straight(file)
+    # Of thousands of modules nearly all are installed: the disk is asked of the others alone.
+    is_candidate = may_be_installed or _is_own_place(os.path.dirname(file))  # noqa: PTH120
+    return _straight(file) if is_candidate and os.path.isfile(file) else None  # noqa: PTH113
 
 
 def _straight(file: str) -> Path:
@@ -110,6 +112,12 @@ def is_shared(name: str) -> bool:
 def is_own(path: Path) -> bool:
     """Tell whether ``path`` is a user's file: not the standard library's, nor an installed package's or script."""
     return _is_own_folder(path.parent)
+
+
+@lru_cache(maxsize=4096)
+def _is_own_place(folder: str) -> bool:
+    """Tell the same of a folder that may be written with ``..``."""
+    return ".." in folder or _is_own_folder(Path(folder))
 
 
 @lru_cache(maxsize=4096)

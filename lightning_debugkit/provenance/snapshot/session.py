@@ -43,6 +43,8 @@ class SnapshotSession:
     def drift(self) -> tuple[list[str], list[str]]:
         """Return which files differ from what was captured, and which of them were imported since."""
         changed = self._drifted()
+        if not changed:  # then no look at all that is imported is needed
+            return [], []
         now = project_modules(self.taken.root, main_file())
         late = {module.path for module in now if module.name not in self._imported}
         return changed, [path for path in changed if self._places[path] in late]
