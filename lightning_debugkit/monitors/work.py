@@ -31,8 +31,6 @@ from lightning_debugkit.replay.hidden_step_replay import why_no_loss
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
-_MOVES_BY = 5  # steps after which weights that train have moved
-
 
 class Work:
     """Call each of its watches when there is something for it to see.
@@ -117,8 +115,7 @@ class Work:
         yield from self._lossless(where, module, self.losses.after_batch(where, batch.batch_idx, module, marks, ask))
         if self.buffers.due(where.step):
             yield from self.buffers.look(where, module, batch.batch)
-        if where.step == _MOVES_BY:
-            self.validated.moved(module)
+        self.validated.moved(where, module)
 
     def end_epoch(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
         """Yield what the epoch shows."""

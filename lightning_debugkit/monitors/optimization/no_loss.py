@@ -71,7 +71,7 @@ class Losses:
         """
         gave = marks != self._marks
         self._marks = marks
-        if not gave and not module.automatic_optimization:
+        if not gave:
             gave = self._moves(module)
         if self._unheard:
             return

@@ -26,6 +26,7 @@ UNTRAINED = Rule(
 
 _PARAMETERS = 64  # that stand for the model
 _ENTRIES = 16  # of each
+_MOVES_BY = 5  # steps after which weights that train have moved
 
 
 class Validated:
@@ -36,7 +37,7 @@ class Validated:
         self._names: list[str] = []
         self._begun = 0
         self._doubtful = False  # validation has just seen the weights of the begin
-        self._moved = False
+        self._moved = False  # by training, before validation
 
     def begin(self, where: Where, module: LightningModule, held: set[int]) -> None:
         """Keep a few entries of the weights that training starts from."""
@@ -48,7 +49,8 @@ class Validated:
 
     def validating(self, where: Where, module: LightningModule) -> None:
         """Look at the weights that validation is about to use."""
-        self._doubtful = where.step > self._begun and self._is_first(module)
+        # Weights that training has not moved yet, as at a rate of 0, are those that train.
+        self._doubtful = self._moved and where.step > self._begun and self._is_first(module)
 
     def trained(self, where: Where, trainer: Trainer, module: LightningModule) -> Iterator[Finding]:
         """Yield the finding if validation saw the first weights, and those that train are others."""
@@ -57,9 +59,10 @@ class Validated:
         self._doubtful = False
         yield self._finding(where, trainer, "validation looked at the weights")
 
-    def moved(self, module: LightningModule) -> None:
-        """Take note of whether training moves the weights."""
-        self._moved = self._moved or (bool(self._first) and not self._is_first(module))
+    def moved(self, where: Where, module: LightningModule) -> None:
+        """Take note of whether training moves the weights, some steps after its begin."""
+        if where.step == self._begun + _MOVES_BY:
+            self._moved = self._moved or (bool(self._first) and not self._is_first(module))
 
     def conclude(self, where: Where, trainer: Trainer, module: LightningModule) -> Iterator[Finding]:
         """Yield the finding if the weights that the fit leaves are those of its begin."""
