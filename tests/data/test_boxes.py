@@ -26,9 +26,12 @@ class Formed(Tensor):
     format: str
     canvas_size: tuple[int, int]
 
+    def __new__(cls, held: Tensor) -> "Formed":
+        return held.as_subclass(cls)
+
 
 def formed(held: Tensor, form: str, canvas: tuple[int, int] = (32, 32)) -> Formed:
-    made = held.as_subclass(Formed)
+    made = Formed(held)
     made.format, made.canvas_size = f"BoundingBoxFormat.{form}", canvas
     return made
 
