@@ -141,6 +141,7 @@ SHARDS = {
     "plain DCP, async_save": Variant(partial(PlainDcp, beside=True), ranks=2),
     NESTED: Variant(_nested, ranks=2),
     "NestedCheckpoint(fsync=False)": Variant(partial(_nested, fsync=False), ranks=2),
+    "NestedCheckpoint(async_save=True)": Variant(partial(_nested, async_save=True), ranks=2),
 }
 FORMS = {"files": FILES, "shards": SHARDS}
 
@@ -153,10 +154,12 @@ def _wait_until_down(trainer: pl.Trainer) -> None:
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, PlainDcp):
             callback.wait()
-        keeper = getattr(getattr(callback, "_session", None), "keeper", None)
-        if keeper is not None:
-            keeper.wait()
-            for mirror in keeper.mirrors:
+        session = getattr(callback, "_session", None)
+        if session is not None:
+            session._shards.wait()
+        if session is not None and session.keeper is not None:
+            session.keeper.wait()
+            for mirror in session.keeper.mirrors:
                 while mirror._has_work():
                     time.sleep(0.0005)
 

@@ -1,12 +1,12 @@
 """What a kill leaves of checkpoints, and what a save costs: the kit beside Lightning's own callback.
 
     python benchmarks/checkpoints.py kills [--trials 75] [--megabytes 16]
-    python benchmarks/checkpoints.py shards [--trials 100] [--folder DISK]
+    python benchmarks/checkpoints.py shards [--trials 100] [--ranks 4] [--beside] [--folder DISK]
     python benchmarks/checkpoints.py cost [--rounds 25] [--megabytes 1 16 64 512] [--form files shards] [--folder DISK]
 
 ``kills``: a child saves in every other step and is killed with SIGKILL, at any time, in its set-up or in a write; the
 next one goes on from what is left. Each row is repeated with ``TMPDIR`` on the filesystem of the checkpoints and on
-another. ``shards``: the same for two ranks that save in shards in each step, of which one or both are killed. ``cost``:
+another. ``shards``: the same for ranks that save in shards in each step, of which one or all are killed. ``cost``:
 each variant is a real fit in processes of its own, and all save in turn, in an order that is shuffled each round;
 printed are the medians of the ratios of a round (``checkpoint_cost.py``).
 Budgets of ``NestedCheckpoint``, processor time: 1.0 of ``ModelCheckpoint`` at 1 MB, 0.75 at 16 and 64 MB, and 0.6 of
@@ -112,7 +112,9 @@ def kills(options: argparse.Namespace) -> None:
 def shards(options: argparse.Namespace) -> None:
     told: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(dir=options.folder, ignore_cleanup_errors=True) as here:
-        for life in lives(Path(here), options.trials, random.Random(options.seed)):
+        for life in lives(
+            Path(here), options.trials, random.Random(options.seed), options.ranks, beside=options.beside
+        ):
             told["lives"] += 1
             told["steps saved"] = life.after
             told["in a write"] += bool(life.drafts)
@@ -138,6 +140,8 @@ def main() -> None:
     parser.add_argument("--folder", help="where to save; the folder for temporary files if not given")
     parser.add_argument("--only", help="part of the name of the rows to kill")
     parser.add_argument("--form", nargs="+", default=["files", "shards"], choices=list(checkpoint_cost.FORMS))
+    parser.add_argument("--ranks", type=int, default=2, choices=[2, 4], help="shards: processes of the job")
+    parser.add_argument("--beside", action="store_true", help="shards: with async_save=True")
     parser.add_argument("--variants", nargs="+", help="cost: only those whose names hold one of these, and the stock")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

@@ -296,8 +296,8 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
 
     def _close(self, trainer: Trainer, session: CheckpointSession, *, met: bool) -> None:
         """Wait for the last save, and leave the list of what there is for the report."""
+        session.finish()
         if session.keeper is not None:
-            session.keeper.close()
             elsewhere.forget_fetched(session.folder)
         self._settling.settle(self, trainer, session, met=met)
         if session.keeper is not None:

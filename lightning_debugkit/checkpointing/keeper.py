@@ -124,14 +124,30 @@ class Keeper:
         """Tell whether a save can be left out since one is under way: the next one will be as good."""
         return self.is_busy and occasion is not Occasion.FINAL and all(isinstance(rule, Latest) for rule in wanting)
 
-    def save(self, draft: Record, write: Write, *, in_folder: bool = False, shards: Shards | None = None) -> None:
-        """Write a checkpoint; beside the training, wait for the one before it."""
+    def save(
+        self,
+        draft: Record,
+        write: Write,
+        *,
+        in_folder: bool = False,
+        shards: Callable[[], Shards] | None = None,
+        after: Callable[[], object] = bool,
+    ) -> None:
+        """Write a checkpoint; beside the training, wait for the one before it.
+
+        Args:
+            draft: Its record, but for size and digest.
+            write: Writes it to the path it is given; may be called twice.
+            in_folder: Whether it may write a folder.
+            shards: Of a folder of shards, waits until all are down, and tells size and CRC-32 of each.
+            after: Is called at the end, whatever came of it.
+        """
         if self._pool is None or not self.beside:
-            self._save(draft, write, in_folder, shards)
+            self._save(draft, write, in_folder, shards, after)
             return
         self.wait()
         self._coming.append(draft)
-        self._at_work = self._pool.submit(self._save, draft, write, in_folder, shards)
+        self._at_work = self._pool.submit(self._save, draft, write, in_folder, shards, after)
 
     def amend(self, name: str, metrics: Mapping[str, float], epochs: int) -> None:
         """Add to the record of a file what was learned of the same weights after it was written."""
@@ -185,7 +201,23 @@ class Keeper:
             self._pool.shutdown()
             self._pool = self.store.beside = None
 
-    def _save(self, draft: Record, write: Write, in_folder: bool, shards: Shards | None) -> None:
+    def _save(
+        self,
+        draft: Record,
+        write: Write,
+        in_folder: bool,
+        shards: Callable[[], Shards] | None,
+        after: Callable[[], object],
+    ) -> None:
+        try:
+            self._write(draft, write, in_folder, None if shards is None else shards())
+        except Exception as error:
+            self.failed(draft, error)
+        finally:
+            after()
+            self._coming = [record for record in self._coming if record.name != draft.name]
+
+    def _write(self, draft: Record, write: Write, in_folder: bool, shards: Shards | None) -> None:
         try:
             self._release()
             for mirror in self.mirrors:
@@ -198,8 +230,6 @@ class Keeper:
             self.follow()
             gone = tuple(self.store.take_dropped())
             self._outcomes.append(SaveOutcome(draft, saved.record, None, gone, saved.seconds, saved.free))
-        finally:
-            self._coming = [record for record in self._coming if record.name != draft.name]
 
     def follow(self) -> None:
         """Let object stores become what the rules make of the history."""

@@ -21,7 +21,7 @@ from lightning_debugkit.checkpointing.repair import MANIFEST, Repairs, repair
 from lightning_debugkit.checkpointing.retention import RESUMED
 from lightning_debugkit.checkpointing.save_times import Clock
 from lightning_debugkit.checkpointing.serialization import tensor_snapshot
-from lightning_debugkit.checkpointing.sharded_saving import shards_of_all, write_shards
+from lightning_debugkit.checkpointing.sharded_saving import ShardWriter
 from lightning_debugkit.checkpointing.store import Store
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ class CheckpointSession:
         self.fault: Exception | None = None
         self._pin = ""
         self._draft_folder = ExitStack()
+        self._shards = ShardWriter(beside=options.beside)
         self._metrics = FreshMetrics()
         self._clock = Clock()
         self._is_timed = any(isinstance(rule, Every) and rule.hours is not None for rule in rules)
@@ -210,16 +211,17 @@ class CheckpointSession:
             if draft is not None:
                 checkpoint[MANIFEST] = {**checkpoint.get(MANIFEST, {}), "checkpoint": draft.to_plain()}
 
-        error = write_shards(trainer, place, self.options.weights_only, add)
-        with self._draft_folder.pop_all():
-            try:
-                shards = shards_of_all(trainer, place, error)
-                if self.keeper is not None and draft is not None:
-                    # The draft becomes the checkpoint; the folder that the store gives is its own draft.
-                    self.keeper.save(draft, place.rename, in_folder=True, shards=shards)
-            except Exception as failed:
-                if self.keeper is not None and draft is not None:
-                    self.keeper.failed(draft, failed)
+        shards = self._shards.write(trainer, place, self.options.weights_only, add)
+        folder = self._draft_folder.pop_all()
+        if self.keeper is not None and draft is not None:
+            # The draft becomes the checkpoint; the folder that the store gives is its own draft.
+            self.keeper.save(draft, place.rename, in_folder=True, shards=shards, after=folder.close)
+
+    def finish(self) -> None:
+        """Wait for what is being written, on every rank; what is saved afterwards is saved at once."""
+        self._shards.wait()
+        if self.keeper is not None:
+            self.keeper.close()
 
     def _save(self, trainer: Trainer, name: str, draft: Record | None) -> None:
         def take(checkpoint: dict[str, Any], usual: CheckpointIO) -> None:

@@ -1,17 +1,24 @@
 """Checkpoints that every rank writes a part of, as FSDP and model parallelism do: folders of shards.
 
-Lightning and ``torch.distributed.checkpoint`` write the shards, into a draft. Each rank then tells size and checksum of
-its own; only when all have told is the draft given its name and a record.
+Lightning and ``torch.distributed.checkpoint`` write the shards, into a draft, at once or beside the training. Each rank
+then tells size and checksum of its own; only when all have told is the draft given its name and a record.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torch import distributed
+from torch.distributed import checkpoint
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.state_dict_saver import async_save
 
 from lightning_debugkit.checkpointing.records import Shards
 from lightning_debugkit.checkpointing.verification import checksums
@@ -28,27 +35,85 @@ class ShardNotWritten(RuntimeError):
     """A rank could not write its part."""
 
 
-def write_shards(
-    trainer: Trainer, draft: Path, weights_only: bool, add: Callable[[dict[str, Any]], None]
-) -> Exception | None:
-    """Let every rank write its part of a checkpoint into ``draft``; return what failed.
-
-    Nothing is raised between two meetings of the ranks, where the others would wait for this one.
+class ShardWriter:
+    """Lets every rank write its part of checkpoints, at once or beside the training.
 
     Args:
-        trainer: Makes the checkpoint.
-        draft: The same folder on every rank.
-        weights_only: Leave out what is needed to resume.
-        add: May put something into the checkpoint, before it is written.
+        beside: The training waits for a copy in host memory only; ``torch.distributed.checkpoint`` writes in a thread,
+            whose collectives have a process group of their own.
     """
+
+    def __init__(self, *, beside: bool) -> None:
+        self._beside = beside
+        self._group: Any = None
+        self._pool = ThreadPoolExecutor(1, "shards")
+        self._under_way: Future[Any] | None = None
+
+    def write(
+        self, trainer: Trainer, draft: Path, weights_only: bool, add: Callable[[dict[str, Any]], None]
+    ) -> Callable[[], Shards]:
+        """Write into ``draft``, or begin to; return what waits for all ranks and tells of their shards, on the first.
+
+        Every rank must call this. Nothing is raised between two meetings of the ranks, where the others would wait for
+        this one.
+
+        Args:
+            trainer: Makes the checkpoint.
+            draft: The same folder on every rank.
+            weights_only: Leave out what is needed to resume.
+            add: May put something into the checkpoint, before it is written.
+        """
+        self.wait()
+        begun: list[Future[Any]] = []
+        with self._writing_beside(begun):
+            error = _write(trainer, draft, weights_only, add)
+        self._under_way = begun[0] if begun else None
+        tell = partial(_told, trainer.global_rank, trainer.world_size, draft, self._under_way, error)
+        if trainer.global_rank:
+            self._under_way = self._pool.submit(tell)
+            if not begun:
+                self.wait()
+        return tell
+
+    def wait(self) -> None:
+        """Wait for what this rank is writing, whatever comes of it."""
+        if self._under_way is not None:
+            wait([self._under_way])
+            self._under_way = None
+
+    @contextlib.contextmanager
+    def _writing_beside(self, begun: list[Future[Any]]) -> Iterator[None]:
+        """Let Lightning's call of ``save`` return when the state is copied; ``begun`` gets what it has begun."""
+        if not self._beside:
+            yield
+            return
+        if self._group is None:
+            self._group = distributed.new_group(backend="gloo", timeout=timedelta(seconds=PATIENCE))
+
+        def save(state: Any, *, checkpoint_id: Any) -> None:
+            under_way: Any = async_save(state, checkpoint_id=checkpoint_id, process_group=self._group)
+            begun.append(getattr(under_way, "upload_completion", under_way))
+
+        standing = StandIn(checkpoint, "save", save)
+        standing.stand()
+        try:
+            yield
+        finally:
+            standing.leave()
+
+
+def _write(
+    trainer: Trainer, draft: Path, weights_only: bool, add: Callable[[dict[str, Any]], None]
+) -> Exception | None:
+    """Let the Trainer make a checkpoint and the strategy write it into ``draft``; return what failed."""
     strategy = trainer.strategy
     usual = strategy.save_checkpoint
     failed: list[Exception] = []
 
-    def save(checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
+    def save(state: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
         try:
-            add(checkpoint)
-            usual(checkpoint, filepath, storage_options=storage_options)
+            add(state)
+            usual(state, filepath, storage_options=storage_options)
         except CheckpointException as error:  # no Exception: every rank gets it, with what each has met
             failed.append(_met(error))
         except Exception as error:
@@ -65,7 +130,7 @@ def write_shards(
     return failed[0] if failed else None
 
 
-def shards_of_all(trainer: Trainer, draft: Path, error: Exception | None, patience: float = PATIENCE) -> Shards:
+def _told(rank: int, ranks: int, draft: Path, under_way: Future[Any] | None, error: Exception | None) -> Shards:
     """Return, on the first rank, size and CRC-32 of all files in ``draft``; every rank must call this.
 
     Each reads what it has written itself.
@@ -75,13 +140,16 @@ def shards_of_all(trainer: Trainer, draft: Path, error: Exception | None, patien
         ShardNotWritten: A rank could not write its part.
         Exception: This rank could not.
     """
-    rank, told = trainer.global_rank, dict[str, Any]()
+    met = under_way.exception() if under_way is not None else None
+    if met is not None:
+        error = _met(met) if isinstance(met, CheckpointException) else ShardNotWritten(f"{type(met).__name__}: {met}")
+    told = dict[str, Any]()
     try:
         told["shards"] = {} if error else checksums(draft, f"__{rank}_")
     except OSError as unreadable:
         error = unreadable
     told["error"] = f"{type(error).__name__}: {error}" if error else ""
-    answers = told_by_all(f"the shards of {draft.name}", json.dumps(told), rank, trainer.world_size, patience)
+    answers = told_by_all(f"the shards of {draft.name}", json.dumps(told), rank, ranks, PATIENCE)
     if error is not None:
         raise error
     return _whole(draft, map(json.loads, answers)) if rank == 0 else {}

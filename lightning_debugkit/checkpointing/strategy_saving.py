@@ -143,10 +143,10 @@ def refuse_what_cannot_be(trainer: Trainer, is_beside: bool) -> None:
             "NestedCheckpoint needs a strategy whose checkpoint the first rank writes, such as DDP, or all ranks in "
             f"shards, as FSDP and ModelParallelStrategy do, got {type(strategy).__name__}; use ModelCheckpoint with it."
         )
-    if is_beside and saves_in_shards(trainer):
+    if is_beside and saves_in_shards(trainer) and isinstance(strategy, FSDPStrategy):
         raise RefusedSetup(
-            "NestedCheckpoint needs async_save=False where every rank writes shards, "
-            f"got {type(strategy).__name__}; leave async_save out: the shards are written by all ranks at once."
+            "NestedCheckpoint needs async_save=False where FSDPStrategy writes shards, since PyTorch cannot copy them; "
+            "leave async_save out, or use ModelParallelStrategy."
         )
     if isinstance(strategy.checkpoint_io, AsyncCheckpointIO):
         raise RefusedSetup(

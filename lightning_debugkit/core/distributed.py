@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -52,16 +51,18 @@ def told_by_all(about: str, mine: str, rank: int, ranks: int, patience: float) -
     store.set(keys[rank], mine)
     if rank:
         return []
-    ends = time.monotonic() + patience
-    found, missing = [], []
-    for each, key in enumerate(keys):
-        try:
-            store.wait([key], timedelta(seconds=max(ends - time.monotonic(), 0.01)))
-            found.append(store.get(key).decode())
-            store.delete_key(key)
-        except RuntimeError:
-            missing.append(each)
+    # Asked again and again: a wait would keep the store from all other threads of this process.
+    ends, pause = time.monotonic() + patience, 0.001
+    missing = list(range(ranks))
+    while missing := [each for each in missing if not store.check([keys[each]])]:
+        if time.monotonic() > ends:
+            break
+        time.sleep(pause)
+        pause = min(2 * pause, 0.05)
     if missing:
         named = f"rank {missing[0]} has" if len(missing) == 1 else f"ranks {', '.join(map(str, missing))} have"
         raise TimeoutError(f"{named} told nothing of {about} within {patience:g} s")
+    found = [store.get(key).decode() for key in keys]
+    for key in keys:
+        store.delete_key(key)
     return found

@@ -127,15 +127,24 @@ class Tells(pl.Callback):
             os.write(self.wire, f"{trainer.global_step}\n".encode())
 
 
-def _live(rank: int, port: int, folder: Path, wire: int) -> None:
+def _live(rank: int, count: int, port: int, folder: Path, wire: int, beside: bool) -> None:
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 (of the child alone, to its end)
-    as_rank(rank, 2, port)
-    rules = (Latest(n=2, every_n_steps=1),)
-    fit(folder, "fsdp2", rules, Tells(wire), module=Shared(wide=9001), ckpt_path="last", max_epochs=-1)
+    as_rank(rank, count, port)
+    options: dict[str, Any] = {"keeps": {"async_save": beside}, "ckpt_path": "last", "max_epochs": -1}
+    kind = {2: "fsdp2", 4: "four"}[count]
+    fit(folder, kind, (Latest(n=2, every_n_steps=1),), Tells(wire), module=Shared(wide=9001), **options)
 
 
-def lives(folder: Path, count: int, chance: random.Random) -> Iterator[Life]:
-    """Let a job of two ranks save in each step; kill one of them or both, at any moment, and begin the next."""
+def lives(folder: Path, count: int, chance: random.Random, ranks: int = 2, *, beside: bool = False) -> Iterator[Life]:
+    """Let a job save in each step; kill one of its ranks or all, at any moment, and begin the next.
+
+    Args:
+        folder: Of the job.
+        count: How many lives.
+        chance: When, and who.
+        ranks: Two or four.
+        beside: Whether they save beside the training.
+    """
     saved = folder / "checkpoints"
     context = multiprocessing.get_context("fork")
     for _ in range(count):
@@ -146,9 +155,12 @@ def lives(folder: Path, count: int, chance: random.Random) -> Iterator[Life]:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         ends, wire = os.pipe()
-        ranks = [context.Process(target=_live, args=(rank, port, folder, wire), daemon=True) for rank in range(2)]
+        job = [
+            context.Process(target=_live, args=(rank, ranks, port, folder, wire, beside), daemon=True)
+            for rank in range(ranks)
+        ]
         try:
-            for process in ranks:
+            for process in job:
                 process.start()
             os.close(wire)
             os.set_blocking(ends, False)
@@ -158,13 +170,13 @@ def lives(folder: Path, count: int, chance: random.Random) -> Iterator[Life]:
                 known = _names(saved)
                 until(partial(_is_further, saved, known, before), 60)
             time.sleep(chance.uniform(0, 1.0))
-            first = chance.choice([(0, 1), (0, 1), (0,), (1,)])
+            first = chance.choice([tuple(range(ranks))] * 2 + [(0,), (ranks - 1,)])
             for rank in first:
-                ranks[rank].kill()
+                job[rank].kill()
             if len(first) == 1:
                 time.sleep(chance.uniform(0, 0.5))
         finally:
-            for process in ranks:
+            for process in job:
                 process.kill()
                 process.join(10)
             os.close(ends)

@@ -23,7 +23,7 @@ from torch.distributed.tensor import Shard, distribute_tensor
 from torch.utils.data import DataLoader, TensorDataset
 from two_ranks import OnCpu, on_two_ranks, strategy
 
-from lightning_debugkit import GradientAnomalyDetector, NestedCheckpoint, Severity, debugkit, load_model, read_journal
+from lightning_debugkit import GradientAnomalyDetector, Severity, debugkit, load_model, read_journal
 from lightning_debugkit.cli import diff, restore, show
 from lightning_debugkit.core.sharding import holds_whole_model, unseen_shards
 from lightning_debugkit.provenance.carried.read_checkpoint import read_snapshot
@@ -158,8 +158,7 @@ def work(rank: int, folder: Path, kind: str) -> dict[str, Any]:
     errors.append(fit(folder / "optimizer", kind, [GradientAnomalyDetector()], "optimizer")[1])
     errors.append(fit(folder / "weights", kind, [GradientAnomalyDetector(action="warn")], "weights")[1])
     raised = fit(folder / "raised", kind, [GradientAnomalyDetector()], "loss")[1]
-    beside = fit(folder / "beside", kind, [NestedCheckpoint(async_save=True)])[1]
-    return {"alike": alike, "errors": errors, "norms": whole.norms, "raised": raised, "beside": beside}
+    return {"alike": alike, "errors": errors, "norms": whole.norms, "raised": raised}
 
 
 @pytest.fixture(params=KINDS)
@@ -248,14 +247,6 @@ def test_a_shard_that_is_broken_is_told_by_its_rank_and_the_others_do_not_wait(j
 
 def test_parameters_in_no_optimizer_are_told(job: Job) -> None:
     assert {rule for rule, _ in grave(job[0] / "optimizer")} == {"parameter-not-in-optimizer"}
-
-
-def test_nested_checkpoint_beside_the_training_is_refused_and_names_the_way_out(job: Job) -> None:
-    for rank in job[1]:
-        assert rank["beside"].startswith(
-            "RefusedSetup: NestedCheckpoint needs async_save=False where every rank writes"
-        )
-        assert rank["beside"].endswith("leave async_save out: the shards are written by all ranks at once.")
 
 
 def test_the_folder_of_a_sharded_checkpoint_loads_with_its_code(job: Job, kind: str) -> None:
