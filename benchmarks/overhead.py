@@ -410,7 +410,7 @@ def journal() -> list[str]:
     import numpy as np
 
     from lightning_debugkit.core.journal import Journal
-    from lightning_debugkit.core.recorder import Recorder
+    from lightning_debugkit.core.recorder import NamedNumbers, Recorder
     from lightning_debugkit.report.rendering import render
     from lightning_debugkit.stats.thinning import Thinning
 
@@ -423,7 +423,7 @@ def journal() -> list[str]:
             if not thinning.keeps(step):
                 continue
             points += 1
-            value = dict(zip(names, random_norms.lognormal(size=NAMES).tolist(), strict=True))
+            value = NamedNumbers(names, random_norms.lognormal(size=NAMES))
             place = {"epoch": 0, "step": step, "rank": 0}
             recorder.append({"kind": "measure", **place, "name": "gradient-norms", "value": value})
             recorder.flush()

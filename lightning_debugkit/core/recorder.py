@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, TypeGuard
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lightning_debugkit.core.journal import Event, Journal, encode
 
@@ -19,6 +23,32 @@ _EXTREME = 4  # of the unnamed: so many largest are named in their point
 _SHOWN = 200  # entries of a list in a finding's evidence
 _PLACE = ("epoch", "step", "rank")
 _ABSENT: list[Any] = []  # a value that a point lacks; null is a value
+
+
+class NamedNumbers(Mapping[str, float]):
+    """Numbers of the same names, step after step: of a large model no entry is touched by itself.
+
+    Args:
+        names: Of each.
+        numbers: As many, ``(n,)``.
+    """
+
+    def __init__(self, names: Sequence[str], numbers: NDArray[np.float64]) -> None:
+        self.names = names
+        self.numbers = numbers
+
+    def __getitem__(self, name: str) -> float:
+        return self._by_name[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @cached_property
+    def _by_name(self) -> dict[str, float]:
+        return dict(zip(self.names, self.numbers.tolist(), strict=True))
 
 
 class Recorder:
@@ -188,13 +218,17 @@ class _Table:
 
     def row(self, value: Mapping[str, Any]) -> list[Any]:
         """Return the named values in order."""
+        if self._is_aligned(value):
+            return [_rounded(number) for number in value.numbers[self.named].tolist()]
         return [_rounded(value.get(self.keys[place], _ABSENT)) for place in self.named]
+
+    def _is_aligned(self, value: Mapping[str, Any]) -> TypeGuard[NamedNumbers]:
+        return isinstance(value, NamedNumbers) and value.names == self.keys
 
     def rest(self, value: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """Return quantiles of each group, and those of the unnamed values that stand out."""
-        import numpy as np  # late: most models have few enough parameters
-
-        numbers = np.array([_number(value.get(key)) for key in self.keys])
+        aligned = value.numbers if self._is_aligned(value) else None
+        numbers = aligned if aligned is not None else np.array([_number(value.get(key)) for key in self.keys])
         quantiles = []
         for places in self.groups.values():
             part = numbers[places]
@@ -206,6 +240,8 @@ class _Table:
         size = np.nan_to_num(np.abs(numbers[unnamed]), nan=-1.0, posinf=-1.0)
         largest = unnamed[np.argsort(-size, kind="stable")[:_EXTREME]]
         standing_out = [self.keys[at] for at in (*broken, *largest)]
+        if aligned is not None:
+            return quantiles, {self.keys[at]: _rounded(float(aligned[at])) for at in (*broken, *largest)}
         return quantiles, {key: _rounded(value[key]) for key in standing_out if key in value}
 
 
@@ -231,7 +267,8 @@ def _runs(points: list[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
     shape: Any = None
     for point in points:
         value = point["value"]
-        now = (point.get("rank"), tuple(value) if isinstance(value, Mapping) else None, _is_plain(point))
+        names = value.names if isinstance(value, NamedNumbers) else list(value) if isinstance(value, Mapping) else None
+        now = (point.get("rank"), names, _is_plain(point))
         if stretch and now != shape:
             yield stretch
             stretch = []
@@ -246,6 +283,8 @@ def _is_plain(point: Mapping[str, Any]) -> bool:
     if set(point) != {"kind", "name", "value", *_PLACE}:
         return False
     value = point["value"]
+    if isinstance(value, NamedNumbers):
+        return len(value) > 0
     if isinstance(value, Mapping):
         return len(value) > 0 and all(map(_is_scalar, value.values())) and all(type(key) is str for key in value)
     return _is_scalar(value)

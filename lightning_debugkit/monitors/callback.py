@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from lightning_debugkit.core.arguments import Needs
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.core.optimizers import raw
+from lightning_debugkit.core.recorder import NamedNumbers
 from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.core.run import current_run
 from lightning_debugkit.core.sharding import unseen_shards
@@ -306,8 +307,8 @@ class GradientAnomalyDetector(EvaluationHooks):
         }
         self.write(trainer, "measure", **place, name="learning-rate", value=rates)
         if look.has_gradients:
-            norms = {name: norm for name, norm in zip(look.names, look.norms, strict=True) if norm is not None}
-            self.write(trainer, "measure", **place, name="gradient-norms", value=norms)
+            names = look.names if look.present is None else [look.names[at] for at in look.present]
+            self.write(trainer, "measure", **place, name="gradient-norms", value=NamedNumbers(names, look.found))
 
     def _overflowed(
         self, trainer: Trainer, module: LightningModule, look: StepStats, broken: list[str], scale: float

@@ -10,12 +10,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lightning_debugkit.core import recorder as recorders
 from lightning_debugkit.core.finding import Severity, Where
 from lightning_debugkit.core.journal import Journal, read_journal
-from lightning_debugkit.core.recorder import Recorder
+from lightning_debugkit.core.recorder import NamedNumbers, Recorder
 from lightning_debugkit.core.rule import Rule
 
 FOUND = Rule("r", Severity.WARNING, "m", "a").found(Where(epoch=0, step=2), parameters=[f"p{n}" for n in range(1000)])
@@ -125,6 +126,25 @@ def test_of_a_large_model_the_named_the_extreme_and_the_quantiles_are_told(tmp_p
     assert {"block.0.0", "block.19.1999", "block.19.1998"} <= set(told["value"])
     assert told["of"] == 2000
     assert told["quantiles"]["block.7"] == [700.0, 724.75, 749.5, 774.25, 799.0]
+
+
+@pytest.mark.parametrize("count", [3, 250])
+def test_an_array_of_named_numbers_is_told_as_a_mapping_is(count: int, tmp_path: Path) -> None:
+    """Also where the names change, and where a number is not finite."""
+    names = [f"layers.{at // 10}.p{at}" for at in range(count)]
+    numbers = np.random.default_rng(1).lognormal(size=(3, count))
+    numbers[1, count // 2], numbers[2, 0] = np.nan, np.inf
+    rows = [(names, numbers[0]), (names, numbers[1]), (names[1:], numbers[2, 1:]), (names, numbers[2])]
+    told = []
+    for kind in ("mapping", "array"):
+        (tmp_path / kind).mkdir()
+        written = recorder(tmp_path / kind)
+        for step, (row, values) in enumerate(rows):
+            value = NamedNumbers(row, values) if kind == "array" else dict(zip(row, values.tolist(), strict=True))
+            written.append(point(step, value, "gradient-norms"))
+        written.close()
+        told.append(written.journal.path.read_bytes())
+    assert told[0] == told[1]
 
 
 def test_facts_that_come_late_are_those_of_the_run(tmp_path: Path) -> None:
