@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from lightning_debugkit import GradientAnomalyDetector
 from lightning_debugkit.cli import main, parser
@@ -26,6 +27,14 @@ def test_help_answers_without_torch() -> None:
         "import sys; from lightning_debugkit.cli import parser; parser().format_help(); print('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_what_it_tells_pip_to_install_pip_can_read() -> None:
+    asked = re.findall(r'pip install (?:-\w+ )*"([^"]+)"', README)
+    assert len(asked) >= 3
+    for each in asked:
+        place = re.fullmatch(r"\.(\[[\w,]+\])?", each)
+        assert place or Requirement(each).name  # raises at what is neither
 
 
 def test_the_yaml_names_a_callback_and_its_arguments() -> None:
