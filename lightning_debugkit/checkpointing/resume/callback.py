@@ -137,6 +137,10 @@ class ExactResume(DebugCallback):
         if self._resumption is not None and (short := self._resumption.end_epoch()):
             self._tell(trainer, short, trainer.fit_loop.epoch_loop.batch_progress.current.ready, about="epoch")
 
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._place is not None:
+            self._place.end()
+
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         mine = None
         try:

@@ -50,6 +50,7 @@ class DataLoaderPosition:
         self.stops = StopWatch(trainer, lambda: self._guarded(self.now))
         self.attributes = StreamAttributes(self._streams)
         self._began: RngState | None = None  # before this epoch's pass over streams
+        self.ended: tuple[RngState, list[Any]] | None = None  # when the fit was over, and its loaders still there
         self._standing: list[StandIn] = []
 
     def install(self) -> None:
@@ -121,6 +122,14 @@ class DataLoaderPosition:
         """Return the training loaders; none before they are set up."""
         combined = self.trainer.fit_loop._combined_loader
         return [] if combined is None else list(combined.flattened)
+
+    def end(self) -> None:
+        """Note where the fit ends: the run that goes on has neither the hooks nor the saves that come after it."""
+        self.ended = self.now(), self.places()
+
+    def places(self) -> list[Any]:
+        """Return the places that loaders keep themselves, between epochs, where all do."""
+        return self.fetches.places() if self.fetches is not None and self.fetches.keep else []
 
     def batches_under_way(self) -> int:
         """Return how many batches of an epoch that is not over were used, in the state of the loops of now."""

@@ -102,8 +102,8 @@ PLACE = InexactCause(
 )
 GOES_ON = InexactCause(
     "goes-on",
-    "the generator {names} goes on from one epoch to the next, and begins anew: the {batches} batches used so far are "
-    "repeated",
+    "the generator {names} goes on from one epoch to the next and cannot be set: it is at its beginning, {batches} "
+    "batches back",
     "Count in an attribute of the stream where it is, or give it state_dict and load_state_dict.",
     Severity.WARNING,
 )

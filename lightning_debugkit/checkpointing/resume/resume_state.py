@@ -22,8 +22,9 @@ def state(trainer: Trainer, module: LightningModule, place: DataLoaderPosition) 
     progress: Any = loop.batch_progress.current
     epochs: Any = fit.epoch_progress.current
     under_way = progress.ready > 0 and not loop._num_ready_batches_reached()
+    now, places = place.ended or (place.now(), [] if under_way else place.places())
     state = {
-        "now": place.stops.moment() or place.now(),
+        "now": place.stops.moment() or now,
         "batches": progress.ready,
         "loaders": [
             {"about": about(loader), "workers": _workers(trainer, loader, within)} | within
@@ -43,8 +44,8 @@ def state(trainer: Trainer, module: LightningModule, place: DataLoaderPosition) 
         "streams": place.stream_state(under_way),
     }
     state = cast(dict[str, Any], plain(state))
-    if not under_way and place.fetches is not None and place.fetches.keep:
-        state["places"] = place.fetches.places()
+    if not under_way:
+        state["places"] = places
     if under_way and place.fetches is not None:
         fetches = place.fetches.state(progress.ready)
         # Places are of the types that the loaders chose: Lightning saves them, too.
