@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,26 @@ def check(
     Raises:
         Exception: Whatever the training raises.
     """
+    return list(
+        _watched(
+            module, train_dataloaders, val_dataloaders, datamodule=datamodule, steps=steps, ignore=ignore,
+            folder=folder, **trainer,
+        )
+    )  # fmt: skip
+
+
+def _watched(
+    module: LightningModule,
+    train_dataloaders: Any = None,
+    val_dataloaders: Any = None,
+    *,
+    datamodule: LightningDataModule | None = None,
+    steps: int = STEPS,
+    ignore: Sequence[str] = (),
+    folder: Path | None = None,
+    **trainer: Any,
+) -> Iterator[Finding]:
+    """Yield what `check` finds, also of a training that raises; then raise what it raised."""
     from lightning.pytorch import Trainer
     from lightning.pytorch.loggers.logger import DummyLogger
     from lightning.pytorch.utilities.seed import isolate_rng
@@ -82,10 +102,16 @@ def check(
         fit = counterpart_of(Trainer, module)(callbacks=watchers, **{**options, **trainer})
         fit.loggers = [DummyLogger()]  # steps that write to `self.logger.experiment` write to nothing
         before = set(root.rglob("journal-0.jsonl"))
-        fit.fit(copy.deepcopy(module), train_dataloaders, val_dataloaders, datamodule=datamodule)
+        failure: Exception | None = None
+        try:
+            fit.fit(copy.deepcopy(module), train_dataloaders, val_dataloaders, datamodule=datamodule)
+        except Exception as error:
+            failure = error
         journals = sorted(set(root.rglob("journal-0.jsonl")) - before)
         found = [finding for journal in journals for finding in read_journal(journal).findings]
-    return [finding for finding in found if finding.rule not in ignore]
+    yield from (finding for finding in found if finding.rule not in ignore)
+    if failure is not None:
+        raise failure
 
 
 def assert_trains(
@@ -103,9 +129,19 @@ def assert_trains(
         **options: Those of `check`: ``datamodule``, ``steps``, ``ignore``, and arguments of the Trainer.
 
     Raises:
-        AssertionError: There are findings of ``warning`` or above.
+        AssertionError: There are findings of ``warning`` or above; of a training that raised, with what it raised as
+            the cause.
+        Exception: Whatever the training raises, where nothing was found before.
     """
-    found = check(module, train_dataloaders, val_dataloaders, **options)
-    found = [finding for finding in found if finding.severity >= Severity.WARNING]
+    found: list[Finding] = []
+    failure: Exception | None = None
+    try:
+        told = _watched(module, train_dataloaders, val_dataloaders, **options)
+        found.extend(finding for finding in told if finding.severity >= Severity.WARNING)
+    except Exception as error:
+        failure = error
     if found:
-        raise AssertionError("\n".join(f"{one.rule}: {one.message}\n  {one.advice}" for one in found))
+        text = "\n".join(f"{one.rule}: {one.message}\n  {one.advice}" for one in found)
+        raise AssertionError(text) from failure
+    if failure is not None:
+        raise failure

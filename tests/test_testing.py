@@ -6,6 +6,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from faults import preflight
+from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_debugkit.testing import assert_trains, check
 
@@ -30,3 +31,17 @@ def test_one_that_does_not_fails_with_what_was_found() -> None:
     assert_trains(program.module, program.train, accelerator="cpu", steps=5, ignore=["double-softmax"])
     found = check(program.module, program.train, accelerator="cpu", steps=5)
     assert [finding.rule for finding in found] == ["double-softmax"]
+
+
+def test_of_a_training_that_breaks_off_what_was_found_is_told_and_the_cause_kept() -> None:
+    pl.seed_everything(1, verbose=False)
+    program = preflight.softmax_in_the_model(True)
+    x, y = next(iter(program.train))
+    beyond, none = (DataLoader(TensorDataset(*parts), 16) for parts in ((x, y + 50), (x[:, :3], y)))
+    with pytest.raises(AssertionError, match="label-out-of-range") as caught:
+        assert_trains(program.module, beyond, accelerator="cpu", steps=5)
+    assert isinstance(caught.value.__cause__, IndexError)
+    with pytest.raises(IndexError):
+        check(program.module, beyond, accelerator="cpu", steps=5)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        assert_trains(program.module, none, accelerator="cpu", steps=5)

@@ -204,7 +204,8 @@ class DataCheck(DebugCallback):
         known, told = train.classes, val.classes
         yield from labels.judge_order(list(train.by_batch), where)
         if known is not None:
-            yield from labels.judge_counts(known, told if self._is_val_whole else None, is_plain, where)
+            is_single = is_plain and not (train.is_rich and duplicates.has_copies(train.prints))
+            yield from labels.judge_counts(known, told if self._is_val_whole else None, is_single, where)
         yield from values.judge(_finite(train.values), _finite(val.values), where)
         small = _finite(train.thumbnails)
         # Numbers that are names, such as those of words, have no distance.

@@ -70,6 +70,11 @@ def judge(train: Prints, val: Prints, is_plain: bool, is_same: bool, is_rich: bo
         yield TRAIN_VAL_OVERLAP.found(where, severity=severity, **seen, pairs=pairs)
 
 
+def has_copies(prints: Prints) -> bool:
+    """Tell whether so many of a split are copies of others that they may be meant, to balance it."""
+    return _repeated(prints, len(np.unique(prints))) >= TWINS
+
+
 def _repeated(prints: Prints, kinds: int) -> float:
     """Return the share of samples that are copies of others."""
     return 1 - kinds / len(prints) if len(prints) else 0.0

@@ -75,11 +75,13 @@ def judge_counts(train: Labels, val: Labels | None, is_plain: bool, where: Where
     Args:
         train: Labels of the training samples of an epoch, as far as they were kept.
         val: Those of a whole validation, ``None`` if there is none.
-        is_plain: The training sampler gives each sample once: else it may balance on purpose.
+        is_plain: The training data give each sample once: else they may be balanced on purpose, by the sampler or by
+            copies.
         where: Place of now.
     """
     kinds, counts = np.unique(train, return_counts=True)
-    if not 1 < len(kinds) <= KINDS or len(train) < SAMPLES:
+    # Where each stands once they are numbers of samples.
+    if not 1 < len(kinds) <= KINDS or len(train) < SAMPLES or len(kinds) == len(train):
         return
     most = int(counts.argmax())
     if counts[most] >= MAJORITY * len(train):

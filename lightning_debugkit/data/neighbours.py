@@ -110,17 +110,18 @@ def judge_unlearned(
 
 
 def agreement(values: Tensor, labels: NDArray[np.int64]) -> Agreement | None:
-    """Return how often neighbours share labels, ``None`` where that cannot be told.
+    """Return how often neighbours share labels, copies left out, ``None`` where that cannot be told.
 
     Shapes:
         values: (n, d) float, compared column by column on the scale of its spread.
         labels: (n,) whole numbers.
     """
-    values, labels = values[:SAMPLES], labels[:SAMPLES]
-    count = min(len(values), len(labels))
-    if count < FEWEST or len(np.unique(labels[:count])) < 2:
+    count = min(len(values), len(labels), SAMPLES)
+    # A copy has its label from where it was copied.
+    first = sorted({row.tobytes(): count - 1 - at for at, row in enumerate(values[:count].flip(0).numpy())}.values())
+    values, labels, count = values[first], labels[first], len(first)
+    if count < FEWEST or len(np.unique(labels)) < 2:
         return None
-    values = values[:count]
     spread = values.std(0)
     values = values[:, spread > 0] / spread[spread > 0]
     if not values.shape[1]:
@@ -128,7 +129,6 @@ def agreement(values: Tensor, labels: NDArray[np.int64]) -> Agreement | None:
     distances = torch.cdist(values, values)
     distances.fill_diagonal_(math.inf)
     nearest = distances.argmin(1).numpy()
-    labels = labels[:count]
     same = float((labels == labels[nearest]).mean())
     shares = np.unique(labels, return_counts=True)[1] / count
     chance = float((shares**2).sum())

@@ -167,7 +167,9 @@ def parts_of(batch: Any, size: int) -> tuple[Tensor | None, Tensor | None]:
     columns = [(path, leaf) for path, leaf in leaves(batch) if isinstance(leaf, Tensor) and _is_column(leaf, size)]
     whole = [(path, leaf) for path, leaf in columns if leaf.ndim == 1 and _is_whole(leaf)]
     named = [(path, leaf) for path, leaf in whole if path.rpartition(".")[2].lower() in NAMES]
-    labels = named[0][1] if len(named) == 1 else whole[0][1] if len(whole) == 1 else None
+    # Whole numbers by themselves are what the model looks up: nodes, words.
+    is_beside = len(whole) == 1 and len(columns) > 1
+    labels = named[0][1] if len(named) == 1 else whole[0][1] if is_beside else None
     others = [leaf for _, leaf in columns if leaf is not labels]
     return max(others, key=Tensor.numel, default=None), labels
 

@@ -26,7 +26,7 @@ class Formed(Tensor):
     format: str
     canvas_size: tuple[int, int]
 
-    def __new__(cls, held: Tensor) -> "Formed":
+    def __new__(cls, held: Tensor) -> Formed:
         return held.as_subclass(cls)
 
 

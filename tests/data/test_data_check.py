@@ -61,6 +61,8 @@ X, Y = torch.rand(6, 5), torch.arange(6)
         ({"image": X, "row": Y, "index": Y}, False),
         ((X, torch.rand(6)), False),
         ((X, torch.zeros(6, 3, dtype=torch.long)), False),
+        (Y, False),  # nodes of a graph, words
+        ((Y,), False),
     ],
 )
 def test_labels_are_taken_where_they_are_certain(batch: Any, has_labels: bool) -> None:
@@ -105,6 +107,12 @@ def test_validation_on_training_data_alone_may_be_meant_and_a_leak_is_not() -> N
 def test_batches_of_some_of_each_class_are_not_ordered(classes_a_batch: int) -> None:
     batches = [np.repeat(np.arange(classes_a_batch) + (n // 3), 32 // classes_a_batch) for n in range(12)]
     assert bool(rules(labels.judge_order(batches, HERE))) == (classes_a_batch == 1)
+
+
+def test_numbers_that_each_sample_has_for_itself_are_no_classes() -> None:
+    train, val = np.arange(90), np.arange(90, 150)
+    assert rules(labels.judge_counts(train, val, True, HERE)) == []
+    assert rules(labels.judge_counts(train // 2, val // 2, True, HERE)) == ["class-shift"]
 
 
 def test_imbalance_alone_is_not_taken_for_order() -> None:

@@ -70,6 +70,21 @@ def test_large_pictures_are_kept_small_and_of_many_bytes_fewer_are_looked_at(mon
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("copied", "rules"), [(True, {"duplicate-samples"}), (False, {"class-shift"})])
+def test_training_that_is_balanced_by_copies_is_no_shift(copied: bool, rules: set[str], tmp_path: Path) -> None:
+    """Of one in ten, validation has as many; copies, or as many others, make it half of training."""
+    x, y, more = drawn(400, 20), torch.arange(400) % 10 == 0, drawn(320, 20, seed=1)
+    rare = x[y].repeat(8, 1) if copied else more
+    train = TensorDataset(torch.cat([x, rare]), torch.cat([y, torch.ones(320, dtype=torch.bool)]).long())
+    val = TensorDataset(drawn(200, 20, seed=2), (torch.arange(200) % 10 == 0).long())
+    quiet = {"enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    pl.Trainer(
+        max_epochs=1, accelerator="cpu", logger=False, default_root_dir=tmp_path, callbacks=[DataCheck()], **quiet
+    ).fit(Net(True, mlp(20, 4, 2)), DataLoader(train, 40, shuffle=True), DataLoader(val, 40))
+    assert {finding.rule for finding in read_journal(tmp_path / "debugkit").findings} == rules
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_validation_is_compared_though_the_first_epoch_is_too_long_to_be_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
