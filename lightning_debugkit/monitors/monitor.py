@@ -306,6 +306,7 @@ class Monitor:
             yield NOT_UPDATED.found(
                 where,
                 names="all parameters",
+                weights="the weights",
                 steps=self._unstepped,
                 why=": no optimizer has stepped",
                 remedy="Call optimizer.step() (with the closure, where optimizer_step is overridden) after backward.",

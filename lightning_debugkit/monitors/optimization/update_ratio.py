@@ -23,7 +23,7 @@ from lightning_debugkit.stats.tensor_norms import bits, each_norm, is_readable, 
 NOT_UPDATED = Rule(
     "parameter-not-updated",
     Severity.WARNING,
-    "{names}: the gradient is there, but the weights have not changed in {steps} steps{why}",
+    "{names}: the gradient is there, but {weights} have not changed in {steps} steps{why}",
     "{remedy}",
     section="parameters",
     cost="sampled",
@@ -182,7 +182,9 @@ class UpdateRatio:
                 yield from self._unmoved(look, self.steps[id(look.optimizer)], is_over=True)
 
     def _unmoved(self, look: StepStats, steps: int, is_over: bool = False) -> Iterator[Finding]:
-        still, lost = [], []
+        still: list[str] = []
+        lost: list[str] = []
+        least = 1.0
         for name, parameter, rate in zip(look.names, look.parameters, look.rates, strict=True):
             start = self.starts.get(name)
             if start is None or name in self.starved or not parameter.requires_grad:
@@ -193,6 +195,7 @@ class UpdateRatio:
             if parameter.dtype in (torch.bfloat16, torch.float16):
                 if name not in self.rising and (stayed == 1 or (steps >= _LATE and stayed > _MOST)):
                     lost.append(name)
+                    least = min(least, stayed)
             elif stayed < 1:
                 continue
             elif _shows(look.optimizer, parameter, start, rate):
@@ -201,18 +204,25 @@ class UpdateRatio:
                 gathers = name not in self.moved and _remembers(look.optimizer, parameter)
                 if is_over or steps >= _LATE or not gathers:
                     still.append(name)
-        for names, why, remedy in (
-            (still, "", "Look for code that puts the weights back or steps another copy of them."),
+        for names, weights, why, remedy in (
+            (still, "the weights", "", "Look for code that puts the weights back or steps another copy of them."),
             (
                 lost,
-                ": most of each update is smaller than 16 bits can show",
+                "the weights" if least == 1 else "most of the weights",
+                ": each update is smaller than 16 bits can show",
                 "Keep the weights in 32 bits: Trainer(precision='bf16-mixed') instead of 'bf16-true'.",
             ),
         ):
             if names:
                 where = look.where.at(common(names))
                 yield NOT_UPDATED.found(
-                    where, names=listed(names), steps=steps, why=why, remedy=remedy, parameters=names
+                    where,
+                    names=listed(names),
+                    weights=weights,
+                    steps=steps,
+                    why=why,
+                    remedy=remedy,
+                    parameters=names,
                 )
 
     def _travelled(self, look: StepStats) -> Iterator[Finding]:
