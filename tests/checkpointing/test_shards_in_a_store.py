@@ -8,15 +8,18 @@ from typing import Any
 import fsspec
 import pytest
 import torch
+from checkpointing.faulty_store import FaultyStore, faults
 from checkpointing.sharding import fit, whole
 from fsspec.implementations.local import LocalFileSystem
 from torch.utils.data import DataLoader, TensorDataset
 from two_ranks import on_two_ranks
 
 from lightning_debugkit import read_journal
+from lightning_debugkit.checkpointing import object_store
 from lightning_debugkit.checkpointing.elsewhere import newest_of_all
 from lightning_debugkit.checkpointing.object_store import ObjectStore
-from lightning_debugkit.checkpointing.records import SUFFIX
+from lightning_debugkit.checkpointing.records import SUFFIX, Moment, Record
+from lightning_debugkit.checkpointing.verification import checksums
 from lightning_debugkit.checkpoints import Best, Latest
 from lightning_debugkit.cli import checkpoints
 
@@ -97,6 +100,33 @@ def test_another_machine_goes_on_from_shards_in_a_store(tmp_path: Path) -> None:
         record = tmp_path / "bucket/run" / name
         record.write_text(record.read_text().replace("__1_0.distcp", "../../stolen"))
     assert passed_over(tmp_path, store) == ["its record leads out of the folder, to '../../stolen'"]
+
+
+@pytest.mark.parametrize(
+    "fault", [{"halves": 1}, {"flips": 1}, {"unavailable": 1}], ids=["half of a shard", "other bytes", "503"]
+)
+def test_a_shard_that_does_not_arrive_whole_leaves_no_checkpoint(
+    fault: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(object_store, "_PAUSE", 0.001)
+    folder = tmp_path / "step-00000001-0123abcd.ckpt"
+    folder.mkdir()
+    for name in ("__0_0.distcp", "__1_0.distcp", "meta.pt"):
+        (folder / name).write_bytes(name.encode() * 100)
+    shards = checksums(folder)
+    record = Record(folder.name, Moment(1), size=sum(size for size, _ in shards.values()), shards=shards)
+    with faults(**fault) as faulty:
+        store = ObjectStore("faulty://bucket/run")
+        with pytest.raises(OSError, match="arrived|503"):
+            store.put(folder, record)
+        assert store.records() == []
+        store.put(folder, record)
+        assert store.records() == [record]
+        assert faulty.calls[-1] == f"put {record.name}{SUFFIX}", "the record comes last"
+        assert checksums(store.fetch(record, tmp_path / "fetched")) == shards
+        store.remove(record)
+        assert faulty.calls[-4:] == [f"rm {name}" for name in (f"{record.name}{SUFFIX}", *shards)], "and goes first"
+        assert FaultyStore.store == {}
 
 
 def passed_over(folder: Path, store: ObjectStore) -> list[str]:

@@ -318,10 +318,9 @@ def test_without_crcs_size_and_directory_are_compared(tmp_path: Path) -> None:
     assert damage(store.path(record), record) == ""
 
 
-def test_a_filesystem_without_links_and_without_rename_onto_files_will_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As some network filesystems are: a record is renewed all the same, and each file is whole under its name."""
+@pytest.fixture
+def poor_filesystem(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As some network filesystems are: without links, and without a rename onto what is there."""
     real = Path.replace
 
     def replace_nothing(path: Path, target: Path) -> Path:
@@ -336,6 +335,27 @@ def test_a_filesystem_without_links_and_without_rename_onto_files_will_do(
     for name in ("symlink_to", "hardlink_to"):
         monkeypatch.setattr(Path, name, no_links)
     monkeypatch.setattr("os.link", no_links)
+
+
+@pytest.mark.usefixtures("poor_filesystem")
+def test_folders_on_a_filesystem_without_links_and_without_rename_onto_files(tmp_path: Path) -> None:
+    def write(path: Path) -> None:
+        path.mkdir()
+        (path / "shard").write_bytes(b"0" * 100)
+
+    store = opened(tmp_path, [Latest(n=2)])
+    for step in (1, 2, 3):
+        store.save(draft(step), write, in_folder=True)
+    store.amend(replace(store.history[-1], metrics={"loss": 1.0}))
+    records = read_records(tmp_path)
+    assert [(record.step, damage(tmp_path / record.name, record)) for record in records] == [(2, ""), (3, "")]
+    assert records[-1].metrics == {"loss": 1.0}
+    assert len(list(tmp_path.iterdir())) == 4, "two folders and their records"
+
+
+@pytest.mark.usefixtures("poor_filesystem")
+def test_a_filesystem_without_links_and_without_rename_onto_files_will_do(tmp_path: Path) -> None:
+    """A record is renewed all the same, and each file is whole under its name."""
     store = opened(tmp_path, [Best("loss", k=2), Latest()])
     for step, loss in ((1, 3.0), (2, 5.0), (3, 4.0), (4, 6.0)):
         save(store, step, loss)
