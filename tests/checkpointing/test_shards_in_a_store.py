@@ -117,7 +117,7 @@ def test_a_shard_that_does_not_arrive_whole_leaves_no_checkpoint(
     record = Record(folder.name, Moment(1), size=sum(size for size, _ in shards.values()), shards=shards)
     with faults(**fault) as faulty:
         store = ObjectStore("faulty://bucket/run")
-        with pytest.raises(OSError, match="arrived|503"):
+        with pytest.raises(OSError, match=r"arrived|503"):
             store.put(folder, record)
         assert store.records() == []
         store.put(folder, record)
