@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# deepchecks 0.19.1 (scikit-learn 1.3.2, pandas 2.1.4, numpy 1.26.4, Python 3.11): the condition of ClassImbalance is
-# turned round: it warns of classes that are balanced and passes one label in a hundred. Its docstring says "ratio
-# between least to most frequent labels" should be "less than or equal 0.1" (tabular/checks/data_integrity/
-# class_imbalance.py 95-116: `if class_ratio >= class_imbalance_ratio_th` warns), so that a suite with default conditions
-# (data_integrity) is silent on the fault the check is for. Seen: passed with 1 %, warned with 50 %.
+# deepchecks 0.19.1 (scikit-learn 1.3.2, pandas 2.1.4, numpy 1.26.4, Python 3.11): the one condition of ClassImbalance,
+# add_condition_class_ratio_less_than, passes one label in a hundred and warns of classes that are balanced: it asks that
+# "the ratio between least frequent label to most frequent label is less than or equal 0.1" (tabular/checks/
+# data_integrity/class_imbalance.py 95-116: `if class_ratio >= class_imbalance_ratio_th` warns), so that it cannot be
+# used to find imbalance. Seen: passed with 1 %, warned with 50 %.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
