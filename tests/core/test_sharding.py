@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import pickle
@@ -16,6 +17,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy
 from torch import Tensor, nn
 from torch.distributed.checkpoint import FileSystemReader
@@ -23,7 +25,7 @@ from torch.distributed.tensor import Shard, distribute_tensor
 from torch.utils.data import DataLoader, TensorDataset
 from two_ranks import OnCpu, on_two_ranks, strategy
 
-from lightning_debugkit import GradientAnomalyDetector, Severity, debugkit, load_model, read_journal
+from lightning_debugkit import ExactResume, GradientAnomalyDetector, Severity, debugkit, load_model, read_journal
 from lightning_debugkit.cli import diff, restore, show
 from lightning_debugkit.core.sharding import holds_whole_model, unseen_shards
 from lightning_debugkit.provenance.carried.read_checkpoint import read_snapshot
@@ -112,7 +114,13 @@ def shares(module: pl.LightningModule) -> list[bytes]:
 
 
 def fit(
-    folder: Path, kind: str, callbacks: Sequence[pl.Callback], fault: str = "", epochs: int = 1, **options: Any
+    folder: Path,
+    kind: str,
+    callbacks: Sequence[pl.Callback],
+    fault: str = "",
+    epochs: int = 1,
+    logger: CSVLogger | bool = False,
+    **options: Any,
 ) -> tuple[pl.LightningModule, str]:
     pl.seed_everything(3, verbose=False)
     module = Net(kind, fault)
@@ -127,7 +135,7 @@ def fit(
         strategy=strategy(kind),
         max_epochs=epochs,
         default_root_dir=folder,
-        logger=False,
+        logger=logger,
         enable_progress_bar=False,
         enable_model_summary=False,
         enable_checkpointing=any(isinstance(each, pl.callbacks.Checkpoint) for each in callbacks),
@@ -148,10 +156,12 @@ def work(rank: int, folder: Path, kind: str) -> dict[str, Any]:
     without, errors = shares(bare), [told]
     whole = WholeNorms()
     kept = ModelCheckpoint(dirpath=folder, filename="kept")
-    watched, told = fit(folder / "kit", kind, [*debugkit("thorough"), kept, whole])
+    kit = [*debugkit("thorough", loggers="all"), ExactResume()]
+    watched, told = fit(folder / "kit", kind, [*kit, kept, whole], logger=CSVLogger(folder / "kit", "", ""))
     alike = shares(watched) == without
     errors.append(told)
-    errors.append(fit(folder / "resumed", kind, debugkit(), epochs=2, ckpt_path=folder / "kept.ckpt")[1])
+    going_on = [*debugkit(), ExactResume()]
+    errors.append(fit(folder / "resumed", kind, going_on, epochs=2, ckpt_path=folder / "kept.ckpt")[1])
     errors.append(fit(folder / "loss", kind, [GradientAnomalyDetector(action="skip")], "loss")[1])
     errors.append(fit(folder / "gradient", kind, [GradientAnomalyDetector(action="warn")], "gradient")[1])
     errors.append(fit(folder / "hooks", kind, [GradientAnomalyDetector("skip", hooks="always")], "gradient")[1])
@@ -213,6 +223,13 @@ def test_what_is_left_out_is_said_once(job: Job) -> None:
     assert "norms are summed over all of them" in unseen
     render(job[0] / "kit/debugkit")
     assert unseen in (job[0] / "kit/debugkit/report.md").read_text()
+
+
+def test_the_logger_has_the_norm_of_the_whole_at_each_step_once(job: Job) -> None:
+    with (job[0] / "kit/metrics.csv").open() as file:
+        told = [float(row["debugkit/grad_norm"]) for row in csv.DictReader(file) if row["debugkit/grad_norm"]]
+    whole = [sum(norm**2 for norm in norms.values()) ** 0.5 for norms in job[1][0]["norms"]]
+    assert told == pytest.approx(whole, rel=1e-4)
 
 
 def test_every_sample_counts_once(job: Job) -> None:
