@@ -241,11 +241,9 @@ def torchtest(name: str, module: LightningModule, batch: Any, inputs: Any, targe
     from torchtest2.plugins.lightning import LightningPlugin
 
     plugin = LightningPlugin(None if targets is not None else lambda x, y: x)
-    report = check_model(module, inputs, targets, plugin=plugin)
-    if type(module).forward is LightningModule.forward:  # evaluation cannot be asked of it; nothing is held against it
-        return
-    for failure in report.failures:
-        tell(name, failure)
+    for failure in check_model(module, inputs, targets, plugin=plugin).failures:
+        if "missing the required" not in str(failure):  # evaluation calls a forward that not every module has
+            tell(name, failure)
 
 
 def guardtower(name: str, module: Any, batch: Any, inputs: Any, targets: Any) -> None:

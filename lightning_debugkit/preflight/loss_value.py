@@ -34,6 +34,7 @@ LOSS_AT_INIT = Rule(
     "Scale the inputs to about unit size, or start the last layer with smaller weights.",
     section="loss",
     cost="once",
+    can_follow=("input-not-normalized",),
 )
 LOSS_REDUCTION = Rule(
     "loss-reduction",

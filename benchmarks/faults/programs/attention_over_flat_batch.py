@@ -2,6 +2,7 @@
 
 Source: https://github.com/DaoyuanLi2816/Molecule-Generator/pull/22 (attention mixes different molecules of the batch).
 Added: 2026-11-28. Rules changed because of it: batch-leak (its place).
+Missed: the line after it is named.
 """
 
 import torch

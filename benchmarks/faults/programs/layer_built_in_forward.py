@@ -2,6 +2,7 @@
 
 Source: https://github.com/wangyida/softpool/issues/11 (layers created in forward).
 Added: 2026-11-28. Rules changed because of it: none.
+Missed: the layer is named, not the line that builds it.
 """
 
 import torch
