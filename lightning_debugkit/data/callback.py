@@ -207,11 +207,13 @@ class DataCheck(DebugCallback):
             is_single = is_plain and not (train.is_rich and duplicates.has_copies(train.prints))
             yield from labels.judge_counts(known, told if self._is_val_whole else None, is_single, where)
         yield from values.judge(_finite(train.values), _finite(val.values), where)
-        small = _finite(train.thumbnails)
+        small, small_val = _finite(train.thumbnails), _finite(val.thumbnails)
+        is_table = len(train.shape) <= 1
+        if small_val is not None and is_table and not is_same and self._is_val_whole and len(small_val) == val.taken:
+            yield from values.judge_own_scale(small_val, where)
         # Numbers that are names, such as those of words, have no distance.
         if self.neighbours and small is not None and train.is_measured:
-            is_table = len(train.shape) <= 1
-            yield from near_duplicates.judge(small, _finite(val.thumbnails), is_table, is_same, where)
+            yield from near_duplicates.judge(small, small_val, is_table, is_same, where)
         if self.neighbours and known is not None and told is not None:
             yield from self._compare_neighbours((train.values, known), (val.values, told), where)
         for split, kept in self._boxes.items():

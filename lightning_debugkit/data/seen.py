@@ -43,6 +43,7 @@ class Seen:
         labels: Labels of all batches, each ``(n,)`` integers on the loader's device.
         numbers: Targets of all batches that are numbers, each ``(n,)``, where there are no labels.
         batches: Batches that were seen.
+        taken: Samples that flowed by.
         is_measured: Inputs are numbers with a fraction.
         shape: Of one sample.
     """
@@ -53,6 +54,7 @@ class Seen:
     labels: list[Tensor] = field(default_factory=list)
     numbers: list[Tensor] = field(default_factory=list)
     batches: int = 0
+    taken: int = 0
     is_measured: bool = False
     shape: tuple[int, ...] = ()
     _shape: tuple[int, ...] | None = None
@@ -66,6 +68,7 @@ class Seen:
         size = batch_size(batch)
         if size is None:
             return
+        self.taken += size
         values, labels = parts_of(batch, size)
         if labels is not None and sum(map(len, self.labels)) < LABELS:
             self.labels.append(labels.detach())

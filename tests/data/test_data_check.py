@@ -169,6 +169,16 @@ def test_the_same_map_for_every_entry_is_another_normalisation(slope: float, shi
     assert found == ["input-shift"] * is_told
 
 
+def test_a_table_that_was_standardised_by_itself_is_noted_and_one_by_training_is_not() -> None:
+    train, val = torch.randn(2, 300, 5, generator=torch.Generator().manual_seed(0)) * 3 + 2
+    for correction in (0, 1):
+        by_itself = (val - val.mean(0)) / val.std(0, correction=correction)
+        [noted] = values.judge_own_scale(by_itself, HERE)
+        assert (noted.rule, str(noted.severity)) == ("input-shift", "info")
+        assert rules(values.judge_own_scale((val - train.mean(0)) / train.std(0, correction=correction), HERE)) == []
+    assert rules(values.judge_own_scale(by_itself[:, :2], HERE)) == []
+
+
 def test_other_images_are_no_other_normalisation() -> None:
     """Darker, turned round, or of other classes: no one map makes these of those."""
     x, y, val, labels = data.halves()
