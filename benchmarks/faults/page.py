@@ -58,6 +58,8 @@ def page(results: Mapping[str, Any], totals: Mapping[str, Mapping[str, Any]]) ->
     accused = [run for run in runs if run["form"] != "fault" and run["detected"]]
     yield from (f"- `{run['case']}` ({run['form']}): {run['said'][0][1]}" for run in accused)
     yield from ([] if accused else ["Nothing."])
+    if skipped := sorted({run["case"] for run in runs if run["ended"] == "skipped"}):
+        yield from ("", f"Skipped, as what they need is not installed: {', '.join(f'`{name}`' for name in skipped)}.")
     yield from compared(results["peers"])
     yield from ("", "## Rules that were changed because of a program", "", "| program | rule |", "|---|---|")
     yield from (f"| `{case.name}` | {case.changed} |" for case in cases() if case.changed)
