@@ -15,7 +15,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lightning_debugkit.core import run as runs
 from lightning_debugkit.core.anomaly import TrainingAnomaly, as_event
-from lightning_debugkit.core.compat import belong_to_both, is_launched
+from lightning_debugkit.core.compat import belong_to_both, dispatch_modes_aside, is_launched
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.launched import tell_exceptions
 from lightning_debugkit.core.outlets import outlets_of
@@ -42,7 +42,9 @@ def _guarded(name: str, hook: Callable[..., Any]) -> Callable[..., Any]:
         if self.idle and name != "setup":
             return None
         try:
-            return hook(self, trainer, *args, **kwargs)
+            # What the kit computes is no operation of the user's: a FLOP counter around the fit must not count it.
+            with dispatch_modes_aside():
+                return hook(self, trainer, *args, **kwargs)
         except self.passes:
             raise
         except Exception as error:

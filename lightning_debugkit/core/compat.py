@@ -6,6 +6,7 @@ has classes of its own: an ``isinstance`` of one is blind to the other.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
@@ -38,7 +39,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 from torch.optim import Optimizer
-from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes, _get_current_dispatch_mode
 from torch.utils._pytree import tree_leaves, tree_map
 from torchmetrics import Metric
 
@@ -77,6 +78,7 @@ __all__ = [
     "_get_current_dispatch_mode",
     "both_packages",
     "counterpart_of",
+    "dispatch_modes_aside",
     "extract_batch_size",
     "in_training_step",
     "is_launched",
@@ -98,6 +100,7 @@ WRAPPERS = frozenset({"_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
 RUN_STAGE = "_run_stage"  # what a Trainer does between the setup and the teardown of callbacks
 
 T = TypeVar("T")
+_NOTHING = contextlib.nullcontext()
 _OTHER = {"lightning.pytorch": "pytorch_lightning", "lightning.fabric": "lightning_fabric"}
 
 
@@ -239,6 +242,14 @@ def is_compiled_function(function: Any) -> bool:
 def is_transformed() -> bool:
     """Tell whether a transform of `torch.func` is at work: what it makes must not be kept until it is left."""
     return torch._C._functorch.peek_interpreter_stack() is not None
+
+
+def dispatch_modes_aside() -> contextlib.AbstractContextManager[Any]:
+    """Return a context in which dispatch modes that are on, such as a counter of operations, see nothing.
+
+    Where none is on, as nearly always, it does nothing and costs one call.
+    """
+    return _disable_current_modes() if torch._C._len_torch_dispatch_stack() else _NOTHING
 
 
 def default_store() -> Any:
