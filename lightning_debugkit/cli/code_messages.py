@@ -10,6 +10,7 @@ from typing import Any
 from lightning_debugkit.provenance.capture.notebook_cells import CELLS
 from lightning_debugkit.provenance.carried.manifest import Manifest
 from lightning_debugkit.provenance.diff.comparison import CodeComparison
+from lightning_debugkit.report.number_formats import plural
 
 _SAID = {"identical": "identical", "cosmetic": "changed in comments and docstrings only", "changed": "changed"}
 
@@ -83,7 +84,7 @@ def _commit(identity: Mapping[str, Any]) -> str:
         return f"none: {identity.get('reason', 'not born yet')}"
     where = f" on {identity['branch']}" if identity.get("branch") else ""
     count = identity.get("changed_count") or 0
-    dirty = f", {count} files changed" if identity.get("dirty") else ", clean"
+    dirty = f", {plural(count, 'file')} changed" if identity.get("dirty") else ", clean"
     remote = f", {identity['remote']}" if identity.get("remote") else ""
     return f"{identity['commit']}{where}{dirty}{remote}"
 
@@ -96,7 +97,7 @@ def _source(manifest: Manifest, source: bytes | None) -> str:
     files = manifest.files
     size = sum(int(file["bytes"]) for file in files)
     packed = "not in the checkpoint" if source is None else f"{len(source):,} bytes in the checkpoint"
-    return f"{len(files)} files, {size:,} bytes, {packed}; of {manifest['source'].get('root')}"
+    return f"{plural(len(files), 'file')}, {size:,} bytes, {packed}; of {manifest['source'].get('root')}"
 
 
 def _checkpoint(facts: Mapping[str, Any]) -> str:

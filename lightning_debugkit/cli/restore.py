@@ -7,6 +7,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from lightning_debugkit.cli.outcome import Told
+from lightning_debugkit.report.number_formats import plural
 
 HELP = "write the code of a checkpoint into a new folder"
 
@@ -33,5 +34,5 @@ def run(checkpoint: str, to: str | None = None) -> Told:
     folder = Path(f"{Path(checkpoint).stem}-code" if to is None else to)
     manifest, source = read_snapshot(checkpoint)
     done = restore_run(manifest, source, folder)
-    lines = [f"{done.count} files in {folder.resolve()}, {done.origin}", *done.remarks]
+    lines = [f"{plural(done.count, 'file')} in {folder.resolve()}, {done.origin}", *done.remarks]
     return "\n".join([*lines, "Run it again:", f"  {rerun_command(manifest, folder, checkpoint)}"]), 0

@@ -39,7 +39,7 @@ def test_each_fact_has_its_line() -> None:
         "its files         src/m.py",
         f"commit            {'a' * 40} on main, 3 files changed, https://h/r",
         "tree              none: side_ref is off",
-        "source            1 files, 1,200 bytes, 4 bytes in the checkpoint; of /p",
+        "source            1 file, 1,200 bytes, 4 bytes in the checkpoint; of /p",
         "python            3.11.7",
         "devices           CPU",
         "command           train.py --lr '0.1 0.2'",
