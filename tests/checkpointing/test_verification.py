@@ -16,7 +16,8 @@ from checkpointing.marked import Marked, Resumed, fault, kept, step_of, train
 from monitors.breaking import journal, warned
 
 from lightning_debugkit import Finding, NestedCheckpoint
-from lightning_debugkit.checkpointing.verification import digest
+from lightning_debugkit.checkpointing.records import Moment, Record
+from lightning_debugkit.checkpointing.verification import digest, mismatch
 from lightning_debugkit.checkpoints import Best, Every, Latest
 from lightning_debugkit.cli import main
 
@@ -204,3 +205,17 @@ def test_the_digest_is_the_checksum_of_what_stands_behind_the_parts(
 def test_what_is_no_zip_file_has_no_digest(size: int, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"PK" * (size // 2))
     assert digest(tmp_path / "file") == ""
+
+
+def test_a_record_of_an_older_build_still_knows_its_file(sound: Path, tmp_path: Path) -> None:
+    """Those held a checksum of what `zipfile` reads of the directory."""
+    path = file_of(copied(sound, tmp_path), 6)
+    with zipfile.ZipFile(path) as archive:
+        begins = archive.start_dir
+        parts = [f"{part.filename}:{part.file_size}:{part.CRC}" for part in archive.infolist()]
+    older = f"{zlib.crc32(chr(10).join(parts).encode()):08x}"
+    record = Record(path.name, Moment(6), size=path.stat().st_size, digest=older)
+    assert older != digest(path)
+    assert mismatch(path, record) == ""
+    flip(path, begins + 16)  # within the CRC-32 of the first part
+    assert mismatch(path, record) == "its directory is not the one that was written"
