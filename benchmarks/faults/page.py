@@ -28,7 +28,8 @@ pip install -r benchmarks/faults/peers.txt && python -m benchmarks.faults --peer
 PEERS = """\
 Each with the use that its documentation has, and its best chance: any word of severity warning or above counts as
 detected, whether or not it is the fault. Those that watch a run watch the same run, without the kit; what they say of
-speed and memory does not count. So far on a small sample, every twentieth program. How often one accuses a healthy or mended program says how much its detections mean."""
+speed and memory does not count. So far on a small sample, every twentieth program.
+How often one accuses a healthy or mended program says how much its detections mean."""
 
 
 def page(results: Mapping[str, Any], totals: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
