@@ -139,8 +139,9 @@ MID_BATCH = InexactCause(
 )
 MID_WINDOW = InexactCause(
     "mid-window",
-    "it was saved {batches} batches into a window of accumulation, whose gradients no checkpoint holds",
+    "it was saved {batches} batches into a window of accumulation, whose gradients no checkpoint holds: they are lost",
     "Save after an optimizer step.",
+    Severity.WARNING,
 )
 EPOCH_START = InexactCause(
     "epoch-start",
