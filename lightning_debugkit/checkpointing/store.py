@@ -18,7 +18,6 @@ from lightning_debugkit.checkpointing.durable_files import (
     remove_durably,
     size_of,
     sync_folder,
-    write_new,
     write_text,
     write_whole,
 )
@@ -198,10 +197,8 @@ class Store:
         write_whole(path, save, fsync=self.fsync, in_folder=in_folder)
         record = sealed[0]
         try:
-            if in_folder:  # one of others says nothing of itself, so that its record must not be torn
-                write_text(self._record_path(record), record.to_json(), fsync=self.fsync)
-            else:
-                write_new(self._record_path(record), record.to_json(), fsync=False)
+            # Torn by a loss of power, it is made anew of what the file says of itself; a file of others says nothing.
+            write_text(self._record_path(record), record.to_json(), fsync=self.fsync and in_folder)
         except BaseException:
             remove_durably(path)
             raise
