@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lightning_debugkit.core.callback import DebugCallback
+from lightning_debugkit.core.compat import callbacks_of
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.core.sinks import ToLoggers
 from lightning_debugkit.presets import PresetName, debugkit
@@ -49,8 +50,9 @@ class Preset(DebugCallback):
         )
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        mine = [each for each in self.callbacks if each not in trainer.callbacks]  # type: ignore[attr-defined]
+        callbacks = callbacks_of(trainer)
+        mine = [each for each in self.callbacks if each not in callbacks]
         # Lightning goes on to the next of this very list: each of them is set up next.
-        at = trainer.callbacks.index(self) + 1  # type: ignore[attr-defined]
-        trainer.callbacks[at:at] = mine  # type: ignore[attr-defined]
+        at = callbacks.index(self) + 1
+        callbacks[at:at] = mine
         super().setup(trainer, pl_module, stage)

@@ -15,7 +15,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lightning_debugkit.core import run as runs
 from lightning_debugkit.core.anomaly import TrainingAnomaly, as_event
-from lightning_debugkit.core.compat import belong_to_both, dispatch_modes_aside, is_launched
+from lightning_debugkit.core.compat import belong_to_both, callbacks_of, dispatch_modes_aside, is_launched
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.launched import tell_exceptions
 from lightning_debugkit.core.outlets import outlets_of
@@ -130,7 +130,7 @@ class DebugCallback(Callback):
 
     def gives_way(self, trainer: Trainer) -> bool:
         """Tell whether the user's own callback of this kind makes an autoloaded one needless."""
-        callbacks = trainer.callbacks  # type: ignore[attr-defined]
+        callbacks = callbacks_of(trainer)
         return self.autoloaded and any(type(c) is type(self) and not c.autoloaded for c in callbacks)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -148,7 +148,7 @@ class DebugCallback(Callback):
         if not self.autoloaded:
             _log.warning(text)
             return
-        callbacks = [each for each in trainer.callbacks if isinstance(each, DebugCallback)]  # type: ignore[attr-defined]
+        callbacks = [each for each in callbacks_of(trainer) if isinstance(each, DebugCallback)]
         is_said, self._has_left_out = any(each._has_left_out for each in callbacks), True
         name = type(self).__name__
         first = str(error).partition("\n")[0].partition("; ")[0].rstrip(".")
@@ -208,7 +208,7 @@ class DebugCallback(Callback):
         run.close(is_plain=not is_due and status == "finished" and trainer.world_size == 1)
 
     def _company(self, trainer: Trainer) -> list[DebugCallback]:
-        callbacks = trainer.callbacks  # type: ignore[attr-defined]
+        callbacks = callbacks_of(trainer)
         return [each for each in callbacks if isinstance(each, DebugCallback) and not each.idle]
 
     def _is_report_due(self, trainer: Trainer, run: Run) -> bool:

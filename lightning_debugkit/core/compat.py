@@ -77,6 +77,7 @@ __all__ = [
     "_NormBase",
     "_get_current_dispatch_mode",
     "both_packages",
+    "callbacks_of",
     "counterpart_of",
     "dispatch_modes_aside",
     "extract_batch_size",
@@ -136,6 +137,12 @@ def belong_to_both(kind: type, parent: type) -> None:
     other: type | None = _other(parent)
     if other is not None and other not in kind.__mro__:
         kind.__bases__ = (*kind.__bases__, other)
+
+
+def callbacks_of(trainer: Trainer) -> list[Any]:
+    """Return the callbacks of a Trainer, the list itself; Lightning sets it without a type."""
+    held: list[Any] = trainer.callbacks  # type: ignore[attr-defined]  # set by a connector
+    return held
 
 
 def overrides(thing: LightningModule | Callback, name: str, kind: type[Any] = LightningModule) -> bool:

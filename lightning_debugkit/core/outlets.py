@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lightning_debugkit.core.compat import callbacks_of
 from lightning_debugkit.core.console import Console, say
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.core.logger_sinks import logger_sinks
@@ -80,7 +81,7 @@ def _made(trainer: Trainer, run: Run) -> Outlets:
         run.append("unsent", rank=run.rank, sink=str(sink), error=told)
         say(f"lightning-debugkit: {sink} failed ({told}); it is given nothing more in this run.")
 
-    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    callbacks = callbacks_of(trainer)
     chosen = next((each for each in callbacks if isinstance(each, Reporting) and not each.gives_way(trainer)), None)
     settings = chosen or Reporting()
     takes_all = settings.loggers == "all"

@@ -22,7 +22,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor
 
 from lightning_debugkit.core.beside import Beside
-from lightning_debugkit.core.compat import both_packages
+from lightning_debugkit.core.compat import both_packages, callbacks_of
 from lightning_debugkit.core.finding import Finding, Severity
 from lightning_debugkit.core.host_copy import HostCopy
 from lightning_debugkit.core.journal import Journal, read_journal
@@ -254,7 +254,7 @@ def _header(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
 
 def _company(trainer: Trainer) -> list[str]:
     """Return the names of the kit's callbacks that look at this run."""
-    ours = [c for c in trainer.callbacks if hasattr(c, "gives_way")]  # type: ignore[attr-defined]
+    ours = [c for c in callbacks_of(trainer) if hasattr(c, "gives_way")]
     return [type(callback).__name__ for callback in ours if not callback.gives_way(trainer)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lightning_debugkit.core.callback import DebugCallback
-from lightning_debugkit.core.compat import Callback, overrides
+from lightning_debugkit.core.compat import Callback, callbacks_of, overrides
 from lightning_debugkit.core.optimizers import ParameterList, Parameters
 from lightning_debugkit.core.run import current_run
 from lightning_debugkit.stats.tensor_norms import each_norm as norms
@@ -81,7 +81,7 @@ def shared_norms(trainer: Trainer, module: LightningModule, optimizer: Optimizer
 
 def _changes_between(trainer: Trainer) -> bool:
     """Tell whether a callback of the user's stands between two of ours, and may change the gradients."""
-    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    callbacks = callbacks_of(trainer)
     ours = [place for place, each in enumerate(callbacks) if isinstance(each, DebugCallback)]
     between = [each for each in callbacks[ours[0] : ours[-1]] if not isinstance(each, DebugCallback)]
     return any(overrides(each, "on_before_optimizer_step", Callback) for each in between)

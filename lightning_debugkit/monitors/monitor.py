@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lightning_debugkit.core.compat import BaseFinetuning, both_packages
+from lightning_debugkit.core.compat import BaseFinetuning, both_packages, callbacks_of
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.core.optimizers import held_by
 from lightning_debugkit.core.sharding import holds_whole_model, is_sharded, named_shards, unwrapped_name
@@ -336,7 +336,7 @@ def _versions(module: LightningModule) -> tuple[int, ...]:
 
 def _finetuning(trainer: Trainer) -> str:
     """Return the class of the callback that unfreezes the model by stages, empty if there is none."""
-    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    callbacks = callbacks_of(trainer)
     return next(
         (type(callback).__name__ for callback in callbacks if isinstance(callback, both_packages(BaseFinetuning))), ""
     )

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, SequentialSampler
 
+from lightning_debugkit.core.compat import callbacks_of
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.name_lists import listed
 from lightning_debugkit.core.rng import RandomState
@@ -273,7 +274,7 @@ def _read(values: Sequence[_Value]) -> list[int]:
 
 def _monitored(trainer: Trainer) -> set[str]:
     """Return the names that callbacks and schedulers go by."""
-    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    callbacks = callbacks_of(trainer)
     names = {getattr(callback, "monitor", None) for callback in callbacks}
     names |= {config.monitor for config in trainer.lr_scheduler_configs}
     return {name for name in names if isinstance(name, str)}

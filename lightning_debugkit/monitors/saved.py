@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from lightning_debugkit.core.compat import ModelCheckpoint, both_packages, in_training_step
+from lightning_debugkit.core.compat import ModelCheckpoint, both_packages, callbacks_of, in_training_step
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
 
@@ -93,7 +93,7 @@ def _stock(trainer: Trainer) -> list[Any]:
     kinds = both_packages(ModelCheckpoint)
     if not trainer.is_global_zero:
         return []
-    return [callback for callback in trainer.callbacks if type(callback) in kinds]  # type: ignore[attr-defined]
+    return [callback for callback in callbacks_of(trainer) if type(callback) in kinds]
 
 
 def _of_validation(trainer: Trainer) -> set[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torchmetrics import Metric
 
 from lightning_debugkit.core.arguments import Needs, is_number, is_whole
+from lightning_debugkit.core.compat import callbacks_of
 from lightning_debugkit.stats.intervals import Interval, exact, wilson
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def direction(metric: str | Metric, maximize: bool | None, trainer: Trainer) -> 
         return bool(better), ""
     if metric == "error":
         return False, ""
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+    for callback in callbacks_of(trainer):
         if getattr(callback, "monitor", None) == metric and getattr(callback, "mode", None) in ("min", "max"):
             return bool(callback.mode == "max"), ""
     words = set(metric.lower().replace("/", "_").replace("-", "_").replace(".", "_").split("_"))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from lightning_debugkit.core.compat import EarlyStopping, _DropoutNd, _NormBase, both_packages
+from lightning_debugkit.core.compat import EarlyStopping, _DropoutNd, _NormBase, both_packages, callbacks_of
 from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.core.sharding import sizes
 from lightning_debugkit.data.batches import leaves
@@ -74,7 +74,7 @@ def training_facts_of(trainer: Trainer, module: LightningModule) -> TrainingFact
         weight_decay=max(decays, default=0.0),
         norms=sum(isinstance(part, _NORMS) or type(part).__name__.endswith("Norm") for part in parts),
         augmentation=is_augmented(dataset),
-        early_stopping=any(isinstance(c, both_packages(EarlyStopping)) for c in trainer.callbacks),  # type: ignore[attr-defined]
+        early_stopping=any(isinstance(c, both_packages(EarlyStopping)) for c in callbacks_of(trainer)),
         parameters=trainable,
         samples=len(dataset) if dataset is not None and hasattr(dataset, "__len__") else None,
         epochs=trainer.current_epoch + 1,

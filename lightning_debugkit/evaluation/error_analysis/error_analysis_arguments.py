@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lightning_debugkit.core.arguments import Needs, is_listing
+from lightning_debugkit.core.compat import callbacks_of
 from lightning_debugkit.evaluation.error_analysis.task import TASKS
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def asked(callback: Any) -> str:
 
 def number_of(callback: Any, trainer: Trainer) -> int:
     """Return which one of its kind in the Trainer a callback is, from 1 on."""
-    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    callbacks = callbacks_of(trainer)
     return 1 + [one for one in callbacks if type(one) is type(callback) and not one.idle].index(callback)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
+from lightning_debugkit.core.compat import callbacks_of
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.stats.tensor_norms import some
@@ -71,7 +72,7 @@ class Validated:
             yield found
 
     def _finding(self, where: Where, trainer: Trainer, what: str, severity: Severity | None = None) -> Finding:
-        callbacks = trainer.callbacks  # type: ignore[attr-defined]
+        callbacks = callbacks_of(trainer)
         names = [type(callback).__name__ for callback in callbacks]
         by = next((name for name in names if any(word in name for word in ("Averag", "EMA", "Ema"))), "")
         told = f": the average that {by} puts in their place has not begun" if by else ""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lightning_debugkit.core.compat import hparams_name
+from lightning_debugkit.core.compat import callbacks_of, hparams_name
 from lightning_debugkit.core.journal import strict
 from lightning_debugkit.provenance.capture.environment import without_secrets
 
@@ -62,7 +62,7 @@ def _told(tell: Callable[[], Any]) -> Any:
 
 def _config(trainer: Trainer) -> Any:
     """Return the configuration of LightningCLI, which its own callback holds, ``None`` without one."""
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+    for callback in callbacks_of(trainer):
         config = getattr(callback, "config", None)
         if hasattr(callback, "parser") and config is not None and hasattr(config, "as_dict"):
             return _plain(config.as_dict())
