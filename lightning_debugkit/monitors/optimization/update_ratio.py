@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -98,8 +98,8 @@ class UpdateRatio:
     far: dict[str, int] = field(default_factory=dict)
     highest_rate: float = 0.0
     starved: set[str] = field(default_factory=set)
-    rates: dict[str, float] = field(default_factory=dict)  # at the last look
-    rising: set[str] = field(default_factory=set)  # since the look before
+    rates: dict[int, Sequence[float]] = field(default_factory=dict)  # of each group, at the last look
+    rising: dict[int, set[int]] = field(default_factory=dict)  # groups whose rate was lower at the look before
     moved: set[str] = field(default_factory=set)  # by a step of their optimizer
     evaluations: dict[int, int] = field(default_factory=dict)  # of the gradient, after the first of a step
     solvers: set[int] = field(default_factory=set)  # optimizers that solve on their own within a step
@@ -122,8 +122,11 @@ class UpdateRatio:
         for name, norm, rate in zip(look.names, look.norms, look.rates, strict=True):
             if not norm or not rate or not math.isfinite(norm) or look.overflows:  # a clipping then leaves zeros
                 self.starved.add(name)
-            (self.rising.add if rate > self.rates.get(name, rate) else self.rising.discard)(name)
-            self.rates[name] = rate
+        rates = self.rates.get(key, ())
+        self.rising[key] = {
+            at for at, (then, now) in enumerate(zip(rates, look.group_rates, strict=False)) if now > then
+        }
+        self.rates[key] = look.group_rates
         self.before[key] = [some(p, 1024) for p in look.parameters]
         if self.steps.get(key, 0) in (_EARLY, _LATE):
             yield from self._unmoved(look, self.steps[key])
@@ -185,7 +188,8 @@ class UpdateRatio:
         still: list[str] = []
         lost: list[str] = []
         least = 1.0
-        for name, parameter, rate in zip(look.names, look.parameters, look.rates, strict=True):
+        rising = self.rising.get(id(look.optimizer), set())
+        for name, parameter, group in zip(look.names, look.parameters, look.held.groups, strict=True):
             start = self.starts.get(name)
             if start is None or name in self.starved or not parameter.requires_grad:
                 continue
@@ -193,12 +197,12 @@ class UpdateRatio:
             # A step below the resolution of a float cannot show: of 32 bits that is no fault, of 16 bits it is, unless
             # a warm-up is still to come to its rate.
             if parameter.dtype in (torch.bfloat16, torch.float16):
-                if name not in self.rising and (stayed == 1 or (steps >= _LATE and stayed > _MOST)):
+                if group not in rising and (stayed == 1 or (steps >= _LATE and stayed > _MOST)):
                     lost.append(name)
                     least = min(least, stayed)
             elif stayed < 1:
                 continue
-            elif _shows(look.optimizer, parameter, start, rate):
+            elif _shows(look.optimizer, parameter, start, look.group_rates[group]):
                 # An optimizer that gathers gradients before its first move leaves the weights as they are in its own
                 # step, and remembers something; where weights are put back, its step has moved them.
                 gathers = name not in self.moved and _remembers(look.optimizer, parameter)
