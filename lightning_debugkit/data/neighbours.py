@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
+from lightning_debugkit.stats.close_pairs import first_rows
 
 SAMPLES = 1000
 FEWEST = 200
@@ -118,7 +119,7 @@ def agreement(values: Tensor, labels: NDArray[np.int64]) -> Agreement | None:
     """
     count = min(len(values), len(labels), SAMPLES)
     # A copy has its label from where it was copied.
-    first = sorted({row.tobytes(): count - 1 - at for at, row in enumerate(values[:count].flip(0).numpy())}.values())
+    first = [*first_rows(values[:count]).values()]
     values, labels, count = values[first], labels[first], len(first)
     if count < FEWEST or len(np.unique(labels)) < 2:
         return None

@@ -108,12 +108,25 @@ def _own_dimensions(distances: Tensor) -> Tensor:
 
 def _different(samples: Tensor, queries: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return the rows of samples that equal no earlier one, and those of queries that equal none of the samples."""
-    kept = {row.tobytes(): at for at, row in reversed(list(enumerate(samples.contiguous().numpy())))}
-    first = torch.tensor(sorted(kept.values()), dtype=torch.long)
+    kept = first_rows(samples)
+    first = torch.tensor([*kept.values()], dtype=torch.long)
     if queries is None:
         return first, first
     asked = [at for at, row in enumerate(queries.contiguous().numpy()) if row.tobytes() not in kept]
     return first, torch.tensor(asked, dtype=torch.long)
+
+
+def first_rows(rows: Tensor) -> dict[bytes, int]:
+    """Return where each different row of (n, d) stands first, in order, by its bytes.
+
+    Example:
+        >>> list(first_rows(torch.tensor([[1.0], [2.0], [1.0]])).values())
+        [0, 1]
+    """
+    found: dict[bytes, int] = {}
+    for at, row in enumerate(rows.contiguous().numpy()):
+        found.setdefault(row.tobytes(), at)
+    return found
 
 
 def _projected(rows: Tensor, width: int = DIRECTIONS) -> Tensor:
