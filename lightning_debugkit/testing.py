@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,12 +47,13 @@ def check(
     Raises:
         Exception: Whatever the training raises.
     """
-    return list(
-        _watched(
-            module, train_dataloaders, val_dataloaders, datamodule=datamodule, steps=steps, ignore=ignore,
-            folder=folder, **trainer,
-        )
+    found, failure = _watched(
+        module, train_dataloaders, val_dataloaders, datamodule=datamodule, steps=steps, ignore=ignore, folder=folder,
+        **trainer,
     )  # fmt: skip
+    if failure is not None:
+        raise failure
+    return found
 
 
 def _watched(
@@ -65,8 +66,8 @@ def _watched(
     ignore: Sequence[str] = (),
     folder: Path | None = None,
     **trainer: Any,
-) -> Iterator[Finding]:
-    """Yield what `check` finds, also of a training that raises; then raise what it raised."""
+) -> tuple[list[Finding], Exception | None]:
+    """Return what `check` finds, and what the training raised."""
     from lightning.pytorch import Trainer
     from lightning.pytorch.loggers.logger import DummyLogger
     from lightning.pytorch.utilities.seed import isolate_rng
@@ -109,9 +110,7 @@ def _watched(
             failure = error
         journals = sorted(set(root.rglob("journal-0.jsonl")) - before)
         found = [finding for journal in journals for finding in read_journal(journal).findings]
-    yield from (finding for finding in found if finding.rule not in ignore)
-    if failure is not None:
-        raise failure
+    return [finding for finding in found if finding.rule not in ignore], failure
 
 
 def assert_trains(
@@ -133,13 +132,8 @@ def assert_trains(
             the cause.
         Exception: Whatever the training raises, where nothing was found before.
     """
-    found: list[Finding] = []
-    failure: Exception | None = None
-    try:
-        told = _watched(module, train_dataloaders, val_dataloaders, **options)
-        found.extend(finding for finding in told if finding.severity >= Severity.WARNING)
-    except Exception as error:
-        failure = error
+    found, failure = _watched(module, train_dataloaders, val_dataloaders, **options)
+    found = [finding for finding in found if finding.severity >= Severity.WARNING]
     if found:
         text = "\n".join(f"{one.rule}: {one.message}\n  {one.advice}" for one in found)
         raise AssertionError(text) from failure
