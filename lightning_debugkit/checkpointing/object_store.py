@@ -104,7 +104,7 @@ class ObjectStore:
             Exception: As the store gives it; without a record, what is there is no checkpoint.
         """
         for name in parts_of(record):
-            file = path / name.partition("/")[2] if record.shards else path
+            file = path / name.partition("/")[2]  # of a file itself
             self.fs.put_file(str(file), self._key(name))
             self._compare(file, self._key(name))
         self.put_record(record)
@@ -152,7 +152,7 @@ class ObjectStore:
             if record.shards:
                 draft.mkdir()
             for name in parts_of(record):
-                self.fs.get_file(self._key(name), str(draft / name.partition("/")[2] if record.shards else draft))
+                self.fs.get_file(self._key(name), str(draft / name.partition("/")[2]))
             return draft.replace(path)
         finally:
             remove_durably(draft)

@@ -33,7 +33,7 @@ def digest(path: Path) -> str:
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.is_file())
         parts = [f"{file.relative_to(path).as_posix()}:{file.stat().st_size}" for file in files]
-        return f"{zlib.crc32(chr(10).join(parts).encode()):08x}"
+        return _crc_of_lines(parts)
     with path.open("rb", buffering=0) as file:
         size = file.seek(0, os.SEEK_END)
         begins = _directory(file, size)
@@ -49,7 +49,11 @@ def _older_digest(path: Path) -> str:
         return ""
     with zipfile.ZipFile(path) as archive:
         parts = [f"{part.filename}:{part.file_size}:{part.CRC}" for part in archive.infolist()]
-    return f"{zlib.crc32(chr(10).join(parts).encode()):08x}"
+    return _crc_of_lines(parts)
+
+
+def _crc_of_lines(lines: list[str]) -> str:
+    return f"{zlib.crc32(chr(10).join(lines).encode()):08x}"
 
 
 def _directory(file: IO[bytes], size: int) -> int | None:
