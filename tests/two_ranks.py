@@ -30,7 +30,7 @@ class OnCpu(FSDPStrategy):
 
 
 def _whole_weights(module: nn.Module, world_size: int, rank0_only: bool = True) -> Any:
-    """As Lightning asks for them, but for the copy to the CPU: of tensors that are there it ends the process."""
+    """As Lightning asks for them, but with torch's defaults, by which they can be had where there is no GPU."""
     from torch.distributed.fsdp import FullStateDictConfig, FullyShardedDataParallel, StateDictType
     from torch.distributed.fsdp.api import FullOptimStateDictConfig
 

@@ -40,7 +40,7 @@ class Data(pl.LightningDataModule):
         batch_size: Samples in a batch.
     """
 
-    def __init__(self, train: Dataset, val: Dataset, batch_size: int = 64) -> None:  # type: ignore[type-arg]
+    def __init__(self, train: Dataset, val: Dataset, batch_size: int = 64) -> None:  # type: ignore[type-arg]  # of any samples
         super().__init__()
         self.train = train
         self.val = val

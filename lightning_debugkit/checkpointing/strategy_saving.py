@@ -107,7 +107,7 @@ def install_io(trainer: Trainer, fsync: bool) -> AtomicCheckpointIO | None:
     if type(strategy).save_checkpoint in _IN_SHARDS and not isinstance(
         vars(strategy).get("load_checkpoint"), _Verified
     ):
-        strategy.load_checkpoint = _Verified(strategy.load_checkpoint, trainer)  # type: ignore[method-assign]
+        strategy.load_checkpoint = _Verified(strategy.load_checkpoint, trainer)  # type: ignore[method-assign]  # of this one
     if type(strategy.checkpoint_io) is not TorchCheckpointIO:
         return None
     installed = AtomicCheckpointIO(fsync=fsync)

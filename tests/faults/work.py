@@ -204,15 +204,17 @@ def manual_cosine_that_nobody_steps(mended: bool) -> Program:
     return program(Net(mended))
 
 
-@fault("scheduler-never-stepped")
-def lr_scheduler_step_left_empty(mended: bool) -> Program:
+class LosesTheStep(Classifier):
     """The hook was overridden to look at the metric, and its last line was lost."""
 
-    class Net(Classifier):
-        def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-            if self.mended:
-                scheduler.step()
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        if self.mended:
+            scheduler.step()
 
+
+@fault("scheduler-never-stepped")
+def lr_scheduler_step_left_empty(mended: bool) -> Program:
+    class Net(LosesTheStep):
         def configure_optimizers(self) -> Any:
             optimizer = torch.optim.AdamW(self.parameters(), 1e-3)
             return [optimizer], [{"scheduler": CosineAnnealingLR(optimizer, 64), "interval": "step"}]
@@ -242,11 +244,7 @@ class OwnRamp:
 
 @fault("scheduler-never-stepped")
 def schedule_of_ones_own_that_nobody_steps(mended: bool) -> Program:
-    class Net(Classifier):
-        def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-            if self.mended:
-                scheduler.step()
-
+    class Net(LosesTheStep):
         def configure_optimizers(self) -> Any:
             optimizer = torch.optim.AdamW(self.parameters(), 1e-3)
             return [optimizer], [{"scheduler": OwnRamp(optimizer, 40), "interval": "step"}]

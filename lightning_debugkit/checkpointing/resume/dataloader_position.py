@@ -265,7 +265,7 @@ def about(loader: Any) -> dict[str, Any]:
     samplers = [unrecorded_sampler(getattr(loader, name, None)) for name in ("batch_sampler", "sampler")]
     sampler = next((sampler for sampler in samplers if sampler is not None), None)
     try:
-        samples = len(dataset)  # type: ignore[arg-type]
+        samples = len(dataset)  # type: ignore[arg-type]  # sized, or the except
     except (TypeError, NotImplementedError):
         samples = None
     return {
