@@ -92,7 +92,7 @@ def at_ends(x: Tensor, unit: int, low: float, high: float) -> Tensor:
     return torch.stack([side.mean(dim=others) if others else side for side in sides])
 
 
-def hard_rows(scores: Tensor, most: int = _ROWS) -> Tensor:
+def hard_rows(scores: Tensor) -> Tensor:
     """Return how many rows of a softmax over ``scores`` are one-hot, of how many that have a choice.
 
     A row is one-hot when its largest probability lies so near 1 that the derivative of each is below 1 % of its
@@ -105,7 +105,7 @@ def hard_rows(scores: Tensor, most: int = _ROWS) -> Tensor:
         >>> hard_rows(torch.tensor([[90.0, 0.0], [1.0, 0.0], [5.0, -torch.inf]]))
         tensor([1., 2.])
     """
-    scores = thinned(scores, keep=scores.ndim - 1, most=most * scores.shape[-1]).float()
+    scores = thinned(scores, keep=scores.ndim - 1, most=_ROWS * scores.shape[-1]).float()
     has_choice = (scores > _MASKED).sum(dim=-1) >= 2
     is_hard = torch.softmax(scores, dim=-1).amax(dim=-1) >= HARD
     return torch.stack([(is_hard & has_choice).sum(), has_choice.sum()]).float()

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 
 from lightning_debugkit.stats.arrays import Floats, Integers, Numbers, floats, integers
-from lightning_debugkit.stats.intervals import Interval, bare_interval, quantile, student_reach
+from lightning_debugkit.stats.intervals import Interval, bare_interval, student_reach
 
 Statistic: TypeAlias = Callable[[Floats, Floats, Floats], Floats]
 
@@ -48,7 +48,12 @@ def cohen_kappa(hits: Floats, actual: Floats, predicted: Floats) -> Floats:
     """
     total = actual.sum(axis=-1)
     agree, chance = hits.sum(axis=-1) / total, (actual * predicted).sum(axis=-1) / total**2
-    found: Floats = np.divide(agree - chance, 1 - chance, out=np.zeros_like(chance), where=chance < 1)
+    return beyond_chance(agree, chance)
+
+
+def beyond_chance(agree: Floats, chance: Floats) -> Floats:
+    """Return the share of what chance leaves that is agreed on; 0 where it leaves nothing but what rounding does."""
+    found: Floats = np.divide(agree - chance, 1 - chance, out=np.zeros_like(chance), where=chance < 1 - 1e-12)
     return found
 
 
@@ -58,9 +63,7 @@ def _mean_ratio(over: Floats, under: Floats) -> Floats:
     return found
 
 
-def bootstrap_confusion(
-    confusion: Numbers, statistic: Statistic, replicates: int = 1_000, level: float = 0.95, seed: int = 0
-) -> Interval:
+def bootstrap_confusion(confusion: Numbers, statistic: Statistic, replicates: int = 1_000, seed: int = 0) -> Interval:
     """Return a metric of a confusion matrix with an interval, by drawing as many samples anew from its cells.
 
     Without bounds where the cells leave nothing to draw, such as where no sample is wrong. Classes of few samples make
@@ -70,7 +73,6 @@ def bootstrap_confusion(
         confusion: Counts, row = target, column = prediction.
         statistic: ``macro_f1``, ``balanced_accuracy``, ``cohen_kappa`` or any other with their arguments.
         replicates: Draws.
-        level: Share of such intervals that hold the true metric.
         seed: Of the draws.
 
     Example:
@@ -95,7 +97,7 @@ def bootstrap_confusion(
         ]
     )
     left_out = np.concatenate([statistic(*cells.without(cells.n, part)) for part in cells.parts()])
-    return _accelerated(value, drawn, left_out, cells.counts, level, cells.n)
+    return _accelerated(value, drawn, left_out, cells.counts, cells.n)
 
 
 class _Cells:
@@ -142,9 +144,7 @@ class _Cells:
         return hits, actual, predicted
 
 
-def bootstrap_groups(
-    totals: Numbers, sizes: Numbers, replicates: int = 1_000, level: float = 0.95, seed: int = 0
-) -> Interval:
+def bootstrap_groups(totals: Numbers, sizes: Numbers, replicates: int = 1_000) -> Interval:
     """Return the mean over all samples, with an interval that takes the groups, not the samples, as independent.
 
     Without bounds where the groups do not differ or are fewer than two; with fewer than about 20 it is rough.
@@ -153,8 +153,6 @@ def bootstrap_groups(
         totals: (groups,) sum of the values, such as the wrong samples.
         sizes: (groups,) samples.
         replicates: Draws of as many groups.
-        level: Share of such intervals that hold the true mean.
-        seed: Of the draws.
 
     Example:
         >>> found = bootstrap_groups([0, 5, 0, 5], [5, 5, 5, 5])  # four patients, each all right or all wrong
@@ -171,14 +169,14 @@ def bootstrap_groups(
     groups, n = len(sums), round(float(counts.sum()))
     if groups < 2:
         return bare_interval(float(sums.sum() / counts.sum()) if groups else math.nan, n)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     means = []
     for size in _pieces(replicates, groups):
         drawn = rng.multinomial(groups, np.full(groups, 1 / groups), size=size)
         means.append((drawn @ sums) / (drawn @ counts))
     left_out = (sums.sum() - sums) / (counts.sum() - counts)
     value = float(sums.sum() / counts.sum())
-    return _accelerated(value, np.concatenate(means), left_out, np.ones(groups), level, n)
+    return _accelerated(value, np.concatenate(means), left_out, np.ones(groups), n)
 
 
 def _pieces(count: int, width: int) -> Iterator[int]:
@@ -188,11 +186,8 @@ def _pieces(count: int, width: int) -> Iterator[int]:
         yield min(size, count - start)
 
 
-def _accelerated(
-    value: float, drawn: Floats, left_out: Floats, weights: Floats | Integers, level: float, n: int
-) -> Interval:
-    """The interval from the draws, and from the values without one unit each; ``weights``: units of such a value."""
-    quantile(level)
+def _accelerated(value: float, drawn: Floats, left_out: Floats, weights: Floats | Integers, n: int) -> Interval:
+    """The 95 % interval from the draws and the values without one unit each; ``weights``: units of such a value."""
     units = float(weights.sum())
     apart = (weights * left_out).sum() / units - left_out
     spread = float((weights * apart**2).sum())
@@ -203,7 +198,7 @@ def _accelerated(
     below = float((drawn < value).mean() + (drawn == value).mean() / 2)
     edge = 0.5 / len(drawn)
     bias = _NORMAL.inv_cdf(min(max(below, edge), 1 - edge))
-    reach = math.sqrt(units / (units - 1)) * student_reach(level, units - 1)
+    reach = math.sqrt(units / (units - 1)) * student_reach(0.95, units - 1)
 
     def bound(z: float) -> float:
         moved = bias + z

@@ -12,13 +12,14 @@ from scipy.optimize import brentq
 from torch import Tensor
 
 from lightning_debugkit.stats.arrays import Floats, Integers, floats, integers
-from lightning_debugkit.stats.intervals import Interval, bare_interval, quantile, student_reach, wilson
+from lightning_debugkit.stats.intervals import Interval, bare_interval, student_reach, wilson
 from lightning_debugkit.stats.staging import Block, Staging
 
 # Sums are of whole multiples of this: exact, so that neither ranks nor the order of batches change them.
 _UNIT = 1 << 30
 _DRAWS = 2_000
 _LEAST = 1e-12
+_TAIL = 0.025  # beyond either end of a 95 % interval
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Calibration:
         self._settle()
         return int(self._sums[0, -1])
 
-    def reliability(self, level: float = 0.95) -> list[Bin]:
+    def reliability(self) -> list[Bin]:
         """Return the bins that hold samples, by confidence."""
         n, right, confidence, _ = self._columns()
         return [
@@ -98,34 +99,32 @@ class Calibration:
                 high=(index + 1) / self.bins,
                 n=int(n[index]),
                 confidence=float(confidence[index] / n[index]),
-                accuracy=wilson(int(right[index]), int(n[index]), level),
+                accuracy=wilson(int(right[index]), int(n[index])),
             )
             for index in np.flatnonzero(n).tolist()
         ]
 
-    def gap(self, level: float = 0.95) -> Interval:
+    def gap(self) -> Interval:
         """Return mean confidence less accuracy: positive where the model is too sure. A mean, by Student's t."""
         n, right, confidence, squares = (column.sum() for column in self._columns())
         if n < 2:
             return bare_interval(float((confidence - right) / n) if n else math.nan, int(n))
         mean = float((confidence - right) / n)
         deviation = math.sqrt(max(float(squares / n) - mean**2, 0.0) / (n - 1))
-        reach = student_reach(level, float(n - 1)) * deviation
-        return Interval(mean, mean - reach, mean + reach, int(n))
+        return Interval.around(mean, student_reach(0.95, float(n - 1)) * deviation, int(n))
 
-    def ece(self, level: float = 0.95, seed: int = 0) -> Interval:
+    def ece(self) -> Interval:
         """Return the expected calibration error, the mean distance of accuracy from confidence over the bins.
 
         Chance alone keeps the two apart: of a perfect model it is above 0, the more the fewer samples. The interval is
         of the distance that would be left with endless samples. It holds each size of it that would give an error as
-        seen in more than ``(1 - level) / 2`` of the draws on either side, if the bins were off as they were seen to
+        seen in more than 2.5 % of the draws on either side, if the bins were off as they were seen to
         be, or all by the same.
 
         References:
             Nixon and others, Measuring Calibration in Deep Learning, 2019, for the bias. Carpenter, Test Inversion
             Bootstrap Confidence Intervals, 1999.
         """
-        quantile(level)
         n, right, confidence, _ = (column[self._columns()[0] > 0] for column in self._columns())
         if not len(n):
             return bare_interval(math.nan, 0)
@@ -133,11 +132,10 @@ class Calibration:
         value = float(share @ distance)
         # Two samples more of either kind: a bin of which all are right varies, too.
         rate = (right + 2) / (n + 4)
-        noise = np.random.default_rng(seed).normal(size=(_DRAWS, len(n))) * np.sqrt(rate * (1 - rate) / n)
-        tail = (1 - level) / 2
+        noise = np.random.default_rng(0).normal(size=(_DRAWS, len(n))) * np.sqrt(rate * (1 - rate) / n)
         shapes = (distance / max(value, _LEAST), np.ones_like(distance))
-        low = min(_size(share, shape, noise, value, 1 - tail) for shape in shapes)
-        high = max(_size(share, shape, noise, value, tail) for shape in shapes)
+        low = min(_size(share, shape, noise, value, 1 - _TAIL) for shape in shapes)
+        high = max(_size(share, shape, noise, value, _TAIL) for shape in shapes)
         return Interval(value, min(low, value), min(max(high, value), 1.0), int(n.sum()))
 
     def state(self) -> dict[str, Any]:

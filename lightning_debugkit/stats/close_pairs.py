@@ -46,11 +46,11 @@ class ClosePairs:
     ratio: float
 
 
-def close_pairs(samples: Tensor, queries: Tensor | None = None, chance: float = CHANCE) -> ClosePairs | None:
+def close_pairs(samples: Tensor, queries: Tensor | None = None) -> ClosePairs | None:
     """Return the pairs of a query and its nearest sample that chance does not make; equal ones are left out.
 
     Around a sample, independent others lie as points strewn over m dimensions, however dense: the distance to the fifth
-    is more than x times that to the first with a chance of 1 - (1 - x^-m)^4. The x of which ``chance`` pairs are
+    is more than x times that to the first with a chance of 1 - (1 - x^-m)^4. The x of which `CHANCE` pairs are
     expected among all is the limit; m is estimated by the median of second over first distances, which is 2^(1/m)
     (after Facco et al., 2017), and for a sample whose own surroundings are of fewer dimensions by the distances to its
     fifth to 32nd neighbours (Levina and Bickel, 2004). So neither the scale of distances nor a dense region decides.
@@ -89,7 +89,7 @@ def close_pairs(samples: Tensor, queries: Tensor | None = None, chance: float = 
     dimension = math.log(2) / float(steps.median())
     if dimension > 2 * size:  # points in rows, such as windows of a series: no points are strewn so evenly
         return None
-    expected = (NEIGHBOURS - 1) * len(every) / chance
+    expected = (NEIGHBOURS - 1) * len(every) / CHANCE
     ratio = max(expected ** (1 / dimension), LEAST)
     if len(every) > MEASURED:
         probed = _suspects(points, others, ratio)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lightning_debugkit.stats.arrays import Floats, Integers, floats
+from lightning_debugkit.stats.bootstrap import beyond_chance
 from lightning_debugkit.stats.confusion import Confusion
 from lightning_debugkit.stats.intervals import wilson
 
@@ -41,14 +42,13 @@ class Pair:
     lift: float
 
 
-def most_confused(confusion: Confusion, min_count: int = 1, most: int | None = None, level: float = 0.95) -> list[Pair]:
+def most_confused(confusion: Confusion, min_count: int = 1, most: int | None = None) -> list[Pair]:
     """Return the pairs of classes that are confused, most samples first, equal ones by target, then prediction.
 
     Args:
         confusion: Counts.
         min_count: Samples that a pair needs.
         most: Pairs wanted; all of them if ``None``.
-        level: Of the intervals.
 
     Example:
         >>> confusion = Confusion.of_matrix([[8, 2, 0], [3, 7, 0], [0, 0, 9]])
@@ -67,7 +67,7 @@ def most_confused(confusion: Confusion, min_count: int = 1, most: int | None = N
     pairs = []
     for index, back in zip(order.tolist(), reverse.tolist(), strict=True):
         target, predicted, count = int(rows[index]), int(columns[index]), int(counts[index])
-        rate = wilson(count, n := int(support[target]), level)
+        rate = wilson(count, n := int(support[target]))
         lift = count / max(float(expected[index]), _LEAST)
         pairs.append(Pair(target, predicted, count, n, rate.value, rate.low, rate.high, back, lift))
     return pairs
@@ -107,16 +107,12 @@ class Merge:
     asymmetry: float
 
 
-def merge_candidates(
-    confusion: Confusion, min_count: int = 1, most: int | None = 10, level: float = 0.95
-) -> list[Merge]:
+def merge_candidates(confusion: Confusion, most: int | None = 10) -> list[Merge]:
     """Return pairs of classes whose merge raises Cohen's kappa, the largest rise first.
 
     Args:
         confusion: Counts.
-        min_count: Confused samples that a pair needs, in both directions together.
         most: Pairs wanted; all of them if ``None``.
-        level: Of the intervals.
 
     Example:
         >>> confusion = Confusion.of_matrix([[6, 4, 0], [4, 6, 0], [0, 0, 10]])
@@ -139,14 +135,14 @@ def merge_candidates(
     accuracy, chance = confusion.correct / n, float(support / n @ (predicted / n))
     merged = accuracy + both / n
     more = (support[first] / n) * (predicted[second] / n) + (support[second] / n) * (predicted[first] / n)
-    kappa = _kappa(np.array([accuracy]), np.array([chance]))[0]
-    kappas = _kappa(merged, chance + more)
+    kappa = float(beyond_chance(np.float64(accuracy), np.float64(chance)))
+    kappas = beyond_chance(merged, chance + more)
     order = np.argsort(-kappas, kind="stable")
-    order = order[(kappas[order] > kappa) & (both[order] >= min_count)][:most]
+    order = order[kappas[order] > kappa][:most]
     found = []
     for index in order.tolist():
         one, other, count = int(first[index]), int(second[index]), int(both[index])
-        rate = wilson(count, size := int(support[one] + support[other]), level)
+        rate = wilson(count, size := int(support[one] + support[other]))
         found.append(
             Merge(
                 first=one,
@@ -158,7 +154,7 @@ def merge_candidates(
                 high=rate.high,
                 accuracy=accuracy,
                 accuracy_merged=float(merged[index]),
-                kappa=float(kappa),
+                kappa=kappa,
                 kappa_merged=float(kappas[index]),
                 asymmetry=float(2 * forth[index] / count - 1),
             )
@@ -202,9 +198,4 @@ def _expected(rows: Integers, columns: Integers, counts: Integers, classes: int)
 
 def _over(counts: Floats, room: Floats) -> Floats:
     found: Floats = np.divide(counts, room, out=np.zeros_like(counts), where=(room > 0) & (counts > 0))
-    return found
-
-
-def _kappa(agree: Floats, chance: Floats) -> Floats:
-    found: Floats = np.divide(agree - chance, 1 - chance, out=np.zeros_like(chance), where=chance < 1 - 1e-12)
     return found

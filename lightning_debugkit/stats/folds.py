@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from lightning_debugkit.stats.arrays import Integers, Numbers, floats
-from lightning_debugkit.stats.intervals import Interval, bare_interval, quantile, student_reach
+from lightning_debugkit.stats.intervals import Interval, bare_interval, student_reach
 
 
 def stratified_folds(labels: Numbers, k: int, seed: int = 0) -> list[Integers]:
@@ -31,27 +31,24 @@ def stratified_folds(labels: Numbers, k: int, seed: int = 0) -> list[Integers]:
     return [np.sort(dealt[fold::k]).astype(np.int64) for fold in range(k)]
 
 
-def across_folds(values: Numbers, test_over_train: float, level: float = 0.95) -> Interval:
-    """Return the mean result of the folds, with an interval that knows that they share training samples.
+def across_folds(values: Numbers, test_over_train: float) -> Interval:
+    """Return the mean result of the folds, with a 95 % interval that knows that they share training samples.
 
     Args:
         values: (folds,) one result each.
         test_over_train: Held-out samples of a fold over those it is trained on: ``1 / (k - 1)``.
-        level: Share of such intervals that hold the true mean.
 
     Example:
-        >>> found = across_folds([0.1, 0.2, 0.3], test_over_train=0.5, level=0.5)
-        >>> found.value, found.high - found.value  # 0.816 * 0.1 * sqrt(1 / 3 + 1 / 2)
-        (0.2, 0.0745)
+        >>> found = across_folds([0.1, 0.2, 0.3], test_over_train=0.5)
+        >>> found.value, found.high - found.value  # 4.303 * 0.1 * sqrt(1 / 3 + 1 / 2)
+        (0.2, 0.3928)
 
     References:
         Nadeau and Bengio, Inference for the Generalization Error, 2003: the factor ``1 / k`` of the
         variance becomes ``1 / k + n2 / n1``.
     """
-    quantile(level)
     results = floats(values)
     if results.size < 2:
         return bare_interval(float(results.mean()) if results.size else math.nan, results.size)
     error = math.sqrt(float(results.var(ddof=1)) * (1 / results.size + test_over_train))
-    half = student_reach(level, results.size - 1) * error
-    return Interval(float(results.mean()), float(results.mean()) - half, float(results.mean()) + half, results.size)
+    return Interval.around(float(results.mean()), student_reach(0.95, results.size - 1) * error, results.size)

@@ -29,6 +29,11 @@ class Interval:
     high: float
     n: int | None = None
 
+    @classmethod
+    def around(cls, value: float, half: float, n: int | None = None) -> Interval:
+        """Return the interval that reaches ``half`` to either side."""
+        return cls(value, value - half, value + half, n)
+
     def __neg__(self) -> Interval:
         return Interval(-self.value, -self.high, -self.low, self.n)
 

@@ -75,7 +75,6 @@ def label_issues(
     classes: int | None = None,
     filter_by: Filter = "prune_by_noise_rate",
     rank_by: Rank = "self_confidence",
-    level: float = 0.95,
 ) -> LabelIssues:
     """Return the samples whose label is likely wrong, equal to ``cleanlab.filter.find_label_issues``.
 
@@ -91,7 +90,6 @@ def label_issues(
             last is the surest.
         rank_by: ``self_confidence`` is the probability of the label; ``normalized_margin`` compares it with the
             likeliest other class, from 0 to 1.
-        level: Of the intervals.
 
     References:
         Northcutt, Jiang and Chuang, Confident Learning: Estimating Uncertainty in Dataset Labels, 2021, section 3.2.
@@ -120,20 +118,18 @@ def label_issues(
         suggested=integers(issues.predicted),
         scores=scores[order],
         probability=floats(issues.confidence),
-        by_class=_shares(table, rows, width, level),
-        rate=wilson(len(rows), n, level),
+        by_class=_shares(table, rows, width),
+        rate=wilson(len(rows), n),
         noise=sum(int(prune.counts.sum()) for prune in prunes) / n if n else math.nan,
         uncertain=int((unsure & is_rival).sum()),
     )
 
 
-def _shares(table: RecordTable, rows: Integers, classes: int, level: float) -> list[ClassShare]:
+def _shares(table: RecordTable, rows: Integers, classes: int) -> list[ClassShare]:
     support = np.bincount(table.label, minlength=classes)
     issues = np.bincount(table.label[rows], minlength=classes)
     found = [
-        ClassShare(
-            label, int(support[label]), int(issues[label]), wilson(int(issues[label]), int(support[label]), level)
-        )
+        ClassShare(label, n := int(support[label]), k := int(issues[label]), wilson(k, n))
         for label in np.flatnonzero(issues).tolist()
     ]
     return sorted(found, key=lambda item: -item.share.value)

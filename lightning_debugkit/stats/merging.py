@@ -9,7 +9,7 @@ import numpy as np
 
 from lightning_debugkit.stats.arrays import Floats, Integers, floats
 from lightning_debugkit.stats.confusion import Confusion
-from lightning_debugkit.stats.intervals import Interval, quantile
+from lightning_debugkit.stats.intervals import Interval, bare_interval, quantile
 
 _CERTAIN = 1 - 1e-12
 
@@ -77,8 +77,7 @@ def _kappa(rows: Integers, columns: Integers, counts: Integers) -> tuple[float, 
 def _interval(value: float, slope: Floats, counts: Integers, weight: float, level: float) -> Interval:
     n = int(counts.sum())
     if math.isnan(value):
-        return Interval(math.nan, math.nan, math.nan, n)
+        return bare_interval(math.nan, n)
     share = floats(counts) / n
     spread = float(share @ slope**2 - (share @ slope) ** 2)
-    margin = quantile(level) * math.sqrt(max(spread, 0.0) / (n * weight))
-    return Interval(value, value - margin, value + margin, n)
+    return Interval.around(value, quantile(level) * math.sqrt(max(spread, 0.0) / (n * weight)), n)

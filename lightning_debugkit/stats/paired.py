@@ -17,7 +17,8 @@ def paired_counts(first_wrong: Numbers, second_wrong: Numbers) -> tuple[int, int
     first, second = flags(first_wrong), flags(second_wrong)
     if first.shape != second.shape:
         raise ValueError(f"paired_counts needs the same samples twice, got {first.shape} and {second.shape}.")
-    return tuple(int(kind.sum()) for kind in (first & second, first & ~second, ~first & second, ~(first | second)))  # type: ignore[return-value]
+    both, one, other = int((first & second).sum()), int(first.sum()), int(second.sum())
+    return both, one - both, other - both, first.size - one - other + both
 
 
 def mcnemar(only_first: int, only_second: int) -> float:

@@ -30,7 +30,7 @@ class ClassScore:
     f1: Interval
 
 
-def per_class(confusion: Confusion, level: float = 0.95) -> list[ClassScore]:
+def per_class(confusion: Confusion) -> list[ClassScore]:
     """Return the scores of every class, by its number.
 
     Example:
@@ -44,20 +44,20 @@ def per_class(confusion: Confusion, level: float = 0.95) -> list[ClassScore]:
             label=label,
             support=support,
             predicted_count=predicted,
-            precision=wilson(hits, predicted, level),
-            recall=wilson(hits, support, level),
-            f1=_f1(hits, support, predicted, level),
+            precision=wilson(hits, predicted),
+            recall=wilson(hits, support),
+            f1=_f1(hits, support, predicted),
         )
         for label, (hits, support, predicted) in enumerate(zip(*(c.tolist() for c in columns), strict=True))
     ]
 
 
-def _f1(hits: int, support: int, predicted: int, level: float) -> Interval:
+def _f1(hits: int, support: int, predicted: int) -> Interval:
     """F1 = 2 J / (1 + J) of the share J of hits among samples that are of the class or predicted as it.
 
     It rises with J, and given how many such samples there are, hits are binomial: the bounds of J are its bounds.
     """
     union = support + predicted - hits
-    shared = wilson(hits, union, level)
+    shared = wilson(hits, union)
     low, high = (2 * bound / (1 + bound) for bound in (shared.low, shared.high))
     return Interval(2 * hits / (support + predicted) if union else math.nan, low, high, union)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lightning_debugkit.stats.arrays import Floats, Numbers, floats
-from lightning_debugkit.stats.intervals import Interval, quantile
+from lightning_debugkit.stats.intervals import Interval
 
 _EXPONENTS = np.geomspace(0.02, 4.0, 400)
 
@@ -22,14 +22,12 @@ class PowerLaw:
         scale: Error above it at one sample.
         exponent: How fast that part falls: at 0.5, four times the data halve it.
         open: (curves, 3) floor, scale and exponent of refits, whose floor may be negative.
-        level: Share of the refits that an interval holds.
     """
 
     floor: float
     scale: float
     exponent: float
     open: Floats
-    level: float = 0.95
 
     def at(self, n: float) -> Interval:
         """Return the mean error of models trained on ``n`` samples."""
@@ -49,8 +47,7 @@ class PowerLaw:
         return np.vstack([[self.floor, self.scale, self.exponent], self.open])
 
     def _interval(self, values: Floats) -> Interval:
-        tail = (1 - self.level) / 2
-        low, high = np.quantile(values[1:], [tail, 1 - tail])
+        low, high = np.quantile(values[1:], [0.025, 0.975])
         return Interval(float(values[0]), float(min(low, values[0])), float(max(high, values[0])))
 
 
@@ -59,7 +56,6 @@ def fit_power_law(
     errors: Numbers,
     spreads: Numbers | None = None,
     replicates: int = 500,
-    level: float = 0.95,
     seed: int = 0,
 ) -> PowerLaw:
     """Fit the errors of models that were trained on ``sizes`` samples.
@@ -73,7 +69,6 @@ def fit_power_law(
         errors: (points,) errors of the models trained on them, four or more; none is negative.
         spreads: (points,) standard deviation of each error; by default one for all, from the residuals.
         replicates: Refits.
-        level: Of the intervals.
         seed: Of the noise.
 
     Example:
@@ -86,7 +81,6 @@ def fit_power_law(
         Scaling is Predictable, Empirically, 2017. Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section
         9.4, for the refits. Andrews, Inconsistency of the Bootstrap When a Parameter Is on the Boundary, 2000.
     """
-    quantile(level)
     n, seen = floats(sizes), floats(errors)
     if n.shape != seen.shape or len(n) < 4 or len(np.unique(n)) < 3 or (n <= 0).any() or not (seen >= 0).all():
         raise ValueError("fit_power_law needs four errors or more, none negative, at three positive sizes or more.")
@@ -103,7 +97,7 @@ def fit_power_law(
         found = math.sqrt(float(((seen - fitted) ** 2).sum()) / left)
         drawn *= found * np.sqrt(left / rng.chisquare(left, (replicates, 1)))
     floor, scale, exponent = (float(part) for part in best)
-    return PowerLaw(floor, scale, exponent, _fit(n, fitted + drawn, noise, free=True), level)
+    return PowerLaw(floor, scale, exponent, _fit(n, fitted + drawn, noise, free=True))
 
 
 def _curve(laws: Floats, n: float | Floats) -> Floats:

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 
 from lightning_debugkit.stats.arrays import Floats, Numbers, floats
-from lightning_debugkit.stats.intervals import Interval, quantile
+from lightning_debugkit.stats.intervals import Interval
 
 Counts: TypeAlias = tuple[Numbers, Numbers]
 
@@ -53,17 +53,13 @@ def rate_decomposition(before: Counts, after: Counts) -> LabelShift:
     return LabelShift(float(labels.sum()), float(within.sum()), labels, within)
 
 
-def bootstrap_rate_decomposition(
-    before: Counts, after: Counts, replicates: int = 1_000, level: float = 0.95, seed: int = 0
-) -> tuple[Interval, Interval]:
-    """Return label shift and change within classes with intervals, by drawing the samples of both sets anew.
+def bootstrap_rate_decomposition(before: Counts, after: Counts, replicates: int = 1_000) -> tuple[Interval, Interval]:
+    """Return label shift and change within classes with 95 % intervals, by drawing the samples of both sets anew.
 
     Args:
         before: Samples and wrong samples of each class, (classes,) each.
         after: The same of the other set.
         replicates: Draws.
-        level: Share of such intervals that hold the true part.
-        seed: Of the draws.
 
     Example:
         >>> labels, within = bootstrap_rate_decomposition(([500, 500], [50, 100]), ([200, 800], [20, 160]))
@@ -73,13 +69,11 @@ def bootstrap_rate_decomposition(
     References:
         Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13: the percentile interval.
     """
-    quantile(level)
     whole = rate_decomposition(before, after)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     first, second = (_drawn(*_checked(counts), replicates, rng) for counts in (before, after))
     parts = _split(*first, *second)
-    tails = [(1 - level) / 2, (1 + level) / 2]
-    labels, within = (np.quantile(part.sum(axis=-1), tails) for part in parts)
+    labels, within = (np.quantile(part.sum(axis=-1), [0.025, 0.975]) for part in parts)
     return (
         Interval(whole.labels, float(labels[0]), float(labels[1])),
         Interval(whole.within, float(within[0]), float(within[1])),

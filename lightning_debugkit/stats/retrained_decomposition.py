@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logsumexp
+from scipy.stats import mode
 
-from lightning_debugkit.stats.arrays import Floats, Integers, Numbers, floats, integers
+from lightning_debugkit.stats.arrays import Numbers, floats, integers
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def zero_one_loss(predictions: Numbers, targets: Numbers, truth: Numbers | None 
     guesses, seen = integers(predictions), integers(targets)
     _shape(guesses, seen.shape)
     best = seen if truth is None else integers(_alike(integers(truth), seen))
-    main = _most_frequent(guesses)
+    main = mode(guesses, axis=0).mode
     biased = main != best
     strays = (guesses != main).mean(axis=0)
     hits = (guesses == best).mean(axis=0)
@@ -115,15 +117,6 @@ def zero_one_loss(predictions: Numbers, targets: Numbers, truth: Numbers | None 
     loss, pure = float((guesses != seen).mean()), float((guesses != best).mean())
     noise = None if truth is None else loss - pure
     return ZeroOneParts(loss, float(biased.mean()), costs - gains, noise, costs, gains)
-
-
-def _most_frequent(classes: Integers) -> Integers:
-    """(models, samples) -> (samples,)."""
-    ordered = np.sort(classes, axis=0)
-    # Votes of the class that stands at each place, counted once for each sample: no table of all classes.
-    votes = np.stack([(ordered == row).sum(axis=0) for row in ordered])
-    found: Integers = np.take_along_axis(ordered, votes.argmax(axis=0)[None], axis=0)[0]
-    return found
 
 
 def cross_entropy(log_probs: Numbers, targets: Numbers, truth: Numbers | None = None) -> Parts:
@@ -158,8 +151,8 @@ def cross_entropy(log_probs: Numbers, targets: Numbers, truth: Numbers | None = 
         )
     total = logs.sum(axis=0)
     loss = float(-np.take_along_axis(total, seen[:, None], axis=1).mean()) / models
-    plain = -_log_sum(total / models).mean()
-    without = np.mean([-_log_sum((total - one) / (models - 1)).mean() for one in logs])
+    plain = -logsumexp(total / models, axis=-1).mean()
+    without = np.mean([-logsumexp((total - one) / (models - 1), axis=-1).mean() for one in logs])
     variance = float(models * plain - (models - 1) * without)
     if truth is None:
         return Parts(loss, loss - variance, variance)
@@ -169,13 +162,6 @@ def cross_entropy(log_probs: Numbers, targets: Numbers, truth: Numbers | None = 
     noise = -float(np.where(best > 0, best * np.log(np.where(best > 0, best, 1)), 0).sum()) / samples
     expected = -float(np.where(best > 0, best * total, 0).sum()) / models / samples
     return Parts(loss, expected - noise - variance, variance, noise)
-
-
-def _log_sum(logs: Floats) -> Floats:
-    """log of the sum of exponentials over classes."""
-    top = logs.max(axis=-1, keepdims=True)
-    found: Floats = np.log(np.exp(logs - top).sum(axis=-1)) + top[..., 0]
-    return found
 
 
 def _shape(predictions: NDArray[Any], wanted: tuple[int, ...]) -> tuple[int, int]:

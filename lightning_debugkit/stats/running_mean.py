@@ -74,4 +74,4 @@ class RunningMean:
             return bare_interval(self.mean if self.n else math.nan, self.n)
         seen = self.n / population if population else 0.0
         half = student_reach(level, self.n - 1) * math.sqrt(self.variance * (1 - seen) / self.n)
-        return Interval(self.mean, self.mean - half, self.mean + half, self.n)
+        return Interval.around(self.mean, half, self.n)

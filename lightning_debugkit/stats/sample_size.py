@@ -30,42 +30,34 @@ def smallest_visible_gap(before: Interval, after: Interval, level: float = 0.95,
     return (z + NormalDist().inv_cdf(power)) * error
 
 
-def samples_for_gap(
-    gap: float, before: Interval, after: Interval, level: float = 0.95, power: float = 0.8
-) -> tuple[int | None, int | None]:
+def samples_for_gap(gap: float, before: Interval, after: Interval) -> tuple[int | None, int | None]:
     """Return how many samples of both sets show ``gap``, if both grow alike; a set whose error is known does not.
 
     Args:
         gap: True gap; None and None where it is not positive.
-        before: Error that the gap starts from, at ``level``.
-        after: Error that it ends at, at ``level``.
-        level: Of the intervals.
-        power: Share of cases in which the gap is seen.
+        before: Error that the gap starts from, at 95 %.
+        after: Error that it ends at, likewise.
 
     Example:
         >>> from lightning_debugkit.stats.intervals import exact
         >>> samples_for_gap(0.1401, exact(1.0), Interval(2.0, 1.804, 2.196, n=100))  # half of what 100 samples show
         (None, 400)
     """
-    visible = smallest_visible_gap(before, after, level, power)
+    visible = smallest_visible_gap(before, after)
     if not (gap > 0 and math.isfinite(visible)):
         return None, None
     times = (visible / gap) ** 2
     return _grown(before, times), _grown(after, times)
 
 
-def samples_after_for_gap(
-    gap: float, before: Interval, after: Interval, most: int, level: float = 0.95, power: float = 0.8
-) -> int | None:
+def samples_after_for_gap(gap: float, before: Interval, after: Interval, most: int) -> int | None:
     """Return how many samples of the second set show ``gap``, where the first has ``most``; None if no number does.
 
     Args:
         gap: True gap.
-        before: Error that the gap starts from, at ``level``.
-        after: Error that it ends at, at ``level``.
+        before: Error that the gap starts from, at 95 %.
+        after: Error that it ends at, likewise.
         most: Samples that there are of the first set.
-        level: Of the intervals.
-        power: Share of cases in which the gap is seen.
 
     Example:
         >>> after = Interval(2.0, 1.804, 2.196, n=100)
@@ -74,7 +66,7 @@ def samples_after_for_gap(
         >>> samples_after_for_gap(0.1401, Interval(1.0, 0.5, 1.5, n=50), after, most=60) is None
         True
     """
-    visible = smallest_visible_gap(before, after, level, power)
+    visible = smallest_visible_gap(before, after)
     if not (gap > 0 and math.isfinite(visible)) or not before.n or not after.n:
         return None
     # The squares of both widths add up, and each falls as its set grows.

@@ -94,24 +94,24 @@ def _both(first: Integers, one: int, second: Integers, other: int) -> Flags:
     return inside
 
 
-def tree(categories: Sequence[Category], bad: Flags, least: int, seed: int) -> Iterator[SliceTest]:
+def tree(categories: Sequence[Category], bad: Flags, least: int) -> Iterator[SliceTest]:
     """Yield nodes of a tree over the columns of numbers, grown on one half and tested on the other.
 
     Each has to be worse than the node above, too: what else it asks of a sample would say nothing.
     """
     names = [column.name for column in categories if column.numbers is not None]
     numbers = [column.numbers for column in categories if column.numbers is not None]
-    if not numbers or importlib.util.find_spec("sklearn") is None:
+    if not numbers or not has_trees():
         return
     from sklearn.tree import DecisionTreeClassifier
 
     columns = np.stack([_filled(column) for column in numbers], axis=1)
-    grown = np.random.default_rng(seed).random(len(bad)) < 0.5
+    grown = np.random.default_rng(0).random(len(bad)) < 0.5
     judges = ~grown
     if min(int(grown.sum()), int(judges.sum())) < 2 * least or not bad[grown].any():
         return
     size = max(least, int(grown.sum()) // 100)
-    grown_tree = DecisionTreeClassifier(max_depth=_DEPTH, min_samples_leaf=size, random_state=seed)
+    grown_tree = DecisionTreeClassifier(max_depth=_DEPTH, min_samples_leaf=size, random_state=0)
     grown_tree.fit(columns[grown], bad[grown])
     table, everyone = columns.astype(np.float32), (int(bad[judges].sum()), int(judges.sum()))  # as the tree compares
     for bounds, parent in _nodes(grown_tree.tree_):

@@ -6,19 +6,17 @@ import math
 from collections.abc import Sequence
 from statistics import median
 
+_TAIL = 0.1  # share of the values
 
-def tail_index(values: Sequence[float], share: float = 0.1) -> tuple[float, float]:
+
+def tail_index(values: Sequence[float]) -> tuple[float, float]:
     """Return the tail index of ``values`` and its upper 95 % limit; below 2 the variance has no limit.
 
-    The Hill estimator on the largest ``share`` of the values, k of them:
+    The Hill estimator on the largest tenth of the values, k of them:
 
     .. math:: 1 / \\alpha = \\frac{1}{k} \\sum_{i=1}^{k} \\log x_{(i)} - \\log x_{(k+1)}
 
     Its relative standard error is :math:`1 / \\sqrt k`. Without a spread in the tail both are infinite.
-
-    Args:
-        values: Positive numbers, in any order.
-        share: Part of them that is the tail.
 
     Example:
         >>> index, upper = tail_index([(i / 1000) ** (-1 / 1.5) for i in range(1, 1001)])  # Pareto of index 1.5
@@ -29,7 +27,7 @@ def tail_index(values: Sequence[float], share: float = 0.1) -> tuple[float, floa
         Hill, A Simple General Approach to Inference About the Tail of a Distribution, 1975.
     """
     ordered = sorted(values, reverse=True)
-    count = min(max(1, math.ceil(share * len(ordered))), len(ordered) - 1)
+    count = min(max(1, math.ceil(_TAIL * len(ordered))), len(ordered) - 1)
     if count < 1 or ordered[count] <= 0:
         return math.inf, math.inf
     mean = sum(math.log(value) for value in ordered[:count]) / count - math.log(ordered[count])

@@ -68,7 +68,6 @@ class Dynamics:
 
     Args:
         n: Samples of the training set; an index that is none of them is left out.
-        device: Where the sums are kept.
 
     Example:
         >>> dynamics = Dynamics(2)
@@ -83,12 +82,12 @@ class Dynamics:
         2019. Pleiss and others, Identifying Mislabeled Data using the Area Under the Margin Ranking, 2020.
     """
 
-    def __init__(self, n: int, device: torch.device | str = "cpu") -> None:
+    def __init__(self, n: int) -> None:
         if n < 1:
             raise ValueError(f"Dynamics needs n >= 1, got {n!r}; give the length of the training set.")
         self.n = n
         # The last row takes what is not counted: no batch has to be cut, which would wait for the device.
-        self._sums = {name: torch.zeros(n + 1, dtype=dtype, device=device) for name, dtype in _DTYPES.items()}
+        self._sums = {name: torch.zeros(n + 1, dtype=dtype) for name, dtype in _DTYPES.items()}
 
     def update(self, index: Tensor, p_target: Tensor, correct: Tensor, margin: Tensor) -> None:
         """Take up a batch; a sample that is in it twice is summed twice.
@@ -97,8 +96,8 @@ class Dynamics:
             index: (batch,) places in the training set; p_target: probabilities of the target; correct: whether the
             prediction was right; margin: logit of the target less the largest other.
         """
-        sums, device = self._sums, self._sums["p"].device
-        index, p, correct, margin = (part.detach().to(device) for part in (index, p_target, correct, margin))
+        sums = self._sums
+        index, p, correct, margin = (part.detach().cpu() for part in (index, p_target, correct, margin))
         p, margin, correct = p.float(), margin.float(), correct.bool()
         place = index.long().clamp(0, self.n - 1)
         counts = (index == place) & p.isfinite() & margin.isfinite() & (sums["seen"][place] < MOST)

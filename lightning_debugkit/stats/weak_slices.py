@@ -17,6 +17,9 @@ from lightning_debugkit.stats.categories import Category, category
 from lightning_debugkit.stats.intervals import difference_interval, wilson
 from lightning_debugkit.stats.slice_search import SliceTest, singles, slice_pairs, tree, worse
 
+_SAMPLES = 20  # that a slice needs
+_MOST = 10  # slices told
+
 
 @dataclass(frozen=True)
 class WeakSlice:
@@ -63,9 +66,6 @@ def scan_slices(
     columns: Mapping[str, Numbers | Sequence[str] | Category],
     wrong: Numbers,
     alpha: float = 0.01,
-    min_samples: int = 20,
-    most: int = 10,
-    seed: int = 0,
 ) -> Scan:
     """Look at every value, every pair of values of two columns, and the nodes of a shallow tree of the numbers.
 
@@ -76,9 +76,6 @@ def scan_slices(
         columns: Metadata of the samples: numbers, names, or categories.
         wrong: (n,) whether each sample is wrong.
         alpha: Share of false discoveries that is let through; of metadata that tells nothing, how often anything is.
-        min_samples: Samples that a slice needs.
-        most: Slices wanted.
-        seed: Of the halves.
 
     Example:
         >>> wrong = np.arange(400) % 20 == 0
@@ -102,14 +99,14 @@ def scan_slices(
         values if isinstance(values, Category) else category(name, values) for name, values in columns.items()
     ]
     tests = [
-        *singles(categories, bad, min_samples),
-        *slice_pairs(categories, bad, min_samples),
-        *tree(categories, bad, min_samples, seed),
+        *singles(categories, bad, _SAMPLES),
+        *slice_pairs(categories, bad, _SAMPLES),
+        *tree(categories, bad, _SAMPLES),
     ]
     adjusted = false_discovery_control([test.p for test in tests])
     found = [_slice(test, bad, share) for test, share in zip(tests, adjusted.tolist(), strict=True) if share <= alpha]
     found.sort(key=lambda one: -one.drop_low)
-    return Scan(_apart(found, bad, alpha, min_samples)[:most], len(tests))
+    return Scan(_apart(found, bad, alpha)[:_MOST], len(tests))
 
 
 def _slice(test: SliceTest, bad: Flags, adjusted: float) -> WeakSlice:
@@ -134,7 +131,7 @@ def _slice(test: SliceTest, bad: Flags, adjusted: float) -> WeakSlice:
     )
 
 
-def _apart(found: Sequence[WeakSlice], bad: Flags, alpha: float, least: int) -> list[WeakSlice]:
+def _apart(found: Sequence[WeakSlice], bad: Flags, alpha: float) -> list[WeakSlice]:
     """The slices that are weak also without their samples in worse ones."""
     taken = np.zeros_like(bad)
     kept: list[WeakSlice] = []
@@ -143,7 +140,7 @@ def _apart(found: Sequence[WeakSlice], bad: Flags, alpha: float, least: int) -> 
         own[one.rows] = True
         own &= ~taken
         n, total = int(own.sum()), int((~taken).sum())
-        if n >= least and worse(int((own & bad).sum()), n, int((bad & ~taken).sum()), total) <= alpha:
+        if n >= _SAMPLES and worse(int((own & bad).sum()), n, int((bad & ~taken).sum()), total) <= alpha:
             kept.append(one)
             taken |= own
     return kept

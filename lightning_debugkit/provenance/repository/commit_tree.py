@@ -85,7 +85,7 @@ def end_run(
         Unavailable: Git cannot, the time is up, or the reference is not at ``start`` any more.
     """
     ref = reference(run_id)
-    written = _write(repository, last_working_tree(repository), max_file, MAX_TOTAL)
+    written = write_tree(repository, max_file)
     text = _message(message, {RUN: run_id, PHASE: "end", **trailers})
     commit = _commit(repository, written.tree, [start], text)
     repository.run("update-ref", "--no-deref", ref, commit, start)
