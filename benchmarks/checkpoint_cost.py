@@ -151,7 +151,7 @@ def _wait_until_down(trainer: pl.Trainer) -> None:
     io = trainer.strategy.checkpoint_io
     if isinstance(io, AsyncCheckpointIO) and io._executor is not None:
         io._executor.submit(int).result()
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set by a connector
+    for callback in trainer.callbacks:
         if isinstance(callback, PlainDcp):
             callback.wait()
         session = getattr(callback, "_session", None)

@@ -213,7 +213,7 @@ class Tally:
             is_ours = str(getattr(hook, "__module__", "")).startswith("lightning_debugkit")
             return register(optimizer, self.timed(hook) if is_ours else hook)
 
-        torch.optim.Optimizer.register_step_post_hook = registered  # type: ignore[method-assign]  # of this process alone
+        torch.optim.Optimizer.register_step_post_hook = registered
         return callbacks
 
 
@@ -269,7 +269,7 @@ def fit(case: Case, variant: str, steps: int, turn: Callable[[dict[str, float]],
 
         def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
             spent = time.process_time() - self.began - tally.floor
-            turn({"step": spent, "own": tally.own, "floor": tally.floor})  # type: ignore[misc]  # there is one then
+            turn({"step": spent, "own": tally.own, "floor": tally.floor})
             tally.own = tally.floor = 0.0
             self.began = time.process_time()
 

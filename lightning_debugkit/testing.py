@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,10 +47,8 @@ def check(
     Raises:
         Exception: Whatever the training raises.
     """
-    found, failure = _watched(
-        module, train_dataloaders, val_dataloaders, datamodule=datamodule, steps=steps, ignore=ignore, folder=folder,
-        **trainer,
-    )  # fmt: skip
+    loaders = {"train_dataloaders": train_dataloaders, "val_dataloaders": val_dataloaders, "datamodule": datamodule}
+    found, failure = _watched(module, loaders, steps, ignore, folder, **trainer)
     if failure is not None:
         raise failure
     return found
@@ -58,16 +56,13 @@ def check(
 
 def _watched(
     module: LightningModule,
-    train_dataloaders: Any = None,
-    val_dataloaders: Any = None,
-    *,
-    datamodule: LightningDataModule | None = None,
+    data: Mapping[str, Any],
     steps: int = STEPS,
     ignore: Sequence[str] = (),
     folder: Path | None = None,
     **trainer: Any,
 ) -> tuple[list[Finding], Exception | None]:
-    """Return what `check` finds, and what the training raised."""
+    """Return what `check` finds, and what the training raised; ``data`` is what ``Trainer.fit`` gets of them."""
     from lightning.pytorch import Trainer
     from lightning.pytorch.loggers.logger import DummyLogger
     from lightning.pytorch.utilities.seed import isolate_rng
@@ -105,7 +100,7 @@ def _watched(
         before = set(root.rglob("journal-0.jsonl"))
         failure: Exception | None = None
         try:
-            fit.fit(copy.deepcopy(module), train_dataloaders, val_dataloaders, datamodule=datamodule)
+            fit.fit(copy.deepcopy(module), **data)
         except Exception as error:
             failure = error
         journals = sorted(set(root.rglob("journal-0.jsonl")) - before)
@@ -132,7 +127,8 @@ def assert_trains(
             the cause.
         Exception: Whatever the training raises, where nothing was found before.
     """
-    found, failure = _watched(module, train_dataloaders, val_dataloaders, **options)
+    loaders = {"train_dataloaders": train_dataloaders, "val_dataloaders": val_dataloaders}
+    found, failure = _watched(module, {**loaders, "datamodule": options.pop("datamodule", None)}, **options)
     found = [finding for finding in found if finding.severity >= Severity.WARNING]
     if found:
         text = "\n".join(f"{one.rule}: {one.message}\n  {one.advice}" for one in found)

@@ -240,7 +240,7 @@ def test_a_wrong_choice_fails_with_the_choices(example: Path) -> None:
 
 def test_a_wrong_choice_in_python_fails_with_our_sentence() -> None:
     with pytest.raises(ValueError) as caught:
-        GradientAnomalyDetector(action="explode")  # type: ignore[arg-type]
+        GradientAnomalyDetector(action="explode")
     assert str(caught.value) == (
         "GradientAnomalyDetector needs action 'raise', 'stop', 'skip' or 'warn', got 'explode'; "
         "'raise' keeps the weights clean."

@@ -38,7 +38,7 @@ def test_a_public_class_is_documented() -> None:
 
 def test_an_unknown_name_is_an_attribute_error_that_names_it() -> None:
     with pytest.raises(AttributeError, match="module 'lightning_debugkit' has no attribute 'GradientAnomalyDetektor'"):
-        lightning_debugkit.GradientAnomalyDetektor  # noqa: B018
+        _ = lightning_debugkit.GradientAnomalyDetektor
 
 
 @pytest.mark.parametrize("code", ["import lightning_debugkit", "import lightning_debugkit.presets"])

@@ -38,6 +38,7 @@ rules: list[str] = [finding.rule for finding in read_journal("runs/debugkit").fi
 verdict: str = read_report("runs").verdict
 model: Any = load_model("best.ckpt", code="snapshot", trust_code=True)
 
+# What mypy must refuse: it tells of an ignore that is not needed.
 debugkit("heavy")  # type: ignore[arg-type]
 debugkit(loggers="some")  # type: ignore[arg-type]
 GradientAnomalyDetector(action="explode")  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ def validation_follows(trainer: Trainer) -> bool:
     """Tell whether a validation comes right after this batch; if a Lightning does not say so, no."""
     loop = trainer.fit_loop
     try:
-        return bool(loop.epoch_loop._should_check_val_fx(loop._data_fetcher))  # type: ignore[arg-type]
+        return bool(loop.epoch_loop._should_check_val_fx(loop._data_fetcher))  # type: ignore[arg-type]  # None, or the except
     except (AttributeError, TypeError):
         return False
 

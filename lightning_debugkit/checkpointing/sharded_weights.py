@@ -61,7 +61,7 @@ def load_sharded(model_class: type[LightningModule], path: Path, weights_only: b
                 raise
             cause = error
         own = vars(model_class).get("configure_model")
-        model_class.configure_model = LightningModule.configure_model  # type: ignore[method-assign]
+        model_class.configure_model = LightningModule.configure_model  # type: ignore[method-assign]  # until below
         try:
             return model_class.load_from_checkpoint(file, **{**options, "strict": True})
         except Exception as error:

@@ -13,6 +13,7 @@ from lightning_debugkit.cli.outcome import Told
 
 if TYPE_CHECKING:
     from lightning_debugkit.provenance.carried.manifest import Manifest
+    from lightning_debugkit.provenance.diff.comparison import CodeComparison
 
 HELP = "compare the code of a checkpoint with the code of now"
 
@@ -33,12 +34,12 @@ def make_parser() -> ArgumentParser:
 
 def run(checkpoint: str, path: str | None = None) -> Told:
     """Compare the code of a checkpoint with the project as it is now; status 1 if the model's code has changed."""
-    from lightning_debugkit.cli.code_messages import code_verdict, harmless
+    from lightning_debugkit.cli.code_messages import code_verdict
     from lightning_debugkit.provenance.carried.read_checkpoint import read_snapshot
     from lightning_debugkit.provenance.diff.disk_comparison import compare_with_disk, on_disk, unified
 
     if path is not None and Path(path).is_file():
-        return _diff_of_two(checkpoint, path)
+        return _of_two(checkpoint, path)
     manifest, source = read_snapshot(checkpoint)
     root, lines = _project(manifest, path), list[str]()
     comparison = compare_with_disk(manifest, source, on_disk(manifest, root), cells=False)
@@ -53,15 +54,12 @@ def run(checkpoint: str, path: str | None = None) -> Told:
         told += "\nThe run was started from a notebook, whose cells are not compared; the files that they import are."
     if source is None:
         told += "\nThe checkpoint carries hashes only: its sources were too large to travel with it."
-    # Lines before the first file are passed over by patch and by git apply.
-    if sys.stdout.isatty():
-        lines = [harmless(line) for line in lines]
-    return "\n".join([*(f"# {line}" for line in told.splitlines()), *lines]), int(comparison.model == "changed")
+    return _printed(told, lines, comparison)
 
 
-def _diff_of_two(first: str, second: str) -> Told:
+def _of_two(first: str, second: str) -> Told:
     """Compare the code of two checkpoints; status 1 if that of the model is not the same."""
-    from lightning_debugkit.cli.code_messages import code_verdict, harmless
+    from lightning_debugkit.cli.code_messages import code_verdict
     from lightning_debugkit.provenance.carried.read_checkpoint import read_snapshot
     from lightning_debugkit.provenance.carried.restore_run import restore_run
     from lightning_debugkit.provenance.diff.disk_comparison import compare_with_disk, on_disk, unified
@@ -75,6 +73,13 @@ def _diff_of_two(first: str, second: str) -> Told:
         lines = [] if source is None else list(unified(manifest, source, root))
     if source is None:
         told += f"\n{first} carries hashes only: its sources were too large to travel with it."
+    return _printed(told, lines, comparison)
+
+
+def _printed(told: str, lines: list[str], comparison: CodeComparison) -> Told:
+    from lightning_debugkit.cli.code_messages import harmless
+
+    # Lines before the first file are passed over by patch and by git apply.
     if sys.stdout.isatty():
         lines = [harmless(line) for line in lines]
     return "\n".join([*(f"# {line}" for line in told.splitlines()), *lines]), int(comparison.model == "changed")

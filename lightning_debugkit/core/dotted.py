@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from collections.abc import Callable
 from typing import Any
@@ -18,10 +19,9 @@ def function_at(path: str) -> Callable[..., Any]:
         3
     """
     home, _, attribute = path.replace(":", ".").rpartition(".")
-    try:
+    found: Callable[..., Any] | None = None
+    with contextlib.suppress(ImportError, AttributeError, ValueError):
         found = getattr(importlib.import_module(home), attribute)
-    except (ImportError, AttributeError, ValueError):
-        found = None
     if not callable(found):
         raise ValueError(f"function_at needs the dotted path of a function, got {path!r}; check the spelling.")
-    return found  # type: ignore[no-any-return]
+    return found

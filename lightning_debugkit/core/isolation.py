@@ -7,6 +7,7 @@ import io
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -31,7 +32,7 @@ def isolated(module: nn.Module) -> Iterator[None]:
         parameter.grad = None
     synchronised = nn.SyncBatchNorm.forward
     try:
-        nn.SyncBatchNorm.forward = _BatchNorm.forward  # type: ignore[method-assign]
+        nn.SyncBatchNorm.forward = _BatchNorm.forward  # type: ignore[method-assign]  # until below
         with contextlib.ExitStack() as stack:
             stack.enter_context(torch.enable_grad())
             stack.enter_context(warnings.catch_warnings())
@@ -43,7 +44,7 @@ def isolated(module: nn.Module) -> Iterator[None]:
             torch.clear_autocast_cache()
             yield
     finally:
-        nn.SyncBatchNorm.forward = synchronised  # type: ignore[method-assign]
+        nn.SyncBatchNorm.forward = synchronised  # type: ignore[method-assign]  # its own
         torch.clear_autocast_cache()
         _undo(undo)
 
@@ -67,8 +68,8 @@ def _tensors(module: nn.Module) -> Iterator[Undo]:
             continue
         if not tensor.is_meta:
             kept = tensor.detach().clone() if _is_packed(tensor) else tensor.detach().to("cpu", copy=True)
-            yield lambda tensor=tensor, kept=kept: _put_back(tensor, kept)  # type: ignore[misc]
-        yield lambda t=tensor, grad=tensor.grad, flag=tensor.requires_grad: _set(t, grad, flag)  # type: ignore[misc]
+            yield partial(_put_back, tensor, kept)
+        yield partial(_set, tensor, tensor.grad, tensor.requires_grad)
 
 
 def _put_back(tensor: Tensor, kept: Tensor) -> None:
@@ -127,7 +128,7 @@ def _attributes(module: nn.Module) -> Iterator[Undo]:
         for name, value in kept.items():
             if name not in MODULE_OWNERS:
                 yield from _value(value, depth=3)
-        yield lambda here=here, kept=kept: _refill(here, kept)  # type: ignore[misc]
+        yield partial(_refill, here, kept)
 
 
 @contextlib.contextmanager

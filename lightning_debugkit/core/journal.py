@@ -65,21 +65,36 @@ class Journal:
 
     def append(self, event: Mapping[str, Any]) -> None:
         """Write ``event`` as one whole line, or leave the file as it was and raise ``OSError``."""
-        line = encode(event)
-        handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        handle = self.opened()
         try:
-            size = os.fstat(handle).st_size
-            if size and os.pread(handle, 1, size - 1) != b"\n":
-                line = b"\n" + line  # a process killed here before us left a torn line: close it
-            written = 0
-            try:
-                while written < len(line):
-                    written += os.write(handle, line[written:])
-            except OSError:
-                os.ftruncate(handle, size)
-                raise
+            write_lines(handle, encode(event), is_new=True)
         finally:
             os.close(handle)
+
+    def opened(self) -> int:
+        """Return a handle of the file, to be given back; it is made if there is none."""
+        return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+
+
+def write_lines(handle: int, data: bytes, is_new: bool) -> int:
+    """Append whole lines, or leave the file as it was and raise ``OSError``; return how large it is then.
+
+    Args:
+        handle: Of the file.
+        data: The lines.
+        is_new: The handle has just been opened: a process killed before us may have left a torn line, which is closed.
+    """
+    size = os.fstat(handle).st_size
+    if is_new and size and os.pread(handle, 1, size - 1) != b"\n":
+        data = b"\n" + data
+    written = 0
+    try:
+        while written < len(data):
+            written += os.write(handle, data[written:])
+    except OSError:
+        os.ftruncate(handle, size)
+        raise
+    return size + written
 
 
 class Events(list[Event]):

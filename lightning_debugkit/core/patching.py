@@ -37,7 +37,7 @@ class Hearing:
         known = {id(part): weakref.ref(part) for part in parts}
 
         def heard(module: nn.Module, args: Any, output: Any) -> None:
-            if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+            if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]  # torch's
                 return
             part = known.get(id(module))
             if part is not None and part() is module:

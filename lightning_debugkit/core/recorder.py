@@ -12,7 +12,7 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_debugkit.core.journal import Event, Journal, encode
+from lightning_debugkit.core.journal import Event, Journal, encode, write_lines
 
 SECONDS = 1.0  # that a measure may wait: what a killed process can lose
 MEASURES = 4_000_000  # bytes of a journal that measures may fill; findings, files and ends come beside
@@ -158,24 +158,9 @@ class Recorder:
     def _write(self, data: bytes) -> None:
         if not data:
             return
-        handle = self._opened()
-        size = os.fstat(handle).st_size
-        if size and self._handle is None and os.pread(handle, 1, size - 1) != b"\n":
-            data = b"\n" + data  # a process killed here before us left a torn line: close it
-        self._handle = handle
-        written = 0
-        try:
-            while written < len(data):
-                written += os.write(handle, data[written:])
-        except OSError:
-            os.ftruncate(handle, size)
-            raise
-        self._size = size + written
-
-    def _opened(self) -> int:
-        if self._handle is not None:
-            return self._handle
-        return os.open(self.journal.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        is_new = self._handle is None
+        self._handle = self.journal.opened() if self._handle is None else self._handle
+        self._size = write_lines(self._handle, data, is_new)
 
 
 class _Series:

@@ -180,7 +180,7 @@ class Sums:
             if tensor is not None:
                 is_partial = any(placed.is_partial() for placed in getattr(tensor, "placements", ()))
                 # What is still to be added up, all ranks have in that form, and all add it up here.
-                held.append(values(tensor.full_tensor() if is_partial else tensor))  # type: ignore[attr-defined]
+                held.append(values(tensor.full_tensor() if is_partial else tensor))  # type: ignore[attr-defined]  # a DTensor
                 copies.append(self.world if is_partial else among)
         if held:
             there = [index for index, tensor in enumerate(tensors) if tensor is not None]

@@ -201,7 +201,7 @@ def _mapping(value: Mapping[Any, Any], items: dict[Any, Any]) -> Any:
     except Exception:  # one that cannot be written to, or copied: it may be made of a dict
         made = None
     try:
-        return type(value)(items)  # type: ignore[call-arg]
+        return type(value)(items)  # type: ignore[call-arg]  # as UserDict is made
     except Exception:
         return items
 

@@ -129,7 +129,7 @@ class LoaderListener(Generic[_Around]):
         return {"around": self.around, "training": self.training}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
+        self.__init__(**state)  # type: ignore[misc]  # it has no state but its arguments
 
 
 @dataclass(frozen=True)

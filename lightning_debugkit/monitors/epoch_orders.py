@@ -47,7 +47,7 @@ class EpochOrders:
     def end_epoch(self, trainer: Trainer, where: Where) -> Iterator[Finding]:
         """Yield that the epoch which ends began as an earlier one, where it should not."""
         begun, self._begun = self._begun, None
-        if begun is None or len(begun) < _SAMPLES or trainer.overfit_batches or _is_ascending(begun):  # type: ignore[attr-defined]
+        if begun is None or len(begun) < _SAMPLES or trainer.overfit_batches or _is_ascending(begun):  # type: ignore[attr-defined]  # set by a connector
             return
         order = [trainer.current_epoch, zlib.crc32(repr(begun[:_MOST]).encode()), len(begun[:_MOST])]
         same = next((epoch for epoch, *rest in self.orders if rest == order[1:] and epoch != order[0]), None)

@@ -188,7 +188,7 @@ class Work:
 def is_trial(trainer: Trainer) -> bool:
     """Tell whether the run sees only some of the batches: 1.0 is all of them, 1 is one."""
     limit = trainer.limit_train_batches
-    return bool(trainer.fast_dev_run) or not (isinstance(limit, float) and limit == 1.0)  # type: ignore[attr-defined]
+    return bool(trainer.fast_dev_run) or not (isinstance(limit, float) and limit == 1.0)  # type: ignore[attr-defined]  # set by a connector
 
 
 def _window(trainer: Trainer, module: LightningModule, where: Where, batches: float) -> Iterator[Finding]:

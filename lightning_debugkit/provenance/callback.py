@@ -21,8 +21,7 @@ from lightning_debugkit.provenance.capture.project_modules import main_file
 from lightning_debugkit.provenance.carried.manifest import KEY, NoSnapshot, embedded, taken_from
 from lightning_debugkit.provenance.snapshot import checkpoint_hooks, snapshot_arguments, snapshot_rules
 from lightning_debugkit.provenance.snapshot.checkpoint_hooks import Loading, Saving
-from lightning_debugkit.provenance.snapshot.export_program import Example
-from lightning_debugkit.provenance.snapshot.fit_programs import write_programs
+from lightning_debugkit.provenance.snapshot.export_program import Example, write_programs
 from lightning_debugkit.provenance.snapshot.run_end_commit import RunEnd, keep_outcome, summary_of
 from lightning_debugkit.provenance.snapshot.run_facts import arguments_not_kept, run_facts
 from lightning_debugkit.provenance.snapshot.session import SnapshotSession, compared

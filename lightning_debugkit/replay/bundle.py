@@ -177,8 +177,9 @@ def _dump(step: dict[str, Any], path: Path, max_bytes: int, secret: Secret, by_v
     try:
         with path.open("wb") as file:
             bounded = _Bounded(file, max_bytes)
+            module: dict[str, Any] = {"pickle_module": pickling} if by_value else {}
             try:
-                torch.save(step, bounded, **({"pickle_module": pickling} if by_value else {}))  # type: ignore[arg-type]
+                torch.save(step, bounded, **module)  # type: ignore[arg-type]  # that it writes is all that is asked
             except Exception as error:
                 if bounded.left < 0:  # torch tells of a position in a file
                     raise _LeftOut(f"more than {max_bytes:,} bytes") from error

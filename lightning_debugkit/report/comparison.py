@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 
 from lightning_debugkit.core.finding import Severity
-from lightning_debugkit.report.curves import Curve, curve_figure, curves
+from lightning_debugkit.core.whole_files import write_whole
+from lightning_debugkit.report.curves import Curve, curve_figure, curves, of_first_rank
 from lightning_debugkit.report.number_formats import as_mapping, as_number, cut, number, phrase, plural
 from lightning_debugkit.report.parts import Cell, Drawing, Paragraph, Section, Table
 from lightning_debugkit.report.read_report import Report
-from lightning_debugkit.report.rendering import compose, write
+from lightning_debugkit.report.rendering import compose
 from lightning_debugkit.report.sections.logged_metrics import is_validation_loss, logged
-from lightning_debugkit.report.summary import Measure, Summary
+from lightning_debugkit.report.summary import Summary
 from lightning_debugkit.report.to_html import html
 
 MOST = 6  # colours that are told apart
@@ -49,7 +50,7 @@ def compare(reports: Sequence[Report], page: Path) -> str:
         Section("What differs", 5, _told(_settings, runs), is_open=True),
     )
     counted = " · ".join(f"{name}: {summary.status}, step {summary.steps}" for name, summary in runs.items())
-    write(page, html(whole, compose(whole, page.parent, sections), counted).encode("utf-8", "replace"))
+    write_whole(page, html(whole, compose(whole, page.parent, sections), counted).encode("utf-8", "replace"))
     return verdict
 
 
@@ -97,7 +98,7 @@ def _found(rule: str, summary: Summary) -> Cell:
 
 
 def _losses(runs: Runs) -> Iterator[Drawing]:
-    steps = {name: curves(_first_rank(summary, "loss")) for name, summary in runs.items()}
+    steps = {name: curves(of_first_rank(summary.points("loss"))) for name, summary in runs.items()}
     yield from _drawn("loss", "Loss of each step", "loss", steps)
     names = {curve.label for summary in runs.values() for curve in logged(summary) if is_validation_loss(curve.label)}
     yield from _logged(sorted(names), runs)
@@ -118,7 +119,9 @@ def _logged(names: Sequence[str], runs: Runs) -> Iterator[Drawing]:
 def _gradients(runs: Runs) -> Iterator[Drawing]:
     held = {}
     for name, summary in runs.items():
-        points = [replace(point, value=_total(point.value)) for point in _first_rank(summary, "gradient-norms")]
+        points = [
+            replace(point, value=_total(point.value)) for point in of_first_rank(summary.points("gradient-norms"))
+        ]
         held[name] = curves(points)
     yield from _drawn("gradients", "Norm of the whole gradient", "norm", held)
 
@@ -129,9 +132,9 @@ def _total(norms: Any) -> float:
 
 
 def _rates(runs: Runs) -> Iterator[Drawing | Paragraph]:
-    held = {name: curves(_first_rank(summary, "learning-rate")) for name, summary in runs.items()}
+    held = {name: curves(of_first_rank(summary.points("learning-rate"))) for name, summary in runs.items()}
     found = [curve for each in held.values() for curve in each]
-    if found and all((curve.values == curve.values[0]).all() for curve in found):
+    if found and all(curve.is_constant for curve in found):
         said = (f"{name} {', '.join(number(float(curve.values[0])) for curve in each)}" for name, each in held.items())
         yield Paragraph(f"Constant: {'; '.join(said)}.")
     else:
@@ -159,12 +162,6 @@ def _facts(summary: Summary) -> Iterator[tuple[str, str]]:
             yield str(key), phrase(value)
     for key in ("commit", "seed"):
         yield key, phrase(run.get(key))
-
-
-def _first_rank(summary: Summary, name: str) -> list[Measure]:
-    points = summary.measures.get(name, ())
-    first = min((point.rank for point in points), default=0)
-    return [point for point in points if point.rank == first]
 
 
 def _drawn(name: str, title: str, up: str, held: Mapping[str, Sequence[Curve]]) -> Iterator[Drawing]:

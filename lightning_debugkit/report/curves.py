@@ -8,12 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from lightning_debugkit.core.finding import Severity
-from lightning_debugkit.report.figures import axes_of, blank_figure, legend_above, legend_height, mark_findings
-from lightning_debugkit.report.number_formats import as_mapping, as_number, shortened
+from lightning_debugkit.report.figures import (
+    axes_of,
+    blank_figure,
+    legend_above,
+    legend_height,
+    log_scale,
+    mark_findings,
+)
+from lightning_debugkit.report.number_formats import as_mapping, as_number, number, shortened
 from lightning_debugkit.report.palette import PALETTE
 from lightning_debugkit.report.summary import Measure, Summary
 
@@ -29,6 +36,27 @@ class Curve:
     label: str
     steps: NDArray[np.int64]
     values: NDArray[np.float64]
+
+    @property
+    def ends(self) -> str:
+        """The first and the last value, in words."""
+        return f"from {number(float(self.values[0]))} to {number(float(self.values[-1]))}"
+
+    @property
+    def finite_ends(self) -> str:
+        """The same of the finite values, empty if there are none."""
+        known = np.isfinite(self.values)
+        return f", {Curve(self.label, self.steps[known], self.values[known]).ends}" if known.any() else ""
+
+    @property
+    def is_constant(self) -> bool:
+        return bool((self.values == self.values[0]).all())
+
+
+def of_first_rank(points: Sequence[Measure]) -> list[Measure]:
+    """Return the points of the first rank: ranks share what is drawn."""
+    first = min((point.rank for point in points), default=0)
+    return [point for point in points if point.rank == first]
 
 
 def curves(points: Sequence[Measure], world_size: int = 1) -> list[Curve]:
@@ -55,8 +83,7 @@ def curves(points: Sequence[Measure], world_size: int = 1) -> list[Curve]:
 
 def is_logarithmic(found: Sequence[Curve]) -> bool:
     """Return whether the values ask for a log scale: all positive, the largest far above the smallest."""
-    values: NDArray[np.float64] = np.concatenate([curve.values for curve in found])
-    finite = values[np.isfinite(values)]
+    finite = _finite(found)
     return bool(finite.size and finite.min() > 0 and finite.max() >= LOG_RATIO * finite.min())
 
 
@@ -94,10 +121,8 @@ def draw_curves(axes: Axes, found: Sequence[Curve]) -> None:
         )
         _mark_nonfinite(axes, curve)
     if is_logarithmic(found):
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0,) if _decades(found) > 2 else (1.0, 2.0, 5.0)))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        finite = _finite(found)
+        log_scale(axes, "y", float(finite.min()), float(finite.max()))
     else:
         axes.yaxis.set_major_locator(MaxNLocator(6))
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -108,10 +133,9 @@ def draw_curves(axes: Axes, found: Sequence[Curve]) -> None:
     axes.set_xlim(float(steps.min()) - pad, float(steps.max()) + pad)
 
 
-def _decades(found: Sequence[Curve]) -> float:
+def _finite(found: Sequence[Curve]) -> NDArray[np.float64]:
     values: NDArray[np.float64] = np.concatenate([curve.values for curve in found])
-    finite = values[np.isfinite(values)]
-    return float(np.log10(finite.max() / finite.min()))
+    return values[np.isfinite(values)]
 
 
 def _mark_nonfinite(axes: Axes, curve: Curve) -> None:

@@ -147,7 +147,7 @@ def _of_events(events: Events, folder: Path) -> Experiment:
 
 def _logged(summary: Summary) -> str:
     """Return the last value of what the run logged: of its validation loss, else of what comes first."""
-    names = dict.fromkeys(name for point in summary.measures.get("logged", ()) for name in as_mapping(point.value))
+    names = dict.fromkeys(name for point in summary.points("logged") for name in as_mapping(point.value))
     wanted = sorted(names, key=lambda name: ("val" not in name.lower(), "loss" not in name.lower()))
     if not wanted:
         return ""

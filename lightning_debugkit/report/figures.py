@@ -6,21 +6,25 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Literal
 from xml.etree import ElementTree as ET
 
 import matplotlib as mpl
 import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure as Canvas
 from matplotlib.image import AxesImage
 from matplotlib.legend import Legend
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import blended_transform_factory
 from numpy.typing import NDArray
 
 from lightning_debugkit.core.finding import Severity
+from lightning_debugkit.report.number_formats import tail
 from lightning_debugkit.report.palette import PALETTE
 from lightning_debugkit.report.parts import Drawing, Figure
 from lightning_debugkit.report.summary import Summary
@@ -31,6 +35,7 @@ _LETTER = 0.56  # mean width of a letter, of its size
 _EDGE = 0.2  # inches
 _NUMBERS = 3
 _LABEL_INCHES = 0.5
+_DECADES = 100.0  # between the ends of an axis
 _UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # what no XML can hold
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 _LONG_NUMBER = re.compile(r"(\d\.\d\d)\d+")
@@ -124,11 +129,10 @@ def blank_figure(
     right: float = 0.15,
     top: float = 0.3,
     bottom: float = 0.55,
-    width: float = WIDTH,
 ) -> Canvas:
     """Return an empty figure; all in inches, margins included."""
-    figure = Canvas(figsize=(width, height), facecolor=PALETTE.background)
-    figure.subplots_adjust(left / width, bottom / height, 1 - right / width, 1 - top / height)
+    figure = Canvas(figsize=(WIDTH, height), facecolor=PALETTE.background)
+    figure.subplots_adjust(left / WIDTH, bottom / height, 1 - right / WIDTH, 1 - top / height)
     return figure
 
 
@@ -154,6 +158,39 @@ def calm(axes: Axes, *, grid: bool = True) -> Axes:
         axes.grid(visible=True, axis="y", color=PALETTE.line, linewidth=0.6)
         axes.set_axisbelow(True)
     return axes
+
+
+def log_scale(axes: Axes, name: Literal["x", "y"], low: float, high: float, numticks: int | None = None) -> None:
+    """Make an axis logarithmic, its numbers written as people do: within two decades, some between the powers."""
+    axes.set(**{f"{name}scale": "log"})
+    axis: Axis = getattr(axes, f"{name}axis")
+    subs = (1.0,) if high > _DECADES * low else (1.0, 2.0, 5.0)
+    axis.set_major_locator(LogLocator(subs=subs, numticks=numticks))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def name_rows(axes: Axes, places: Sequence[float], layers: Sequence[str], marked: Collection[int]) -> None:
+    """Write the names of layers beside their rows, those of ``marked`` rows in red."""
+    for row, text in enumerate(axes.set_yticks(places, row_names(layers, marked), fontsize=7)):
+        if row in marked:
+            text.label1.set(color=PALETTE.error, fontweight="bold")
+
+
+def row_names(layers: Sequence[str], marked: Collection[int]) -> list[str]:
+    """Return the names of layers as they stand beside rows."""
+    return [f"▶ {tail(layer, 30)}" if row in marked else tail(layer, 30) for row, layer in enumerate(layers)]
+
+
+def color_bar(axes: Axes, colors: NDArray[np.float64], low: float, high: float) -> Axes:
+    """Draw the meaning of colours, (n, 4) from the greatest down, and return the axes for their numbers."""
+    bar = calm(axes, grid=False)
+    paint(bar, colors[:, None], (0.0, 1.0, low, high))
+    for spine in bar.spines.values():
+        spine.set_visible(False)
+    bar.set_xticks([])
+    bar.yaxis.tick_right()
+    return bar
 
 
 def room(texts: Sequence[str], size: float) -> float:

@@ -36,6 +36,13 @@ class Heatmap:
         return Heatmap(tuple(self.layers[row] for row in kept), self.steps, self.norms[index], self.is_nonfinite[index])
 
 
+def of_one_rank(points: Sequence[Measure]) -> list[Measure]:
+    """Return the points, in order, of the rank with most to tell: replicas share weights and gradients."""
+    ranks = [point.rank for point in points]
+    best = max(sorted(set(ranks)), key=ranks.count, default=0)
+    return sorted((point for point in points if point.rank == best), key=lambda point: point.step)
+
+
 def heatmap(points: Sequence[Measure]) -> Heatmap | None:
     """Return the norms of all layers, in the order they were first seen; ``None`` if there are none.
 
@@ -74,30 +81,30 @@ def _as_column(values: Mapping[str, Any]) -> NDArray[np.float64] | None:
         return None
 
 
-def narrowed(found: Heatmap, most: int = COLUMNS) -> Heatmap:
-    """Return ``found`` with at most ``most`` columns: each the largest norm of its steps, non-finite if any is."""
+def narrowed(found: Heatmap) -> Heatmap:
+    """Return ``found`` with at most `COLUMNS` columns: each the largest norm of its steps, non-finite if any is."""
     columns = found.steps.size
-    if columns <= most:
+    if columns <= COLUMNS:
         return found
-    starts = np.linspace(0, columns, most, endpoint=False).astype(np.int64)
+    starts = np.linspace(0, columns, COLUMNS, endpoint=False).astype(np.int64)
     # The largest of what was measured: fmax passes nan over.
     norms = np.fmax.reduceat(found.norms, starts, axis=1)
     is_nonfinite = np.logical_or.reduceat(found.is_nonfinite, starts, axis=1)
     return Heatmap(found.layers, found.steps[starts], norms, is_nonfinite)
 
 
-def chosen_rows(found: Heatmap, faulty: Sequence[int], most: int = ROWS) -> list[int]:
-    """Return at most ``most`` rows in order: faulty, non-finite, extremes, ends, then evenly spread ones."""
+def chosen_rows(found: Heatmap, faulty: Sequence[int]) -> list[int]:
+    """Return at most `ROWS` rows in order: faulty, non-finite, extremes, ends, then evenly spread ones."""
     count = len(found.layers)
-    if count <= most:
+    if count <= ROWS:
         return list(range(count))
     typical = np.fmax.reduce(found.norms, axis=1)
     by_size = np.argsort(np.nan_to_num(typical, nan=0.0), kind="stable").tolist()
     broken = np.flatnonzero(found.is_nonfinite.any(axis=1)).tolist()
-    wanted = [*faulty, *broken[: most // 3], *by_size[-3:], *by_size[:3], 0, count - 1]
-    kept = list(dict.fromkeys(wanted))[:most]
+    wanted = [*faulty, *broken[: ROWS // 3], *by_size[-3:], *by_size[:3], 0, count - 1]
+    kept = list(dict.fromkeys(wanted))[:ROWS]
     others = sorted(set(range(count)) - set(kept))
-    spread = np.linspace(0, len(others) - 1, most - len(kept)).astype(np.int64)
+    spread = np.linspace(0, len(others) - 1, ROWS - len(kept)).astype(np.int64)
     return sorted([*kept, *(others[place] for place in spread)])
 
 

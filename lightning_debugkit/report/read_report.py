@@ -135,7 +135,7 @@ def show_in_notebook(report: Report) -> bool:
     told = report._repr_html_()
     if _shown.get(report.folder) != told:  # an exception is followed by an end: the report is written again
         _shown[report.folder] = told
-        display(report)  # type: ignore[no-untyped-call]
+        display(report)  # type: ignore[no-untyped-call]  # IPython leaves it untyped
     return True
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lightning_debugkit.core.finding import Severity
 from lightning_debugkit.core.journal import read_journal
+from lightning_debugkit.core.whole_files import write_whole
 from lightning_debugkit.report.number_formats import sentence
 from lightning_debugkit.report.parts import Chapter, Details, Drawing, Paragraph, Part, Section
 from lightning_debugkit.report.summary import Summary, summarize
@@ -31,16 +32,16 @@ def render(folder: str | os.PathLike[str]) -> Summary:
     chapters = compose(summary, folder)
     for chapter in chapters:
         for figure in chapter.figures:
-            write(folder / figure.path, figure.svg.encode())
+            write_whole(folder / figure.path, figure.svg.encode())
         for picture in chapter.pictures:
-            write(folder / picture.path, picture.image)
+            write_whole(folder / picture.path, picture.image)
     report = json.dumps(as_json(summary, chapters), indent=2, allow_nan=False)
     for name, text in (
         ("report.json", report + "\n"),
         ("report.md", markdown(summary, chapters)),
         ("report.html", html(summary, chapters)),
     ):
-        write(folder / name, text.encode("utf-8", "replace"))  # a lone surrogate cannot be encoded
+        write_whole(folder / name, text.encode("utf-8", "replace"))  # a lone surrogate cannot be encoded
     return summary
 
 
@@ -94,15 +95,3 @@ def _drawn(drawing: Drawing) -> Part:
 
 def _problem(said: str, error: Exception) -> Paragraph:
     return Paragraph(f"{said}: {type(error).__name__}: {sentence(str(error), 200)}.", is_problem=True)
-
-
-def write(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path`` whole or not at all; readers see the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        draft.write_bytes(data)
-        draft.replace(path)
-    except OSError:
-        draft.unlink(missing_ok=True)
-        raise

@@ -70,6 +70,14 @@ class Summary:
     resumed: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[Finding, ...] = ()
 
+    def points(self, name: str) -> tuple[Measure, ...]:
+        """Return the points of a series, none if there is no such."""
+        return self.measures.get(name, ())
+
+    def last(self, name: str) -> Mapping[str, Any]:
+        """Return the last value of a series whose values are mappings, empty if there is none."""
+        return as_mapping(self.points(name)[-1].value) if self.points(name) else {}
+
     @property
     def is_well(self) -> bool:
         """It finished, and all that look for faults looked until then; what they found is another matter."""

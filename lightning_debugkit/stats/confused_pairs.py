@@ -135,8 +135,8 @@ def merge_candidates(confusion: Confusion, most: int | None = 10) -> list[Merge]
     accuracy, chance = confusion.correct / n, float(support / n @ (predicted / n))
     merged = accuracy + both / n
     more = (support[first] / n) * (predicted[second] / n) + (support[second] / n) * (predicted[first] / n)
-    kappa = float(beyond_chance(np.float64(accuracy), np.float64(chance)))
-    kappas = beyond_chance(merged, chance + more)
+    kappa, *rest = beyond_chance(np.append(accuracy, merged), np.append(chance, chance + more)).tolist()
+    kappas = floats(rest)
     order = np.argsort(-kappas, kind="stable")
     order = order[kappas[order] > kappa][:most]
     found = []

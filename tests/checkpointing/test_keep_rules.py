@@ -51,15 +51,15 @@ def test_a_rule_is_frozen(rule: Any) -> None:
         ),
         (lambda: Every(steps=0), "Every needs steps >= 1, got 0; give a whole number."),
         (lambda: Every(epochs=True), "Every needs epochs >= 1, got True; give a whole number."),
-        (lambda: Every(steps=2.0), "Every needs steps >= 1, got 2.0; give a whole number."),  # type: ignore[arg-type]
+        (lambda: Every(steps=2.0), "Every needs steps >= 1, got 2.0; give a whole number."),
         (lambda: Every(hours=0), "Every needs hours > 0, got 0; 0.5 is half an hour."),
         (lambda: Every(hours=float("nan")), "Every needs hours > 0, got nan; 0.5 is half an hour."),
         (lambda: Every(steps=1, keep=0), "Every needs keep >= 1, got 0; give a whole number."),
         (lambda: Best(""), "Best needs the name of a metric, got ''; Best('val_loss') is an example."),
         (lambda: Best("a", k=-1), "Best needs k >= 1, got -1; give a whole number."),
-        (lambda: Best("a", mode="up"), "Best needs mode 'min' or 'max', got 'up'; 'min' suits a loss."),  # type: ignore[arg-type]
+        (lambda: Best("a", mode="up"), "Best needs mode 'min' or 'max', got 'up'; 'min' suits a loss."),
         (
-            lambda: Best("a", within=3),  # type: ignore[arg-type]
+            lambda: Best("a", within=3),
             "Best needs within=Every(...), got 3; Every(steps=5000) is an example.",
         ),
         (lambda: Latest(n=0), "Latest needs n >= 1, got 0; give a whole number."),

@@ -57,7 +57,7 @@ def test_it_is_written_to_the_same_bytes_as_the_checkpoint_itself(tmp_path: Path
     save_bytes(tensor_snapshot(checkpoint), tmp_path / "two")
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
     loaded = torch.load(tmp_path / "two", weights_only=True)
-    assert loaded["state_dict"]._metadata == net.state_dict()._metadata  # type: ignore[attr-defined]
+    assert loaded["state_dict"]._metadata == net.state_dict()._metadata
 
 
 @pytest.mark.parametrize(

@@ -47,10 +47,10 @@ class Full(Callback):
         if trainer.current_epoch == 1 and trainer.global_rank == 1:
 
             def fails(*args: Any, **options: Any) -> None:
-                FileSystemWriter.write_data = real  # type: ignore[method-assign]
+                FileSystemWriter.write_data = real
                 raise OSError(errno.ENOSPC, "No space left on device")
 
-            FileSystemWriter.write_data = fails  # type: ignore[method-assign]
+            FileSystemWriter.write_data = fails
 
 
 def work(rank: int, folder: Path, kind: str) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def work(rank: int, folder: Path, kind: str) -> dict[str, Any]:
     uninterrupted = fit(folder / "whole", kind, max_epochs=4)[1]
     equal = all(torch.equal(*pair) for pair in zip(whole(resumed), whole(uninterrupted), strict=True))
     fit(folder / "full", kind, [Latest()], Full())
-    best = str(again.checkpoint_callback.best_model_path)  # type: ignore[union-attr]
+    best = str(again.checkpoint_callback.best_model_path)
     return {**told, "step": again.global_step, "equal": equal, "best of both": best}
 
 

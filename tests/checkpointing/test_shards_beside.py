@@ -56,7 +56,7 @@ class Held(Callback):
                     raise OSError(errno.ENOSPC, "No space left on device")
             return real(writer, *args, **options)
 
-        FileSystemWriter.write_data = held  # type: ignore[method-assign]
+        FileSystemWriter.write_data = held
         self.put_back = lambda: setattr(FileSystemWriter, "write_data", real)
 
     def on_train_batch_end(self, trainer: Any, module: Any, *_: Any) -> None:

@@ -62,7 +62,7 @@ def work(rank: int, folder: Path, url: str) -> Any:
     weights = whole(resumed)
     uninterrupted = fit(folder / "whole", "fsdp2", RULES, max_epochs=4)[1]
     equal = all(torch.equal(*pair) for pair in zip(weights, whole(uninterrupted), strict=True))
-    best = str(trainer.checkpoint_callback.best_model_path)  # type: ignore[union-attr]
+    best = str(trainer.checkpoint_callback.best_model_path)
     trainer.validate(resumed, DataLoader(TensorDataset(torch.randn(8, 4)), 4), ckpt_path="best", verbose=False)
     return trainer.global_step, equal, best
 

@@ -64,8 +64,8 @@ def number(sample: Any) -> int:
 def test_a_label_keeps_its_form_and_is_counted_anew(form: str) -> None:
     whole = Listed([FORMS[form](label) for label in OLD])
     part = ClassSubset(whole, classes=[90, 17])
-    assert (part.indices, [number(sample) for sample in part]) == (KEPT, NEW)  # type: ignore[attr-defined]
-    assert {type(sample) for sample in part} == {type(whole.samples[0])}  # type: ignore[attr-defined]
+    assert (part.indices, [number(sample) for sample in part]) == (KEPT, NEW)
+    assert {type(sample) for sample in part} == {type(whole.samples[0])}
     assert [number(sample) for sample in whole.samples] == OLD  # nothing of it was written to
     assert (part.class_mapping, part.class_names) == ({90: 0, 17: 1}, ["90", "17"])
 
@@ -73,9 +73,9 @@ def test_a_label_keeps_its_form_and_is_counted_anew(form: str) -> None:
 def test_a_one_hot_label_loses_the_columns_of_the_other_classes() -> None:
     eye = torch.eye(4)
     part = ClassSubset(Listed([(0, eye[at]) for at in (0, 3, 1, 3)]), classes=[3, 1])
-    assert [label.tolist() for _, label in part] == [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]  # type: ignore[attr-defined]
+    assert [label.tolist() for _, label in part] == [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]
     several = ClassSubset(Listed([(0, [1, 0, 1]), (0, [0, 1, 0])]), classes=[2, 0])
-    assert [label for _, label in several] == [[1, 1]]  # type: ignore[attr-defined]
+    assert [label for _, label in several] == [[1, 1]]
 
 
 def detected(labels: list[int]) -> tuple[Any, dict[str, Any]]:
@@ -103,7 +103,7 @@ def test_category_ids_with_holes_are_counted_anew_and_called_by_their_names() ->
     whole = Listed([(0, each) for each in annotations], coco=coco, ids=[0, 1, 2])
     part = ClassSubset(whole, classes=["toothbrush", "cat"])
     assert whole.asked == 3  # of three samples: the annotations were not read one by one
-    assert [[each["category_id"] for each in target] for _, target in part] == [[1, 0]]  # type: ignore[attr-defined]
+    assert [[each["category_id"] for each in target] for _, target in part] == [[1, 0]]
     assert (part.class_names, part.class_mapping) == (["toothbrush", "cat"], {90: 0, 17: 1})
 
 
@@ -138,7 +138,7 @@ def test_labels_beside_the_samples_are_used_only_where_they_agree_with_them() ->
 def test_parts_and_sums_of_datasets_are_datasets(wrapped: Any) -> None:
     whole = TensorDataset(torch.arange(8.0), torch.tensor(OLD))
     part = ClassSubset(wrapped(whole), classes=[90, 17])
-    assert [int(label) for _, label in part] == NEW  # type: ignore[attr-defined]
+    assert [int(label) for _, label in part] == NEW
     again = ClassSubset(part, classes=["17"])
     assert (len(again), again.class_names, again.class_mapping) == (2, ["17"], {1: 0})
 
@@ -187,7 +187,7 @@ def test_what_cannot_be_told_is_told_in_a_sentence(dataset: Any, classes: Any, t
 
 def test_another_place_of_the_label_can_be_named() -> None:
     whole = Listed([{"a": 1, "kind": label} for label in OLD])
-    assert [each["kind"] for each in ClassSubset(whole, classes=[90, 17], label="kind")] == NEW  # type: ignore[attr-defined]
+    assert [each["kind"] for each in ClassSubset(whole, classes=[90, 17], label="kind")] == NEW
 
 
 def subset() -> ClassSubset:

@@ -393,7 +393,7 @@ def every_word_is_unknown(mended: bool) -> Program:
     pages = [getattr(datasets, f"load_{name}")().DESCR.lower() for name in ("diabetes", "digits")]
     texts = [[word for word in page.split() if word.isalpha()] for page in pages]  # a number has no upper case
     lines = [(" ".join(text[i : i + 6]), y) for y, text in enumerate(texts) for i in range(0, len(text) - 6, 2)]
-    loader = DataLoader(lines, batch_size=16, shuffle=True)  # type: ignore[arg-type]
+    loader = DataLoader(lines, batch_size=16, shuffle=True)
     return Program(Words(mended, [*texts[0], *texts[1]]), loader, trainer={"max_epochs": 12})
 
 

@@ -525,7 +525,7 @@ def clipped_between_zero_grad_and_backward(mended: bool) -> Program:
 def clipped_by_lightning_before_manual_backward(mended: bool) -> Program:
     """``self.clip_gradients``, two lines too early."""
 
-    class Net(in_order("clip", "zero", "backward", "step")(mended)):  # type: ignore[misc]
+    class Net(in_order("clip", "zero", "backward", "step")(mended)):
         def clip(self, optimizer: Any) -> None:
             self.clip_gradients(optimizer, gradient_clip_val=5.0, gradient_clip_algorithm="norm")
 

@@ -248,7 +248,7 @@ def weight_decay_on_unused_rows() -> Program:
 @program
 def frozen_word_vectors() -> Program:
     """Given vectors stay as they are; only the head learns."""
-    vectors = nn.Embedding.from_pretrained(torch.randn(64, 64), freeze=True)  # type: ignore[no-untyped-call]
+    vectors = nn.Embedding.from_pretrained(torch.randn(64, 64), freeze=True)
     module = Supervised(MeanWord(vectors), F.cross_entropy, partial(Adam, lr=5e-3))
     return Program(module, loader(*bags(), batch_size=32), trainer={"max_epochs": 15})
 
@@ -285,7 +285,7 @@ def dict_batches_with_strings() -> Program:
         sentence = "".join(letters[i - 1] for i in line.tolist() if i != PAD)
         figure = any(letter.isdigit() for letter in sentence)
         rows.append({"tokens": line, "lengths": len(sentence), "sentence": sentence, "label": float(figure)})
-    train: DataLoader[Any] = DataLoader(rows, batch_size=32, shuffle=True, collate_fn=stacked)  # type: ignore[arg-type]
+    train: DataLoader[Any] = DataLoader(rows, batch_size=32, shuffle=True, collate_fn=stacked)
     return Program(NamedSentences(vocabulary), train, trainer={"max_epochs": 8})
 
 

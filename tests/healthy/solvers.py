@@ -46,7 +46,7 @@ class Newton(Optimizer):
     def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
         super().__init__(list(parameters), {"lr": 1.0})
 
-    def step(self, closure: Callable[[], Any]) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any]) -> Any:
         held = self.param_groups[0]["params"]
         direction: list[Tensor] = []
         last: list[Tensor] = []

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from sklearn.neighbors import kneighbors_graph  # type: ignore[import-untyped]
+from sklearn.neighbors import kneighbors_graph
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
@@ -229,7 +229,7 @@ def graph_convolution() -> Program:
     adjacency = ((near + near.T) > 0).float()
     root = adjacency.sum(1).rsqrt()
     graph = {"x": x, "y": y, "adjacency": root[:, None] * adjacency * root, "known": torch.arange(len(x)) < 20}
-    whole: DataLoader[Any] = DataLoader([graph], batch_size=None)  # type: ignore[arg-type]
+    whole: DataLoader[Any] = DataLoader([graph], batch_size=None)
     return Program(GraphNet(13, 3), whole, whole, {"max_epochs": 100, "check_val_every_n_epoch": 20})
 
 
@@ -331,7 +331,7 @@ class DomainAdversary(LightningModule):
         bright = torch.rand(len(x), 1, device=self.device).round()
         hidden = self.features(x + 0.3 * bright)
         digit = F.cross_entropy(self.digit(hidden), y)
-        turned: Tensor = Turn.apply(hidden)  # type: ignore[no-untyped-call]
+        turned: Tensor = Turn.apply(hidden)
         domain = F.binary_cross_entropy_with_logits(self.domain(turned), bright)
         self.log_dict({"digit": digit, "domain": domain})
         return digit + domain

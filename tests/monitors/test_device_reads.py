@@ -68,7 +68,7 @@ def _in_kit() -> str:
             return f"{Path(file).name}:{frame.f_lineno}"
         if "site-packages" in file and "/torch/" not in file:
             return ""
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return ""
 
 

@@ -7,7 +7,6 @@ import errno
 import math
 import os
 import pickle
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -605,7 +604,9 @@ def test_without_wiring_no_wiring_is_told(tmp_path: Path) -> None:
         def configure_optimizers(self) -> Any:
             return torch.optim.AdamW(self.net[0].parameters(), lr=1e-2)
 
-    rules: Callable[[str], set[str]] = lambda name: {one.rule for one in warned(journal(tmp_path / name))}  # noqa: E731
+    def rules(name: str) -> set[str]:
+        return {one.rule for one in warned(journal(tmp_path / name))}
+
     fit(Forgets(), tmp_path / "with", Detector())
     fit(Forgets(), tmp_path / "without", Detector(wiring=False))
     assert (rules("with"), rules("without")) == ({"parameter-not-in-optimizer"}, set())

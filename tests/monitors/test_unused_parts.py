@@ -41,7 +41,7 @@ def vae(folder: Path) -> nn.Module:
 
     sys.modules[spec.name] = library
     spec.loader.exec_module(library)
-    return library.Vae()  # type: ignore[no-any-return]
+    return library.Vae()
 
 
 @pytest.mark.parametrize(("place", "severity"), [("site-packages/lib", Severity.INFO), ("project", Severity.WARNING)])

@@ -245,7 +245,7 @@ def wrapper() -> type[Base]:
 
 
 KINDS: dict[str, Callable[[], type[Base]]] = {
-    **{kind.__name__: lambda kind=kind: kind for kind in (  # type: ignore[misc]
+    **{kind.__name__: lambda kind=kind: kind for kind in (
         Spectral, SpectralDouble, ClippedByHand, Buffers, Packed, Lazy, MadeInInferenceMode, OneElement, NoRate,
         Transformed, OtherModes, Jagged, Scripted,
     )},

@@ -78,7 +78,9 @@ def test_a_fault_of_the_whole_batch_names_none() -> None:
 
 
 def test_a_batch_that_cannot_be_run_in_parts_says_so() -> None:
-    fails = lambda part: True if len(part) == 8 else None  # noqa: E731
+    def fails(part: list[int]) -> bool | None:
+        return True if len(part) == 8 else None
+
     assert culprits(fails, 8) == ([], "parts of the batch cannot be run alone")
 
 

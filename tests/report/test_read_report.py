@@ -60,8 +60,8 @@ def test_the_end_of_a_fit_is_shown_in_a_notebook_and_not_in_a_terminal(
     assert not show_in_notebook(report)
     shell = types.SimpleNamespace(kernel=None)
     python, display = types.ModuleType("IPython"), types.ModuleType("IPython.display")
-    python.get_ipython = lambda: shell  # type: ignore[attr-defined]
-    display.display = shown.append  # type: ignore[attr-defined]
+    python.get_ipython = lambda: shell
+    display.display = shown.append
     monkeypatch.setitem(sys.modules, "IPython", python)
     monkeypatch.setitem(sys.modules, "IPython.display", display)
     assert not show_in_notebook(report)
@@ -87,7 +87,7 @@ def two(journal: Writer, tmp_path: Path) -> tuple[Path, Path]:
                 ("logged", {"val/loss": 1.0 + step, "val/acc": 0.1 * step}),
             )
         ]
-        run = {**RUN, "config": {**RUN["config"], "max_epochs": 3 + count}}  # type: ignore[dict-item]
+        run = {**RUN, "config": {**RUN["config"], "max_epochs": 3 + count}}
         journal(run, *points, *said, folder=folder)
     return folders
 

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import os
 import re
 import subprocess
 import sys
@@ -17,9 +16,10 @@ from PIL import Image, ImageColor
 from report.conftest import END, LOSS
 
 from lightning_debugkit.core.journal import read_journal
+from lightning_debugkit.core.whole_files import write_whole
 from lightning_debugkit.report import Drawing, Paragraph, Section, Summary, markdown, render, summarize
 from lightning_debugkit.report.palette import RED
-from lightning_debugkit.report.rendering import compose, write
+from lightning_debugkit.report.rendering import compose
 from lightning_debugkit.report.sections import all_sections
 
 Writer = Callable[..., Path]
@@ -167,12 +167,12 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         raise OSError("No space left on device")
 
     target = tmp_path / "report.md"
-    write(target, b"old")
+    write_whole(target, b"old")
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="No space"):
-        write(target, b"new")
+        write_whole(target, b"new")
     assert target.read_text() == "old"
-    assert os.listdir(tmp_path) == ["report.md"]  # noqa: PTH208
+    assert [path.name for path in tmp_path.iterdir()] == ["report.md"]
 
 
 def test_a_large_run_renders_in_seconds_and_stays_small(large: Path) -> None:

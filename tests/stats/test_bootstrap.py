@@ -148,12 +148,12 @@ def test_each_sample_a_group_of_its_own_is_an_interval_of_a_rate() -> None:
 
 
 def test_the_same_seed_draws_the_same_and_leaves_other_draws_alone() -> None:
-    before = np.random.get_state()[1].tolist()  # type: ignore[index]
+    before = np.random.get_state()[1].tolist()
     table = [[40, 10], [5, 45]]
     one, same = bootstrap_confusion(table, macro_f1, seed=1), bootstrap_confusion(table, macro_f1, seed=1)
     assert one == same
     assert one != bootstrap_confusion(table, macro_f1, seed=2)
-    assert np.random.get_state()[1].tolist() == before  # type: ignore[index]
+    assert np.random.get_state()[1].tolist() == before
 
 
 def test_a_matrix_drawn_in_pieces_is_that_drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ def state(trainer: Trainer, module: LightningModule, place: DataLoaderPosition) 
         ],
         "settings": settings(trainer),
         "validation_workers": [_has_workers(loader) for loader in place.validation_loaders()],
-        "reloads": bool(trainer.reload_dataloaders_every_n_epochs),  # type: ignore[attr-defined]
+        "reloads": bool(trainer.reload_dataloaders_every_n_epochs),  # type: ignore[attr-defined]  # set by a connector
         "reloaded": fit._last_train_dl_reload_epoch,
         "in_batch": progress.ready != progress.processed,
         "in_epoch_start": _epoch_starts(trainer),

@@ -149,7 +149,7 @@ class BiasVarianceReport(DebugCallback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.facts = training_facts_of(trainer, pl_module)
         if self._holdout is not None and self._holdout.kept is not None:
-            self.facts = replace(self.facts, samples=len(self._holdout.kept.dataset))  # type: ignore[arg-type]
+            self.facts = replace(self.facts, samples=self._holdout.samples)
         if trainer.enable_validation and not self.looks.is_settled:
             # There was no sanity check to tell: better now than after an epoch.
             self._missed(trainer, lambda: self.looks.probe(trainer, pl_module), may_raise=True)

@@ -38,6 +38,7 @@ class Holdout:
         self.fraction = fraction
         self.held: DataLoader[Any] | None = None  # both are to be drawn from
         self.kept: DataLoader[Any] | None = None
+        self.samples = 0  # that are kept
         self._standing: StandIn | None = None
         self._changed: list[tuple[Any, str, Any]] = []
 
@@ -82,6 +83,7 @@ class Holdout:
         order = torch.randperm(n, generator=torch.Generator().manual_seed(0)).tolist()
         # Indices stay those of the whole: whoever records them, records what the user knows.
         kept = sorted(order[held:])
+        self.samples = len(kept)
         self.held, self.kept = _part(loader, sorted(order[:held])), _part(loader, kept)
         if isinstance(sampler, DistributedSampler):
             share, odd = divmod(len(kept), sampler.num_replicas)

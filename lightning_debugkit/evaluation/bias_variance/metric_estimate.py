@@ -128,8 +128,8 @@ def _interval(metric: Metric, value: float, payloads: Sequence[dict[str, Any]]) 
         return found
     statistic = _statistic(metric)
     if statistic is not None:
-        size = int(metric.num_classes)  # type: ignore[arg-type]
-        cells = sum(payload["confusion"] for payload in payloads if payload["confusion"] is not None).view(size, size)
+        counts = sum(payload["confusion"] for payload in payloads if payload["confusion"] is not None)
+        cells = counts.view(math.isqrt(counts.numel()), -1)
         found = bootstrap_confusion(cells, statistic)
         return found if found.high >= found.low else _flawless(value, cells.sum(1).tolist())
     return _resampled(metric, value, payloads)

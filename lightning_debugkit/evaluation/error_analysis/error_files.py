@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,12 +12,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lightning_debugkit.data.loaders import loaders_of_pass
 from lightning_debugkit.evaluation.error_analysis.answers import CollectedAnswers
-from lightning_debugkit.evaluation.error_analysis.errors_json import ErrorAnalysisResult, write
-from lightning_debugkit.evaluation.error_analysis.gallery import SampleGallery, tokenizer_of
-from lightning_debugkit.evaluation.error_analysis.misclassified import write_misclassified
+from lightning_debugkit.evaluation.error_analysis.error_summary import Samples
+from lightning_debugkit.evaluation.error_analysis.errors_json import ErrorAnalysisResult, write_analysis
+from lightning_debugkit.evaluation.error_analysis.sample_pictures import SampleGallery, tokenizer_of
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
+
+_MOST = 100_000  # rows of the table of mistakes
+_WHOLE = 2.0**53
+_HEADER = ("index", "target", "target_name", "predicted", "predicted_name", "loss", "probability", "confidence")
 
 
 @dataclass(frozen=True)
@@ -140,7 +146,7 @@ def write_error_files(
         gallery.draw(analysis.shown(held), pictures)
         held["pictures"], held["samples"] = gallery.pictures, gallery.samples
         held["notes"] += [gallery.failed] if gallery.failed else []
-    write(folder, files.analysis, held)
+    write_analysis(folder, files.analysis, held)
     right = analysis.accuracy.value
     told = {"stage": stage, "accuracy": right, "errors": analysis.found.totals.wrong, "n": held["n"]}
     further = {"title": files.title} if files.title else {}
@@ -150,3 +156,33 @@ def write_error_files(
         yield {"name": "misclassified", "path": files.table, "samples": len(analysis.samples.rows)}
     else:  # of an earlier validation
         (folder / files.table).unlink(missing_ok=True)
+
+
+def write_misclassified(path: Path, found: CollectedAnswers, samples: Samples, names: list[str]) -> None:
+    """Write the samples that are wrong, the largest loss first."""
+    table, rows = found.table, samples.rows[:_MOST]
+    own = [table[name][rows].tolist() for name in ("index", "target", "predicted", "loss", "given", "confidence")]
+    counts = [table[name][rows].tolist() for name in ("wrong", "size")]
+    more = {name: values[rows].tolist() for name, values in found.columns.items()}
+    many = found.form.unit != "samples"
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        writer = csv.writer(file)
+        writer.writerow([*_HEADER, *(("wrong", "answers") if many else ()), *more])
+        for index, target, predicted, loss, given, confidence, *rest in zip(
+            *own, *(counts if many else ()), *more.values(), strict=True
+        ):
+            place = index if index >= 0 else ""
+            pair = (target, _name(names, target), predicted, _name(names, predicted))
+            writer.writerow([place, *pair, *map(_plain, (loss, given, confidence)), *map(_plain, rest)])
+
+
+def _name(names: list[str], number: int) -> str:
+    return names[number] if 0 <= number < len(names) else ""
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        if value.is_integer() and abs(value) < _WHOLE:
+            return f"{value:.0f}"
+        return "" if math.isnan(value) else f"{value:.6g}"
+    return value

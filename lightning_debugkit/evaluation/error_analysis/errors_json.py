@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.core.journal import strict
+from lightning_debugkit.core.whole_files import write_whole
 from lightning_debugkit.evaluation.error_analysis.answers import TOP, CollectedAnswers
 from lightning_debugkit.evaluation.error_analysis.confusion_history import ConfusionHistory
 from lightning_debugkit.evaluation.error_analysis.detection import NOTHING
@@ -232,8 +233,7 @@ def _fields(thing: Any, *names: str) -> dict[str, Any]:
     return {name: getattr(thing, name) for name in names}
 
 
-def write(folder: Path, name: str, held: dict[str, Any]) -> None:
-    """Write an analysis whole, or leave the one that is there."""
-    waiting = folder / f"{name}.part"
-    waiting.write_text(json.dumps(strict(held), allow_nan=False, ensure_ascii=False), "utf-8", "backslashreplace")
-    waiting.replace(folder / name)
+def write_analysis(folder: Path, name: str, held: dict[str, Any]) -> None:
+    """Write an analysis, or leave the one that is there."""
+    text = json.dumps(strict(held), allow_nan=False, ensure_ascii=False)
+    write_whole(folder / name, text.encode("utf-8", "backslashreplace"))

@@ -11,8 +11,9 @@ from torch import Tensor
 from lightning_debugkit.core.loss_functions import VALUE_LOSSES
 from lightning_debugkit.core.step_hooks import is_detections
 from lightning_debugkit.data.batches import leaves
+from lightning_debugkit.evaluation.predictions.loss_inputs import IGNORED
 from lightning_debugkit.evaluation.predictions.sources import Reading, both_readings, is_rows
-from lightning_debugkit.evaluation.predictions.wrong_samples import IGNORED, NoClasses
+from lightning_debugkit.evaluation.predictions.wrong_samples import NoClasses
 
 TaskName: TypeAlias = Literal["multiclass", "binary", "multilabel", "segmentation", "detection"]
 Scores: TypeAlias = Literal["logits", "probabilities", "classes"]
@@ -163,8 +164,8 @@ def _of_same_shape(reading: Reading, task: TaskName | None) -> Task:
     one_by_one = task == "multilabel" or (reading.function in _ONE_BY_ONE and task != "multiclass")
     shares = not one_by_one and _may_be_shares(target)
     if shares and (target.ndim == _COLUMNS or binary):
-        place = ("multiclass", "samples") if target.ndim == _COLUMNS else ("segmentation", "pixels")
-        return Task(*place, _kind_of(reading, 1), target.shape[1], 1, soft=True)  # type: ignore[arg-type]
+        form = Task("segmentation", "pixels", _kind_of(reading, 1), target.shape[1], soft=True)
+        return form if target.ndim > _COLUMNS else replace(form, task="multiclass", unit="samples")
     if not binary:
         raise NoClasses(_both(reading))
     scores, rounded = _kind_of_yes(reading), reading.given is not None and not _is_binary(reading.given)

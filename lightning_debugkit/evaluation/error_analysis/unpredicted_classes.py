@@ -40,7 +40,7 @@ def never_predicted(case: ErrorCase, where: Where) -> Iterator[Finding]:
     support = case.found.confusion.support
     given = {label: _given(case, label) for label in classes}
     shares = {label: float(support[label]) / case.found.confusion.total for label in classes}
-    unlearnt = [label for label in classes if given[label] is not None and given[label] < _TENTH * shares[label]]  # type: ignore[operator]
+    unlearnt = [label for label in classes if (own := given[label]) is not None and own < _TENTH * shares[label]]
     told = unlearnt or classes
     label = told[0]
     value = given[label]

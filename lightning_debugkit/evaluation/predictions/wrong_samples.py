@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_debugkit.evaluation.predictions.loss_inputs import IGNORED
 from lightning_debugkit.evaluation.predictions.sources import both_readings, is_rows
 
-IGNORED = -100
 _PAIR = 2
 
 

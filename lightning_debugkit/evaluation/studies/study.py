@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
@@ -88,12 +89,8 @@ class Study:
 @contextlib.contextmanager
 def without_reports() -> Iterator[None]:
     """Let the single fits of a series leave their journals without a page each."""
-    render = DebugCallback._render
-    DebugCallback._render = lambda self, run: None  # type: ignore[method-assign]
-    try:
+    with mock.patch.object(DebugCallback, "_render"):
         yield
-    finally:
-        DebugCallback._render = render  # type: ignore[method-assign]
 
 
 def report_of(trainer: Any, asker: str) -> BiasVarianceReport:

@@ -58,12 +58,12 @@ class Loads:
             return done
 
         self._original, self._heard = original, load_state_dict
-        nn.Module.load_state_dict = self._heard  # type: ignore[method-assign]
+        nn.Module.load_state_dict = self._heard  # type: ignore[method-assign]  # until `stop`
 
     def stop(self) -> None:
         """Hear no more; may be called twice."""
         if self._heard is not None and nn.Module.load_state_dict is self._heard:
-            nn.Module.load_state_dict = self._original  # type: ignore[method-assign]
+            nn.Module.load_state_dict = self._original  # type: ignore[method-assign]  # as it was
         self._heard = None
 
     def judge(self, where: Where, module: nn.Module) -> Iterator[Finding]:

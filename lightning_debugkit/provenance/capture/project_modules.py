@@ -88,11 +88,11 @@ def _file_of(name: str, module: Any, may_be_installed: bool = True) -> Path | No
     facts = module.__dict__ if isinstance(module, ModuleType) else {}
     file = facts.get("__file__")
     # torch.ops has a relative __file__ that is nowhere.
-    if not isinstance(file, str) or not file.endswith(".py") or not os.path.isabs(file):  # noqa: PTH117
+    if not isinstance(file, str) or not file.endswith(".py") or not os.path.isabs(file):  # noqa: PTH117 - of thousands of modules: no Path of each
         return None
     # Of thousands of modules nearly all are installed: the disk is asked of the others alone.
-    is_candidate = may_be_installed or _is_own_place(os.path.dirname(file))  # noqa: PTH120
-    return _straight(file) if is_candidate and os.path.isfile(file) else None  # noqa: PTH113
+    is_candidate = may_be_installed or _is_own_place(os.path.dirname(file))  # noqa: PTH120 - likewise
+    return _straight(file) if is_candidate and os.path.isfile(file) else None  # noqa: PTH113 - likewise
 
 
 def _straight(file: str) -> Path:
@@ -158,7 +158,7 @@ def main_file() -> Path | None:
     """Return the script that runs, ``None`` in a notebook and under a console script such as pytest."""
     main = sys.modules.get("__main__")
     file = getattr(main, "__file__", None)
-    if not file or not os.path.isfile(file):  # noqa: PTH113
+    if not file or not Path(file).is_file():
         return None
     path = _straight(str(Path(file).absolute()))
     return path if path.suffix == ".py" and is_own(path) else None

@@ -254,7 +254,7 @@ def _fitting(model_class: type[LightningModule]) -> Iterator[None]:
         if own is None:
             del model_class.load_state_dict
         else:
-            setattr(model_class, "load_state_dict", own)  # noqa: B010
+            setattr(model_class, "load_state_dict", own)  # noqa: B010 - the same
 
 
 def _isolated(request: Request) -> IsolatedModel:

@@ -17,10 +17,14 @@ from torch.utils.hooks import RemovableHandle
 from lightning_debugkit.core.compat import move_data_to_device, tree_leaves, tree_map
 from lightning_debugkit.core.isolation import isolated
 from lightning_debugkit.core.patching import Hook
+from lightning_debugkit.core.run import current_run
+from lightning_debugkit.provenance.snapshot.run_end_commit import best_and_last
+from lightning_debugkit.replay.step_replay import muted
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
+_log = logging.getLogger("lightning_debugkit")
 _FEW = 2  # a batch of one would be taken for a constant
 
 
@@ -58,6 +62,25 @@ class Example:
     def _keep(self, arguments: tuple[tuple[Any, ...], dict[str, Any]]) -> None:
         # Copies: a view would keep the whole batch alive, and a step may write into its input.
         self.arguments = tree_map(_copied, arguments)
+
+
+def write_programs(trainer: Trainer, module: LightningModule, example: Example) -> Iterator[dict[str, Any]]:
+    """Export the forward with the weights of each file; yield what the journal keeps of it: files, or the reason."""
+    checkpoints = [Path(path) for path in best_and_last(trainer)]
+    try:
+        refuse(trainer)
+        files = [(path.with_suffix(".pt2"), program_weights(path)) for path in checkpoints]
+        run = current_run(trainer)
+        if not files and run is not None:
+            files = [(run.folder / "code" / "model.pt2", None)]
+        with muted(trainer, module):
+            fixed = export(module, example, files)
+    except CannotExport as error:
+        _log.warning(f"CodeSnapshot(export=True) leaves no program: {error}")
+        yield {"path": None, "reason": str(error)}
+        return
+    for path, _ in files:
+        yield {"path": str(path), "bytes": path.stat().st_size, "fixed": fixed}
 
 
 def export(module: LightningModule, example: Example, files: list[tuple[Path, Any]]) -> list[int]:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure as Canvas
 from numpy.typing import NDArray
 
 from lightning_debugkit.report.error_analysis.analysis_file import AnalysisFile
-from lightning_debugkit.report.figures import WIDTH, axes_of, blank_figure, calm, paint, room
+from lightning_debugkit.report.figures import WIDTH, axes_of, blank_figure, color_bar, paint, room
 from lightning_debugkit.report.number_formats import as_int, as_list, percent, shortened
 from lightning_debugkit.report.palette import BLUE, PALETTE, RED
 from lightning_debugkit.report.parts import Drawing
@@ -219,23 +219,16 @@ def draw_blocks(summed: NDArray[np.int64], classes: int) -> Canvas:
     paint(axes, cells, (0, classes, classes, 0))
     axes.set_xlabel("taken for")
     axes.set_ylabel("true class")
-    bar = calm(figure.add_axes((4.6 / WIDTH, 0.3, 0.02, 0.5)), grid=False)
-    paint(bar, _shades(np.linspace(1, 0, 64))[:, None], (0.0, 1.0, 0.0, math.log10(most)))
-    for spine in bar.spines.values():
-        spine.set_visible(False)
-    bar.set_xticks([])
-    bar.yaxis.tick_right()
-    ticks = [base * 10**power for power in range(int(math.log10(most)) + 1) for base in _bases(most)]
+    shades = _shades(np.linspace(1, 0, 64))
+    bar = color_bar(figure.add_axes((4.6 / WIDTH, 0.3, 0.02, 0.5)), shades, 0.0, math.log10(most))
+    bases = (1,) if most >= _DECADES else (1, 2, 5)
+    ticks = [base * 10**power for power in range(int(math.log10(most)) + 1) for base in bases]
     ticks = [tick for tick in ticks if tick <= most]
     bar.set_yticks(np.log10(ticks), [f"{tick:g}" for tick in ticks], fontsize=8)
     bar.yaxis.set_label_position("right")
     bar.yaxis.set_label_coords(2.9, 0.5)
     bar.set_ylabel("mistakes")
     return figure
-
-
-def _bases(most: int) -> tuple[int, ...]:
-    return (1,) if most >= _DECADES else (1, 2, 5)
 
 
 def _shades(depth: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -77,8 +77,8 @@ def _png(file: Path) -> bytes:
     return stored.getvalue()
 
 
-def gallery(title: str, samples: Iterable[SamplePart], caption: str = "") -> Iterator[Gallery]:
+def gallery(title: str, samples: Iterable[SamplePart]) -> Iterator[Gallery]:
     """Yield the samples that can be shown, nothing if none can."""
     shown = tuple(sample for sample in samples if sample.image or sample.text)
     if shown:
-        yield Gallery(title, shown, caption)
+        yield Gallery(title, shown)

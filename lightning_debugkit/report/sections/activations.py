@@ -9,49 +9,47 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from lightning_debugkit.report.figures import axes_of, blank_figure, legend_above, legend_height, room
-from lightning_debugkit.report.heatmap import Heatmap, chosen_rows, heatmap
-from lightning_debugkit.report.number_formats import as_mapping, number, plural, tail
+from lightning_debugkit.report.figures import (
+    axes_of,
+    blank_figure,
+    legend_above,
+    legend_height,
+    log_scale,
+    name_rows,
+    room,
+    row_names,
+)
+from lightning_debugkit.report.heatmap import Heatmap, chosen_rows, heatmap, of_one_rank
+from lightning_debugkit.report.number_formats import number, plural
 from lightning_debugkit.report.palette import PALETTE
 from lightning_debugkit.report.parts import Cell, Drawing, Paragraph, Section, Table
-from lightning_debugkit.report.summary import Measure, Summary
+from lightning_debugkit.report.summary import Summary
 
 _SHARES = {"inactive-units": "units never active", "saturated-entries": "saturated entries"}
 _MOST_ROWS = 20
 _LITTLE = 0.005  # less reads as 0 %
 _FAR = 100.0  # between the smallest and the largest layer
-_DECADES = 100.0
 _ENTERS = "enters the normalisation"
 
 
 def _parts(summary: Summary, _folder: Path) -> Iterator[Drawing | Paragraph | Table]:
-    whole = heatmap(_of_one_rank(summary, "activation-scale"))
+    whole = heatmap(of_one_rank(summary.points("activation-scale")))
     if whole is not None:
-        inputs = heatmap(_of_one_rank(summary, "norm-input-scale"))
+        inputs = heatmap(of_one_rank(summary.points("norm-input-scale")))
         faulty = _faulty_rows(whole.layers, summary)
         shown = whole.rows(chosen_rows(whole, faulty))
         marked = {shown.layers.index(whole.layers[row]) for row in faulty if whole.layers[row] in shown.layers}
         draw = partial(_draw, shown, inputs, marked)
         yield Drawing("activation-scale", "Scale of activations by depth", _alt(whole), draw, _caption(whole, inputs))
     for name, meaning in _SHARES.items():
-        shares = heatmap(_of_one_rank(summary, name))
+        shares = heatmap(of_one_rank(summary.points(name)))
         if shares is not None:
             yield from _table(shares, meaning)
-    unseen = summary.measures.get("activations-unseen", ())
-    if unseen:
-        told = (f"{what} ({why})" for what, why in as_mapping(unseen[-1].value).items())
+    if unseen := summary.last("activations-unseen"):
+        told = (f"{what} ({why})" for what, why in unseen.items())
         yield Paragraph(f"Could not be looked into: {'; '.join(told)}.", is_problem=True)
-
-
-def _of_one_rank(summary: Summary, name: str) -> list[Measure]:
-    """Return the points of the rank with most to tell: replicas share their weights."""
-    points = summary.measures.get(name, ())
-    ranks = [point.rank for point in points]
-    best = max(sorted(set(ranks)), key=ranks.count, default=0)
-    return sorted((point for point in points if point.rank == best), key=lambda point: point.step)
 
 
 def _faulty_rows(layers: tuple[str, ...], summary: Summary) -> list[int]:
@@ -80,14 +78,14 @@ def _alt(whole: Heatmap) -> str:
 
 def _draw(shown: Heatmap, inputs: Heatmap | None, marked: set[int]) -> Canvas:
     count = len(shown.layers)
-    names = [tail(layer, 30) for layer in shown.layers]
-    names = [f"▶ {name}" if row in marked else name for row, name in enumerate(names)]
     columns = _columns(shown.steps)
     labels = [f"step {shown.steps[column]}" for column in columns]
     if inputs is not None:
         labels.append(_ENTERS)
     top = legend_height(labels)
-    figure = blank_figure(0.6 + 0.17 * max(count, 5) + top, left=room(names, 7) + 0.2, top=top)
+    figure = blank_figure(
+        0.6 + 0.17 * max(count, 5) + top, left=room(row_names(shown.layers, marked), 7) + 0.2, top=top
+    )
     axes = axes_of(figure)
     rows = np.arange(count)
     colors = (PALETTE.series[1], PALETTE.series[2], PALETTE.series[0])
@@ -97,14 +95,9 @@ def _draw(shown: Heatmap, inputs: Heatmap | None, marked: set[int]) -> Canvas:
     if inputs is not None:
         _draw_inputs(axes, shown, inputs)
     axes.set_xscale("log")
-    low, high = axes.get_xlim()
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if high > _DECADES * low else (1.0, 2.0, 5.0), numticks=8))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    log_scale(axes, "x", *axes.get_xlim(), numticks=8)
     axes.invert_yaxis()
-    for row, text in enumerate(axes.set_yticks(rows, names, fontsize=7)):
-        if row in marked:
-            text.label1.set(color=PALETTE.error, fontweight="bold")
+    name_rows(axes, rows.tolist(), shown.layers, marked)
     axes.set_xlabel("root mean square")
     legend_above(axes, labels)
     return figure

@@ -30,13 +30,13 @@ _MOST_NOTES = 14
 
 
 def _parts(summary: Summary, _folder: Path) -> Iterator[Paragraph | Table | Details | Drawing]:
-    told = [as_mapping(point.value) for point in summary.measures.get("bias-variance", ()) if point.rank == 0]
+    told = [as_mapping(point.value) for point in summary.points("bias-variance") if point.rank == 0]
     held = told[-1] if told else {}
     if held:
         yield from _analysis(held)
-    yield from _over_time(summary.measures.get("bias-variance-errors", ()), held)
+    yield from _over_time(summary.points("bias-variance-errors"), held)
     for name in _STUDIES:
-        for point in summary.measures.get(name, ())[-1:]:
+        for point in summary.points(name)[-1:]:
             yield from _study(name, as_mapping(point.value))
 
 
@@ -104,7 +104,7 @@ def _over_time(points: tuple[Measure, ...], held: Mapping[str, Any]) -> Iterator
         return
     found = [replace(curve, label=_name(curve.label)) for curve in found]
     metric = str(held.get("metric", "error"))
-    said = "; ".join(f"{curve.label} from {curve.values[0]:.4g} to {curve.values[-1]:.4g}" for curve in found)
+    said = "; ".join(f"{curve.label} {curve.ends}" for curve in found)
     draw = partial(curve_figure, found, "epoch", metric)
     caption = "All in eval mode and of the same weights, at each validation."
     yield Drawing("bias-variance-epochs", f"{metric.capitalize()} by epoch", f"{said}.", draw, caption)
@@ -134,7 +134,7 @@ def _study(name: str, held: Mapping[str, Any]) -> Iterator[Paragraph | Table | D
         ]
         found = curves(points)
         draw = partial(curve_figure, found, "training samples", str(held.get("metric", "error")))
-        alt = "; ".join(f"{c.label} from {c.values[0]:.4g} to {c.values[-1]:.4g}" for c in found)
+        alt = "; ".join(f"{curve.label} {curve.ends}" for curve in found)
         yield Drawing(name, _STUDIES[name], f"{alt}.", draw, str(held.get("note", "")))
 
 

@@ -35,9 +35,9 @@ File = Mapping[str, Any]
 
 
 def _parts(summary: Summary, _folder: Path) -> Iterator[Paragraph | Table | Drawing]:
-    saved = [as_mapping(point.value) for point in summary.measures.get("checkpoint", ())]
-    failed = summary.measures.get("checkpoint-failed", ())
-    ranked = curves(summary.measures.get("monitor", ()))
+    saved = [as_mapping(point.value) for point in summary.points("checkpoint")]
+    failed = summary.points("checkpoint-failed")
+    ranked = curves(summary.points("monitor"))
     files = left(summary)
     if not (saved or failed or files):
         return
@@ -58,10 +58,10 @@ def left(summary: Summary) -> list[File]:
     if listed:
         return listed
     there: dict[str, File] = {}
-    for point in summary.measures.get("checkpoint", ()):
+    for point in summary.points("checkpoint"):
         value = as_mapping(point.value)
         there[str(value.get("file"))] = value
-    for point in summary.measures.get("checkpoint-dropped", ()):
+    for point in summary.points("checkpoint-dropped"):
         there.pop(str(point.value), None)
     return list(there.values())
 
@@ -98,10 +98,7 @@ def _row(file: File, metrics: list[str]) -> tuple[Cell, ...]:
 
 
 def _alt(curve: Curve, files: list[File]) -> str:
-    finite = curve.values[np.isfinite(curve.values)]
-    said = f"{curve.label} at {plural(curve.values.size, 'evaluation')}"
-    if finite.size:
-        said += f", from {number(float(finite[0]))} to {number(float(finite[-1]))}"
+    said = f"{curve.label} at {plural(curve.values.size, 'evaluation')}{curve.finite_ends}"
     steps = ", ".join(str(as_int(file.get("step"))) for file in files[:8])
     return f"{said}; files kept of steps {steps or 'none'}{' and more' if files[8:] else ''}."
 

@@ -31,9 +31,9 @@ _WAYS = {
 
 
 def _parts(summary: Summary, _folder: Path) -> Iterator[Drawing | Paragraph]:
-    for point in summary.measures.get("clipping-unseen", ())[:1]:
+    for point in summary.points("clipping-unseen")[:1]:
         yield Paragraph(f"Not seen: {as_mapping(point.value).get('why', 'the strategy clips by itself')}.")
-    points = [point for point in summary.measures.get("clipping", ()) if as_mapping(point.value)]
+    points = [point for point in summary.points("clipping") if as_mapping(point.value)]
     for position, (name, counts) in enumerate(_counts(summary).items()):
         mine = [point for point in points if point.value.get("optimizer") == name]
         yield Paragraph(_told(name, counts))
@@ -56,7 +56,7 @@ def _parts(summary: Summary, _folder: Path) -> Iterator[Drawing | Paragraph]:
 
 def _counts(summary: Summary) -> dict[str, Mapping[str, Any]]:
     """Return the last counts of each optimizer."""
-    found = [as_mapping(point.value) for point in summary.measures.get("clipping-counts", ())]
+    found = [as_mapping(point.value) for point in summary.points("clipping-counts")]
     return {str(value.get("optimizer", "")): value for value in found}
 
 

@@ -26,10 +26,9 @@ _PIXELS = 112
 
 
 def _parts(summary: Summary, folder: Path) -> Iterator[Paragraph | Drawing | Gallery | Table]:
-    points = summary.measures.get("data-check", ())
-    if not points:
+    if not summary.points("data-check"):
         return
-    value = as_mapping(points[-1].value)
+    value = summary.last("data-check")
     samples = as_mapping(value.get("samples", {}))
     told = " and ".join(f"{count} {split}" for split, count in samples.items() if count)
     yield Paragraph(f"Looked at as they flowed by: {told or 'no'} samples, and the labels of the first epoch.")
@@ -128,9 +127,8 @@ def _classes(held: Mapping[str, Any]) -> Iterator[Drawing]:
     training = as_list(counts.get("training"))
     if not labels or not training:
         return
-    more = (
-        f" The {len(labels)} most frequent of {as_int(held.get('of'))}." if as_int(held.get("of")) > len(labels) else ""
-    )
+    of = as_int(held.get("of"))
+    more = f" The {len(labels)} most frequent of {of}." if of > len(labels) else ""
     most = int(np.argmax(training))
     yield Drawing(
         "data-classes",
@@ -144,8 +142,7 @@ def _classes(held: Mapping[str, Any]) -> Iterator[Drawing]:
 
 def _baseline(summary: Summary, folder: Path) -> Iterator[Table | Paragraph]:
     """Yield what simple models make of the same data, the network beside them."""
-    points = summary.measures.get("baseline", ())
-    held = as_mapping(points[-1].value) if points else {}
+    held = summary.last("baseline")
     if held.get("left_out"):
         yield Paragraph(f"Simple models were left out: {held['left_out']}.")
     rows = [_score_row(str(row.get("model")), row) for row in map(as_mapping, as_list(held.get("rows")))]
@@ -169,8 +166,7 @@ def _of_network(summary: Summary, folder: Path, metric: str) -> Iterator[tuple[s
             yield "the network", as_mapping(held.get("accuracy"))
             return
     word = {"accuracy": "acc"}.get(metric, metric.lower())
-    points = summary.measures.get("baseline-network", ())
-    for name, value in as_mapping(points[-1].value if points else {}).items():
+    for name, value in summary.last("baseline-network").items():
         if word in str(name).lower():
             yield f"the network, as logged ({name})", {"value": value}
 

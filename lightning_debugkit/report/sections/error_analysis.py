@@ -1,22 +1,32 @@
-"""What the model confuses in validation, on which samples, and where its mistakes gather."""
+"""What the model confuses, on which samples, and where its mistakes gather: in validation, in the test, and further."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from functools import partial
 
 from lightning_debugkit.core.finding import Finding
-from lightning_debugkit.report.error_analysis.chapter import chapter, is_further
-from lightning_debugkit.report.parts import Drawing, Part, Section
-from lightning_debugkit.report.summary import Summary
+from lightning_debugkit.report.error_analysis.chapter import chapter, further_chapters, is_further
+from lightning_debugkit.report.parts import Section
 
 
-def _claims(finding: Finding) -> bool:
-    return not is_further(finding) and finding.evidence.get("stage", "validate") == "validate"
+def _is_of(stage: str, finding: Finding) -> bool:
+    return not is_further(finding) and finding.evidence.get("stage", "validate") == stage
 
 
-def _parts(summary: Summary, folder: Path) -> Iterator[Part | Drawing]:
-    return chapter(summary, folder, "validate", "errors")
-
-
-SECTION = Section("What the model confuses", order=16, parts=_parts, key="error-analysis", claims=_claims)
+SECTIONS = (
+    Section(
+        "What the model confuses",
+        order=16,
+        parts=partial(chapter, stage="validate", stem="errors"),
+        key="error-analysis",
+        claims=partial(_is_of, "validate"),
+    ),
+    Section(
+        "What it confuses in the test",
+        order=17,
+        parts=partial(chapter, stage="test", stem="errors-test"),
+        key="error-analysis",
+        claims=partial(_is_of, "test"),
+    ),
+    Section("Further analyses of errors", order=18, parts=further_chapters, key="error-analysis", claims=is_further),
+)

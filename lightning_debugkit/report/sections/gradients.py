@@ -19,16 +19,18 @@ from lightning_debugkit.core.finding import Severity
 from lightning_debugkit.report.figures import (
     axes_of,
     blank_figure,
-    calm,
+    color_bar,
     legend_above,
     legend_height,
     mark_findings,
+    name_rows,
     paint,
     room,
+    row_names,
 )
-from lightning_debugkit.report.heatmap import Heatmap, chosen_rows, edges, evenly, heatmap, narrowed
-from lightning_debugkit.report.number_formats import as_list, as_mapping, plural, tail
-from lightning_debugkit.report.palette import GREY, PALETTE, RED
+from lightning_debugkit.report.heatmap import Heatmap, chosen_rows, edges, evenly, heatmap, narrowed, of_one_rank
+from lightning_debugkit.report.number_formats import as_list, as_mapping, plural
+from lightning_debugkit.report.palette import GREY, RED
 from lightning_debugkit.report.parts import Drawing, Paragraph, Section
 from lightning_debugkit.report.summary import Summary
 
@@ -36,15 +38,10 @@ _COLORS = colormaps["viridis"]
 
 
 def _parts(summary: Summary, _folder: Path) -> Iterator[Drawing | Paragraph]:
-    unseen = [as_mapping(point.value).get("why", "") for point in summary.measures.get("gradients-unseen", ())]
+    unseen = [as_mapping(point.value).get("why", "") for point in summary.points("gradients-unseen")]
     if unseen:
         yield Paragraph(f"Not seen: {'; '.join(dict.fromkeys(map(str, unseen)))}.")
-    points = summary.measures.get("gradient-norms", ())
-    # Replicas share their gradients: one rank is enough, the one with most to tell.
-    ranks = [point.rank for point in points]
-    best = max(sorted(set(ranks)), key=ranks.count, default=0)
-    ordered = sorted((point for point in points if point.rank == best), key=lambda point: point.step)
-    whole = heatmap(ordered)
+    whole = heatmap(of_one_rank(summary.points("gradient-norms")))
     if whole is None:
         return
     faulty = faulty_rows(whole.layers, summary)
@@ -81,22 +78,21 @@ def _alt(whole: Heatmap, marked: set[int], shown: Heatmap) -> str:
 
 def _draw(shown: Heatmap, marked: set[int], summary: Summary) -> Canvas:
     count = len(shown.layers)
-    names = [tail(layer, 30) for layer in shown.layers]
-    labels = [f"▶ {name}" if row in marked else name for row, name in enumerate(names)]
     kinds = ((shown.is_nonfinite, RED, "not finite"), (shown.norms == 0, GREY, "exactly zero"))
     patches = [Patch(color=color, label=label) for where, color, label in kinds if where.any()]
     top = 0.3 + (legend_height(["not finite", "exactly zero"]) if patches else 0.0)
     has_scale = bool((shown.norms > 0).any())
     figure = blank_figure(
-        0.45 + 0.155 * max(count, 4) + top, left=room(labels, 7) + 0.15, right=0.9 if has_scale else 0.15, top=top
+        0.45 + 0.155 * max(count, 4) + top,
+        left=room(row_names(shown.layers, marked), 7) + 0.15,
+        right=0.9 if has_scale else 0.15,
+        top=top,
     )
     axes = axes_of(figure, grid=False)
     borders = edges(shown.steps)
     cells, scale = _colors(shown)
     paint(axes, evenly(cells, borders), (borders[0], borders[-1], count, 0))
-    for row, text in enumerate(axes.set_yticks(np.arange(count) + 0.5, labels, fontsize=7)):
-        if row in marked:
-            text.label1.set(color=PALETTE.error, fontweight="bold")
+    name_rows(axes, [row + 0.5 for row in range(count)], shown.layers, marked)
     axes.tick_params(axis="y", length=0)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.set_xlabel("step")
@@ -126,14 +122,8 @@ def _colors(shown: Heatmap) -> tuple[NDArray[np.float64], tuple[float, float] | 
 
 def _draw_scale(figure: Canvas, axes: Axes, low: float, high: float) -> None:
     place = axes.get_position()
-    bar = calm(
-        figure.add_axes((place.x1 + 0.015, place.y0 + 0.1 * place.height, 0.018, 0.8 * place.height)), grid=False
-    )
-    paint(bar, _COLORS(np.linspace(1, 0, 64))[:, None], (0.0, 1.0, low, high))
-    for spine in bar.spines.values():
-        spine.set_visible(False)
-    bar.set_xticks([])
-    bar.yaxis.tick_right()
+    beside = figure.add_axes((place.x1 + 0.015, place.y0 + 0.1 * place.height, 0.018, 0.8 * place.height))
+    bar = color_bar(beside, _COLORS(np.linspace(1, 0, 64)), low, high)
     bar.yaxis.set_major_locator(MaxNLocator(5, integer=high - low > 3))
     bar.yaxis.set_major_formatter(FuncFormatter(lambda power, _: f"{float(f'{10.0**power:.2g}'):g}"))
     bar.tick_params(labelsize=8)

@@ -6,20 +6,17 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from lightning_debugkit.report.curves import Curve, curve_figure, curves
+from lightning_debugkit.report.curves import Curve, curve_figure, curves, of_first_rank
 from lightning_debugkit.report.number_formats import number
 from lightning_debugkit.report.parts import Drawing, Paragraph, Section
 from lightning_debugkit.report.summary import Summary
 
 
 def _parts(summary: Summary, _folder: Path) -> Iterator[Drawing | Paragraph]:
-    # Ranks share one schedule: the first is enough.
-    points = summary.measures.get("learning-rate", ())
-    first_rank = min((point.rank for point in points), default=0)
-    found = curves([point for point in points if point.rank == first_rank])
+    found = curves(of_first_rank(summary.points("learning-rate")))
     if not found:
         return
-    if all((curve.values == curve.values[0]).all() for curve in found):
+    if all(curve.is_constant for curve in found):
         yield Paragraph(f"Constant: {', '.join(map(_constant, found))}.")
         return
     draw = partial(curve_figure, found, "step", "learning rate", summary, 2.2)
@@ -31,10 +28,7 @@ def _constant(curve: Curve) -> str:
 
 
 def _alt(found: list[Curve]) -> str:
-    each = (
-        f"{curve.label or 'learning rate'} from {number(float(curve.values[0]))} to {number(float(curve.values[-1]))}"
-        for curve in found
-    )
+    each = (f"{curve.label or 'learning rate'} {curve.ends}" for curve in found)
     return f"Learning rate over steps: {'; '.join(each)}."
 
 

@@ -33,7 +33,7 @@ def is_validation_loss(name: str) -> bool:
 
 def logged(summary: Summary) -> list[Curve]:
     """Return a curve for each name that was logged; where a value stayed as it was, it goes on to the last step."""
-    points = [point for point in summary.measures.get("logged", ()) if point.rank == 0]
+    points = [point for point in summary.points("logged") if point.rank == 0]
     last = max((point.step for point in points), default=0)
     return [
         replace(curve, steps=np.append(curve.steps, last), values=np.append(curve.values, curve.values[-1]))
@@ -74,10 +74,14 @@ def _groups(found: Sequence[Curve]) -> list[tuple[str, list[Curve]]]:
 
 
 def _drawing(name: str, group: Sequence[Curve]) -> Drawing:
-    ends = (f"{c.label} from {number(float(c.values[0]))} to {number(float(c.values[-1]))}" for c in group)
     stem = f"logged-{_AS_FILE.sub('-', name)}"
     name = group[0].label if len(group) == 1 else name
-    return Drawing(stem, name, f"{'; '.join(ends)}.", partial(curve_figure, group, "step", cut(name, 28), None, 2.2))
+    return Drawing(
+        stem,
+        name,
+        f"{'; '.join(f'{curve.label} {curve.ends}' for curve in group)}.",
+        partial(curve_figure, group, "step", cut(name, 28), None, 2.2),
+    )
 
 
 def _table(found: Sequence[Curve]) -> Table:

@@ -11,14 +11,14 @@ import numpy as np
 
 from lightning_debugkit.core.finding import Severity
 from lightning_debugkit.report.curves import Curve, curve_figure, curves
-from lightning_debugkit.report.number_formats import number, plural
+from lightning_debugkit.report.number_formats import plural
 from lightning_debugkit.report.parts import Drawing, Section
 from lightning_debugkit.report.sections.logged_metrics import is_validation_loss, logged
 from lightning_debugkit.report.summary import Summary
 
 
 def _parts(summary: Summary, _folder: Path) -> Iterator[Drawing]:
-    found = curves(summary.measures.get("loss", ()), summary.world_size)
+    found = curves(summary.points("loss"), summary.world_size)
     validation = [curve for curve in logged(summary) if is_validation_loss(curve.label)]
     if validation and len(found) == 1:
         found = [replace(found[0], label="loss of a step")]
@@ -27,27 +27,16 @@ def _parts(summary: Summary, _folder: Path) -> Iterator[Drawing]:
         yield Drawing(
             "loss",
             "Loss over steps",
-            _alt(found),
+            f"{'; '.join(map(_course, found))}.",
             partial(curve_figure, found, "step", "loss", summary, 3.0),
-            _caption(summary),
+            "Dashed lines are the numbered findings above." if summary.of(Severity.ERROR, Severity.WARNING) else "",
         )
 
 
-def _caption(summary: Summary) -> str:
-    return "Dashed lines are the numbered findings above." if summary.of(Severity.ERROR, Severity.WARNING) else ""
-
-
-def _alt(found: list[Curve]) -> str:
-    return f"{'; '.join(map(_course, found))}."
-
-
 def _course(curve: Curve) -> str:
-    finite = curve.values[np.isfinite(curve.values)]
     said = f"{curve.label[:1].upper()}{curve.label[1:]}" if curve.label else "Loss"
-    said += f" at {plural(curve.values.size, 'point')}"
-    if finite.size:
-        said += f", from {number(float(finite[0]))} to {number(float(finite[-1]))}"
-    broken = curve.values.size - finite.size
+    said += f" at {plural(curve.values.size, 'point')}{curve.finite_ends}"
+    broken = int((~np.isfinite(curve.values)).sum())
     return said + (f", {broken} not finite" if broken else "")
 
 

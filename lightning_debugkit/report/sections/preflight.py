@@ -21,10 +21,7 @@ _KNOWING_NOTHING = {"uniform": "all classes alike give", "constant": "one answer
 
 
 def _parts(summary: Summary, _folder: Path) -> Iterator[Paragraph | Table | Drawing]:
-    points = summary.measures.get("preflight", ())
-    if not points:
-        return
-    value = as_mapping(points[-1].value)
+    value = summary.last("preflight")
     losses = as_mapping(value.get("losses", {}))
     if losses:
         named = ", ".join(dict.fromkeys(map(str, losses.values())))
@@ -93,7 +90,7 @@ def _by_heart(held: Mapping[str, Any]) -> Iterator[Drawing]:
     constant, least = as_number(reach.get("constant")), as_number(reach.get("least"))
     if not found or constant is None or least is None:
         return
-    ends = "; ".join(f"{curve.label}: from {number(curve.values[0])} to {number(curve.values[-1])}" for curve in found)
+    ends = "; ".join(f"{curve.label}: {curve.ends}" for curve in found)
     yield Drawing(
         "by-heart",
         f"{as_int(held.get('samples'))} samples learned by heart",

@@ -42,7 +42,7 @@ class Sampler(Callback):
     """Counts the sound files again and again, while training and writing go on."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.counts, self.over = folder, [], threading.Event()  # type: ignore[var-annotated]
+        self.folder, self.counts, self.over = folder, [], threading.Event()
         self.thread = threading.Thread(target=self.run)
 
     def run(self) -> None:

@@ -33,7 +33,7 @@ def test_what_is_saved_loads_as_what_lightning_saves(tmp_path: Path) -> None:
     for reader in (AtomicCheckpointIO(), TorchCheckpointIO()):
         for name in ("ours", "stock"):
             loaded = reader.load_checkpoint(tmp_path / name / "deep" / "a.ckpt")
-            assert torch.equal(loaded["state_dict"]["w"], CHECKPOINT["state_dict"]["w"])  # type: ignore[index]
+            assert torch.equal(loaded["state_dict"]["w"], CHECKPOINT["state_dict"]["w"])
     assert [path.name for path in (tmp_path / "ours" / "deep").iterdir()] == ["a.ckpt"]
 
 

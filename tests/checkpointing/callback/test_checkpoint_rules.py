@@ -156,7 +156,7 @@ def test_what_cannot_be_pickled_is_told(tmp_path: Path) -> None:
 def test_a_writer_of_the_users_that_swallows_its_error_is_found_out(tmp_path: Path) -> None:
     """Lightning passes over a PermissionError: its ``best_model_path`` then names what does not exist."""
 
-    class Swallows(pl.plugins.io.TorchCheckpointIO):  # type: ignore[name-defined]
+    class Swallows(pl.plugins.io.TorchCheckpointIO):
         def save_checkpoint(self, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
             """Write nothing."""
 

@@ -66,7 +66,7 @@ def test_time_is_asked_for_seldom_and_not_late(pace: float, monkeypatch: pytest.
     while now[0] < 20 * 3600:
         step += 1
         now[0] += pace
-        agreed = clock.agreed(ranks, step, always=False)  # type: ignore[arg-type]
+        agreed = clock.agreed(ranks, step, always=False)
         if agreed is None:
             continue
         moment = Moment(step, 0, agreed)

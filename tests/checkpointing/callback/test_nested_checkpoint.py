@@ -274,7 +274,7 @@ class Witness(Logger):
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
-        self.folder, self.seen = folder, []  # type: ignore[var-annotated]
+        self.folder, self.seen = folder, []
 
     @property
     def save_dir(self) -> str:
@@ -335,8 +335,8 @@ def test_manual_optimization_of_several_optimizers_passes_no_multiple(tmp_path: 
             super().__init__()
             self.automatic_optimization = False
 
-        def training_step(self, batch: Any, batch_idx: int) -> None:  # type: ignore[override]
-            for optimizer in self.optimizers():  # type: ignore[union-attr]
+        def training_step(self, batch: Any, batch_idx: int) -> None:
+            for optimizer in self.optimizers():
                 optimizer.zero_grad()
                 self.manual_backward(self.net(batch[0]).square().mean())
                 optimizer.step()

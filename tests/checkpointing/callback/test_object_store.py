@@ -86,7 +86,7 @@ def test_another_machine_goes_on_straight_from_the_store(url: str, tmp_path: Pat
     assert step_of(third.best_model_path) == 10
     tester = pl.Trainer(default_root_dir=tmp_path / "three", callbacks=[third], logger=False, accelerator="cpu")
     module = Scored()
-    module.test_step = lambda batch, batch_idx: None  # type: ignore[method-assign]
+    module.test_step = lambda batch, batch_idx: None
     tester.test(module, loader(), ckpt_path="best", verbose=False)
 
 

@@ -101,7 +101,7 @@ def test_step_rules_need_no_talk_between_ranks(tmp_path: Path, monkeypatch: pyte
                 self.calls += 1
                 return real(*args, **kwargs)
 
-            trainer.strategy.broadcast = broadcast  # type: ignore[method-assign]
+            trainer.strategy.broadcast = broadcast
 
         def on_train_batch_start(self, trainer: pl.Trainer, module: Any, batch: Any, batch_idx: int) -> None:
             if batch_idx == 0:

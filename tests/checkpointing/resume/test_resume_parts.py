@@ -108,11 +108,11 @@ class Numbered(BatchSampler):
     size = 0
 
     def total(self) -> int:
-        return len(self.sampler)  # type: ignore[arg-type]
+        return len(self.sampler)
 
 
 def watched() -> tuple[DataLoader[int], SamplerRecorder]:
-    loader = DataLoader(range(10), batch_sampler=Numbered(RandomSampler(range(10)), 4, False))  # type: ignore[arg-type]
+    loader = DataLoader(range(10), batch_sampler=Numbered(RandomSampler(range(10)), 4, False))
     return loader, SamplerRecorder(loader, lambda: None)
 
 

@@ -350,7 +350,7 @@ def test_the_docs_name_every_cause() -> None:
 
 def test_an_argument_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError) as caught:
-        ExactResume(rewind="no")  # type: ignore[arg-type]
+        ExactResume(rewind="no")
     assert str(caught.value) == "ExactResume needs rewind True or False, got 'no'; True is usual."
 
 

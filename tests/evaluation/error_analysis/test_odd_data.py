@@ -125,7 +125,7 @@ def test_what_a_strategy_does_with_loaders_stays_the_user_s_own(tmp_path: Path) 
         met.append(dataloader)
         return dataloader
 
-    trainer.strategy.process_dataloader = own  # type: ignore[method-assign]
+    trainer.strategy.process_dataloader = own
     data = loader(*random_answers(30, 3))
     trainer.fit(Says(), data, data)
     assert met
@@ -152,7 +152,7 @@ def test_a_table_of_whole_numbers_has_no_length() -> None:
 
 def test_classes_of_a_tensor_are_called_by_their_numbers(tmp_path: Path) -> None:
     module = Says()
-    module.config = SimpleNamespace(classes=torch.tensor([3, 5, 8]))  # type: ignore[assignment]
+    module.config = SimpleNamespace(classes=torch.tensor([3, 5, 8]))
     assert run(tmp_path, loader(*random_answers(30, 3)), module)["classes"] == ["3", "5", "8"]
 
 

@@ -206,7 +206,7 @@ def returns(proposal: str, kind: type[Says]) -> type[Says]:
     if code is None:
         return kind
 
-    class Mended(kind):  # type: ignore[valid-type,misc]
+    class Mended(kind):
         def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
             bound = {"loss": self.loss(batch), "logits": self.scores(batch), "y": batch[1]["color"]}
             return eval(code[1], bound)

@@ -82,7 +82,7 @@ def test_classes_are_called_as_the_data_call_them(tmp_path: Path) -> None:
     assert read(tmp_path)["classes"] == [f"digit {number}" for number in range(10)], "of the data set within a part"
     source = loader(*random_answers(30, 3))
     module = Says()
-    module.config = SimpleNamespace(id2label={0: "no", 1: "yes", 2: "maybe"})  # type: ignore[assignment]
+    module.config = SimpleNamespace(id2label={0: "no", 1: "yes", 2: "maybe"})
     assert run(tmp_path / "module", source, module)["classes"] == ["no", "yes", "maybe"]
     assert run(tmp_path / "given", source, class_names={0: "a", 1: "b", 2: "c"})["classes"] == ["a", "b", "c"]
     held = run(tmp_path / "few", source, class_names=["a"])

@@ -111,7 +111,7 @@ def windows(samples: list[int]) -> Any:
 
 
 def forecast(folder: Path, *callbacks: pl.Callback, is_torchs: bool = False) -> None:
-    data = DataLoader(range(64), 16, collate_fn=windows)  # type: ignore[arg-type]
+    data = DataLoader(range(64), 16, collate_fn=windows)
     pl.Trainer(default_root_dir=folder, callbacks=list(callbacks), max_epochs=1, **QUIET).fit(
         Forecasts(is_torchs), data, data
     )

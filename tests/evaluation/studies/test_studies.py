@@ -275,7 +275,7 @@ def _whole(line: str) -> bool:
 
 def test_a_fit_that_returns_no_trainer_is_told(tmp_path: Path) -> None:
     with pytest.raises(TypeError) as caught:
-        cross_validate(lambda train, val: None, 3, data=answers(60, 6).dataset, folder=tmp_path)  # type: ignore[arg-type, return-value]
+        cross_validate(lambda train, val: None, 3, data=answers(60, 6).dataset, folder=tmp_path)
     assert str(caught.value) == (
         "cross_validate needs fit to return a Trainer with a BiasVarianceReport, got NoneType; end fit with `return "
         "trainer`, and give that Trainer callbacks=[BiasVarianceReport()]."

@@ -181,7 +181,7 @@ def test_the_name_of_a_module_makes_nothing_import(tmp_path: Path, monkeypatch: 
         with says(
             "load_model needs boxes.Net of now, got no such class, or another file than the captured one; import what"
         ):
-            load_model(checkpoint(tmp_path, held), code=code)  # type: ignore[arg-type]
+            load_model(checkpoint(tmp_path, held), code=code)
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def test_deep_json_is_refused(tmp_path: Path) -> None:
 
 def test_wrong_arguments(tmp_path: Path) -> None:
     with says("load_model needs code to be snapshot, current or auto, got 'old'; take auto."):
-        load_model(tmp_path / "x.ckpt", code="old")  # type: ignore[arg-type]
+        load_model(tmp_path / "x.ckpt", code="old")
     with says("load_model needs code=\"snapshot\" for isolated=True, got 'current'; leave one of them out."):
         load_model(tmp_path / "x.ckpt", code="current", isolated=True)
     with says("load_model needs a checkpoint file or the folder of a sharded one, got"):

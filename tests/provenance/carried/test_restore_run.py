@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +121,7 @@ def test_a_tree_is_named_by_its_id_or_not_at_all(project: Path, tmp_path: Path, 
     manifest = manifest_of({"a.py": b""}, project, tree={"present": True, "tree": tree})
     done = restore_run(manifest, pack({"a.py": b""}), tmp_path / "back")
     assert done.origin == "the captured sources, from the checkpoint"
-    assert os.listdir(tmp_path / "back") == ["a.py"]  # noqa: PTH208
+    assert [path.name for path in (tmp_path / "back").iterdir()] == ["a.py"]
 
 
 @pytest.mark.parametrize("leads_to", ["{outside}", "../outside", "../gone"])

@@ -290,7 +290,7 @@ def test_a_capture_takes_few_processes(tmp_path: Path, monkeypatch: pytest.Monke
 
     def counted(self: trees.Repository, *args: str, **options: object) -> bytes:
         calls.append(args[0])
-        return run(self, *args, **options)  # type: ignore[arg-type]
+        return run(self, *args, **options)
 
     monkeypatch.setattr(trees.Repository, "run", counted)
     with open_repository(folder) as repository:

@@ -101,9 +101,9 @@ def test_a_run_is_pruned_only_if_no_limit_spares_it(tmp_path: Path, options: dic
             run(repository, f"{days}d", ends=False)
             age(folder, f"{days}d", days)
         heads = git(folder, "show-ref", "--heads")
-        assert prune(repository, dry=True, **options) == gone  # type: ignore[arg-type]
+        assert prune(repository, dry=True, **options) == gone
         assert len(listed_runs(repository)) == 4
-        assert prune(repository, **options) == gone  # type: ignore[arg-type]
+        assert prune(repository, **options) == gone
         assert [each.id for each in listed_runs(repository)] == [
             name for name in ("9d", "8d", "2d", "0d") if name not in gone
         ]
@@ -168,5 +168,5 @@ def test_a_limit_below_nothing_deletes_nothing(tmp_path: Path, limit: dict[str, 
     with open_repository(project(tmp_path / "project")) as repository:
         run(repository, "one")
         with pytest.raises(ValueError, match="nothing was deleted"):
-            prune(repository, **limit)  # type: ignore[arg-type]
+            prune(repository, **limit)
         assert [each.id for each in listed_runs(repository)] == ["one"]
