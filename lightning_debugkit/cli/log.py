@@ -33,7 +33,7 @@ def run(path: str = ".", format: Form = "table") -> Told:
     runs = experiments.merged_experiments(experiments.experiments(folder), _of_references(folder))
     form = {
         "table": experiments.experiment_table,
-        "markdown": experiments.as_markdown,
+        "markdown": experiments.experiments_as_markdown,
         "json": experiments.experiments_as_json,
     }[format]
     if not runs and format != "json":

@@ -30,9 +30,9 @@ def run(run_folder: str, others: list[str] | None = None, to: str = "runs.html")
     from lightning_debugkit.report.read_report import read_report
 
     if others:
-        from lightning_debugkit.report.comparison import compare
+        from lightning_debugkit.report.compared_runs import compare_runs
 
-        return f"{compare([*map(read_report, (run_folder, *others))], Path(to))}\nReport: {Path(to).resolve()}", 0
+        return f"{compare_runs([*map(read_report, (run_folder, *others))], Path(to))}\nReport: {Path(to).resolve()}", 0
     given = Path(run_folder)
     folder, older = newest(given.parent if given.is_file() else given)
     more = f"\nThe newest of {older + 1} runs; lightning-debugkit log {given} lists them." if older else ""

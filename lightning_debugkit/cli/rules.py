@@ -23,10 +23,10 @@ def make_parser() -> ArgumentParser:
 def run(format: Form = "table") -> Told:
     """List all rules by section."""
     rules = every_rule()
-    return (as_index(rules) if format == "markdown" else as_table(rules)), 0
+    return (as_index(rules) if format == "markdown" else rules_as_table(rules)), 0
 
 
-def as_table(rules: Mapping[str, Rule]) -> str:
+def rules_as_table(rules: Mapping[str, Rule]) -> str:
     """Return one line a rule, under the names of sections."""
     width = max(map(len, rules))
     lines = []

@@ -68,7 +68,7 @@ class TensorBoard(LoggerSink):
     """Findings and the report as texts (tab *Text*), figures as images."""
 
     def tell(self, finding: Finding) -> None:
-        self.logger.experiment.add_text(f"debugkit/{finding.rule}", as_markdown(finding), finding.where.step)
+        self.logger.experiment.add_text(f"debugkit/{finding.rule}", finding_as_markdown(finding), finding.where.step)
         self.logger.experiment.flush()
 
     def report(self, path: Path) -> None:
@@ -86,7 +86,7 @@ class WeightsAndBiases(LoggerSink):
     def tell(self, finding: Finding) -> None:
         level = "ERROR" if finding.severity >= Severity.ERROR else "WARN"
         self.logger.experiment.alert(
-            title=f"{finding.rule} at step {finding.where.step}", text=plain(finding), level=level
+            title=f"{finding.rule} at step {finding.where.step}", text=finding_as_text(finding), level=level
         )
         rows = [[str(f.severity), f.rule, f.where.step, f.message, f.advice] for f in self.told]
         columns = ["severity", "rule", "step", "message", "advice"]
@@ -106,7 +106,7 @@ class MLflow(LoggerSink):
     def tell(self, finding: Finding) -> None:
         client, run = self.logger.experiment, self.logger.run_id
         client.set_tag(run, f"debugkit.{finding.rule}", finding.message[:500])
-        client.log_text(run, "\n\n".join(map(as_markdown, self.told)) + "\n", "debugkit/findings.md")
+        client.log_text(run, "\n\n".join(map(finding_as_markdown, self.told)) + "\n", "debugkit/findings.md")
 
     def report(self, path: Path) -> None:
         self.logger.experiment.log_artifact(self.logger.run_id, str(path), "debugkit")
@@ -120,7 +120,7 @@ class Comet(LoggerSink):
 
     def tell(self, finding: Finding) -> None:
         metadata = {"rule": finding.rule, "severity": str(finding.severity)}
-        self.logger.experiment.log_text(plain(finding), step=finding.where.step, metadata=metadata)
+        self.logger.experiment.log_text(finding_as_text(finding), step=finding.where.step, metadata=metadata)
 
     def report(self, path: Path) -> None:
         self.logger.experiment.log_asset(str(path), file_name="debugkit/report.html", step=self.step)
@@ -175,12 +175,12 @@ def _prefixed(name: str, value: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def plain(finding: Finding) -> str:
+def finding_as_text(finding: Finding) -> str:
     """Return ``finding`` as two lines of text."""
     return f"{finding.severity} {finding.rule}: {finding.message}\n{finding.advice}"
 
 
-def as_markdown(finding: Finding) -> str:
+def finding_as_markdown(finding: Finding) -> str:
     """Return ``finding`` as two paragraphs of Markdown."""
     place = f"{finding.severity}, epoch {finding.where.epoch}, step {finding.where.step}"
     at = f", `{finding.where.module}`" if finding.where.module else ""

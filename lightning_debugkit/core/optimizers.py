@@ -133,7 +133,7 @@ def scaler_of(trainer: Trainer) -> Any:
     return scaler if scaler is not None and scaler.is_enabled() else None
 
 
-def is_whole(trainer: Trainer) -> bool:
+def is_whole_window(trainer: Trainer) -> bool:
     """Tell whether the window has as many batches as it should: the last one of an epoch may be shorter."""
     window = trainer.accumulate_grad_batches
     batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready

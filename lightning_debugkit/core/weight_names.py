@@ -36,11 +36,11 @@ def renamed(saved: Collection[str], wanted: Collection[str]) -> dict[str, str]:
     return found
 
 
-def explained(saved: Collection[str], wanted: Collection[str]) -> str:
+def explained_names(saved: Collection[str], wanted: Collection[str]) -> str:
     """Return in a sentence what stands before the names that do not fit, empty if it is nothing that is known.
 
     Example:
-        >>> explained(["net.weight", "ema_model.module.net.weight"], ["net.weight"])
+        >>> explained_names(["net.weight", "ema_model.module.net.weight"], ["net.weight"])
         "1 weight of the checkpoint begins with 'ema_model.', a moving average that the model does not have: build it \
 with the average, or load with strict=False, which leaves the average out"
     """
@@ -78,7 +78,7 @@ def fit_names(module: nn.Module, strict: bool = True, report: Callable[[str], No
             state[names[name]] = state.pop(name)
         if names and report is not None:
             report(f"{len(names)} weights were loaded by other names, such as {next(iter(names.items()))}")
-        if strict and state.keys() != wanted and (why := explained(state.keys(), wanted)):
+        if strict and state.keys() != wanted and (why := explained_names(state.keys(), wanted)):
             rest[-1].append(why[0].upper() + why[1:] + ".")
 
     return module.register_load_state_dict_pre_hook(Hook(fit))

@@ -21,11 +21,11 @@ from lightning_debugkit.data.containers import (
     is_plain,
     items_of,
     leaves,
-    listed,
+    list_like,
     rebuilt,
     tensors,
 )
-from lightning_debugkit.data.measuring import are_listed, check_open, is_listing, is_of_samples, own_length, sizes
+from lightning_debugkit.data.measuring import are_listed, check_open, is_of_samples, may_hold_entries, own_length, sizes
 
 __all__ = [
     "CannotSplit",
@@ -160,10 +160,10 @@ def _taken(value: Any, size: int, indices: list[int], is_listed: bool) -> Any:
     if items is None:
         return value
     inside = [item for _, item in items]
-    if is_listing(value) and len(value) == size and (is_listed or is_of_samples(value, size)):
-        return listed(value, [inside[index] for index in indices])
+    if may_hold_entries(value) and len(value) == size and (is_listed or is_of_samples(value, size)):
+        return list_like(value, [inside[index] for index in indices])
     below = are_listed(inside, size)
-    return rebuilt(value, [_taken(item, size, indices, below and is_listing(item)) for item in inside])
+    return rebuilt(value, [_taken(item, size, indices, below and may_hold_entries(item)) for item in inside])
 
 
 def _rows(value: Any, indices: list[int]) -> Any:

@@ -157,7 +157,7 @@ def rebuilt(value: Any, items: list[Any]) -> Any:
         raise CannotSplit(f"no {type(value).__name__} can be made of a part of it ({type(error).__name__})") from error
 
 
-def listed(value: Any, items: list[Any]) -> Any:
+def list_like(value: Any, items: list[Any]) -> Any:
     """Return a list like ``value`` that holds ``items``, however many there are."""
     return rebuilt(value, items) if not hasattr(value, "_fields") else list(items)
 

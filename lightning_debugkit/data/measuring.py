@@ -108,7 +108,7 @@ def _fit(value: Any, n: int, is_listed: bool = False) -> _Fit:
     if items is None:
         return _Fit(False if is_opaque(value) else None)
     inside = [item for _, item in items]
-    if is_listing(value) and len(value) == n and (is_listed or is_of_samples(value, n)):
+    if may_hold_entries(value) and len(value) == n and (is_listed or is_of_samples(value, n)):
         are_tensors = isinstance(value[0], Tensor)
         return _Fit(True, strong=int(is_listed or not are_tensors or len({_shape(item) for item in value}) > 1))
     return _of_parts(value, inside, n)
@@ -116,11 +116,11 @@ def _fit(value: Any, n: int, is_listed: bool = False) -> _Fit:
 
 def _of_parts(value: Any, inside: list[Any], n: int) -> _Fit:
     is_listed = are_listed(inside, n)
-    parts = [_fit(item, n, is_listed and is_listing(item)) for item in inside]
+    parts = [_fit(item, n, is_listed and may_hold_entries(item)) for item in inside]
     kinds = [part.is_column for part in parts]
     column = False if False in kinds else (True if True in kinds else None)
     strong, odd = sum(part.strong for part in parts if part.is_column), sum(part.odd for part in parts)
-    if is_listing(value) and not hasattr(value, "_fields"):
+    if may_hold_entries(value) and not hasattr(value, "_fields"):
         alike = _are_views(value)
         strong = (
             0 if alike and n in {len(value), *(len(item) for item in value if isinstance(item, Tensor))} else strong
@@ -129,7 +129,7 @@ def _of_parts(value: Any, inside: list[Any], n: int) -> _Fit:
     return _Fit(column, strong, odd)
 
 
-def is_listing(value: Any) -> bool:
+def may_hold_entries(value: Any) -> bool:
     """Tell whether ``value`` is a sequence that may hold one entry for each sample."""
     return isinstance(value, Sequence) and not is_plain(value) and not hasattr(value, "_fields") and len(value) > 0
 
@@ -210,7 +210,7 @@ def _are_views(value: Sequence[Any]) -> bool:
 def are_listed(inside: list[Any], n: int) -> bool:
     """Tell whether all parts are lists of ``n`` entries, and one of them can be nothing but one entry a sample."""
     parts = [item for item in inside if not is_plain(item)]
-    if len(parts) < 2 or not all(is_listing(item) and len(item) == n for item in parts):
+    if len(parts) < 2 or not all(may_hold_entries(item) and len(item) == n for item in parts):
         return False
     return any(all(is_plain(e) or isinstance(e, Mapping) for e in item) and _are_of_one_kind(item) for item in parts)
 

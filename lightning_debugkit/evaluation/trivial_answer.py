@@ -77,17 +77,17 @@ class AgainstTrivial:
         return others >= _FEW and self.low <= 0 and self.high * self.n < _SKILL * others
 
 
-def compare(hits: NDArray[np.int64], support: NDArray[np.int64]) -> AgainstTrivial | None:
+def against_constant(hits: NDArray[np.int64], support: NDArray[np.int64]) -> AgainstTrivial | None:
     """Compare by the answers on which the two differ: paired, as McNemar's test is; ``None`` without answers.
 
     Shapes:
         hits, support: (classes,), right answers and all answers of each true class.
 
     Example:
-        >>> found = compare(np.array([60, 0, 0]), np.array([60, 25, 15]))
+        >>> found = against_constant(np.array([60, 0, 0]), np.array([60, 25, 15]))
         >>> found.is_trivial, found.right, found.baseline
         (True, 0.6, 0.6)
-        >>> compare(np.array([55, 20, 12]), np.array([60, 25, 15])).is_trivial
+        >>> against_constant(np.array([55, 20, 12]), np.array([60, 25, 15])).is_trivial
         False
     """
     n = int(support.sum())

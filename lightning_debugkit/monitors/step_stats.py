@@ -17,7 +17,7 @@ from lightning_debugkit.core.finding import Where
 from lightning_debugkit.core.host_copy import HostCopy, Later, read
 from lightning_debugkit.core.optimizers import (
     ParameterList,
-    is_whole,
+    is_whole_window,
     rate_of,
     scaler_of,
 )
@@ -196,7 +196,7 @@ class StepStatsReader:
             present=numbers.present,
             group_rates=numbers.rates[at] if at is not None else [rate_of(g) for g in optimizer.param_groups],
             run_rates=numbers.rates,
-            whole=is_whole(trainer),
+            whole=is_whole_window(trainer),
             clipped=bool(trainer.gradient_clip_val) or self._clips(module),
             weigh=numbers.weigh,
             dims=numbers.dims,

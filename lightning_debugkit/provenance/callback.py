@@ -24,8 +24,8 @@ from lightning_debugkit.provenance.snapshot.checkpoint_hooks import Loading, Sav
 from lightning_debugkit.provenance.snapshot.export_program import Example, write_programs
 from lightning_debugkit.provenance.snapshot.run_end_commit import RunEnd, keep_outcome, summary_of
 from lightning_debugkit.provenance.snapshot.run_facts import arguments_not_kept, run_facts
-from lightning_debugkit.provenance.snapshot.session import SnapshotSession, compared
 from lightning_debugkit.provenance.snapshot.snapshot_files import write_snapshot_files
+from lightning_debugkit.provenance.snapshot.snapshot_session import SnapshotSession, compared
 
 _log = logging.getLogger("lightning_debugkit")
 _LATER = 1.0  # seconds after which a preset's snapshot is begun: many fits are over by then and save nothing

@@ -203,7 +203,7 @@ def experiment_table(runs: Iterable[Experiment]) -> str:
     return "\n".join("  ".join(cell.ljust(width) for cell, width in line).rstrip() for line in lines)
 
 
-def as_markdown(runs: Iterable[Experiment]) -> str:
+def experiments_as_markdown(runs: Iterable[Experiment]) -> str:
     """Return the log as a table in Markdown."""
     rows = [_COLUMNS, tuple("---" for _ in _COLUMNS), *map(_cells, runs)]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)

@@ -42,7 +42,7 @@ def findings_in_order(findings: Iterable[Finding]) -> list[Finding]:
     return causes_first(sorted(findings, key=lambda finding: (-finding.severity, finding.where.step)))
 
 
-def fold(findings: Iterable[Finding]) -> tuple[Folded, ...]:
+def fold_findings(findings: Iterable[Finding]) -> tuple[Folded, ...]:
     """Fold findings that share rule and module into the gravest of them; their order is kept."""
     groups: dict[tuple[str, str], list[Finding]] = {}
     for finding in findings:

@@ -191,12 +191,12 @@ class Chapter:
 
     @property
     def figures(self) -> tuple[Figure, ...]:
-        return tuple(part for part in flat(self.parts) if isinstance(part, Figure))
+        return tuple(part for part in unfolded(self.parts) if isinstance(part, Figure))
 
     @property
     def pictures(self) -> tuple[SamplePart, ...]:
         """The samples whose pictures are the report's own files."""
-        galleries = (part for part in flat(self.parts) if isinstance(part, Gallery))
+        galleries = (part for part in unfolded(self.parts) if isinstance(part, Gallery))
         samples = (sample for gallery in galleries for sample in gallery.samples)
         return tuple(sample for sample in samples if sample.image and sample.path.startswith(f"{FIGURES}/"))
 
@@ -212,7 +212,7 @@ def _first_sentence(text: str) -> str:
     return cut(f"{first[:-1]}." if first.endswith(";") else first, _LONGEST_LINE)
 
 
-def flat(parts: Iterable[Part | Drawing]) -> Iterator[Part | Drawing]:
+def unfolded(parts: Iterable[Part | Drawing]) -> Iterator[Part | Drawing]:
     """Yield the parts, those that are folded included."""
     for part in parts:
-        yield from flat(part.parts) if isinstance(part, Details) else (part,)
+        yield from unfolded(part.parts) if isinstance(part, Details) else (part,)

@@ -59,14 +59,14 @@ class Report:
     def figures(self) -> dict[str, Figure]:
         """The figures of the report by name, as `matplotlib` figures of your own: restyle them, save them."""
         from lightning_debugkit.report.figures import own_settings
-        from lightning_debugkit.report.parts import Drawing, flat
+        from lightning_debugkit.report.parts import Drawing, unfolded
         from lightning_debugkit.report.sections import all_sections
 
         with own_settings():
             return {
                 part.name: part.draw()
                 for section in all_sections()
-                for part in flat(section.parts(self.summary, self.folder))
+                for part in unfolded(section.parts(self.summary, self.folder))
                 if isinstance(part, Drawing)
             }
 

@@ -84,7 +84,7 @@ def rescaled(image: Array, bad: tuple[float, float, float]) -> NDArray[np.float6
     return clipped
 
 
-def as_table(name: str, leaf: Array, labels: Sequence[str]) -> Table:
+def batch_table(name: str, leaf: Array, labels: Sequence[str]) -> Table:
     """Return a leaf as a table, a row for each sample, or for each of its rows; non-finite numbers are marked."""
     samples = list(zip(labels, leaf, strict=False))
     by_rows = leaf.ndim == 3

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from lightning_debugkit.core.finding import Finding, Severity
 from lightning_debugkit.core.journal import VERSION, Event, Events
 from lightning_debugkit.report import verdict as verdicts
-from lightning_debugkit.report.folding import Folded, findings_in_order, fold
+from lightning_debugkit.report.folding import Folded, findings_in_order, fold_findings
 from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, as_number, headline, plural, sentence
 from lightning_debugkit.report.troubles import Trouble, troubles
 
@@ -115,7 +115,7 @@ class Summary:
 def summarize(events: Events) -> Summary:
     """Return what the journal says; events that are unknown, foreign or lack fields are passed over."""
     findings = findings_in_order(events.findings)
-    folded = fold(findings)
+    folded = fold_findings(findings)
     shown = [told.finding for told in folded]
     ends, open_ranks = _ends(events)
     end = min(ends, key=_worst_and_earliest, default=None)

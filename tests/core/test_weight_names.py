@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_debugkit import CodeSnapshot, load_model
-from lightning_debugkit.core.weight_names import explained, fit_names, renamed
+from lightning_debugkit.core.weight_names import explained_names, fit_names, renamed
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -105,7 +105,7 @@ def test_one_prefix_before_all_names_is_taken_off(prefix: str) -> None:
 )
 def test_what_is_not_certain_is_left_alone(saved: list[str]) -> None:
     assert renamed(saved, NAMES) == {}
-    assert explained(saved, NAMES) == ""
+    assert explained_names(saved, NAMES) == ""
 
 
 def test_two_names_that_would_be_one_are_left_alone() -> None:

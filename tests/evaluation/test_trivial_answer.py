@@ -15,14 +15,14 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_debugkit import BiasVarianceReport, ErrorAnalysis, Severity, read_journal
-from lightning_debugkit.evaluation.trivial_answer import compare
+from lightning_debugkit.evaluation.trivial_answer import against_constant
 
 RNG = np.random.default_rng(0)
 
 
 def judged(target: NDArray[Any], answer: NDArray[Any]) -> Any:
     support = np.bincount(target, minlength=5)
-    return compare(np.bincount(target[target == answer], minlength=5), support)
+    return against_constant(np.bincount(target[target == answer], minlength=5), support)
 
 
 def test_the_gain_and_its_interval_are_those_of_resampling() -> None:
@@ -48,8 +48,8 @@ def test_answers_are_trivial_unless_they_look_at_the_sample(share: float) -> Non
 def test_accuracy_that_was_given_up_for_rare_classes_is_no_trivial_answer() -> None:
     """A loss with class weights: below the most frequent class in accuracy, and far above it in mean recall."""
     support = np.array([800, 120, 80])
-    assert not compare(np.array([560, 100, 70]), support).is_trivial
-    assert compare(np.array([560, 18, 12]), support).is_trivial  # the same answers, whatever the sample is
+    assert not against_constant(np.array([560, 100, 70]), support).is_trivial
+    assert against_constant(np.array([560, 18, 12]), support).is_trivial  # the same answers, whatever the sample is
 
 
 def test_few_samples_of_other_classes_tell_nothing() -> None:
@@ -60,7 +60,7 @@ def test_few_samples_of_other_classes_tell_nothing() -> None:
 def test_a_small_sample_that_leaves_room_for_skill_tells_nothing() -> None:
     """Half of forty are others; six of them won and six lost is no gain, but a fifth of it may be."""
     support = np.array([20, 20, 0, 0, 0])
-    assert not compare(np.array([14, 6, 0, 0, 0]), support).is_trivial
+    assert not against_constant(np.array([14, 6, 0, 0, 0]), support).is_trivial
 
 
 class Seeing(pl.LightningModule):

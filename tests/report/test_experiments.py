@@ -10,10 +10,10 @@ import pytest
 
 from lightning_debugkit.core.journal import Journal
 from lightning_debugkit.report.experiments import (
-    as_markdown,
     experiment_table,
     experiments,
     experiments_as_json,
+    experiments_as_markdown,
     merged_experiments,
     of_reference,
 )
@@ -75,7 +75,7 @@ def test_the_table_has_a_line_a_run(runs: Path) -> None:
 
 
 def test_markdown_keeps_a_bar_within_its_cell(runs: Path) -> None:
-    lines = as_markdown(experiments(runs)).splitlines()
+    lines = experiments_as_markdown(experiments(runs)).splitlines()
     assert lines[1] == "| " + " | ".join(["---"] * 8) + " |"
     assert lines[3].endswith("| wider \\| deeper |")
 

@@ -15,7 +15,7 @@ from lightning_debugkit import Report, read_journal, read_report
 from lightning_debugkit.cli import main
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.report import summarize
-from lightning_debugkit.report.comparison import run_names
+from lightning_debugkit.report.compared_runs import run_names
 from lightning_debugkit.report.read_report import show_in_notebook
 from lightning_debugkit.report.sections.logged_metrics import logged
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightning_debugkit.report.sample_tables import as_images, as_table, read_leaves, rescaled
+from lightning_debugkit.report.sample_tables import as_images, batch_table, read_leaves, rescaled
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_constant_picture_is_grey_and_one_with_nothing_finite_is_red() -> None
 def test_a_long_row_shows_first_what_is_not_finite() -> None:
     leaf = np.zeros((2, 500), dtype=np.float32)
     leaf[1, 333] = -np.inf
-    table = as_table("x", leaf, ["sample 4", "sample 9"])
+    table = batch_table("x", leaf, ["sample 4", "sample 9"])
     assert table.header[:3] == ("sample", "[333]", "[0]")
     assert len(table.header) == 13
     assert [(row[0].text, row[1].text, row[1].is_marked) for row in table.rows] == [
@@ -59,7 +59,7 @@ def test_a_long_row_shows_first_what_is_not_finite() -> None:
 
 
 def test_boxes_get_a_row_each() -> None:
-    table = as_table("boxes", np.arange(16).reshape(2, 2, 4), ["a", "b"])
+    table = batch_table("boxes", np.arange(16).reshape(2, 2, 4), ["a", "b"])
     assert [row[0].text for row in table.rows] == ["a, row 0", "a, row 1", "b, row 0", "b, row 1"]
     assert [cell.text for cell in table.rows[3]] == ["b, row 1", "12", "13", "14", "15"]
 
@@ -67,7 +67,7 @@ def test_boxes_get_a_row_each() -> None:
 def test_many_rows_are_cut_but_not_the_bad_one() -> None:
     leaf = np.zeros((1, 300, 2))
     leaf[0, 250, 1] = np.nan
-    table = as_table("boxes", leaf, ["a"])
+    table = batch_table("boxes", leaf, ["a"])
     assert len(table.rows) == 24
     assert table.rows[-1][0].text == "a, row 250"
     assert "24 of 300 rows" in table.caption

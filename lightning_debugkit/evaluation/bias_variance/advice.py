@@ -146,7 +146,7 @@ def onset(case: BiasVarianceCase) -> int | None:
     return since
 
 
-def in_order(gaps: dict[str, Gap], names: list[str]) -> list[str]:
+def gaps_in_order(gaps: dict[str, Gap], names: list[str]) -> list[str]:
     """Order gaps as the lecture does; a later one goes first only if it is larger beyond doubt."""
     waiting = [name for name in GAPS if name in names]
     ordered = []

@@ -9,7 +9,7 @@ from typing import Any
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
-from lightning_debugkit.evaluation.bias_variance.advice import in_order, steps
+from lightning_debugkit.evaluation.bias_variance.advice import gaps_in_order, steps
 from lightning_debugkit.evaluation.bias_variance.bias_variance_notes import (
     WORDS,
     bias_variance_notes,
@@ -18,7 +18,7 @@ from lightning_debugkit.evaluation.bias_variance.bias_variance_notes import (
 )
 from lightning_debugkit.evaluation.bias_variance.measured_case import BiasVarianceCase
 from lightning_debugkit.evaluation.bias_variance.units_of_error import NAMES
-from lightning_debugkit.evaluation.trivial_answer import TRIVIAL, AgainstTrivial, compare, trivial_finding
+from lightning_debugkit.evaluation.trivial_answer import TRIVIAL, AgainstTrivial, against_constant, trivial_finding
 from lightning_debugkit.stats.error_gaps import Gap
 from lightning_debugkit.stats.intervals import Interval
 from lightning_debugkit.stats.sample_size import samples_after_for_gap, samples_for_gap, smallest_visible_gap
@@ -78,7 +78,7 @@ def conclude(case: BiasVarianceCase) -> Conclusion:
     if case.goal is None:
         seen = [name for name in seen if name != "avoidable_bias"]
     shifted = is_label_shift(case)
-    told = in_order(gaps, seen)
+    told = gaps_in_order(gaps, seen)
     advice = [step for name in told for step in _steps(name, case, shifted)]
     # A gap that is smaller than the first beyond doubt is worth knowing, but presses nobody.
     pressing = [name for name in told if gaps[name].high >= gaps[told[0]].low] if case.is_missed else []
@@ -108,7 +108,7 @@ def bias_variance_findings(case: BiasVarianceCase, conclusion: Conclusion, where
 def _compared(case: BiasVarianceCase, split: str) -> AgainstTrivial | None:
     """Return the comparison of a split whose classes are known; of one class there is nothing to tell apart."""
     table = case.by_class.get(split)
-    return None if table is None or (table[0] > 0).sum() < 2 else compare(table[0] - table[1], table[0])
+    return None if table is None or (table[0] > 0).sum() < 2 else against_constant(table[0] - table[1], table[0])
 
 
 def _words(case: BiasVarianceCase, gap: Gap) -> dict[str, str]:

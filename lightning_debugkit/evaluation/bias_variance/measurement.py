@@ -14,7 +14,7 @@ from torchmetrics import Metric
 from lightning_debugkit.evaluation.bias_variance import error_counts, logged_metric, metric_estimate
 from lightning_debugkit.evaluation.bias_variance.error_counts import ErrorCounts, Method
 from lightning_debugkit.evaluation.predictions.reader import PredictionReader, PredictionsNotFound
-from lightning_debugkit.evaluation.predictions.sources import named_reading
+from lightning_debugkit.evaluation.predictions.readings import named_reading
 from lightning_debugkit.evaluation.predictions.wrong_samples import NoClasses, cut_of, scored
 from lightning_debugkit.stats.intervals import Interval
 

@@ -19,7 +19,7 @@ from lightning_debugkit.evaluation.error_analysis.scoring import score_batch
 from lightning_debugkit.evaluation.error_analysis.slice_columns import Column, Columns, decoded
 from lightning_debugkit.evaluation.error_analysis.task import Task
 from lightning_debugkit.evaluation.error_analysis.totals import Totals
-from lightning_debugkit.evaluation.predictions.sources import Reading
+from lightning_debugkit.evaluation.predictions.readings import Reading
 from lightning_debugkit.stats.calibration import Calibration
 from lightning_debugkit.stats.confusion import Confusion
 from lightning_debugkit.stats.sample_records import Records

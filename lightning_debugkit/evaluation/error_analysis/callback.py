@@ -18,7 +18,7 @@ from lightning_debugkit.evaluation.error_analysis import error_analysis_argument
 from lightning_debugkit.evaluation.error_analysis.answers import CollectedAnswers
 from lightning_debugkit.evaluation.error_analysis.class_names import class_names as names_of
 from lightning_debugkit.evaluation.error_analysis.confusion_history import ConfusionHistory
-from lightning_debugkit.evaluation.error_analysis.error_analysis_arguments import one_of_several, step_of
+from lightning_debugkit.evaluation.error_analysis.error_analysis_arguments import evaluation_step, one_of_several
 from lightning_debugkit.evaluation.error_analysis.error_files import files_of, settled_files, write_error_files
 from lightning_debugkit.evaluation.error_analysis.errors_json import AnalysedAt, ErrorAnalysisResult
 from lightning_debugkit.evaluation.error_analysis.evaluation_pass import EvaluationPass
@@ -175,7 +175,7 @@ class ErrorAnalysis(DebugCallback):
     on_test_start = on_validation_start
 
     def on_validation_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *place: int) -> None:
-        self.watch.begin(pl_module, step_of(trainer), *place[1:])
+        self.watch.begin(pl_module, evaluation_step(trainer), *place[1:])
 
     def on_test_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *place: int) -> None:
         self.on_validation_batch_start(trainer, pl_module, batch, *place)
@@ -184,7 +184,7 @@ class ErrorAnalysis(DebugCallback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *place: int
     ) -> None:
         try:
-            self.watch.end(trainer, pl_module, outputs, batch, step_of(trainer), *place)
+            self.watch.end(trainer, pl_module, outputs, batch, evaluation_step(trainer), *place)
         except PredictionsNotFound as error:
             self._miss(trainer, error, trainer.sanity_checking or self._stage != "fit")
 

@@ -62,17 +62,17 @@ def asked(callback: Any) -> str:
     return f"({', '.join(told)})" if told else ""
 
 
-def number_of(callback: Any, trainer: Trainer) -> int:
+def place_among_its_kind(callback: Any, trainer: Trainer) -> int:
     """Return which one of its kind in the Trainer a callback is, from 1 on."""
     callbacks = callbacks_of(trainer)
     return 1 + [one for one in callbacks if type(one) is type(callback) and not one.idle].index(callback)
 
 
-def step_of(trainer: Trainer) -> str:
+def evaluation_step(trainer: Trainer) -> str:
     """Return the name of the evaluation step that is under way."""
     return "test_step" if trainer.testing else "validation_step"
 
 
 def one_of_several(callback: Any, trainer: Trainer) -> tuple[int, str]:
     """Return which one of its kind in the Trainer a callback is, and what it was asked for, in words."""
-    return number_of(callback, trainer), f"{type(callback).__name__}{asked(callback)}"
+    return place_among_its_kind(callback, trainer), f"{type(callback).__name__}{asked(callback)}"

@@ -13,7 +13,7 @@ from lightning_debugkit.core.rule import BROKEN_NUMBERS, Rule
 from lightning_debugkit.evaluation.error_analysis.error_case import ErrorCase
 from lightning_debugkit.evaluation.error_analysis.slice_columns import class_column
 from lightning_debugkit.evaluation.error_analysis.unpredicted_classes import never_predicted
-from lightning_debugkit.evaluation.trivial_answer import compare, trivial_finding
+from lightning_debugkit.evaluation.trivial_answer import against_constant, trivial_finding
 from lightning_debugkit.stats.confused_pairs import Pair
 from lightning_debugkit.stats.exact_tests import hypergeometric_tail
 from lightning_debugkit.stats.merging import worth_of_merging
@@ -96,7 +96,7 @@ def _findings(case: ErrorCase, where: Where) -> Iterator[Finding]:
         yield NONFINITE.found(where, stage=case.stage, broken=totals.broken, samples=totals.samples + totals.broken)
     if case.is_over and case.found.form.task not in ("multilabel", "detection") and case.found.confusion.total:
         confusion = case.found.confusion
-        compared = compare(np.asarray(confusion.hits), np.asarray(confusion.support))
+        compared = against_constant(np.asarray(confusion.hits), np.asarray(confusion.support))
         name = "" if compared is None else _name(case, compared.name)
         trivial = trivial_finding(where, compared, name, case.unit)
         yield from [] if trivial is None else [trivial]

@@ -40,7 +40,7 @@ def accuracy_of(found: CollectedAnswers) -> Interval:
     return Interval(value, 1 - error.high, 1 - error.low, n)
 
 
-def agreement(found: CollectedAnswers) -> dict[str, float | None]:
+def overall_scores(found: CollectedAnswers) -> dict[str, float | None]:
     """Return balanced accuracy, kappa, and the accuracy of always saying the most frequent class."""
     confusion = found.confusion
     if found.form.task in ("multilabel", "detection") or not confusion.total:

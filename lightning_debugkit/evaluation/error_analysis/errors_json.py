@@ -24,9 +24,9 @@ from lightning_debugkit.evaluation.error_analysis.error_summary import (
     PAIRS,
     Samples,
     accuracy_of,
-    agreement,
     bounds,
     class_row,
+    overall_scores,
     pair_rows,
 )
 from lightning_debugkit.evaluation.error_analysis.slice_columns import class_column, says_the_same
@@ -140,7 +140,7 @@ class ErrorAnalysisResult:
             "samples_counted": totals.samples,
             "broken": totals.broken,
             "accuracy": bounds(self.accuracy),
-            **agreement(found),
+            **overall_scores(found),
             "confusion": found.confusion.counts(),
             "most_confused": list(pair_rows(self.pairs[:PAIRS], self.samples, found.none)),
             "merge_candidates": [self._merge(merge) for merge in self.merges],

@@ -33,7 +33,7 @@ from lightning_debugkit.evaluation.error_analysis.task import (
     task_of,
 )
 from lightning_debugkit.evaluation.predictions.reader import PredictionReader, PredictionsNotFound
-from lightning_debugkit.evaluation.predictions.sources import Reading, shown_structure
+from lightning_debugkit.evaluation.predictions.readings import Reading, shown_structure
 from lightning_debugkit.evaluation.predictions.wrong_samples import NoClasses
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_debugkit.evaluation.error_analysis.scoring import score_batch
 from lightning_debugkit.evaluation.error_analysis.task import Task
-from lightning_debugkit.evaluation.predictions.sources import Reading
+from lightning_debugkit.evaluation.predictions.readings import Reading
 
 Apart: TypeAlias = tuple[float, float]  # of the mean, and of the sum, of the samples' losses
 

@@ -8,7 +8,7 @@ from lightning_debugkit.evaluation.error_analysis.multiclass import score_multic
 from lightning_debugkit.evaluation.error_analysis.multilabel import score_multilabel
 from lightning_debugkit.evaluation.error_analysis.segmentation import score_segmentation
 from lightning_debugkit.evaluation.error_analysis.task import Task
-from lightning_debugkit.evaluation.predictions.sources import Reading
+from lightning_debugkit.evaluation.predictions.readings import Reading
 
 
 def score_batch(form: Task, found: Reading) -> BatchScores:

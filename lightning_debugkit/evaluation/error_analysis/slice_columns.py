@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_debugkit.data.sample_entries import INDICES
-from lightning_debugkit.evaluation.predictions.sources import TARGETS, named_reading
+from lightning_debugkit.evaluation.predictions.readings import TARGETS, named_reading
 
 Column: TypeAlias = Tensor | Sequence[Any]
 

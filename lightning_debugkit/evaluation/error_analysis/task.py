@@ -12,7 +12,7 @@ from lightning_debugkit.core.loss_functions import VALUE_LOSSES
 from lightning_debugkit.core.step_hooks import is_detections
 from lightning_debugkit.data.batches import leaves
 from lightning_debugkit.evaluation.predictions.loss_inputs import IGNORED
-from lightning_debugkit.evaluation.predictions.sources import Reading, both_readings, is_rows
+from lightning_debugkit.evaluation.predictions.readings import Reading, both_readings, is_rows
 from lightning_debugkit.evaluation.predictions.wrong_samples import NoClasses
 
 TaskName: TypeAlias = Literal["multiclass", "binary", "multilabel", "segmentation", "detection"]

@@ -18,7 +18,7 @@ from lightning_debugkit.evaluation.error_analysis.multiclass import both, in_ran
 from lightning_debugkit.evaluation.error_analysis.slice_columns import indices_of
 from lightning_debugkit.evaluation.error_analysis.task import Task, check_same_task, fits, is_decided, shaped, task_of
 from lightning_debugkit.evaluation.predictions.reader import PredictionReader, PredictionsNotFound
-from lightning_debugkit.evaluation.predictions.sources import Reading
+from lightning_debugkit.evaluation.predictions.readings import Reading
 from lightning_debugkit.evaluation.predictions.wrong_samples import NoClasses
 from lightning_debugkit.stats import training_dynamics
 from lightning_debugkit.stats.training_dynamics import REGIONS, Course, Dynamics

@@ -13,8 +13,8 @@ from lightning_debugkit.core.loss_functions import CLASS_LOSSES, VALUE_LOSSES
 from lightning_debugkit.core.sharding import gathered_shards
 from lightning_debugkit.core.step_hooks import LossWatch
 from lightning_debugkit.data.batches import tensors
-from lightning_debugkit.evaluation.predictions import sources
-from lightning_debugkit.evaluation.predictions.sources import Reading
+from lightning_debugkit.evaluation.predictions import readings
+from lightning_debugkit.evaluation.predictions.readings import Reading
 
 IGNORED = -100  # torch's own
 _SHOWN = 6
@@ -131,7 +131,7 @@ def shown_inputs(losses: LossWatch | None) -> str:
     """Return the calls of loss functions in short, for a sentence about what was seen."""
     calls = losses.calls if losses is not None else []
     told = [
-        f"{name}({sources.shown_structure(scores)}, {sources.shown_structure(target)})"
+        f"{name}({readings.shown_structure(scores)}, {readings.shown_structure(target)})"
         for name, scores, target, _ in calls
     ]
     return "; ".join([*told[:_SHOWN], *(["..."] if len(told) > _SHOWN else [])])

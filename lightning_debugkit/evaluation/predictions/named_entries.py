@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from torch import Tensor
 
 from lightning_debugkit.core.step_hooks import is_detections
-from lightning_debugkit.evaluation.predictions.sources import is_rows
+from lightning_debugkit.evaluation.predictions.readings import is_rows
 
 Way: TypeAlias = tuple[str | int, ...]
 Place: TypeAlias = tuple[str, Any]  # such as ("validation_step()", what it returned)

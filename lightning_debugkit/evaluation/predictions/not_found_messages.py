@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lightning_debugkit.core.step_hooks import LossWatch
 from lightning_debugkit.data.batches import indexed, leaves
-from lightning_debugkit.evaluation.predictions import loss_inputs, named_entries, sources
+from lightning_debugkit.evaluation.predictions import loss_inputs, named_entries, readings
 from lightning_debugkit.evaluation.predictions.named_entries import Place
 
 _SHOWN = 3
@@ -19,7 +19,7 @@ def not_found_message(owner: str, returned: Place, batch: Any, forward: Sequence
     """Return what is to be said where nothing was found: what there is, and three ways out of it."""
     step = returned[0].removesuffix("()")
     calls = loss_inputs.shown_inputs(losses)
-    seen = [shown for shown in map(sources.shown_structure, forward) if shown != "nothing"]
+    seen = [shown for shown in map(readings.shown_structure, forward) if shown != "nothing"]
     outputs = [("forward()", forward[0])] if len(forward) == 1 else []
     given = _given(batch, losses)
     pair = next(_pairs([returned, *outputs], returned, batch, given), None)
@@ -31,8 +31,8 @@ def not_found_message(owner: str, returned: Place, batch: Any, forward: Sequence
     place = pair[2] if pair else given or _target(batch)
     return (
         f"{owner} needs the model's predictions and their targets, and found none for this batch.\n"
-        f"  {step}() returned: {sources.shown_structure(returned[1])}\n"
-        f"  the batch is: {sources.shown_structure(batch)}\n"
+        f"  {step}() returned: {readings.shown_structure(returned[1])}\n"
+        f"  the batch is: {readings.shown_structure(batch)}\n"
         f"  forward() returned: {'; '.join(seen[:_SHOWN]) or 'not called'}\n"
         + (f"  loss functions were given: {calls}\n" if calls else "")
         + "Mend it in one of three ways:\n"
@@ -98,7 +98,7 @@ def _pairs(places: Sequence[Place], returned: Place, batch: Any, given: str) -> 
 def _target(batch: Any) -> str:
     """Return where the targets are likely to lie in a batch."""
     if isinstance(batch, tuple | list) and len(batch) > 1:
-        inside = [path for path, leaf in leaves(batch[1]) if sources.is_rows(leaf)]
+        inside = [path for path, leaf in leaves(batch[1]) if readings.is_rows(leaf)]
         return indexed(f"1.{inside[0]}".rstrip(".")) if inside else "batch[1]"
     whole = [
         place for _, place, held in named_entries.names_of(batch) if not held.is_floating_point() and held.ndim == 1

@@ -12,10 +12,10 @@ from lightning_debugkit.core.dotted import function_at
 from lightning_debugkit.core.patching import has_compiled_code
 from lightning_debugkit.core.sharding import gathered_shards, holds_whole_model
 from lightning_debugkit.core.step_hooks import ForwardWatch, LossWatch, is_detections, watching
-from lightning_debugkit.evaluation.predictions import loss_inputs, named_entries, not_found_messages, sources
+from lightning_debugkit.evaluation.predictions import loss_inputs, named_entries, not_found_messages, readings
 from lightning_debugkit.evaluation.predictions.loss_inputs import LossInputs
 from lightning_debugkit.evaluation.predictions.named_entries import Place
-from lightning_debugkit.evaluation.predictions.sources import Adapter, Reading, fit_together
+from lightning_debugkit.evaluation.predictions.readings import Adapter, Reading, fit_together
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule
@@ -162,7 +162,7 @@ class PredictionReader:
 
     def _returned(self, step: str, outputs: Any, batch: Any) -> Reading | None:
         if self.adapter is not None:
-            return sources.adapted(self.adapter, outputs, batch)
+            return readings.adapted(self.adapter, outputs, batch)
         predictions, target = self._found(step, outputs, batch, [])
         if predictions is None or target is None:
             return None
@@ -179,11 +179,11 @@ class PredictionReader:
             known = having if len(having) == 1 else []  # of two calls nobody knows which is meant
             predictions = self._named("predictions", self.predictions, [returned, *known])
         else:
-            predictions = sources.predictions_in(outputs, step)
+            predictions = readings.predictions_in(outputs, step)
         if self.target:
             taken = predictions[1] if predictions else None
             return predictions, self._named("target", self.target, [returned, ("batch", batch)], taken)
-        return predictions, sources.target_in(outputs, batch, step)
+        return predictions, readings.target_in(outputs, batch, step)
 
     def _named(self, argument: str, name: str, places: Sequence[Place], taken: Any = None) -> Place | None:
         try:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_debugkit.evaluation.predictions.loss_inputs import IGNORED
-from lightning_debugkit.evaluation.predictions.sources import both_readings, is_rows
+from lightning_debugkit.evaluation.predictions.readings import both_readings, is_rows
 
 _PAIR = 2
 

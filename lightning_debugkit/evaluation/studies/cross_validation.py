@@ -69,7 +69,7 @@ def cross_validate(
     n = length_of_data(data, asker, "data")
     if not 2 <= k <= n:
         raise ValueError(f"{asker} needs k from 2 to {n}, the samples there are, got {k!r}; 5 is usual.")
-    classes = labels_of(data) if labels is None else list(labels)
+    classes = classes_of_data(data) if labels is None else list(labels)
     if len(classes) != n:
         raise ValueError(f"{asker} needs a label for each of {n} samples, got {len(classes)}; leave labels out.")
     held = stratified_folds(classes, k, seed)
@@ -89,7 +89,7 @@ def cross_validate(
     return found
 
 
-def labels_of(data: Any) -> list[Any]:
+def classes_of_data(data: Any) -> list[Any]:
     """Return the class of each sample: of ``targets`` or ``labels``, else of its second entry or its known names.
 
     A data set without classes has the same label for all.

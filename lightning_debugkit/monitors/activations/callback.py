@@ -18,14 +18,14 @@ from lightning_debugkit.core.dispatch import cannot_enter, entered
 from lightning_debugkit.core.optimizers import rate_of
 from lightning_debugkit.core.patching import around_next
 from lightning_debugkit.core.sampling import SampledSteps
-from lightning_debugkit.monitors.activations.constant_outputs import Outputs, is_cut
-from lightning_debugkit.monitors.activations.dead_saturated_units import Units
 from lightning_debugkit.monitors.activations.observed_activations import (
     ObservedActivations,
     cannot_look,
     read_activations,
 )
 from lightning_debugkit.monitors.activations.operation_mode import OperationMode
+from lightning_debugkit.monitors.activations.output_rules import Outputs, is_cut
+from lightning_debugkit.monitors.activations.unit_rules import Units
 from lightning_debugkit.stats.tensor_norms import unobserved
 from lightning_debugkit.stats.thinning import Thinning
 

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lightning_debugkit.core.sharding import unwrapped_name
-from lightning_debugkit.monitors.activations.constant_outputs import TOLERANCE, Variation, relative
-from lightning_debugkit.monitors.activations.dead_saturated_units import UnitCounts
+from lightning_debugkit.monitors.activations.output_rules import TOLERANCE, Variation, relative
 from lightning_debugkit.monitors.activations.recording import ActivationRecording
 from lightning_debugkit.monitors.activations.sites import Output, Site, is_bare
+from lightning_debugkit.monitors.activations.unit_rules import UnitCounts
 from lightning_debugkit.stats.activation_stats import to_host
 
 

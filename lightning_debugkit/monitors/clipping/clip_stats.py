@@ -15,7 +15,7 @@ from torch.utils.hooks import unserializable_hook
 from lightning_debugkit.core.compat import divides_by_scale, is_unscaled, overrides
 from lightning_debugkit.core.finding import Where
 from lightning_debugkit.core.host_copy import Later
-from lightning_debugkit.core.optimizers import is_whole, scaler_of
+from lightning_debugkit.core.optimizers import is_whole_window, scaler_of
 from lightning_debugkit.core.run import current_run
 from lightning_debugkit.monitors.clipping import clip_hooks
 from lightning_debugkit.monitors.clipping.clipped_step import By, PendingClippedStep
@@ -239,7 +239,7 @@ class ClipStatsReader:
         is_fed = is_taken and any(p.grad is not None for group in groups for p in group["params"])
         for draft in drafts:
             draft.is_taken = is_fed
-            draft.where, draft.is_whole = pending.opened, is_whole(self.trainer)
+            draft.where, draft.is_whole = pending.opened, is_whole_window(self.trainer)
             if pending.is_due and pending.before is not None:
                 found = pending.before.norms
                 draft.layers = pending.before.layers, self._later(found) if isinstance(found, Tensor) else found

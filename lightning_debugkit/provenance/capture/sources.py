@@ -12,8 +12,8 @@ from typing import Any
 
 from lightning_debugkit.provenance.capture.left_out import left_out
 from lightning_debugkit.provenance.capture.model_files import model_part, place_of_model
-from lightning_debugkit.provenance.capture.neighbours import Neighbours, imported_elsewhere, imported_siblings
 from lightning_debugkit.provenance.capture.notebook_cells import CELLS, notebook_source
+from lightning_debugkit.provenance.capture.package_files import PackageFiles, imported_elsewhere, imported_siblings
 from lightning_debugkit.provenance.capture.project_modules import ProjectModule, editable_roots
 from lightning_debugkit.provenance.capture.secrets import secret_name, secret_text
 from lightning_debugkit.provenance.capture.staleness import is_stale, process_start
@@ -153,7 +153,7 @@ class _Collecting:
     def add_neighbours(self, named: list[ProjectModule], script: Path | None) -> None:
         """Take what lies in the imported packages, and what the captured code would import later."""
         bases = {module.base for module in named if module.base is not None} | ({script.parent} if script else set())
-        neighbours = Neighbours(self.skip)
+        package_files = PackageFiles(self.skip)
         for base, top in sorted({(m.base, m.name.partition(".")[0]) for m in named if m.base is not None}):
             neighbours.walk(base, top)
         for base in sorted(bases):

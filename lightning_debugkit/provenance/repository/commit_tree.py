@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from lightning_debugkit.provenance.repository.file_choice import Choice, Skipped, choose, folded
+from lightning_debugkit.provenance.repository.file_choice import Choice, Skipped, choose, folded_skips
 from lightning_debugkit.provenance.repository.git import OFFLINE, WITHOUT_LFS, Repository, Unavailable
 from lightning_debugkit.provenance.repository.side_refs import PHASE, RUN, reference
 from lightning_debugkit.provenance.repository.status import WorkingTree, last_working_tree
@@ -98,7 +98,7 @@ def _write(repository: Repository, look: WorkingTree, max_file: int, max_total: 
     _add(repository, look, choice.taken, choice)
     # Objects that a partial clone lacks are still the same objects.
     tree = repository.run("write-tree", "--missing-ok", env=look.index).decode().strip()
-    return CommittedTree(tree, None, None, folded(choice.skipped))
+    return CommittedTree(tree, None, None, folded_skips(choice.skipped))
 
 
 def _drop(repository: Repository, look: WorkingTree, paths: Sequence[bytes]) -> None:

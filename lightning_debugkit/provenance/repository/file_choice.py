@@ -168,7 +168,7 @@ def _within(repository: Repository, entry: Entry, choice: Choice) -> Iterable[by
                 choice.skip(path + b"/", "a repository within too many repositories")
 
 
-def folded(skipped: Iterable[Skipped]) -> tuple[Skipped, ...]:
+def folded_skips(skipped: Iterable[Skipped]) -> tuple[Skipped, ...]:
     """Tell many files of one folder as one; no list grows with a data set."""
     all_of_them = list(skipped)
     found = _by_folder(all_of_them, lambda path: str(PurePosixPath(path).parent), _FOLD)

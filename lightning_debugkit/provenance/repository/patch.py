@@ -29,7 +29,7 @@ class _Change:
     ids: tuple[bytes, ...]
 
 
-def changed(repository: Repository, a: str | None, b: str) -> list[tuple[str, str]]:
+def changed_paths(repository: Repository, a: str | None, b: str) -> list[tuple[str, str]]:
     """Return ``(status, path)`` of every file that differs from ``a`` to ``b``: added, modified, deleted or retyped.
 
     Args:

@@ -13,7 +13,7 @@ from lightning_debugkit.core.compat import ModelCheckpoint, both_packages
 from lightning_debugkit.core.journal import read_journal
 from lightning_debugkit.provenance.repository.commit_tree import end_run
 from lightning_debugkit.provenance.repository.git import Unavailable, open_repository
-from lightning_debugkit.provenance.snapshot.session import SnapshotSession, metrics_of
+from lightning_debugkit.provenance.snapshot.snapshot_session import SnapshotSession, metrics_of
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer

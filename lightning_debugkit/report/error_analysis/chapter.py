@@ -98,7 +98,7 @@ def _verdict(analysis: AnalysisFile) -> Iterator[Paragraph]:
     said += f" (95 % interval {low.removesuffix(' %')} to {high.removesuffix(' %')})" if low and high else ""
     said += f", {_mistakes(analysis.mistakes)}." if len(analysis.cells) else "."
     yield Paragraph(said + _leading(analysis))
-    if value is not None and least is not None and len(matrix.places_of(analysis)) > 1:
+    if value is not None and least is not None and len(matrix.class_places(analysis)) > 1:
         always = f"Always answering the most frequent class would be right in {percent(least)}"
         yield Paragraph(f"{always}: the model is no better than that." if value <= least else f"{always}.")
     if broken:
@@ -106,7 +106,7 @@ def _verdict(analysis: AnalysisFile) -> Iterator[Paragraph]:
         yield Paragraph(f"{have} scores that are not finite.", is_problem=True)
     if told := class_scores.never_predicted_parts(analysis):
         yield Paragraph(told)
-    if len(matrix.places_of(analysis)) == 1:
+    if len(matrix.class_places(analysis)) == 1:
         yield Paragraph("There is only one class: nothing can be confused with another.")
 
 

@@ -42,7 +42,7 @@ class View:
     support: NDArray[np.int64]
 
 
-def places_of(analysis: AnalysisFile) -> dict[int, int]:
+def class_places(analysis: AnalysisFile) -> dict[int, int]:
     """Return the place of each class in the order in which confused classes stand together."""
     met = {*range(len(analysis.names)), *analysis.cells[:, :2].ravel().tolist()}
     wanted = [as_int(each, -1) for each in as_list(analysis.held.get("order"))]
@@ -52,7 +52,7 @@ def places_of(analysis: AnalysisFile) -> dict[int, int]:
 
 def met(analysis: AnalysisFile) -> dict[int, int]:
     """Return the places among each other of classes that have samples or predictions; of few classes, of all."""
-    place_of = places_of(analysis)
+    place_of = class_places(analysis)
     if len(place_of) <= MOST:
         return place_of
     seen = set(analysis.cells[:, :2].ravel().tolist())
@@ -130,7 +130,7 @@ def drawings(analysis: AnalysisFile, stem: str) -> Iterator[Drawing]:
 def _absent(analysis: AnalysisFile) -> str:
     """Return how many classes are left out, empty if none is."""
     drawn = met(analysis)
-    count = sum(each not in drawn and not analysis.is_nothing(each) for each in places_of(analysis))
+    count = sum(each not in drawn and not analysis.is_nothing(each) for each in class_places(analysis))
     have = "1 class has" if count == 1 else f"{count:,} classes have"
     return f" {have} neither {analysis.unit} nor predictions, and no place here." if count else ""
 

@@ -13,7 +13,7 @@ from PIL import Image
 from lightning_debugkit.core.journal import Event
 from lightning_debugkit.report.number_formats import as_int, as_list, number, plural, sentence
 from lightning_debugkit.report.parts import FIGURES, Gallery, Paragraph, Part, SamplePart, Section
-from lightning_debugkit.report.sample_tables import Array, as_images, as_table, read_leaves, rescaled
+from lightning_debugkit.report.sample_tables import Array, as_images, batch_table, read_leaves, rescaled
 from lightning_debugkit.report.summary import Summary
 
 _MOST_BATCHES = 6
@@ -55,7 +55,7 @@ def _leaf(title: str, stem: str, leaf: Array, event: Event) -> Part:
     labels = sample_labels(event, leaf.shape[0])
     images = as_images(leaf)
     if images is None:
-        return as_table(title, leaf[:_MOST_SAMPLES], labels)
+        return batch_table(title, leaf[:_MOST_SAMPLES], labels)
     shown = images[:_MOST_SAMPLES]
     ranges = "; ".join(_range(label, image) for label, image in zip(labels, shown, strict=False))
     if len(images) > len(shown):

@@ -22,7 +22,7 @@ from lightning_debugkit.evaluation.error_analysis.confusion_history import Confu
 from lightning_debugkit.evaluation.error_analysis.sample_pictures import picture_of
 from lightning_debugkit.evaluation.error_analysis.slice_columns import columns_of
 from lightning_debugkit.evaluation.error_analysis.task import task_of
-from lightning_debugkit.evaluation.predictions.sources import Reading
+from lightning_debugkit.evaluation.predictions.readings import Reading
 from lightning_debugkit.stats.sample_records import Records
 
 pytestmark = pytest.mark.filterwarnings("ignore")

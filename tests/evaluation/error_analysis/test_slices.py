@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from lightning_debugkit import read_journal
 from lightning_debugkit.evaluation.error_analysis.answers import AnswerCollector, merged_answers
 from lightning_debugkit.evaluation.error_analysis.task import Task
-from lightning_debugkit.evaluation.predictions.sources import Reading
+from lightning_debugkit.evaluation.predictions.readings import Reading
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

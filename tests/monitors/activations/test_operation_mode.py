@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
 from torch.utils.checkpoint import checkpoint
 
-from lightning_debugkit.monitors.activations.dead_saturated_units import UnitCounts
 from lightning_debugkit.monitors.activations.observed_activations import ObservedActivations, read_activations
 from lightning_debugkit.monitors.activations.operation_mode import OperationMode
+from lightning_debugkit.monitors.activations.unit_rules import UnitCounts
 
 
 def look(module: nn.Module, step: Callable[[], Tensor], batch: Any = None) -> ObservedActivations:

@@ -18,7 +18,7 @@ from provenance.working_trees import commit, fingerprint, git, new, project, put
 import lightning_debugkit
 from lightning_debugkit.provenance.repository import commit_tree as trees
 from lightning_debugkit.provenance.repository.commit_tree import CommittedTree, commit_tree, end_run, write_tree
-from lightning_debugkit.provenance.repository.file_choice import Skipped, folded
+from lightning_debugkit.provenance.repository.file_choice import Skipped, folded_skips
 from lightning_debugkit.provenance.repository.git import Unavailable, open_repository
 from lightning_debugkit.provenance.repository.identity import identity
 from lightning_debugkit.provenance.repository.side_refs import listed_runs
@@ -116,10 +116,10 @@ def test_beyond_the_total_code_is_kept_and_a_data_set_is_told_in_one_line(tmp_pa
 
 def test_what_is_told_does_not_grow_with_a_data_set() -> None:
     many = [Skipped(f"data/{n % 3000}/{n}.wav", f"too large: {n} bytes", 2) for n in range(90_000)]
-    assert folded(many) == (Skipped("data/", "90,000 files, too large", 180_000),)
+    assert folded_skips(many) == (Skipped("data/", "90,000 files, too large", 180_000),)
     wide = [Skipped(f"{n}.wav", f"{n}", 1) for n in range(1000)]
-    assert len(folded(wide)) == 201
-    assert sum(each.bytes for each in folded(wide)) == 1000
+    assert len(folded_skips(wide)) == 201
+    assert sum(each.bytes for each in folded_skips(wide)) == 1000
 
 
 def test_the_start_of_a_run_is_a_child_of_the_commit_and_its_end_a_child_of_the_start(tmp_path: Path) -> None:

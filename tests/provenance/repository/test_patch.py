@@ -10,7 +10,7 @@ from provenance.working_trees import commit, git, new, project, put, script, tre
 
 from lightning_debugkit.provenance.repository.commit_tree import write_tree
 from lightning_debugkit.provenance.repository.git import open_repository
-from lightning_debugkit.provenance.repository.patch import changed, patch
+from lightning_debugkit.provenance.repository.patch import changed_paths, patch
 
 pytestmark = [
     pytest.mark.usefixtures("own_home"),
@@ -108,7 +108,7 @@ def applied(folder: Path, before: str, data: bytes) -> str:
 def test_each_change_is_named(tmp_path: Path) -> None:
     before, after = two_trees(tmp_path / "project")
     with open_repository(tmp_path / "project", 60.0) as repository:
-        assert {path: status for status, path in changed(repository, before, after)} == {
+        assert {path: status for status, path in changed_paths(repository, before, after)} == {
             "text.py": "modified",
             "binary.bin": "modified",
             "gone.py": "deleted",
@@ -124,7 +124,7 @@ def test_each_change_is_named(tmp_path: Path) -> None:
             "latin-\\xe9": "added",
             ":(top)*": "added",
         }
-        assert changed(repository, after, after) == []
+        assert changed_paths(repository, after, after) == []
         assert patch(repository, after, after) == b""
 
 
@@ -132,8 +132,8 @@ def test_from_no_tree_all_is_added(tmp_path: Path) -> None:
     folder = project(tmp_path / "project")
     with open_repository(folder, 60.0) as repository:
         tree = write_tree(repository).tree
-        assert {path.encode() for _, path in changed(repository, None, tree)} == set(tree_of(folder, tree))
-        assert {status for status, _ in changed(repository, None, tree)} == {"added"}
+        assert {path.encode() for _, path in changed_paths(repository, None, tree)} == set(tree_of(folder, tree))
+        assert {status for status, _ in changed_paths(repository, None, tree)} == {"added"}
         empty = git(folder, "hash-object", "-t", "tree", "-w", "--stdin").decode().strip()
         assert patch(repository, None, tree) == patch(repository, empty, tree)
 

@@ -28,7 +28,7 @@ _METRICS = 4
 _LONG = 90
 
 
-def compare(reports: Sequence[Report], page: Path) -> str:
+def compare_runs(reports: Sequence[Report], page: Path) -> str:
     """Write one self-contained page on several runs, and return what it says first.
 
     Raises:

@@ -19,7 +19,7 @@ _IMPORT = re.compile(rb"^[ \t]*(?:from|import)[ \t]+([A-Za-z_]\w*(?:[ \t]*,[ \t]
 _BY_NAME = re.compile(rb"(?:import_module|__import__)\(\s*[\"']([A-Za-z_]\w*)")
 
 
-class Neighbours:
+class PackageFiles:
     """The files of packages, found by walking their folders.
 
     Args:
