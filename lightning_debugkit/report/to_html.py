@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
 from lightning_debugkit.core.finding import Severity
@@ -35,7 +35,7 @@ def html(summary: Summary, chapters: Sequence[Chapter] = (), status: str = "") -
     """
     style = _shipped("style.css")
     pressing = summary.of(Severity.ERROR, Severity.WARNING)
-    return _template().render(
+    return _page().render(
         summary=summary,
         chapters=chapters,
         status=status or f"{summary.counts} · {_ENDED.get(summary.status, summary.status)} · step {summary.step}",
@@ -69,9 +69,10 @@ def inline(figure: Figure) -> Markup:
 
 
 @cache
-def _template() -> Template:
+def _page() -> Template:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(_shipped("template.html.j2"))
+    environment.loader = FunctionLoader(_shipped)
+    return environment.get_template("page.html.j2")
 
 
 def _shipped(name: str) -> str:

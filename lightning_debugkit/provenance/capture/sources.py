@@ -153,20 +153,20 @@ class _Collecting:
     def add_neighbours(self, named: list[ProjectModule], script: Path | None) -> None:
         """Take what lies in the imported packages, and what the captured code would import later."""
         bases = {module.base for module in named if module.base is not None} | ({script.parent} if script else set())
-        package_files = PackageFiles(self.skip)
+        packages = PackageFiles(self.skip)
         for base, top in sorted({(m.base, m.name.partition(".")[0]) for m in named if m.base is not None}):
-            neighbours.walk(base, top)
+            packages.walk(base, top)
         for base in sorted(bases):
             texts = [text for path, text in self.contents.items() if self.files[path]["kind"] in _CODE]
-            neighbours.look_for(base, imported_siblings(texts, base))
+            packages.look_for(base, imported_siblings(texts, base))
         texts = [text for path, text in self.contents.items() if self.files[path]["kind"] in _CODE]
-        names = [*(module.name for module in named), *(name for _, name, _ in neighbours.code if name)]
+        names = [*(module.name for module in named), *(name for _, name, _ in packages.code if name)]
         known = {name.partition(".")[0] for name in names}
         for base, top in imported_elsewhere(texts, known):
-            neighbours.look_for(base, [top])
-        for path, name, base in neighbours.code:
+            packages.look_for(base, [top])
+        for path, name, base in packages.code:
             self.add(path, "module", name, base)
-        for path in neighbours.data:
+        for path in packages.data:
             self.add(path, "data", None, None)
 
     def add(self, path: Path, kind: str, module: str | None, base: Path | None) -> str | None:
