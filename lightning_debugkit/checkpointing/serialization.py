@@ -3,19 +3,40 @@
 from __future__ import annotations
 
 import copy
+import pickle
+from collections import OrderedDict
 from pathlib import Path
+from types import BuiltinFunctionType, FunctionType, NoneType, SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 _BUFFER = 1 << 20  # bytes: torch writes each tensor in four small pieces
+_NEVER_TENSORS = frozenset(
+    (int, float, str, bytes, bool, NoneType, tuple, list, dict, OrderedDict, type, FunctionType, BuiltinFunctionType)
+)
+
+
+class _Pickler(pickle.Pickler):
+    """Spares torch's question, in Python, whether it is the memory of a tensor, for each number and string."""
+
+    def __init_subclass__(cls) -> None:
+        ask = cls.persistent_id
+
+        def persistent_id(self: pickle.Pickler, each: Any) -> Any:
+            return None if type(each) in _NEVER_TENSORS else ask(self, each)
+
+        cls.persistent_id = persistent_id  # type: ignore[method-assign]  # of torch's own subclass
+
+
+_PICKLE = SimpleNamespace(__name__="pickle", Pickler=_Pickler)
 
 
 def save_bytes(checkpoint: Any, path: Path) -> None:
-    """Stream a checkpoint to ``path``: no second copy of it is held in memory."""
+    """Stream a checkpoint to ``path``, as ``torch.save`` does: no second copy of it is held in memory."""
     with path.open("wb", buffering=_BUFFER) as file:
-        torch.save(checkpoint, file)
+        torch.save(checkpoint, file, pickle_module=_PICKLE)
 
 
 def tensor_snapshot(checkpoint: Any) -> Any:

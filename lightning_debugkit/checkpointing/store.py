@@ -18,6 +18,7 @@ from lightning_debugkit.checkpointing.durable_files import (
     remove_durably,
     size_of,
     sync_folder,
+    write_new_text,
     write_text,
     write_whole,
 )
@@ -35,6 +36,7 @@ from lightning_debugkit.checkpointing.retention import doomed, kept
 from lightning_debugkit.checkpointing.verification import digest, mismatch
 
 LAST, BEST = "last.ckpt", "best.ckpt"
+_SMALL = 1 << 22  # bytes: to delete that much takes no longer than to hand it to a thread
 
 
 def read_records(folder: Path) -> list[Record]:
@@ -84,8 +86,9 @@ class Store:
         self.lineage: Lineage = ()
         self.pinned: dict[str, str] = {}
         self.records: list[Record] = []
+        self._history: tuple[list[Record], Lineage, list[Record]] = ([], (), [])
         self._dropped: list[Record] = []
-        # Takes the deletion of files whose record is gone: to free their blocks may take as long as to write them.
+        # Takes the deletion of large files whose record is gone: to free their blocks may take as long as writing them.
         self.beside: Executor | None = None
         self._going: list[Future[None]] = []
 
@@ -96,7 +99,12 @@ class Store:
     @property
     def history(self) -> list[Record]:
         """The records that led to here; those of other fits and of branches left behind are set aside."""
-        return history(self.records, self.run, self.lineage)
+        records = self.records  # never changed, but renewed: it is asked for a dozen times a save
+        of, lineage, found = self._history
+        if of is not records or lineage != self.lineage:
+            found = history(records, self.run, self.lineage)
+            self._history = records, self.lineage, found
+        return list(found)
 
     @property
     def aside(self) -> list[Record]:
@@ -189,16 +197,19 @@ class Store:
 
         def save(target: Path) -> None:
             write(target)
-            size = size_of(target) if target.exists() else 0
-            if not size:  # Lightning's own writer passes over a PermissionError
+            size = 0
+            with contextlib.suppress(FileNotFoundError):  # Lightning's own writer passes over a PermissionError
+                size = size_of(target)
+            if not size:
                 raise PermissionError(errno.EACCES, "the checkpoint was not written", str(path))
             sealed.append(_sealed(target, draft, size, shards))
 
         write_whole(path, save, fsync=self.fsync, in_folder=in_folder)
         record = sealed[0]
         try:
-            # Torn by a loss of power, it is made anew of what the file says of itself; a file of others says nothing.
-            write_text(self._record_path(record), record.to_json(), fsync=self.fsync and in_folder)
+            # Torn by a kill or a loss of power, it is made anew of what the file says of itself; a file of others says
+            # nothing.
+            write_new_text(self._record_path(record), record.to_json(), fsync=self.fsync and in_folder)
         except BaseException:
             remove_durably(path)
             raise
@@ -234,12 +245,13 @@ class Store:
                 # A new list: beside the training, another thread may be reading the old one.
                 self.records = [other for other in self.records if other is not record]
                 gone.append(record)
-                self._delete(self.path(record))
+                self._delete(record)
         self._dropped += gone
         return gone
 
-    def _delete(self, path: Path) -> None:
-        if self.beside is None:
+    def _delete(self, record: Record) -> None:
+        path = self.path(record)
+        if self.beside is None or record.size < _SMALL:
             discard(path)
         else:
             self._going.append(self.beside.submit(discard, path))

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -78,3 +79,22 @@ def test_unusual_tensors_keep_their_values(tensor: torch.Tensor) -> None:
     if tensor.device.type != "meta":
         dense = [t.dequantize() if t.is_quantized else t.to_dense() for t in (again.detach(), tensor.detach())]
         assert torch.equal(*dense)
+
+
+def test_the_file_is_that_of_torch_to_the_byte(tmp_path: Path) -> None:
+    """Of each kind that can be in a checkpoint: none is taken for something that holds no memory of a tensor."""
+    net = nn.Sequential(nn.Embedding(5, 2, sparse=True), nn.Linear(2, 2))
+    net(torch.tensor([1])).sum().backward()
+    checkpoint = {
+        "state_dict": net.state_dict(),
+        "parameters": list(net.parameters()),
+        "module": net,
+        "storages": [torch.ones(3).untyped_storage(), torch.ones(3).storage()],
+        "sparse": torch.eye(2).to_sparse(),
+        "numpy": np.arange(3),
+        "plain": (None, 1, 2.0, "a", b"b", True, {1}, len, saved, nn.Linear, OrderedDict(a=torch.ones(1))),
+    }
+    with (tmp_path / "torch").open("wb") as file:  # as of a path, torch would name the archive
+        torch.save(checkpoint, file)
+    save_bytes(checkpoint, tmp_path / "ours")
+    assert (tmp_path / "ours").read_bytes() == (tmp_path / "torch").read_bytes()
