@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import queue
@@ -38,6 +39,28 @@ def _whole_weights(module: nn.Module, world_size: int, rank0_only: bool = True) 
     return FullyShardedDataParallel.state_dict_type(module, StateDictType.FULL_STATE_DICT, weights, states)
 
 
+def _copied_states() -> None:
+    """Let each state of an optimizer have memory of its own, as where torch copies it from a GPU.
+
+    torch gathers all states of a parameter into one buffer, and on CPUs leaves them there: only the last is saved.
+    """
+    from torch.distributed.fsdp import _optim_utils
+
+    torchs: Any = _optim_utils
+    unflatten = torchs._unflatten_orig_param_states
+    if hasattr(unflatten, "__wrapped__"):
+        return
+
+    @functools.wraps(unflatten)
+    def copied(info: Any, states: dict[str, dict[str, Any]], name: str, *args: Any) -> None:
+        unflatten(info, states, name, *args)
+        for each in states.values():
+            if name in each:
+                each[name] = each[name].clone()
+
+    torchs._unflatten_orig_param_states = copied
+
+
 SIZES = {"fsdp2": (2, 1), "tensor": (1, 2), "one": (1, 1), "four": (4, 1), "both": (2, 2)}  # data and tensor parallel
 
 
@@ -47,6 +70,7 @@ def strategy(kind: str) -> Strategy:
     is_full = kind.endswith(" full")
     if kind.startswith("fsdp "):
         fsdp._get_full_state_dict_context = _whole_weights
+        _copied_states()
     if kind in ("fsdp", "fsdp full"):
         policy: Any = {nn.Linear}
         form: Any = "full" if is_full else "sharded"

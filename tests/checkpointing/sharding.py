@@ -59,9 +59,6 @@ class Shared(pl.LightningModule):
         self.log("val_loss", self.net(batch[0]).square().mean(), sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        if getattr(self.trainer.strategy, "_state_dict_type", "") == "full":
-            # On CPUs torch gathers all states of a parameter into one buffer, so that none but the last is saved.
-            return torch.optim.SGD(self.parameters(), lr=0.01, momentum=0.9)
         return torch.optim.AdamW(self.parameters(), lr=0.01)
 
 

@@ -79,6 +79,16 @@ def test_shards_of_four_ranks_load_on_two(job: tuple[Path, list[Any]], tmp_path:
     assert answers[0][0] == 4
 
 
+@pytest.mark.parametrize("job", ["fsdp full", "fsdp2 full"], indirect=True)
+def test_a_whole_file_loads_on_another_number_of_ranks(job: tuple[Path, list[Any]], tmp_path: Path) -> None:
+    shutil.copytree(job[0] / "first/checkpoints", tmp_path / "checkpoints", symlinks=True)
+    saved = torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=True)
+    ((step, weights),) = on_two_ranks(resume_on, tmp_path, "one full", "last", count=1)
+    assert (step, weights) == (8, [tensor.tolist() for tensor in saved["state_dict"].values()])
+    first, second = (saved["optimizer_states"][0]["state"][0][name] for name in ("exp_avg", "exp_avg_sq"))
+    assert not torch.equal(first, second), "each of Adam's states is there"
+
+
 @pytest.mark.parametrize("job", ["fsdp2 full"], indirect=True)
 def test_a_whole_file_that_is_asked_for_by_name_is_verified_too(job: tuple[Path, list[Any]], tmp_path: Path) -> None:
     shutil.copytree(job[0] / "first/checkpoints", tmp_path / "checkpoints", symlinks=True)
