@@ -16,6 +16,7 @@ from torch.autograd.function import FunctionCtx
 
 _OWN = "lightning_debugkit"
 _FRAMEWORK = {"torch", "lightning", "pytorch_lightning", "lightning_fabric", "torchmetrics", "lightning_utilities"}
+_OF_A_MODE = ("__torch_function__", "__torch_dispatch__")
 _STANDARD = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
 
 
@@ -60,7 +61,7 @@ def place_of(frame: FrameType | None, names: Mapping[int, str]) -> SourceLine:
 
     The line is the innermost one outside of torch, Lightning, the standard library and site-packages; where all of
     the model's code is installed, the innermost one outside of torch and Lightning. The stack is read up to the first
-    frame of the kit itself: what called the replay is not to blame.
+    frame of the kit itself, what called the replay is not to blame; only a mode of the kit's is looked through.
 
     Args:
         frame: Where to start.
@@ -73,7 +74,8 @@ def place_of(frame: FrameType | None, names: Mapping[int, str]) -> SourceLine:
     while frame is not None:
         package = frame.f_globals.get("__name__", "").partition(".")[0]
         if package == _OWN:
-            break
+            frame = _behind_mode(frame)
+            continue
         if module is None and "self" in frame.f_code.co_varnames:
             module = names.get(id(frame.f_locals.get("self")))
         if mine is None and package not in _FRAMEWORK and not _is_standard(frame.f_code.co_filename):
@@ -91,6 +93,14 @@ def place_of(frame: FrameType | None, names: Mapping[int, str]) -> SourceLine:
         None if outer is None else SourceLine(outer.f_code.co_filename, outer.f_lineno, outer.f_code.co_name, module)
     )
     return SourceLine(found.f_code.co_filename, found.f_lineno, found.f_code.co_name, module, applied)
+
+
+def _behind_mode(frame: FrameType) -> FrameType | None:
+    """Return the frame that called into one of the kit's modes, ``None`` where ``frame`` is called by no mode."""
+    outermost = frame
+    while outermost.f_back is not None and is_own(outermost.f_back):
+        outermost = outermost.f_back
+    return outermost.f_back if outermost.f_code.co_name in _OF_A_MODE else None
 
 
 def is_own(frame: FrameType) -> bool:

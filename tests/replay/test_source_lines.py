@@ -72,6 +72,24 @@ def test_a_layer_of_torch_is_told_by_the_users_call_and_its_own_path() -> None:
     assert place.source.endswith(": model(torch.ones(1, 2))")
 
 
+def test_a_mode_of_the_kit_around_the_users_step_hides_no_line() -> None:
+    globals_: dict[str, Any] = {"__name__": "lightning_debugkit.fake", "Mode": torch.overrides.TorchFunctionMode}
+    source = """
+    class Listens(Mode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            return self.called(func, args, kwargs or {})
+
+        def called(self, func, args, kwargs):
+            return func(*args, **kwargs)
+    """
+    exec(textwrap.dedent(source), globals_)
+    model = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+    with Watching(named(model)) as watch, globals_["Listens"]():
+        model(torch.ones(1, 2))
+    place = watch.places["aten.relu.default"]
+    assert (place.module, place.file) == ("1", __file__)
+
+
 def test_what_called_the_replay_is_not_to_blame() -> None:
     """The stack is read up to the first frame of the kit itself."""
     globals_ = {"__name__": "lightning_debugkit.replay.fake", "place_of": place_of, "sys": sys}

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatc
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_debugkit import ActivationMonitor, Finding, Severity, read_journal
+from lightning_debugkit import ActivationMonitor, Finding, PreflightCheck, Severity, read_journal
 from lightning_debugkit.core.journal import Events
 from lightning_debugkit.core.sampling import SampledSteps
 from lightning_debugkit.report import render
@@ -86,6 +86,12 @@ def test_the_finding_names_place_numbers_and_line(tmp_path: Path) -> None:
     assert found.evidence["layer"] == "net.0"
     assert found.evidence["first_units"] == list(range(10))
     assert "self.loss(self.net(batch[0])" in found.evidence["source"]
+
+
+def test_an_activation_has_one_name_while_the_step_is_listened_to_and_later(tmp_path: Path) -> None:
+    model = Model(layers(nn.ReLU(), dead=24))
+    fit(model, tmp_path, ActivationMonitor(every_n_steps=1), PreflightCheck(extra_passes=False), max_steps=4)
+    assert {tuple(shares) for shares in measures(journal(tmp_path), "inactive-units").values()} == {("net.1 (relu)",)}
 
 
 def test_a_layer_that_is_dead_as_a_whole_is_an_error_with_a_constant_output(tmp_path: Path) -> None:
