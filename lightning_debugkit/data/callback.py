@@ -6,10 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler, RandomSampler, SequentialSampler
 from torch.utils.data.distributed import DistributedSampler
@@ -19,16 +17,26 @@ from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.compat import _NormBase
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.core.patching import Hearing, has_compiled_code
-from lightning_debugkit.data import boxes, duplicates, labels, near_duplicates, neighbours, values, workers
+from lightning_debugkit.data import (
+    boxes,
+    class_weights,
+    duplicates,
+    labels,
+    near_duplicates,
+    shared_windows,
+    values,
+    workers,
+)
 from lightning_debugkit.data.baseline import baselines
+from lightning_debugkit.data.first_loss import FirstLoss
 from lightning_debugkit.data.loaders import class_mapping
+from lightning_debugkit.data.pairing import Pairing, Unrelated
 from lightning_debugkit.data.seen import SAMPLES, Seen
 from lightning_debugkit.data.sketch import pairs_of, sketch
 
 # Training batches after which labels and copies are judged though the epoch goes on: long epochs take hours.
 BATCHES = 500
 LOSSES = 50  # the last, whose mean is judged
-Labels = NDArray[np.int64]
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
 NEEDS = Needs("DataCheck")
@@ -60,15 +68,17 @@ class DataCheck(DebugCallback):
         self._boxes: dict[str, list[boxes.Boxes]] = {"training": [], "validation": []}
         self._hearing: Hearing | None = None
         self._first: tuple[str, Tensor] | None = None
+        self._first_loss = FirstLoss()
         self._is_taken = False  # enough of the training data, and validation is waited for
         self._is_done = False
         self._is_val_whole = False
-        self._unrelated: tuple[neighbours.Agreement, Labels] | None = None
+        self._unrelated: Unrelated | None = None
         self._losses: list[Tensor] = []
 
     def __getstate__(self) -> dict[str, Any]:
         # What was kept of the data stays with its fit.
         state = {**self.__dict__, "_hearing": None, "_first": None, "_losses": [], "_unrelated": None}
+        state["_first_loss"] = FirstLoss()
         return {
             **state,
             "_train": Seen(self.samples),
@@ -103,6 +113,7 @@ class DataCheck(DebugCallback):
 
         parts = [part for part in pl_module.modules() if id(part) in names]
         self._hearing = Hearing(parts, hear)
+        self._first_loss.put_around(pl_module, "training_step")
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -152,10 +163,9 @@ class DataCheck(DebugCallback):
             scores = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val")}
             self.write(trainer, "measure", name="baseline-network", value=scores)
         if self._unrelated is not None and self._losses:
-            train, known = self._unrelated
             losses = [float(loss) * trainer.accumulate_grad_batches for loss in self._losses]
             start = replace(self.where(trainer), epoch=0, step=0)
-            self.emit_each(trainer, neighbours.judge_unlearned(train, known, losses, trainer.global_step, start))
+            self.emit_each(trainer, self._unrelated(losses, trainer.global_step, start))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._release()
@@ -200,7 +210,8 @@ class DataCheck(DebugCallback):
         train, val = self._train, self._val
         loader, others = trainer.train_dataloader, trainer.val_dataloaders
         is_plain, is_same = _gives_each_once(loader), _is_same(loader, others)
-        yield from duplicates.judge(train.prints, val.prints, is_plain, is_same, train.is_rich, where)
+        copies = list(duplicates.judge(train.prints, val.prints, is_plain, is_same, train.is_rich, where))
+        yield from copies
         known, told = train.classes, val.classes
         yield from labels.judge_order(list(train.by_batch), where)
         if known is not None:
@@ -214,30 +225,24 @@ class DataCheck(DebugCallback):
         # Numbers that are names, such as those of words, have no distance.
         if self.neighbours and small is not None and train.is_measured:
             yield from near_duplicates.judge(small, small_val, is_table, is_same, where)
-        if self.neighbours and known is not None and told is not None:
-            yield from self._compare_neighbours((train.values, known), (val.values, told), where)
+        inputs, asked = _finite(train.values), _finite(val.values)
+        if inputs is not None and asked is not None and train.is_measured and not is_same and not _overlaps(copies):
+            yield from shared_windows.judge(inputs, asked, train.shape, where)
+        is_whole = trainer.is_last_batch and known is not None and len(known) == train.taken
+        if known is not None and is_whole:
+            yield from class_weights.judge_each(self._first_loss.weights, known, where)
+        pairing = Pairing(train, val, self._first_loss, where)
+        yield from pairing.findings(self.neighbours)
+        self._unrelated = pairing.unrelated or self._unrelated
         for split, kept in self._boxes.items():
             yield from boxes.judge(kept, split, where)
-
-    def _compare_neighbours(
-        self, train: tuple[Tensor | None, Labels], val: tuple[Tensor | None, Labels], where: Where
-    ) -> Iterator[Finding]:
-        splits = [
-            neighbours.agreement(inputs, known)
-            for inputs, known in (train, val)
-            if inputs is not None and values.is_finite(inputs)
-        ]
-        if len(splits) < 2 or splits[0] is None or splits[1] is None:
-            return
-        yield from neighbours.judge(splits[0], splits[1], where)
-        if all(each.is_chance for each in splits if each is not None) and self._train.is_measured:
-            self._unrelated = splits[0], train[1]
 
     def _release(self) -> None:
         """Hear no more; may be called twice."""
         if self._hearing is not None:
             self._hearing.remove()
             self._hearing = None
+        self._first_loss.remove()
 
 
 def _baselines(train: Seen, val: Seen) -> dict[str, Any]:
@@ -249,6 +254,10 @@ def _baselines(train: Seen, val: Seen) -> dict[str, Any]:
     if inputs.shape[1] != others.shape[1] or not (values.is_finite(inputs) and values.is_finite(others)):
         return {"left_out": "inputs are not finite, or have other shapes in validation"}
     return baselines(inputs.numpy(), wanted[: len(inputs)], others.numpy(), answers[: len(others)])
+
+
+def _overlaps(found: list[Finding]) -> bool:
+    return any(finding.rule == duplicates.TRAIN_VAL_OVERLAP.name for finding in found)
 
 
 def _finite(samples: Tensor | None) -> Tensor | None:

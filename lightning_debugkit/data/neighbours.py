@@ -22,6 +22,7 @@ FEWEST = 200
 # One split must show that distance means something, beyond doubt; the other that its labels do not follow it.
 SURE = 6.0
 NONE = 2.0
+WORDS = 4096  # that are compared, the most frequent ones
 
 # Where both splits show no relation, distance may mean nothing: then the training must have shown nothing, either. So
 # many steps, after which the loss is still what the shares of the classes alone give, though it began near ln C, as a
@@ -110,12 +111,13 @@ def judge_unlearned(
         yield LABELS_UNRELATED.found(where, told=_BOTH.format(**facts), **facts)
 
 
-def agreement(values: Tensor, labels: NDArray[np.int64]) -> Agreement | None:
+def agreement(values: Tensor, labels: NDArray[np.int64], are_words: bool = False) -> Agreement | None:
     """Return how often neighbours share labels, copies left out, ``None`` where that cannot be told.
 
-    Shapes:
-        values: (n, d) float, compared column by column on the scale of its spread.
-        labels: (n,) whole numbers.
+    Args:
+        values: ``(n, d)`` float, compared column by column on the scale of its spread.
+        labels: ``(n,)`` whole numbers.
+        are_words: The values are numbers of words: samples are near that share rare ones, wherever they stand.
     """
     count = min(len(values), len(labels), SAMPLES)
     # A copy has its label from where it was copied.
@@ -123,8 +125,9 @@ def agreement(values: Tensor, labels: NDArray[np.int64]) -> Agreement | None:
     values, labels, count = values[first], labels[first], len(first)
     if count < FEWEST or len(np.unique(labels)) < 2:
         return None
+    values = bags(values) if are_words else values
     spread = values.std(0)
-    values = values[:, spread > 0] / spread[spread > 0]
+    values = values[:, spread > 0] if are_words else values[:, spread > 0] / spread[spread > 0]
     if not values.shape[1]:
         return None
     distances = torch.cdist(values, values)
@@ -135,3 +138,22 @@ def agreement(values: Tensor, labels: NDArray[np.int64]) -> Agreement | None:
     chance = float((shares**2).sum())
     sigma = math.sqrt(max(chance * (1 - chance), 1e-12) / count)
     return Agreement(same, chance, (same - chance) / sigma)
+
+
+def bags(texts: Tensor) -> Tensor:
+    """Return texts ``(n, length)`` as which words they hold, rare ones counting more, each of length 1: ``(n, words)``.
+
+    A word of one text alone, and one of most texts, as what fills them up, tell no texts apart.
+
+    Example:
+        >>> bags(torch.tensor([[7, 5, 0], [5, 7, 7], [9, 1, 0], [2, 9, 0]])).sign().int().tolist()
+        [[1, 1, 0], [1, 1, 0], [0, 0, 1], [0, 0, 1]]
+    """
+    words, places = texts.unique(return_inverse=True)
+    held = torch.zeros(len(texts), len(words)).scatter_(1, places, 1.0)
+    counts = held.sum(0)
+    kept = ((counts > 1) & (counts <= len(texts) / 2)).nonzero()[:, 0]
+    kept = kept[counts[kept].argsort(descending=True, stable=True)[:WORDS].sort().values]
+    weights = held[:, kept] * (len(texts) / counts[kept]).log()
+    unit: Tensor = weights / torch.linalg.vector_norm(weights, dim=1, keepdim=True).clamp_min(1e-12)
+    return unit

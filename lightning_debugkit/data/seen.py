@@ -23,6 +23,7 @@ INPUTS = 2000  # samples whose values are kept
 VALUES = 1 << 22  # and entries of them, 16 MB: of large samples fewer
 THUMBNAILS = 5 << 20  # entries of all samples made small, 20 MB
 LABELS = 100_000
+OUTPUTS = 64  # numbers that are predicted of one sample: more are a picture, or the input again
 PRINT = 8  # bytes
 # A sample of so many entries, with so many values among them, is not met twice by chance; nor is a row of a table in
 # which so many columns hardly repeat a number among the rows that differ.
@@ -41,10 +42,11 @@ class Seen:
         inputs: The first samples, each flattened to float32.
         small: More of them, pictures reduced to a few pixels.
         labels: Labels of all batches, each ``(n,)`` integers on the loader's device.
-        numbers: Targets of all batches that are numbers, each ``(n,)``, where there are no labels.
+        numbers: Targets of all batches that are numbers, each ``(n, k)``, where there are no labels.
         batches: Batches that were seen.
         taken: Samples that flowed by.
         is_measured: Inputs are numbers with a fraction.
+        is_float: Inputs are stored as floats.
         shape: Of one sample.
     """
 
@@ -56,6 +58,7 @@ class Seen:
     batches: int = 0
     taken: int = 0
     is_measured: bool = False
+    is_float: bool = False
     shape: tuple[int, ...] = ()
     _shape: tuple[int, ...] | None = None
     _is_ragged: bool = False
@@ -72,7 +75,7 @@ class Seen:
         values, labels = parts_of(batch, size)
         if labels is not None and sum(map(len, self.labels)) < LABELS:
             self.labels.append(labels.detach())
-        if labels is None and values is not None and (wanted := number_of(batch, size, values)) is not None:
+        if labels is None and values is not None and (wanted := numbers_of(batch, size, values)) is not None:
             self.numbers.append(wanted.detach())
         if values is not None and not self.is_full:
             self._keep(values.detach()[: self.most - self.count].cpu())
@@ -86,6 +89,7 @@ class Seen:
     def _keep(self, values: Tensor) -> None:
         rows = values.contiguous().flatten(1) if values.ndim > 1 else values[:, None].contiguous()
         if rows.is_floating_point():
+            self.is_float = True
             rows = rows.float()  # one sample may be stored in two precisions
             self.is_measured = self.is_measured or bool((rows != rows.round()).any())
         raw = rows.view(torch.uint8).numpy() if rows.dtype != torch.bool else rows.numpy()
@@ -151,9 +155,17 @@ class Seen:
     @property
     def targets(self) -> NDArray[Any] | None:
         """Classes or numbers of all samples in the order in which they came, ``None`` if there are none."""
-        if self.labels or not self.numbers:
+        numbers = self.wanted
+        if numbers is None:
             return self.classes
-        return torch.cat([part.cpu() for part in self.numbers]).float().numpy()
+        return numbers[:, 0].numpy() if numbers.shape[1] == 1 else None
+
+    @property
+    def wanted(self) -> Tensor | None:
+        """Numbers to be predicted ``(n, k)`` float32 of all samples in their order, ``None`` if there are none."""
+        if self.labels or len({part.shape[1] for part in self.numbers}) != 1:
+            return None
+        return torch.cat([part.cpu() for part in self.numbers]).float()
 
     @property
     def by_batch(self) -> Iterator[NDArray[np.int64]]:
@@ -177,11 +189,21 @@ def parts_of(batch: Any, size: int) -> tuple[Tensor | None, Tensor | None]:
     return max(others, key=Tensor.numel, default=None), labels
 
 
-def number_of(batch: Any, size: int, values: Tensor) -> Tensor | None:
-    """Return the one number of each sample ``(n,)`` that a batch holds beside its main input, ``None`` without."""
-    columns = [leaf for _, leaf in leaves(batch) if isinstance(leaf, Tensor) and _is_column(leaf, size)]
-    alone = [leaf for leaf in columns if leaf is not values and leaf.numel() == size and leaf.is_floating_point()]
-    return alone[0].reshape(-1) if len(alone) == 1 else None
+def numbers_of(batch: Any, size: int, values: Tensor) -> Tensor | None:
+    """Return the numbers ``(n, k)`` that are to be predicted of each sample: one, or a few at the end of a pair.
+
+    One is told by being alone beside the main input, a few by standing where targets do.
+    """
+    columns = [(path, leaf) for path, leaf in leaves(batch) if isinstance(leaf, Tensor) and _is_column(leaf, size)]
+    others = [(path, leaf) for path, leaf in columns if leaf is not values and leaf.is_floating_point()]
+    alone = [(path, leaf) for path, leaf in others if leaf.numel() == size]
+    named = [(path, leaf) for path, leaf in alone if path.rpartition(".")[2].lower() in NAMES]
+    if len(found := named or alone) == 1:
+        return found[0][1].reshape(size, 1)
+    is_target = len(others) == 1 and (others[0][0] == "1" or others[0][0].rpartition(".")[2].lower() in NAMES)
+    if len(columns) != 2 or not is_target or not size < others[0][1].numel() <= OUTPUTS * size:
+        return None
+    return others[0][1].reshape(size, -1) if 2 * others[0][1].numel() < values.numel() else None
 
 
 def _is_column(leaf: Tensor, size: int) -> bool:

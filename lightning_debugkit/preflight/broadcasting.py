@@ -12,11 +12,12 @@ from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.preflight.loss_calls import LossCall, OuterCall, at
 from lightning_debugkit.replay.source_lines import SourceLine
 
+COMPARED = {"sub", "rsub", "subtract", "eq", "ne"} | DIFFERENCE_LOSSES | BINARY_LOSSES
+
 SHAPE_BROADCAST = Rule(
     "shape-broadcast",
     Severity.WARNING,
-    "{op} of {one} with {other} at {place} makes {many}: each prediction is compared with the targets of all samples, "
-    "and {consequence}",
+    "{op} of {one} with {other} at {place} makes {many}: each prediction {meets} of all samples, and {consequence}",
     "Give both one shape, as by prediction.squeeze(-1) or target.unsqueeze(-1).",
     section="preflight",
     cost="once",
@@ -48,9 +49,13 @@ def judge_outer(calls: Sequence[OuterCall], where: Where) -> Iterator[Finding]:
 def _found(
     where: Where, op: str, one: tuple[int, ...], other: tuple[int, ...], many: tuple[int, ...], place: SourceLine
 ) -> Finding:
-    is_metric = op in ("eq", "ne")
-    consequence = "what is counted says nothing of the model" if is_metric else "the best it can learn is their mean"
+    consequence = "the best it can learn is their mean"
+    if op not in COMPARED:
+        consequence = "the sum over them tells no sample from another"
+    elif op in ("eq", "ne"):
+        consequence = "what is counted says nothing of the model"
+    meets = "is compared with the targets" if op in COMPARED else "meets the targets or weights"
     return SHAPE_BROADCAST.found(
-        where, op=op, one=one, other=other, many=many, consequence=consequence, place=at(place) or op,
+        where, op=op, one=one, other=other, many=many, meets=meets, consequence=consequence, place=at(place) or op,
         source=place.source,
     )  # fmt: skip

@@ -23,11 +23,13 @@ from lightning_debugkit.preflight import (
     loss_value,
     output_activation,
     targets,
+    wrong_dimensions,
 )
 from lightning_debugkit.preflight.attainable import at_start
 from lightning_debugkit.preflight.dependence import Checks
 from lightning_debugkit.preflight.listener import StepListener
 from lightning_debugkit.preflight.loss_calls import LossCall
+from lightning_debugkit.preflight.origins import Origins
 from lightning_debugkit.preflight.overfit import CANNOT_OVERFIT, overfit
 from lightning_debugkit.preflight.probe import Probe, cannot_probe
 from lightning_debugkit.replay.step_replay import NotReplayable, muted, step_of
@@ -107,7 +109,7 @@ class PreflightCheck(DebugCallback):
         if self._heard["training"] == 0 and self.extra_passes and _is_first(trainer):
             self._probe(trainer, pl_module, batch, batch_idx)
         if self._heard["training"] < TRAINING_STEPS:
-            self._listen(trainer, "training")
+            self._listen(trainer, "training", batch)
             self._heard["training"] += 1
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
@@ -124,12 +126,12 @@ class PreflightCheck(DebugCallback):
 
     def on_validation_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *place: int) -> None:
         if not any(place) and self._heard["validation"] < VALIDATIONS:
-            self._listen(trainer, "validation")
+            self._listen(trainer, "validation", batch)
             self._heard["validation"] += 1
 
     def on_test_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *place: int) -> None:
         if not any(place) and not self._heard["test"]:
-            self._listen(trainer, "test")
+            self._listen(trainer, "test", batch)
             self._heard["test"] = 1
 
     def on_validation_batch_end(
@@ -173,11 +175,12 @@ class PreflightCheck(DebugCallback):
         told |= {"at_start": self._at_start} if self._at_start else {}
         return {**told, "by_heart": self._by_heart} if self._by_heart else told
 
-    def _listen(self, trainer: Trainer, stage: str) -> None:
+    def _listen(self, trainer: Trainer, stage: str, batch: Any) -> None:
         self._release()
         if "listening" in self._left_out or cannot_rerun(trainer):
             return
-        self._listener = StepListener(self._names, stage == "training", self._judge_early(trainer, stage))
+        judge, origins = self._judge_early(trainer, stage), Origins.of_batch(batch)
+        self._listener = StepListener(self._names, stage == "training", judge, origins)
         listener = self._listener
         self._undo = around_next(trainer.strategy, f"{stage}_step", lambda: listener)
 
@@ -212,6 +215,8 @@ class PreflightCheck(DebugCallback):
                 if is_first and len(self._at_start) < LOSSES and (start := at_start(call)):
                     self._at_start.setdefault(call.place.source or call.function, start)
             found += broadcasting.judge_outer(listener.outer, where)
+            found += wrong_dimensions.judge_views(listener.views, listener.samples, where)
+            found += wrong_dimensions.judge_scales(listener.mixed, where)
             found += evaluation_noise.judge(listener.noise, where)
             if stage == "training" and self._loss is not None:
                 found += loss_value.judge_sum(listener.calls, self._loss, where)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.loss_functions import CHECKED_LOSSES, INDEX_LOSSES
 from lightning_debugkit.core.rule import Rule
+from lightning_debugkit.preflight.future_leak import judge_tokens
 from lightning_debugkit.preflight.loss_calls import LAYERS, LossCall, at
 from lightning_debugkit.preflight.mixing import RowTrace, first_mixing
 from lightning_debugkit.preflight.probe import NotProbed, Probe, changed, distance, inputs_of
@@ -23,9 +24,6 @@ from lightning_debugkit.preflight.unread import UNUSED_INPUT, judge_arguments
 # thousand times below. What depends by less would be of no matter.
 MATERIAL = 1e-2
 STRAIGHT = 1e-4
-# The share of positions that must count for targets to be taken for shifted inputs.
-FOLLOWING = 0.25
-OWN = 0.5  # of targets that are the tokens themselves
 
 BATCH_LEAK = Rule(
     "batch-leak",
@@ -36,24 +34,6 @@ BATCH_LEAK = Rule(
     section="preflight",
     cost="once",
 )
-FUTURE_LEAK = Rule(
-    "future-leak",
-    Severity.WARNING,
-    "{what}",
-    "{remedy}",
-    section="preflight",
-    cost="once",
-)
-LATER_TOKENS = (
-    "the prediction of a token depends on later tokens: with other tokens from position {position} on, the outputs "
-    "before it moved by up to {most:.2g} of their spread"
-)
-MASK = "Give the attention a causal mask (is_causal=True), and make convolutions and recurrent layers look back only."
-OWN_TOKEN = (
-    "the model looks back only, and at {place} the target of each token is that token itself, which it has just read: "
-    "the loss goes to 0 and nothing of the next token is learned"
-)
-SHIFT = "Shift the targets by one: logits[:, :-1] against tokens[:, 1:]."
 AFFINE_NETWORK = Rule(
     "affine-network",
     Severity.WARNING,
@@ -96,7 +76,7 @@ class Checks:
         if any(not torch.equal(a.prediction, b.prediction) for a, b in zip(base, again, strict=True)):
             self.left_out["passes"] = "two runs of the step with the same random numbers differ"
             return
-        yield from self._try("future-leak", self._future(base))
+        yield from self._try("future-leak", judge_tokens(self.probe, base, self.where))
         yield from self._try("unread argument", judge_arguments(self.probe, self.where))
         if size is None or size < 3:
             self.left_out["batch-leak, unused-input, affine-network"] = "the batch cannot be split into samples"
@@ -198,38 +178,6 @@ class Checks:
             for one, other, zero in triples
         )
 
-    def _future(self, base: list[LossCall]) -> Iterator[Finding]:
-        found = next((each for call in base if (each := _tokens_of(self.probe.batch, call)) is not None), None)
-        if found is None:
-            return
-        call, tokens, length, is_own = found
-        position = tokens.shape[1] - max(1, tokens.shape[1] // 3)
-        other = tokens.clone()
-        other[:, position:] = tokens.roll(1, 0)[:, position:] if len(tokens) > 1 else tokens[:, :1]
-        if torch.equal(other, tokens):
-            return
-        alike = {
-            path: other
-            for path, item in inputs_of(self.probe.batch, [])
-            if item.shape == tokens.shape and item.dtype == tokens.dtype and torch.equal(item, tokens)
-        }
-        calls = self.probe.calls(changed(self.probe.batch, alike))
-        after = next((c for c in calls if c.prediction.shape == call.prediction.shape), None)
-        if after is None:
-            return
-        one, moved = (_by_position(each, len(tokens), length).float() for each in (call, after))
-        spread = one.std(correction=0).clamp_min(1e-12)
-        apart = (one - moved).abs().amax(2) / spread
-        most = float(apart[:, :position].max())
-        if is_own and most <= MATERIAL and _is_read_in_place(apart, other != tokens):
-            yield FUTURE_LEAK.found(
-                self.where.at(""), what=OWN_TOKEN.format(place=at(call.place) or call.function), remedy=SHIFT,
-                source=call.place.source,
-            )  # fmt: skip
-        elif not is_own and most > MATERIAL:
-            what = LATER_TOKENS.format(position=position, most=most)
-            yield FUTURE_LEAK.found(self.where, what=what, remedy=MASK, position=position, most=most)
-
     def _differ(self, inputs: list[tuple[str, Tensor]]) -> bool:
         """Tell whether the samples differ at all."""
         return any(not torch.equal(item, item.roll(1, 0)) for _, item in inputs)
@@ -295,45 +243,3 @@ def _stacked(module: nn.Module) -> int:
         if type(one) is type(after) and width == fed and width >= min(before, last):
             count += 1
     return count
-
-
-def _tokens_of(batch: object, call: LossCall) -> tuple[LossCall, Tensor, int, bool] | None:
-    """Return a call, its tokens ``(N, T)`` and the length of its targets, if the targets are tokens of the batch.
-
-    The last says which: each its own, or the next.
-    """
-    if call.function not in INDEX_LOSSES or call.target.is_floating_point():
-        return None
-    for _, tokens in inputs_of(batch, []):
-        if tokens.ndim != 2 or tokens.is_floating_point() or tokens.dtype == torch.bool or tokens.shape[1] < 3:
-            continue
-        count, length = tokens.shape
-        if call.target.numel() % count:
-            continue
-        width = call.target.numel() // count
-        target = call.target.reshape(count, width)
-        if width in (length, length - 1) and _is_told(target[:, : length - 1], tokens[:, 1:], call):
-            return call, tokens, width, False
-        if width == length and _is_told(target, tokens, call, OWN):
-            return call, tokens, width, True
-    return None
-
-
-def _is_read_in_place(apart: Tensor, changed_tokens: Tensor) -> bool:
-    """Tell whether the output of a place moved with its token; what a step shifts itself, as by padding, does not."""
-    first = changed_tokens & (changed_tokens.cumsum(1) == 1)
-    return bool((apart[first] > MATERIAL).any())
-
-
-def _is_told(target: Tensor, tokens: Tensor, call: LossCall, least: float = FOLLOWING) -> bool:
-    """Tell whether targets are these tokens wherever they count, and enough of them do."""
-    counts = target != int(call.options.get("ignore_index", -100))
-    return bool(((target == tokens) | ~counts).all()) and float(counts.float().mean()) > least
-
-
-def _by_position(call: LossCall, count: int, length: int) -> Tensor:
-    """Return the prediction as ``(N, T, classes)``."""
-    values = call.prediction
-    if values.ndim == 3 and call.target.ndim == 2:
-        values = values.movedim(1, -1)
-    return values.reshape(count, length, -1)

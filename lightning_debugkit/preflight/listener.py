@@ -7,7 +7,7 @@ import re
 import sys
 import weakref
 from collections.abc import Callable, Mapping
-from itertools import islice
+from itertools import combinations, islice
 from types import FrameType
 from typing import Any
 
@@ -16,7 +16,8 @@ from torch.overrides import TorchFunctionMode
 
 from lightning_debugkit.core.compat import _DropoutNd, is_transformed
 from lightning_debugkit.core.loss_functions import CHECKED_LOSSES
-from lightning_debugkit.preflight.loss_calls import ATTENTION, LAYERS, LossCall, Made, NoiseCall, OuterCall
+from lightning_debugkit.preflight.loss_calls import ATTENTION, LAYERS, LossCall, Made, NoiseCall, OuterCall, ViewCall
+from lightning_debugkit.preflight.origins import Origins, is_torn
 from lightning_debugkit.replay.source_lines import SourceLine, place_of
 from lightning_debugkit.stats.tensor_norms import unobserved
 
@@ -39,6 +40,12 @@ DROPOUTS = {"dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "
 PRODUCTS = {"mul", "__mul__", "__rmul__", "multiply"}
 SHARES = {"sigmoid", "special_expit", "hardsigmoid", "softmax"}
 GREY = 255  # white in a mask that was read as a picture
+# Those that join what is of one sample with what is of the same one.
+JOINED = PRODUCTS | {
+    "div", "__truediv__", "true_divide", "divide", "__and__", "logical_and", "bitwise_and", "__rand__", "where",
+    "minimum", "maximum", "min", "max", "pow", "__pow__",
+}  # fmt: skip
+VIEWS = {"view", "reshape"}
 OUTER = {"sub", "__sub__", "rsub", "__rsub__", "eq", "__eq__", "ne", "__ne__", "subtract"}
 
 
@@ -52,10 +59,15 @@ class StepListener(TorchFunctionMode):
         names: Dotted path of each module of the model, by ``id``.
         is_training: The step is one of training; dropout is heard in the others only.
         judge: Called with each loss call before torch makes it, as torch may raise or a device may die of it.
+        origins: Follows which results are of the batch, and which of the network; ``None`` for a step run again.
     """
 
     def __init__(
-        self, names: Mapping[int, str], is_training: bool = True, judge: Callable[[LossCall], None] | None = None
+        self,
+        names: Mapping[int, str],
+        is_training: bool = True,
+        judge: Callable[[LossCall], None] | None = None,
+        origins: Origins | None = None,
     ) -> None:
         super().__init__()
         self.calls: list[LossCall] = []
@@ -63,10 +75,13 @@ class StepListener(TorchFunctionMode):
         self.noise: list[NoiseCall] = []
         self.likelihoods: list[tuple[Tensor, SourceLine]] = []
         self.grey: list[SourceLine] = []
+        self.views: list[ViewCall] = []
+        self.mixed: list[SourceLine] = []
         self.error: Exception | None = None
         self._names = names
         self._is_training = is_training
         self._judge = judge
+        self._origins = origins
         # By id, with a weak reference: nothing of the step is kept alive for us.
         self._made: dict[int, tuple[weakref.ref[Tensor], Made]] = {}
         self._truncated: dict[int, weakref.ref[Tensor]] = {}
@@ -96,6 +111,11 @@ class StepListener(TorchFunctionMode):
                 self.error = error
         return result
 
+    @property
+    def samples(self) -> int | None:
+        """Samples in the batch, ``None`` if that is not known."""
+        return self._origins.samples if self._origins is not None else None
+
     def made(self, tensor: Any) -> Made | None:
         """Return how ``tensor`` was made, ``None`` if that was not seen."""
         held = self._made.get(id(tensor))
@@ -106,6 +126,8 @@ class StepListener(TorchFunctionMode):
             return self._loss(name, args, kwargs)
         if name in OUTER and len(args) == 2:
             self._hear_outer(name, args)
+        elif name in JOINED and self._origins is not None:
+            self._hear_joined(name, args, self._origins)
         elif not self._is_training and (name in DROPOUTS or name == ATTENTION):
             self._hear_noise(name, args, kwargs)
         return None
@@ -135,13 +157,24 @@ class StepListener(TorchFunctionMode):
         one, other = args
         if not isinstance(one, Tensor) or not isinstance(other, Tensor) or abs(one.ndim - other.ndim) != 1:
             return
+        if self._are_outer(one, other):
+            self.outer.append(OuterCall(name.strip("_"), (tuple(one.shape), tuple(other.shape)), self._place()))
+
+    def _hear_joined(self, name: str, args: tuple[Any, ...], origins: Origins) -> None:
+        """Keep a product, or a choice, of what the network says of the samples and what the batch says of them."""
+        parts = [part for part in args[:3] if isinstance(part, Tensor)]
+        for one, other in combinations(parts, 2):
+            if abs(one.ndim - other.ndim) == 1 and self._are_outer(one, other) and origins.are_of_samples(one, other):
+                self.outer.append(OuterCall(name.strip("_"), (tuple(one.shape), tuple(other.shape)), self._place()))
+                return
+
+    def _are_outer(self, one: Tensor, other: Tensor) -> bool:
         # Equally many entries, one dimension more on one side, and it is the last, of size 1: nobody has asked for
         # all pairs, as those who want them write the missing dimension.
         count, wide = one.numel(), one if one.ndim > other.ndim else other
         held = self._shaped.get(id(wide))
         is_meant = held is not None and held() is wide
-        if count > 1 and count == other.numel() and wide.shape == (count, 1) and not is_meant:
-            self.outer.append(OuterCall(name.strip("_"), (tuple(one.shape), tuple(other.shape)), self._place()))
+        return count > 1 and count == other.numel() and wide.shape == (count, 1) and not is_meant
 
     def _hear_noise(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         if name == ATTENTION:
@@ -166,6 +199,8 @@ class StepListener(TorchFunctionMode):
         if call is not None:
             result_of = result.detach() if isinstance(result, Tensor) else None
             self.calls.append(LossCall(**{**vars(call), "result": result_of}))
+        if self._origins is not None:
+            self._hear_origins(name, args, kwargs, result, self._origins)
         if not isinstance(result, Tensor) or not args or not isinstance(args[0], Tensor):
             return
         if name in PRODUCTS and len(args) == 2 and isinstance(args[1], Tensor):
@@ -179,6 +214,17 @@ class StepListener(TorchFunctionMode):
             self._truncated[id(result)] = weakref.ref(result)
         if name in MOVES and not result.is_floating_point() and id(source) in self._truncated:
             self._truncated[id(result)] = weakref.ref(result)
+
+    def _hear_origins(
+        self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any, origins: Origins
+    ) -> None:
+        """Keep what is done to the batch, or to all of its samples at once, that hardly anybody means."""
+        if name in VIEWS and isinstance(result, Tensor) and args and origins.is_given(args[0]):
+            given, shape = tuple(args[0].shape), tuple(result.shape)
+            if is_torn(given, shape):
+                self.views.append(ViewCall(name, given, shape, self._place()))
+        if origins.follow(name, args, kwargs, result):
+            self.mixed.append(self._place())
 
     def _hear_product(self, one: Tensor, other: Tensor) -> None:
         """Keep where probabilities meet a mask of 0 and 255."""

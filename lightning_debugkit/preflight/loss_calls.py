@@ -75,6 +75,23 @@ class OuterCall:
 
 
 @dataclass(frozen=True)
+class ViewCall:
+    """A tensor of the batch that is given another shape, across the dimensions that it has.
+
+    Args:
+        op: Name of torch's function.
+        given: Shape before.
+        shape: Shape after.
+        place: The user's line.
+    """
+
+    op: str
+    given: tuple[int, ...]
+    shape: tuple[int, ...]
+    place: SourceLine
+
+
+@dataclass(frozen=True)
 class NoiseCall:
     """Dropout that is on although the module is in eval mode; ``is_stray`` if by a module that is no part of it."""
 

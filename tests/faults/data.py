@@ -258,3 +258,156 @@ def validation_of_training_images_that_were_saved_again(mended: bool) -> Program
         again = x[:100] + 0.02 * torch.randn_like(x[:100])
         val, labels = torch.cat([val[:300], again]), torch.cat([labels[:300], y[:100]])
     return Program(Net(mended), batches(x, y), batches(val, labels, shuffle=False), trainer=ONE_EPOCH)
+
+
+class Numbers(Module):
+    """Learns numbers from ``(x, y)`` batches."""
+
+    def __init__(self, mended: bool, net: nn.Module, rate: float = 1e-2) -> None:
+        super().__init__(mended, rate)
+        self.net = net
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x, y = batch
+        return nn.functional.mse_loss(self.net(x).reshape(y.shape), y)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_loss", self.training_step(batch, batch_idx))
+
+
+def table(n: int = 900, columns: int = 8) -> tuple[Tensor, Tensor]:
+    """Rows of measurements, and what hangs on them in part."""
+    x = torch.randn(n, columns)
+    y = x @ torch.randn(columns) / columns**0.5 + 0.5 * torch.sin(2 * x[:, 1]) + 0.3 * torch.randn(n)
+    return x, y
+
+
+def parted(x: Tensor, y: Tensor, first: int, **options: Any) -> tuple[DataLoader[Any], DataLoader[Any]]:
+    return batches(x[:first], y[:first], **options), batches(x[first:], y[first:], shuffle=False)
+
+
+@fault("labels-unrelated-to-inputs", **BY)
+def numbers_shuffled_in_training(mended: bool) -> Program:
+    x, y = table()
+    if not mended:
+        y[:600] = y[:600][torch.randperm(600)]
+    return Program(Numbers(mended, mlp(8, 32, 1)), *parted(x, y, 600), trainer=ONE_EPOCH)
+
+
+@fault("labels-unrelated-to-inputs", **BY)
+def numbers_shuffled_in_validation_of_three_targets(mended: bool) -> Program:
+    x, y = table()
+    wanted = torch.stack([y, x[:, 2] + x[:, 3] ** 2, x[:, 0] - x[:, 4] + 0.3 * torch.randn(900)], 1)
+    if not mended:
+        wanted[600:] = wanted[600:][torch.randperm(300)]
+    return Program(Numbers(mended, mlp(8, 32, 3)), *parted(x, wanted, 600), trainer=ONE_EPOCH)
+
+
+@fault("labels-unrelated-to-inputs", **BY)
+def all_numbers_sorted_apart(mended: bool) -> Program:
+    """Validation is too small to show anything."""
+    x, y = table()
+    y = y if mended else y[torch.randperm(900)]
+    return Program(Numbers(mended, mlp(8, 32, 1)), *parted(x, y, 860), trainer={"max_epochs": 4})
+
+
+@fault("target-leak", **BY)
+def target_among_the_columns(mended: bool) -> Program:
+    x, y = table()
+    made = torch.randn(900) if mended else 3 * y + 1
+    x = torch.cat([x, made[:, None]], 1)
+    return Program(Numbers(mended, mlp(9, 32, 1)), *parted(x, y, 600), trainer=ONE_EPOCH)
+
+
+@fault("target-leak", **BY)
+def column_made_of_the_target(mended: bool) -> Program:
+    x, y = table()
+    price = y.exp()
+    tax = (price + (price - 2).clamp_min(0)) * (torch.rand(900) if mended else 1)
+    x = torch.cat([x, (tax - tax.mean())[:, None] / tax.std()], 1)
+    return Program(Numbers(mended, mlp(9, 32, 1)), *parted(x, price, 600), trainer=ONE_EPOCH)
+
+
+@fault("target-leak", **BY)
+def class_among_the_columns(mended: bool) -> Program:
+    x, y = table()
+    kind = (y > 0).long() + (y > 1)
+    code = (torch.randint(3, (900,)) if mended else kind) - 1.0
+    x = torch.cat([x, code[:, None]], 1)
+    return Program(Net(mended, mlp(9, 32, 3)), *parted(x, kind, 600), trainer=ONE_EPOCH)
+
+
+def series(n: int, columns: int = 1) -> Tensor:
+    """Steps ``(n, columns)`` that hang on the steps before them."""
+    steps = [torch.zeros(columns)]
+    for _ in range(n - 1):
+        steps.append(0.9 * steps[-1] + 0.4 * torch.randn(columns))
+    return torch.stack(steps)
+
+
+@fault("target-leak", **BY)
+def window_that_holds_its_target(mended: bool) -> Program:
+    steps = series(700, 3)
+    x = steps.unfold(0, 16, 1).transpose(1, 2)[:-1].contiguous()
+    y = (steps[16:] if mended else steps[15:-1])[:, 1]
+    net = nn.Sequential(nn.Flatten(), mlp(48, 16, 1))
+    return Program(Numbers(mended, net), *parted(x, y, 500), trainer=ONE_EPOCH)
+
+
+@fault("target-leak", **BY)
+def window_that_holds_all_of_its_horizon(mended: bool) -> Program:
+    steps = series(700)[:, 0]
+    x, ahead = steps.unfold(0, 24, 1), steps.unfold(0, 6, 1)
+    y = ahead[24:] if mended else ahead[18:-6]
+    return Program(Numbers(mended, mlp(24, 16, 6)), *parted(x[: len(y)], y, 500), trainer=ONE_EPOCH)
+
+
+@fault("train-val-overlap", **BY)
+def windows_split_at_random(mended: bool) -> Program:
+    steps = series(900, 2)
+    x, y = steps.unfold(0, 12, 2)[:-1].contiguous(), steps[12::2, 0]
+    order = torch.arange(len(y)) if mended else torch.randperm(len(y))
+    net = nn.Sequential(nn.Flatten(), mlp(24, 16, 1))
+    return Program(Numbers(mended, net), *parted(x[order], y[order], 330), trainer=ONE_EPOCH)
+
+
+def rarer() -> tuple[Tensor, Tensor]:
+    """Four classes, each rarer than the one before."""
+    y = torch.multinomial(torch.tensor([0.6, 0.25, 0.1, 0.05]), 1200, replacement=True)
+    return torch.randn(1200, 8) + torch.randn(4, 8)[y], y
+
+
+class Weighted(Net):
+    def __init__(self, mended: bool, weight: Tensor) -> None:
+        super().__init__(mended, mlp(8, 32, 4))
+        self.loss = nn.CrossEntropyLoss(weight=4 * weight / weight.sum())
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x, y = batch
+        return self.loss(self(x), y)
+
+
+@fault("class-weights-misplaced", **BY)
+def weights_that_are_shares(mended: bool) -> Program:
+    x, y = rarer()
+    counts = torch.bincount(y[:800]).float()
+    return Program(Weighted(mended, 1 / counts if mended else counts), *parted(x, y, 800), trainer=ONE_EPOCH)
+
+
+@fault("class-weights-misplaced", **BY)
+def weights_in_the_order_of_names(mended: bool) -> Program:
+    x, y = rarer()
+    weight = 1 / torch.bincount(y[:800]).float()
+    return Program(Weighted(mended, weight if mended else weight[[2, 0, 3, 1]]), *parted(x, y, 800), trainer=ONE_EPOCH)
+
+
+@fault("labels-unrelated-to-inputs", **BY)
+def training_texts_shuffled(mended: bool) -> Program:
+    """Three topics with words of their own, among words of all."""
+    y = torch.randint(3, (1300,))
+    words = torch.randint(20, (1300, 24)) + 20 * (y[:, None] + 1) * (torch.rand(1300, 24) < 0.4)
+    x = torch.stack([row[torch.randperm(24)] for row in words])
+    if not mended:
+        y[:900] = y[:900][torch.randperm(900)]
+    net = nn.Sequential(nn.EmbeddingBag(80, 16), nn.Linear(16, 3))
+    return Program(Net(mended, net), *parted(x, y, 900), trainer=ONE_EPOCH)

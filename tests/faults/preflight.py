@@ -552,3 +552,151 @@ def weights_that_are_all_zero(mended: bool) -> Program:
         for parameter in net.parameters():
             nn.init.zeros_(parameter)
     return Program(Net(mended, net), batches(*digits()), trainer=ONE_EPOCH)
+
+
+def halves(n: int = 512) -> tuple[Tensor, Tensor]:
+    """Rows of measurements, and which of two classes they are of, ``(n,)`` float."""
+    x = torch.randn(n, 8)
+    return x, (x[:, 0] + x[:, 1] * x[:, 2] > 0).float()
+
+
+class ByHand(Module):
+    """A binary classifier whose loss is its own arithmetic; a network with one output gives a column."""
+
+    def __init__(self, mended: bool) -> None:
+        super().__init__(mended)
+        self.net = mlp(8, 32, 1)
+
+    def scores(self, x: Tensor) -> Tensor:
+        return self.net(x).squeeze(1) if self.mended else self.net(x)
+
+
+@fault("shape-broadcast", source="t * torch.log(p)", **BY)
+def cross_entropy_by_hand(mended: bool) -> Program:
+    class Own(ByHand):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, t = batch
+            p = torch.sigmoid(self.scores(x)).clamp(1e-6, 1 - 1e-6)
+            return -(t * torch.log(p) + (1 - t) * torch.log(1 - p)).mean()
+
+    return Program(Own(mended), batches(*halves()), trainer=ONE_EPOCH)
+
+
+@fault("shape-broadcast", source="torch.where", **BY)
+def loss_chosen_by_label(mended: bool) -> Program:
+    class Own(ByHand):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, t = batch
+            z = self.scores(x)
+            return torch.where(t == 1, F.softplus(-z), F.softplus(z)).mean()
+
+    return Program(Own(mended), batches(*halves()), trainer=ONE_EPOCH)
+
+
+@fault("shape-broadcast", source="losses * w", **BY)
+def weights_of_samples_as_a_row(mended: bool) -> Program:
+    class Own(ByHand):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, t, w = batch
+            z = self.scores(x)
+            losses = F.binary_cross_entropy_with_logits(z, t.reshape(z.shape), reduction="none")
+            return (losses * w).mean()
+
+    return Program(Own(mended), batches(*halves(), torch.rand(512)), trainer=ONE_EPOCH)
+
+
+@fault("shape-broadcast", source="hits & t.bool()", **BY)
+def recall_of_all_pairs(mended: bool) -> Program:
+    class Own(ByHand):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, t = batch
+            return F.binary_cross_entropy_with_logits(self.net(x).squeeze(1), t)
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            x, t = batch
+            hits = self.scores(x) > 0
+            self.log("recall", (hits & t.bool()).sum() / t.sum())
+
+    return Program(Own(mended), batches(*halves()), batches(*halves(), shuffle=False), trainer=ONE_EPOCH)
+
+
+@fault("view-for-transpose", source="view(len(x)", **BY)
+def channels_last_read_as_channels_first(mended: bool) -> Program:
+    class Colours(Classifier):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.net(x.permute(0, 3, 1, 2) if self.mended else x.view(len(x), 3, 8, 8))
+
+    x, y = digits()
+    images = x.reshape(-1, 8, 8, 1) * torch.tensor([1.0, 0.7, 0.4])
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 10))
+    return Program(Colours(mended, net), batches(images, y), trainer=ONE_EPOCH)
+
+
+@fault("view-for-transpose", source="reshape(30, 7, -1)", **BY)
+def time_first_read_as_samples_first(mended: bool) -> Program:
+    class Sensors(Classifier):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.net(x.permute(1, 2, 0) if self.mended else x.reshape(30, 7, -1))
+
+    x = torch.randn(480, 20, 7)
+
+    def time_first(items: list[Any]) -> tuple[Tensor, Tensor]:
+        return torch.stack([x for x, _ in items], 1), torch.stack([y for _, y in items])
+
+    net = nn.Sequential(nn.Conv1d(7, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(8, 2))
+    loader = batches(x, (x[:, :, 0].mean(1) > 0).long(), size=30, collate_fn=time_first)
+    return Program(Sensors(mended, net), loader, trainer=ONE_EPOCH)
+
+
+class Views(Module):
+    """Two noised views of each row are told from those of the others."""
+
+    def __init__(self, mended: bool) -> None:
+        super().__init__(mended)
+        self.net = mlp(10, 32, 8)
+
+    def noised(self, x: Tensor) -> Tensor:
+        return self.net(x + 0.1 * torch.randn_like(x))
+
+
+@fault("batch-leak", source="one @ other.T", **BY)
+def embeddings_normalised_along_the_batch(mended: bool) -> Program:
+    class Pairs(Views):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            (x,) = batch
+            one, other = (F.normalize(self.noised(x), dim=1 if self.mended else 0) for _ in range(2))
+            return F.cross_entropy(one @ other.T / 0.2, torch.arange(len(x)))
+
+    return Program(Pairs(mended), batches(diabetes()[0]), trainer=ONE_EPOCH)
+
+
+@fault("batch-leak", source="torch.einsum", **BY)
+def embeddings_of_both_views_normalised_along_the_batch(mended: bool) -> Program:
+    class Pairs(Views):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            (x,) = batch
+            z = torch.cat([self.noised(x), self.noised(x)])
+            z = z / z.norm(dim=1 if self.mended else 0, keepdim=True)
+            near = torch.einsum("id,jd->ij", z, z) / 0.2
+            near = near.masked_fill(torch.eye(len(z), dtype=torch.bool), -1e4)
+            return F.cross_entropy(near, (torch.arange(len(z)) + len(x)) % len(z))
+
+    return Program(Pairs(mended), batches(diabetes()[0]), trainer=ONE_EPOCH)
+
+
+@fault("future-leak", source="cross_entropy", **BY)
+def targets_shifted_by_dataset_and_by_module(mended: bool) -> Program:
+    class Reader(Module):
+        def __init__(self, mended: bool) -> None:
+            super().__init__(mended)
+            self.words, self.past, self.head = nn.Embedding(20, 16), nn.GRU(16, 16, batch_first=True), nn.Linear(16, 20)
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            scores = self.head(self.past(self.words(x))[0])
+            if not self.mended:
+                scores, y = scores[:, :-1], y[:, 1:]
+            return F.cross_entropy(scores.reshape(-1, 20), y.reshape(-1))
+
+    tokens = torch.randint(20, (512, 12))
+    return Program(Reader(mended), batches(tokens[:, :-1], tokens[:, 1:]), trainer=FOUR_EPOCHS)

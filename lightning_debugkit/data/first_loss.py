@@ -1,0 +1,45 @@
+"""What the loss of the first training step is given: which function it is, with what weights of classes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional
+
+from lightning_debugkit.core.loss_functions import INDEX_LOSSES
+from lightning_debugkit.core.step_hooks import LossWatch
+
+SAME = 1e-3  # what half precision leaves of a mean
+
+
+class FirstLoss(LossWatch):
+    """Hear the loss functions of one step.
+
+    Args:
+        weights: Class weights of each call that has some.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights: list[Tensor] = []
+
+    @property
+    def function(self) -> str:
+        """Name of the loss function, empty if there were none or several."""
+        return self.calls[0][0] if len(self.calls) == 1 else ""
+
+    def is_all(self, loss: float) -> bool:
+        """Tell whether the loss of the step is the mean that this function gave, and nothing else."""
+        name, prediction, target, _ = self.calls[0]
+        own = float(getattr(functional, name)(prediction.float(), target.float()))
+        return math.isclose(own, loss, rel_tol=SAME)
+
+    def take(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Take note of a call."""
+        super().take(name, args, kwargs)
+        given = kwargs.get("weight", args[2] if len(args) > 2 else None)
+        if self.hears and name in INDEX_LOSSES and isinstance(given, Tensor) and given.ndim == 1:
+            self.weights.append(given.detach())

@@ -1,0 +1,108 @@
+"""Inputs beside their targets: whether they belong together, and whether the one holds the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lightning_debugkit.core.finding import Finding, Where
+from lightning_debugkit.data import neighbours, target_leak, target_relation
+from lightning_debugkit.data.first_loss import FirstLoss
+from lightning_debugkit.data.seen import Seen
+from lightning_debugkit.data.shared_windows import are_shifted
+
+# Of neighbouring columns: more on average, and they are steps of a series or pixels of a picture.
+SMOOTH = 0.5
+
+Labels: TypeAlias = NDArray[np.int64]
+# What the end of training says where inputs and targets show no relation, by its losses, steps and place.
+Unrelated: TypeAlias = Callable[[Sequence[float], int, Where], Iterator[Finding]]
+
+
+@dataclass
+class Pairing:
+    """The samples of both splits, with what they are to be told as.
+
+    Args:
+        train: Training samples that were looked at.
+        val: Those of validation.
+        first: What the first training loss was given.
+        where: Place of the findings.
+        unrelated: Set by `findings` where the end of training has the last word.
+    """
+
+    train: Seen
+    val: Seen
+    first: FirstLoss
+    where: Where
+    unrelated: Unrelated | None = None
+
+    def findings(self, neighbours: bool) -> Iterator[Finding]:
+        """Yield what is wrong with classes, or with numbers to be predicted, beside their inputs.
+
+        Args:
+            neighbours: Compare the targets of samples that are alike.
+        """
+        inputs, others = (_finite(split.values) for split in (self.train, self.val))
+        if inputs is None:
+            return
+        if self.train.is_float:
+            yield from self._leaks(inputs)
+        if not neighbours:
+            return
+        known, told = self.train.classes, self.val.classes
+        if known is not None and told is not None and others is not None:
+            yield from self._classes((inputs, known), (others, told))
+        elif self.train.is_float:
+            yield from self._numbers(inputs, others)
+
+    def _leaks(self, inputs: Tensor) -> Iterator[Finding]:
+        known, wanted = self.train.classes, self.train.wanted
+        if known is not None and len(self.train.shape) == 1:
+            yield from target_leak.judge_classes(inputs, known, self.where)
+        elif wanted is not None:
+            yield from target_leak.judge(inputs, self.train.shape, wanted, self.where)
+
+    def _classes(self, train: tuple[Tensor, Labels], val: tuple[Tensor, Labels]) -> Iterator[Finding]:
+        are_words = not self.train.is_float and len(self.train.shape) == 1
+        for by_words in (False, True)[: 1 + are_words]:
+            one, other = (neighbours.agreement(*split, by_words) for split in (train, val))
+            if one is None or other is None:
+                return
+            found = list(neighbours.judge(one, other, self.where))
+            yield from found
+            # Numbers that are names, such as those of words, have no distance; who reads their order learns late.
+            if one.is_chance and other.is_chance and self.train.is_measured:
+                self.unrelated = partial(neighbours.judge_unlearned, one, train[1])
+            if found:
+                return
+
+    def _numbers(self, inputs: Tensor, others: Tensor | None) -> Iterator[Finding]:
+        wanted, asked = self.train.wanted, self.val.wanted
+        one = target_relation.relation(inputs, wanted) if wanted is not None else None
+        if one is None or wanted is None:
+            return
+        other = target_relation.relation(others, asked) if others is not None and asked is not None else None
+        if other is not None:
+            yield from target_relation.judge(one, other, self.where)
+        if all(each.shows_nothing for each in (one, other) if each is not None) and self._is_table(inputs):
+            self.unrelated = partial(target_relation.judge_unlearned, self.first, wanted)
+
+    def _is_table(self, inputs: Tensor) -> bool:
+        """Tell whether columns have no order: what comes next in a series may hang on nothing that can be seen."""
+        if len(self.train.shape) != 1 or are_shifted(inputs, self.train.shape):
+            return False
+        columns = inputs[:, inputs.std(0) > 0].double()
+        columns = (columns - columns.mean(0)) / columns.std(0)
+        return columns.shape[1] < 2 or float((columns[:, 1:] * columns[:, :-1]).mean()) < SMOOTH
+
+
+def _finite(samples: Tensor | None) -> Tensor | None:
+    return samples if samples is not None and bool(torch.isfinite(samples).all()) else None

@@ -1,0 +1,183 @@
+"""What comes of the batch and what of the network, followed through one step."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Flag
+from itertools import pairwise
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_debugkit.data.batches import batch_size, leaves
+
+PICTURE = 4  # dimensions of a batch of pictures
+CHANNELS = (2, 3, 4)
+NORMS = {"norm", "vector_norm", "linalg_norm", "linalg_vector_norm"}
+QUOTIENTS = {"div", "__truediv__", "true_divide", "divide"}
+TURNS = {"t", "transpose", "__get__", "swapaxes", "adjoint"}  # of a matrix; ``x.T`` and ``x.mT`` are got
+MATRICES = {"matmul", "__matmul__", "mm", "__rmatmul__"}
+
+
+class Origin(Flag):
+    """Of what a tensor was made."""
+
+    NOTHING = 0
+    BATCH = 1
+    NETWORK = 2
+
+
+BOTH = Origin.BATCH | Origin.NETWORK
+
+
+@dataclass
+class Origins:
+    """The origin of each result of a step, by ``id`` with a weak reference: nothing is kept alive.
+
+    Args:
+        samples: How many the batch holds, ``None`` if it cannot be told.
+        given: Shapes of the tensors of the batch, by the place of their memory.
+    """
+
+    samples: int | None
+    given: Mapping[int, tuple[int, ...]]
+    _of: dict[int, tuple[weakref.ref[Tensor], Origin]] = field(default_factory=dict)
+    # Along which dimension the rows of a matrix have unit length, and of what matrix a norm was taken along which.
+    _unit: dict[int, tuple[weakref.ref[Tensor], int]] = field(default_factory=dict)
+    _norms: dict[int, tuple[weakref.ref[Tensor], weakref.ref[Tensor], int]] = field(default_factory=dict)
+
+    @classmethod
+    def of_batch(cls, batch: Any) -> Origins:
+        """Return what is known before the step."""
+        given = {memory: tuple(leaf.shape) for _, leaf in leaves(batch) if (memory := _memory(leaf))}
+        return cls(batch_size(batch), given)
+
+    def of(self, tensor: Tensor) -> Origin:
+        """Return of what a tensor was made."""
+        held = self._of.get(id(tensor))
+        if held is not None and held[0]() is tensor:
+            return held[1]
+        if isinstance(tensor, nn.Parameter):
+            return Origin.NETWORK
+        return Origin.BATCH if _memory(tensor) in self.given else Origin.NOTHING
+
+    def is_given(self, tensor: Any) -> bool:
+        """Tell whether these are numbers of the batch in the shape in which the batch has them."""
+        if not isinstance(tensor, Tensor) or self.of(tensor) != Origin.BATCH or not tensor.is_contiguous():
+            return False
+        return tuple(tensor.shape) in self.given.values()
+
+    def are_of_samples(self, one: Tensor, other: Tensor) -> bool:
+        """Tell whether one is what the network says of each sample, and the other what the batch says of each."""
+        is_pair = {self.of(one), self.of(other)} == {Origin.BATCH, BOTH}
+        return is_pair and one.shape[0] == other.shape[0] == self.samples
+
+    def follow(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> bool:
+        """Keep the origin of a result; tell whether it compares samples that are scaled along the wrong dimension."""
+        origin = Origin.NOTHING
+        for part in _tensors((*args, *kwargs.values())):
+            origin |= self.of(part)
+        for part in _tensors((result,)):
+            self._of[id(part)] = (weakref.ref(part), origin)
+        if not isinstance(result, Tensor) or origin != BOTH:
+            return False
+        self._follow_scale(name, args, kwargs, result)
+        return self._is_mixed(name, args)
+
+    def _follow_scale(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], result: Tensor) -> None:
+        source = args[0] if args else kwargs.get("input")
+        if not isinstance(source, Tensor) or source.ndim != 2:
+            return
+        if name == "normalize":
+            dim = kwargs.get("dim", args[2] if len(args) > 2 else 1)
+            if isinstance(dim, int):
+                self._unit[id(result)] = (weakref.ref(result), dim % 2)
+        elif name in NORMS and isinstance(dim := _only(kwargs.get("dim", args[2] if len(args) > 2 else None)), int):
+            self._norms[id(result)] = (weakref.ref(result), weakref.ref(source), dim % 2)
+        elif name in QUOTIENTS and len(args) > 1 and isinstance(args[1], Tensor):
+            held = self._norms.get(id(args[1]))
+            if held is not None and held[0]() is args[1] and held[1]() is source:
+                self._unit[id(result)] = (weakref.ref(result), held[2])
+        elif name in TURNS and result.shape == source.shape[::-1] and (along := self._along(source)) is not None:
+            self._unit[id(result)] = (weakref.ref(result), 1 - along)
+
+    def _along(self, matrix: Tensor) -> int | None:
+        held = self._unit.get(id(matrix))
+        return held[1] if held is not None and held[0]() is matrix else None
+
+    def _is_mixed(self, name: str, args: Sequence[Any]) -> bool:
+        """Tell whether rows are multiplied with rows that have unit length along the samples instead.
+
+        What is scaled along the samples and summed over them, as in a correlation of columns, is meant.
+        """
+        if name == "einsum" and len(args) > 1 and isinstance(args[0], str):
+            summed, parts = _summed(args[0]), _tensors(args[1:])
+        elif name in MATRICES:
+            summed, parts = [1, 0], iter(args)
+        else:
+            return False
+        pair = [part for part in parts if isinstance(part, Tensor)]
+        if len(pair) != 2 or summed is None or not self.samples or any(self.of(part) != BOTH for part in pair):
+            return False
+        along = [self._along(part) for part in pair]
+        rows = [part.shape[1 - dim] for part, dim in zip(pair, summed, strict=True)]
+        is_wrong = all(unit is not None and unit != dim for unit, dim in zip(along, summed, strict=True))
+        return is_wrong and all(count % self.samples == 0 for count in rows)
+
+
+def is_torn(given: Sequence[int], shape: Sequence[int]) -> bool:
+    """Tell whether numbers of one shape were read as those of another one in which the same dimensions stand elsewhere.
+
+    Where a dimension is cut into parts, or neighbours are put together, each boundary between rows of one shape falls
+    on one of the other. It does not where a transpose was meant.
+
+    Example:
+        >>> is_torn((32, 8, 8, 3), (32, 3, 8, 8)), is_torn((20, 32, 6), (32, 6, 20)), is_torn((32, 12), (32, 3, 4))
+        (True, True, False)
+    """
+    old, new = [[size for size in sizes if size > 1] for sizes in (given, shape)]
+    if old == new or sorted(old) != sorted(new):
+        return False
+    is_picture = len(given) == len(shape) == PICTURE and given[0] == shape[0]
+    if is_picture and given[3] in CHANNELS and list(shape[1:]) == [given[3], *given[1:3]]:
+        return True
+    bounds = sorted({prod(sizes[at:]) for sizes in (old, new) for at in range(len(sizes))})
+    return any(large % small for small, large in pairwise(bounds))
+
+
+def _summed(equation: str) -> list[int] | None:
+    """Return which dimension of each of two matrices a product sums over.
+
+    Example:
+        >>> _summed("id,jd->ij"), _summed("nd,nd->n")
+        ([1, 1], None)
+    """
+    terms, _, out = equation.replace(" ", "").partition("->")
+    one, _, other = terms.partition(",")
+    shared = set(one) & set(other) - set(out)
+    if len(one) != 2 or len(other) != 2 or len(shared) != 1 or len(set(out)) != 2:
+        return None
+    letter = shared.pop()
+    return [one.index(letter), other.index(letter)]
+
+
+def _only(dim: Any) -> Any:
+    return dim[0] if isinstance(dim, list | tuple) and len(dim) == 1 else dim
+
+
+def _memory(tensor: Any) -> int:
+    """Return where the numbers of a plain tensor lie, 0 for any other."""
+    is_plain = type(tensor) in (Tensor, nn.Parameter) and tensor.layout is torch.strided
+    return tensor.untyped_storage().data_ptr() if is_plain else 0
+
+
+def _tensors(parts: Sequence[Any]) -> Iterator[Tensor]:
+    for part in parts:
+        if isinstance(part, Tensor):
+            yield part
+        elif isinstance(part, list | tuple):
+            yield from (item for item in part if isinstance(item, Tensor))

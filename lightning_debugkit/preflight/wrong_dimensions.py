@@ -1,0 +1,50 @@
+"""Operations along another dimension than the one that is meant: a view for a transpose, a norm over the samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.rule import Rule
+from lightning_debugkit.preflight.dependence import BATCH_LEAK
+from lightning_debugkit.preflight.loss_calls import ViewCall, at
+from lightning_debugkit.replay.source_lines import SourceLine
+
+VIEW_FOR_TRANSPOSE = Rule(
+    "view-for-transpose",
+    Severity.WARNING,
+    "{op} at {place} reads the numbers of {given} as {shape}: dimensions do not change their places by that, rows are "
+    "cut in their middle{samples}",
+    "Use permute or transpose at that line, or movedim, to put a dimension elsewhere; view and reshape keep the order "
+    "of all numbers.",
+    section="preflight",
+    cost="once",
+)
+_SAMPLES = ", and what is taken for a sample holds parts of several"
+_SCALED = (
+    "embeddings are scaled to unit length along the samples of the batch, and compared row by row at {place}: what is "
+    "said of one sample depends on the others, and no similarity is a cosine"
+)
+_ALONG = "Normalise along the features: F.normalize(z, dim=1), or z / z.norm(dim=1, keepdim=True)."
+
+
+def judge_views(calls: Sequence[ViewCall], samples: int | None, where: Where) -> Iterator[Finding]:
+    """Yield each line that gives a tensor of the batch of so many samples another order of dimensions by a view."""
+    for call in {call.place.source: call for call in calls if call.place.source}.values():
+        is_moved = samples in call.given and call.given.index(samples) != _place(call.shape, samples)
+        yield VIEW_FOR_TRANSPOSE.found(
+            where.at(call.place.module or ""), op=call.op, given=call.given, shape=call.shape,
+            place=at(call.place) or call.op, samples=_SAMPLES if is_moved else "", source=call.place.source,
+        )  # fmt: skip
+
+
+def judge_scales(places: Sequence[SourceLine], where: Where) -> Iterator[Finding]:
+    """Yield each line at which embeddings are compared that were normalised along the samples."""
+    rule = replace(BATCH_LEAK, says=_SCALED, advice=_ALONG)
+    for place in {place.source: place for place in places if place.source}.values():
+        yield rule.found(where.at(place.module or ""), place=at(place), source=place.source)
+
+
+def _place(shape: Sequence[int], size: int | None) -> int:
+    return [*shape, size].index(size)
