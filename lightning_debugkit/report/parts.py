@@ -190,6 +190,12 @@ class Chapter:
         return _first_sentence(first.alt) if isinstance(first, Figure) else ""
 
     @property
+    def below(self) -> tuple[Part, ...]:
+        """The parts without a first one that ``line`` has said."""
+        is_said = self.parts[:1] == (Paragraph(self.line),)
+        return self.parts[1:] if is_said else self.parts
+
+    @property
     def figures(self) -> tuple[Figure, ...]:
         return tuple(part for part in unfolded(self.parts) if isinstance(part, Figure))
 

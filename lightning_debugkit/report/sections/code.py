@@ -19,13 +19,15 @@ _ROWS = 60
 
 def _parts(summary: Summary, folder: Path) -> Iterator[Paragraph | Table | Details | Code]:
     manifest = _read(folder / _FOLDER / "manifest.json")
-    for note in summary.notes:
-        if note.section == SECTION.key:
-            yield Paragraph(f"{sentence(note.message, 500)}. {note.advice}")
+    identity, source = as_mapping(manifest.get("identity")), as_mapping(manifest.get("source"))
+    notes = [note for note in summary.notes if note.section == SECTION.key]
+    if manifest:
+        yield Paragraph(_said(identity, source, as_mapping(manifest.get("model")), is_noted=bool(notes)))
+    for note in notes:
+        said = sentence(note.message, 500)
+        yield Paragraph(f"{said[:1].upper()}{said[1:]}. {note.advice}")
     if not manifest:
         return
-    identity, source = as_mapping(manifest.get("identity")), as_mapping(manifest.get("source"))
-    yield Paragraph(_said(identity, source, as_mapping(manifest.get("model"))))
     yield Table("The code of this run", (), tuple((Cell(name), cell) for name, cell in _facts(manifest)))
     changed = [as_mapping(each) for each in as_list(identity.get("changed"))]
     if changed:
@@ -38,7 +40,8 @@ def _parts(summary: Summary, folder: Path) -> Iterator[Paragraph | Table | Detai
     yield from _programs(summary)
 
 
-def _said(identity: Mapping[str, Any], source: Mapping[str, Any], model: Mapping[str, Any]) -> str:
+def _said(identity: Mapping[str, Any], source: Mapping[str, Any], model: Mapping[str, Any], is_noted: bool) -> str:
+    """Return what the checkpoints carry, and how far the commit says the rest, unless a note is about that."""
     name, files = str(model.get("qualname") or "the model"), plural(len(as_list(source.get("files"))), "source file")
     # The manifests of before did not tell.
     if source.get("carried", source.get("present")):
@@ -48,6 +51,8 @@ def _said(identity: Mapping[str, Any], source: Mapping[str, Any], model: Mapping
     else:
         carried = f"The checkpoints carry no source of this run: {source.get('reason') or 'none was captured'}"
     if not identity.get("commit"):
+        if is_noted:
+            return f"{carried}."
         reason = identity.get("reason") or "there is no commit yet"
         return f"{carried}. No commit is recorded: {reason}."
     if identity.get("dirty"):

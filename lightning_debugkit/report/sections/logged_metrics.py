@@ -44,11 +44,13 @@ def logged(summary: Summary) -> list[Curve]:
 
 
 def _parts(summary: Summary, _folder: Path) -> Iterator[Paragraph | Table | Details | Drawing]:
-    found = [curve for curve in logged(summary) if not _is_drawn(curve.label)]
+    everything = logged(summary)
+    found = [curve for curve in everything if not _is_drawn(curve.label)]
     if not found:
         return
-    last = ", ".join(f"{cut(curve.label, 40)} {number(float(curve.values[-1]))}" for curve in found[:_NAMED])
-    yield Paragraph(f"At the last: {last}{f' and {len(found) - _NAMED} more' if found[_NAMED:] else ''}.")
+    named = [curve for curve in everything if not _is_drawn(curve.label) or is_validation_loss(curve.label)]
+    last = ", ".join(f"{cut(curve.label, 40)} {number(float(curve.values[-1]))}" for curve in named[:_NAMED])
+    yield Paragraph(f"At the last: {last}{f' and {len(named) - _NAMED} more' if named[_NAMED:] else ''}.")
     figures = [_drawing(name, group) for name, group in _groups(found) if max(c.steps.size for c in group) > 1]
     yield from figures[:_OPEN]
     rest: tuple[Drawing | Table, ...] = (*figures[_OPEN:_MOST], *([_table(found)] if found[1:] else []))

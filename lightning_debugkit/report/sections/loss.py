@@ -34,8 +34,7 @@ def _parts(summary: Summary, _folder: Path) -> Iterator[Drawing]:
 
 
 def _course(curve: Curve) -> str:
-    said = f"{curve.label[:1].upper()}{curve.label[1:]}" if curve.label else "Loss"
-    said += f" at {plural(curve.values.size, 'point')}{curve.finite_ends}"
+    said = f"{curve.label or 'Loss'} at {plural(curve.values.size, 'point')}{curve.finite_ends}"
     broken = int((~np.isfinite(curve.values)).sum())
     return said + (f", {broken} not finite" if broken else "")
 

@@ -27,7 +27,7 @@ def _parts(summary: Summary, _folder: Path) -> Iterator[Paragraph | Table | Draw
         named = ", ".join(dict.fromkeys(map(str, losses.values())))
         yield Paragraph(f"Losses of the first steps: {named}.")
         rows = tuple((Cell(str(source), is_code=True), Cell(str(name))) for source, name in losses.items())
-        yield Table("Where they stand", ("line", "loss"), rows)
+        yield Table("The calls", ("line", "loss"), rows)
     for note in as_mapping(value.get("notes", {})).values():
         yield Paragraph(f"{str(note)[:1].upper()}{str(note)[1:]}")
     yield from _at_start(as_mapping(value.get("at_start")))
@@ -74,7 +74,8 @@ def _draw_start(rows: Mapping[str, Mapping[str, float]]) -> Canvas:
         axes.plot(marks["loss"], at, marker="o", markersize=6, color=PALETTE.series[0])
     axes.set_yticks(range(len(names)), names, fontsize=9)
     axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
+    ends = [end for marks in rows.values() for end in marks.values()]
+    axes.set_xlim(min(0.0, *ends) * 1.05, max(0.0, *ends) * 1.05 or 1.0)
     axes.set_xlabel("loss")
     return figure
 
