@@ -170,7 +170,7 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
             self._given = self._chosen
             self.dirpath = self._resolved = trainer.strategy.broadcast(strategy_saving.folder_of(trainer, self._given))
             if not save_times.is_trial(trainer):
-                strategy_saving.refuse_what_cannot_be(trainer, self.async_save)
+                strategy_saving.refuse_what_cannot_be(trainer)
                 in_shards = strategy_saving.saves_in_shards(trainer)
                 url = str(self._given) if is_url(self._given) else ""
                 options = Options(self.save_weights_only, self.async_save, self.fsync, in_shards, url)

@@ -19,9 +19,12 @@ from torch import distributed
 from torch.distributed import checkpoint
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict_saver import async_save
+from torch.distributed.checkpoint.state_dict_saver import save as dcp_save
 
 from lightning_debugkit.checkpointing.records import Shards
+from lightning_debugkit.checkpointing.serialization import tensor_snapshot
 from lightning_debugkit.checkpointing.verification import checksums
+from lightning_debugkit.core.compat import FSDPStrategy
 from lightning_debugkit.core.distributed import told_by_all
 from lightning_debugkit.core.patching import StandIn
 
@@ -65,7 +68,7 @@ class ShardWriter:
         """
         self.wait()
         begun: list[Future[Any]] = []
-        with self._writing_beside(begun):
+        with self._writing_beside(begun, is_fsdp=isinstance(trainer.strategy, FSDPStrategy)):
             error = _write(trainer, draft, weights_only, add)
         self._under_way = begun[0] if begun else None
         tell = partial(_told, trainer.global_rank, trainer.world_size, draft, self._under_way, error)
@@ -82,7 +85,7 @@ class ShardWriter:
             self._under_way = None
 
     @contextlib.contextmanager
-    def _writing_beside(self, begun: list[Future[Any]]) -> Iterator[None]:
+    def _writing_beside(self, begun: list[Future[Any]], *, is_fsdp: bool) -> Iterator[None]:
         """Let Lightning's call of ``save`` return when the state is copied; ``begun`` gets what it has begun."""
         if not self._beside:
             yield
@@ -91,6 +94,12 @@ class ShardWriter:
             self._group = distributed.new_group(backend="gloo", timeout=timedelta(seconds=PATIENCE))
 
         def save(state: Any, *, checkpoint_id: Any) -> None:
+            if is_fsdp:  # async_save cannot copy its shards
+                copied = tensor_snapshot(state)
+                begun.append(
+                    self._pool.submit(dcp_save, copied, checkpoint_id=checkpoint_id, process_group=self._group)
+                )
+                return
             under_way: Any = async_save(state, checkpoint_id=checkpoint_id, process_group=self._group)
             begun.append(getattr(under_way, "upload_completion", under_way))
 

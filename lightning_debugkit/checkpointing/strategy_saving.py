@@ -126,7 +126,7 @@ def remove_io(trainer: Trainer, installed: AtomicCheckpointIO | None) -> None:
         strategy.checkpoint_io = TorchCheckpointIO()
 
 
-def refuse_what_cannot_be(trainer: Trainer, is_beside: bool) -> None:
+def refuse_what_cannot_be(trainer: Trainer) -> None:
     """Raise where a file could not be committed as promised.
 
     Raises:
@@ -142,11 +142,6 @@ def refuse_what_cannot_be(trainer: Trainer, is_beside: bool) -> None:
         raise RefusedSetup(
             "NestedCheckpoint needs a strategy whose checkpoint the first rank writes, such as DDP, or all ranks in "
             f"shards, as FSDP and ModelParallelStrategy do, got {type(strategy).__name__}; use ModelCheckpoint with it."
-        )
-    if is_beside and saves_in_shards(trainer) and isinstance(strategy, FSDPStrategy):
-        raise RefusedSetup(
-            "NestedCheckpoint needs async_save=False where FSDPStrategy writes shards, since PyTorch cannot copy them; "
-            "leave async_save out, or use ModelParallelStrategy."
         )
     if isinstance(strategy.checkpoint_io, AsyncCheckpointIO):
         raise RefusedSetup(

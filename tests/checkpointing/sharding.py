@@ -68,6 +68,17 @@ def whole(module: pl.LightningModule) -> list[Tensor]:
     return [(each.full_tensor() if hasattr(each, "full_tensor") else each).detach().clone() for each in held]
 
 
+def gathered(trainer: pl.Trainer, module: pl.LightningModule) -> list[Tensor]:
+    """The weights of FSDP or FSDP2, brought together; every rank must call this, within a fit."""
+    from torch.distributed.fsdp import FullyShardedDataParallel
+
+    model = trainer.strategy.model
+    if not isinstance(model, FullyShardedDataParallel):
+        return whole(module)
+    with FullyShardedDataParallel.summon_full_params(model, writeback=False):
+        return whole(module)
+
+
 def fit(
     folder: Path,
     kind: str = "fsdp2",

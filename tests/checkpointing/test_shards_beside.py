@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from checkpointing.killing import until
-from checkpointing.sharding import fit, whole
+from checkpointing.sharding import fit, gathered, whole
 from lightning.pytorch.callbacks import Callback
 from two_ranks import on_two_ranks
 
@@ -61,7 +61,7 @@ class Held(Callback):
 
     def on_train_batch_end(self, trainer: Any, module: Any, *_: Any) -> None:
         step = trainer.global_step
-        self.weights[step] = [tensor.tolist() for tensor in whole(module)]
+        self.weights[step] = [tensor.tolist() for tensor in gathered(trainer, module)]
         if step in (3, 5):
             self.committed[step] = [record.step for record in read_records(self.folder)]
             trainer.strategy.barrier()  # both have looked
@@ -89,12 +89,13 @@ def work(rank: int, folder: Path, kind: str) -> dict[str, Any]:
     }
 
 
-@pytest.fixture
-def job(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Any]]:
-    if not _done:
+@pytest.fixture(params=["fsdp2", "fsdp"])
+def job(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Any]]:
+    kind = str(request.param)
+    if kind not in _done:
         folder = tmp_path_factory.mktemp("beside")
-        _done["fsdp2"] = folder, on_two_ranks(work, folder, "fsdp2")
-    return _done["fsdp2"]
+        _done[kind] = folder, on_two_ranks(work, folder, kind)
+    return _done[kind]
 
 
 def test_the_training_goes_on_while_a_rank_writes_and_the_record_waits_for_it(job: tuple[Path, list[Any]]) -> None:
@@ -130,19 +131,3 @@ def test_a_rank_that_cannot_write_beside_the_training_costs_one_checkpoint(job: 
     failed = [each for each in read_journal(folder / "debugkit").findings if each.rule == "checkpoint-failed"]
     assert ["rank 1: No space left on device" in each.message for each in failed] == [True]
     assert [record.step for record in read_records(folder / "checkpoints")] == [2, 6]
-
-
-def refused(rank: int, folder: Path) -> list[str]:
-    try:
-        fit(folder, "fsdp", keeps=BESIDE)
-    except ValueError as error:
-        return [str(error)]
-    return []
-
-
-def test_shards_of_fsdp_are_refused_and_what_to_use_is_named(tmp_path: Path) -> None:
-    said = (
-        "NestedCheckpoint needs async_save=False where FSDPStrategy writes shards, since PyTorch cannot copy them; "
-        "leave async_save out, or use ModelParallelStrategy."
-    )
-    assert on_two_ranks(refused, tmp_path) == [[said], [said]]
