@@ -7,6 +7,7 @@ import functools
 import inspect
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -15,7 +16,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lightning_debugkit.core import run as runs
 from lightning_debugkit.core.anomaly import TrainingAnomaly, as_event
-from lightning_debugkit.core.compat import belong_to_both, callbacks_of, dispatch_modes_aside, is_launched
+from lightning_debugkit.core.compat import (
+    belong_to_both,
+    callbacks_of,
+    dispatch_modes_aside,
+    has_dispatch_modes,
+    is_launched,
+)
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.launched import tell_exceptions
 from lightning_debugkit.core.outlets import outlets_of
@@ -42,6 +49,8 @@ def _guarded(name: str, hook: Callable[..., Any]) -> Callable[..., Any]:
         if self.idle and name != "setup":
             return None
         try:
+            if not has_dispatch_modes():
+                return hook(self, trainer, *args, **kwargs)
             # What the kit computes is no operation of the user's: a FLOP counter around the fit must not count it.
             with dispatch_modes_aside():
                 return hook(self, trainer, *args, **kwargs)
@@ -118,7 +127,7 @@ class DebugCallback(Callback):
         names = [name for name in inspect.signature(type(self).__init__).parameters if hasattr(self, name)]
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
-    @property
+    @cached_property  # Lightning asks for it at every hook
     def state_key(self) -> str:
         return f"{type(self).__qualname__}{'(autoloaded)' if self.autoloaded else ''}"
 

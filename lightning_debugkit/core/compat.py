@@ -44,6 +44,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from torchmetrics import Metric
 
 DisableTorchFunction = torch._C.DisableTorchFunction
+has_dispatch_modes = torch._C._len_torch_dispatch_stack  # how many are on, nearly always none
 
 # Of these, `_DataLoaderIterDataFetcher`, `extract_batch_size` and `is_param_in_hook_signature` are not
 # documented; they were seen in Lightning 2.5 to 2.6. So were the attributes below: of Lightning's in the same, of
@@ -81,6 +82,7 @@ __all__ = [
     "counterpart_of",
     "dispatch_modes_aside",
     "extract_batch_size",
+    "has_dispatch_modes",
     "in_training_step",
     "is_launched",
     "is_of_other",
@@ -101,8 +103,8 @@ WRAPPERS = frozenset({"_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
 RUN_STAGE = "_run_stage"  # what a Trainer does between the setup and the teardown of callbacks
 
 T = TypeVar("T")
-_NOTHING = contextlib.nullcontext()
 _OTHER = {"lightning.pytorch": "pytorch_lightning", "lightning.fabric": "lightning_fabric"}
+_OTHERS = frozenset(_OTHER.values())
 
 
 def both_packages(*kinds: type[T]) -> tuple[type[T], ...]:
@@ -113,7 +115,7 @@ def both_packages(*kinds: type[T]) -> tuple[type[T], ...]:
         >>> isinstance(DDPStrategy(), both_packages(DDPStrategy))
         True
     """
-    if not any(name in sys.modules for name in _OTHER.values()):
+    if sys.modules.keys().isdisjoint(_OTHERS):
         return kinds
     return (*kinds, *(other for other in map(_other, kinds) if other is not None))
 
@@ -125,7 +127,7 @@ def counterpart_of(kind: type[T], thing: Any) -> type[T]:
 
 def is_of_other(thing: Any) -> bool:
     """Tell whether the class of ``thing``, or one that it is made from, is of ``pytorch_lightning``."""
-    return any(base.__module__.partition(".")[0] in _OTHER.values() for base in type(thing).__mro__)
+    return any(base.__module__.partition(".")[0] in _OTHERS for base in type(thing).__mro__)
 
 
 def belong_to_both(kind: type, parent: type) -> None:
@@ -252,11 +254,8 @@ def is_transformed() -> bool:
 
 
 def dispatch_modes_aside() -> contextlib.AbstractContextManager[Any]:
-    """Return a context in which dispatch modes that are on, such as a counter of operations, see nothing.
-
-    Where none is on, as nearly always, it does nothing and costs one call.
-    """
-    return _disable_current_modes() if torch._C._len_torch_dispatch_stack() else _NOTHING
+    """Return a context in which dispatch modes that are on, such as a counter of operations, see nothing."""
+    return _disable_current_modes()
 
 
 def default_store() -> Any:

@@ -94,7 +94,7 @@ def read(alike: Sequence[Tensor], others: Sequence[Tensor] = ()) -> NDArray[np.f
     """
     if not alike and not others:
         return np.zeros(0)
-    with unobserved(), torch.no_grad():
+    with unobserved():
         first = alike[0] if alike else others[0]
         is_wide = any(each.dtype == torch.float64 for each in (first, *others))
         kind = torch.float64 if is_wide else torch.float32
@@ -102,7 +102,7 @@ def read(alike: Sequence[Tensor], others: Sequence[Tensor] = ()) -> NDArray[np.f
             alike, others = (), (*alike, *others)
         device = first.device
         tail = [each if _is(each, kind, device) else each.detach().to(device, kind).reshape(()) for each in others]
-        return torch.stack([*alike, *tail]).detach().cpu().numpy().astype(np.float64)
+        return torch.stack([*alike, *tail]).cpu().numpy().astype(np.float64)
 
 
 def _is(tensor: Tensor, kind: torch.dtype, device: torch.device) -> bool:

@@ -43,7 +43,7 @@ class RowTrace(TorchFunctionMode):
         result = func(*args, **kwargs or {})
         name = getattr(func, "__name__", "")
         if not is_transformed() and name not in CHECKED_LOSSES and self._is_by_sample(result):
-            with unobserved(), torch.no_grad():
+            with unobserved():
                 others = result.detach()[1:].double()
                 place = place_of(calling_frame(), self._names)
                 self.rows.append((name, place, float(others.sum()), float(others.abs().sum())))

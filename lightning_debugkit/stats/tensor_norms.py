@@ -22,16 +22,21 @@ _CHUNK = 1 << 22  # entries looked at together: bounds the memory of a look at t
 
 
 class unobserved:
-    """Let the user's function modes, dispatch modes and ``__torch_function__`` not see what is asked inside."""
+    """Ask inside without a trace: the user's function and dispatch modes do not see it, and no graph is made of it."""
 
     def __enter__(self) -> None:
         self._functions = torch._C.DisableTorchFunction()
         self._modes = _disable_current_modes() if torch._C._len_torch_dispatch_stack() else None
         self._functions.__enter__()
+        # As torch.no_grad() does; its own way in and out takes longer than the norms of a small model. A function mode
+        # would see it.
+        self._makes_graph = torch.is_grad_enabled()
+        torch._C._set_grad_enabled(False)
         if self._modes is not None:
             self._modes.__enter__()
 
     def __exit__(self, *error: object) -> None:
+        torch._C._set_grad_enabled(self._makes_graph)
         if self._modes is not None:
             self._modes.__exit__(None, None, None)
         self._functions.__exit__(None, None, None)
@@ -51,7 +56,7 @@ def norms(tensors: Sequence[Tensor]) -> Tensor:
     """
     if not tensors:
         return torch.zeros(0)
-    with unobserved(), torch.no_grad():
+    with unobserved():
         return torch.stack([*each_norm([*tensors])])
 
 
@@ -64,7 +69,7 @@ def each_norm(tensors: list[Tensor], types: Collection[torch.dtype] = ()) -> Seq
     """
     if not tensors:
         return []
-    with unobserved(), torch.no_grad():
+    with unobserved():
         types = types or alike(tensors)
         found = _plain_norms(tensors, types) if types and {*map(type, tensors)} <= _KINDS else None
         return _any_norms(tensors) if found is None else found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 from lightning.pytorch import LightningModule, Trainer
@@ -111,7 +112,7 @@ class ErrorAnalysis(DebugCallback):
         if self.learning is not None:
             self.learning.load_state_dict(learnt)
 
-    @property
+    @cached_property
     def state_key(self) -> str:
         return f"{super().state_key}{error_analysis_arguments.asked(self)}"
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
@@ -82,7 +81,7 @@ class ActivationMonitor(DebugCallback):
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         if self._watch is not None:
-            with unobserved(), torch.no_grad():
+            with unobserved():
                 self._watch.gathered.reaches(loss)
 
     def on_train_batch_end(
@@ -98,7 +97,7 @@ class ActivationMonitor(DebugCallback):
             self._tell_unseen(trainer, {"everything": watch.left_out})
             return
         self._looks.spread(watch.calls // _CALLS)
-        with unobserved(), torch.no_grad():
+        with unobserved():
             look = read_activations(watch.gathered, pl_module)
         self._judge(trainer, look)
 
