@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import inspect
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lightning_debugkit.core import run as runs
 from lightning_debugkit.core.anomaly import TrainingAnomaly, as_event
-from lightning_debugkit.core.compat import (
-    belong_to_both,
-    callbacks_of,
-    dispatch_modes_aside,
-    has_dispatch_modes,
-    is_launched,
-)
+from lightning_debugkit.core.compat import belong_to_both, callbacks_of, is_launched
 from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.guards import guarded, guarded_state
 from lightning_debugkit.core.launched import tell_exceptions
 from lightning_debugkit.core.outlets import outlets_of
 from lightning_debugkit.core.run import Run, current_run, open_run
@@ -31,6 +25,7 @@ from lightning_debugkit.core.tracebacks import leave_out_passing_frames
 
 _log = logging.getLogger("lightning_debugkit")
 _PLACE = {"epoch", "step", "rank"}
+_ENDS = ("on_fit_end", "on_exception")
 _STOPS = ("KeyboardInterrupt", "SIGTERMException")  # somebody else's decision, and no fault
 
 # Epoch and step of the checkpoint whose weights a Trainer validates or tests; it keeps those of its last fit.
@@ -39,47 +34,6 @@ _loaded: WeakKeyDictionary[Trainer, tuple[int, int]] = WeakKeyDictionary()
 
 class RefusedSetup(ValueError):
     """What was asked for cannot be done in this Trainer; said before training starts."""
-
-
-def _guarded(name: str, hook: Callable[..., Any]) -> Callable[..., Any]:
-    """Let nothing that fails inside ``hook`` end the training: it is an event in the journal."""
-
-    @functools.wraps(hook)
-    def guarded(self: DebugCallback, trainer: Trainer, *args: Any, **kwargs: Any) -> Any:
-        if self.idle and name != "setup":
-            return None
-        try:
-            if not has_dispatch_modes():
-                return hook(self, trainer, *args, **kwargs)
-            # What the kit computes is no operation of the user's: a FLOP counter around the fit must not count it.
-            with dispatch_modes_aside():
-                return hook(self, trainer, *args, **kwargs)
-        except self.passes:
-            raise
-        except Exception as error:
-            self.trouble(trainer, name, error)
-            if name in _ENDS and hook is not _ENDS[name]:  # the end and the report are those of all callbacks
-                getattr(DebugCallback, name)(self, trainer, *args, **kwargs)
-            return None
-
-    guarded._guarded = True  # type: ignore[attr-defined]  # by this the contract's test knows every hook is
-    return guarded
-
-
-def _guarded_state(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
-    """Let nothing that fails in saving or loading our own state cost the user a checkpoint or a resume."""
-
-    @functools.wraps(method)
-    def guarded(self: DebugCallback, *args: Any) -> Any:
-        try:
-            return method(self, *args)
-        except self.passes:
-            raise
-        except Exception as error:
-            _log.warning(f"lightning-debugkit: {type(self).__name__}.{name} failed ({type(error).__name__}: {error})")
-            return {} if name == "state_dict" else None
-
-    return guarded
 
 
 class DebugCallback(Callback):
@@ -107,9 +61,10 @@ class DebugCallback(Callback):
         super().__init_subclass__(**kwargs)
         for name, hook in list(vars(cls).items()):
             if (name.startswith("on_") or name in ("setup", "teardown")) and callable(hook):
-                setattr(cls, name, _guarded(name, hook))
+                # The end and the report are those of all callbacks.
+                setattr(cls, name, guarded(name, hook, getattr(DebugCallback, name) if name in _ENDS else None))
             elif name in ("state_dict", "load_state_dict"):
-                setattr(cls, name, _guarded_state(name, hook))
+                setattr(cls, name, guarded_state(name, hook))
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         DebugCallback.belong()
@@ -274,6 +229,11 @@ class DebugCallback(Callback):
         epoch, step = _loaded.get(trainer) or (trainer.current_epoch, trainer.global_step)
         return Where(epoch, step, trainer.global_rank, module)
 
+    def in_batch(self, trainer: Trainer, module: LightningModule) -> Where:
+        """Return the place of the step in progress: where a batch has one step, it is that of the batch."""
+        run = current_run(trainer) if module.automatic_optimization else None
+        return self.where(trainer) if run is None or run.here is None else run.here
+
     def write(self, trainer: Trainer, kind: str, **fields: Any) -> None:
         """Append an event to the run's journal, with epoch, step and rank: those of now if none are given."""
         run = current_run(trainer)
@@ -284,6 +244,15 @@ class DebugCallback(Callback):
             run.append(kind, **fields)
             if kind == "measure" and (outlets := outlets_of(trainer, run)).takes_all:
                 outlets.loggers.measure(fields["name"], fields["value"], fields["step"])
+
+    def measure(self, trainer: Trainer, where: Where, values: Mapping[str, Any]) -> None:
+        """Append one point to each of some series, of one place."""
+        run = current_run(trainer)
+        if run is not None:
+            run.measure(where, values)
+            if (outlets := outlets_of(trainer, run)).takes_all:
+                for name, value in values.items():
+                    outlets.loggers.measure(name, value, where.step)
 
     def is_ignored(self, trainer: Trainer, finding: Finding) -> bool:
         """Tell whether the user wants nothing of this rule."""
@@ -344,9 +313,8 @@ class DebugCallback(Callback):
             _log.debug("the journal cannot take a fault of the kit", exc_info=True)
 
 
-_ENDS = {name: vars(DebugCallback)[name] for name in ("on_fit_end", "on_exception")}
 for _name in ("setup", *_ENDS):
-    setattr(DebugCallback, _name, _guarded(_name, vars(DebugCallback)[_name]))
+    setattr(DebugCallback, _name, guarded(_name, vars(DebugCallback)[_name]))
 
 
 def is_search(trainer: Trainer) -> bool:

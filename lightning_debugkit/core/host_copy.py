@@ -96,7 +96,7 @@ def read(alike: Sequence[Tensor], others: Sequence[Tensor] = ()) -> NDArray[np.f
         return np.zeros(0)
     with unobserved():
         first = alike[0] if alike else others[0]
-        is_wide = any(each.dtype == torch.float64 for each in (first, *others))
+        is_wide = torch.float64 in {each.dtype for each in (first, *others)}
         kind = torch.float64 if is_wide else torch.float32
         if first.dtype != kind:
             alike, others = (), (*alike, *others)

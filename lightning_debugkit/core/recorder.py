@@ -12,6 +12,7 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_debugkit.core.finding import Where
 from lightning_debugkit.core.journal import Event, Journal, encode, write_lines
 
 SECONDS = 1.0  # that a measure may wait: what a killed process can lose
@@ -87,6 +88,15 @@ class Recorder:
             if event["kind"] == "end":
                 self.close()
 
+    def take(self, where: Where, values: Mapping[str, Any]) -> None:
+        """Let a point of each of some series wait to be written."""
+        if os.getpid() != self._process:
+            return
+        place = {"epoch": where.epoch, "step": where.step, "rank": where.rank}
+        with self._lock:
+            for name, value in values.items():
+                self._take({"kind": "measure", **place, "name": name, "value": value})
+
     def flush(self) -> None:
         """Write what waits."""
         if os.getpid() == self._process:
@@ -97,6 +107,9 @@ class Recorder:
         """Write what waits, and give the file back; a later event opens it again."""
         with self._lock:
             self.flush()
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
             if self._handle is not None:
                 os.close(self._handle)
                 self._handle = None
@@ -125,6 +138,7 @@ class Recorder:
         return left > 0 and count % 2 ** int(math.log2(MEASURES / left)) == 0
 
     def _due(self) -> None:
+        self._timer = None
         try:
             self.flush()
         except OSError as error:
@@ -132,9 +146,6 @@ class Recorder:
 
     def _waiting(self, final: bool = False) -> Iterator[bytes]:
         """Yield the lines of what waits, and let it wait no more."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         for series in self._series.values():
             if final and series.last is not None:
                 series.points.append(series.last)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import _random
 import contextlib
 import ctypes
+import functools
 import random
 import sys
+from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -31,9 +34,9 @@ class RandomState:
     def capture(cls) -> RandomState:
         """Return the state of now; costs some microseconds and no synchronisation."""
         # A process that has not initialised CUDA must not be made to do so by a look.
-        cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
+        cuda = torch.cuda.is_initialized() and torch.cuda.is_available()
         return cls(
-            python=random.getstate(),
+            python=_of_python(),
             numpy=_of_numpy(),
             cpu=torch.get_rng_state(),
             devices=tuple(torch.cuda.get_rng_state_all()) if cuda else (),
@@ -58,7 +61,38 @@ class RandomState:
             torch.cuda.set_rng_state_all(list(self.devices[: torch.cuda.device_count()]))
 
 
-_last: tuple[bytes, Any] = (b"", None)  # numpy's generator as it was last asked, and its state then
+# Of python's and numpy's generators: their memory as it was when they were last asked, and the state that they told.
+_last_of_python: tuple[tuple[bytes, Any], Any] = ((b"", None), None)
+_last: tuple[bytes, Any] = (b"", None)
+
+
+def _of_python() -> Any:
+    """Return the state of python's global generator, asked anew only when it has drawn since: that takes long."""
+    global _last_of_python  # one generator, one memory of it
+    own = getattr(random.getstate, "__self__", None)
+    if not isinstance(own, random.Random) or not _is_within():
+        return random.getstate()
+    now = _memory(own), getattr(own, "gauss_next", None)  # the half of a pair that waits to be given
+    if now != _last_of_python[0]:
+        _last_of_python = now, own.getstate()
+    return _last_of_python[1]
+
+
+def _memory(generator: random.Random) -> bytes:
+    """Return what the object of a generator holds."""
+    header = object.__basicsize__
+    return ctypes.string_at(id(generator) + header, _random.Random.__basicsize__ - header)
+
+
+@functools.cache
+def _is_within() -> bool:
+    """Tell whether the objects of python's generators hold their whole state, as those of CPython do."""
+    if sys.implementation.name != "cpython":
+        return False
+    generator = random.Random(0)
+    held, words = _memory(generator), array("I", generator.getstate()[1][:-1]).tobytes()
+    generator.random()
+    return words in held and _memory(generator) != held
 
 
 def _of_numpy() -> Any:

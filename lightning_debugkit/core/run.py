@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import tempfile
 import time
 import warnings
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib import metadata
@@ -23,7 +25,7 @@ from torch import Tensor
 
 from lightning_debugkit.core.beside import Beside
 from lightning_debugkit.core.compat import both_packages, callbacks_of
-from lightning_debugkit.core.finding import Finding, Severity
+from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.host_copy import HostCopy
 from lightning_debugkit.core.journal import Journal, read_journal
 from lightning_debugkit.core.optimizers import Parameters
@@ -81,6 +83,9 @@ class Run:
     trained: int | None = None  # optimizer steps of this run that had a gradient; None where nobody counts
     norms: tuple[Any, Any] | None = None  # of the step in progress: see `shared_norms`
     norm_readers: int = 0  # callbacks that ask for them
+    company: list[Any] = field(default_factory=list)  # callbacks of which it is known
+    is_interrupted: bool = False  # that one of the user's stands among ours, and may change gradients
+    here: Where | None = None  # place of the batch in progress, up to the end of its step
     parameters: Parameters = field(default_factory=Parameters)  # of each optimizer, for all who ask
     copies: HostCopy = field(default_factory=HostCopy)
 
@@ -109,6 +114,11 @@ class Run:
             self.written += 1
         except OSError as error:
             self._failed(error)
+
+    def measure(self, where: Where, values: Mapping[str, Any]) -> None:
+        """Take a point of each of some series, while training runs."""
+        self._recorder.take(where, values)
+        self.written += len(values)
 
     def _failed(self, error: OSError) -> None:
         self.lost += 1
@@ -258,6 +268,7 @@ def _company(trainer: Trainer) -> list[str]:
     return [type(callback).__name__ for callback in ours if not callback.gives_way(trainer)]
 
 
+@functools.cache
 def _version() -> str:
     try:
         return metadata.version("lightning-debugkit")

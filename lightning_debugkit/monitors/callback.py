@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from typing import Any, Literal
 
 from lightning.pytorch import LightningModule, Trainer
@@ -10,11 +11,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lightning_debugkit.core.arguments import Needs
-from lightning_debugkit.core.finding import Finding, Where
+from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.core.optimizers import raw
 from lightning_debugkit.core.recorder import NamedNumbers
 from lightning_debugkit.core.rng import RandomState
-from lightning_debugkit.core.run import current_run
+from lightning_debugkit.core.run import Run, current_run
 from lightning_debugkit.core.sharding import unseen_shards
 from lightning_debugkit.data.sample_order import SampleOrder
 from lightning_debugkit.monitors.evaluation_hooks import EvaluationHooks
@@ -85,14 +86,13 @@ class GradientAnomalyDetector(EvaluationHooks):
     def _new_failure(self) -> NonfiniteStep:
         return NonfiniteStep(self.action, self.max_skips, self.max_bundle if self.bundle else 0)
 
-    def _reset(self) -> None:
-        self._sight = StepStatsReader()
+    def _reset(self, run: Run | None = None) -> None:
+        self._sight = StepStatsReader(run)
         self._module_hooks: ModuleHooks | None = None
-        self._drawn: dict[int, Thinning] = {}  # by optimizer
+        self._drawn: defaultdict[int, Thinning] = defaultdict(Thinning)  # by optimizer
         self._handles: list[Any] = []
         self._unread: set[str] = set()
         self._logged = LoggedMetrics()
-        self._here: Where | None = None  # of the batch in progress
         self._fed: dict[int, bool] = {}  # by optimizer: its next step has a gradient
 
     def __getstate__(self) -> dict[str, Any]:
@@ -102,7 +102,7 @@ class GradientAnomalyDetector(EvaluationHooks):
             "_handles": [],
             "_sight": StepStatsReader(),
             "_module_hooks": None,
-            "_drawn": {},
+            "_drawn": defaultdict(Thinning),
             "_logged": LoggedMetrics(),
         }
 
@@ -120,7 +120,7 @@ class GradientAnomalyDetector(EvaluationHooks):
         super().setup(trainer, pl_module, stage)
         if stage == "fit" and not self.idle:
             # Before anything is restored: a fit that resumes gets its memory back after this.
-            self._reset()
+            self._reset(current_run(trainer))
             self.order = SampleOrder()
             self.order.install(trainer)
             self.watches.setup(pl_module)
@@ -145,7 +145,9 @@ class GradientAnomalyDetector(EvaluationHooks):
         self._tell(trainer, self.watches.new_epoch(trainer, pl_module, self.where(trainer)))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        where = self._here = self.where(trainer)
+        where = self.where(trainer)
+        if self._sight.run is not None:
+            self._sight.run.here = where
         self._tell(trainer, self.watches.before_batch(trainer, pl_module, where))
         self.order.advance(trainer)
         around = self.watches.surroundings
@@ -161,13 +163,14 @@ class GradientAnomalyDetector(EvaluationHooks):
         if trainer.world_size > 1 and self.action != "warn" and loss.requires_grad:
             # A loss that breaks on one rank must stop all of them: its gradients carry the news to the others.
             loss.register_hook(contagion(loss.detach(), lambda error: self.trouble(trainer, "backward", error)))
-        where = self._of_step(trainer, pl_module)
+        where = self.in_batch(trainer, pl_module)
         self._tell(trainer, self.watches.before_backward(trainer, pl_module, loss, where, self._sight))
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.watches.after_backward(trainer, pl_module)
         self._sight.saw_backward()
-        if not (pl_module.automatic_optimization and trainer.fit_loop._should_accumulate()):
+        is_window = pl_module.automatic_optimization and trainer.accumulate_grad_batches > 1
+        if not (is_window and trainer.fit_loop._should_accumulate()):
             return
         # The window's later batches would hide which of them was the bad one.
         if not self._sight.keep_batch():
@@ -181,18 +184,14 @@ class GradientAnomalyDetector(EvaluationHooks):
         finally:
             self._sight.window_over()
 
-    def _of_step(self, trainer: Trainer, module: LightningModule) -> Where:
-        """Return the place of the step in progress: in automatic optimization that of its batch, asked for once."""
-        return self._here if self._here is not None and module.automatic_optimization else self.where(trainer)
-
     def _before_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         sight = self._sight
         alarm = self.failure.pending is not None
         weighed = self.watches.trends.weighs(optimizer)
-        where = self._of_step(trainer, pl_module)
+        where = self.in_batch(trainer, pl_module)
         look = sight.look(trainer, pl_module, optimizer, where, alarm=alarm, weighed=weighed)
         self._fed[id(look.optimizer)] = look.has_gradients
-        if look.overflows and (run := current_run(trainer)) is not None:
+        if look.overflows and (run := sight.run) is not None:
             run.wide_norms.setdefault(look.where.step, look.norm)
         bad_loss = sight.loss is not None and not math.isfinite(sight.loss)
         broken = look.broken
@@ -221,7 +220,8 @@ class GradientAnomalyDetector(EvaluationHooks):
                 self.trouble(trainer, "hooks", watcher.error)
                 watcher.error = None
         self._tell_unread(trainer)
-        self._here = None
+        if self._sight.run is not None:
+            self._sight.run.here = None
         self._tell(trainer, self.watches.after_batch(trainer, pl_module, self.where(trainer), self._sight))
         self._sight.end()
 
@@ -274,7 +274,7 @@ class GradientAnomalyDetector(EvaluationHooks):
         self._sight = StepStatsReader()
 
     def _tell_unread(self, trainer: Trainer) -> None:
-        run = current_run(trainer)
+        run = self._sight.run
         news = set() if run is None else run.parameters.unread - self._unread
         if news and trainer.is_global_zero:
             self._unread |= news
@@ -284,7 +284,7 @@ class GradientAnomalyDetector(EvaluationHooks):
     def _stepped(self, trainer: Trainer) -> Any:
         def stepped(optimizer: Optimizer, *_: Any) -> None:
             try:
-                run = current_run(trainer)
+                run = self._sight.run
                 if run is not None and self._fed.pop(id(optimizer), False):
                     run.trained = (run.trained or 0) + 1
                 self.watches.work.authors.stepped(optimizer)
@@ -296,19 +296,16 @@ class GradientAnomalyDetector(EvaluationHooks):
 
     def _record(self, trainer: Trainer, look: StepStats, always: bool = False) -> None:
         """Journal what the figures draw: of a long run, ever fewer of its steps."""
-        thinning = self._drawn.setdefault(id(look.optimizer), Thinning())
-        if not (thinning.keeps(look.where.step) or always):
+        if not (self._drawn[id(look.optimizer)].keeps(look.where.step) or always):
             return
-        place = {"epoch": look.where.epoch, "step": look.where.step, "rank": look.where.rank}
-        if look.loss is not None:
-            self.write(trainer, "measure", **place, name="loss", value=look.loss)
-        rates = {
+        points: dict[str, Any] = {} if look.loss is None else {"loss": look.loss}
+        points["learning-rate"] = {
             type(o).__name__ + (f"-{i}" if i else ""): look.run_rates[i][0] for i, o in enumerate(trainer.optimizers)
         }
-        self.write(trainer, "measure", **place, name="learning-rate", value=rates)
         if look.has_gradients:
             names = look.names if look.present is None else [look.names[at] for at in look.present]
-            self.write(trainer, "measure", **place, name="gradient-norms", value=NamedNumbers(names, look.found))
+            points["gradient-norms"] = NamedNumbers(names, look.found)
+        self.measure(trainer, look.where, points)
 
     def _overflowed(
         self, trainer: Trainer, module: LightningModule, look: StepStats, broken: list[str], scale: float

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.compat import Callback, callbacks_of, overrides
 from lightning_debugkit.core.optimizers import ParameterList, Parameters
-from lightning_debugkit.core.run import current_run
+from lightning_debugkit.core.run import Run
 from lightning_debugkit.stats.tensor_norms import each_norm as norms
 
 if TYPE_CHECKING:
@@ -38,11 +38,18 @@ class GradientNorms:
     present: Sequence[int] | None
     each: Sequence[Tensor]
     numbers: NDArray[np.float64] | None = None
+    total: float = math.nan  # norm of all together, once the numbers are known
 
-    @property
-    def total(self) -> float:
-        """Norm of all together, once the numbers are known."""
-        return math.sqrt(np.dot(self.numbers, self.numbers)) if self.numbers is not None else math.nan
+
+def total_norm(found: NDArray[np.float64]) -> float:
+    """Return the norm of all gradients together.
+
+    Shapes:
+        found: norm of each, (n,).
+    """
+    total = math.sqrt(found.dot(found))
+    # Squares may leave the range of 64 bits at either end.
+    return math.hypot(*found.tolist()) if total in (0.0, math.inf) else total
 
 
 def measured(held: ParameterList) -> GradientNorms:
@@ -53,35 +60,38 @@ def measured(held: ParameterList) -> GradientNorms:
     return GradientNorms(held, present, norms(gradients, held.alike))
 
 
-def parameters_of(trainer: Trainer, module: LightningModule, optimizer: Optimizer) -> ParameterList:
+def parameters_of(run: Run | None, module: LightningModule, optimizer: Optimizer) -> ParameterList:
     """Return the parameters of an optimizer, in its order."""
-    run = current_run(trainer)
     return (Parameters() if run is None else run.parameters).of(module, optimizer)
 
 
-def shared_norms(trainer: Trainer, module: LightningModule, optimizer: Optimizer, moment: int) -> GradientNorms:
+def shared_norms(
+    run: Run | None, trainer: Trainer, module: LightningModule, optimizer: Optimizer, moment: int
+) -> GradientNorms:
     """Return the norm of each gradient, from the callback that asked before if there was one.
 
     Args:
-        trainer: The Trainer that both watch.
+        run: The run that both watch.
+        trainer: Its Trainer.
         module: The user's module.
         optimizer: Whose gradients.
         moment: How often ``on_before_optimizer_step`` has been called in this fit; equal for all who ask in one call.
     """
-    run = current_run(trainer)
     key = moment, id(optimizer)
     if run is not None and run.norms is not None and run.norms[0] == key:
         shared: GradientNorms = run.norms[1]
         return shared
-    found = measured(parameters_of(trainer, module, optimizer))
-    if run is not None and run.norm_readers > 1 and not _changes_between(trainer):
+    found = measured(parameters_of(run, module, optimizer))
+    if run is not None and run.norm_readers > 1 and not _changes_between(run, callbacks_of(trainer)):
         run.norms = key, found
     return found
 
 
-def _changes_between(trainer: Trainer) -> bool:
+def _changes_between(run: Run, callbacks: list[Any]) -> bool:
     """Tell whether a callback of the user's stands between two of ours, and may change the gradients."""
-    callbacks = callbacks_of(trainer)
-    ours = [place for place, each in enumerate(callbacks) if isinstance(each, DebugCallback)]
-    between = [each for each in callbacks[ours[0] : ours[-1]] if not isinstance(each, DebugCallback)]
-    return any(overrides(each, "on_before_optimizer_step", Callback) for each in between)
+    if callbacks != run.company:
+        ours = [place for place, each in enumerate(callbacks) if isinstance(each, DebugCallback)]
+        between = [each for each in callbacks[ours[0] : ours[-1]] if not isinstance(each, DebugCallback)]
+        run.company = list(callbacks)
+        run.is_interrupted = any(overrides(each, "on_before_optimizer_step", Callback) for each in between)
+    return run.is_interrupted

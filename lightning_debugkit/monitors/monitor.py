@@ -136,7 +136,7 @@ class Monitor:
     ) -> Iterator[Finding]:
         if not self.wiring:
             return
-        self.zeroing.before_backward(trainer.optimizers, self._batch_began, sight.later(trainer))
+        self.zeroing.before_backward(trainer.optimizers, self._batch_began, sight.later)
         self._batch_began = False
         yield from self.modes.judge(where, module, self._learns(trainer))
         if self._graphs > 0 and loss.requires_grad and holds_whole_model(trainer):
@@ -220,8 +220,7 @@ class Monitor:
             yield from self.flow.judge(look, replayed)
         yield from self.movement.before_step(look)
         yield from self.work.before_step(look, module, sight.current.batch_idx)
-        fallen = len(self.trends.losses) < 20 or min(self.trends.losses) < 0.98 * min(self.trends.start)
-        crawling = self.movement.crawling(look, self._total, fallen)
+        crawling = self.movement.crawling(look, self._total, self.trends.has_fallen)
         if crawling is not None:
             yield from self.work.crawling(trainer, module, crawling)
         known = [rate for rates in look.run_rates for rate in rates if math.isfinite(rate)]

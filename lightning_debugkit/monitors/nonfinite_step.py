@@ -63,6 +63,8 @@ class NonfiniteStep:
         """Keep the small buffers of before the window: a dropped update must leave no mark in batch norm statistics."""
         if self.action == "warn" or not first:
             return
+        if not (is_new_epoch or self._places):
+            return
         if is_new_epoch or not all(place.get(name) is here for place, name, here in self._places):
             self._places = [
                 (part._buffers, name, buffer)

@@ -39,6 +39,7 @@ class StepStats:
         loss: Mean loss since its last step, ``None`` if there was none.
         held: Its parameters.
         found: Norm of the gradient of each that has one, ``(m,)``, in order; unscaled.
+        norm: That of all together.
         present: Which these are; ``None`` if all have one.
         group_rates: Learning rate of each of its groups.
         run_rates: Learning rates of each of the run's optimizers, by group.
@@ -57,6 +58,7 @@ class StepStats:
     loss: float | None
     held: ParameterList
     found: NDArray[np.float64]
+    norm: float
     present: Sequence[int] | None
     group_rates: Sequence[float]
     run_rates: Sequence[Sequence[float]]
@@ -109,14 +111,7 @@ class StepStats:
         present = range(len(self.parameters)) if self.present is None else self.present
         return any(self.parameters[at].requires_grad for at in present)
 
-    @cached_property
-    def norm(self) -> float:
-        """Norm of all gradients together."""
-        total = math.sqrt(np.dot(self.found, self.found))
-        # Squares may leave the range of 64 bits at either end.
-        return math.hypot(*self.found.tolist()) if total in (0.0, math.inf) else total
-
-    @cached_property
+    @property
     def broken(self) -> list[str]:
         """Parameters whose gradient is not finite."""
         if math.isfinite(self.norm):
@@ -131,14 +126,14 @@ class StepStats:
     @property
     def highest_rate(self) -> float:
         """The highest learning rate of its parameters, 0 if it has none."""
-        return max((self.group_rates[group] for group in self.held.used_groups), default=0.0)
+        return max([self.group_rates[group] for group in self.held.used_groups], default=0.0)
 
     @cached_property
     def frozen(self) -> list[Tensor]:
         """The parameters that need no gradient now."""
         return list(filterfalse(_trains, self.parameters))
 
-    @cached_property
+    @property
     def overflows(self) -> bool:
         """Tell whether a clipping that computes the norm in the gradients' own type gets infinity."""
         if self.norm < _OVERFLOWS[torch.float16]:

@@ -22,6 +22,7 @@ class SavedCheckpoints:
         self._epochs: list[tuple[int, int]] = []  # epoch, and the step at which it ended
         self._validated = -1  # step of the last validation that has ended
         self._looked: dict[int, int] = {}  # by callback: the step of the save that was looked at last
+        self._stock: list[Any] | None = None  # asked for once an epoch
 
     def validates(self, trainer: Trainer) -> None:
         """Take note that a validation begins: it has ended when this looks again."""
@@ -30,10 +31,13 @@ class SavedCheckpoints:
     def end_epoch(self, trainer: Trainer) -> None:
         """Take note of the end of an epoch, before it is saved."""
         self._epochs.append((trainer.current_epoch, trainer.global_step))
+        self._stock = None
 
     def judge(self, trainer: Trainer, where: Where) -> Iterator[Finding]:
         """Yield the saves since this was asked last that rank by a metric of an earlier validation."""
-        for callback in _stock(trainer):
+        if self._stock is None:
+            self._stock = _stock(trainer)
+        for callback in self._stock:
             step = callback._last_global_step_saved
             if step == 0 or step != trainer.global_step or self._looked.get(id(callback)) == step:
                 continue

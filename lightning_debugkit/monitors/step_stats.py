@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +22,11 @@ from lightning_debugkit.core.optimizers import (
     scaler_of,
 )
 from lightning_debugkit.core.rng import RandomState
-from lightning_debugkit.core.run import current_run
+from lightning_debugkit.core.run import Run
 from lightning_debugkit.core.sharding import Sums, is_sharded
 from lightning_debugkit.data.batches import tensors
 from lightning_debugkit.data.sample_order import Handed
-from lightning_debugkit.monitors.grad_norm_cache import parameters_of, shared_norms
+from lightning_debugkit.monitors.grad_norm_cache import parameters_of, shared_norms, total_norm
 from lightning_debugkit.monitors.observed_step import StepStats
 from lightning_debugkit.stats.tensor_norms import each_norm, is_readable, norms, values
 
@@ -62,16 +62,20 @@ class ObservedBatch:
         return [(handed.way, handed.size) for handed in self.handed]
 
 
+_NO_BATCH = ObservedBatch()
+
+
 @dataclass
 class _Numbers:
     """What a look has read."""
 
     held: ParameterList
     found: NDArray[np.float64] = field(default_factory=lambda: _NONE)
+    total: float = 0.0
     present: Sequence[int] | None = None
     dims: Sequence[int] = ()
     weigh: Callable[[], Sequence[float]] = list
-    rates: list[list[float]] = field(default_factory=list)
+    rates: Sequence[Sequence[float]] = ()
     optimizers: Sequence[Optimizer] = ()
     scale: float = 1.0
     is_scaled: bool = False
@@ -83,10 +87,14 @@ class StepStatsReader:
 
     An optimizer step costs one read of the device: losses, norms, rates and loss scale in one vector, whatever their
     number. A batch that no step follows costs none.
+
+    Args:
+        run: The run that it reads for.
     """
 
-    def __init__(self) -> None:
-        self.current = ObservedBatch()
+    def __init__(self, run: Run | None = None) -> None:
+        self.run = run
+        self.current = _NO_BATCH
         self.earlier: list[tuple[ObservedBatch, int]] = []  # batches of the window, with the place of their last loss
         self.loss: float | None = None  # mean since the last step of an optimizer
         self.backwards = 0  # since then
@@ -106,7 +114,7 @@ class StepStatsReader:
 
     def end(self) -> None:
         """Let go of the batch."""
-        self.current = ObservedBatch()
+        self.current = _NO_BATCH
 
     def saw_loss(self, loss: Tensor, divided: int) -> None:
         """Keep a reference to the loss, which was ``divided``; it is read later, together with the norms."""
@@ -114,10 +122,10 @@ class StepStatsReader:
         held = values(loss)
         self._losses.append(held.sum() if held.ndim else held)
 
-    def later(self, trainer: Trainer) -> Callable[[Tensor], Later]:
-        """Return what takes numbers that the read of the next step is to bring along."""
-        run = current_run(trainer)
-        return Later if run is None else run.copies.later
+    @property
+    def later(self) -> Callable[[Tensor], Later]:
+        """What takes numbers that the read of the next step is to bring along."""
+        return Later if self.run is None else self.run.copies.later
 
     def saw_backward(self) -> None:
         """Count a backward pass."""
@@ -183,16 +191,17 @@ class StepStatsReader:
         """
         self.looks += 1
         if is_sharded(trainer):
-            numbers = self._sum(trainer, optimizer, parameters_of(trainer, module, optimizer), alarm)
+            numbers = self._sum(trainer, optimizer, parameters_of(self.run, module, optimizer), alarm)
         else:
             numbers = self._own(trainer, module, optimizer, weighed)
-        at = next((place for place, one in enumerate(numbers.optimizers) if one is optimizer), None)
+        at = numbers.optimizers.index(optimizer) if optimizer in numbers.optimizers else None
         return StepStats(
             where=where,
             optimizer=optimizer,
             loss=self.loss,
             held=numbers.held,
             found=numbers.found,
+            norm=numbers.total,
             present=numbers.present,
             group_rates=numbers.rates[at] if at is not None else [rate_of(g) for g in optimizer.param_groups],
             run_rates=numbers.rates,
@@ -214,10 +223,10 @@ class StepStatsReader:
     def _own(self, trainer: Trainer, module: LightningModule, optimizer: Optimizer, weighed: bool) -> _Numbers:
         """Look where each rank has all gradients."""
         try:
-            measured = shared_norms(trainer, module, optimizer, self.looks)
+            measured = shared_norms(self.run, trainer, module, optimizer, self.looks)
         except Exception as error:  # whatever the gradients are, the loss is looked at
             self.error = error
-            held = parameters_of(trainer, module, optimizer)
+            held = parameters_of(self.run, module, optimizer)
             numbers = _Numbers(held, present=[], dims=held.dims, weigh=lambda: [0.0] * len(held.parameters))
             self._read(trainer, optimizer, (), numbers)
             return numbers
@@ -229,9 +238,11 @@ class StepStatsReader:
         left = numbers.scale if divides_by_scale(optimizer) else 1.0
         if left != 1.0:
             numbers.found = numbers.found / left
-        measured.numbers = numbers.found
-        if not math.isfinite(measured.total):
+        numbers.total = total_norm(numbers.found)
+        if not math.isfinite(numbers.total):
             _widen(numbers.found, [p.grad for p in held.parameters if p.grad is not None], left)
+            numbers.total = total_norm(numbers.found)
+        measured.numbers, measured.total = numbers.found, numbers.total
         if weights:
             numbers.weigh = weighs.tolist
         return numbers
@@ -249,6 +260,7 @@ class StepStatsReader:
         left = numbers.scale if divides_by_scale(optimizer) else 1.0
         numbers.present = [index for index, norm in enumerate(found) if norm is not None]
         numbers.found = np.array([norm / left for norm in found if norm is not None])
+        numbers.total = total_norm(numbers.found)
         weights = sums.weights
         numbers.weigh = lambda: weights
         return numbers
@@ -265,22 +277,29 @@ class StepStatsReader:
         losses, scaler, optimizers = self._losses, scaler_of(trainer), trainer.optimizers
         scale = 1.0 if scaler is None else scale_of(scaler)
         numbers.optimizers, numbers.is_scaled = optimizers, scaler is not None
-        rates = [group.get("lr") for one in optimizers for group in one.param_groups]
+        of_groups = [[group.get("lr") for group in one.param_groups] for one in optimizers]
+        of_tensors = [rate for rates in of_groups for rate in rates if isinstance(rate, Tensor)]
         device = each[0].device if each else losses[0].device if losses else None
         # What lies elsewhere, as a rate of the host, is asked for by itself: nothing has to wait for that.
-        along = [rate for rate in rates if isinstance(rate, Tensor) and rate.device == device and rate.numel() == 1]
-        run = current_run(trainer)
-        copies = HostCopy() if run is None else run.copies
+        along = [rate for rate in of_tensors if rate.device == device and rate.numel() == 1]
+        copies = HostCopy() if self.run is None else self.run.copies
         scales = [scale] if isinstance(scale, Tensor) else []
         found = copies.now(each, [*weights, *losses, *scales, *along])
         first, second = len(each), len(each) + len(weights)
         self._read_losses = found[second : second + len(losses)]
         rest = iter(found[second + len(losses) :].tolist())
         numbers.scale = next(rest) if scales else float(scale)
-        of_groups = iter([next(rest) if any(rate is one for one in along) else rate_of({"lr": rate}) for rate in rates])
-        numbers.rates = [[next(of_groups) for _ in one.param_groups] for one in optimizers]
+        known = {id(rate): number for rate, number in zip(along, rest, strict=True)}
+        numbers.rates = [[_number(rate, known) for rate in rates] for rates in of_groups]
         self.loss = float(self._read_losses.sum()) / len(losses) * self._factor / numbers.scale if losses else None
         return found[:first], found[first:second]
+
+
+def _number(rate: Any, known: Mapping[int, float]) -> float:
+    """Return a learning rate as a number; that of a tensor may be ``known`` by its ``id``."""
+    if type(rate) is float:
+        return rate
+    return known[id(rate)] if id(rate) in known else rate_of({"lr": rate})
 
 
 def _widen(found: NDArray[np.float64], gradients: Sequence[Tensor], left: float) -> None:

@@ -202,7 +202,7 @@ def _is_validation_of_fit(trainer: Trainer) -> bool:
 
 def zeroed(trainer: Trainer, look: StepStats) -> bool:
     """Tell whether all gradients are zero and the clipping before divided them by an infinite norm."""
-    run = current_run(trainer)
-    if run is None or run.clip_norm is None or look.norm != 0:
+    run = current_run(trainer) if look.norm == 0 else None
+    if run is None or run.clip_norm is None:
         return False
     return not math.isfinite(float(run.clip_norm))

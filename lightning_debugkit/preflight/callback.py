@@ -228,6 +228,8 @@ class PreflightCheck(DebugCallback):
 
     def _flush(self, trainer: Trainer, stage: str = "") -> None:
         """Report what was found, of one stage or of all; one rule found in training is not reported for validation."""
+        if not self._waiting:
+            return
         due = [item for item in self._waiting if stage in ("", item[1])]
         self._waiting = [item for item in self._waiting if item not in due]
         for finding, of in sorted(due, key=lambda item: item[1]):

@@ -29,6 +29,7 @@ class LogHistory:
 
     def __init__(self, window: int = 100, values: Iterable[float] = ()) -> None:
         self.values: deque[float] = deque(values, maxlen=window)
+        self._least = min(self.values, default=math.inf)  # ever: no more than any that is remembered
 
     def __len__(self) -> int:
         return len(self.values)
@@ -37,6 +38,11 @@ class LogHistory:
         """Remember ``value`` if it is positive and finite."""
         if 0 < value < math.inf:
             self.values.append(value)
+            self._least = min(self._least, value)
+
+    def is_above(self, factor: float, value: float) -> bool:
+        """Tell whether ``value`` is more than ``factor`` times the median, which is found only if it may be."""
+        return value > factor * self._least and value > factor * self.median
 
     @property
     def median(self) -> float:

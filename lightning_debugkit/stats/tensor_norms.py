@@ -129,11 +129,15 @@ def values(tensor: Tensor) -> Tensor:
         >>> values(torch.tensor([0.0, 2.0]).to_sparse()), values(torch.tensor([1 - 2j]))
         (tensor([2.]), tensor([[ 1., -2.]]))
     """
+    if not (torch._C._len_torch_function_stack() or torch._C._len_torch_dispatch_stack()) and _is_plain(tensor):
+        return tensor.detach()  # nobody is there to see it
     with unobserved():
         return _values(tensor)
 
 
 def _values(tensor: Tensor) -> Tensor:
+    if _is_plain(tensor):
+        return tensor.detach()
     if is_lazy(tensor):  # it has no numbers yet
         return torch.zeros(0)
     tensor = tensor.detach()
@@ -144,6 +148,12 @@ def _values(tensor: Tensor) -> Tensor:
     if tensor.is_complex():
         return torch.view_as_real(tensor.resolve_conj())
     return tensor.int_repr() if tensor.is_quantized else tensor
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Tell whether the numbers of ``tensor`` are its entries, of a type that is measured."""
+    is_dense = type(tensor) in _KINDS and tensor.layout is torch.strided and not tensor.is_nested
+    return is_dense and tensor.dtype in _MEASURED
 
 
 def _entries(tensor: Tensor) -> Tensor:
@@ -219,10 +229,8 @@ def some(tensor: Tensor, count: int = 256) -> Tensor:
         >>> some(torch.arange(10.0), count=5)
         tensor([0., 2., 4., 6., 8.])
     """
-    if type(tensor) in _KINDS and tensor.layout is torch.strided and tensor.dtype in _MEASURED:
-        held = tensor.detach()
-        if held.numel() <= count and not held.is_nested:
-            return held.clone().reshape(-1)
+    if _is_plain(tensor) and tensor.numel() <= count:
+        return tensor.detach().clone().reshape(-1)
     flat = values(tensor).reshape(-1)
     stride = max(1, -(-flat.numel() // count))
     return flat[::stride].clone()

@@ -144,7 +144,7 @@ class GradientClippingMonitor(DebugCallback):
         if self._probe is None:
             return
         index = trainer.optimizers.index(raw(optimizer))
-        norm = self._probe.before_step(index, self.where(trainer), must_look=self._auto is not None)
+        norm = self._probe.before_step(index, self.in_batch(trainer, pl_module), must_look=self._auto is not None)
         if self._auto is not None and norm is not None:
             self._auto.next(trainer, float(norm))
 

@@ -99,9 +99,10 @@ class ClipStatsReader:
         self._owners: dict[int, int] = {}
         self._pending = [_Pending() for _ in trainer.optimizers]
         self._may_clip = not module.automatic_optimization or any(overrides(module, n) for n in _OWN_CLIPPING)
+        self._run = current_run(trainer)
         clip_hooks.listen(self)
-        if (run := current_run(trainer)) is not None:
-            run.norm_readers += 1
+        if self._run is not None:
+            self._run.norm_readers += 1
 
     def close(self) -> None:
         """Hear no more; may be called twice."""
@@ -140,8 +141,7 @@ class ClipStatsReader:
 
     def _concerned(self, parameters: Sequence[Tensor]) -> list[int]:
         """Return the optimizers whose gradients these are; none while a step is replayed or for others' parameters."""
-        run = current_run(self.trainer)
-        if run is not None and run.is_replaying:
+        if self._run is not None and self._run.is_replaying:
             return []
         found = {self._owners[id(p)] for p in parameters if id(p) in self._owners}
         if not found:  # groups may have been added since
@@ -167,9 +167,8 @@ class ClipStatsReader:
         pending.heard = True
         if norm is None:
             return
-        run = current_run(self.trainer)
-        if run is not None:
-            run.clip_norm = norm
+        if self._run is not None:
+            self._run.clip_norm = norm
         if len(pending.drafts) < _MOST:
             kind = str(norm.dtype).removeprefix("torch.")
             told, left = (self._later(norm), None if after is None else self._later(after))
@@ -177,7 +176,7 @@ class ClipStatsReader:
 
     def _later(self, number: Tensor) -> Later | Tensor:
         """Return what the detector's next read brings along; without a detector, the tensor itself."""
-        run = current_run(self.trainer)
+        run = self._run
         return run.copies.later(number) if run is not None and run.norm_readers > 1 else number
 
     def _scale(self, optimizer: Optimizer) -> float:
@@ -250,8 +249,8 @@ class ClipStatsReader:
 
     def read_drafts(self) -> list[PendingClippedStep]:
         """Return the steps to judge: what the last clipping has computed comes with the detector's next read."""
-        run, count = current_run(self.trainer), len(self.drafts)
-        if run is not None and run.norm_readers > 1:
+        count = len(self.drafts)
+        if self._run is not None and self._run.norm_readers > 1:
             while count and not self.drafts[count - 1].is_read:
                 count -= 1
         return self.drafts[:count]
@@ -280,9 +279,9 @@ class ClipStatsReader:
 
     def _look(self, optimizer: Optimizer, moment: int | None) -> _Before:
         if moment is None:  # between two backward passes: nobody else looks, and the scale is still in them
-            held = parameters_of(self.trainer, self.module, optimizer)
+            held = parameters_of(self._run, self.module, optimizer)
             return _Before(measured(held), self._scale(optimizer))
-        shared = shared_norms(self.trainer, self.module, optimizer, moment)
+        shared = shared_norms(self._run, self.trainer, self.module, optimizer, moment)
         return _Before(shared, 1.0 if shared.numbers is not None else self._scale_left(optimizer))
 
     def _scale_left(self, optimizer: Optimizer) -> float:

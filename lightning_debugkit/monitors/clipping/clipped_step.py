@@ -17,6 +17,7 @@ from lightning_debugkit.core.host_copy import Later, read
 By = Literal["norm", "value", "module", "nothing"]
 Number = float | Tensor | Later  # in host memory, on its device, or on its way with the next read
 
+_NOWHERE = Where(0, 0)
 _EPSILON = 1e-6  # torch adds it to the norm before it divides
 
 
@@ -90,7 +91,7 @@ class PendingClippedStep:
     after: Number | None = None
     peak: Number | None = None
     layers: tuple[Sequence[str], Tensor | Later | Sequence[float]] | None = None
-    where: Where = field(default_factory=lambda: Where(0, 0))
+    where: Where = _NOWHERE
     is_whole: bool = True
     is_taken: bool = False
     kind: str = ""

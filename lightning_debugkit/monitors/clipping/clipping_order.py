@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -49,23 +50,23 @@ class ClippingOrder:
     """Follow the order of backward, clipping and step."""
 
     def __init__(self) -> None:
-        self._seen: dict[int, _Seen] = {}
+        self._seen: defaultdict[int, _Seen] = defaultdict(_Seen)
         self._scaled: dict[int, int] = {}
 
     def has_source(self, optimizer: int) -> bool:
         """Tell whether it is known which line clips."""
-        return bool(self._of(optimizer).source)
+        return bool(self._seen[optimizer].source)
 
     def clipped(self, optimizer: int, is_early: bool, source: str) -> None:
         """Take note of a clipping; ``is_early`` if no backward has run for the step to come."""
-        seen = self._of(optimizer)
+        seen = self._seen[optimizer]
         seen.early += is_early
         seen.late += not is_early
         seen.source = seen.source or source
 
     def stepped(self, optimizer: int) -> None:
         """Take note of the step itself."""
-        seen = self._of(optimizer)
+        seen = self._seen[optimizer]
         seen.habit = seen.habit + 1 if seen.early and not seen.late else 0
         seen.early = seen.late = 0
 
@@ -90,8 +91,5 @@ class ClippingOrder:
                     after=step.after,
                     coefficient=step.coefficient,
                     threshold=(step.threshold or 0.0) * step.scale,
-                    source=self._of(step.optimizer).source,
+                    source=self._seen[step.optimizer].source,
                 )
-
-    def _of(self, optimizer: int) -> _Seen:
-        return self._seen.setdefault(optimizer, _Seen())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
 from statistics import median
 from typing import Any
@@ -73,9 +73,10 @@ class GradientTrends:
     """Judge loss and gradient norms against the run's own past and an absolute meaning."""
 
     def __init__(self) -> None:
-        self.norms: dict[int, LogHistory] = {}
+        self.norms: defaultdict[int, LogHistory] = defaultdict(LogHistory)
         self.losses: deque[float] = deque(maxlen=_HISTORY)
         self.start: list[float] = []
+        self._begin: float | None = None  # their median, once there are enough of them
         self.best = math.inf
         self.same = 0
         self.earlier = 0  # looks of a run that this one resumes
@@ -98,11 +99,12 @@ class GradientTrends:
     def _exploding(self, look: StepStats) -> Iterator[Finding]:
         key = id(look.optimizer)
         looks = self.looks.get(key, self.earlier)
-        history = self.norms.setdefault(key, LogHistory())
-        median_so_far, settled = history.median, len(history) >= _HISTORY
-        leap = len(history) >= 4 and look.norm > 100 * median_so_far and history.sigmas(look.norm) > 6
+        history = self.norms[key]
+        leap = len(history) >= 4 and history.is_above(100, look.norm) and history.sigmas(look.norm) > 6
+        is_judged = not look.clipped and (leap or looks < _FIRST)
+        median_so_far, settled = history.median if is_judged else math.nan, len(history) >= _HISTORY
         history.add(look.norm)
-        if look.clipped or not (leap or looks < _FIRST) or not (ratios := look.ratios):
+        if not is_judged or not (ratios := look.ratios):
             return
         module, ratio = max(ratios.items(), key=lambda item: item[1])
         self.huge[key] = self.huge.get(key, 0) + (ratio > _HUGE)
@@ -160,13 +162,20 @@ class GradientTrends:
         """Yield that the loss, taken up before, runs away."""
         if _own_loss(look, several) is None or len(self.losses) < _HISTORY:
             return
-        now, begin = median(self.losses), median(self.start)
+        now = median(self.losses)
+        if self._begin is None:
+            self._begin = median(self.start)
+        begin = self._begin
         self.best = min(self.best, now)
         rising = self.losses[-1] > self.losses[0]
         if (begin > 0 and self.best > 0 and rising and now > 10 * max(begin, self.best)) or (
             now < 0 and -now > 1000 * max(abs(begin), 1.0) and not rising
         ):
             yield DIVERGING.found(look.where, loss=now, start=begin, best=self.best)
+
+    def has_fallen(self) -> bool:
+        """Tell whether the loss is lower than at the start, or it is too early to tell."""
+        return len(self.losses) < _HISTORY or min(self.losses) < 0.98 * min(self.start)
 
     def state_dict(self) -> dict[str, Any]:
         return {"losses": list(self.losses), "start": self.start, "best": self.best}

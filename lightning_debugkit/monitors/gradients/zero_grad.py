@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -80,7 +81,7 @@ class ZeroGrad:
     """
 
     def __init__(self) -> None:
-        self.tracked: dict[int, _Tracked] = {}
+        self.tracked: defaultdict[int, _Tracked] = defaultdict(_Tracked)
 
     def before_backward(
         self, optimizers: list[Optimizer], first_of_batch: bool, later: Callable[[Tensor], Later]
@@ -93,7 +94,7 @@ class ZeroGrad:
             later: Takes what is to be read with the next step.
         """
         for optimizer in optimizers:
-            track = self._track(optimizer)
+            track = self.tracked[id(optimizer)]
             if track.seen is None:
                 continue
             grad, state = _gradient(track), _state(track.parameter)
@@ -107,7 +108,7 @@ class ZeroGrad:
     def after_backward(self, optimizers: list[Optimizer]) -> None:
         """Take note of the gradients that a backward left."""
         for optimizer in optimizers:
-            track = self._track(optimizer)
+            track = self.tracked[id(optimizer)]
             if track.parameter is None or track.parameter.grad is None:
                 track.parameter = _with_gradient(optimizer)
                 track.seen = None
@@ -125,7 +126,7 @@ class ZeroGrad:
             alone: It is the only optimizer: every backward is meant for it.
             is_sharded: This rank holds a part of each gradient.
         """
-        where, track = look.where, self._track(look.optimizer)
+        where, track = look.where, self.tracked[id(look.optimizer)]
         track.settle()
         state = _state(track.parameter)
         # What is zero in a shard need not be so in the whole.
@@ -147,12 +148,9 @@ class ZeroGrad:
 
     def after_step(self, optimizer: Optimizer) -> None:
         """Remember the gradients that were used; clipping has changed them in the meantime."""
-        track = self._track(optimizer)
+        track = self.tracked[id(optimizer)]
         track.seen = _state(track.parameter)
         track.events.append(_Check(False, None) if track.seen is None else False)
-
-    def _track(self, optimizer: Optimizer) -> _Tracked:
-        return self.tracked.setdefault(id(optimizer), _Tracked())
 
 
 def _with_gradient(optimizer: Optimizer) -> Tensor | None:

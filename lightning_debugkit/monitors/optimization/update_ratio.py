@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -266,24 +266,24 @@ class UpdateRatio:
                     where, told=f"a step moves the weights by {ratio:.2g} of their size", ratio=ratio
                 )
 
-    def crawling(self, look: StepStats, total: float, fallen: bool) -> Finding | None:
+    def crawling(self, look: StepStats, total: float, fallen: Callable[[], bool]) -> Finding | None:
         """Return the finding if all planned steps together cannot move the weights, and the loss does not fall.
 
         Args:
             look: The step.
             total: Optimizer steps planned, infinite if not known.
-            fallen: The loss is lower than at the start.
+            fallen: Tells whether the loss is lower than at the start.
         """
         rate = look.highest_rate
         rising = rate > self.highest_rate
         self.highest_rate = max(self.highest_rate, rate)
         early = look.where.step < total / 2
-        if fallen or rising or not early or rate < self.highest_rate / 2 or not math.isfinite(total):
+        if rising or not early or rate < self.highest_rate / 2 or not math.isfinite(total):
             return None
         if look.where.step < 2 * _EARLY or len(self.ratios) < 5 or self.steps.get(id(look.optimizer), 0) < 2 * _EARLY:
             return None
         ratio = median(self.ratios)
-        if not 0 < ratio * total < 1e-3:
+        if not 0 < ratio * total < 1e-3 or fallen():
             return None
         return RATIO_LOW.found(look.where, ratio=ratio, total=int(total), rate=rate)
 
