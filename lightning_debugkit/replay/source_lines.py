@@ -6,9 +6,9 @@ import linecache
 import os
 import sys
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from types import FrameType
 
@@ -51,7 +51,13 @@ def shown_place(file: str) -> str:
     """Return ``file`` as its import path has it: ``pkg/model.py``, wherever the package lies."""
     if "ipykernel_" in file or file.startswith("<ipython"):
         return "notebook cell"
-    roots = [str(Path(root or ".").absolute()) + os.sep for root in sys.path]
+    return _shown(file, tuple(sys.path), Path.cwd())
+
+
+@lru_cache
+def _shown(file: str, path: Sequence[str], here: Path) -> str:
+    """Return ``file`` as it is found from ``here`` by an import ``path``."""
+    roots = [f"{here / (root or '.')}{os.sep}" for root in path]
     inside = [root for root in roots if file.startswith(root)]
     return file[len(max(inside, key=len)) :] if inside else Path(file).name
 

@@ -233,12 +233,12 @@ class OperationMode(TorchDispatchMode):
         right = call.known[-1] if isinstance(call.known[-1], Dataflow) else None
         if is_product:
             flow = replace(flow, layer=(right or main).layer, is_spatial=False, is_score=len(call.flows) > 1)
-        flow = replace(flow, is_direct=main.is_direct and _moves(call), gate=None if call.others else main.gate)
+        is_direct, gate = main.is_direct and _moves(call), None if call.others else main.gate
         for each in made:
             unit = carried(main, call.name, call.args, tensor.shape, each.shape)
             if is_product:
                 unit = each.ndim - 1 if right is not None else None
-            self._known[each] = replace(flow, unit=unit)
+            self._known[each] = replace(flow, unit=unit, is_direct=is_direct, gate=gate)
         if len(made) == 1:
             self._move_on(call, made[0])
         if call.name in COMPARING:
@@ -246,7 +246,7 @@ class OperationMode(TorchDispatchMode):
         whole = call.tensors[0]._base
         if call.is_in_place and whole is not None:
             # What was written into a part of a larger tensor is in the larger one.
-            self._known[whole] = replace(flow, unit=None, gate=None)
+            self._known[whole] = replace(flow, unit=None, is_direct=is_direct, gate=None)
         site = self.gathered.activation(call, tensor, main, made[0])
         if site is not None:
             after = replace(flow, unit=main.unit, is_direct=False, is_score=False, gate=site)

@@ -43,8 +43,7 @@ class WeightOverwrite:
 
     def begin(self, module: nn.Module) -> None:
         """Listen for loads; weights that an earlier fit left and nobody touched count as loaded."""
-        here = _bits(module)
-        self.bits = here if self.trained and here == self.trained else {}
+        self.bits = self.trained if self.trained and _bits(module) == self.trained else {}
         self.parts = {}
         self.handles = [module.register_load_state_dict_post_hook(Hook(self._loaded))]
         for name, part in module.named_modules():
