@@ -262,6 +262,28 @@ def _jobs(variants: dict[str, Variant], megabytes: float, folder: str | None) ->
                 job.close()
 
 
+def in_turn(
+    variants: dict[str, Variant], megabytes: float, rounds: int, folder: str | None = None
+) -> dict[str, list[tuple[float, float, float, float]]]:
+    """Return what each epoch of each variant took, as `Job.turn` has it."""
+    with _jobs(variants, megabytes, folder) as jobs:
+        turns: dict[str, list[tuple[float, float, float, float]]] = {name: [] for name in jobs}
+        for turn in range(rounds + WARM_UP):
+            for name in random.sample(list(jobs), len(jobs)):
+                told = jobs[name].turn()
+                if turn >= WARM_UP:
+                    turns[name].append(told)
+    return turns
+
+
+def processor_times(megabytes: float, rounds: int) -> tuple[float, float, float]:
+    """Return the processor seconds of a stock save and of one of `NestedCheckpoint`, and the median of their ratios."""
+    found = in_turn({name: FILES[name] for name in (NOTHING, STOCK, NESTED)}, megabytes, rounds)
+    bare, stock, nested = ([told[2] for told in found[name]] for name in (NOTHING, STOCK, NESTED))
+    without = median(bare)
+    return median(stock) - without, median(nested) - without, median(_ratios(nested, stock, without))
+
+
 def measure(form: str, megabytes: float, rounds: int, folder: str | None, only: Sequence[str] | None) -> None:
     """Print the tables of one form and size; ``only`` has parts of the names of the variants that are wanted."""
     always = (NOTHING, STOCK, TWICE, NESTED)
@@ -270,13 +292,7 @@ def measure(form: str, megabytes: float, rounds: int, folder: str | None, only: 
         for name, variant in FORMS[form].items()
         if not only or name in always or any(part in name for part in only)
     }
-    with _jobs(variants, megabytes, folder) as jobs:
-        turns: dict[str, list[tuple[float, float, float, float]]] = {name: [] for name in jobs}
-        for turn in range(rounds + WARM_UP):
-            for name in random.sample(list(jobs), len(jobs)):
-                told = jobs[name].turn()
-                if turn >= WARM_UP:
-                    turns[name].append(told)
+    turns = in_turn(variants, megabytes, rounds, folder)
     for column, measured in enumerate(MEASURED):
         _table(form, megabytes, measured, {name: [told[column] for told in made] for name, made in turns.items()})
     per_save = median(told[3] for told in turns[NESTED]) * 1e3

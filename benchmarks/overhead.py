@@ -6,7 +6,8 @@ Each variant runs in a process of its own, with one thread, which takes one step
 variants take one, in an order that is shuffled anew. All times are of the CPU, as others may use it too. A ratio is the
 median of a variant's steps over the median of the bare ones. The kit's own time is the sum over its hooks, beside one
 `torch._foreach_norm` with one read on the same gradients. Steps of the beginning are left out; sampled steps of later
-are not. Whole fits and journals are told in seconds. All rows take about six minutes of two quiet cores, `--quick` two.
+are not. Whole fits, the report of the demo, saves and journals are told in seconds. All rows take about eight minutes
+of two quiet cores, `--quick` two.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ BEGIN, END = (
 )
 NAMES = 10_000  # tensors of the model whose journal is measured
 LONG = 100_000  # steps of its run: of these the monitors write ever fewer
+SAVES = 31  # rounds of saves of a checkpoint of a megabyte
 OURS = ("kit", "old")
 
 
@@ -297,6 +299,21 @@ def fit(case: Case, variant: str, steps: int, turn: Callable[[dict[str, float]],
         trainer.fit(program(case), data(case.model, 20 if turn is not None else steps))
 
 
+def report() -> dict[str, float]:
+    """Run the demo, and return the CPU seconds of its report: of the first in a process, and of the next."""
+    from lightning_debugkit.demo import run_demo
+    from lightning_debugkit.report.rendering import render
+
+    times = []
+    with tempfile.TemporaryDirectory() as folder:
+        made = run_demo(Path(folder))
+        for _ in range(2):  # the first one imports what draws
+            began = time.process_time()
+            render(made)
+            times.append(time.process_time() - began)
+    return {"first": times[0], "next": times[1]}
+
+
 class Enough(Exception):
     """The steps that were asked for have been taken."""
 
@@ -312,6 +329,9 @@ def child(variant: str, told: IO[str]) -> None:
     say(ready=True)
     for line in sys.stdin:
         asked = json.loads(line)
+        if asked["case"] == "report":
+            say(**report())
+            continue
         case = CASES[asked["case"]]
         if case.whole is not None:
             steps, fits = case.whole
@@ -443,6 +463,31 @@ def journal() -> list[str]:
     ]
 
 
+def save() -> list[str]:
+    """Save a megabyte the stock way and ours, in turn; return the row of the table."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+    import checkpoint_cost
+
+    stock, nested, ratio = checkpoint_cost.processor_times(1.0, SAVES)
+    return ["1 MB", f"{stock * 1e3:.1f}", f"{nested * 1e3:.1f}", f"{ratio:.2f}"]
+
+
+def report_row(everybody: dict[str, Variant]) -> list[str]:
+    """Make the report of the demo, by this build and by the older one; return the row of the table."""
+    found = {}
+    for key in OURS:
+        if key in everybody:
+            everybody[key].ask(json.dumps({"case": "report"}))
+            found[key] = everybody[key].answer()
+    here, old = found["kit"], found.get("old")
+    than = (
+        ["", "", ""]
+        if old is None
+        else [f"{old['first']:.2f}", f"{old['next']:.2f}", f"{here['next'] / old['next']:.2f}"]
+    )
+    return ["of the demo", f"{here['first']:.2f}", f"{here['next']:.2f}", *than]
+
+
 class Page:
     """The tables, printed as they come, and put into a page of the docs."""
 
@@ -521,9 +566,14 @@ def main() -> None:
     if whole:
         head = ["whole, CPU s", "bare", "kit", "kit to bare", "older build", "added, to older"]
         page.table(head, whole_rows(whole, everybody))
+    is_all = options.cases == list(CASES)
+    if is_all:
+        head = ["report, CPU s", "first", "next", "older build, first", "older build, next", "next, to older"]
+        page.table(head, [report_row(everybody)])
     for each in everybody.values():
         each.close()
-    if options.cases == list(CASES):
+    if is_all:
+        page.table(["save, CPU ms", "ModelCheckpoint", "NestedCheckpoint", "to ModelCheckpoint"], [save()])
         page.table(["journal", "points", "written, CPU s", "MB", "rendered, CPU s"], [journal()])
     if options.page:
         page.put_into(options.page)
