@@ -468,6 +468,8 @@ def save() -> list[str]:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
     import checkpoint_cost
 
+    warnings.simplefilter("ignore")
+    logging.disable(logging.CRITICAL)  # in the processes that save, too
     stock, nested, ratio = checkpoint_cost.processor_times(1.0, SAVES)
     return ["1 MB", f"{stock * 1e3:.1f}", f"{nested * 1e3:.1f}", f"{ratio:.2f}"]
 

@@ -220,12 +220,12 @@ class Monitor:
             yield from self.flow.judge(look, replayed)
         yield from self.movement.before_step(look)
         yield from self.work.before_step(look, module, sight.current.batch_idx)
-        crawling = self.movement.crawling(look, self._total, self.trends.has_fallen)
-        if crawling is not None:
-            yield from self.work.crawling(trainer, module, crawling)
-        known = [rate for rates in look.run_rates for rate in rates if math.isfinite(rate)]
-        if known:
-            yield from self.schedule.judge(look.where, max(known), self._total, self._plans)
+        if math.isfinite(self._total):
+            crawling = self.movement.crawling(look, self._total, self.trends.has_fallen)
+            yield from self.work.crawling(trainer, module, crawling) if crawling is not None else ()
+        if self._plans:
+            known = [rate for rates in look.run_rates for rate in rates if math.isfinite(rate)]
+            yield from self.schedule.judge(look.where, max(known), self._total, self._plans) if known else ()
         self._looks[id(look.optimizer)] = look
 
     def _asks_again(self, look: StepStats) -> bool:

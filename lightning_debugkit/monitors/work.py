@@ -88,7 +88,8 @@ class Work:
 
     def before_step(self, look: StepStats, module: LightningModule, batch_idx: int) -> Iterator[Finding]:
         """Yield what an optimizer is about to step in vain."""
-        yield from self.toggles.before_step(look, module, batch_idx)
+        if look.frozen or self.toggles.off:
+            yield from self.toggles.before_step(look, module, batch_idx)
         yield from self.modes.before_step(look.where, look.optimizer)
 
     def crawling(self, trainer: Trainer, module: LightningModule, crawling: Finding) -> Iterator[Finding]:

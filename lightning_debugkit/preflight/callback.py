@@ -196,9 +196,9 @@ class PreflightCheck(DebugCallback):
     def _settle(self, trainer: Trainer, stage: str) -> None:
         """Judge what was heard in the step that has just run, or broken off."""
         listener = self._listener
-        self._release()
         if listener is None:
             return
+        self._release()
         if listener.error is not None:
             self._left_out["listening"] = f"{type(listener.error).__name__} while the step was listened to"
             raise listener.error

@@ -47,6 +47,7 @@ JOINED = PRODUCTS | {
 }  # fmt: skip
 VIEWS = {"view", "reshape"}
 OUTER = {"sub", "__sub__", "rsub", "__rsub__", "eq", "__eq__", "ne", "__ne__", "subtract"}
+HEARD = CHECKED_LOSSES | OUTER | DROPOUTS | {ATTENTION}  # before they are made
 
 
 class StepListener(TorchFunctionMode):
@@ -96,7 +97,7 @@ class StepListener(TorchFunctionMode):
         call = None
         if is_transformed():
             return func(*args, **kwargs)
-        if self.error is None:
+        if self.error is None and name in HEARD:
             try:
                 with unobserved():
                     call = self._before(name, args, kwargs)

@@ -88,9 +88,9 @@ class ActivationMonitor(DebugCallback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         watch = self._watch
-        self._release()
         if watch is None:
             return
+        self._release()
         if watch.error is not None:
             raise watch.error
         if watch.left_out:

@@ -271,14 +271,14 @@ class UpdateRatio:
 
         Args:
             look: The step.
-            total: Optimizer steps planned, infinite if not known.
+            total: Optimizer steps planned.
             fallen: Tells whether the loss is lower than at the start.
         """
         rate = look.highest_rate
         rising = rate > self.highest_rate
         self.highest_rate = max(self.highest_rate, rate)
         early = look.where.step < total / 2
-        if rising or not early or rate < self.highest_rate / 2 or not math.isfinite(total):
+        if rising or not early or rate < self.highest_rate / 2:
             return None
         if look.where.step < 2 * _EARLY or len(self.ratios) < 5 or self.steps.get(id(look.optimizer), 0) < 2 * _EARLY:
             return None
