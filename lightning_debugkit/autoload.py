@@ -6,7 +6,6 @@ import logging
 import os
 import shlex
 import sys
-import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,7 +28,8 @@ def callbacks() -> list[Callback]:
             DebugCallback.belong()
         return _chosen(os.environ.get(VARIABLE, ""))
     except Exception as error:  # also where warnings are errors, or a package of ours is broken: the run is the user's
-        _log.warning(f"no debugkit callback was added: {type(error).__name__}: {error}")
+        kind = "" if isinstance(error, ValueError | TypeError) else f"{type(error).__name__}: "
+        _log.error(f"lightning-debugkit: this training is NOT watched: {kind}{error}")
         return []
 
 
@@ -43,11 +43,7 @@ def _chosen(value: str) -> list[Callback]:
     if preset in ("1", "on", "true", "yes"):
         preset = "standard"
     if preset not in PRESETS:
-        warnings.warn(
-            f"{VARIABLE} needs light, standard, thorough or off, got {preset!r}; no debugkit callback was added.",
-            stacklevel=2,
-        )
-        return []
+        raise ValueError(f"{VARIABLE} needs light, standard, thorough or off, got {preset!r}.")
     made = debugkit(preset, **_options(options))  # type: ignore[arg-type]  # one of PRESETS
     for callback in made:
         callback.autoloaded = True  # type: ignore[attr-defined]  # ours, by which the user's own is given way

@@ -29,7 +29,7 @@ def check(
     folder: Path | None = None,
     **trainer: Any,
 ) -> list[Finding]:
-    """Train a copy of ``module`` for some steps under the kit and return what it finds, of any severity.
+    """Train a copy of ``module`` for some steps under the kit and return what it finds, of any severity, causes first.
 
     The module itself, its data and the random state of the process are left as they are; nothing is logged and no
     checkpoint is written.
@@ -45,6 +45,7 @@ def check(
         **trainer: Further arguments of the Trainer, such as ``precision="bf16-mixed"``.
 
     Raises:
+        ValueError: ``ignore`` names no rule.
         Exception: Whatever the training raises.
     """
     loaders = {"train_dataloaders": train_dataloaders, "val_dataloaders": val_dataloaders, "datamodule": datamodule}
@@ -68,12 +69,15 @@ def _watched(
     from lightning.pytorch.utilities.seed import isolate_rng
 
     from lightning_debugkit.core.compat import counterpart_of
+    from lightning_debugkit.core.reporting import check_rules
     from lightning_debugkit.data.callback import DataCheck
     from lightning_debugkit.monitors.activations.callback import ActivationMonitor
     from lightning_debugkit.monitors.callback import GradientAnomalyDetector
     from lightning_debugkit.monitors.clipping.callback import GradientClippingMonitor
     from lightning_debugkit.preflight.callback import PreflightCheck
+    from lightning_debugkit.report.folding import findings_in_order
 
+    check_rules(ignore)
     with tempfile.TemporaryDirectory(prefix="lightning-debugkit-check-") as temporary, isolate_rng():
         root = Path(folder or temporary)
         watchers: list[Any] = [
@@ -105,7 +109,7 @@ def _watched(
             failure = error
         journals = sorted(set(root.rglob("journal-0.jsonl")) - before)
         found = [finding for journal in journals for finding in read_journal(journal).findings]
-    return [finding for finding in found if finding.rule not in ignore], failure
+    return findings_in_order(finding for finding in found if finding.rule not in ignore), failure
 
 
 def assert_trains(
@@ -125,6 +129,7 @@ def assert_trains(
     Raises:
         AssertionError: There are findings of ``warning`` or above; of a training that raised, with what it raised as
             the cause.
+        ValueError: ``ignore`` names no rule.
         Exception: Whatever the training raises, where nothing was found before.
     """
     loaders = {"train_dataloaders": train_dataloaders, "val_dataloaders": val_dataloaders}

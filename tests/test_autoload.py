@@ -100,7 +100,7 @@ def test_it_never_raises(value: str, monkeypatch: pytest.MonkeyPatch, caplog: py
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert autoload.callbacks() == []
-    assert caplog.messages[-1].startswith("no debugkit callback was added: ")
+    assert caplog.messages[-1].startswith("lightning-debugkit: this training is NOT watched: ")
 
 
 def test_options_stand_behind_the_preset(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,6 +119,7 @@ def test_options_stand_behind_the_preset(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     ("words", "told"),
     [
+        ("everything", "LIGHTNING_DEBUGKIT needs light, standard, thorough or off, got 'everything'."),
         ("light warn", "LIGHTNING_DEBUGKIT needs options as name=value behind the preset, got 'warn'."),
         ("light acton=warn", "got 'acton'; check the spelling."),
         ("light ignore=no-gradients", "the closest is 'no-gradient'."),
@@ -131,5 +132,7 @@ def test_a_wrong_option_is_one_line_and_training_goes_on(
 
     monkeypatch.setenv("LIGHTNING_DEBUGKIT", words)
     assert autoload.callbacks() == []
-    (line,) = caplog.messages
-    assert told in line
+    (record,) = caplog.records
+    assert record.levelname == "ERROR"
+    assert record.message.startswith("lightning-debugkit: this training is NOT watched: ")
+    assert told in record.message

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import lightning.pytorch as pl
 import pytest
 import torch
 from faults import preflight
 from torch.utils.data import DataLoader, TensorDataset
 
+from lightning_debugkit import debugkit, testing
+from lightning_debugkit.core.finding import Where
+from lightning_debugkit.core.journal import Events
+from lightning_debugkit.preflight.output_activation import DOUBLE_SOFTMAX
+from lightning_debugkit.preflight.overfit import CANNOT_OVERFIT
 from lightning_debugkit.testing import assert_trains, check
 
+CALLS = (assert_trains, check)
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore")]
 
 
@@ -45,3 +53,22 @@ def test_of_a_training_that_breaks_off_what_was_found_is_told_and_the_cause_kept
         check(program.module, beyond, accelerator="cpu", steps=5)
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         assert_trains(program.module, none, accelerator="cpu", steps=5)
+
+
+def test_a_rule_that_is_none_is_told_as_by_debugkit() -> None:
+    module = preflight.softmax_in_the_model(True).module
+    for refused in (lambda: debugkit(ignore=["seed"]), *(lambda f=f: f(module, ignore=["seed"]) for f in CALLS)):
+        with pytest.raises(
+            ValueError, match=r"needs ignore to name rules, got 'seed'; the closest is 'seed-not-set'\."
+        ):
+            refused()
+
+
+def test_a_cause_stands_before_what_came_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    evidence = {"samples": 4, "loss": 1.0, "steps": 50, "own": "", "rates": "0.1", "constant": 2.0, "least": 0.0}
+    late = CANNOT_OVERFIT.found(Where(0, 0), **evidence)
+    cause = replace(late, rule=DOUBLE_SOFTMAX.name, message="twice", can_follow=())
+    monkeypatch.setattr(testing, "read_journal", lambda _: Events([late.to_event(), cause.to_event()]))
+    program = preflight.softmax_in_the_model(True)
+    with pytest.raises(AssertionError, match=r"^double-softmax: twice"):
+        assert_trains(program.module, program.train, accelerator="cpu", steps=1)

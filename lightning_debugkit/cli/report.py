@@ -18,7 +18,7 @@ def make_parser() -> ArgumentParser:
     parser.add_argument(
         "run_folder", type=str, help="run folder, usually LOG_DIR/debugkit, its report.html, or any folder above runs"
     )
-    parser.add_argument("others", type=str, nargs="*", help="more runs, to be shown side by side")
+    parser.add_argument("others", type=str, nargs="*", default=[], help="more runs, to be shown side by side")
     parser.add_argument("--to", type=str, default="runs.html", help="page on several runs")
     return parser
 

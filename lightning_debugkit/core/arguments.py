@@ -60,6 +60,6 @@ class Needs:
         if isinstance(value, str):
             try:
                 known = callable(function_at(value))
-            except ValueError:
-                known = False
+            except ValueError as error:
+                known, advice = False, str(error)
         self.that(name, known, "to be a function or its dotted path", value, advice)

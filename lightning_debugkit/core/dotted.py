@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 from collections.abc import Callable
 from typing import Any
@@ -12,16 +11,20 @@ def function_at(path: str) -> Callable[..., Any]:
     """Return the function that a dotted path names.
 
     Raises:
-        ValueError: There is none.
+        ValueError: There is none; the text says what of the path is missing.
 
     Example:
         >>> function_at("operator.add")(1, 2)
         3
     """
     home, _, attribute = path.replace(":", ".").rpartition(".")
-    found: Callable[..., Any] | None = None
-    with contextlib.suppress(ImportError, AttributeError, ValueError):
-        found = getattr(importlib.import_module(home), attribute)
+    if not home:
+        raise ValueError(f"{path!r} names no module, as in 'module.function'")
+    try:
+        module = importlib.import_module(home)
+    except Exception as error:  # whatever the user's own module raises
+        raise ValueError(f"module {home!r} cannot be imported ({type(error).__name__}: {error})") from error
+    found = getattr(module, attribute, None)
     if not callable(found):
-        raise ValueError(f"function_at needs the dotted path of a function, got {path!r}; check the spelling.")
+        raise ValueError(f"module {home!r} has no function {attribute!r}")
     return found

@@ -131,18 +131,34 @@ def read_journal(path: str | os.PathLike[str]) -> Events:
     comes back as one ``measure`` a point, whatever version of the kit wrote the journal.
 
     Args:
-        path: A run folder, or one ``journal-<rank>.jsonl`` in it.
+        path: A run folder, the folder that it lies in if it is the only one there, or a file in it: a
+            ``journal-<rank>.jsonl`` is read alone, any other, such as ``report.html``, stands for the run.
 
     Raises:
-        FileNotFoundError: There is no journal at ``path``.
+        FileNotFoundError: There is no journal at ``path``, or several runs have one.
     """
-    path = Path(path)
-    files = [path] if path.is_file() else sorted(path.glob("journal-*.jsonl"), key=_rank)
-    files = [file for file in files if path.is_file() or _NAME.fullmatch(file.name)]
-    if not files:
-        raise FileNotFoundError(f"read_journal needs a run folder with a journal-<rank>.jsonl, got {str(path)!r}.")
-    streams = (_keyed(_told(_lines(file)), _rank(file)) for file in files)
+    streams = (_keyed(_told(_lines(file)), _rank(file)) for file in _files(Path(path)))
     return Events(event for _, event in heapq.merge(*streams, key=lambda keyed: keyed[0]))
+
+
+def _files(path: Path) -> list[Path]:
+    """Return the journals of the one run that ``path`` means."""
+    if path.is_file() and (_NAME.fullmatch(path.name) or any(event["kind"] == "run" for event in _lines(path))):
+        return [path]
+    folder = path.parent if path.is_file() else path
+    runs = [home for home in sorted(folder.glob("debugkit*")) if home.is_dir()]
+    files = _journals(folder) or (_journals(runs[0]) if len(runs) == 1 else [])
+    if not files:
+        named = f"; it holds several, such as {str(runs[0])!r}: name one" if runs else ""
+        raise FileNotFoundError(
+            f"read_journal needs a run folder with a journal-<rank>.jsonl, usually LOG_DIR/debugkit, got {str(path)!r}"
+            f"{named}."
+        )
+    return files
+
+
+def _journals(folder: Path) -> list[Path]:
+    return sorted((file for file in folder.glob("journal-*.jsonl") if _NAME.fullmatch(file.name)), key=_rank)
 
 
 def told(events: Iterable[Event]) -> Events:

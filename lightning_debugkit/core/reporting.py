@@ -52,6 +52,7 @@ def check_rules(names: Sequence[str]) -> None:
         return
     known = every_rule()
     unknown = next((name for name in names if name not in known), None)
-    close = difflib.get_close_matches(str(unknown), known, 1)
+    begun = [name for name in known if name.startswith(str(unknown))]
+    close = difflib.get_close_matches(str(unknown), known, 1) or begun
     hint = f"the closest is {close[0]!r}" if close else "`lightning-debugkit rules` lists them"
     NEEDS.that("ignore", unknown is None, "to name rules", unknown, hint)

@@ -132,8 +132,8 @@ def load(folder: Path, trust_code: bool = False) -> Bundle:
         raise ValueError(f"replay needs a bundle with its model, got one without: {event['note']}.")
     if not trust_code:
         raise ValueError(
-            f"replay needs trust_code=True (--trust-code on the command line) to run the code in {str(folder)!r}, got "
-            "False; it runs with your rights: give it for your own bundles, and if you trust who made the folder."
+            f"replay needs trust_code=True (--trust-code on the command line) to run the code in {str(folder)!r}; "
+            "it runs with your rights: give it for your own bundles, and if you trust who made the folder."
         )
     _recall(event["texts"])
     with importing(folder):

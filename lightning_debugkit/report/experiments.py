@@ -13,7 +13,7 @@ from typing import Any
 from lightning_debugkit.core.finding import Severity
 from lightning_debugkit.core.journal import Events, read_journal
 from lightning_debugkit.core.run_folders import INDEX, folded, unfold
-from lightning_debugkit.report.number_formats import as_list, as_mapping, as_number, number, phrase
+from lightning_debugkit.report.number_formats import as_list, as_mapping, as_number, cut, number, phrase
 from lightning_debugkit.report.summary import Summary, summarize
 
 _JOURNAL = "journal-0.jsonl"
@@ -228,4 +228,4 @@ def _cells(run: Experiment) -> tuple[str, ...]:
         phrase(files, 2) if files else "-",
         run.note,
     )
-    return tuple(" ".join(cell.split())[:100] for cell in cells)
+    return tuple(cut(" ".join(cell.split()), 100) for cell in cells)

@@ -155,13 +155,16 @@ def shortened(text: str, most: int) -> str:
 
 
 def cut(text: str, most: int) -> str:
-    """Return ``text`` with its end left out if it is longer than ``most``.
+    """Return ``text`` with its end left out, behind a word if there is one, if it is longer than ``most``.
 
     Example:
-        >>> cut("one two three", 8)
-        'one two…'
+        >>> cut("sample 2 of 29", 13), cut("unbelievable", 6)
+        ('sample 2 of…', 'unbel…')
     """
-    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+    if len(text) <= most:
+        return text
+    kept = text[:most].rpartition(" ")[0].rstrip()
+    return (kept if len(kept) >= most // 2 else text[: most - 1].rstrip()) + "…"
 
 
 def tail(text: str, most: int) -> str:

@@ -42,7 +42,15 @@ def test_what_is_as_it_should_be_passes() -> None:
         (lambda: NEEDS.switch("on", "False", "it is usual"), "Owner needs on True or False, got 'False'; it is usual."),
         (lambda: NEEDS.one_of("kind", "c", ("a", "b"), "take a"), "Owner needs kind 'a' or 'b', got 'c'; take a."),
         (lambda: NEEDS.function("adapter", "a.b", "write it"),
-         "Owner needs adapter to be a function or its dotted path, got 'a.b'; write it."),
+         "Owner needs adapter to be a function or its dotted path, got 'a.b'; module 'a' cannot be imported "
+         "(ModuleNotFoundError: No module named 'a')."),
+        (lambda: NEEDS.function("adapter", "math.b", "write it"),
+         "Owner needs adapter to be a function or its dotted path, got 'math.b'; module 'math' has no function 'b'."),
+        (lambda: NEEDS.function("adapter", "b", "write it"),
+         "Owner needs adapter to be a function or its dotted path, got 'b'; 'b' names no module, as in "
+         "'module.function'."),
+        (lambda: NEEDS.function("adapter", 3, "write it"),
+         "Owner needs adapter to be a function or its dotted path, got 3; write it."),
     ],
 )  # fmt: skip
 def test_what_is_not_is_said_in_one_sentence(check: object, said: str) -> None:

@@ -94,6 +94,30 @@ def test_a_folder_without_a_journal_is_an_error_that_names_it(tmp_path: Path) ->
         read_journal(tmp_path)
 
 
+def test_a_run_is_read_by_the_paths_that_a_report_takes(tmp_path: Path) -> None:
+    run = tmp_path / "version_1" / "debugkit"
+    run.mkdir(parents=True)
+    Journal(run, 1).append({"kind": "run", "rank": 1})
+    Journal(run).append({"kind": "run", "rank": 0})
+    (run / "report.html").write_text("<p>")
+    for path in (run, run.parent, run / "report.html"):
+        assert [event["rank"] for event in read_journal(path)] == [0, 1], path
+    assert [event["rank"] for event in read_journal(run / "journal-1.jsonl")] == [1]
+    kept = (run / "journal-0.jsonl").rename(tmp_path / "kept.jsonl")
+    assert [event["rank"] for event in read_journal(kept)] == [0]
+
+
+def test_what_is_no_one_run_never_reads_as_a_run_without_findings(tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text("<p>")
+    with pytest.raises(FileNotFoundError, match=r"usually LOG_DIR/debugkit, got '.*page\.html'\.$"):
+        read_journal(tmp_path / "page.html")
+    for name in ("debugkit", "debugkit-1"):
+        (tmp_path / name).mkdir()
+        Journal(tmp_path / name).append({"kind": "run"})
+    with pytest.raises(FileNotFoundError, match=r"it holds several, such as '.*debugkit': name one\."):
+        read_journal(tmp_path)
+
+
 def test_a_full_disk_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     journal = Journal(tmp_path)
     journal.append({"kind": "run"})

@@ -83,8 +83,8 @@ def test_a_bundle_runs_no_code_that_is_not_trusted(tmp_path: Path) -> None:
     with pytest.raises(ValueError) as caught:
         bundle.load(Path(folder))
     assert str(caught.value) == (
-        f"replay needs trust_code=True (--trust-code on the command line) to run the code in {folder!r}, "
-        "got False; it runs with your rights: give it for your own bundles, and if you trust who made the folder."
+        f"replay needs trust_code=True (--trust-code on the command line) to run the code in {folder!r}; "
+        "it runs with your rights: give it for your own bundles, and if you trust who made the folder."
     )
 
 

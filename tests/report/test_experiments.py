@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,16 @@ def test_the_table_has_a_line_a_run(runs: Path) -> None:
         *("1", "warning", "best.ckpt,", "last.ckpt", "wider", "|", "deeper"),
     ]
     assert len(lines) == 4
+
+
+def test_an_outcome_is_cut_behind_a_word(tmp_path: Path) -> None:
+    said = "loss is inf at step 22: log(0) in training_step, sample 29 of the batch"
+    for length in range(95, 105):
+        end = {"status": "exception", "exception": {"type": "E", "message": f"{'x' * (length - 70)} {said}"}}
+        run(tmp_path / str(length) / "debugkit", "2026-06-01", {"kind": "end", "step": 22, **end})
+    cells = [re.split(" {2,}", line)[3] for line in experiment_table(experiments(tmp_path)).splitlines()[1:]]
+    assert all(cell.endswith("…") and len(cell) <= 100 for cell in cells)
+    assert {cell.rstrip("…").split()[-1] for cell in cells} <= {*said.split(), "at"}
 
 
 def test_markdown_keeps_a_bar_within_its_cell(runs: Path) -> None:

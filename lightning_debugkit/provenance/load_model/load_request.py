@@ -75,8 +75,8 @@ def demand_trust(trust_code: bool, request: Request, because: str) -> None:
     if not trust_code:
         told = f", as {because}" if because else ""
         raise ValueError(
-            f"load_model needs trust_code=True to load {str(request.path)!r} with its snapshot{told}, got False; that "
-            "runs the captured code and unpickles its classes with your rights: give it if you trust who made the file."
+            f"load_model needs trust_code=True to load {str(request.path)!r} with its snapshot{told}; that runs "
+            "the captured code and unpickles its classes with your rights: give it if you trust who made the file."
         )
 
 
@@ -88,7 +88,7 @@ def demand_plain(request: Request) -> None:
     except pickle.UnpicklingError as error:
         named = getattr(torch.serialization, "get_unsafe_globals_in_checkpoint", lambda _: ["classes"])(plain)
         raise ValueError(
-            f"load_model needs trust_code=True to unpickle {', '.join(named)} in {str(request.path)!r}, got False; "
+            f"load_model needs trust_code=True to unpickle {', '.join(named)} in {str(request.path)!r}; "
             "give it if you trust who made the file."
         ) from error
     parts = [part for part in held.values() if isinstance(part, Mapping)] if isinstance(held, Mapping) else []
@@ -97,6 +97,6 @@ def demand_plain(request: Request) -> None:
     if builders:
         raise ValueError(
             f"load_model needs trust_code=True to build the model of {str(request.path)!r} by {builders[0]!r}, as "
-            "LightningCLI does, got False; its hyper-parameters may name any class: give it if you trust who made the "
+            "LightningCLI does; its hyper-parameters may name any class: give it if you trust who made the "
             "file."
         )
