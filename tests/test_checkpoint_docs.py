@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from lightning_debugkit.checkpointing.store import read_records
 from lightning_debugkit.checkpoints import read_rules
 from lightning_debugkit.cli import main
 
+example = docs.example
 PAGE = docs.DOCS / "checkpoints.md"
 SHORT = ["--trainer.logger=false", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
 
@@ -44,14 +44,6 @@ def test_the_yaml_shown_names_a_callback_and_its_rules() -> None:
     (callback,) = yaml.safe_load(shown)["trainer"]["callbacks+"]
     assert callback["class_path"] == "lightning_debugkit.NestedCheckpoint"
     assert len(callback["init_args"]["rules"]) == 3
-
-
-@pytest.fixture
-def example(tmp_path: Path) -> Path:
-    for file in (docs.DOCS / "examples").iterdir():
-        if file.is_file():
-            shutil.copy(file, tmp_path)
-    return tmp_path
 
 
 def test_the_example_saves_by_its_rules_and_goes_on_from_the_command_line(example: Path) -> None:

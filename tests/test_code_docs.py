@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-import shutil
 import sys
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from lightning_debugkit import CodeSnapshot, load_model
 from lightning_debugkit.cli import main, parser
 from lightning_debugkit.provenance.carried.read_checkpoint import read_snapshot
 
+example = docs.example
 PAGE = docs.DOCS / "code-snapshot.md"
 SHORT = ["--trainer.logger=false", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
 
@@ -52,14 +52,11 @@ def test_the_yaml_shown_names_the_callback() -> None:
 
 
 @pytest.fixture
-def trained(tmp_path: Path) -> Path:
+def trained(example: Path) -> Path:
     """The example program, after a run of its own process."""
-    for file in (docs.DOCS / "examples").iterdir():
-        if file.is_file():
-            shutil.copy(file, tmp_path)
-    done = docs.run(tmp_path, "-c", "code-snapshot.yaml", *SHORT, "--trainer.max_epochs=1", "--model.width=4")
+    done = docs.run(example, "-c", "code-snapshot.yaml", *SHORT, "--trainer.max_epochs=1", "--model.width=4")
     assert done.returncode == 0, done.stderr
-    return tmp_path
+    return example
 
 
 def test_the_example_leaves_a_checkpoint_that_carries_script_and_settings(

@@ -12,12 +12,11 @@ import pytest
 import torch
 from faults.preflight import Net, Regressor
 from faults.registry import batches, diabetes, digits
+from monitors.breaking import QUIET
 from sklearn.metrics import r2_score
 
 from lightning_debugkit import DataCheck, read_journal
 from lightning_debugkit.data.baseline import EXTRA, baselines
-
-QUIET = {"enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False, "logger": False}
 
 
 def test_classes_are_scored_by_accuracy_and_the_trivial_answer_is_the_largest_share() -> None:
@@ -58,9 +57,7 @@ class Logging(Net):
 def test_the_report_sets_the_network_beside_them(tmp_path: Path) -> None:
     pl.seed_everything(1, verbose=False)
     x, y = digits(900)
-    trainer = pl.Trainer(
-        max_epochs=1, accelerator="cpu", default_root_dir=tmp_path, callbacks=[DataCheck(baseline=True)], **QUIET
-    )
+    trainer = pl.Trainer(max_epochs=1, default_root_dir=tmp_path, callbacks=[DataCheck(baseline=True)], **QUIET)
     trainer.fit(Logging(True), batches(x[:600], y[:600]), batches(x[600:], y[600:], shuffle=False))
     told = (tmp_path / "debugkit" / "report.md").read_text()
     assert "learned from 600 training samples and scored on 300 of validation" in told
@@ -75,7 +72,7 @@ def test_targets_that_are_numbers_are_found_in_a_fit_and_the_run_is_left_alone(t
     for name, kit in (("with", [DataCheck(baseline=True)]), ("without", [])):
         pl.seed_everything(1, verbose=False)
         module = Regressor(True)
-        trainer = pl.Trainer(max_epochs=2, accelerator="cpu", default_root_dir=tmp_path / name, callbacks=kit, **QUIET)
+        trainer = pl.Trainer(max_epochs=2, default_root_dir=tmp_path / name, callbacks=kit, **QUIET)
         module.validation_step = lambda batch, batch_idx: None
         trainer.fit(module, batches(x[:300], y[:300]), batches(x[300:], y[300:], shuffle=False))
         ends.append({**module.state_dict(), "random": torch.rand(1), "numpy": torch.tensor(np.random.rand())})

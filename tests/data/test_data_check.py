@@ -13,6 +13,7 @@ import torch
 from faults import data
 from faults.preflight import Net
 from faults.registry import mlp
+from monitors.breaking import QUIET
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -29,8 +30,7 @@ HERE = Where(0, 0)
 def fit(folder: Path, *callbacks: pl.Callback) -> dict[str, Tensor]:
     pl.seed_everything(5, verbose=False)
     program = data.validation_copied_from_training(False)
-    quiet = {"enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
-    options = {"accelerator": "cpu", "devices": 1, "logger": False, "max_epochs": 2, **quiet}
+    options = {**QUIET, "max_epochs": 2}
     pl.Trainer(default_root_dir=folder, callbacks=list(callbacks), **options).fit(
         program.module, program.train, program.val
     )
@@ -237,10 +237,7 @@ def test_the_report_shows_inputs_values_classes_and_pairs(tmp_path: Path) -> Non
         DataLoader(TensorDataset(loader.dataset.tensors[0].reshape(-1, 1, 8, 8), loader.dataset.tensors[1]), 32)
         for loader in (program.train, program.val)
     ]
-    quiet = {"enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
-    trainer = pl.Trainer(
-        max_epochs=1, accelerator="cpu", logger=False, default_root_dir=tmp_path, callbacks=[DataCheck()], **quiet
-    )
+    trainer = pl.Trainer(max_epochs=1, default_root_dir=tmp_path, callbacks=[DataCheck()], **QUIET)
     trainer.fit(Net(True, nn.Sequential(nn.Flatten(), mlp(64, 32, 10))), *images)
     folder = tmp_path / "debugkit"
     told = (folder / "report.md").read_text()
@@ -266,11 +263,10 @@ def test_of_more_samples_the_whole_epoch_is_looked_at(tmp_path: Path) -> None:
     y = torch.arange(5000) % 2
     seen = {}
     for samples in (2000, 5000):
-        quiet = {"enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
         folder = tmp_path / str(samples)
         trainer = pl.Trainer(
-            max_epochs=1, accelerator="cpu", logger=False, default_root_dir=folder,
-            callbacks=[DataCheck(samples=samples)], **quiet,
+            max_epochs=1, default_root_dir=folder,
+            callbacks=[DataCheck(samples=samples)], **QUIET,
         )  # fmt: skip
         trainer.fit(Net(True, mlp(8, 4, 2)), DataLoader(TensorDataset(x, y), 100, shuffle=False))
         seen[samples] = rules(read_journal(folder / "debugkit").findings)

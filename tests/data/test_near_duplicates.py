@@ -9,6 +9,7 @@ import pytest
 import torch
 from faults.preflight import Net
 from faults.registry import mlp
+from monitors.breaking import QUIET
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -77,10 +78,9 @@ def test_training_that_is_balanced_by_copies_is_no_shift(copied: bool, rules: se
     rare = x[y].repeat(8, 1) if copied else more
     train = TensorDataset(torch.cat([x, rare]), torch.cat([y, torch.ones(320, dtype=torch.bool)]).long())
     val = TensorDataset(drawn(200, 20, seed=2), (torch.arange(200) % 10 == 0).long())
-    quiet = {"enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
-    pl.Trainer(
-        max_epochs=1, accelerator="cpu", logger=False, default_root_dir=tmp_path, callbacks=[DataCheck()], **quiet
-    ).fit(Net(True, mlp(20, 4, 2)), DataLoader(train, 40, shuffle=True), DataLoader(val, 40))
+    pl.Trainer(max_epochs=1, default_root_dir=tmp_path, callbacks=[DataCheck()], **QUIET).fit(
+        Net(True, mlp(20, 4, 2)), DataLoader(train, 40, shuffle=True), DataLoader(val, 40)
+    )
     assert {finding.rule for finding in read_journal(tmp_path / "debugkit").findings} == rules
 
 
@@ -92,11 +92,10 @@ def test_validation_is_compared_though_the_first_epoch_is_too_long_to_be_waited_
     x, y = drawn(600, 20), torch.arange(600) % 2
     x[300:340] = x[200:240]
     loaders = DataLoader(TensorDataset(x[:400], y[:400]), 40), DataLoader(TensorDataset(x[:100], y[:100]), 40)
-    quiet = {"enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
     check = DataCheck()
-    pl.Trainer(
-        max_epochs=2, accelerator="cpu", logger=False, default_root_dir=tmp_path, callbacks=[check], **quiet
-    ).fit(Net(True, mlp(20, 4, 2)), *loaders)
+    pl.Trainer(max_epochs=2, default_root_dir=tmp_path, callbacks=[check], **QUIET).fit(
+        Net(True, mlp(20, 4, 2)), *loaders
+    )
     journal = read_journal(tmp_path / "debugkit")
     [overlap] = [each for each in journal.findings if each.rule == "train-val-overlap"]
     # The first five batches of 40, and all of validation.

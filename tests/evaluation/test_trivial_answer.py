@@ -9,6 +9,7 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
+from monitors.breaking import QUIET
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -92,8 +93,7 @@ def test_a_run_that_learned_nothing_is_not_green(by: Any, blind: bool, tmp_path:
     pl.seed_everything(1, verbose=False)
     x = torch.randn(300, 4)
     data = TensorDataset(x, (x[:, 0] > -0.5).long() + (x[:, 0] > 1).long())
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
-    trainer = pl.Trainer(max_epochs=4, accelerator="cpu", callbacks=[by()], default_root_dir=tmp_path, **quiet)
+    trainer = pl.Trainer(max_epochs=4, callbacks=[by()], default_root_dir=tmp_path, **QUIET)
     trainer.fit(Seeing(blind), DataLoader(data, batch_size=30, shuffle=True), DataLoader(data, batch_size=100))
     journal = read_journal(tmp_path / "debugkit")
     told = [finding for finding in journal.findings if finding.rule == "no-better-than-trivial"]

@@ -85,32 +85,20 @@ def word_model_at_a_rate_of_twenty() -> Program:
     return Program(WordModel(vocabulary), train, trainer={"max_epochs": 20, "gradient_clip_val": 0.25})
 
 
-class WeightClippingGan(LightningModule):
+class WeightClippingGan(WassersteinGan):
     """The first Wasserstein GAN: after each step of the critic its *weights* are clamped; no gradient is."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.automatic_optimization = False
-        self.generator = nn.Sequential(*mlp(16, 64, 64), nn.Tanh())
-        self.critic = mlp(64, 64, 1, act=lambda: nn.LeakyReLU(0.2))
+    widths = (64, 64, 1)
+    batches_per_forgery = 3
 
-    def training_step(self, batch: list[Tensor], batch_idx: int) -> None:
-        real = 2 * batch[0].flatten(1) - 1
-        optimizers: Any = self.optimizers()
-        forge, judge = optimizers
-        fake = self.generator(torch.randn(len(real), 16, device=self.device))
-        distance = self.critic(real).mean() - self.critic(fake.detach()).mean()
-        judge.zero_grad()
-        self.manual_backward(-distance)
-        judge.step()
+    def critic_loss(self, distance: Tensor, *_others: Any) -> Tensor:
+        return -distance
+
+    def step_critic(self, optimizer: Any) -> None:
+        optimizer.step()
         with torch.no_grad():
             for weight in self.critic.parameters():
                 weight.clamp_(-0.05, 0.05)
-        if batch_idx % 3 == 2:
-            forge.zero_grad()
-            self.manual_backward(-self.critic(fake).mean())
-            forge.step()
-        self.log_dict({"distance": distance, "gap_of_means": (fake.mean(0) - real.mean(0)).abs().mean()})
 
     def configure_optimizers(self) -> list[Optimizer]:
         return [RMSprop(part.parameters(), lr=2e-3) for part in (self.generator, self.critic)]
@@ -124,22 +112,13 @@ def wasserstein_gan_with_clipped_weights() -> Program:
 class ClippedGan(WassersteinGan):
     """Both sides clipped, each by its own threshold, before its own step."""
 
-    def training_step(self, batch: list[Tensor], batch_idx: int) -> None:
-        real = 2 * batch[0].flatten(1) - 1
-        optimizers: Any = self.optimizers()
-        forge, judge = optimizers
-        fake = self.generator(torch.randn(len(real), 16, device=self.device))
-        distance = self.critic(real).mean() - self.critic(fake.detach()).mean()
-        judge.zero_grad()
-        self.manual_backward(10 * self.slope_penalty(real, fake.detach()) - distance)
-        self.clip_gradients(judge, gradient_clip_val=10.0, gradient_clip_algorithm="norm")
-        judge.step()
-        if batch_idx % 4 == 3:
-            forge.zero_grad()
-            self.manual_backward(-self.critic(fake).mean())
-            self.clip_gradients(forge, gradient_clip_val=1.0, gradient_clip_algorithm="norm")
-            forge.step()
-        self.log_dict({"distance": distance, "gap_of_means": (fake.mean(0) - real.mean(0)).abs().mean()})
+    def step_critic(self, optimizer: Any) -> None:
+        self.clip_gradients(optimizer, gradient_clip_val=10.0, gradient_clip_algorithm="norm")
+        optimizer.step()
+
+    def step_generator(self, optimizer: Any) -> None:
+        self.clip_gradients(optimizer, gradient_clip_val=1.0, gradient_clip_algorithm="norm")
+        optimizer.step()
 
 
 @program
@@ -150,22 +129,14 @@ def gan_with_both_sides_clipped() -> Program:
 class LazilyPenalised(WassersteinGan):
     """Lazy regularisation: the penalty comes with every eighth step only, eight times as heavy."""
 
-    def training_step(self, batch: list[Tensor], batch_idx: int) -> None:
-        real = 2 * batch[0].flatten(1) - 1
-        optimizers: Any = self.optimizers()
-        forge, judge = optimizers
-        fake = self.generator(torch.randn(len(real), 16, device=self.device))
-        distance = self.critic(real).mean() - self.critic(fake.detach()).mean()
-        loss = F.softplus(self.critic(fake.detach())).mean() + F.softplus(-self.critic(real)).mean()
-        if batch_idx % 8 == 0:
-            loss = loss + 8 * 0.5 * self.slope_penalty(real, fake.detach())
-        judge.zero_grad()
-        self.manual_backward(loss)
-        judge.step()
-        forge.zero_grad()
-        self.manual_backward(F.softplus(-self.critic(fake)).mean())
-        forge.step()
-        self.log_dict({"distance": distance, "gap_of_means": (fake.mean(0) - real.mean(0)).abs().mean()})
+    batches_per_forgery = 1
+
+    def critic_loss(self, distance: Tensor, real: Tensor, fake: Tensor, batch_idx: int) -> Tensor:
+        loss = F.softplus(self.critic(fake)).mean() + F.softplus(-self.critic(real)).mean()
+        return loss + 8 * 0.5 * self.slope_penalty(real, fake) if batch_idx % 8 == 0 else loss
+
+    def generator_loss(self, fake: Tensor) -> Tensor:
+        return F.softplus(-self.critic(fake)).mean()
 
 
 @program

@@ -129,17 +129,33 @@ def gan() -> Program:
 class WassersteinGan(LightningModule):
     """WGAN-GP: the critic steps with every batch, the generator with every fourth."""
 
+    widths = (64, 64, 64, 1)
+    batches_per_forgery = 4
+
     def __init__(self) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.generator = nn.Sequential(*mlp(16, 64, 64), nn.Tanh())
-        self.critic = mlp(64, 64, 64, 1, act=lambda: nn.LeakyReLU(0.2))
+        self.critic = mlp(*self.widths, act=lambda: nn.LeakyReLU(0.2))
 
     def slope_penalty(self, real: Tensor, fake: Tensor) -> Tensor:
         between = torch.lerp(real, fake, torch.rand(len(real), 1, device=self.device)).requires_grad_()
         (slope,) = torch.autograd.grad(self.critic(between).sum(), between, create_graph=True)
         penalty: Tensor = ((slope.norm(dim=1) - 1) ** 2).mean()
         return penalty
+
+    def critic_loss(self, distance: Tensor, real: Tensor, fake: Tensor, batch_idx: int) -> Tensor:
+        return 10 * self.slope_penalty(real, fake) - distance
+
+    def generator_loss(self, fake: Tensor) -> Tensor:
+        loss: Tensor = -self.critic(fake).mean()
+        return loss
+
+    def step_critic(self, optimizer: Any) -> None:
+        optimizer.step()
+
+    def step_generator(self, optimizer: Any) -> None:
+        optimizer.step()
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> None:
         real = 2 * batch[0].flatten(1) - 1
@@ -148,12 +164,12 @@ class WassersteinGan(LightningModule):
         fake = self.generator(torch.randn(len(real), 16, device=self.device))
         distance = self.critic(real).mean() - self.critic(fake.detach()).mean()
         judge.zero_grad()
-        self.manual_backward(10 * self.slope_penalty(real, fake.detach()) - distance)
-        judge.step()
-        if batch_idx % 4 == 3:
+        self.manual_backward(self.critic_loss(distance, real, fake.detach(), batch_idx))
+        self.step_critic(judge)
+        if (batch_idx + 1) % self.batches_per_forgery == 0:
             forge.zero_grad()
-            self.manual_backward(-self.critic(fake).mean())
-            forge.step()
+            self.manual_backward(self.generator_loss(fake))
+            self.step_generator(forge)
         self.log_dict({"distance": distance, "gap_of_means": (fake.mean(0) - real.mean(0)).abs().mean()})
 
     def configure_optimizers(self) -> list[Optimizer]:

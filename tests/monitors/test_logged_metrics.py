@@ -6,16 +6,12 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
+from monitors.breaking import QUIET
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_debugkit import GradientAnomalyDetector, read_journal
 from lightning_debugkit.report import render
-
-QUIET: dict[str, Any] = {
-    "accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_progress_bar": False,
-    "enable_model_summary": False,
-}  # fmt: skip
 
 
 class Logs(pl.LightningModule):

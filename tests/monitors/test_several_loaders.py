@@ -10,20 +10,13 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.utilities import CombinedLoader
+from monitors.breaking import QUIET
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_debugkit import Finding, GradientAnomalyDetector, TrainingAnomaly, read_journal
 
-QUIET: dict[str, Any] = {
-    "max_epochs": 1,
-    "logger": False,
-    "enable_checkpointing": False,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-    "accelerator": "cpu",
-    "num_sanity_val_steps": 0,
-}
+ONE_EPOCH: dict[str, Any] = {**QUIET, "max_epochs": 1, "num_sanity_val_steps": 0}
 
 
 class Directions(pl.LightningModule):
@@ -64,7 +57,7 @@ def by_length(samples: list[tuple[Tensor]]) -> list[Tensor]:
 
 def findings(folder: Path, train: Any, val: Any = None) -> list[Finding]:
     torch.manual_seed(0)
-    trainer = pl.Trainer(default_root_dir=folder, callbacks=[GradientAnomalyDetector()], **QUIET)
+    trainer = pl.Trainer(default_root_dir=folder, callbacks=[GradientAnomalyDetector()], **ONE_EPOCH)
     with contextlib.suppress(TrainingAnomaly):
         trainer.fit(Directions(), train, val)
     return [found for found in read_journal(folder / "debugkit").findings if found.rule.startswith("nonfinite")]

@@ -11,6 +11,7 @@ import pytest
 import torch
 from faults.preflight import Net
 from faults.registry import mlp
+from monitors.breaking import QUIET
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
@@ -69,10 +70,9 @@ def test_of_many_numbers_the_best_answer_is_not_asked(monkeypatch: pytest.Monkey
 def test_the_report_draws_the_first_loss_only(tmp_path: Path) -> None:
     pl.seed_everything(0, verbose=False)
     x: Tensor = torch.randn(320, 8)
-    quiet = {"enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
-    pl.Trainer(
-        max_epochs=1, accelerator="cpu", logger=False, default_root_dir=tmp_path, callbacks=[PreflightCheck()], **quiet
-    ).fit(Net(True, mlp(8, 16, 4)), DataLoader(TensorDataset(x, x[:, :4].argmax(1)), 32))
+    pl.Trainer(max_epochs=1, default_root_dir=tmp_path, callbacks=[PreflightCheck()], **QUIET).fit(
+        Net(True, mlp(8, 16, 4)), DataLoader(TensorDataset(x, x[:, :4].argmax(1)), 32)
+    )
     folder = tmp_path / "debugkit"
     [told] = [event for event in read_journal(folder).of_kind("measure") if event["name"] == "preflight"]
     [(source, marks)] = told["value"]["at_start"].items()

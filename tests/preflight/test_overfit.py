@@ -10,6 +10,7 @@ import pytest
 import torch
 from faults.preflight import FOUR_EPOCHS, Net, Regressor
 from faults.registry import Classifier, Program, batches, diabetes, digits, mlp
+from monitors.breaking import QUIET
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -75,8 +76,7 @@ def test_equal_inputs_with_different_targets_keep_a_loss_up() -> None:
 
 
 def checked(program: Program, folder: Path) -> tuple[list[str], dict[str, Any], dict[str, Any]]:
-    quiet = {"enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
-    options = {"accelerator": "cpu", "devices": 1, "logger": False, **quiet, **program.trainer}
+    options = {**QUIET, **program.trainer}
     kit = PreflightCheck(overfit_batch=True)
     pl.Trainer(default_root_dir=folder, callbacks=[kit], **options).fit(program.module, program.train, program.val)
     journal = read_journal(folder / "debugkit")

@@ -10,6 +10,7 @@ import pytest
 import torch
 from faults import preflight
 from faults.registry import Program, batches, digits, mlp
+from monitors.breaking import QUIET
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
@@ -23,8 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
 def fit(program: Program, folder: Path, *callbacks: pl.Callback) -> dict[str, Tensor]:
-    quiet = {"enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
-    options = {"accelerator": "cpu", "devices": 1, "logger": False, **quiet, **program.trainer}
+    options = {**QUIET, **program.trainer}
     pl.Trainer(default_root_dir=folder, callbacks=list(callbacks), **options).fit(
         program.module, program.train, program.val
     )

@@ -10,6 +10,7 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.demos.boring_classes import BoringModel
+from monitors.breaking import QUIET
 
 from lightning_debugkit import GradientAnomalyDetector, GradientClippingMonitor
 from lightning_debugkit.core.callback import DebugCallback
@@ -102,8 +103,7 @@ class Breaking(DebugCallback):
 
 
 def fit(folder: Path, *callbacks: DebugCallback) -> None:
-    quiet: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
-    trainer = L.Trainer(max_steps=5, callbacks=[*callbacks], default_root_dir=folder, accelerator="cpu", **quiet)
+    trainer = L.Trainer(max_steps=5, callbacks=[*callbacks], default_root_dir=folder, **QUIET)
     torch.manual_seed(0)
     trainer.fit(BoringModel())
 

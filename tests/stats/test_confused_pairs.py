@@ -8,14 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from scipy.stats import binomtest
-from sklearn.metrics import cohen_kappa_score
+from stats.matrices import kappa, matrices
 
 from lightning_debugkit.stats.confused_pairs import merge_candidates, most_confused
 from lightning_debugkit.stats.confusion import Confusion
-
-matrices = st.integers(1, 6).flatmap(lambda classes: arrays(np.int64, (classes, classes), elements=st.integers(0, 9)))
 
 
 def fastais(matrix: np.ndarray, least: int) -> list[tuple[int, int, int]]:
@@ -27,14 +24,14 @@ def fastais(matrix: np.ndarray, least: int) -> list[tuple[int, int, int]]:
 
 
 @settings(deadline=None)
-@given(matrix=matrices, least=st.integers(1, 4))
+@given(matrix=matrices(), least=st.integers(1, 4))
 def test_pairs_and_their_order_are_fastais(matrix: np.ndarray, least: int) -> None:
     found = most_confused(Confusion.of_matrix(matrix), least)
     assert [(pair.target, pair.predicted, pair.count) for pair in found] == fastais(matrix, least)
 
 
 @settings(deadline=None)
-@given(matrix=matrices)
+@given(matrix=matrices())
 def test_a_pair_has_its_share_and_what_comes_back(matrix: np.ndarray) -> None:
     for pair in most_confused(Confusion.of_matrix(matrix)):
         support = int(matrix[pair.target].sum())
@@ -83,20 +80,8 @@ def as_one(matrix: np.ndarray, first: int, second: int) -> np.ndarray:
     return np.delete(np.delete(table, second, axis=0), second, axis=1)
 
 
-def kappa(matrix: np.ndarray) -> float:
-    rows, columns = np.indices(matrix.shape)
-    flat = matrix.reshape(-1)
-    return float(cohen_kappa_score(rows.reshape(-1), columns.reshape(-1), sample_weight=flat))
-
-
 @settings(deadline=None, max_examples=60)
-@given(
-    matrix=st.integers(3, 6).flatmap(
-        lambda classes: arrays(np.int64, (classes, classes), elements=st.integers(0, 9)).map(
-            lambda table: table + np.diag(np.full(len(table), 3))
-        )
-    )
-)
+@given(matrix=matrices(3, right=3))
 def test_merges_are_the_pairs_of_the_matrix_that_is_merged_by_hand(matrix: np.ndarray) -> None:
     found = merge_candidates(Confusion.of_matrix(matrix), most=None)
     before, accuracy = kappa(matrix), np.trace(matrix) / matrix.sum()

@@ -7,17 +7,10 @@ import math
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
-from sklearn.metrics import cohen_kappa_score
+from stats.matrices import kappa, matrices
 
 from lightning_debugkit.stats.confusion import Confusion
 from lightning_debugkit.stats.merging import Worth, worth_of_merging
-
-
-def kappa(matrix: np.ndarray) -> float:
-    rows, columns = np.indices(matrix.shape)
-    return float(cohen_kappa_score(rows.ravel(), columns.ravel(), sample_weight=matrix.ravel()))
 
 
 def as_one(matrix: np.ndarray) -> np.ndarray:
@@ -43,13 +36,7 @@ def parts(worth: Worth) -> list[float]:
 
 
 @settings(deadline=None, max_examples=40)
-@given(
-    matrix=st.integers(3, 6).flatmap(
-        lambda classes: arrays(np.int64, (classes, classes), elements=st.integers(0, 9)).map(
-            lambda table: table + np.diag(np.full(len(table), 2))
-        )
-    )
-)
+@given(matrix=matrices(3, right=2))
 def test_the_values_are_scikit_learns(matrix: np.ndarray) -> None:
     assert parts(worth_of_merging(Confusion.of_matrix(matrix), 0, 1)) == pytest.approx(by_hand(matrix), abs=1e-9)
 

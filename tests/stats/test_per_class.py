@@ -7,20 +7,17 @@ import math
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from scipy.stats import binomtest
 from sklearn.metrics import precision_recall_fscore_support
 from stats.coverage import RUNS, holds
+from stats.matrices import matrices
 
 from lightning_debugkit.stats.confusion import Confusion
 from lightning_debugkit.stats.per_class import per_class
 
-matrices = st.integers(1, 6).flatmap(lambda classes: arrays(np.int64, (classes, classes), elements=st.integers(0, 9)))
-
 
 @settings(deadline=None)
-@given(matrix=matrices)
+@given(matrix=matrices())
 def test_scores_are_scikit_learns(matrix: np.ndarray) -> None:
     rows, columns = (np.repeat(part.reshape(-1), matrix.reshape(-1)) for part in np.indices(matrix.shape))
     labels = range(len(matrix))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import json
 import re
@@ -19,7 +20,7 @@ from sklearn.metrics import confusion_matrix
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.journal import Journal, read_journal
 from lightning_debugkit.report import render, summarize
-from lightning_debugkit.report.error_analysis import matrix
+from lightning_debugkit.report.error_analysis import matrix, sample_album
 from lightning_debugkit.report.error_analysis.analysis_file import AnalysisFile
 from lightning_debugkit.report.error_analysis.chapter import chapter
 from lightning_debugkit.report.rendering import compose
@@ -143,8 +144,9 @@ FOREIGN: list[Any] = [None, 3, "x", [], {}, [None], [3], ["x"], [[1, 2, 3]], [[1
 
 
 @pytest.mark.parametrize("value", [*FOREIGN, float("nan")], ids=repr)
-def test_foreign_values_do_not_break_the_section(value: Any, tmp_path: Path) -> None:
+def test_foreign_values_do_not_break_the_section(value: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each key in turn holds what it should not; then rows hold it, too."""
+    monkeypatch.setattr(sample_album, "_png", functools.cache(sample_album._png))  # the pictures stay the same
     whole = mistakes.of_digits(tmp_path)
     rows = ("most_confused", "merge_candidates", "top_losses", "label_issues", "per_class", "weak_slices", "history")
     for key in whole.keys() - {"broken"}:  # a number of broken samples is told as a problem, rightly
