@@ -121,7 +121,7 @@ def gathered_shards(value: Any) -> Any:
     return value.to_local() if all(placed.is_replicate() for placed in value.placements) else value.full_tensor()
 
 
-def sizes(trainer: Trainer, module: nn.Module) -> list[tuple[nn.Parameter, int]]:
+def parameter_sizes(trainer: Trainer, module: nn.Module) -> list[tuple[nn.Parameter, int]]:
     """Return all parameters, each with the number of entries that all processes together hold of it."""
     shapes = _flat_of(trainer).shapes if is_sharded(trainer) else {}
     held = [p for p in module.parameters() if not nn.parameter.is_lazy(p)]

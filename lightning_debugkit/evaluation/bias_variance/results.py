@@ -12,7 +12,7 @@ import torch
 from torchmetrics import Metric
 
 from lightning_debugkit.core.journal import strict
-from lightning_debugkit.core.whole_files import write_whole
+from lightning_debugkit.core.whole_files import replace_file
 from lightning_debugkit.evaluation.bias_variance import bias_variance_arguments
 from lightning_debugkit.evaluation.bias_variance.advice import optimism
 from lightning_debugkit.evaluation.bias_variance.bias_variance_rules import Conclusion
@@ -142,7 +142,7 @@ def as_measure(case: BiasVarianceCase, conclusion: Conclusion, speaks_of: str, m
 
 def write_file(folder: Path, held: Mapping[str, Any]) -> None:
     """Write the file."""
-    write_whole(folder / FILE, (json.dumps(held, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode())
+    replace_file(folder / FILE, (json.dumps(held, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode())
 
 
 def point(errors: Mapping[str, Interval], epoch: int) -> dict[str, Any]:

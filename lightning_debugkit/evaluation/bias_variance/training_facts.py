@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from lightning_debugkit.core.compat import EarlyStopping, _DropoutNd, _NormBase, both_packages, callbacks_of
 from lightning_debugkit.core.rng import RandomState
-from lightning_debugkit.core.sharding import sizes
+from lightning_debugkit.core.sharding import parameter_sizes
 from lightning_debugkit.data.batches import leaves
 from lightning_debugkit.data.loaders import loaders_of
 
@@ -63,7 +63,7 @@ class TrainingFacts:
 def training_facts_of(trainer: Trainer, module: LightningModule) -> TrainingFacts:
     """Read the facts; call it while the Trainer has its training loader and optimizers."""
     parts = list(module.modules())
-    parameters = sizes(trainer, module)
+    parameters = parameter_sizes(trainer, module)
     trainable = sum(size for p, size in parameters if p.requires_grad)
     total = sum(size for _, size in parameters)
     decays = [float(group.get("weight_decay") or 0.0) for o in trainer.optimizers for group in o.param_groups]

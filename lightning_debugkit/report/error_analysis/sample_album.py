@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from PIL import Image
 from lightning_debugkit.report.error_analysis.analysis_file import AnalysisFile
 from lightning_debugkit.report.number_formats import as_mapping
 from lightning_debugkit.report.parts import Gallery, SamplePart
+from lightning_debugkit.report.pictures import as_png, enlarged
 
 BUDGET = 700_000  # bytes of pictures in a section
 _SMALL, _LARGE = 60, 200  # pixels: smaller ones are enlarged, larger ones reduced
@@ -68,13 +68,10 @@ def _png(file: Path) -> bytes:
             image = opened.convert("L" if opened.mode in ("L", "1") else "RGB")
     longest = max(image.size)
     if longest <= _SMALL:
-        factor = max(_SHOWN // longest, 1)
-        image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+        image = enlarged(image, _SHOWN)
     elif longest > _LARGE:
         image.thumbnail((_LARGE, _LARGE))
-    stored = io.BytesIO()
-    (image if image.mode == "L" else image.quantize(128)).save(stored, "PNG", optimize=True)
-    return stored.getvalue()
+    return as_png(image if image.mode == "L" else image.quantize(128))
 
 
 def gallery(title: str, samples: Iterable[SamplePart]) -> Iterator[Gallery]:

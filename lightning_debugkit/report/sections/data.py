@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -19,6 +18,7 @@ from lightning_debugkit.report.figures import axes_of, blank_figure, legend_abov
 from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, as_number, number
 from lightning_debugkit.report.palette import PALETTE
 from lightning_debugkit.report.parts import FIGURES, Cell, Drawing, Gallery, Paragraph, SamplePart, Section, Table
+from lightning_debugkit.report.pictures import as_png, enlarged
 from lightning_debugkit.report.summary import Summary
 
 _SHOWN = 20  # classes
@@ -76,14 +76,10 @@ def _picture(stem: str, title: str, held: Any) -> SamplePart:
     known = as_mapping(held)
     size = [as_int(side) for side in as_list(known.get("size"))]
     pixels = np.frombuffer(base64.b64decode(str(known.get("pixels", ""))), np.uint8).reshape(size)
-    image = Image.fromarray(pixels[..., 0] if size[-1] == 1 else pixels)
-    factor = max(1, _PIXELS // max(image.size))
-    image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
-    written = io.BytesIO()
-    image.save(written, "PNG", optimize=True)
+    image = enlarged(Image.fromarray(pixels[..., 0] if size[-1] == 1 else pixels), _PIXELS)
     low, high = (as_number(end) for end in (*as_list(known.get("range")), None, None)[:2])
     span = f"{number(low)} to {number(high)}" if low is not None and high is not None else ""
-    return SamplePart((title, span), written.getvalue(), f"{FIGURES}/{stem}.png")
+    return SamplePart((title, span), as_png(image), f"{FIGURES}/{stem}.png")
 
 
 def _values(held: Mapping[str, Any]) -> Iterator[Drawing]:

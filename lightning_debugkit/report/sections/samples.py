@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -13,6 +12,7 @@ from PIL import Image
 from lightning_debugkit.core.journal import Event
 from lightning_debugkit.report.number_formats import as_int, as_list, number, plural, sentence
 from lightning_debugkit.report.parts import FIGURES, Gallery, Paragraph, Part, SamplePart, Section
+from lightning_debugkit.report.pictures import as_png, enlarged
 from lightning_debugkit.report.sample_tables import Array, as_images, batch_table, read_leaves, rescaled
 from lightning_debugkit.report.summary import Summary
 
@@ -87,17 +87,13 @@ def _range(label: str, image: Array) -> str:
 def _picture(image: Array) -> bytes:
     """Return a picture as PNG, its pixels as squares if there are few."""
     pixels = Image.fromarray((255 * rescaled(image, _RED)).round().astype(np.uint8))
-    longest = max(pixels.size)
-    if longest > _LARGEST:
+    if max(pixels.size) > _LARGEST:
         pixels.thumbnail((_LARGEST, _LARGEST))
-    elif longest < _SMALL:
-        factor = _SMALL // longest
-        pixels = pixels.resize((pixels.width * factor, pixels.height * factor), Image.Resampling.NEAREST)
+    else:
+        pixels = enlarged(pixels, _SMALL)
     if min(pixels.size) < max(pixels.size) / _LONG:
         pixels = pixels.resize((_SMALL, _SMALL), Image.Resampling.NEAREST)
-    written = io.BytesIO()
-    pixels.save(written, "PNG", optimize=True)
-    return written.getvalue()
+    return as_png(pixels)
 
 
 SECTION = Section("The samples", order=40, parts=_parts, is_open=True)
