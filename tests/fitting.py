@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from provenance.packages import MODEL
 
+from lightning_debugkit import CodeSnapshot
 from lightning_debugkit.core.callback import DebugCallback
 
 
@@ -22,6 +23,12 @@ def no_report(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     """Drawing takes a second: only tests that use ``with_report`` do it."""
     if "with_report" not in request.fixturenames:
         monkeypatch.setattr(DebugCallback, "_render", lambda self, run: None)
+
+
+@pytest.fixture
+def no_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep no code, where a kit trains that is not about it: all files of this repository would take a second."""
+    monkeypatch.setattr(CodeSnapshot, "_begin", lambda self, trainer, module: None)
 
 
 @pytest.fixture

@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-from fitting import _one_thread, no_report, project, with_report  # noqa: F401 - fixtures
+from fitting import _one_thread, no_code, no_report, project, with_report  # noqa: F401 - fixtures

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from lightning_debugkit import Finding, GradientAnomalyDetector, Reporting, Severity, debugkit, read_journal
 from lightning_debugkit.core.logger_sinks import scalars
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
+pytestmark = [pytest.mark.usefixtures("no_code"), pytest.mark.filterwarnings("ignore::UserWarning:lightning")]
 
 
 class Net(pl.LightningModule):

@@ -126,6 +126,7 @@ def test_no_part_of_the_input_is_offered_as_the_target(is_torchs: bool, tmp_path
     assert all("batch[1][0]" in hint for hint in hints if hint.strip()[:2] == "3.")
 
 
+@pytest.mark.usefixtures("no_code")
 def test_who_has_no_arguments_to_give_gets_one_line(tmp_path: Path, caplog: Any) -> None:
     """As the environment variable adds them."""
     callbacks = debugkit("thorough")
@@ -140,6 +141,7 @@ def test_who_has_no_arguments_to_give_gets_one_line(tmp_path: Path, caplog: Any)
     assert "predictions=" not in said[0]
 
 
+@pytest.mark.usefixtures("no_code")
 def test_who_has_them_gets_all(tmp_path: Path, caplog: Any) -> None:
     forecast(tmp_path, *debugkit("thorough"))
     assert caplog.text.count("Mend it in one of three ways") == 2
