@@ -160,6 +160,11 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
         found = elsewhere.newest_of_all(folder, stores, lambda damaged, why: self._skipped.append((damaged, why)))
         for damaged, why in self._skipped:
             _log.warning(f"warning NestedCheckpoint: {folder / damaged.name} is passed over: {why}")
+        if found is None and self._chosen is None and (earlier := elsewhere.left_by_earlier_start(folder)):
+            _log.warning(
+                f"warning NestedCheckpoint: {folder} has no checkpoint to go on from, and the training begins anew; "
+                f"{earlier} has some: give dirpath, the same in each start, or its path as ckpt_path."
+            )
         return set() if found is None else {str(found)}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

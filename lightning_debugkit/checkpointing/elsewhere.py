@@ -26,6 +26,18 @@ class StoreAway(ConnectionError):
     """An object store cannot be asked for its checkpoints."""
 
 
+def left_by_earlier_start(folder: Path) -> Path | None:
+    """Return the folder of like name, beside the parent of ``folder``, with the youngest checkpoints, if there is one.
+
+    A logger that counts versions gives each start a folder of its own.
+
+    Args:
+        folder: Where this start's checkpoints are going to be, such as ``version_1/checkpoints``.
+    """
+    beside = [each for each in folder.parent.parent.glob(f"*/{folder.name}") if each != folder and candidates(each)]
+    return max(beside, key=lambda each: each.stat().st_mtime, default=None)
+
+
 def stores_of(dirpath: Any, rules: Sequence[KeepRule]) -> list[ObjectStore]:
     """Return the object stores that a folder and rules name."""
     return [ObjectStore(url) for url in urls_of(dirpath, rules)]

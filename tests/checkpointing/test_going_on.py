@@ -64,6 +64,19 @@ def test_best_and_last_are_found_by_a_new_process(ckpt_path: str, given: bool, t
     assert step == {"best": 4, "last": 6}[ckpt_path]
 
 
+@pytest.mark.parametrize("given", [False, True], ids=["folder of the Trainer", "folder given"])
+def test_a_start_in_a_new_folder_says_where_an_earlier_one_left_checkpoints(
+    given: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a logger does that counts versions."""
+    train(tmp_path / "version_0", NestedCheckpoint())
+    folder = tmp_path / "version_1" / "checkpoints"
+    assert resumed(tmp_path / "version_1", NestedCheckpoint(folder if given else None)) == 0
+    told = [record.message for record in caplog.records if "begins anew" in record.message]
+    assert len(told) == (not given)
+    assert all(f"{tmp_path / 'version_0' / 'checkpoints'} has some" in line for line in told)
+
+
 def test_the_last_is_the_latest_step_and_not_the_youngest_file(tmp_path: Path) -> None:
     """A copy of the folder, or a touch, changes the times that Lightning goes by."""
     folder = tmp_path / "checkpoints"
