@@ -24,7 +24,7 @@ def function_at(path: str) -> Callable[..., Any]:
         module = importlib.import_module(home)
     except Exception as error:  # whatever the user's own module raises
         raise ValueError(f"module {home!r} cannot be imported ({type(error).__name__}: {error})") from error
-    found = getattr(module, attribute, None)
+    found: Callable[..., Any] | None = getattr(module, attribute, None)
     if not callable(found):
         raise ValueError(f"module {home!r} has no function {attribute!r}")
     return found
