@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
@@ -79,14 +81,26 @@ def scale(train: Tensor, is_table: bool) -> tuple[Tensor, Tensor]:
     spread = train.std(0)
     kept = spread > 0
     if is_table:
-        first = train[:KINDS].sort(0).values
-        measured = (first.diff(dim=0) > 0).sum(0) + 1 >= UNIQUE * len(first)
+        first = train[:KINDS]
+        measured = torch.from_numpy(kinds_of(first) >= UNIQUE * len(first))
         kept &= measured if measured.any() else True
     places = kept.nonzero()[:, 0]
     spread = spread[places]
     # Pixels, in a row or not, are of one scale already; columns of a table are not.
     is_one_scale = not is_table or not len(places) or float(spread.max()) <= SCALES * float(spread.median())
     return places, torch.ones_like(spread) if is_one_scale else spread
+
+
+def kinds_of(rows: Tensor) -> NDArray[np.int64]:
+    """Return how many different numbers each column of ``(n, d)`` holds; NumPy sorts them several times faster.
+
+    Example:
+        >>> kinds_of(torch.tensor([[1.0, 2.0], [1.0, 3.0]])).tolist()
+        [1, 2]
+    """
+    columns = np.sort(np.ascontiguousarray(rows.numpy().T), axis=1)
+    kinds: NDArray[np.int64] = (columns[:, 1:] != columns[:, :-1]).sum(1) + 1
+    return kinds
 
 
 def _is_many(count: int, seen: int) -> bool:

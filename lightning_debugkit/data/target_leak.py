@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
+from lightning_debugkit.data.near_duplicates import kinds_of
 
 # So many samples in the same order twice: by chance one order in 50! (3e64) is.
 SAMPLES = 50
@@ -67,9 +68,9 @@ def judge_classes(inputs: Tensor, classes: NDArray[np.int64], where: Where) -> I
     kinds, named = np.unique(labels, return_inverse=True)
     if count < SAMPLES or x.shape[1] < 2 or len(kinds) < 2 or np.bincount(named).min() < EACH:
         return
-    for at, column in enumerate(x.T):
-        values, coded = np.unique(column, return_inverse=True)
-        if len(values) == len(kinds) and len(np.unique(coded * len(kinds) + named)) == len(kinds):
+    for at in np.flatnonzero(kinds_of(inputs[:count]) == len(kinds)).tolist():
+        _, coded = np.unique(x[:, at], return_inverse=True)
+        if len(np.unique(coded * len(kinds) + named)) == len(kinds):
             what = _CLASS.format(place=_named(at, x.shape[1:]), classes=len(kinds), seen=count)
             yield TARGET_LEAK.found(where, what=what, remedy=_DROP, entry=at, seen=count)
             return
