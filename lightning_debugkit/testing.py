@@ -49,13 +49,13 @@ def check(
         Exception: Whatever the training raises.
     """
     loaders = {"train_dataloaders": train_dataloaders, "val_dataloaders": val_dataloaders, "datamodule": datamodule}
-    found, failure = _watched(module, loaders, steps, ignore, folder, **trainer)
+    found, failure = watched(module, loaders, steps, ignore, folder, **trainer)
     if failure is not None:
         raise failure
     return found
 
 
-def _watched(
+def watched(
     module: LightningModule,
     data: Mapping[str, Any],
     steps: int = STEPS,
@@ -133,7 +133,7 @@ def assert_trains(
         Exception: Whatever the training raises, where nothing was found before.
     """
     loaders = {"train_dataloaders": train_dataloaders, "val_dataloaders": val_dataloaders}
-    found, failure = _watched(module, {**loaders, "datamodule": options.pop("datamodule", None)}, **options)
+    found, failure = watched(module, {**loaders, "datamodule": options.pop("datamodule", None)}, **options)
     found = [finding for finding in found if finding.severity >= Severity.WARNING]
     if found:
         text = "\n".join(f"{one.rule}: {one.message}\n  {one.advice}" for one in found)

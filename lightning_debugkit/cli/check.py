@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 import runpy
 import sys
 from collections.abc import Callable
@@ -17,13 +19,16 @@ from lightning_debugkit.core.finding import Finding, Severity
 
 # What a check takes over from the program's own Trainer.
 _TAKEN = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm")
+_MARK = ".check"  # in a run folder that a check made
 
 
 class _Checked(BaseException):
     """Ends the program once its first fit has been checked; no `except Exception` of the program's holds it up."""
 
-    def __init__(self, findings: list[Finding]) -> None:
+    def __init__(self, findings: list[Finding], failure: Exception | None, run_folder: Path | None) -> None:
         self.findings = findings
+        self.failure = failure
+        self.run_folder = run_folder
 
 
 HELP = "check a program in its first steps, on a copy, and end it"
@@ -37,20 +42,32 @@ def make_parser() -> ArgumentParser:
 
 
 def run(script: str, folder: str, arguments: list[str] | None = None) -> Told:
-    """Check a program and return what is found; status 1 if something calls for action."""
-    found = check(script, arguments or [], Path(folder))
-    lines = [line for finding in found for line in (*lines_of(finding), "")] or ["No fault found in the first steps."]
-    reports = sorted(Path(folder).resolve().rglob("report.html"), key=lambda path: path.stat().st_mtime)
-    lines += [f"Report: {path}" for path in reports[-1:]]
-    return "\n".join(lines), int(any(finding.severity >= Severity.WARNING for finding in found))
+    """Check a program and return what is found; status 1 if something calls for action, 2 if the fit broke."""
+    from lightning_debugkit.report import render
+
+    found, failure, run_folder = check(script, arguments or [], Path(folder))
+    broke = failure and f"{script} broke before its first fit was done: {type(failure).__name__}: {failure}"
+    if run_folder is None:
+        raise RuntimeError(broke)
+    lines = [line for finding in found for line in (*lines_of(finding), "")] + ([broke] if broke else [])
+    (run_folder / _MARK).touch()
+    report = run_folder / "report.html"
+    if not report.is_file():  # short and well
+        render(run_folder)
+    lines = [*(lines or ["No fault found in the first steps."]), f"Report: {report}"]
+    is_pressing = any(finding.severity >= Severity.WARNING for finding in found)
+    return "\n".join(lines), int(is_pressing) if failure is None else 2
 
 
-def check(script: str, arguments: list[str], folder: Path) -> list[Finding]:
-    """Run ``script`` with its arguments until it fits for the first time, and return what is found on a copy of it.
+def check(script: str, arguments: list[str], folder: Path) -> tuple[list[Finding], Exception | None, Path | None]:
+    """Run ``script`` with its arguments until it fits for the first time, and check a copy of what it fits.
+
+    Returns:
+        What is found, what the fit raised, and the run folder, ``None`` if it did not come so far.
 
     Raises:
         FileNotFoundError: There is no such script.
-        RuntimeError: The program ended or broke before it came to a fit, or the fit broke.
+        RuntimeError: The program ended or broke before it came to a fit.
     """
     if not Path(script).is_file():
         raise FileNotFoundError(f"check needs a Python program, got {script!r}; give the file that calls Trainer.fit.")
@@ -62,7 +79,7 @@ def check(script: str, arguments: list[str], folder: Path) -> list[Finding]:
         try:
             runpy.run_path(script, run_name="__main__")
         except _Checked as checked:
-            return checked.findings
+            return checked.findings, checked.failure, checked.run_folder
         except SystemExit as ended:
             if ended.code not in (None, 0):
                 raise RuntimeError(f"{script} ended with status {ended.code} before it came to a fit.") from ended
@@ -71,6 +88,14 @@ def check(script: str, arguments: list[str], folder: Path) -> list[Finding]:
                 f"{script} broke before its first fit was done: {type(error).__name__}: {error}"
             ) from error
     raise RuntimeError(f"{script} ended without a fit; give the program, and the arguments, with which it trains.")
+
+
+def _make_room(folder: Path) -> None:
+    """Let an earlier check give its place, where a reader looks first, to the one to come."""
+    last = folder / "debugkit"
+    if (last / _MARK).is_file():
+        places = (folder / f"debugkit-{number}" for number in itertools.count(1))
+        last.rename(next(place for place in places if not place.exists()))
 
 
 def _trainers() -> list[type[Any]]:
@@ -95,12 +120,17 @@ def _fit(folder: Path, kind: type[Any], original: Callable[..., None]) -> Callab
         *_: Any,
         **__: Any,
     ) -> None:
-        from lightning_debugkit.testing import check as checked
+        from lightning_debugkit.testing import watched
 
+        _make_room(folder)
         own = {name: getattr(trainer, name) for name in _TAKEN if getattr(trainer, name, None) is not None}
-        loaders = (train_dataloaders, val_dataloaders)
-        with mock.patch.object(kind, "fit", original):
-            found = checked(model, *loaders, datamodule=datamodule, folder=folder, **own)
-        raise _Checked(found)
+        data = {"train_dataloaders": train_dataloaders, "val_dataloaders": val_dataloaders, "datamodule": datamodule}
+        # What is found is printed once, at the end.
+        quiet = mock.patch.object(logging.getLogger("lightning_debugkit"), "disabled", True)
+        before = set(folder.resolve().rglob("journal-0.jsonl"))
+        with mock.patch.object(kind, "fit", original), quiet:
+            found, failure = watched(model, data, folder=folder, **own)
+        made = set(folder.resolve().rglob("journal-0.jsonl")) - before
+        raise _Checked(found, failure, max(made).parent if made else None)
 
     return fit

@@ -153,6 +153,7 @@ class DebugCallback(Callback):
             return
         if not run.ended:
             run.ended = True
+            runs.tell_batch_size(trainer, run)
             place = {"epoch": trainer.current_epoch, "step": trainer.global_step, "rank": trainer.global_rank}
             steps = trainer.global_step - run.first_step
             counted = {"steps": steps} if run.trained is None else {"steps": steps, "trained": run.trained}

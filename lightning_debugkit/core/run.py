@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import platform
@@ -24,7 +25,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor
 
 from lightning_debugkit.core.beside import Beside
-from lightning_debugkit.core.compat import both_packages, callbacks_of
+from lightning_debugkit.core.compat import both_packages, callbacks_of, tree_leaves
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.host_copy import HostCopy
 from lightning_debugkit.core.journal import Journal, read_journal
@@ -258,8 +259,35 @@ def _header(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
             "accumulate_grad_batches": trainer.accumulate_grad_batches,
             "gradient_clip_val": trainer.gradient_clip_val,
             "automatic_optimization": module.automatic_optimization,
+            **_hyper_parameters(trainer, module),
         },
     }
+
+
+def _hyper_parameters(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
+    """Return what module and datamodule saved as such; nothing where they saved none."""
+    from lightning_debugkit.provenance.snapshot.run_facts import flat_hyper_parameters
+
+    holders = {"hyper_parameters": module, "data_hyper_parameters": getattr(trainer, "datamodule", None)}
+    found = {}
+    for name, holder in holders.items():
+        with contextlib.suppress(Exception):  # the user's own objects are asked
+            if holder is not None and holder.hparams:
+                found[name] = flat_hyper_parameters(holder.hparams)
+    return found
+
+
+def tell_batch_size(trainer: Trainer, run: Run) -> None:
+    """Journal how many samples the loaders of training say that a batch has, if each says it."""
+    with contextlib.suppress(Exception):  # the user's own objects are asked
+        sizes = [_batch_size(loader) for loader in tree_leaves(trainer.train_dataloader)]
+        if sizes and None not in sizes:
+            run.append("facts", rank=run.rank, batch_size=sizes[0] if len(sizes) == 1 else sizes)
+
+
+def _batch_size(loader: Any) -> int | None:
+    holders = (loader, getattr(loader, "batch_sampler", None))
+    return next((size for each in holders if isinstance(size := getattr(each, "batch_size", None), int)), None)
 
 
 def _company(trainer: Trainer) -> list[str]:

@@ -20,12 +20,15 @@ from lightning_debugkit.report.parts import Cell, Drawing, Paragraph, Section, T
 from lightning_debugkit.report.read_report import Report
 from lightning_debugkit.report.rendering import compose
 from lightning_debugkit.report.sections.logged_metrics import is_validation_loss, logged
+from lightning_debugkit.report.sections.run import HYPER_PARAMETERS
 from lightning_debugkit.report.summary import Summary
 from lightning_debugkit.report.to_html import html
 
 MOST = 6  # colours that are told apart
 _METRICS = 4
 _LONG = 90
+_SAVED = "hyper-parameters"
+_ASKED = ("commit", "state of the code", "seed", "batch size", _SAVED)
 
 
 def compare_runs(reports: Sequence[Report], page: Path) -> str:
@@ -152,16 +155,34 @@ def _settings(runs: Runs) -> Iterator[Table | Paragraph]:
     if rows:
         yield Table("Settings that are not the same", ("", *runs), rows)
     else:
-        yield Paragraph("Versions, commit, seed and configuration are the same.")
+        yield Paragraph("What is on record of these runs is the same.")
+    unknown = [name for name in _ASKED if not all(name in dict(_known(summary)) for summary in runs.values())]
+    if unknown:
+        hint = "; save_hyperparameters() in the module puts its arguments on record" if _SAVED in unknown else ""
+        yield Paragraph(f"Not on record of each, and perhaps not the same: {', '.join(unknown)}{hint}.")
 
 
 def _facts(summary: Summary) -> Iterator[tuple[str, str]]:
-    run = summary.run
     for group in ("versions", "config"):
-        for key, value in as_mapping(run.get(group)).items():
-            yield str(key), phrase(value)
-    for key in ("commit", "seed"):
-        yield key, phrase(run.get(key))
+        for key, value in as_mapping(summary.run.get(group)).items():
+            if key in HYPER_PARAMETERS:
+                yield from ((f"{key}.{name}", phrase(each)) for name, each in as_mapping(value).items())
+            else:
+                yield str(key), phrase(value)
+    yield from ((name, phrase(value)) for name, value in _known(summary) if name != _SAVED)
+
+
+def _known(summary: Summary) -> Iterator[tuple[str, Any]]:
+    """Yield what a run may tell of itself, as far as it does; code with changes that no commit has is not known."""
+    run = summary.run
+    told = {
+        "commit": run.get("commit"),
+        "state of the code": None if run.get("dirty") in (None, True) else "as committed",
+        "seed": run.get("seed"),
+        "batch size": run.get("batch_size"),
+        _SAVED: as_mapping(run.get("config")).get("hyper_parameters"),
+    }
+    yield from ((name, value) for name, value in told.items() if value is not None)
 
 
 def _drawn(name: str, title: str, up: str, held: Mapping[str, Sequence[Curve]]) -> Iterator[Drawing]:

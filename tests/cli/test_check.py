@@ -23,6 +23,8 @@ class Net(pl.LightningModule):
     def training_step(self, batch, batch_idx):
         x, y = batch
         self.logger.experiment.add_scalar("seen", 1, 1)
+        if "--lost" in sys.argv:
+            raise KeyError("row")
         return nn.functional.mse_loss(self.net(x), y)
 
     def configure_optimizers(self):
@@ -60,6 +62,20 @@ def test_a_fault_is_printed_and_the_program_ends_there(script: str, capsys: pyte
 def test_a_healthy_program_has_status_0(script: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", script]) == 0
     assert "No fault found in the first steps." in capsys.readouterr().out
+
+
+def test_the_report_of_the_last_check_is_where_the_first_was(script: str, capfd: pytest.CaptureFixture[str]) -> None:
+    page = Path("out/debugkit/report.html").resolve()
+    statuses = [main(["check", "--folder", "out", script, *extra]) for extra in (["--flat"], [], ["--lost"])]
+    told, logged = capfd.readouterr()
+    assert statuses == [1, 0, 2]
+    assert told.count(f"Report: {page}\n") == 3
+    assert told.count("shape-broadcast") == 1
+    assert "lightning-debugkit" not in logged
+    assert told.count("train.py broke before its first fit was done: KeyError: 'row'") == 1
+    pages = [Path("out", name, "report.html").read_text() for name in ("debugkit-1", "debugkit-2", "debugkit")]
+    assert ["shape-broadcast" in text for text in pages] == [True, False, False]
+    assert "KeyError" in pages[2]
 
 
 @pytest.mark.parametrize(

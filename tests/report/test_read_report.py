@@ -15,7 +15,7 @@ from lightning_debugkit import Report, read_journal, read_report
 from lightning_debugkit.cli import main
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.report import summarize
-from lightning_debugkit.report.compared_runs import run_names
+from lightning_debugkit.report.compared_runs import compare_runs, run_names
 from lightning_debugkit.report.read_report import show_in_notebook
 from lightning_debugkit.report.sections.logged_metrics import logged
 
@@ -105,6 +105,41 @@ def test_runs_side_by_side_are_one_page(
     assert "error, step 24" in text
     assert "max_epochs" in text
     assert "accumulate_grad_batches" not in text, "what is the same is no difference"
+
+
+@pytest.mark.parametrize(
+    ("held", "told", "untold"),
+    [
+        ({"drop": (0.1, 0.7), "batch": (8, 64)}, ("hyper_parameters.drop", "0.7", "batch size", "64"), "Not on record"),
+        ({"drop": (0.1, 0.1), "batch": (8, 8)}, ("What is on record of these runs is the same.",), "Not on record"),
+        (
+            {"drop": (None, None), "batch": (None, 8)},
+            ("Not on record of each, and perhaps not the same: batch size, hyper-parameters; save_hyperparameters()",),
+            "hyper_parameters.drop",
+        ),
+    ],
+)
+def test_a_comparison_tells_what_differs_and_what_it_does_not_know(
+    held: dict[str, Any], told: tuple[str, ...], untold: str, journal: Writer, tmp_path: Path
+) -> None:
+    folders = []
+    for count, (drop, batch) in enumerate(zip(held["drop"], held["batch"], strict=True)):
+        config = {**RUN["config"], **({} if drop is None else {"hyper_parameters": {"drop": drop, "depth": 2}})}
+        facts = [] if batch is None else [{"kind": "facts", "rank": 0, "batch_size": batch}]
+        folder = tmp_path / f"version_{count}"
+        folder.mkdir()
+        folders.append(journal({**RUN, "dirty": False, "config": config}, *facts, END, folder=folder))
+    compare_runs([Report(folder) for folder in folders], tmp_path / "both.html")
+    text = (tmp_path / "both.html").read_text()
+    assert [words for words in told if words not in text] == []
+    assert untold not in text
+    assert "hyper_parameters.depth" not in text
+
+
+def test_code_with_changes_that_no_commit_has_is_not_called_the_same(journal: Writer, tmp_path: Path) -> None:
+    run = Report(journal(RUN, END))
+    compare_runs([run, run], tmp_path / "both.html")
+    assert "perhaps not the same: state of the code, batch size" in (tmp_path / "both.html").read_text()
 
 
 def test_a_comparison_of_one_run_says_what_it_needs(two: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:

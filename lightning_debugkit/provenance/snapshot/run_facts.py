@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +15,13 @@ import torch
 from lightning_debugkit.core.compat import callbacks_of, hparams_name
 from lightning_debugkit.core.journal import strict
 from lightning_debugkit.provenance.capture.environment import without_secrets
+from lightning_debugkit.provenance.capture.secrets import is_secret_name
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
 _LONGEST = 500  # characters of a value: hyper-parameters may hold whole tables
+_MOST, _SHORT = 100, 100  # hyper-parameters that a journal takes, and characters of one
 _DEEPEST = 12  # of one that holds itself there is no end
 
 
@@ -35,6 +38,30 @@ def run_facts(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
         "precision": lambda: str(trainer.precision),
     }
     return {name: _told(tell) for name, tell in asked.items()}
+
+
+def flat_hyper_parameters(held: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the first hyper-parameters as short plain values without secrets, nested ones by dotted names.
+
+    Example:
+        >>> flat_hyper_parameters({"net": {"drop": 0.1, "width": [8, 8]}, "api_key": "abc"})
+        {'net.drop': 0.1, 'net.width': [8, 8], 'api_key': '***'}
+    """
+    found = {}
+    for name, value in islice(_leaves(held, "", _DEEPEST), _MOST):
+        told = without_secrets({name: _told(partial(_short, value, 2))})[name]
+        is_long = isinstance(told, str | list | Mapping) and len(str(told)) > _SHORT
+        found[name] = f"{str(told)[: _SHORT - 1]}…" if is_long else told
+    return found
+
+
+def _leaves(held: Mapping[Any, Any], prefix: str, depth: int) -> Iterator[tuple[str, Any]]:
+    for key in held:
+        value = _told(partial(held.__getitem__, key))
+        if isinstance(value, Mapping) and value and depth and not is_secret_name(str(key)):
+            yield from _leaves(value, f"{prefix}{key}.", depth - 1)
+        else:
+            yield f"{prefix}{key}", value
 
 
 def arguments_not_kept(module: LightningModule) -> dict[str, Any]:

@@ -10,6 +10,10 @@ from lightning_debugkit.report.number_formats import as_mapping, duration, phras
 from lightning_debugkit.report.parts import Cell, Paragraph, Section, Table
 from lightning_debugkit.report.summary import Summary
 
+HYPER_PARAMETERS = {
+    "hyper_parameters": "Hyper-parameters", "data_hyper_parameters": "Hyper-parameters of the data",
+}  # fmt: skip
+
 
 def _parts(summary: Summary, _folder: Path) -> Iterator[Paragraph | Table]:
     if not summary.run:
@@ -18,7 +22,11 @@ def _parts(summary: Summary, _folder: Path) -> Iterator[Paragraph | Table]:
         yield _table("Facts", dict(_facts(summary)))
     config = summary.run.get("config")
     if config:
-        yield _table("Configuration", config if isinstance(config, Mapping) else {"config": config})
+        held = config if isinstance(config, Mapping) else {"config": config}
+        yield _table("Configuration", {name: value for name, value in held.items() if name not in HYPER_PARAMETERS})
+        for name, caption in HYPER_PARAMETERS.items():
+            if held.get(name):
+                yield _table(caption, as_mapping(held[name]))
 
 
 def _facts(summary: Summary) -> Iterator[tuple[str, Any]]:
@@ -29,6 +37,8 @@ def _facts(summary: Summary) -> Iterator[tuple[str, Any]]:
     for name in ("seed", "started"):
         if run.get(name) is not None:
             yield name, run[name]
+    if run.get("batch_size") is not None:
+        yield "batch size", run["batch_size"]
     if summary.resumed:
         yield "resumed from", str(summary.resumed.get("path") or "a checkpoint")
         yield "resumed at", f"step {summary.step - summary.steps}"
