@@ -173,8 +173,10 @@ class DataCheck(DebugCallback):
 
     def _keep_loss(self, trainer: Trainer, outputs: Any) -> None:
         """Keep the first loss and the last ones, unread, until it is known whether they are asked for."""
+        if self._is_done and self._unrelated is None:
+            return
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
-        if isinstance(loss, Tensor) and loss.numel() == 1 and (self._unrelated is not None or not self._is_done):
+        if isinstance(loss, Tensor) and loss.numel() == 1:
             del self._losses[1 : len(self._losses) - LOSSES]
             self._losses.append(loss.detach())
 
