@@ -17,7 +17,7 @@ from lightning_debugkit import read_journal
 from lightning_debugkit.checkpointing.sharded_weights import weights_of_shards
 from lightning_debugkit.checkpointing.store import read_records
 from lightning_debugkit.checkpointing.verification import damage
-from lightning_debugkit.checkpoints import Every, Latest
+from lightning_debugkit.checkpoints import Best, Every, Latest
 
 pytestmark = [
     pytest.mark.timeout(150),
@@ -131,3 +131,22 @@ def test_a_rank_that_cannot_write_beside_the_training_costs_one_checkpoint(job: 
     failed = [each for each in read_journal(folder / "debugkit").findings if each.rule == "checkpoint-failed"]
     assert ["rank 1: No space left on device" in each.message for each in failed] == [True]
     assert [record.step for record in read_records(folder / "checkpoints")] == [2, 6]
+
+
+def goes_on(rank: int, folder: Path, beside: bool) -> Any:
+    rules = [Every(steps=2), Best("val_loss"), Latest()]
+    fit(folder, "fsdp2", rules, keeps={"async_save": beside})
+    trainer, _ = fit(folder, "fsdp2", rules, keeps={"async_save": beside}, ckpt_path="last", max_epochs=4)
+    return trainer.global_step
+
+
+@pytest.mark.usefixtures("poor_filesystem")
+@pytest.mark.parametrize("beside", [False, True])
+def test_shards_on_a_filesystem_without_links_and_without_rename_onto_files(beside: bool, tmp_path: Path) -> None:
+    assert on_two_ranks(goes_on, tmp_path, beside) == [8, 8]
+    folder = tmp_path / "checkpoints"
+    found = [(record.step, damage(folder / record.name, record)) for record in read_records(folder)]
+    assert found == [(2, ""), (4, ""), (6, ""), (8, "")]
+    assert len(list(folder.iterdir())) == 8, "the folders and their records"
+    journal = read_journal(tmp_path / "debugkit")
+    assert (journal.findings, journal.of_kind("trouble")) == ([], [])

@@ -318,25 +318,6 @@ def test_without_crcs_size_and_directory_are_compared(tmp_path: Path) -> None:
     assert damage(store.path(record), record) == ""
 
 
-@pytest.fixture
-def poor_filesystem(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As some network filesystems are: without links, and without a rename onto what is there."""
-    real = Path.replace
-
-    def replace_nothing(path: Path, target: Path) -> Path:
-        if Path(target).exists():
-            raise FileExistsError(errno.EEXIST, "File exists", str(target))
-        return real(path, target)
-
-    def no_links(*args: Any, **kwargs: Any) -> None:
-        raise OSError(errno.EPERM, "Operation not permitted")
-
-    monkeypatch.setattr(Path, "replace", replace_nothing)
-    for name in ("symlink_to", "hardlink_to"):
-        monkeypatch.setattr(Path, name, no_links)
-    monkeypatch.setattr("os.link", no_links)
-
-
 @pytest.mark.usefixtures("poor_filesystem")
 def test_folders_on_a_filesystem_without_links_and_without_rename_onto_files(tmp_path: Path) -> None:
     def write(path: Path) -> None:

@@ -16,6 +16,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from lightning_debugkit import ExactResume, NestedCheckpoint
 from lightning_debugkit.checkpointing.store import read_records
+from lightning_debugkit.checkpoints import Latest
 from lightning_debugkit.core.journal import read_journal
 
 pytestmark = [
@@ -81,6 +82,54 @@ def test_at_the_end_of_an_epoch(tmp_path: Path) -> None:
     uninterrupted = train(tmp_path / "whole", Net, callbacks=[ExactResume()])
     preempt(tmp_path, "stopped", 12)
     assert same(uninterrupted, goes_on(tmp_path))
+
+
+class At(pl.Callback):
+    """The process gets a SIGTERM when this hook is called so many times."""
+
+    def __init__(self, hook: str, times: int) -> None:
+        self.left = times
+        setattr(self, hook, self.told)
+
+    def told(self, *args: Any) -> None:
+        self.left -= 1
+        if not self.left:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    ("hook", "times", "program"),
+    [
+        ("on_train_start", 1, {}),
+        ("on_validation_batch_start", 1, {"val": val, "num_sanity_val_steps": 1}),
+        ("on_validation_epoch_end", 2, {"val": val}),
+        ("on_train_epoch_end", 2, {}),
+        ("on_save_checkpoint", 3, {}),
+        ("on_save_checkpoint", 3, {"async_save": True}),
+        ("on_before_zero_grad", 9, {"async_save": True}),
+    ],
+)
+def test_wherever_the_signal_strikes_it_goes_on_exactly(
+    hook: str, times: int, program: dict[str, Any], tmp_path: Path
+) -> None:
+    program = dict(program)
+    keeps = {"rules": [Latest(every_n_steps=2)], "async_save": program.pop("async_save", False)}
+    uninterrupted = train(tmp_path / "whole", Net, callbacks=[ExactResume()], **program)
+    saves = NestedCheckpoint(dirpath=tmp_path / "saved", **keeps)
+    with pytest.raises(SIGTERMException):
+        train(tmp_path / "stopped", Net, callbacks=[ExactResume(), At(hook, times), saves], **program)
+    assert same(uninterrupted, goes_on(tmp_path, **program))
+    assert told(tmp_path / "goes on") == []
+
+
+def test_a_validation_that_was_cut_short_is_told(tmp_path: Path) -> None:
+    saves = NestedCheckpoint(dirpath=tmp_path / "saved")
+    cut = At("on_validation_batch_start", 3)
+    with pytest.raises(SIGTERMException):
+        train(tmp_path / "stopped", Net, val=val, callbacks=[ExactResume(), cut, saves])
+    assert [record.step for record in read_records(tmp_path / "saved")] == [6]
+    goes_on(tmp_path, val=val)
+    assert causes(tmp_path / "goes on") == ["validation"]
 
 
 def test_another_exception_saves_only_where_that_was_asked_for(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 from checkpointing.saving import Scored, train
 
@@ -51,6 +52,40 @@ def test_a_run_is_kept_there_and_gone_on_from(s3: Any, tmp_path: Path) -> None:
     assert keeps.last_model_path.startswith(url)
     for run in ("one", "two"):
         assert read_journal(tmp_path / run / "debugkit").findings == []
+
+
+def test_a_prefix_of_two_runs_with_signs_that_urls_escape(s3: Any, tmp_path: Path) -> None:
+    url = "s3://signs/run=1 lr+0.1/ä#ü?&%41"
+    s3.mkdir("signs")
+    for run in ("one", "two"):
+        train(tmp_path / run, NestedCheckpoint(url, rules=[Latest()]))
+    trainer = train(tmp_path / "three", NestedCheckpoint(url, rules=[Latest()]), ckpt_path="last", max_epochs=4)
+    store = ObjectStore(url)
+    assert trainer.global_step == 20
+    assert [record.step for record in store.records()] == [15, 15, 20], "that of the other, and that it went on from"
+    assert [store.damage(record, tmp_path / "read") for record in store.records()] == [""] * 3
+
+
+def test_keys_that_expire_cost_nothing_but_the_copies(s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def denied(*args: Any, **options: Any) -> Any:
+        raise PermissionError("The provided token has expired.")
+
+    class Expires(pl.Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+            if trainer.global_step == 6:
+                patch.setattr(type(s3), "_call_s3", denied)
+
+    url, rules = "s3://keys/run", [Latest(every_n_steps=2)]
+    s3.mkdir("keys")
+    with monkeypatch.context() as patch:
+        trainer = train(tmp_path, Expires(), NestedCheckpoint(url, rules=rules))
+    assert trainer.global_step == 15
+    (told,) = read_journal(tmp_path / "debugkit").findings
+    assert "The provided token has expired." in told.message
+    train(tmp_path, NestedCheckpoint(url, rules=rules), ckpt_path="last", max_epochs=4)
+    records = ObjectStore(url).records()
+    assert [record.step for record in records] == [15, 20], "what had waited was sent by the next fit"
+    assert [ObjectStore(url).damage(record, tmp_path / "read") for record in records] == ["", ""]
 
 
 def test_a_bucket_that_is_not_there_stops_no_training(s3: Any, tmp_path: Path) -> None:
