@@ -128,7 +128,7 @@ class DataLoaderPosition:
         self.ended = self.now(), self.places()
 
     def places(self) -> list[Any]:
-        """Return the places that loaders keep themselves, between epochs, where all do."""
+        """Return the places that loaders keep themselves, where all do."""
         return self.fetches.places() if self.fetches is not None and self.fetches.keep else []
 
     def batches_under_way(self) -> int:

@@ -94,7 +94,7 @@ SHORT = InexactCause(
 )
 PLACE = InexactCause(
     "place",
-    "the loader took its state_dict, but is not behind the {batches} batches used so far in this epoch: they are "
+    "the loader took its state_dict, but is not behind the {batches} batches used of its epoch: they are "
     "repeated, or others left out",
     "Make load_state_dict of loader and dataset set what state_dict returns; torchdata's StatefulDataLoader asks the "
     "IterableDataset for both.",
@@ -124,8 +124,16 @@ UNCHECKED = InexactCause(
 )
 WORKERS = InexactCause(
     "persistent-workers",
-    "persistent workers begin anew, with random states of their own, and a stream in them where it is made",
-    "Set persistent_workers=False if random numbers are drawn in the workers, or a stream goes on in them.",
+    "persistent workers begin anew, with random states of their own",
+    "Set persistent_workers=False if random numbers are drawn in the workers.",
+)
+IN_WORKERS = InexactCause(
+    "goes-on-in-workers",
+    "a stream in persistent workers went on from one epoch to the next, and is in new ones where it is made: "
+    "{batches} batches back",
+    "Set persistent_workers=False, or take torchdata's StatefulDataLoader, and give the stream state_dict and "
+    "load_state_dict.",
+    Severity.WARNING,
 )
 OUT_OF_ORDER = InexactCause(
     "in-order",
@@ -211,8 +219,8 @@ def of_state(saved: dict[str, Any], now: dict[str, Any]) -> Iterator[InexactCaus
         yield VALIDATION
     for before, after in zip(saved["loaders"], now["loaders"], strict=False):
         yield from _changed(before["about"], after["about"])
-        if before["workers"]:
-            yield WORKERS if before["workers"] == "kept" else OUT_OF_ORDER
+        if found := {"kept": WORKERS, "out of order": OUT_OF_ORDER}.get(before["workers"]):
+            yield found
     yield from _changed(saved["settings"], now["settings"])
 
 

@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch.distributed as dist
 
-from lightning_debugkit.checkpointing.resume.dataloader_position import DataLoaderPosition, about
+from lightning_debugkit.checkpointing.resume.dataloader_position import (
+    DataLoaderPosition,
+    about,
+    is_indexed,
+    is_stateful,
+)
 from lightning_debugkit.checkpointing.resume.rng_state import plain
 from lightning_debugkit.checkpointing.resume.stopped import validation_is_due
 from lightning_debugkit.core.compat import overrides
@@ -22,7 +27,7 @@ def state(trainer: Trainer, module: LightningModule, place: DataLoaderPosition) 
     progress: Any = loop.batch_progress.current
     epochs: Any = fit.epoch_progress.current
     under_way = progress.ready > 0 and not loop._num_ready_batches_reached()
-    now, places = place.ended or (place.now(), [] if under_way else place.places())
+    now, places = place.ended or (place.now(), place.places())
     state = {
         "now": place.stops.moment() or now,
         "batches": progress.ready,
@@ -46,8 +51,8 @@ def state(trainer: Trainer, module: LightningModule, place: DataLoaderPosition) 
     state = cast(dict[str, Any], plain(state))
     if not under_way:
         state["places"] = places
-    if under_way and place.fetches is not None:
-        fetches = place.fetches.state(progress.ready)
+    if place.fetches is not None:
+        fetches = place.fetches.state(progress.ready, places, under_way)
         # Places are of the types that the loaders chose: Lightning saves them, too.
         state["fetches"] = {**fetches, "moments": plain(fetches["moments"])}
     return state
@@ -84,8 +89,8 @@ def _has_workers(loader: Any) -> bool:
 
 
 def _workers(trainer: Trainer, loader: Any, within: dict[str, Any]) -> str:
-    """Return what the loader's workers do that cannot be had again, empty if nothing."""
-    if not getattr(loader, "num_workers", 0):
+    """Return what the loader's workers do that cannot be had again, empty if nothing; a state of its own is compared."""
+    if not getattr(loader, "num_workers", 0) or is_stateful(loader):
         return ""
     if not getattr(loader, "in_order", True):
         return "out of order"
@@ -93,7 +98,9 @@ def _workers(trainer: Trainer, loader: Any, within: dict[str, Any]) -> str:
     had = _has_workers(loader) or (
         getattr(loader, "persistent_workers", False) and trainer.fit_loop.total_batch_idx >= 0
     )
-    return "kept" if had and within.get("reused", True) else ""
+    if not (had and within.get("reused", True)):
+        return ""
+    return "kept" if is_indexed(loader) else "kept stream"
 
 
 def _in_batch_end(trainer: Trainer) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from lightning_debugkit.checkpointing.resume import inexact_causes
@@ -12,11 +13,15 @@ from lightning_debugkit.checkpointing.resume.inexact_causes import InexactCause
 from lightning_debugkit.checkpointing.resume.rng_state import RngState
 from lightning_debugkit.checkpointing.resume.sampler_epochs import recorder_of
 from lightning_debugkit.checkpointing.resume.streams import fingerprint
+from lightning_debugkit.checkpointing.resume.worker_passes import WorkerPasses
 from lightning_debugkit.core.compat import _DataLoaderIterDataFetcher, both_packages, overrides
 from lightning_debugkit.core.patching import StandIn
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
+
+# Batches that are pulled again between epochs, where a loader's own state is of before the last of them.
+_FEW = 3
 
 
 class Resumption:
@@ -74,14 +79,17 @@ class Resumption:
             return []
         if fetcher.done and fetcher.fetched < fetcher.length:
             return [inexact_causes.SHORT.filled(batches=fetcher.fetched, length=fetcher.length)]
-        whole = self.place.trainer.limit_train_batches == 1.0
+        self._tell_end(fetcher)
+        return []
+
+    def _tell_end(self, fetcher: Any) -> None:
+        whole = fetcher.length is not None and self.place.trainer.limit_train_batches == 1.0
         if self._takes_up and whole and fetcher.iterator is not None:
             # Lightning counts, and leaves the iterator before its end; litdata's loader forgets only there that it
             # was set, and would begin the next epoch in the same place again.
             with self._put_back():
                 next(fetcher.iterator, None)
         self._takes_up = False
-        return []
 
     def release(self) -> None:
         """Leave the loops as they were, if the fit ended before they began."""
@@ -157,10 +165,43 @@ class Resumption:
         self.place.attributes.restore(self.place.attributes.state(under_way=True))
         places = self.saved.get("places")
         if places and all(is_stateful(loader) for loader in self.place.loaders()):
-            with contextlib.suppress(StopIteration):  # the place is the end of that epoch, and the next one follows
-                self._load_places(fetcher.combined_loader, places, now)
-            now.restore(self.place.owned)
+            place = (self._fetches or {}).get("place")
+            if place and (used := self.saved["batches"]) - place[0] <= _FEW:
+                self.causes += self._end_again(fetcher, used)
+            else:
+                with contextlib.suppress(StopIteration):  # the place is the end of that epoch, and the next one follows
+                    self._load_places(fetcher.combined_loader, places, now)
+        elif any(state["workers"] == "kept stream" for state in self.saved["loaders"]):
+            self.causes += self._begin_workers(fetcher.combined_loader)
+        now.restore(self.place.owned)
         iter(fetcher)
+
+    def _end_again(self, fetcher: Any, batches: int) -> list[InexactCause]:
+        """Pull the last batches of the epoch that is over, and its end, where the loader was asked for it."""
+        causes = self._take_up(fetcher, batches)
+        if not (causes or fetcher.done) and self.place.trainer.num_training_batches == float("inf"):
+            causes = [inexact_causes.PLACE.filled(batches=batches)]
+        self._tell_end(fetcher)
+        return causes
+
+    def _begin_workers(self, combined: Any) -> Iterator[InexactCause]:
+        """Let streams begin in new workers, where Lightning's first iterator has not moved them, and tell what is lost.
+
+        These have another seed than those of the saved run: a first batch that is the same was not drawn.
+        """
+        passes = (self._fetches or {}).get("passes") or asdict(WorkerPasses())
+        if passes["alike"]:
+            return
+        combined.reset()
+        firsts = [fingerprint(next(iter(combined))[0])]
+        if firsts[0] is None or firsts[0] != passes["first"]:
+            yield inexact_causes.WORKERS
+            return
+        if passes["alike"] is None:
+            firsts.append(fingerprint(next(iter(combined))[0]))
+        if firsts[0] != firsts[-1] or passes["alike"] is False:
+            combined.reset()
+            yield inexact_causes.IN_WORKERS.filled(batches=passes["given"])
 
     def _load_places(self, combined: Any, places: list[Any], now: RngState) -> None:
         """Set the loaders behind the epoch that is over; raise ``StopIteration`` where nothing follows from there.

@@ -11,6 +11,7 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 
 from lightning_debugkit.checkpointing.resume.rng_state import RngState
+from lightning_debugkit.checkpointing.resume.worker_passes import WorkerPasses
 from lightning_debugkit.core.patching import StandIn
 from lightning_debugkit.data.batches import leaves
 
@@ -48,6 +50,7 @@ class Fetches:
         self._moments: deque[tuple[int, RngState]] = deque(maxlen=2)
         self._again: dict[int, Callable[[], Any]] = {}
         self._print: int | None = None
+        self.passes = WorkerPasses()
         self._offset = self._next = 0
         self._began = time.perf_counter()
         self._spent = 0.0
@@ -65,6 +68,7 @@ class Fetches:
         def converted(batch: Any) -> Any:
             if self.trainer.training:
                 self._print = guarded(fingerprint, batch)
+                self.passes.add(self._print, loop.batch_progress.current.ready)
             return convert(batch)
 
         self._standing = [
@@ -80,8 +84,8 @@ class Fetches:
             each.leave()
         self._standing = []
 
-    def state(self, used: int) -> dict[str, Any]:
-        """Return what is needed to come here again, behind ``used`` batches of the epoch."""
+    def state(self, used: int, places: list[Any], under_way: bool) -> dict[str, Any]:
+        """Return what is needed to come here again, behind ``used`` batches of the epoch; the loaders are at these."""
         found = [(at, place) for at, place in self._places if at < used]
         # One used batch more shows that the place is right.
         place = found[-1] if found else next(((at, place) for at, place in self._places if at == used), None)
@@ -89,7 +93,8 @@ class Fetches:
             "moments": [[index, moment] for index, moment in dict([*self._first, *self._moments]).items()],
             "print": self._print,
             "place": place,
-            "states": fingerprint(self.places(), whole=True) if self.keep else None,
+            "states": fingerprint(places, whole=True) if self.keep else None,
+            "passes": asdict(self.passes) if under_way else self.passes.over(),
             "consumed": list(self._consumed),
         }
 

@@ -203,6 +203,27 @@ def behind(dataset: Any, **options: Any) -> Any:
     return lambda: DataLoader(dataset(), batch_size=4, **options)
 
 
+class Redraws(Endless):
+    """Ends its epochs itself; draws a number with each iterator, and one more with one that is set."""
+
+    is_set = False
+
+    def __iter__(self) -> Iterator[Any]:
+        torch.randn(1 + self.is_set)
+        self.is_set = False
+        return self._epoch()
+
+    def _epoch(self) -> Iterator[Any]:
+        while self.place % 7 < 6:
+            self.place += 1
+            yield rows(self.place)
+        self.place += 1
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        super().load_state_dict(state)
+        self.is_set = True
+
+
 POINTS = ["on_train_batch_end-2", "on_train_batch_end-9", "on_train_epoch_end-6", "on_train_epoch_end-12"]
 EXACT: dict[str, dict[str, Any]] = {
     "an attribute": {"make": behind(Counts)},
@@ -217,6 +238,7 @@ EXACT: dict[str, dict[str, Any]] = {
     "a DataLoader with an iterator of its own": {"make": Derived},
     "a state of the iterator": {"make": OfIterator},
     "a state over the epochs": {"make": Endless, "limit_train_batches": 6},
+    "an iterator that draws more when it is set": {"make": Redraws},
 }
 
 
@@ -236,6 +258,53 @@ def test_batches_of_a_window_and_of_workers_are_those_that_follow(tmp_path: Path
         for point in points:
             assert same(uninterrupted, resumed(tmp_path / str(at), point, **program))
             assert told(tmp_path / str(at) / point) == []
+
+
+class Anew(IterableDataset[Any]):
+    def __iter__(self) -> Iterator[Any]:
+        return iter([row(at) for at in range(24)])
+
+
+class Drawn(IterableDataset[Any]):
+    def __iter__(self) -> Iterator[Any]:
+        return iter([row(at) for at in random.sample(range(24), 24)])
+
+
+IN_WORKERS: dict[str, tuple[Any, list[str], list[str]]] = {
+    "begins anew": (Anew, [], []),
+    "goes on": (Counts, ["goes-on-in-workers"], ["goes-on-in-workers"]),
+    "is drawn": (Drawn, ["persistent-workers"], ["persistent-workers"]),
+}
+
+
+@pytest.mark.parametrize(("dataset", "first", "second"), IN_WORKERS.values(), ids=IN_WORKERS)
+def test_a_stream_in_persistent_workers(dataset: Any, first: list[str], second: list[str], tmp_path: Path) -> None:
+    """After one epoch it is not known yet whether the next gives the same, after two it is."""
+    program = {"make": behind(dataset, num_workers=1, persistent_workers=True)}
+    points = ["on_train_epoch_end-6", "on_train_epoch_end-12"]
+    uninterrupted = whole(tmp_path, points, **program)
+    for point, names, back in zip(points, (first, second), (6, 12), strict=True):
+        assert same(uninterrupted, resumed(tmp_path, point, **program)) == (not names)
+        assert causes(tmp_path / point) == names
+        if "goes-on-in-workers" in names:
+            (finding,) = told(tmp_path / point)
+            assert finding.severity == Severity.WARNING
+            assert f"where it is made: {back} batches back" in finding.message
+
+
+def test_a_place_that_is_not_at_the_end_of_its_epoch_is_told(tmp_path: Path) -> None:
+    class Longer(Endless):
+        """Its state lacks how much of the epoch is left."""
+
+        def __iter__(self) -> Iterator[Any]:
+            for _ in range(6):
+                self.place += 1
+                yield rows(self.place)
+
+    point = "on_train_epoch_end-6"
+    whole(tmp_path, [point], make=Longer)
+    resumed(tmp_path, point, make=Longer)
+    assert causes(tmp_path / point) == ["place"]
 
 
 class Held(IterableDataset[Any]):

@@ -1,0 +1,58 @@
+"""Whether a stream in persistent workers begins anew with each epoch: told by what its passes gave.
+
+Such a worker keeps its copy of the stream from one epoch to the next, where nobody can read how far it is. A resumed run
+has new workers, with the stream as it was made.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import asdict, dataclass, replace
+
+
+@dataclass
+class WorkerPasses:
+    """Fingerprints of the passes since the workers began; plain, to be saved and taken up again.
+
+    Args:
+        first: First batch of the first pass; ``None`` if it is not known.
+        whole: All batches of the first pass, once it is over.
+        alike: Whether each whole pass gave what the first did; ``None`` as long as there is one alone.
+        given: Batches of all passes.
+        total: Batches of the pass under way.
+
+    Example:
+        >>> passes = WorkerPasses()
+        >>> for index, batch in enumerate([7, 8, 7, 9]):
+        ...     passes.add(batch, index % 2)
+        >>> passes.alike is None, passes.over()["alike"]
+        (True, False)
+    """
+
+    first: int | None = None
+    whole: int | None = None
+    alike: bool | None = None
+    given: int = 0
+    total: int = 0
+
+    def add(self, batch: int | None, index: int) -> None:
+        """Add the fingerprint of the batch of this index in its epoch."""
+        if index == 0:
+            self._close()
+            self.first = self.first if self.given else batch
+        self.first = None if batch is None else self.first
+        self.total = zlib.crc32(repr(batch).encode(), self.total)
+        self.given += 1
+
+    def over(self) -> dict[str, int | bool | None]:
+        """Return the state between epochs."""
+        closed = replace(self)
+        closed._close()
+        return asdict(closed)
+
+    def _close(self) -> None:
+        if self.given and self.whole is None:
+            self.whole = self.total
+        elif self.given:
+            self.alike = self.alike is not False and self.total == self.whole
+        self.total = 0
