@@ -7,9 +7,10 @@ has classes of its own: an ``isinstance`` of one is blind to the other.
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
-from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
@@ -39,12 +40,14 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 from torch.optim import Optimizer
+from torch.utils._device import DeviceContext
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes, _get_current_dispatch_mode
 from torch.utils._pytree import tree_leaves, tree_map
 from torchmetrics import Metric
 
 DisableTorchFunction = torch._C.DisableTorchFunction
-has_dispatch_modes = torch._C._len_torch_dispatch_stack  # how many are on, nearly always none
+_dispatch_modes = torch._C._len_torch_dispatch_stack  # how many are on
+_function_modes = torch._C._len_torch_function_stack
 
 # Of these, `_DataLoaderIterDataFetcher`, `extract_batch_size` and `is_param_in_hook_signature` are not
 # documented; they were seen in Lightning 2.5 to 2.6. So were the attributes below: of Lightning's in the same, of
@@ -80,19 +83,20 @@ __all__ = [
     "both_packages",
     "callbacks_of",
     "counterpart_of",
-    "dispatch_modes_aside",
     "extract_batch_size",
-    "has_dispatch_modes",
+    "has_modes",
     "in_training_step",
     "is_launched",
     "is_of_other",
     "is_param_in_hook_signature",
     "is_unscaled",
+    "modes_aside",
     "move_data_to_device",
     "overrides",
     "scale_of",
     "tree_leaves",
     "tree_map",
+    "unseen",
 ]
 
 BUILDER = "_instantiator"  # of saved hyper-parameters: what LightningCLI makes the model by
@@ -103,6 +107,8 @@ WRAPPERS = frozenset({"_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
 RUN_STAGE = "_run_stage"  # what a Trainer does between the setup and the teardown of callbacks
 
 T = TypeVar("T")
+P = ParamSpec("P")
+_NOTHING = contextlib.nullcontext()
 _OTHER = {"lightning.pytorch": "pytorch_lightning", "lightning.fabric": "lightning_fabric"}
 _OTHERS = frozenset(_OTHER.values())
 
@@ -253,9 +259,40 @@ def is_transformed() -> bool:
     return torch._C._functorch.peek_interpreter_stack() is not None
 
 
-def dispatch_modes_aside() -> contextlib.AbstractContextManager[Any]:
-    """Return a context in which dispatch modes that are on, such as a counter of operations, see nothing."""
-    return _disable_current_modes()
+def has_modes() -> bool:
+    """Tell whether any mode of torch is on: nearly always there is none."""
+    return bool(_dispatch_modes() or _function_modes())
+
+
+@contextlib.contextmanager
+def modes_aside() -> Iterator[None]:
+    """Let modes of torch that are on, such as a counter of operations, see nothing of what is asked inside."""
+    held = [torch._C._pop_torch_function_stack() for _ in range(_function_modes())]
+    # The default device is one, too: what is made, also by a step that is run again, is to be made there.
+    devices = [mode for mode in reversed(held) if isinstance(mode, DeviceContext)]
+    try:
+        for mode in devices:
+            torch._C._push_on_torch_function_stack(mode)
+        with _disable_current_modes() if _dispatch_modes() else _NOTHING:
+            yield
+    finally:
+        for _ in devices:
+            torch._C._pop_torch_function_stack()
+        for mode in reversed(held):
+            torch._C._push_on_torch_function_stack(mode)
+
+
+def unseen(call: Callable[P, T]) -> Callable[P, T]:
+    """Let modes of the user's not see what ``call``, which is made within a call of the user's, asks of torch."""
+
+    @functools.wraps(call)
+    def unseen(*args: P.args, **kwargs: P.kwargs) -> T:
+        if not (_dispatch_modes() or _function_modes()):
+            return call(*args, **kwargs)
+        with modes_aside():
+            return call(*args, **kwargs)
+
+    return unseen
 
 
 def default_store() -> Any:

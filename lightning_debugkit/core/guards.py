@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from lightning_debugkit.core.compat import dispatch_modes_aside, has_dispatch_modes
+from lightning_debugkit.core.compat import has_modes, modes_aside
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -31,10 +31,10 @@ def guarded(name: str, hook: Callable[..., Any], instead: Callable[..., Any] | N
         if self.idle and name != "setup":
             return None
         try:
-            if not has_dispatch_modes():
+            if not has_modes():
                 return hook(self, trainer, *args, **kwargs)
             # What the kit computes is no operation of the user's: a FLOP counter around the fit must not count it.
-            with dispatch_modes_aside():
+            with modes_aside():
                 return hook(self, trainer, *args, **kwargs)
         except self.passes:
             raise

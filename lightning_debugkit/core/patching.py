@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 
-from lightning_debugkit.core.compat import is_compiled, is_compiled_function
+from lightning_debugkit.core.compat import is_compiled, is_compiled_function, unseen
 
 _WARNING = r"Using `torch\.compile\(module\)` when there are global hooks"
 Hear = Callable[[nn.Module, Any, Any], None]
@@ -36,6 +36,7 @@ class Hearing:
         # By id: the table must not keep alive what the model lets go.
         known = {id(part): weakref.ref(part) for part in parts}
 
+        @unseen
         def heard(module: nn.Module, args: Any, output: Any) -> None:
             if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]  # torch's
                 return

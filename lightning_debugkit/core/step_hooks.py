@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from lightning_debugkit.core.compat import is_transformed
+from lightning_debugkit.core.compat import is_transformed, unseen
 from lightning_debugkit.core.loss_functions import CLASS_LOSSES, INDEX_LOSSES, VALUE_LOSSES
 from lightning_debugkit.core.loss_masks import LossMasks
 from lightning_debugkit.core.patching import Hearing, StandIn
@@ -63,10 +63,10 @@ class _LossListener(TorchFunctionMode):
         is_loss = name in CLASS_LOSSES or name in VALUE_LOSSES
         if is_loss:
             for watch in self.watches:
-                watch.take(name, args, kwargs)
+                unseen(watch.take)(name, args, kwargs)
         result = func(*args, **kwargs)
         for watch in self.watches:
-            watch.follow(name, func, args, kwargs, result, is_loss)
+            unseen(watch.follow)(name, func, args, kwargs, result, is_loss)
         return result
 
 

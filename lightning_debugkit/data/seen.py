@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lightning_debugkit.core.readable import numbers
 from lightning_debugkit.data.batches import batch_size, leaves
 from lightning_debugkit.data.label_forms import NAMES
 from lightning_debugkit.data.near_duplicates import SIDE, is_large_picture, thumbnails
@@ -179,7 +180,7 @@ def parts_of(batch: Any, size: int) -> tuple[Tensor | None, Tensor | None]:
     The labels are the only whole numbers with one a sample, or those that are called so; the main input is the largest
     tensor of the others.
     """
-    columns = [(path, leaf) for path, leaf in leaves(batch) if isinstance(leaf, Tensor) and _is_column(leaf, size)]
+    columns = list(_columns(batch, size))
     whole = [(path, leaf) for path, leaf in columns if leaf.ndim == 1 and _is_whole(leaf)]
     named = [(path, leaf) for path, leaf in whole if path.rpartition(".")[2].lower() in NAMES]
     # Whole numbers by themselves are what the model looks up: nodes, words.
@@ -194,8 +195,9 @@ def numbers_of(batch: Any, size: int, values: Tensor) -> Tensor | None:
 
     One is told by being alone beside the main input, a few by standing where targets do.
     """
-    columns = [(path, leaf) for path, leaf in leaves(batch) if isinstance(leaf, Tensor) and _is_column(leaf, size)]
-    others = [(path, leaf) for path, leaf in columns if leaf is not values and leaf.is_floating_point()]
+    columns = list(_columns(batch, size))
+    rest = [(path, leaf) for path, leaf in columns if leaf.data_ptr() != values.data_ptr()]
+    others = [(path, leaf) for path, leaf in rest if leaf.is_floating_point()]
     alone = [(path, leaf) for path, leaf in others if leaf.numel() == size]
     named = [(path, leaf) for path, leaf in alone if path.rpartition(".")[2].lower() in NAMES]
     if len(found := named or alone) == 1:
@@ -206,8 +208,15 @@ def numbers_of(batch: Any, size: int, values: Tensor) -> Tensor | None:
     return others[0][1].reshape(size, -1) if 2 * others[0][1].numel() < values.numel() else None
 
 
+def _columns(batch: Any, size: int) -> Iterator[tuple[str, Tensor]]:
+    for path, leaf in leaves(batch):
+        if isinstance(leaf, Tensor) and _is_column(leaf, size) and (plain := numbers(leaf)) is not None:
+            yield path, plain
+
+
 def _is_column(leaf: Tensor, size: int) -> bool:
-    return leaf.layout is torch.strided and leaf.ndim > 0 and leaf.shape[0] == size and not leaf.is_complex()
+    is_whole = leaf.layout is torch.strided and not leaf.is_nested and leaf.ndim > 0
+    return is_whole and leaf.shape[0] == size and not leaf.is_complex()
 
 
 def _is_whole(leaf: Tensor) -> bool:

@@ -125,7 +125,7 @@ def judge_first(module: str, given: Tensor, is_normed: bool, where: Where) -> It
         where: Place of now.
     """
     # Of tensors of other classes, as those cut over processes, nothing is asked.
-    if type(given) is not Tensor or not given.is_floating_point() or given.numel() < SAMPLES:
+    if type(given) is not Tensor or given.is_nested or not given.is_floating_point() or given.numel() < SAMPLES:
         return
     given = given.detach().float()
     told = f"the first layer, {module}, is given numbers"

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from lightning_debugkit.core.finding import Finding
+from lightning_debugkit.core.readable import numbers
 from lightning_debugkit.data.batches import batch_size, entry, leaves, take
 from lightning_debugkit.monitors.step_stats import ObservedBatch
 from lightning_debugkit.provenance.capture.secrets import secret_name, secret_text
@@ -34,9 +35,10 @@ def save_samples(
     shown = list(samples[:_MOST])
     arrays: dict[str, Any] = {}
     for path, leaf in leaves(take(own, size, shown)):
-        if isinstance(leaf, Tensor) and not leaf.is_nested and leaf.ndim and leaf.shape[0] == len(shown):
-            leaf = leaf.detach().cpu()
-            arrays[_name(path)] = leaf.float().numpy() if leaf.is_floating_point() else leaf.numpy()
+        plain = numbers(leaf) if isinstance(leaf, Tensor) and not leaf.is_nested and leaf.ndim else None
+        if plain is not None and plain.ndim and plain.shape[0] == len(shown):
+            plain = plain.detach().cpu()
+            arrays[_name(path)] = plain.float().numpy() if plain.is_floating_point() else plain.numpy()
     if arrays:
         (folder / "samples").mkdir(exist_ok=True)
         file = folder / "samples" / f"step-{step}.npz"

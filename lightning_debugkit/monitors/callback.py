@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lightning_debugkit.core.arguments import Needs
+from lightning_debugkit.core.compat import unseen
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.core.optimizers import raw
 from lightning_debugkit.core.recorder import NamedNumbers
@@ -282,6 +283,7 @@ class GradientAnomalyDetector(EvaluationHooks):
             self.write(trainer, "measure", name="gradients-unseen", value={"why": why})
 
     def _stepped(self, trainer: Trainer) -> Any:
+        @unseen
         def stepped(optimizer: Optimizer, *_: Any) -> None:
             try:
                 run = self._sight.run

@@ -21,6 +21,7 @@ from lightning_debugkit.core.optimizers import (
     rate_of,
     scaler_of,
 )
+from lightning_debugkit.core.readable import numbers
 from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.core.run import Run
 from lightning_debugkit.core.sharding import Sums, is_sharded
@@ -119,7 +120,7 @@ class StepStatsReader:
     def saw_loss(self, loss: Tensor, divided: int) -> None:
         """Keep a reference to the loss, which was ``divided``; it is read later, together with the norms."""
         self._factor = float(divided)
-        held = values(loss)
+        held = values(loss if (plain := numbers(loss)) is None else plain.detach())
         self._losses.append(held.sum() if held.ndim else held)
 
     @property

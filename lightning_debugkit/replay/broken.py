@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lightning_debugkit.core.readable import held, numbers
+
 
 def broken_rows(tensor: Tensor) -> list[int]:
     """Return which entries of the first dimension are not finite."""
@@ -12,28 +14,29 @@ def broken_rows(tensor: Tensor) -> list[int]:
         return []
     if tensor.is_nested:
         return [row for row, part in enumerate(tensor.unbind()) if any(broken(part))]
-    if tensor.layout is not torch.strided:
+    plain = None if tensor.layout is not torch.strided else numbers(tensor)
+    if plain is None:
         return []
-    bad = ~torch.isfinite(tensor.float() if tensor.dtype.itemsize == 1 else tensor)
-    found: list[int] = bad.reshape(tensor.shape[0], -1).any(dim=1).nonzero().flatten().tolist()
+    bad = ~torch.isfinite(plain.float() if plain.dtype.itemsize == 1 else plain)
+    found: list[int] = bad.reshape(plain.shape[0], -1).any(dim=1).nonzero().flatten().tolist()
     return found
 
 
 def storage(tensor: Tensor) -> int:
-    """Return the address of the numbers of ``tensor``."""
-    if tensor.layout is not torch.strided or tensor.is_nested:
-        tensor = tensor._values() if tensor.layout is torch.sparse_coo else tensor.values()
-    return tensor.untyped_storage().data_ptr()
+    """Return the address of the numbers of ``tensor``, or of itself where they cannot be looked at."""
+    plain = held(tensor)
+    return id(tensor) if plain is None else plain.untyped_storage().data_ptr()
 
 
 def broken(tensor: Tensor) -> tuple[bool, bool]:
-    """Return whether ``tensor`` holds NaN, and whether it holds infinities."""
+    """Return whether ``tensor`` holds NaN, and whether it holds infinities; neither where it cannot be looked at."""
     if not (tensor.is_floating_point() or tensor.is_complex()) or tensor.device.type == "meta":
         return False, False
-    if tensor.layout is not torch.strided or tensor.is_nested:
-        tensor = tensor._values() if tensor.layout is torch.sparse_coo else tensor.values()
-    if tensor.dtype.itemsize == 1:  # the 8-bit types know no comparison
-        tensor = tensor.float()
-    if not tensor.numel() or bool(torch.isfinite(tensor).all()):
+    plain = numbers(tensor)
+    if plain is None:
         return False, False
-    return bool(torch.isnan(tensor).any()), bool(torch.isinf(tensor).any())
+    if plain.dtype.itemsize == 1:  # the 8-bit types know no comparison
+        plain = plain.float()
+    if not plain.numel() or bool(torch.isfinite(plain).all()):
+        return False, False
+    return bool(torch.isnan(plain).any()), bool(torch.isinf(plain).any())

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lightning_debugkit.core.isolation import isolated
+from lightning_debugkit.core.readable import numbers
 from lightning_debugkit.data.batches import batch_size, entry, is_floats, leaves, replaced, take, why_whole
 from lightning_debugkit.data.containers import is_opaque
 from lightning_debugkit.data.packed_rows import of_rows, owners
@@ -154,13 +155,17 @@ def _first(traced: Pass) -> Born | None:
 
 
 def _describe(traced: Pass, first: Born | None) -> Diagnosis:
-    loss = None if traced.loss is None else float(traced.loss.float().sum())
+    held = None if traced.loss is None else numbers(traced.loss)
+    loss = None if held is None else float(held.detach().float().sum())
     in_backward = bool(traced.bad)
     common: dict[str, Any] = {"loss": loss, "parameters": tuple(name for name, _ in traced.bad)}
     common["size"] = batch_size(traced.step.batch, traced.step.asked)
     common["chosen"] = traced.trace is not None and traced.trace.chooses
     if first is None:
-        return Diagnosis("gradient" if in_backward else "loss", note="the operation could not be told", **common)
+        unread = sorted(traced.trace.unread) if traced.trace is not None else []
+        why = f": the numbers of {', '.join(unread)} cannot be looked at" if unread else ""
+        note = f"the operation could not be told{why}"
+        return Diagnosis("gradient" if in_backward else "loss", note=note, **common)
     in_backward = in_backward or bool(first.backward)
     common |= {"value": "nan" if first.nan else "inf", "cause": first.cause, "reach": first.reach}
     if first.reach is not None:
@@ -270,11 +275,10 @@ def _unentered(batch: Any) -> list[str]:
 
 def _largest(batch: Any) -> tuple[str, float]:
     """Return the place of the largest number among the floats of a batch, and its size."""
-    sizes = [
-        (float(leaf.detach().abs().max()), path)
-        for path, leaf in leaves(batch)
-        if isinstance(leaf, Tensor) and leaf.layout is torch.strided and leaf.is_floating_point() and leaf.numel()
-    ]
+    floats = {path: leaf for path, leaf in leaves(batch) if isinstance(leaf, Tensor) and leaf.is_floating_point()}
+    plain = {path: numbers(leaf) for path, leaf in floats.items() if leaf.layout is torch.strided}
+    known = [(held.detach(), path) for path, held in plain.items() if held is not None and held.numel()]
+    sizes = [(float(held.abs().max()), path) for held, path in known]
     size, path = max(sizes, default=(0.0, ""))
     return path, size
 

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle, unserializable_hook
 
+from lightning_debugkit.core.compat import unseen
 from lightning_debugkit.core.patching import Hearing
+from lightning_debugkit.core.readable import numbers
 from lightning_debugkit.data.batches import leaves
 
 
@@ -72,6 +74,7 @@ class ModuleHooks:
 
     def _gradient_of(self, name: str) -> Any:
         @unserializable_hook  # type: ignore[untyped-decorator]  # else torch warns where a tensor that has it is saved
+        @unseen
         def hook(grad: Tensor) -> None:
             try:
                 self.gradients.append((name, _sum(grad)))
@@ -82,10 +85,10 @@ class ModuleHooks:
 
 
 def _sum(tensor: Tensor) -> Tensor:
-    tensor = tensor.detach()
-    if hasattr(tensor, "to_local"):  # DTensor: a sum of the whole would wait for other ranks
-        tensor = tensor.to_local()
-    return tensor.sum(dtype=torch.float32)
+    plain = numbers(tensor)  # of DTensor this rank's: a sum of the whole would wait for others
+    if plain is None:
+        return torch.zeros((), device=tensor.device)
+    return plain.detach().sum(dtype=torch.float32)
 
 
 def _first_bad(sums: list[tuple[str, Tensor]]) -> str | None:

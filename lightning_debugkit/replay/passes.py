@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.data.batches import is_floats, leaves
+from lightning_debugkit.replay.broken import broken
 from lightning_debugkit.replay.trace import Silent, Trace
 
 Backward = Callable[..., None]
@@ -115,4 +116,4 @@ def _attributes(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _finite(tensor: Tensor) -> bool:
-    return bool(torch.isfinite(tensor.detach()).all())
+    return not any(broken(tensor))

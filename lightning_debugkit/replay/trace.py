@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lightning_debugkit.core.readable import numbers, plainly
 from lightning_debugkit.data.batches import leaves, tensors
 from lightning_debugkit.replay.broken import broken, broken_rows, storage
 from lightning_debugkit.replay.causes import cause_of, counts, out_of_range
@@ -147,6 +148,7 @@ class Trace(Silent):
         self.cast: Born | None = None  # of a number that is not finite to an integer
         self._counts: set[int] = set()  # sums of masks that select nothing in some place
         self.chooses = False  # between branches, by torch.where
+        self.unread: set[str] = set()  # types of tensors whose numbers nobody can look at
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -160,7 +162,7 @@ class Trace(Silent):
             result = super().__torch_dispatch__(func, types, args, kwargs)
         except Exception:
             parents = self._parents(func, args, kwargs, place) if before is None else before
-            self.raised = Raised(str(func), place, out_of_range(name, args, kwargs), parents)
+            self.raised = Raised(str(func), place, out_of_range(name, *plainly((args, kwargs))), parents)
             raise
         cause = ""
         if forward is not None:
@@ -183,6 +185,8 @@ class Trace(Silent):
         is_written = func.__name__.startswith("lift_fresh")  # numbers of Python become a tensor
         for tensor in tensors(result):
             nan, inf = broken(tensor)
+            if numbers(tensor) is None:
+                self.unread.add(type(tensor).__name__)
             if nan or inf:
                 parents = self._parents(func, args, kwargs, place) if before is None else before
                 if is_written:
@@ -232,9 +236,9 @@ class Trace(Silent):
         return born
 
     def _cause(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> str:
-        cause = cause_of(name, args, kwargs, result)
+        cause = cause_of(name, *plainly((args, kwargs, result)))
         self.chooses = self.chooses or name == "where"
-        if counts(name, args, result) or (name == "_to_copy" and storage(args[0]) in self._counts):
+        if counts(name, *plainly((args, result))) or (name == "_to_copy" and storage(args[0]) in self._counts):
             self._counts.add(storage(result))
             self._alive.append(result)
         is_mask = cause == "zero" and name == "div" and isinstance(args[1], Tensor) and storage(args[1]) in self._counts
@@ -244,7 +248,8 @@ class Trace(Silent):
         weights, others = 0.0, 0.0
         for tensor in tensors(args):
             if tensor.is_floating_point() and tensor.numel() and tensor.layout is torch.strided:
-                size = float(tensor.detach().abs().max())
+                plain = numbers(tensor)
+                size = 0.0 if plain is None or not plain.numel() else float(plain.detach().abs().max())
                 if self._labels.get(storage(tensor), ("",))[0] == "parameter":
                     weights = max(weights, size)
                 else:
@@ -286,9 +291,10 @@ def _read(func: Any, args: tuple[Any, ...]) -> Sequence[Any]:
 
 def _is_mask(tensor: Tensor, is_data: bool) -> bool:
     """Tell whether a tensor with infinities may be an additive mask; among data, one has nothing but zeros besides."""
-    if bool((tensor == math.inf).any()):
+    plain = numbers(tensor)
+    if plain is None or bool((plain == math.inf).any()):
         return False
-    return not is_data or not bool(((tensor != 0) & torch.isfinite(tensor)).any())
+    return not is_data or not bool(((plain != 0) & torch.isfinite(plain)).any())
 
 
 def _is_given(tree: Any) -> bool:

@@ -89,7 +89,7 @@ def _has_workers(loader: Any) -> bool:
 
 
 def _workers(trainer: Trainer, loader: Any, within: dict[str, Any]) -> str:
-    """Return what the loader's workers do that cannot be had again, empty if nothing; a state of its own is compared."""
+    """Return what the loader's workers do that cannot be had again, empty if nothing or if it is compared."""
     if not getattr(loader, "num_workers", 0) or is_stateful(loader):
         return ""
     if not getattr(loader, "in_order", True):

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from lightning_debugkit.checkpointing.resume import inexact_causes
 from lightning_debugkit.checkpointing.resume.dataloader_position import DataLoaderPosition, is_indexed, is_stateful
+from lightning_debugkit.checkpointing.resume.fingerprints import fingerprint
 from lightning_debugkit.checkpointing.resume.inexact_causes import InexactCause
 from lightning_debugkit.checkpointing.resume.rng_state import RngState
 from lightning_debugkit.checkpointing.resume.sampler_epochs import recorder_of
-from lightning_debugkit.checkpointing.resume.streams import fingerprint
-from lightning_debugkit.checkpointing.resume.worker_passes import WorkerPasses
+from lightning_debugkit.checkpointing.resume.worker_passes import begin_workers
 from lightning_debugkit.core.compat import _DataLoaderIterDataFetcher, both_packages, overrides
 from lightning_debugkit.core.patching import StandIn
 
@@ -122,10 +121,8 @@ class Resumption:
             self.trouble(name, error)
 
     def _set_random_states(self) -> None:
-        missing = RngState.of(self.saved["now"]).restore(self.place.owned)
-        if missing:
+        if missing := RngState.of(self.saved["now"]).restore(self.place.owned):
             self.causes.append(inexact_causes.GENERATORS.filled(names=", ".join(sorted(missing))))
-
         streams = self.saved.get("streams")
         if streams and streams["began"] is None:
             self._set_streams(streams)
@@ -172,7 +169,7 @@ class Resumption:
                 with contextlib.suppress(StopIteration):  # the place is the end of that epoch, and the next one follows
                     self._load_places(fetcher.combined_loader, places, now)
         elif any(state["workers"] == "kept stream" for state in self.saved["loaders"]):
-            self.causes += self._begin_workers(fetcher.combined_loader)
+            self.causes += begin_workers(fetcher.combined_loader, self._fetches)
         now.restore(self.place.owned)
         iter(fetcher)
 
@@ -183,25 +180,6 @@ class Resumption:
             causes = [inexact_causes.PLACE.filled(batches=batches)]
         self._tell_end(fetcher)
         return causes
-
-    def _begin_workers(self, combined: Any) -> Iterator[InexactCause]:
-        """Let streams begin in new workers, where Lightning's first iterator has not moved them, and tell what is lost.
-
-        These have another seed than those of the saved run: a first batch that is the same was not drawn.
-        """
-        passes = (self._fetches or {}).get("passes") or asdict(WorkerPasses())
-        if passes["alike"]:
-            return
-        combined.reset()
-        firsts = [fingerprint(next(iter(combined))[0])]
-        if firsts[0] is None or firsts[0] != passes["first"]:
-            yield inexact_causes.WORKERS
-            return
-        if passes["alike"] is None:
-            firsts.append(fingerprint(next(iter(combined))[0]))
-        if firsts[0] != firsts[-1] or passes["alike"] is False:
-            combined.reset()
-            yield inexact_causes.IN_WORKERS.filled(batches=passes["given"])
 
     def _load_places(self, combined: Any, places: list[Any], now: RngState) -> None:
         """Set the loaders behind the epoch that is over; raise ``StopIteration`` where nothing follows from there.
@@ -230,9 +208,7 @@ class Resumption:
         except Exception as error:
             iter(fetcher)
             fetcher.fetched += batches  # as Lightning has it
-            ended = isinstance(error, StopIteration)
-            why = "it gives fewer" if ended else f"it raised {type(error).__name__}: {error}"
-            return [inexact_causes.LOST.filled(batches=batches, why=why)]
+            return [_lost(batches, error)]
         finally:
             self.place.played(batches)
         return list(self._checked(batches))
@@ -264,6 +240,8 @@ class Resumption:
         for index in range(batches):
             self._last = next(fetcher)[0]
             self.place.note(first=index == 0)
+        if self.place.fetches is not None:
+            self.place.fetches.passes.take_up(self._fetches)
 
     def _take_up(self, fetcher: Any, batches: int) -> list[InexactCause]:
         """Set loaders that keep their place themselves behind the batches that were used, and see that they are."""
@@ -284,9 +262,7 @@ class Resumption:
             if known and self._fetches and self.place.fetches is not None:
                 self.place.fetches.set_consumed(self._fetches["consumed"])
         except Exception as error:
-            ended = isinstance(error, StopIteration)
-            why = "it gives fewer" if ended else f"it raised {type(error).__name__}: {error}"
-            return [inexact_causes.LOST.filled(batches=batches, why=why)]
+            return [_lost(batches, error)]
         finally:
             self.place.played(0)
         return list(self._checked_place(batches, known))
@@ -362,6 +338,11 @@ class Resumption:
         now = self.place.now()
         yield
         now.restore(self.place.owned)
+
+
+def _lost(batches: int, error: Exception) -> InexactCause:
+    why = "it gives fewer" if isinstance(error, StopIteration) else f"it raised {type(error).__name__}: {error}"
+    return inexact_causes.LOST.filled(batches=batches, why=why)
 
 
 def _persistent(loader: Any) -> bool:

@@ -8,20 +8,15 @@ from __future__ import annotations
 
 import copy
 import time
-import zlib
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
+from lightning_debugkit.checkpointing.resume.fingerprints import fingerprint
 from lightning_debugkit.checkpointing.resume.rng_state import RngState
 from lightning_debugkit.checkpointing.resume.worker_passes import WorkerPasses
 from lightning_debugkit.core.patching import StandIn
-from lightning_debugkit.data.batches import leaves
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -29,8 +24,6 @@ if TYPE_CHECKING:
 # Taking the loaders' states before each batch may take this share of the time, and this many seconds at the start. A
 # state that was taken some batches ago serves as well: these are pulled again.
 _SHARE, _START = 0.01, 0.05
-# Leaves of a batch, and rows and values of each, that a fingerprint is made of.
-_LEAVES, _ROWS, _VALUES = 32, 8, 64
 
 
 class Fetches:
@@ -135,43 +128,3 @@ class Fetches:
         if self.keep and (not self._places or self._spent < _START + _SHARE * (began - self._began)):
             self._places.append((index, copy.deepcopy(self.places())))
             self._spent += time.perf_counter() - began
-
-
-def fingerprint(batch: Any, whole: bool = False) -> int | None:
-    """Return a checksum of some values of a batch on the host, or of all; ``None`` if nothing in it can be read.
-
-    Example:
-        >>> fingerprint([torch.arange(3), "a"]) == fingerprint([torch.arange(3), "a"])
-        True
-        >>> fingerprint([torch.arange(3), "a"]) == fingerprint([torch.arange(1, 4), "a"])
-        False
-        >>> fingerprint([object()]) is None
-        True
-    """
-    checksum, known = 0, False
-    every = (leaf for _, leaf in leaves(batch))
-    for value in every if whole else islice(every, _LEAVES):
-        part = _bytes(value, whole)
-        if part is not None:
-            checksum, known = zlib.crc32(part, checksum), True
-    return checksum if known else None
-
-
-def _bytes(value: Any, whole: bool) -> bytes | None:
-    if isinstance(value, Tensor):
-        if value.device.type != "cpu" or value.layout is not torch.strided or value.is_nested:
-            return None
-        part = value.detach()
-        if not whole:
-            part = (part[:_ROWS] if part.ndim else part).reshape(-1)[:_VALUES]
-        return part.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-    if hasattr(value, "tobytes") and hasattr(value, "dtype"):  # of numpy
-        if value.dtype.hasobject:
-            return None
-        part = value[:_ROWS].reshape(-1)[:_VALUES] if value.ndim and not whole else value
-        return bytes(part.tobytes())
-    if isinstance(value, str | bytes | int | float | None):
-        return repr(value if whole else value[:_VALUES] if isinstance(value, str | bytes) else value).encode(
-            "utf-8", "backslashreplace"
-        )
-    return None

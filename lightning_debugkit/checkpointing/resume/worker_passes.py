@@ -1,13 +1,19 @@
 """Whether a stream in persistent workers begins anew with each epoch: told by what its passes gave.
 
-Such a worker keeps its copy of the stream from one epoch to the next, where nobody can read how far it is. A resumed run
-has new workers, with the stream as it was made.
+Such a worker keeps its copy of the stream from one epoch to the next, where nobody can read how far it is. A resumed
+run has new workers, with the stream as it was made.
 """
 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from lightning_debugkit.checkpointing.resume import inexact_causes
+from lightning_debugkit.checkpointing.resume.fingerprints import fingerprint
+from lightning_debugkit.checkpointing.resume.inexact_causes import InexactCause
 
 
 @dataclass
@@ -50,9 +56,37 @@ class WorkerPasses:
         closed._close()
         return asdict(closed)
 
+    def take_up(self, saved: Mapping[str, Any] | None) -> None:
+        """Go on from what was saved of the fetches within an epoch."""
+        vars(self).update((saved or {}).get("passes") or {})
+
     def _close(self) -> None:
         if self.given and self.whole is None:
             self.whole = self.total
         elif self.given:
             self.alike = self.alike is not False and self.total == self.whole
         self.total = 0
+
+
+def begin_workers(combined: Any, saved: Mapping[str, Any] | None) -> Iterator[InexactCause]:
+    """Let streams begin in new workers, where Lightning's first iterator has not moved them, and tell what is lost.
+
+    These have another seed than those of the saved run: a first batch that is the same was not drawn.
+
+    Args:
+        combined: Lightning's loader of all loaders.
+        saved: What was saved of the fetches.
+    """
+    passes = (saved or {}).get("passes") or asdict(WorkerPasses())
+    if passes["alike"]:
+        return
+    combined.reset()
+    firsts = [fingerprint(next(iter(combined))[0])]
+    if firsts[0] is None or firsts[0] != passes["first"]:
+        yield inexact_causes.WORKERS
+        return
+    if passes["alike"] is None:
+        firsts.append(fingerprint(next(iter(combined))[0]))
+    if firsts[0] != firsts[-1] or passes["alike"] is False:
+        combined.reset()
+        yield inexact_causes.IN_WORKERS.filled(batches=passes["given"])

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_debugkit.core import readable
 from lightning_debugkit.data.batches import leaves
 from lightning_debugkit.monitors.activations.attention import scales_itself, some_scores
 from lightning_debugkit.monitors.activations.dataflow import Dataflow
@@ -56,8 +57,8 @@ class ActivationRecording:
     def saw_batch(self, batch: Any) -> None:
         """Remember whether the samples of the batch differ at all."""
         for _, leaf in leaves(batch):
-            if isinstance(leaf, Tensor):
-                self._differs(leaf)
+            if isinstance(leaf, Tensor) and (plain := readable.numbers(leaf)) is not None:
+                self._differs(plain)
         self._has_batch = bool(self.differing)
 
     def saw_first(self, tensor: Tensor) -> None:

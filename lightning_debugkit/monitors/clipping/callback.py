@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from lightning_debugkit.core.arguments import Needs
 from lightning_debugkit.core.callback import DebugCallback
+from lightning_debugkit.core.compat import unseen
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.core.optimizers import is_adaptive, raw
 from lightning_debugkit.core.run import current_run
@@ -189,6 +190,7 @@ class GradientClippingMonitor(DebugCallback):
             self._auto.restore(trainer)
 
     def _stepped(self, trainer: Trainer) -> Any:
+        @unseen
         def stepped(optimizer: Optimizer, *_: Any) -> None:
             try:
                 if self._probe is not None:

@@ -15,6 +15,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from lightning_debugkit.core.compat import unseen
+
 _MODULE = torch.nn.utils.clip_grad
 
 
@@ -89,7 +91,7 @@ def _scaling(original: Callable[..., Any], turn: int) -> Callable[..., Any]:
     def clip_grads_with_norm(parameters: Any, max_norm: float, total_norm: Tensor, *args: Any, **kwargs: Any) -> Any:
         held = _listed(parameters)
         for ear in _listening(turn):
-            ear.clipped_by_norm(held, float(max_norm), total_norm)
+            unseen(ear.clipped_by_norm)(held, float(max_norm), total_norm)
         return original(held, max_norm, total_norm, *args, **kwargs)
 
     return clip_grads_with_norm
@@ -101,7 +103,7 @@ def _norm(original: Callable[..., Any], turn: int) -> Callable[..., Any]:
         held = _listed(parameters)
         norm = original(held, max_norm, *args, **kwargs)
         for ear in _listening(turn):
-            ear.clipped_by_norm(held, float(max_norm), norm)
+            unseen(ear.clipped_by_norm)(held, float(max_norm), norm)
         return norm
 
     return clip_grad_norm
@@ -111,10 +113,10 @@ def _value(original: Callable[..., Any], turn: int) -> Callable[..., Any]:
     @functools.wraps(original)
     def clip_grad_value(parameters: Any, clip_value: float, *args: Any, **kwargs: Any) -> Any:
         held = _listed(parameters)
-        afterwards = [ear.clipping_by_value(held, float(clip_value)) for ear in _listening(turn)]
+        afterwards = [unseen(ear.clipping_by_value)(held, float(clip_value)) for ear in _listening(turn)]
         done = original(held, clip_value, *args, **kwargs)
         for told in afterwards:
-            told()
+            unseen(told)()
         return done
 
     return clip_grad_value
