@@ -15,7 +15,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lightning_debugkit.core import run as runs
 from lightning_debugkit.core.anomaly import TrainingAnomaly, as_event
-from lightning_debugkit.core.compat import belong_to_both, callbacks_of, is_launched
+from lightning_debugkit.core.compat import belong_to_both, callbacks_of, is_launched, stage_of
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.guards import guarded, guarded_state
 from lightning_debugkit.core.launched import tell_exceptions
@@ -52,6 +52,8 @@ class DebugCallback(Callback):
     chosen = True
     # Stages other than the fit whose end is one of the run: the purpose of the callback is a report.
     reports_on: tuple[str, ...] = ()
+    # Those at whose end it writes something.
+    writes_on: tuple[str, ...] = ()
     idle = False
     _has_left_out = False
     _told: list[str]
@@ -156,7 +158,8 @@ class DebugCallback(Callback):
             runs.tell_batch_size(trainer, run)
             place = {"epoch": trainer.current_epoch, "step": trainer.global_step, "rank": trainer.global_rank}
             steps = trainer.global_step - run.first_step
-            counted = {"steps": steps} if run.trained is None else {"steps": steps, "trained": run.trained}
+            counted: dict[str, Any] = {"steps": steps, "stage": stage_of(trainer)}
+            counted |= {} if run.trained is None else {"trained": run.trained}
             run.append("end", **place, status=status, exception=as_event(exception), seconds=run.seconds, **counted)
         if not trainer.is_global_zero:
             if status == "exception" and is_launched(trainer):  # with the first that fails the others are ended
@@ -195,8 +198,12 @@ class DebugCallback(Callback):
             yield
         finally:
             company = self._company(trainer)
-            due = [place for place, each in enumerate(company) if stage in each.reports_on or (now and each is self)]
-            if due and company[due[-1]] is self:
+            purposes = [each for each in company if stage in each.reports_on]
+            if purposes:  # what others write at this end is to be in it
+                due = [each for each in company if stage in (*each.reports_on, *each.writes_on)]
+            else:
+                due = [self] if now else []
+            if due[-1:] == [self]:
                 self.finish(trainer, "finished", force=True)
 
     @contextlib.contextmanager
@@ -205,8 +212,12 @@ class DebugCallback(Callback):
         is_fit = trainer.state.fn == "fit"
         if findings and not is_fit and trainer.world_size == 1 and current_run(trainer) is None:
             open_run(trainer, module)  # a collective with several processes
-        with self.ending(trainer, str(trainer.state.fn), now=bool(findings) and not is_fit):
-            yield
+        stage = stage_of(trainer)
+        if any(stage in each.reports_on for each in self._company(trainer)):
+            yield  # its end is one of the run
+        else:
+            with self.ending(trainer, stage, now=bool(findings) and not is_fit):
+                yield
 
     def _render(self, run: Run) -> None:
         # Late: matplotlib takes a second to import, and a run that goes well has no need of it before its end.

@@ -94,6 +94,7 @@ __all__ = [
     "move_data_to_device",
     "overrides",
     "scale_of",
+    "stage_of",
     "tree_leaves",
     "tree_map",
     "unseen",
@@ -237,6 +238,11 @@ def hparams_name(module: LightningModule) -> str | None:
 def before_transfer(module: LightningModule, batch: Any) -> Any:
     """Return ``batch`` after the module's hook of that name."""
     return module._on_before_batch_transfer(batch, dataloader_idx=0)
+
+
+def stage_of(trainer: Trainer) -> str:
+    """Return what the Trainer was asked for: ``fit``, ``validate``, ``test`` or ``predict``."""
+    return "" if trainer.state.fn is None else trainer.state.fn.value
 
 
 def is_compiled(module: nn.Module) -> bool:

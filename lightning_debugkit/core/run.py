@@ -145,6 +145,13 @@ class Run:
                 self.alarmed = True
         return self.alarmed
 
+    def flush(self) -> None:
+        """Write what waits to be written."""
+        try:
+            self._recorder.flush()
+        except OSError as error:
+            self._failed(error)
+
     def settle(self) -> None:
         """Wait for what is asked for beside the steps."""
         if self.facts is not None:

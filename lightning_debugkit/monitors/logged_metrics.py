@@ -32,11 +32,11 @@ class LoggedMetrics:
         """Return what ``logged`` holds that is news; of a long run, at ever fewer occasions.
 
         Args:
-            occasion: ``validation`` or ``epoch``, which has ended.
+            occasion: ``validation`` or ``epoch`` of a fit, or an ``evaluation`` by itself, which has ended.
             step: Optimizer steps taken.
             logged: Values by name; one read of each device is made.
         """
-        if not logged or not self._thinning[occasion].keeps(step):
+        if not logged or (occasion in self._thinning and not self._thinning[occasion].keeps(step)):
             return {}
         whole = {name: value for name, value in logged.items() if not _is_of_a_step(name, logged)}
         fresh = {name: value for name, value in _numbers(whole).items() if self._last.get(name) != value}

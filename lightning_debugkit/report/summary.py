@@ -132,7 +132,8 @@ def summarize(events: Events) -> Summary:
     callbacks = tuple(map(str, as_list(run.get("callbacks"))))
     counted = as_number(end.get("trained")) if end else None
     trained = None if counted is None else int(counted)
-    ending = verdicts.Ending(status, steps, told_exception, broken, callbacks, trained, step)
+    stage = str((end or {}).get("stage", ""))
+    ending = verdicts.Ending(status, steps, told_exception, broken, callbacks, trained, step, stage)
     return Summary(
         verdict=_told(end) or verdicts.verdict(ending, shown),
         start_here=verdicts.start_here(shown),

