@@ -55,7 +55,8 @@ def _held(tensor: Any) -> Tensor | None:
     if tensor.is_nested or tensor.layout is not torch.strided:
         return held(tensor._values() if tensor.layout is torch.sparse_coo else tensor.values())
     if type(tensor).__torch_dispatch__ is Tensor.__torch_dispatch__:
-        return tensor.as_subclass(Tensor)
+        plain: Tensor = tensor.as_subclass(Tensor)
+        return plain
     if hasattr(tensor, "get_mask"):
         return held(tensor.get_data())
     if hasattr(tensor, "to_local"):  # of DTensor: its part of this rank

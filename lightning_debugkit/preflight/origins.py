@@ -53,7 +53,8 @@ class Origins:
     @classmethod
     def of_batch(cls, batch: Any) -> Origins:
         """Return what is known before the step."""
-        given = {memory: tuple(leaf.shape) for _, leaf in leaves(batch) if (memory := _memory(leaf))}
+        known = [(leaf, memory) for _, leaf in leaves(batch) if (memory := _memory(leaf))]
+        given = {memory: tuple(leaf.shape) for leaf, memory in known if not leaf.is_nested}  # which have no shape
         return cls(batch_size(batch), given)
 
     def of(self, tensor: Tensor) -> Origin:
