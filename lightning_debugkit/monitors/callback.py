@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lightning_debugkit.core.arguments import Needs
-from lightning_debugkit.core.compat import stage_of, unseen
+from lightning_debugkit.core.compat import unseen
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.core.optimizers import raw
 from lightning_debugkit.core.recorder import NamedNumbers
@@ -52,8 +52,6 @@ class GradientAnomalyDetector(EvaluationHooks):
         bundle: Leave the failing step as a folder that ``lightning-debugkit replay`` runs again.
         max_bundle: Bytes that model and batch of a bundle may take of the disk; what does not fit is left out.
     """
-
-    writes_on = ("validate", "test")
 
     def __init__(
         self,
@@ -238,27 +236,8 @@ class GradientAnomalyDetector(EvaluationHooks):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_validation_end(trainer, pl_module)
-        if trainer.state.fn != "fit":
-            self._evaluation_over(trainer)
-        elif not trainer.sanity_checking:
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._logged.record(self, trainer, "validation")
-
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        super().on_test_end(trainer, pl_module)
-        self._evaluation_over(trainer)
-
-    def _evaluation_over(self, trainer: Trainer) -> None:
-        """Keep what a test or validation by itself has logged; a report that is there is brought up to date."""
-        run = current_run(trainer)
-        if run is None or run.line:  # a short fit that is a line among others stays one
-            return
-        before = run.written
-        self._logged.record(self, trainer, "evaluation")
-        news = run.written != before
-        if news:
-            run.flush()  # the process may be over in a moment
-        with self.ending(trainer, stage_of(trainer), now=news and run.rendered >= 0):
-            pass
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._tell(trainer, self.watches.conclude(trainer, pl_module, self.where(trainer)))

@@ -6,7 +6,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from lightning_debugkit.core.callback import DebugCallback
+from lightning_debugkit.core.compat import stage_of
 from lightning_debugkit.core.finding import Finding
+from lightning_debugkit.core.run import current_run
+from lightning_debugkit.monitors.logged_metrics import LoggedMetrics
 from lightning_debugkit.monitors.monitor import Monitor
 
 if TYPE_CHECKING:
@@ -17,6 +20,8 @@ class EvaluationHooks(DebugCallback):
     """A callback whose watches also see what the Trainer evaluates, within a fit and without."""
 
     watches: Monitor
+    writes_on = ("validate", "test")
+    _logged: LoggedMetrics
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._tell(trainer, self.watches.work.start_evaluation(trainer, pl_module, self.where(trainer)))
@@ -59,11 +64,27 @@ class EvaluationHooks(DebugCallback):
         found = list(self.watches.work.end_evaluation(trainer, pl_module, self.where(trainer)))
         with self.telling(trainer, pl_module, found):
             self._tell(trainer, found)
+        if trainer.state.fn != "fit":
+            self._evaluation_over(trainer)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         found = list(self.watches.work.end_evaluation(trainer, pl_module, self.where(trainer)))
         with self.telling(trainer, pl_module, found):
             self._tell(trainer, found)
+        self._evaluation_over(trainer)
+
+    def _evaluation_over(self, trainer: Trainer) -> None:
+        """Keep what a test or validation by itself has logged; a report that is there is brought up to date."""
+        run = current_run(trainer)
+        if run is None or run.line:  # a short fit that is a line among others stays one
+            return
+        before = run.written
+        self._logged.record(self, trainer, "evaluation")
+        news = run.written != before
+        if news:
+            run.flush()  # the process may be over in a moment
+        with self.ending(trainer, stage_of(trainer), now=news and run.rendered >= 0):
+            pass
 
     def _tell(self, trainer: Trainer, findings: Iterable[Finding]) -> None:
         for finding in findings:
