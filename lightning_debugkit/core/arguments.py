@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lightning_debugkit.core.dotted import function_at
+
+# What people write who know Lightning's `ModelCheckpoint` or `debugkit()`, and what says it here.
+_REPORTING = "a Reporting beside the callback has it, or debugkit()"
+_ELSEWHERE = {
+    **dict.fromkeys(("ignore", "loggers", "on_finding"), _REPORTING),
+    "save_top_k": "NestedCheckpoint(monitor=..., top_k=3) has it, or rules=[Best('val_loss', k=3)]",
+    "save_last": "rules=[Latest()] of NestedCheckpoint has it",
+    "every_n_train_steps": "rules=[Every(steps=5000)] of NestedCheckpoint has it",
+    "every_n_epochs": "rules=[Every(epochs=1)] of NestedCheckpoint has it",
+    "train_time_interval": "rules=[Every(hours=1)] of NestedCheckpoint has it",
+}
 
 
 def is_whole(value: Any) -> bool:
@@ -23,6 +35,20 @@ def is_number(value: Any) -> bool:
 def is_listing(value: Any, kind: type) -> bool:
     """Tell whether ``value`` is a list or tuple of ``kind``."""
     return isinstance(value, list | tuple) and all(isinstance(item, kind) for item in value)
+
+
+def check_names(kind: type, given: Iterable[str]) -> None:
+    """Raise unless ``kind`` has arguments of these names.
+
+    Raises:
+        TypeError: It has none of a name; the text says what has.
+    """
+    known = inspect.signature(kind).parameters
+    is_open = any(each.kind is each.VAR_KEYWORD for each in known.values())
+    for name in given:
+        if not is_open and name not in known:
+            advice = _ELSEWHERE.get(name, "check the spelling")
+            raise TypeError(f"{kind.__name__} needs arguments among {', '.join(known)}, got {name!r}; {advice}.")
 
 
 @dataclass(frozen=True)

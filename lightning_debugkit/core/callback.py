@@ -15,6 +15,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lightning_debugkit.core import run as runs
 from lightning_debugkit.core.anomaly import TrainingAnomaly, as_event
+from lightning_debugkit.core.arguments import check_names
 from lightning_debugkit.core.compat import belong_to_both, callbacks_of, is_launched, stage_of
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.guards import guarded, guarded_state
@@ -69,6 +70,7 @@ class DebugCallback(Callback):
                 setattr(cls, name, guarded_state(name, hook))
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        check_names(cls, kwargs)
         DebugCallback.belong()
         self = super().__new__(cls)
         self._told = []

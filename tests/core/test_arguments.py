@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from lightning_debugkit import BiasVarianceReport, GradientAnomalyDetector, NestedCheckpoint
 from lightning_debugkit.core.arguments import Needs, is_listing, is_number, is_whole
 
 NEEDS = Needs("Owner")
@@ -57,3 +58,29 @@ def test_what_is_not_is_said_in_one_sentence(check: object, said: str) -> None:
     with pytest.raises(ValueError) as error:
         check()
     assert str(error.value) == said
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "said"),
+    [
+        (GradientAnomalyDetector, "ignore", "a Reporting beside the callback has it, or debugkit()."),
+        (NestedCheckpoint, "save_top_k", "top_k=3) has it, or rules=[Best('val_loss', k=3)]."),
+        (GradientAnomalyDetector, "acton", "check the spelling."),
+    ],
+)
+def test_an_argument_that_is_none_is_told_with_what_has_it(kind: type, name: str, said: str) -> None:
+    with pytest.raises(TypeError) as error:
+        kind(**{name: 3})
+    assert str(error.value).startswith(f"{kind.__name__} needs arguments among ")
+    assert f", got {name!r}; " in str(error.value)
+    assert str(error.value).endswith(said)
+
+
+def test_an_argument_of_a_subclass_and_one_that_lightning_has_too_pass() -> None:
+    class Mine(GradientAnomalyDetector):
+        def __init__(self, extra: int, **rest: object) -> None:
+            super().__init__(**rest)
+            self.extra = extra
+
+    assert (Mine(extra=3, action="warn").extra, Mine(4).action) == (3, "raise")
+    assert BiasVarianceReport(every_n_epochs=2).every_n_epochs == 2
