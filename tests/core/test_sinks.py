@@ -136,10 +136,7 @@ def test_an_ignored_rule_is_not_acted_upon(ignored: bool, tmp_path: Path) -> Non
         ({"ignore": ["zzz"]}, "got 'zzz'; `lightning-debugkit rules` lists them."),
         ({"ignore": "no-gradient"}, "got 'no-gradient'; write [...] around it."),
         ({"loggers": "some"}, "needs loggers 'findings' or 'all' or 'none', got 'some'"),
-        (
-            {"on_finding": "nowhere.function"},
-            "got 'nowhere.function'; module 'nowhere' cannot be imported (ModuleNotFoundError: No module named 'nowhere').",
-        ),
+        ({"on_finding": "nowhere.function"}, "got 'nowhere.function'; module 'nowhere' cannot be imported ("),
         ({"on_finding": 3}, "got 3; it is called with each finding."),
     ],
 )
