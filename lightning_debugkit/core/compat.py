@@ -10,6 +10,7 @@ import contextlib
 import functools
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
 import torch
@@ -65,6 +66,7 @@ __all__ = [
     "FSDPStrategy",
     "LightningModule",
     "LightningOptimizer",
+    "Metric",
     "MixedPrecision",
     "ModelCheckpoint",
     "ModelParallelStrategy",
@@ -82,6 +84,7 @@ __all__ = [
     "_get_current_dispatch_mode",
     "both_packages",
     "callbacks_of",
+    "computed_value",
     "counterpart_of",
     "extract_batch_size",
     "has_modes",
@@ -89,11 +92,13 @@ __all__ = [
     "is_launched",
     "is_of_other",
     "is_param_in_hook_signature",
+    "is_step_of_lightning",
     "is_unscaled",
     "modes_aside",
     "move_data_to_device",
     "overrides",
     "scale_of",
+    "scheduler_calls",
     "stage_of",
     "tree_leaves",
     "tree_map",
@@ -215,6 +220,22 @@ def evaluation_arguments(trainer: Trainer, hook: str, place: Sequence[int]) -> t
     return tuple(loop._build_step_args_from_hook_kwargs(given, hook)[1:])
 
 
+def scheduler_calls(trainer: Trainer) -> int | None:
+    """Return how often Lightning has stepped learning-rate schedulers, all together; ``None`` where it does not say."""
+    progress = getattr(trainer.fit_loop.epoch_loop, "scheduler_progress", None)
+    return None if progress is None else int(progress.total.completed)
+
+
+def is_step_of_lightning(frame: FrameType) -> bool:
+    """Tell whether Lightning's loops call an optimizer's or scheduler's step, or all else of a run, in ``frame``.
+
+    What the program's own hooks call has a frame of the program before it.
+    """
+    name = str(frame.f_globals.get("__name__", ""))
+    of_step = frame.f_code.co_name in ("_optimizer_step", "_update_learning_rates", "_run_stage")
+    return of_step and name.startswith(("lightning.pytorch.", "pytorch_lightning."))
+
+
 def skips_backward(trainer: Trainer) -> bool:
     """Tell whether Lightning calls no backward: `StochasticWeightAveraging` reads an epoch for batch norm alone."""
     return bool(getattr(trainer.fit_loop, "_skip_backward", False))
@@ -325,6 +346,11 @@ def is_flattened(parameter: Tensor) -> bool:
 def reductions(metric: Metric) -> list[Any]:
     """Return how each state of a metric is brought together over ranks."""
     return list(metric._reductions.values())
+
+
+def computed_value(metric: Metric) -> Any:
+    """Return what a metric has computed of all that it has counted, ``None`` if nothing since its last update."""
+    return metric._computed
 
 
 def forget_computed(metric: Metric) -> None:

@@ -6,6 +6,7 @@ A model is pickled and copied in training: as a hyper-parameter in a checkpoint,
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 import warnings
 import weakref
@@ -187,3 +188,37 @@ def has_compiled_code(module: nn.Module) -> bool:
 
 def _is_compiled(value: Any) -> bool:
     return isinstance(value, FunctionType | MethodType) and is_compiled_function(value)
+
+
+def hear_method(kind: type, name: str, hear: Callable[..., None]) -> Callable[[], None]:
+    """Call ``hear`` with all that a method of a class is called with, before each call; return what takes it away.
+
+    For objects whose own attributes are their state, so that nothing may stand on them.
+
+    Example:
+        >>> class Bell:
+        ...     def ring(self):
+        ...         return "ding"
+        >>> heard = []
+        >>> leave = hear_method(Bell, "ring", lambda bell: heard.append("rung"))
+        >>> Bell().ring(), leave(), Bell().ring(), heard
+        ('ding', None, 'ding', ['rung'])
+    """
+    usual, own = getattr(kind, name), vars(kind).get(name)
+
+    @functools.wraps(usual)
+    def heard(self: Any, *args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        hear(self, *args, **kwargs)
+        return usual(self, *args, **kwargs)
+
+    def leave() -> None:
+        if vars(kind).get(name) is not heard:
+            return  # somebody else stands there now
+        if own is None:
+            delattr(kind, name)
+        else:
+            setattr(kind, name, own)
+
+    setattr(kind, name, heard)
+    return leave

@@ -149,7 +149,7 @@ class GradientAnomalyDetector(EvaluationHooks):
         where = self.where(trainer)
         if self._sight.run is not None:
             self._sight.run.here = where
-        self._tell(trainer, self.watches.before_batch(trainer, pl_module, where))
+        self._tell(trainer, self.watches.before_batch(trainer, pl_module, where, batch))
         self.order.advance(trainer)
         around = self.watches.surroundings
         self._tell(trainer, around.before_batch(trainer, where, self.order.current, batch_idx))
@@ -253,7 +253,7 @@ class GradientAnomalyDetector(EvaluationHooks):
                 assert isinstance(exception, Exception)
                 found = self.failure.explain(self, trainer, pl_module, exception, self._sight.current)
                 self._tell(trainer, [] if found is None else [found])
-            self._tell(trainer, self.watches.work.raised(self.where(trainer), pl_module, exception))
+            self._tell(trainer, self.watches.work.raised(trainer, pl_module, self.where(trainer), exception))
             self._tell(trainer, self.watches.surroundings.conclude(trainer, self.where(trainer), broken=True))
         finally:
             self._release()
@@ -290,6 +290,7 @@ class GradientAnomalyDetector(EvaluationHooks):
                 if run is not None and self._fed.pop(id(optimizer), False):
                     run.trained = (run.trained or 0) + 1
                 self.watches.work.authors.stepped(optimizer)
+                self.watches.work.doubles.stepped(optimizer)
                 self._tell(trainer, self.watches.after_step(optimizer))
             except Exception as error:
                 self.trouble(trainer, "optimizer step", error)

@@ -31,7 +31,7 @@ class EvaluationHooks(DebugCallback):
 
     def on_validation_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *place: int) -> None:
         where = self.where(trainer)
-        self._tell(trainer, self.watches.work.before_evaluation_batch(trainer, pl_module, where, place[0]))
+        self._tell(trainer, self.watches.work.before_evaluation_batch(trainer, pl_module, where, place[0], batch))
 
     def on_test_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *place: int) -> None:
         self.watches.work.evaluation.before_batch()

@@ -111,11 +111,13 @@ class Monitor:
         self.frozen.begin(module)
         self.modes.begin(module)
 
-    def before_batch(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
+    def before_batch(self, trainer: Trainer, module: LightningModule, where: Where, batch: Any) -> Iterator[Finding]:
         """Yield what a batch that comes tells of the validation before it, and the first one of what it begins with."""
         yield from self.work.validated.trained(where, trainer, module)
         if not self._begun:
             yield from self.first_batch(trainer, module, where)
+        if self.wiring:
+            yield from self.work.before_batch(trainer, module, where, batch)
 
     def first_batch(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
         """Yield what is wrong with the weights that training starts from, now that all hooks have had their turn."""
@@ -136,6 +138,7 @@ class Monitor:
     ) -> Iterator[Finding]:
         if not self.wiring:
             return
+        yield from self.work.doubles.before_backward(trainer, where)
         self.zeroing.before_backward(trainer.optimizers, self._batch_began, sight.later)
         self._batch_began = False
         yield from self.modes.judge(where, module, self._learns(trainer))
@@ -212,12 +215,13 @@ class Monitor:
 
         def replayed() -> Any:
             wanted, batch = [p for p in look.parameters if p.requires_grad], sight.current
-            return audit(trainer, module, batch.batch, batch.batch_idx, batch.random, wanted)
+            of = sight.passes_of_step
+            return audit(trainer, module, batch.batch, batch.batch_idx, batch.random, wanted, of)
 
         # One backward may feed several optimizers: each is asked for those since its own last step.
         if sight.passes != self._passes.get(id(look.optimizer), 0):
             self._passes[id(look.optimizer)] = sight.passes
-            yield from self.flow.judge(look, replayed)
+            yield from self.flow.judge(look, replayed, has_backward=bool(sight.passes_of_step))
         yield from self.movement.before_step(look)
         yield from self.work.before_step(look, module, sight.current.batch_idx)
         if math.isfinite(self._total):

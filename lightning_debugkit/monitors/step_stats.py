@@ -100,6 +100,7 @@ class StepStatsReader:
         self.loss: float | None = None  # mean since the last step of an optimizer
         self.backwards = 0  # since then
         self.passes = 0  # backward passes of the whole fit
+        self._passes_before = 0  # this batch
         self.looks = 0
         self.error: Exception | None = None  # met in a look at the gradients
         self._losses: list[Tensor] = []
@@ -111,7 +112,7 @@ class StepStatsReader:
 
     def begin(self, batch: ObservedBatch) -> None:
         """Take the batch that comes."""
-        self.current = batch
+        self.current, self._passes_before = batch, self.passes
 
     def end(self) -> None:
         """Let go of the batch."""
@@ -132,6 +133,12 @@ class StepStatsReader:
         """Count a backward pass."""
         self.backwards += 1
         self.passes += 1
+
+    @property
+    def passes_of_step(self) -> range:
+        """Which backward passes of this batch, counted from 1, came since the last step of an optimizer."""
+        last = self.passes - self._passes_before
+        return range(max(1, last - self.backwards + 1), last + 1)
 
     def keep_batch(self) -> bool:
         """Keep the batch until the step of its window has been looked at; tell whether there is room for it."""

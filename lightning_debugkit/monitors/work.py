@@ -11,9 +11,13 @@ from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.core.optimizers import held_by
 from lightning_debugkit.core.run import current_run
 from lightning_debugkit.core.sharding import holds_whole_model
+from lightning_debugkit.monitors.empty_epochs import EmptyEpochs
+from lightning_debugkit.monitors.metric_resets import MetricResets
+from lightning_debugkit.monitors.monitor_mode import MonitorModes
 from lightning_debugkit.monitors.nonfinite_validation import Evaluation
 from lightning_debugkit.monitors.observed_step import StepStats
 from lightning_debugkit.monitors.optimization.accumulation_window import unfilled
+from lightning_debugkit.monitors.optimization.double_steps import DoubleSteps
 from lightning_debugkit.monitors.optimization.learning_rate_restored import ResumedRates
 from lightning_debugkit.monitors.optimization.no_loss import Losses
 from lightning_debugkit.monitors.optimization.no_training_step import no_step
@@ -22,6 +26,8 @@ from lightning_debugkit.monitors.optimization.optimizer_nonfinite import Authors
 from lightning_debugkit.monitors.optimization.scheduler_never_stepped import Unstepped
 from lightning_debugkit.monitors.optimization.toggles import Toggles
 from lightning_debugkit.monitors.parameters.buffers import Buffers
+from lightning_debugkit.monitors.parameters.swapped_weights import SwappedWeights
+from lightning_debugkit.monitors.parameters.train_eval_mode import EvaluationMode
 from lightning_debugkit.monitors.parameters.validated_weights import Validated
 from lightning_debugkit.monitors.parameters.weights_not_loaded import Loads
 from lightning_debugkit.monitors.step_stats import StepStatsReader
@@ -43,11 +49,17 @@ class Work:
         self.wiring = wiring
         self.authors = Authors()
         self.buffers = Buffers()
+        self.doubles = DoubleSteps()
+        self.empty = EmptyEpochs()
         self.evaluation = Evaluation()
+        self.evaluation_mode = EvaluationMode()
         self.loads = Loads()
         self.losses = Losses()
         self.modes = OptimizerModes()
+        self.monitored = MonitorModes()
         self.rates = ResumedRates()
+        self.resets = MetricResets()
+        self.swapped = SwappedWeights()
         self.toggles = Toggles()
         self.unstepped = Unstepped()
         self.validated = Validated()
@@ -75,13 +87,25 @@ class Work:
         if self.wiring:  # here on_train_start is over, in which a program may set its rates
             yield from self.rates.judge(where, trainer.optimizers)
 
-    def raised(self, where: Where, module: LightningModule, error: BaseException) -> Iterator[Finding]:
+    def before_batch(self, trainer: Trainer, module: LightningModule, where: Where, batch: Any) -> Iterator[Finding]:
+        """Yield what was done between two batches; take counts as they are before the first of an epoch."""
+        if self.empty.is_first("training"):
+            self.resets.before_batch(module, "training")
+            self.monitored.listen(trainer, module, "training_step", batch)
+        yield from self.doubles.before_batch(trainer, module, where)
+        yield from self.swapped.trains(where, module)
+
+    def raised(
+        self, trainer: Trainer, module: LightningModule, where: Where, error: BaseException
+    ) -> Iterator[Finding]:
         """Yield what made a step raise ``error`` before any optimizer could step in vain."""
         if self.wiring:
             yield from self.toggles.raised(where, module, error)
+            yield from self.doubles.raised(where, trainer, error)
 
     def new_epoch(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
         """Yield what the epoch before did not do, and what this one is not going to."""
+        self.empty.begin("training")
         if self.wiring and not is_trial(trainer):
             yield from self.unstepped.judge(where, trainer, module)
             yield from _window(trainer, module, where, float(trainer.num_training_batches))
@@ -104,6 +128,13 @@ class Work:
     ) -> Iterator[Finding]:
         """Yield what a batch tells that is over, of its loss and of what it has left in the model."""
         self._batches += 1
+        self.empty.batch("training")
+        if self.wiring:
+            yield from self.resets.after_batch(where, trainer, "training")
+            yield from self.monitored.judge(where, trainer)
+            yield from self.doubles.after_batch(trainer, where)
+            if _validates_next(trainer, sight.current.batch_idx) and holds_whole_model(trainer):
+                self.swapped.after_batch(where, trainer, module, held_by(trainer.optimizers))
         if skips_backward(trainer):
             return
         batch = sight.current
@@ -122,6 +153,8 @@ class Work:
         """Yield what the epoch shows."""
         yield from self._lossless(where, module, self.losses.end_epoch(where, module))
         yield from self.buffers.look(where, module)
+        if self.wiring:
+            yield from self.empty.end(where, "training", trainer.train_dataloader)
         if self.wiring and not math.isfinite(trainer.num_training_batches) and not is_trial(trainer):
             batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
             yield from _window(trainer, module, where, batches)
@@ -132,6 +165,9 @@ class Work:
         yield from self.losses.end_epoch(where, module, last=True)
         if self.wiring and not trainer.interrupted and not is_trial(trainer):
             yield from self.unstepped.judge(where, trainer, module)
+        if self.wiring and not trainer.interrupted:
+            yield from self.empty.conclude(where, "training", trainer.train_dataloader)
+            yield from self.empty.conclude(where, "validation", trainer.val_dataloaders)
 
     def end_fit(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
         """Yield what the fit leaves, now that all others have done what they do at its end."""
@@ -145,23 +181,36 @@ class Work:
     def start_evaluation(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
         """Yield what training has left that validation is going to meet."""
         self.evaluation.begin()
+        if not trainer.testing:
+            self.empty.begin("validation")
+            self.swapped.starting(trainer, module)
         if not trainer.sanity_checking and not trainer.testing:
             yield from self.buffers.look(where, module)
 
     def before_evaluation_batch(
-        self, trainer: Trainer, module: LightningModule, where: Where, batch_idx: int
+        self, trainer: Trainer, module: LightningModule, where: Where, batch_idx: int, batch: Any
     ) -> Iterator[Finding]:
         """Yield what is wrong with what validates, once all hooks of its begin have had their turn."""
         self.evaluation.before_batch()
+        self.empty.batch("validation")
+        if batch_idx == 0 and self.wiring and trainer.state.fn == "fit":
+            self.resets.before_batch(module, "validation")
+            self.monitored.listen(trainer, module, "validation_step", batch)
         if batch_idx == 0 and _is_validation_of_fit(trainer):
             self.validated.validating(where, module)
             if self.wiring:
+                self.swapped.validating(where, trainer, module)
                 yield from self.modes.validating(where, trainer.optimizers)
 
     def evaluated(
         self, trainer: Trainer, module: LightningModule, where: Where, outputs: Any, batch: Any, place: tuple[int, int]
     ) -> Iterator[Finding]:
-        """Yield what is not finite with a batch of validation or test; broken weights are told by who broke them."""
+        """Yield what is wrong with a batch of validation or test; broken weights are told by who broke them."""
+        if self.wiring:
+            stage = "the test" if trainer.testing else "validation"
+            yield from self.evaluation_mode.judge(where, module, stage, place[0])
+            yield from self.resets.after_batch(where, trainer, "validation")
+            yield from self.monitored.judge(where, trainer)
         for finding in self.evaluation.after_batch(where, trainer, module, outputs, batch, place):
             is_old = finding.evidence.get("origin") == "parameter"  # the numbers broke before this batch
             author = self.authors.blame(where, module) if is_old else None
@@ -171,12 +220,20 @@ class Work:
     def end_evaluation(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
         """Yield what the whole evaluation shows."""
         yield from self.evaluation.end(where, trainer)
+        if self.wiring and _is_validation_of_fit(trainer):
+            self.monitored.computed(trainer, module)
+            yield from self.monitored.judge(where, trainer)
+            yield from self.empty.end(where, "validation", trainer.val_dataloaders)
         yield from self.validated.trained(where, trainer, module)
 
     def release(self) -> None:
         """Let go of the model and of what was listened to; may be called twice."""
         self.loads.stop()
         self.authors.release()
+        self.doubles.release()
+        self.evaluation_mode.release()
+        self.monitored.release()
+        self.swapped = SwappedWeights()
 
     def _lossless(self, where: Where, module: LightningModule, findings: Iterable[Finding]) -> Iterator[Finding]:
         """Yield findings about batches without a loss, behind what broke the weights if that is why."""
@@ -195,6 +252,13 @@ def is_trial(trainer: Trainer) -> bool:
 def _window(trainer: Trainer, module: LightningModule, where: Where, batches: float) -> Iterator[Finding]:
     if module.automatic_optimization and not trainer.strategy.handles_gradient_accumulation:
         yield from unfilled(where, trainer.accumulate_grad_batches, batches, trainer.optimizers)
+
+
+def _validates_next(trainer: Trainer, batch_idx: int) -> bool:
+    """Tell whether a validation may follow this batch."""
+    every = trainer.val_check_batch
+    is_due = trainer.is_last_batch or (every is not None and (batch_idx + 1) % every == 0)
+    return bool(trainer.enable_validation) and is_due
 
 
 def _is_validation_of_fit(trainer: Trainer) -> bool:

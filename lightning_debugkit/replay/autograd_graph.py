@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
@@ -115,7 +116,7 @@ class GraphFlow(TorchFunctionMode):
         escapes = bool(given) and not made and name in ("item", "tolist", "numpy", "__float__", "__array__")
         if (made and given) or escapes:
             place = place_of(sys._getframe(1), self.names)
-            cuts = carries and not any(tensor.requires_grad for tensor in made)
+            cuts = carries and not any(map(_has_history(given), made))
             call = GraphCall(len(self.calls), name, place, makers, cuts, escapes, self._off())
             outer = _checkpointed(sys._getframe(1)) if cuts and call.off else None
             if outer is not None:
@@ -129,6 +130,12 @@ class GraphFlow(TorchFunctionMode):
         return result
 
 
+def _has_history(given: Sequence[Tensor]) -> Callable[[Tensor], bool]:
+    """Return what tells whether a tensor made of ``given`` leads a gradient back; a new leaf does not."""
+    known = {id(tensor) for tensor in given}
+    return lambda made: made.requires_grad and (made.grad_fn is not None or id(made) in known)
+
+
 def _checkpointed(frame: FrameType | None) -> FrameType | None:
     """Return the frame of reentrant activation checkpointing that ``frame`` runs in, ``None`` if there is none."""
     while frame is not None:
@@ -139,8 +146,13 @@ def _checkpointed(frame: FrameType | None) -> FrameType | None:
     return None
 
 
-def wiring(step: ReplayStep, parameters: Sequence[Tensor]) -> Wiring:
+def wiring(step: ReplayStep, parameters: Sequence[Tensor], of: Container[int] | None = None) -> Wiring:
     """Run ``step`` once more and tell how ``parameters`` are wired to its losses; nothing else changes.
+
+    Args:
+        step: The step.
+        parameters: Those that are asked about.
+        of: The backward passes to look at, counted from 1; by default all.
 
     Raises:
         Exception: Whatever the step raises when it is run once more.
@@ -151,7 +163,11 @@ def wiring(step: ReplayStep, parameters: Sequence[Tensor]) -> Wiring:
         step.random.restore()
         flow = GraphFlow(names)
 
+        passes = itertools.count(1)
+
         def backward(loss: Tensor, *args: Any, **kwargs: Any) -> None:
+            if of is not None and next(passes) not in of:
+                return
             found.reached.update(reached(loss))
             _find_zeros(found, flow, loss, parameters)
             _find_cuts(found, flow, loss, parameters)
@@ -169,12 +185,15 @@ def _find_cuts(found: Wiring, flow: GraphFlow, loss: Tensor, parameters: Iterabl
     lost = {id(parameter) for parameter in parameters} - found.reached.keys()
     if not lost:
         return
-    on_the_way = _ancestors(flow.maker.get(id(loss)))
-    suspects = [call for call in on_the_way if call.cuts]
-    if not suspects:  # a tensor that was made of plain numbers has no ancestors: what became numbers is to blame
-        suspects = [
-            call for escape in flow.calls if escape.escapes for call in _ancestors(escape) if call.cuts or call.escapes
-        ]
+    _blame_calls(found, [call for call in _ancestors(flow.maker.get(id(loss))) if call.cuts], lost)
+    if lost - found.cuts.keys():
+        # A tensor that was made of plain numbers has no ancestors: what became numbers is to blame.
+        escaped = [call for escape in flow.calls if escape.escapes for call in _ancestors(escape)]
+        _blame_calls(found, [call for call in escaped if call.cuts or call.escapes], lost)
+
+
+def _blame_calls(found: Wiring, suspects: Iterable[GraphCall], lost: Container[int]) -> None:
+    """Note, for each parameter that is lost, the first call that cuts it off."""
     for call in sorted(suspects, key=lambda call: call.index):
         for tensor, _ in call.inputs:
             for leaf in reached(tensor) if tensor.grad_fn is not None else [id(tensor)]:

@@ -14,6 +14,8 @@ from types import FrameType
 
 from torch.autograd.function import FunctionCtx
 
+from lightning_debugkit.core.compat import is_step_of_lightning
+
 _OWN = "lightning_debugkit"
 _FRAMEWORK = {"torch", "lightning", "pytorch_lightning", "lightning_fabric", "torchmetrics", "lightning_utilities"}
 _OF_A_MODE = ("__torch_function__", "__torch_dispatch__")
@@ -118,6 +120,16 @@ def is_users(frame: FrameType) -> bool:
     """Tell whether a frame is the user's: not the kit's, a framework's, an installed package's or the language's."""
     file = frame.f_code.co_filename
     return _package(frame) not in (_OWN, *_FRAMEWORK) and "site-packages" not in file and not _is_standard(file)
+
+
+def users_line() -> SourceLine:
+    """Return the user's line that what now runs was called from; none if Lightning's loops called it."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and not is_step_of_lightning(frame):
+        if is_users(frame):
+            return SourceLine(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+        frame = frame.f_back
+    return SourceLine()
 
 
 def _package(frame: FrameType) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -152,12 +152,16 @@ def audit(
     batch_idx: int,
     random: RandomState | None,
     parameters: Sequence[Tensor],
+    of: Container[int] | None = None,
 ) -> Wiring | None:
-    """Run the step of ``batch`` once more and return its wiring, ``None`` where it cannot be run again."""
+    """Run the step of ``batch`` once more and return its wiring, ``None`` where it cannot be run again.
+
+    By default of all its backward passes; ``of`` are those to look at, counted from 1.
+    """
     if random is None:
         return None
     with muted(trainer, module):
         try:
-            return wiring(step_of(trainer, module, batch, batch_idx, random), parameters)
+            return wiring(step_of(trainer, module, batch, batch_idx, random), parameters, of)
         except Exception:  # a step with side effects, a batch that cannot be wound back: then there is nothing to tell
             return None

@@ -176,6 +176,64 @@ def parameter_that_nobody_uses(mended: bool) -> Program:
     return program(module)
 
 
+@fault("no-gradient", "backbone", source="h.detach()", op="detach", at_step=51)
+def a_backbone_that_is_detached_later(mended: bool) -> Program:
+    """From the third epoch on: it is told twenty steps later, when its silence is no accident."""
+
+    class Net(TwoParts):
+        def link(self, h: Tensor) -> Tensor:
+            return h if mended or self.current_epoch < 2 else h.detach()
+
+    return program(Net(mended))
+
+
+@fault("no-gradient", "backbone", source="torch.tensor(", op="tensor")
+def a_loss_copied_without_its_history(mended: bool) -> Program:
+    """It asks for a gradient again, and gets one that leads nowhere."""
+
+    class Net(TwoParts):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            h = self.features(batch[0])
+            small = h.square().mean()
+            if not mended:
+                small = torch.tensor(small, requires_grad=True)
+            return F.cross_entropy(self.head(h.detach()), batch[1]) + small
+
+    return program(Net(mended))
+
+
+@fault("no-gradient", "generator", source="return images.detach()", op="detach")
+def a_generator_that_hands_out_detached_images(mended: bool) -> Program:
+    """The discriminator's loss needs that, and cuts its input off itself; the generator's does not."""
+
+    class Gan(Module):
+        def __init__(self, mended: bool) -> None:
+            super().__init__(mended)
+            self.automatic_optimization = False
+            self.generator, self.critic = mlp(8, 32, 64), mlp(64, 32, 1)
+
+        def images(self, n: int) -> Tensor:
+            images = self.generator(torch.randn(n, 8))
+            if self.mended:
+                return images
+            return images.detach()
+
+        def training_step(self, batch: Any, batch_idx: int) -> None:
+            of_generator, of_critic = self.optimizers()
+            real, fake = batch[0], self.images(len(batch[0]))
+            of_critic.zero_grad()
+            self.manual_backward((F.softplus(-self.critic(real)) + F.softplus(self.critic(fake.detach()))).mean())
+            of_critic.step()
+            of_generator.zero_grad()
+            self.manual_backward(F.softplus(-self.critic(fake)).mean())
+            of_generator.step()
+
+        def configure_optimizers(self) -> Any:
+            return [torch.optim.Adam(part.parameters(), lr=1e-4) for part in (self.generator, self.critic)]
+
+    return program(Gan(mended))
+
+
 # --- zero-gradient -------------------------------------------------------------------------------------------------
 
 

@@ -57,6 +57,9 @@ _REMEDIES = {
 }
 _ONE_ENTRY = " over one entry"
 _STEADY = 20  # steps with a moving weight before a gradient of zero is more than a start value
+_GONE = 20  # looks in a row without the gradient that there was before
+_STARVED = 3  # the same, where nothing that the optimizer holds has one though backward ran
+_AUDITS = 3  # replays of such steps in a run
 _Named = tuple[str, Tensor]
 _Flat = tuple[str, Tensor, int]  # with the steps that its gradient was zero in
 _ENOUGH = 10  # steps before a parameter can be said never to have been used
@@ -99,18 +102,25 @@ class GradientFlow:
         self._missing: set[str] = set()  # a replay has told why, or that nothing uses it
         self._steady: set[str] = set()  # zero for so long that it is no matter of the start
         self._wiring = Wiring()  # of the last replay: what quenches gradients
+        self._gone: dict[int, NDArray[np.intp]] = {}  # by optimizer: looks in a row without a gradient, of each
+        self._late = 0  # replays for the sake of these
 
-    def judge(self, look: StepStats, audit: Callable[[], Wiring | None]) -> Iterator[Finding]:
+    def judge(
+        self, look: StepStats, audit: Callable[[], Wiring | None], has_backward: bool = True
+    ) -> Iterator[Finding]:
         """Yield what cuts or quenches gradients in this step.
 
         Args:
             look: The step.
             audit: Replays it and returns its wiring, ``None`` where that cannot be done.
+            has_backward: A backward pass was meant for this step.
         """
         self.looks += 1
         unfed = self._of(look)
+        if has_backward:
+            yield from self._lost(look, audit)
         if not unfed.at.size or not look.is_fed:
-            return  # all have had a gradient; or the step was skipped: there was no backward at all
+            return  # all have had a gradient; or this step has none at all
         names, parameters, norms = look.names, look.parameters, look.each[unfed.at]
         trains = np.array([parameters[at].requires_grad for at in unfed.at])
         arrived = trains & (norms > 0)
@@ -125,6 +135,30 @@ class GradientFlow:
         flat = [(names[at], parameters[at], int(zeros)) for at, zeros in counted if names[at] not in self.idle]
         if look.loss != 0 and (missing or flat) and self.audits < 6:
             yield from self._explained(look.where, missing, flat, audit)
+
+    def _lost(self, look: StepStats, audit: Callable[[], Wiring | None]) -> Iterator[Finding]:
+        """Yield what cuts off parameters that had a gradient before, or all that an optimizer holds."""
+        has_all = look.present is None and bool(look.found.all())
+        gone = self._gone.get(id(look.optimizer))
+        if has_all and gone is None:
+            return
+        missing = ~(look.each > 0)
+        if gone is None or gone.size != missing.size:
+            gone = np.zeros(missing.size, np.intp)
+        gone = self._gone[id(look.optimizer)] = np.where(missing, gone + 1, 0)
+        times = _GONE if look.is_fed else _STARVED
+        if self._late >= _AUDITS or not (gone == times).any():
+            return
+        whole = not look.is_fed
+        rows = zip(look.names, look.parameters, gone == times, strict=True)
+        lost = [
+            (n, p) for n, p, now in rows if now and p.requires_grad and n not in self.cut and (whole or n in self.fed)
+        ]
+        wiring = audit() if lost else None
+        if wiring is not None:
+            self._late += 1
+            since = f" since step {look.where.step - times + 1}" if any(n in self.fed for n, _ in lost) else ""
+            yield from self._cut(look.where, lost, wiring, since)
 
     def _of(self, look: StepStats) -> _Unfed:
         """Return the parameters that have had no gradient but zero up to the step before."""
@@ -155,7 +189,7 @@ class GradientFlow:
             return
         yield from self._quenched(where, flat, self._wiring)
 
-    def _cut(self, where: Where, missing: Sequence[_Named], wiring: Wiring) -> Iterator[Finding]:
+    def _cut(self, where: Where, missing: Sequence[_Named], wiring: Wiring, since: str = "") -> Iterator[Finding]:
         groups: dict[tuple[str, str], list[tuple[str, GraphCall]]] = {}
         for name, parameter in missing:
             call = wiring.cuts.get(id(parameter))
@@ -170,7 +204,7 @@ class GradientFlow:
             yield NO_GRADIENT.found(
                 where.at(common(names)),
                 names=listed(names),
-                why=f": {how}",
+                why=f"{since}: {how}",
                 remedy=remedy,
                 op="checkpoint" if call.off == "checkpoint" else call.name,
                 source=call.place.source,

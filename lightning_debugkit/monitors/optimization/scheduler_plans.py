@@ -33,6 +33,8 @@ def plans_of(trainer: Trainer, total: float) -> list[SchedulePlan]:
             batches = trainer.num_training_batches or 1
             epochs = min(epochs, math.ceil(total * trainer.accumulate_grad_batches / batches))
         calls = (total if config.interval == "step" else epochs) / (config.frequency or 1)
+        if calls < 1 or not trainer.lightning_module.automatic_optimization:
+            calls = math.inf  # how often is for the program to say: Lightning calls it never
         horizon, reacts = _horizon(config.scheduler, name), bool(config.reduce_on_plateau)
         plans.append(SchedulePlan(name, config.interval, calls, horizon, reacts, _warm_up(config.scheduler, calls)))
     return plans

@@ -55,7 +55,9 @@ RATIO_LOW = Rule(
     section="learning-rate",
     cost="sampled",
     can_follow=(
+        "clipping-always",
         "clipping-scaled-gradients",
+        "clipping-severe",
         "gradients-cleared",
         "learning-rate-schedule",
     ),

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from torch import Tensor, nn
 
 from lightning_debugkit.core.compat import _BatchNorm, _DropoutNd
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.name_lists import listed
+from lightning_debugkit.core.patching import Hearing, hear_method
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.core.sharding import outer, unwrapped_name
 from lightning_debugkit.monitors.parameters.parameter_registration import common
+from lightning_debugkit.replay.source_lines import users_line
 
 EVAL_MODE = Rule(
     "eval-mode-in-training",
@@ -19,6 +22,15 @@ EVAL_MODE = Rule(
     "{names} in eval mode during training{since}: {effect}",
     "Call {call}.train() when training (re)starts, in on_train_epoch_start; after eval() for a test, go back.",
     section="parameters",
+)
+
+TRAIN_MODE = Rule(
+    "train-mode-in-validation",
+    Severity.WARNING,
+    "{names} in training mode while {stage} runs{at}: {effect}",
+    "Leave the mode to Lightning, which calls eval() before and puts each module back after; or call eval() again "
+    "where train() was called.",
+    section="validation",
 )
 
 _TWICE = 2  # looks in a row
@@ -78,6 +90,73 @@ class TrainEvalMode:
                 call=f"self.{holder}" if holder else "self",
                 modules=guilty,
             )
+
+
+class EvaluationMode:
+    """Watch the same layers in validation and test: first their mode, then, in one batch, whether they run in it."""
+
+    def __init__(self) -> None:
+        self._heard: set[str] = set()
+        self._source = ""
+        self._leave: list[Callable[[], None]] = []
+
+    def judge(self, where: Where, module: nn.Module, stage: str, batch_idx: int) -> Iterator[Finding]:
+        """Yield layers that ran in training mode, though the part around them was put into it as a whole.
+
+        A layer that was put into it alone was meant, as for Monte Carlo dropout.
+        """
+        if self._leave:
+            self.release()
+            if self._heard:
+                yield self._found(where, module, stage)
+        elif not self._heard and batch_idx == 0:
+            left = [n for n, p in module.named_modules() if p.training and _matters(p) and not _left(module, n)]
+            if left:
+                self._listen(module, left)
+
+    def release(self) -> None:
+        """Hear no more; may be called twice."""
+        for leave in self._leave:
+            leave()
+        self._leave = []
+
+    def _listen(self, module: nn.Module, names: list[str]) -> None:
+        known = {id(module.get_submodule(name)): name for name in names}
+        holders = {id(module.get_submodule(path)) for name in names for path in (*_paths(name), "")}
+
+        def ran(part: nn.Module, args: Any, output: Any) -> None:
+            if part.training:
+                self._heard.add(known[id(part)])
+
+        def called(part: nn.Module, mode: bool = True) -> None:
+            if mode and id(part) in holders and not self._source:
+                self._source = users_line().source
+
+        hearing = Hearing(map(module.get_submodule, names), ran)
+        self._leave = [hearing.remove, hear_method(nn.Module, "train", called)]
+
+    def _found(self, where: Where, module: nn.Module, stage: str) -> Finding:
+        names = sorted(self._heard)
+        kinds = {type(module.get_submodule(name)).__name__ for name in names}
+        effect = ["dropout drops"] * any("Dropout" in kind for kind in kinds)
+        if any("BatchNorm" in kind for kind in kinds):
+            effect.append("batch norm normalises by the batch, and learns its statistics from these data, too")
+        named = [unwrapped_name(name) for name in names]
+        return TRAIN_MODE.found(
+            where.at(common(named)),
+            names=listed(named),
+            stage=stage,
+            at=f" (train() at {':'.join(self._source.split(':')[:2])})" if self._source else "",
+            effect=" and ".join(effect),
+            source=self._source,
+            modules=named,
+        )
+
+
+def _paths(name: str) -> Iterator[str]:
+    while name:
+        yield name
+        name = name.rpartition(".")[0]
 
 
 def _matters(part: nn.Module) -> bool:

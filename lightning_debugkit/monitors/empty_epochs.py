@@ -1,0 +1,73 @@
+"""Loaders that give batches once, and in later epochs none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.rule import Rule
+
+EXHAUSTED = Rule(
+    "loader-exhausted",
+    Severity.WARNING,
+    "the {stage} data{source} gave {batches} batches at first, and none in {empty}: what reads them gives its items "
+    "once",
+    "Give the loader something that begins anew whenever it is iterated over: a dataset, or a class whose __iter__ "
+    "makes the generator; a generator or an iterator is through after its first pass.",
+    section="optimization",
+)
+
+_TIMES = 2  # empty passes in a row, before the data are said to be through
+
+
+@dataclass
+class _Passes:
+    batches: int = 0  # in the pass in progress
+    most: int = 0  # in an earlier one
+    empty: int = 0  # passes without any, in a row
+
+
+@dataclass
+class EmptyEpochs:
+    """Count the batches of each pass over the data of a stage."""
+
+    passes: dict[str, _Passes] = field(default_factory=dict)
+
+    def begin(self, stage: str) -> None:
+        """A pass over the data of ``stage`` begins."""
+        self.passes.setdefault(stage, _Passes()).batches = 0
+
+    def is_first(self, stage: str) -> bool:
+        """Tell whether no batch of the pass in progress is over yet."""
+        return not self.passes.setdefault(stage, _Passes()).batches
+
+    def batch(self, stage: str) -> None:
+        """Count a batch."""
+        self.passes.setdefault(stage, _Passes()).batches += 1
+
+    def end(self, where: Where, stage: str, loaders: Any) -> Iterator[Finding]:
+        """Yield the finding when another pass was empty, though an earlier one was not."""
+        seen = self.passes.setdefault(stage, _Passes())
+        seen.empty = 0 if seen.batches else seen.empty + 1
+        seen.most = max(seen.most, seen.batches)
+        if seen.most and seen.empty == _TIMES:
+            yield self._found(where, stage, seen, loaders)
+
+    def conclude(self, where: Where, stage: str, loaders: Any) -> Iterator[Finding]:
+        """Yield the finding if the last pass of the fit was the first empty one."""
+        seen = self.passes.get(stage)
+        if seen is not None and seen.most and seen.empty == 1:
+            yield self._found(where, stage, seen, loaders)
+
+    def _found(self, where: Where, stage: str, seen: _Passes, loaders: Any) -> Finding:
+        name = type(getattr(loaders, "dataset", loaders)).__name__
+        what = "epoch" if stage == "training" else "validation"
+        return EXHAUSTED.found(
+            where,
+            stage=stage,
+            source=f" ({name})" if loaders is not None else "",
+            batches=seen.most,
+            empty=f"the last {seen.empty} {what}s" if seen.empty > 1 else f"the last {what}",
+        )

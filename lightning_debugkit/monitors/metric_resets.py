@@ -1,0 +1,90 @@
+"""Metrics that are computed after each pass over the data, and never reset between passes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from lightning_debugkit.core.compat import Metric, computed_value
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.rule import Rule
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
+
+NOT_RESET = Rule(
+    "metric-not-reset",
+    Severity.WARNING,
+    "{module} ({kind}) is computed after each {what} but never reset: {logged} is of all {what}s so far, {batches} "
+    "batches of other weights among them",
+    "Call self.{module}.reset() after compute(), or log the metric itself, self.log(name, self.{module}), which "
+    "Lightning resets.",
+    section="validation",
+    cost="once",
+)
+
+_TIMES = 2  # passes in a row that began with what was counted before
+# What is meant to go on: extremes, sums and windows over the whole run.
+_LASTING = ("MaxMetric", "MinMetric", "SumMetric", "CatMetric", "Running", "RunningMean", "RunningSum")
+
+
+@dataclass
+class _Begin:
+    """A metric as a pass over the data begins.
+
+    Args:
+        name: Its path in the module.
+        metric: Itself.
+        updates: Batches that it has counted.
+        value: What was computed of them, ``None`` if nothing was.
+    """
+
+    name: str
+    metric: Any
+    updates: int
+    value: Any
+
+
+class MetricResets:
+    """Compare what metrics have counted before the first batch of a pass with what they have after it."""
+
+    def __init__(self) -> None:
+        self._begun: dict[str, list[_Begin]] = {}  # by stage
+        self._times: dict[tuple[str, str], int] = {}  # by stage and metric
+
+    def before_batch(self, module: LightningModule, stage: str) -> None:
+        """Take the counts before the first batch of a pass."""
+        self._begun[stage] = [
+            _Begin(name, part, part.update_count, computed_value(part))
+            for name, part in module.named_modules()
+            if isinstance(part, Metric) and part.update_count and type(part).__name__ not in _lasting(stage)
+        ]
+
+    def after_batch(self, where: Where, trainer: Trainer, stage: str) -> Iterator[Finding]:
+        """Yield the metrics that this batch has added to what was computed of the passes before."""
+        for begin in self._begun.pop(stage, []):
+            name, key = begin.name, (stage, begin.name)
+            goes_on = begin.value is not None and begin.metric.update_count > begin.updates
+            self._times[key] = self._times.get(key, 0) + 1 if goes_on else 0
+            if self._times[key] == _TIMES:
+                logged = [key for key, value in trainer.callback_metrics.items() if _same(value, begin.value)]
+                yield NOT_RESET.found(
+                    where.at(name),
+                    kind=type(begin.metric).__name__,
+                    what="validation" if stage == "validation" else "epoch",
+                    logged=logged[0] if logged else "its value",
+                    batches=begin.updates,
+                )
+
+
+def _lasting(stage: str) -> tuple[str, ...]:
+    # A mean over all of training may be meant; over validations it mixes weights.
+    return _LASTING if stage == "validation" else (*_LASTING, "MeanMetric")
+
+
+def _same(value: Any, computed: Any) -> bool:
+    both = isinstance(value, Tensor) and isinstance(computed, Tensor) and value.numel() == computed.numel() == 1
+    return both and float(value) == float(computed)
