@@ -86,6 +86,7 @@ class Work:
         yield from self.loads.judge(where, module)
         if self.wiring:  # here on_train_start is over, in which a program may set its rates
             yield from self.rates.judge(where, trainer.optimizers)
+            yield from self.unstepped.first_batch(where, trainer)
 
     def before_batch(self, trainer: Trainer, module: LightningModule, where: Where, batch: Any) -> Iterator[Finding]:
         """Yield what was done between two batches; take counts as they are before the first of an epoch."""
@@ -164,7 +165,7 @@ class Work:
         yield from self.authors.conclude(where, module)
         yield from self.losses.end_epoch(where, module, last=True)
         if self.wiring and not trainer.interrupted and not is_trial(trainer):
-            yield from self.unstepped.judge(where, trainer, module)
+            yield from self.unstepped.judge(where, trainer, module, is_over=True)
         if self.wiring and not trainer.interrupted:
             yield from self.empty.conclude(where, "training", trainer.train_dataloader)
             yield from self.empty.conclude(where, "validation", trainer.val_dataloaders)

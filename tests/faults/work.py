@@ -212,6 +212,32 @@ class LosesTheStep(Classifier):
             scheduler.step()
 
 
+@fault("scheduler-never-stepped", at_step=0)
+def a_schedule_under_another_key(mended: bool) -> Program:
+    """Lightning takes what it knows of the dictionary, and the scheduler is gone."""
+
+    class Net(Classifier):
+        def configure_optimizers(self) -> Any:
+            optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+            key = "lr_scheduler" if mended else "scheduler"
+            return {"optimizer": optimizer, key: CosineAnnealingLR(optimizer, 4)}
+
+    return program(Net(mended))
+
+
+@fault("scheduler-never-stepped")
+def a_frequency_beyond_the_run(mended: bool) -> Program:
+    """Meant as steps, counted in epochs."""
+
+    class Net(Classifier):
+        def configure_optimizers(self) -> Any:
+            optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+            frequency = 1 if mended else 16
+            return [optimizer], [{"scheduler": CosineAnnealingLR(optimizer, 4), "frequency": frequency}]
+
+    return program(Net(mended))
+
+
 @fault("scheduler-never-stepped")
 def lr_scheduler_step_left_empty(mended: bool) -> Program:
     class Net(LosesTheStep):

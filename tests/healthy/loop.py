@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks import EarlyStopping, LearningRateFinder
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import SGD, AdamW
@@ -169,3 +169,19 @@ def pruned_for_validation_and_kept() -> Program:
             self.pruned = {name: value.clone() for name, value in self.state_dict().items()}
 
     return on_digits(Prunes())
+
+
+@program
+def rate_that_was_searched_for() -> Program:
+    """The search leaves an optimizer that a scheduler was built on."""
+
+    class Finds(Classifies):
+        lr = 3e-3
+
+        def configure_optimizers(self) -> Any:
+            return AdamW(self.parameters(), lr=self.lr)
+
+        def configure_callbacks(self) -> list[Callback]:
+            return [LearningRateFinder(min_lr=1e-4, max_lr=1e-2, num_training_steps=20)]
+
+    return on_digits(Finds())

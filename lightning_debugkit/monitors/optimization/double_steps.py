@@ -143,7 +143,7 @@ class DoubleSteps:
             return  # how often it steps is then for the program to say
         for config in trainer.lr_scheduler_configs:
             counter = _counter(config.scheduler)
-            if counter is None or not _is_due(trainer, config):
+            if counter is None or not is_due(trainer, config):
                 self._counts = []  # Lightning counts the calls of all of them together
                 return
             self._counts.append(_Count(config.scheduler, config.interval, counter, getattr(*counter)))
@@ -206,7 +206,7 @@ def _counter(scheduler: Any) -> tuple[Any, str] | None:
     return None
 
 
-def _is_due(trainer: Trainer, config: Any) -> bool:
+def is_due(trainer: Trainer, config: Any) -> bool:
     """Tell whether Lightning is going to step it: a frequency beyond the run leaves it to the program."""
     if config.interval == "step":
         return bool(config.frequency <= trainer.num_training_batches)

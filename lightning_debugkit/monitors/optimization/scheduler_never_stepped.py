@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import copy
+import gc
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from torch.optim.lr_scheduler import LRScheduler
 
-from lightning_debugkit.core.compat import overrides
+from lightning_debugkit.core.compat import callbacks_of, overrides
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
+from lightning_debugkit.monitors.optimization.double_steps import is_due
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 UNSTEPPED = Rule(
     "scheduler-never-stepped",
     Severity.WARNING,
-    "{name} was never stepped in {steps} steps: the learning rate stays at {rate:.3g}{why}",
+    "{name} {told}: the learning rate stays at {rate:.3g}{why}",
     "{remedy}",
     section="learning-rate",
 )
@@ -29,6 +31,12 @@ _MANUAL = (
     "Under manual optimization call self.lr_schedulers().step() in training_step, or in on_train_epoch_end where it "
     "goes by epochs."
 )
+_FREQUENCY = "Lower the frequency beside the scheduler in configure_optimizers, or let the run be longer."
+_DROPPED = (
+    "Return {'optimizer': optimizer, 'lr_scheduler': scheduler} from configure_optimizers: under another key it is "
+    "lost."
+)
+_MARK = "_wrapped_by_lr_sched"  # left by schedulers of torch on the step of their optimizer; seen in torch 2.4 to 2.13
 _AUTOMATIC = "Call scheduler.step() in your lr_scheduler_step, or leave that hook to Lightning."
 
 
@@ -45,21 +53,23 @@ class Unstepped:
         self._begun, self._epoch = trainer.global_step, trainer.current_epoch
         self._counts = {id(s): _state(s) for s in _schedulers(trainer)}
 
-    def silent(self, trainer: Trainer, module: LightningModule, epochs: int) -> list[Any]:
+    def silent(self, trainer: Trainer, module: LightningModule, epochs: int, is_over: bool = False) -> list[Any]:
         """Return the schedulers that have not moved though they should have.
 
         Args:
             trainer: The Trainer.
             module: The user's module.
             epochs: Epochs that are over.
+            is_over: So is the run: what Lightning was not due to step in it, nobody steps any more.
         """
         if trainer.global_step - self._begun < _STEPS:
             return []
         # Lightning itself steps what is due, unless the hook that does is the user's.
-        if module.automatic_optimization and not overrides(module, "lr_scheduler_step"):
-            return []
+        is_lightnings = module.automatic_optimization and not overrides(module, "lr_scheduler_step")
         found = []
         for config in trainer.lr_scheduler_configs:
+            if is_lightnings and not (is_over and not is_due(trainer, config)):
+                continue
             scheduler: Any = config.scheduler
             # Of one that goes by epochs, or by what validation says, the first epoch tells nothing.
             patience = 1 if config.interval == "step" and not config.reduce_on_plateau else 2
@@ -70,22 +80,58 @@ class Unstepped:
         return found
 
     def judge(
-        self, where: Where, trainer: Trainer, module: LightningModule, epochs: int | None = None
+        self,
+        where: Where,
+        trainer: Trainer,
+        module: LightningModule,
+        epochs: int | None = None,
+        is_over: bool = False,
     ) -> Iterator[Finding]:
         """Yield one finding for all that stand still; ``epochs`` count as over, by default those of this fit."""
         over = trainer.current_epoch - self._epoch if epochs is None else epochs
-        still = self.silent(trainer, module, over)
+        still = self.silent(trainer, module, over, is_over)
         if not still:
             return
-        manual = not module.automatic_optimization
+        why, remedy = _why(module)
         yield UNSTEPPED.found(
             where,
             name=" and ".join(dict.fromkeys(type(s).__name__ for s in still)),
-            steps=trainer.global_step - self._begun,
+            told=f"was never stepped in {trainer.global_step - self._begun} steps",
             rate=max(float(group["lr"]) for group in still[0].optimizer.param_groups),
-            why=", as under manual optimization Lightning calls no scheduler" if manual else "",
-            remedy=_MANUAL if manual else _AUTOMATIC,
+            why=why,
+            remedy=remedy,
         )
+
+    def first_batch(self, where: Where, trainer: Trainer) -> Iterator[Finding]:
+        """Yield an optimizer that a scheduler was built on which Lightning was not given, and which is gone."""
+        if trainer.lr_scheduler_configs or any(_searches_rates(callback) for callback in callbacks_of(trainer)):
+            return
+        marked = [optimizer for optimizer in trainer.optimizers if hasattr(optimizer.step, _MARK)]
+        alive = {id(o.optimizer) for o in gc.get_objects() if issubclass(type(o), LRScheduler)} if marked else set()
+        for optimizer in marked:
+            if id(optimizer) not in alive:
+                yield UNSTEPPED.found(
+                    where,
+                    name=f"a scheduler built on {type(optimizer).__name__}",
+                    told="is never stepped",
+                    rate=_rates(optimizer)[0],
+                    why=", as configure_optimizers does not return it",
+                    remedy=_DROPPED,
+                )
+
+
+def _searches_rates(callback: Any) -> bool:
+    """Tell whether a callback is Lightning's search for a rate, which leaves its own mark on the optimizer."""
+    return any(kind.__name__ == "LearningRateFinder" for kind in type(callback).__mro__)
+
+
+def _why(module: LightningModule) -> tuple[str, str]:
+    """Return why nobody steps, and what to do."""
+    if not module.automatic_optimization:
+        return ", as under manual optimization Lightning calls no scheduler", _MANUAL
+    if overrides(module, "lr_scheduler_step"):
+        return "", _AUTOMATIC
+    return ", as its frequency is beyond the run", _FREQUENCY
 
 
 def _schedulers(trainer: Trainer) -> list[Any]:
