@@ -27,11 +27,7 @@ NOT_UPDATED = Rule(
     "{remedy}",
     section="parameters",
     cost="sampled",
-    can_follow=(
-        "clipping-scaled-gradients",
-        "gradients-cleared",
-        "learning-rate-schedule",
-    ),
+    can_follow=("clipping-scaled-gradients", "gradients-cleared", "learning-rate-schedule"),
 )
 RATIO_HIGH = Rule(
     "update-ratio-high",
