@@ -10,7 +10,6 @@ import contextlib
 import functools
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
 import torch
@@ -92,13 +91,11 @@ __all__ = [
     "is_launched",
     "is_of_other",
     "is_param_in_hook_signature",
-    "is_step_of_lightning",
     "is_unscaled",
     "modes_aside",
     "move_data_to_device",
     "overrides",
     "scale_of",
-    "scheduler_calls",
     "stage_of",
     "tree_leaves",
     "tree_map",
@@ -218,22 +215,6 @@ def evaluation_arguments(trainer: Trainer, hook: str, place: Sequence[int]) -> t
     several = loop._is_sequential and loop.num_dataloaders > 1
     given = loop._build_kwargs(None, place[0], place[1] if several else None)
     return tuple(loop._build_step_args_from_hook_kwargs(given, hook)[1:])
-
-
-def scheduler_calls(trainer: Trainer) -> int | None:
-    """Return how often Lightning has stepped learning-rate schedulers, all together; ``None`` where it does not say."""
-    progress = getattr(trainer.fit_loop.epoch_loop, "scheduler_progress", None)
-    return None if progress is None else int(progress.total.completed)
-
-
-def is_step_of_lightning(frame: FrameType) -> bool:
-    """Tell whether Lightning's loops call an optimizer's or scheduler's step, or all else of a run, in ``frame``.
-
-    What the program's own hooks call has a frame of the program before it.
-    """
-    name = str(frame.f_globals.get("__name__", ""))
-    of_step = frame.f_code.co_name in ("_optimizer_step", "_update_learning_rates", "_run_stage")
-    return of_step and name.startswith(("lightning.pytorch.", "pytorch_lightning."))
 
 
 def skips_backward(trainer: Trainer) -> bool:

@@ -14,8 +14,6 @@ from types import FrameType
 
 from torch.autograd.function import FunctionCtx
 
-from lightning_debugkit.core.compat import is_step_of_lightning
-
 _OWN = "lightning_debugkit"
 _FRAMEWORK = {"torch", "lightning", "pytorch_lightning", "lightning_fabric", "torchmetrics", "lightning_utilities"}
 _OF_A_MODE = ("__torch_function__", "__torch_dispatch__")
@@ -130,6 +128,16 @@ def users_line() -> SourceLine:
             return SourceLine(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
         frame = frame.f_back
     return SourceLine()
+
+
+def is_step_of_lightning(frame: FrameType) -> bool:
+    """Tell whether Lightning's loops call an optimizer's or scheduler's step, or all else of a run, in ``frame``.
+
+    What the program's own hooks call has a frame of the program before it.
+    """
+    name = str(frame.f_globals.get("__name__", ""))
+    of_step = frame.f_code.co_name in ("_optimizer_step", "_update_learning_rates", "_run_stage")
+    return of_step and name.startswith(("lightning.pytorch.", "pytorch_lightning."))
 
 
 def _package(frame: FrameType) -> str:

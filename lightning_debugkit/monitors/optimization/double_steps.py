@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import (
     SequentialLR,
 )
 
-from lightning_debugkit.core.compat import overrides, scheduler_calls
+from lightning_debugkit.core.compat import overrides
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.patching import hear_method
 from lightning_debugkit.core.rule import Rule
@@ -218,3 +218,9 @@ def _calls_lightnings(module: LightningModule) -> bool:
     """Tell whether a module's own ``lr_scheduler_step`` calls the one that it stands for, after steps of its own."""
     code = getattr(type(module).lr_scheduler_step, "__code__", None)
     return code is not None and {"step", "lr_scheduler_step"} <= set(code.co_names)
+
+
+def scheduler_calls(trainer: Trainer) -> int | None:
+    """Return how often Lightning has stepped learning-rate schedulers, all together; ``None`` where it does not say."""
+    progress = getattr(trainer.fit_loop.epoch_loop, "scheduler_progress", None)
+    return None if progress is None else int(progress.total.completed)
