@@ -27,6 +27,7 @@ IMAGES = 4  # dimensions of a batch of them
 # there, by steps of the size of the learning rate, and its first gradients are as large.
 TARGETS = 1e4
 FAR = 100.0
+FEWEST_TARGETS = 8  # of fewer than SAMPLES one may be all there is of the size, so their median is asked, too
 # The same map for each entry: means of the splits on a line, and its slope found again in the spreads. A random split
 # has slope 1; half or twice that is another normalisation. Entries needed, and the share of variance explained.
 ENTRIES = 16
@@ -162,9 +163,11 @@ def judge_targets(prediction: Tensor, target: Tensor, named: str, where: Where) 
         named: The loss and its line, for the message.
         where: Place of now.
     """
-    if target.numel() < SAMPLES or not target.is_floating_point() or not prediction.is_floating_point():
+    if target.numel() < FEWEST_TARGETS or not target.is_floating_point() or not prediction.is_floating_point():
         return
     size, reach = (float(tensor.detach().float().square().mean().sqrt()) for tensor in (target, prediction))
+    if target.numel() < SAMPLES:
+        size = min(size, float(target.detach().float().abs().median()))
     if size > TARGETS and size > FAR * reach:
         told = f"the targets of {named} are of size {size:.3g} (root mean square), the first predictions of {reach:.3g}"
         remedy = (

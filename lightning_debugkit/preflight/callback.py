@@ -218,6 +218,8 @@ class PreflightCheck(DebugCallback):
             found += wrong_dimensions.judge_views(listener.views, listener.samples, where)
             found += wrong_dimensions.judge_scales(listener.mixed, where)
             found += evaluation_noise.judge(listener.noise, where)
+            if stage == "training":
+                found += output_activation.judge_twice(listener.twice, {each.rule for each in found}, where)
             if stage == "training" and self._loss is not None:
                 found += loss_value.judge_sum(listener.calls, self._loss, where)
                 found += loss_value.judge_likelihoods(listener.likelihoods, self._loss, where)

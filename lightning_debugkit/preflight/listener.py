@@ -78,6 +78,7 @@ class StepListener(TorchFunctionMode):
         self.grey: list[SourceLine] = []
         self.views: list[ViewCall] = []
         self.mixed: list[SourceLine] = []
+        self.twice: list[Made] = []
         self.error: Exception | None = None
         self._names = names
         self._is_training = is_training
@@ -242,7 +243,11 @@ class StepListener(TorchFunctionMode):
         """Keep how the result was made, where its range or form is known by that."""
         made = self.made(source)
         if name in FORMS or name.rstrip("_") in FORMS:
-            self._keep(result, self._form(name.rstrip("_"), source, args, kwargs))
+            form = self._form(name.rstrip("_"), source, args, kwargs)
+            self._keep(result, form)
+            # What only a metric is given has no gradient.
+            if form.is_repeated and result.requires_grad:
+                self.twice.append(form)
         elif name in LAYERS:
             self._keep(result, Made(name))
         elif made is not None and name in MOVES:

@@ -12,6 +12,8 @@ from lightning_debugkit.replay.source_lines import SourceLine
 
 # Layers: their result may be any number.
 LAYERS = {"linear", "conv1d", "conv2d", "conv3d", "matmul", "__matmul__", "bmm", "mm", "addmm", "bilinear"}
+# Those whose result lies between 0 and 1, of one kind each: given their own result, the second sees no logits.
+_SHARES = {"sigmoid": "sigmoid", "special_expit": "sigmoid", "softmax": "softmax"}
 ATTENTION = "scaled_dot_product_attention"
 
 
@@ -32,6 +34,12 @@ class Made:
     dim: int | None = None
     size: int = 0
     after: Made | None = None
+
+    @property
+    def is_repeated(self) -> bool:
+        """Tell whether sigmoid was given the result of sigmoid, or softmax that of softmax, with nothing between."""
+        kind, before = _SHARES.get(self.op), self.after
+        return kind is not None and before is not None and kind == _SHARES.get(before.op) and self.dim == before.dim
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -56,6 +57,8 @@ SOFTMAX_OVER_ONE = Rule(
     cost="once",
 )
 
+_TWICE = "{told}: what it takes for logits lies between 0 and 1, and the model is never sure"
+
 
 def judge(call: LossCall, where: Where, stage: str) -> Iterator[Finding]:
     """Yield what is wrong between the last activation and the loss of one call."""
@@ -81,6 +84,24 @@ def judge(call: LossCall, where: Where, stage: str) -> Iterator[Finding]:
         seen, remedy = _no_logarithm(call)
         if seen:
             yield MISSING_LOG_SOFTMAX.found(where, seen=seen, remedy=remedy, **common)
+
+
+def judge_twice(twice: Sequence[Made], said: Container[str], where: Where) -> Iterator[Finding]:
+    """Yield an activation that is applied to its own result, on the way to a loss that is none of torch's.
+
+    Args:
+        twice: The second of each two.
+        said: Rules that were told of this step, by its loss functions.
+        where: Place of now.
+    """
+    for made in twice[:1]:
+        rule = DOUBLE_SOFTMAX if made.op == "softmax" else DOUBLE_SIGMOID
+        if rule.name in said or made.after is None:
+            return
+        first = f" at {at(made.after.place)}" if made.after.place.source else ""
+        told = f"{made.op} at {at(made.place) or 'training_step'} is given the result of {made.after.op}{first}"
+        worded = replace(rule, says=_TWICE, advice="Leave one of the two out: the model's own, if the loss has one.")
+        yield worded.found(where, told=told, op=made.op, source=made.place.source)
 
 
 def _is_twice(call: LossCall) -> bool:

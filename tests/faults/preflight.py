@@ -86,6 +86,35 @@ def sigmoid_before_cross_entropy(mended: bool) -> Program:
     return Program(Classifier(mended, net), batches(*digits()), trainer=ONE_EPOCH)
 
 
+def overlap(p: Tensor, mask: Tensor) -> Tensor:
+    return 1 - 2 * (p * mask).sum() / (p.sum() + mask.sum())
+
+
+@fault("double-sigmoid", source="torch.sigmoid(self(x))", **BY)
+def sigmoid_before_a_dice_loss_that_has_one(mended: bool) -> Program:
+    x, _ = digits()
+
+    class Dice(Classifier):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            return overlap(torch.sigmoid(self(x)), y)
+
+    net = mlp(64, 32, 64) if mended else nn.Sequential(mlp(64, 32, 64), nn.Sigmoid())
+    return Program(Dice(mended, net), batches(x, (x > 0.5).float()), trainer=ONE_EPOCH)
+
+
+@fault("double-softmax", source="softmax(dim=1)", **BY)
+def softmax_before_a_focal_loss_that_has_one(mended: bool) -> Program:
+    class Focal(Classifier):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            p = self(x).softmax(dim=1).gather(1, y[:, None]).clamp_min(1e-6)
+            return -((1 - p).square() * p.log()).mean()
+
+    net = mlp(64, 32, 10) if mended else nn.Sequential(mlp(64, 32, 10), nn.Softmax(dim=1))
+    return Program(Focal(mended, net), batches(*digits()), trainer=ONE_EPOCH)
+
+
 @fault("missing-log-softmax", source="nll_loss", **BY)
 def nll_of_probabilities(mended: bool) -> Program:
     class Likelihood(Classifier):

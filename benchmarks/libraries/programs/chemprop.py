@@ -20,14 +20,23 @@ def _molecules() -> tuple[list[str], Any]:
     return smiles, (np.array(values)[:, None] - np.mean(values)) / np.std(values)
 
 
-def _fit(values: Any = None, predictor: Any = None, epochs: int = 6, **options: Any) -> Any:
+def _fit(
+    values: Any = None,
+    predictor: Any = None,
+    epochs: int = 6,
+    extra: Any = None,
+    first_of_validation: int = 200,
+    **options: Any,
+) -> Any:
     from chemprop import data, models, nn
     from lightning.pytorch import Trainer
 
-    smiles, told = _molecules()
-    values = told if values is None else values
-    points = [data.MoleculeDatapoint.from_smi(text, y) for text, y in zip(smiles, values, strict=True)]
-    train, val = data.MoleculeDataset(points[:200]), data.MoleculeDataset(points[200:])
+    smiles, known = _molecules()
+    values = known if values is None else values
+    extra = [None] * len(smiles) if extra is None else extra
+    told = zip(smiles, values, extra, strict=True)
+    points = [data.MoleculeDatapoint.from_smi(text, y, x_d=more) for text, y, more in told]
+    train, val = data.MoleculeDataset(points[:200]), data.MoleculeDataset(points[first_of_validation:])
     model = models.MPNN(
         options.pop("message_passing", None) or nn.BondMessagePassing(d_h=32),
         nn.MeanAggregation(),
@@ -87,3 +96,23 @@ def labels_of_one_and_two() -> Any:
 
     values = (_molecules()[1] > 0).astype(float) + 1
     return _fit(values, nn.BinaryClassificationFFN(input_dim=32, hidden_dim=32))
+
+
+@LIBRARY.fault("nonfinite-input")
+def one_descriptor_is_infinite() -> Any:
+    import numpy as np
+    from chemprop import nn
+
+    extra = np.random.default_rng(1).normal(size=(240, 3))
+    extra[77, 1] = float("inf")
+    return _fit(predictor=nn.RegressionFFN(input_dim=35, hidden_dim=32), extra=extra)
+
+
+@LIBRARY.fault("train-val-overlap")
+def validation_from_training() -> Any:
+    return _fit(first_of_validation=120)
+
+
+@LIBRARY.fault("update-ratio-low")
+def rate_of_nearly_nothing() -> Any:
+    return _fit(init_lr=1e-12, max_lr=1e-12, final_lr=1e-12, epochs=12)

@@ -21,13 +21,13 @@ def _series(scaled: bool = True) -> Any:
     return TimeSeries.from_values((values if scaled else 50_000 + 20_000 * values).astype(np.float32))
 
 
-def _fit(kind: str, series: Any = None, trainer: Any = None, **options: Any) -> Any:
+def _fit(kind: str, series: Any = None, trainer: Any = None, fitted: Any = None, **options: Any) -> Any:
     import darts.models
 
     lengths = {"input_chunk_length": 24, "output_chunk_length": 6}
     arguments = {**lengths, "n_epochs": 4, "batch_size": 16, "random_state": 1, **options}
     model = getattr(darts.models, kind)(pl_trainer_kwargs={**_QUIET, **(trainer or {})}, **arguments)
-    model.fit(_series() if series is None else series)
+    model.fit(_series() if series is None else series, **(fitted or {}))
     return model.model
 
 
@@ -95,3 +95,21 @@ def unscaled() -> Any:
 @LIBRARY.fault("diverging-loss", "update-ratio-high", "exploding-gradient")
 def rate_of_one() -> Any:
     return _fit("NBEATSModel", num_stacks=4, num_blocks=1, layer_widths=32, optimizer_kwargs={"lr": 1.0})
+
+
+@LIBRARY.fault("nonfinite-input")
+def one_covariate_is_infinite() -> Any:
+    import numpy as np
+    from darts import TimeSeries
+
+    values = np.random.default_rng(1).normal(size=300).astype(np.float32)
+    values[150] = float("inf")
+    return _fit("NHiTSModel", layer_widths=32, fitted={"past_covariates": TimeSeries.from_values(values)})
+
+
+@LIBRARY.fault("learning-rate-schedule")
+def rate_of_a_thousandth_after_each_epoch() -> Any:
+    import torch
+
+    decay = {"lr_scheduler_cls": torch.optim.lr_scheduler.ExponentialLR, "lr_scheduler_kwargs": {"gamma": 1e-3}}
+    return _fit("NBEATSModel", num_stacks=4, num_blocks=1, layer_widths=32, n_epochs=8, **decay)

@@ -74,3 +74,15 @@ def shuffled_labels() -> Any:
 
     y = np.random.default_rng(1).permutation((_table()[1] > 0).astype(int))
     return _fit("MLPClassifier", y=y, config=_config("MLPConfig", layer_sizes=[32, 16]), max_epochs=8)
+
+
+@LIBRARY.fault("nonfinite-input")
+def one_target_is_nan() -> Any:
+    y = _table()[1].copy()
+    y[77] = float("nan")
+    return _fit("MLPRegressor", y=y, config=_config("MLPConfig", layer_sizes=[32, 16]))
+
+
+@LIBRARY.fault("diverging-loss", "update-ratio-high", "exploding-gradient")
+def rate_of_ten() -> Any:
+    return _fit("MLPRegressor", config=_config("MLPConfig", layer_sizes=[32, 16]), lr=10.0)

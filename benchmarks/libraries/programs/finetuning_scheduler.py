@@ -11,18 +11,19 @@ LIBRARY = Library("finetuning-scheduler", ("finetuning-scheduler==2.14.1", "scik
 _THAWED = "batch norms of later phases follow the statistics of the batches although told not to"
 
 
-def _digits() -> tuple[Any, Any]:
+def _digits(shuffled: bool = False) -> tuple[Any, Any]:
     import torch
     from sklearn.datasets import load_digits
     from torch.utils.data import DataLoader, TensorDataset
 
     x, y = load_digits(return_X_y=True)
-    data = TensorDataset(torch.tensor(x / 16, dtype=torch.float32), torch.tensor(y))
+    labels = torch.tensor(y)[torch.randperm(len(y))] if shuffled else torch.tensor(y)
+    data = TensorDataset(torch.tensor(x / 16, dtype=torch.float32), labels)
     train, val = torch.utils.data.random_split(data, [1500, 297])
     return DataLoader(train, batch_size=64, shuffle=True), DataLoader(val, batch_size=64)
 
 
-def _fit(norm: bool, rate: float = 1e-3, epochs: int = 8, **schedule: Any) -> Any:
+def _fit(norm: bool, rate: float = 1e-3, epochs: int = 8, shuffled: bool = False, **schedule: Any) -> Any:
     import torch
     from finetuning_scheduler import FinetuningScheduler
     from lightning.pytorch import LightningModule, Trainer
@@ -51,7 +52,7 @@ def _fit(norm: bool, rate: float = 1e-3, epochs: int = 8, **schedule: Any) -> An
         callbacks=[FinetuningScheduler(**schedule)],
         enable_progress_bar=False,
         enable_model_summary=False,
-    ).fit(model, *_digits())
+    ).fit(model, *_digits(shuffled))
     return model
 
 
@@ -68,3 +69,8 @@ def with_a_batch_norm() -> Any:
 @LIBRARY.fault("diverging-loss", "update-ratio-high", "exploding-gradient")
 def rate_of_ten() -> Any:
     return _fit(norm=False, rate=10.0, max_depth=0, epochs=3)
+
+
+@LIBRARY.fault("labels-unrelated-to-inputs", "no-better-than-trivial")
+def shuffled_labels() -> Any:
+    return _fit(norm=False, shuffled=True, max_depth=1)

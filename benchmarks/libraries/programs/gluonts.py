@@ -76,3 +76,15 @@ def one_value_is_infinite() -> Any:
 @LIBRARY.fault("diverging-loss", "update-ratio-high", "exploding-gradient")
 def rate_of_five() -> Any:
     return _fit("DeepAREstimator", hidden_size=16, num_layers=1, lr=5.0)
+
+
+@LIBRARY.fault("clipping-always", "clipping-severe")
+def clipped_to_next_to_nothing() -> Any:
+    quiet = {**_QUIET, "gradient_clip_val": 1e-6}
+    return _fit("DLinearEstimator", has_no_freq=True, hidden_dimension=16, trainer_kwargs=quiet)
+
+
+@LIBRARY.fault("update-ratio-low")
+def rate_of_nearly_nothing() -> Any:
+    quiet = {**_QUIET, "max_epochs": 8}
+    return _fit("SimpleFeedForwardEstimator", has_no_freq=True, hidden_dimensions=[16], lr=1e-12, trainer_kwargs=quiet)

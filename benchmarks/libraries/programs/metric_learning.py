@@ -13,7 +13,15 @@ LIBRARY = Library(
 )
 
 
-def _fit(loss: Any, miner: Any = None, shuffled: bool = False, rate: float = 1e-3) -> Any:
+def _fit(
+    loss: Any,
+    miner: Any = None,
+    shuffled: bool = False,
+    rate: float = 1e-3,
+    scale: float = 1 / 16,
+    trains_loss: bool = True,
+    in_order: bool = False,
+) -> Any:
     import torch
     from lightning.pytorch import LightningModule, Trainer
     from sklearn.datasets import load_digits
@@ -37,14 +45,16 @@ def _fit(loss: Any, miner: Any = None, shuffled: bool = False, rate: float = 1e-
             self.log("val_loss", self.step(batch))
 
         def configure_optimizers(self) -> Any:
-            return torch.optim.Adam(self.parameters(), rate)
+            return torch.optim.Adam(self.parameters() if trains_loss else self.trunk.parameters(), rate)
 
     x, y = load_digits(return_X_y=True)
     labels = torch.tensor(y)[torch.randperm(len(y))] if shuffled else torch.tensor(y)
-    data = TensorDataset(torch.tensor(x / 16, dtype=torch.float32), labels)
+    data = TensorDataset(torch.tensor(x * scale, dtype=torch.float32), labels)
     train, val = torch.utils.data.random_split(data, [1500, 297])
+    if in_order:
+        train = torch.utils.data.Subset(data, sorted(train.indices, key=lambda at: int(labels[at])))
     model = Embedding()
-    loaders = DataLoader(train, batch_size=64, shuffle=True), DataLoader(val, batch_size=64)
+    loaders = DataLoader(train, batch_size=64, shuffle=not in_order), DataLoader(val, batch_size=64)
     Trainer(max_epochs=4, **QUIET).fit(model, *loaders)
     return model
 
@@ -89,3 +99,31 @@ def rate_of_ten() -> Any:
     from pytorch_metric_learning import losses
 
     return _fit(losses.NormalizedSoftmaxLoss(num_classes=10, embedding_size=16), rate=10.0)
+
+
+@LIBRARY.fault("parameter-not-in-optimizer")
+def class_weights_left_out_of_the_optimizer() -> Any:
+    from pytorch_metric_learning import losses
+
+    return _fit(losses.ArcFaceLoss(num_classes=10, embedding_size=16), trains_loss=False)
+
+
+@LIBRARY.fault("unshuffled-training-data")
+def classes_one_after_the_other() -> Any:
+    from pytorch_metric_learning import losses
+
+    return _fit(losses.NormalizedSoftmaxLoss(num_classes=10, embedding_size=16), in_order=True)
+
+
+@LIBRARY.fault("input-not-normalized")
+def raw_pixels() -> Any:
+    from pytorch_metric_learning import losses
+
+    return _fit(losses.SupConLoss(temperature=0.1), scale=255 / 16)
+
+
+@LIBRARY.fault("label-out-of-range")
+def one_class_too_few() -> Any:
+    from pytorch_metric_learning import losses
+
+    return _fit(losses.NormalizedSoftmaxLoss(num_classes=9, embedding_size=16))

@@ -24,7 +24,9 @@ def _images(count: int = 96, size: int = 32) -> tuple[Any, Any]:
     return mask + 0.3 * torch.randn(mask.shape, generator=make), mask
 
 
-def _fit(net: Any, loss: Any, x: Any, y: Any, rate: float = 1e-3, epochs: int = 8) -> Any:
+def _fit(
+    net: Any, loss: Any, x: Any, y: Any, rate: float = 1e-3, epochs: int = 8, first_of_validation: int = 80
+) -> Any:
     import torch
     from lightning.pytorch import LightningModule, Trainer
     from monai.data import DataLoader, Dataset
@@ -48,7 +50,7 @@ def _fit(net: Any, loss: Any, x: Any, y: Any, rate: float = 1e-3, epochs: int = 
     Trainer(max_epochs=epochs, **QUIET).fit(
         model,
         DataLoader(Dataset(entries[:80]), batch_size=8, shuffle=True),
-        DataLoader(Dataset(entries[80:]), batch_size=8),
+        DataLoader(Dataset(entries[first_of_validation:]), batch_size=8),
     )
     return model
 
@@ -116,3 +118,45 @@ def images_of_thousands() -> Any:
     net = DenseNet(2, 1, 2, init_features=8, growth_rate=8, block_config=(2, 2), norm=("instance", {"affine": True}))
     images, _ = _images()
     return _fit(net, torch.nn.CrossEntropyLoss(), images * 1000 + 20_000, torch.arange(len(images)) % 2)
+
+
+@LIBRARY.fault("negative-loss", "label-out-of-range", "output-range")
+def masks_of_0_and_255() -> Any:
+    from monai.losses import DiceLoss
+
+    images, masks = _images()
+    return _fit(_unet(), DiceLoss(sigmoid=True), images, masks * 255)
+
+
+@LIBRARY.fault("double-sigmoid")
+def sigmoid_twice() -> Any:
+    import torch
+    from monai.losses import DiceLoss
+
+    return _fit(torch.nn.Sequential(_unet(), torch.nn.Sigmoid()), DiceLoss(sigmoid=True), *_images())
+
+
+@LIBRARY.fault("double-softmax")
+def softmax_twice() -> Any:
+    import torch
+    from monai.losses import DiceCELoss
+
+    net = torch.nn.Sequential(_unet(2), torch.nn.Softmax(dim=1))
+    return _fit(net, DiceCELoss(to_onehot_y=True, softmax=True), *_images())
+
+
+@LIBRARY.fault("train-val-overlap")
+def validation_from_training() -> Any:
+    from monai.losses import DiceLoss
+
+    return _fit(_unet(), DiceLoss(sigmoid=True), *_images(), first_of_validation=40)
+
+
+@LIBRARY.fault("label-out-of-range")
+def classes_counted_from_one() -> Any:
+    import torch
+    from monai.networks.nets import DenseNet
+
+    net = DenseNet(2, 1, 2, init_features=8, growth_rate=8, block_config=(2, 2))
+    images, _ = _images()
+    return _fit(net, torch.nn.CrossEntropyLoss(), images, torch.arange(len(images)) % 2 + 1)

@@ -86,3 +86,18 @@ def one_value_is_infinite() -> Any:
     table = _table()
     table.loc[200, "y"] = float("inf")
     return _fit("NHITS", table, mlp_units=[[32, 32]] * 3)
+
+
+@LIBRARY.fault("learning-rate-schedule")
+def rate_halved_at_each_step() -> Any:
+    return _fit("NHITS", mlp_units=[[32, 32]] * 3, num_lr_decays=60)
+
+
+@LIBRARY.fault("nonfinite-input")
+def one_price_is_infinite() -> Any:
+    import numpy as np
+
+    table = _table()
+    table["price"] = np.random.default_rng(1).normal(size=len(table))
+    table.loc[310, "price"] = float("inf")
+    return _fit("NHITS", table, mlp_units=[[32, 32]] * 3, hist_exog_list=["price"])

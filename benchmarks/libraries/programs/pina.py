@@ -121,3 +121,24 @@ def rate_of_five() -> Any:
         use_lt=False,
     )
     return _train(solver, 40, batch_size=20)
+
+
+def _supervised(x: Any, y: Any, epochs: int = 40) -> Any:
+    from pina.model import FeedForward
+    from pina.problem.zoo import SupervisedProblem
+    from pina.solver import SupervisedSingleModelSolver
+
+    solver = SupervisedSingleModelSolver(problem=SupervisedProblem(x, y), model=FeedForward(2, 1), use_lt=False)
+    return _train(solver, epochs, batch_size=20)
+
+
+@LIBRARY.fault("input-not-normalized")
+def positions_of_ten_thousands() -> Any:
+    x, y = _field()
+    return _supervised(x * 1e5, y)
+
+
+@LIBRARY.fault("input-not-normalized")
+def values_of_millions() -> Any:
+    x, y = _field()
+    return _supervised(x, y * 1e6)

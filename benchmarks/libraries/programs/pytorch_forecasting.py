@@ -39,18 +39,26 @@ def _data(table: Any, known: bool = True, encoder: int = 20, **options: Any) -> 
     )
 
 
-def _fit(kind: str, known: bool = True, table: Any = None, epochs: int = 8, **options: Any) -> Any:
+def _fit(
+    kind: str,
+    known: bool = True,
+    table: Any = None,
+    epochs: int = 8,
+    clip: float = 0.1,
+    of_data: Any = None,
+    **options: Any,
+) -> Any:
     import pytorch_forecasting
     from lightning.pytorch import Trainer
 
     table = _table() if table is None else table
-    data = _data(table[table["time_idx"] < 65], known)
+    data = _data(table[table["time_idx"] < 65], known, **(of_data or {}))
     train = data.to_dataloader(train=True, batch_size=32, num_workers=0)
     validation = type(data).from_dataset(data, table, predict=True, stop_randomization=True)
     model = getattr(pytorch_forecasting, kind).from_dataset(data, **{"learning_rate": 0.01, **options})
     trainer = Trainer(
         max_epochs=epochs,
-        gradient_clip_val=0.1,
+        gradient_clip_val=clip,
         **QUIET,
     )
     trainer.fit(model, train, validation.to_dataloader(train=False, batch_size=32, num_workers=0))
@@ -92,3 +100,18 @@ def one_covariate_is_infinite() -> Any:
 @LIBRARY.fault("diverging-loss", "update-ratio-high", "exploding-gradient")
 def rate_of_ten() -> Any:
     return _fit("DeepAR", hidden_size=12, learning_rate=10.0)
+
+
+@LIBRARY.fault("input-not-normalized")
+def unscaled() -> Any:
+    from pytorch_forecasting.data import TorchNormalizer
+
+    table = _table()
+    table["value"] *= 1e6
+    raw = {"target_normalizer": TorchNormalizer(method="identity"), "scalers": {"value": None}}
+    return _fit("NHiTS", table=table, hidden_size=32, of_data=raw)
+
+
+@LIBRARY.fault("clipping-always", "clipping-severe")
+def clipped_to_next_to_nothing() -> Any:
+    return _fit("NHiTS", hidden_size=32, clip=1e-7)

@@ -27,7 +27,15 @@ def _table(rows: int = 600) -> Any:
     return frame
 
 
-def _fit(config: Any, frame: Any = None, target: str = "kind", task: str = "classification", **trainer: Any) -> Any:
+def _fit(
+    config: Any,
+    frame: Any = None,
+    target: str = "kind",
+    task: str = "classification",
+    first_of_validation: int = 480,
+    is_scaled: bool = True,
+    **trainer: Any,
+) -> Any:
     from pytorch_tabular import TabularModel
     from pytorch_tabular.config import DataConfig, OptimizerConfig, TrainerConfig
 
@@ -36,14 +44,18 @@ def _fit(config: Any, frame: Any = None, target: str = "kind", task: str = "clas
     options |= {"early_stopping": None, "load_best": False, "progress_bar": "none", **trainer}
     model = TabularModel(
         data_config=DataConfig(
-            target=[target], continuous_cols=[f"x{i}" for i in range(4)], categorical_cols=["colour"], num_workers=0
+            target=[target],
+            continuous_cols=[f"x{i}" for i in range(4)],
+            categorical_cols=["colour"],
+            num_workers=0,
+            normalize_continuous_features=is_scaled,
         ),
         model_config=config(task=task),
         optimizer_config=OptimizerConfig(),
         trainer_config=TrainerConfig(**options),
         verbose=False,
     )
-    model.fit(train=frame[:480], validation=frame[480:])
+    model.fit(train=frame[:480], validation=frame[first_of_validation:])
     return model.model
 
 
@@ -103,3 +115,22 @@ def one_cell_is_infinite() -> Any:
 @LIBRARY.fault("diverging-loss", "update-ratio-high", "exploding-gradient")
 def rate_of_ten() -> Any:
     return _fit(_embedding(learning_rate=10.0), target="size", task="regression")
+
+
+@LIBRARY.fault("input-not-normalized")
+def columns_of_thousands() -> Any:
+    frame = _table()
+    frame[[f"x{i}" for i in range(4)]] *= 1e4
+    return _fit(_embedding(batch_norm_continuous_input=False), frame, is_scaled=False)
+
+
+@LIBRARY.fault("input-not-normalized")
+def targets_of_millions() -> Any:
+    frame = _table()
+    frame["size"] *= 1e6
+    return _fit(_embedding(), frame, target="size", task="regression")
+
+
+@LIBRARY.fault("train-val-overlap")
+def validation_from_training() -> Any:
+    return _fit(_embedding(), first_of_validation=240)

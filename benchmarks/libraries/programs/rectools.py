@@ -52,3 +52,8 @@ def sasrec_with_sampled_negatives() -> Any:
 @LIBRARY.fault("diverging-loss", "update-ratio-high", "exploding-gradient")
 def rate_of_ten() -> Any:
     return _fit("SASRecModel", lr=10.0)
+
+
+@LIBRARY.fault("update-ratio-low")
+def rate_of_nearly_nothing() -> Any:
+    return _fit("SASRecModel", lr=1e-12)

@@ -80,3 +80,11 @@ def rate_of_three() -> Any:
 
     optimizer = {"optimizer_kwargs": {"lr": 3.0}}
     return _fit(AttentionModel(_env(), baseline="exponential", policy_kwargs=_POLICY, **_DATA, **optimizer), epochs=2)
+
+
+@LIBRARY.fault("update-ratio-low")
+def rate_of_nearly_nothing() -> Any:
+    from rl4co.models import AttentionModel
+
+    optimizer = {"optimizer_kwargs": {"lr": 1e-12}}
+    return _fit(AttentionModel(_env(), baseline="exponential", policy_kwargs=_POLICY, **_DATA, **optimizer))

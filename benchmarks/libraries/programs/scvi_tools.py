@@ -123,3 +123,12 @@ def shuffled_kinds() -> Any:
     cells.obs["kind"] = cells.obs["kind"].sample(frac=1.0, random_state=1).to_numpy()
     SCANVI.setup_anndata(cells, labels_key="kind", unlabeled_category="unknown", batch_key="batch")
     return _train(SCANVI(cells, n_hidden=32))
+
+
+@LIBRARY.fault("diverging-loss", "update-ratio-high", "exploding-gradient")
+def rate_of_five() -> Any:
+    from scvi.model import SCVI
+
+    cells = _cells()
+    SCVI.setup_anndata(cells, batch_key="batch")
+    return _train(SCVI(cells, n_hidden=32), plan_kwargs={"lr": 5.0})
