@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from torch.optim import Optimizer
@@ -88,7 +90,7 @@ class DoubleSteps:
 
     def stepped(self, optimizer: Optimizer) -> None:
         """Count a step; called by the optimizer itself."""
-        if not self._automatic or self._own_optimizer_step:
+        if not self._automatic or self._own_optimizer_step or _calls_its_parents(optimizer):
             return
         self._hits[id(optimizer)] = self._hits.get(id(optimizer), 0) + 1
         if self._times < _TIMES and not self._source:
@@ -204,6 +206,19 @@ def _counter(scheduler: Any) -> tuple[Any, str] | None:
     if isinstance(scheduler, LRScheduler) and type(scheduler).step is LRScheduler.step:
         return scheduler, "_step_count"
     return None
+
+
+def _calls_its_parents(optimizer: Optimizer) -> bool:
+    """Tell whether the step that has just ended is a part of the optimizer's own, as ``super().step()`` is."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name == "step" and code.co_varnames and frame.f_locals.get(code.co_varnames[0]) is optimizer:
+            return True
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in ("torch", "lightning_debugkit"):
+            return False
+        frame = frame.f_back
+    return False
 
 
 def is_due(trainer: Trainer, config: Any) -> bool:
