@@ -229,8 +229,8 @@ def test_what_the_classes_explain_is_no_validation_overfitting(tmp_path: Path) -
         ),
         (
             {"adapter": "no.such.path"},
-            "BiasVarianceReport needs adapter to be a function or its dotted path, got 'no.such.path'; it gets outputs "
-            "and batch, and returns predictions and targets.",
+            "BiasVarianceReport needs adapter to be a function or its dotted path, got 'no.such.path'; module "
+            "'no.such' cannot be imported (ModuleNotFoundError: No module named 'no').",
         ),
     ],
 )

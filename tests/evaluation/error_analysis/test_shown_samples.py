@@ -140,7 +140,7 @@ WRONG = [
      "[0] counts the first loader alone, None all."),
     ({"on_missing": "stop"}, "ErrorAnalysis needs on_missing 'raise' or 'warn', got 'stop'; 'raise' says it at once."),
     ({"adapter": "no.such"}, "ErrorAnalysis needs adapter to be a function or its dotted path, got 'no.such'; "
-     "it gets outputs and batch, and returns predictions and targets."),
+     "module 'no' cannot be imported (ModuleNotFoundError: No module named 'no')."),
 ]  # fmt: skip
 
 
