@@ -1,8 +1,8 @@
 """Regression: the loss falls to the variance of the target and stays; was the model too small, the rate too low?
 
 Source: https://stackoverflow.com/questions/40467990 (labels shuffled apart from their inputs).
-Added: 2026-11-28. Rules changed because of it: none.
-Missed: only classifiers are compared with a trivial answer yet.
+Added: 2026-11-28. Rules changed because of it: labels-unrelated-to-inputs (numbers to be predicted).
+Missed: in the run of 2026-11-29, which was before this change.
 """
 
 import torch

@@ -2,9 +2,8 @@
 
 Source: https://github.com/Jingkang50/OpenPSG/issues/56 and https://github.com/zamanzadeh/CARLA/issues/16 (view in place
 of transpose moves data between samples).
-Added: 2026-11-28. Rules changed because of it: none.
-Missed: samples are replaced along the first dimension of the batch, which here are the sensors; another dimension is
-not tried.
+Added: 2026-11-28. Rules changed because of it: view-for-transpose (a rule of its own).
+Missed: in the run of 2026-11-29, which was before this change.
 """
 
 import torch
