@@ -84,7 +84,7 @@ class Run:
     trained: int | None = None  # optimizer steps of this run that had a gradient; None where nobody counts
     norms: tuple[Any, Any] | None = None  # of the step in progress: see `shared_norms`
     norm_readers: int = 0  # callbacks that ask for them
-    company: list[Any] = field(default_factory=list)  # callbacks of which it is known
+    company: list[int] = field(default_factory=list)  # ids of the callbacks of which it is known: they hold the Trainer
     is_interrupted: bool = False  # that one of the user's stands among ours, and may change gradients
     here: Where | None = None  # place of the batch in progress, up to the end of its step
     parameters: Parameters = field(default_factory=Parameters)  # of each optimizer, for all who ask

@@ -89,9 +89,10 @@ def shared_norms(
 
 def _changes_between(run: Run, callbacks: list[Any]) -> bool:
     """Tell whether a callback of the user's stands between two of ours, and may change the gradients."""
-    if callbacks != run.company:
+    company = [id(each) for each in callbacks]
+    if company != run.company:
         ours = [place for place, each in enumerate(callbacks) if isinstance(each, DebugCallback)]
         between = [each for each in callbacks[ours[0] : ours[-1]] if not isinstance(each, DebugCallback)]
-        run.company = list(callbacks)
+        run.company = company
         run.is_interrupted = any(overrides(each, "on_before_optimizer_step", Callback) for each in between)
     return run.is_interrupted

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 from lightning.pytorch import Trainer
 from lightning.pytorch.demos.boring_classes import BoringModel
 
-from lightning_debugkit import GradientAnomalyDetector, read_journal
+from lightning_debugkit import GradientAnomalyDetector, GradientClippingMonitor, read_journal
 from lightning_debugkit.core.callback import DebugCallback
 
 
@@ -43,3 +45,18 @@ def test_the_last_callback_may_fail(tmp_path: Path, model: type[BoringModel], wi
     assert end["status"] == ("exception" if model is Raises else "finished")
     assert [event["callback"] for event in journal.of_kind("trouble")] == ["FailsAtTheEnd"]
     assert (tmp_path / "debugkit" / "report.html").exists()
+
+
+def test_what_was_watched_is_let_go_of(tmp_path: Path) -> None:
+    """Two callbacks that share norms, beside others: what the run keeps of them must hold neither Trainer nor model."""
+    model = BoringModel()
+    trainer = Trainer(
+        callbacks=[GradientAnomalyDetector(), GradientClippingMonitor()], max_steps=3, logger=False,
+        default_root_dir=tmp_path, enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
+        accelerator="cpu",
+    )  # fmt: skip
+    trainer.fit(model)
+    held = weakref.ref(trainer), weakref.ref(model)
+    del trainer, model
+    gc.collect()
+    assert [each() for each in held] == [None, None]
