@@ -47,7 +47,7 @@ JOINED = PRODUCTS | {
 }  # fmt: skip
 VIEWS = {"view", "reshape"}
 OUTER = {"sub", "__sub__", "rsub", "__rsub__", "eq", "__eq__", "ne", "__ne__", "subtract"}
-HEARD = CHECKED_LOSSES | OUTER | DROPOUTS | {ATTENTION}  # before they are made
+HEARD = CHECKED_LOSSES | OUTER | JOINED | DROPOUTS | {ATTENTION}  # before they are made
 
 
 class StepListener(TorchFunctionMode):
