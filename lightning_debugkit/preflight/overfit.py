@@ -88,14 +88,9 @@ class Overfitting:
         """The least loss of all."""
         return min((loss for curve in self.curves.values() for loss in curve if math.isfinite(loss)), default=math.inf)
 
-    @property
-    def is_falling(self) -> bool:
-        """Tell whether a curve is still on its way to the goal: as far again as its second half went would reach it."""
-        return any(2 * curve[-1] - curve[len(curve) // 2] <= self.goal for curve in self.curves.values() if curve)
-
     def judge(self, where: Where) -> Iterator[Finding]:
         """Yield that the samples could not be learnt."""
-        if self.left_out or self.reach is None or self.best <= self.goal or self.is_falling:
+        if self.left_out or self.reach is None or self.best <= self.goal:
             return
         rates = " and ".join(f"{rate:g}" for rate in RATES)
         own = "".join(f"{name} and {ADAM_STEPS} each of " for name in self.curves if not name.startswith("Adam at"))

@@ -15,10 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_debugkit import PreflightCheck, read_journal
-from lightning_debugkit.core.finding import Where
-from lightning_debugkit.preflight.attainable import Attainable, attainable, first_alike
+from lightning_debugkit.preflight.attainable import attainable, first_alike
 from lightning_debugkit.preflight.loss_calls import LossCall
-from lightning_debugkit.preflight.overfit import Overfitting
 from lightning_debugkit.replay.source_lines import SourceLine
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -211,19 +209,6 @@ def test_the_run_is_the_one_without_it_to_the_bit(tmp_path: Path) -> None:
         ends.append({**module.state_dict(), "random": torch.rand(1), "seen": torch.tensor(module.seen)})
     assert len(read_journal(tmp_path / "with" / "debugkit").of_kind("measure")) > 0
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[1])
-
-
-@pytest.mark.parametrize(
-    ("curve", "told"),
-    [
-        ([2.3, 2.0, 1.7, 1.4, 1.1, 0.9], []),  # on its way to 0.69
-        ([2.3, 1.5, 1.1, 1.0, 0.9, 0.9], ["cannot-overfit-batch"]),
-        ([2.3, 2.2, 2.1, 2.0, 1.9, 1.8], ["cannot-overfit-batch"]),
-    ],
-)
-def test_a_curve_that_is_on_its_way_is_no_fault(curve: list[float], told: list[str]) -> None:
-    learned = Overfitting(4, {"Adam at 0.01": curve}, Attainable(least=0.0, constant=1.386))
-    assert [finding.rule for finding in learned.judge(Where(0, 0))] == told
 
 
 def test_regression_is_judged_too(tmp_path: Path) -> None:
