@@ -135,7 +135,9 @@ def spiking_learned_decay() -> Any:
 def spiking_synaptic() -> Any:
     import snntorch
 
-    make = lambda: snntorch.Synaptic(alpha=0.8, beta=0.9, init_hidden=True)  # noqa: E731
+    def make() -> Any:
+        return snntorch.Synaptic(alpha=0.8, beta=0.9, init_hidden=True)
+
     return _spiking(make, kind="mse_count_loss", correct_rate=0.8, incorrect_rate=0.1)
 
 
