@@ -43,20 +43,6 @@ def write_text(path: Path, text: str, *, fsync: bool = True) -> None:
     _write_whole(path, lambda draft, handle: _write(handle, text.encode()), fsync=fsync, in_folder=False)
 
 
-def write_new_text(path: Path, text: str, *, fsync: bool = True) -> None:
-    """Write a small text file that was not there; a kill may leave it empty, which takes half the time of a draft."""
-    handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
-    try:
-        _write(handle, text.encode())
-        if fsync:
-            os.fsync(handle)
-    except BaseException:
-        remove_durably(path)
-        raise
-    finally:
-        os.close(handle)
-
-
 def _write_whole(path: Path, save: Callable[[Path, int], object], *, fsync: bool, in_folder: bool) -> None:
     draft = draft_of(path)
     handle = _create(draft, in_folder)

@@ -18,7 +18,6 @@ from lightning_debugkit.checkpointing.durable_files import (
     remove_durably,
     size_of,
     sync_folder,
-    write_new_text,
     write_text,
     write_whole,
 )
@@ -207,9 +206,9 @@ class Store:
         write_whole(path, save, fsync=self.fsync, in_folder=in_folder)
         record = sealed[0]
         try:
-            # Torn by a kill or a loss of power, it is made anew of what the file says of itself; a file of others says
-            # nothing.
-            write_new_text(self._record_path(record), record.to_json(), fsync=self.fsync and in_folder)
+            # By way of a draft: written in place, a kill may leave an empty one. Torn by a loss of power, it is made
+            # anew of what the file says of itself; a file of others says nothing.
+            write_text(self._record_path(record), record.to_json(), fsync=self.fsync and in_folder)
         except BaseException:
             remove_durably(path)
             raise
