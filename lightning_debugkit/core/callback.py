@@ -164,8 +164,8 @@ class DebugCallback(Callback):
             counted |= {} if run.trained is None else {"trained": run.trained}
             run.append("end", **place, status=status, exception=as_event(exception), seconds=run.seconds, **counted)
         if not trainer.is_global_zero:
-            if status == "exception" and is_launched(trainer):  # with the first that fails the others are ended
-                outlets_of(trainer, run)
+            # Who started the processes ends the others with the first that fails: that one makes the report.
+            if status == "exception" and outlets_of(trainer, run).console.says_exception:
                 self._render(run)
             run.close(is_plain=False)
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import io
 import logging
@@ -50,6 +51,11 @@ class Console:
         except OSError:
             return True
         return True
+
+    @functools.cached_property
+    def says_exception(self) -> bool:
+        """Whether this process says how the run ended with an exception: the first that asks does."""
+        return self.is_first("the exception")
 
     def leaves(self, finding: Finding) -> None:
         """Leave ``finding`` to the exception that is about to say it."""

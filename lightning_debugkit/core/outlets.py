@@ -61,7 +61,7 @@ class Outlets:
         remarks = (each.remark for each in summary.troubles if not each.is_lasting)
         words = "\n  ".join(filter(None, [self.console.ending(summary.verdict, report.findings), *remarks]))
         is_news, run.said = words != run.said, words
-        if words and not is_shown and (summary.status != "exception" or self.console.is_first("the exception")):
+        if words and not is_shown and (summary.status != "exception" or self.console.says_exception):
             news = words if is_news else "the report has been brought up to date."
             say(f"lightning-debugkit: {news}\n  Report: {page}")
 
