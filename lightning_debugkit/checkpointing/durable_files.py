@@ -7,20 +7,13 @@ import os
 import re
 import shutil
 import stat
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from secrets import token_hex
-from types import ModuleType
 
-fcntl: ModuleType | None
-try:
-    import fcntl
-except ImportError:  # Windows has none: what is left there is judged by its age
-    fcntl = None
+from lightning_debugkit.core.file_locks import HAS_LOCKS, is_abandoned, lock, locked
 
 _DRAFT = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
-_LONG = 24 * 3600.0
 
 
 def write_whole(path: Path, save: Callable[[Path], object], *, fsync: bool = True, in_folder: bool = False) -> None:
@@ -51,7 +44,7 @@ def _write_whole(path: Path, save: Callable[[Path, int], object], *, fsync: bool
         save(target, handle)
         if fsync:
             _sync(target, None if in_folder else handle)
-        if fcntl is None:  # Windows renames nothing that is open
+        if not HAS_LOCKS:  # Windows renames nothing that is open
             os.close(handle)
             handle = -1
         _put_in_place(target, path)
@@ -123,11 +116,10 @@ def draft_folder(path: Path) -> Iterator[Path]:
 def alone_in(folder: Path) -> Iterator[None]:
     """Wait until no other process is in this context for ``folder``; where there are no locks, go on."""
     folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY) if fcntl is not None else -1
+    handle = os.open(folder, os.O_RDONLY) if HAS_LOCKS else -1
     try:
-        if fcntl is not None:
-            with contextlib.suppress(OSError):
-                fcntl.flock(handle, fcntl.LOCK_EX)
+        if HAS_LOCKS:
+            lock(handle, wait=True)
         yield
     finally:
         if handle >= 0:
@@ -165,12 +157,10 @@ def _create(draft: Path, is_folder: bool) -> int:
     """
     if is_folder:
         draft.mkdir()
-        handle = _lock(draft)
-        return -1 if handle is None else handle
+        folder = locked(draft)
+        return -1 if folder is None else folder
     handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_BINARY", 0), 0o666)
-    if fcntl is not None:
-        with contextlib.suppress(OSError):  # no locks there
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    lock(handle)
     return handle
 
 
@@ -193,7 +183,7 @@ def sweep_drafts(folder: Path) -> list[int]:
     """Remove the drafts of writers that no longer live, in ``folder``; return their sizes in bytes."""
     sizes = []
     for draft in folder.glob(".*.tmp"):
-        if _DRAFT.fullmatch(draft.name) and _is_abandoned(draft):
+        if _DRAFT.fullmatch(draft.name) and (draft.is_symlink() or is_abandoned(draft)):
             sizes.append(0 if draft.is_symlink() else size_of(draft))
             remove_durably(draft)
     return sizes
@@ -205,37 +195,3 @@ def size_of(path: Path) -> int:
     if not stat.S_ISDIR(held.st_mode):
         return held.st_size
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-
-
-def _is_abandoned(draft: Path) -> bool:
-    """The system gives up the lock of a process that is killed; where there are no locks, only time tells."""
-    if draft.is_symlink():
-        return True
-    try:
-        handle = _lock(draft)
-    except (BlockingIOError, FileNotFoundError):  # its writer lives, or has just finished
-        return False
-    if handle is None:
-        return time.time() - draft.stat().st_mtime > _LONG
-    os.close(handle)
-    return True
-
-
-def _lock(draft: Path) -> int | None:
-    """Return a handle that holds the lock of ``draft``, ``None`` where there are no locks.
-
-    Raises:
-        BlockingIOError: Another process holds it.
-    """
-    if fcntl is None:
-        return None
-    handle = os.open(draft, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise
-    except OSError:
-        os.close(handle)
-        return None
-    return handle

@@ -8,16 +8,10 @@ import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import IO
 
+from lightning_debugkit.core.file_locks import lock
 from lightning_debugkit.core.journal import Events, told
-
-fcntl: ModuleType | None
-try:
-    import fcntl
-except ImportError:  # Windows has none: there one process at a time folds its runs
-    fcntl = None
 
 INDEX = "debugkit-fits/fits.jsonl"
 _JOURNAL = "journal-0.jsonl"
@@ -125,6 +119,5 @@ def _index(base: Path) -> Iterator[IO[bytes]]:
         _ignored((base / INDEX).parent)
     handle = os.open(base / INDEX, os.O_RDWR | os.O_CREAT, 0o644)
     with os.fdopen(handle, "r+b") as file:
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        lock(file.fileno(), wait=True)
         yield file

@@ -34,7 +34,7 @@ from lightning_debugkit.monitors.parameters.train_eval_mode import TrainEvalMode
 from lightning_debugkit.monitors.parameters.weight_overwrite import WeightOverwrite
 from lightning_debugkit.monitors.step_stats import StepStatsReader
 from lightning_debugkit.monitors.surroundings import Surroundings
-from lightning_debugkit.monitors.work import Work, is_trial, zeroed
+from lightning_debugkit.monitors.work import Work, is_limited, zeroed
 from lightning_debugkit.replay.autograd_graph import reached
 from lightning_debugkit.replay.step_replay import audit
 from lightning_debugkit.stats.tensor_norms import versions
@@ -106,7 +106,7 @@ class Monitor:
         self.work.start(trainer, module)
         if not self.wiring:
             return
-        self._plans = [] if is_trial(trainer) else plans_of(trainer, self._total)
+        self._plans = [] if is_limited(trainer) else plans_of(trainer, self._total)
         yield from self.schedule.planned(where, self._plans)
         self.frozen.begin(module)
         self.modes.begin(module)
@@ -290,7 +290,7 @@ class Monitor:
         yield from self.movement.conclude(self._looks.values())
         yield from self.flow.conclude(where, module, self._trainable(trainer, module))
         # A run cut short, by early stopping or for a trial, says nothing about its schedule.
-        if trainer.global_step >= 0.95 * self._total and not is_trial(trainer):
+        if trainer.global_step >= 0.95 * self._total and not is_limited(trainer):
             yield from self.schedule.conclude(where, self._plans, trainer.global_step)
 
     def release(self) -> None:

@@ -107,7 +107,7 @@ class Work:
     def new_epoch(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
         """Yield what the epoch before did not do, and what this one is not going to."""
         self.empty.begin("training")
-        if self.wiring and not is_trial(trainer):
+        if self.wiring and not is_limited(trainer):
             yield from self.unstepped.judge(where, trainer, module)
             yield from _window(trainer, module, where, float(trainer.num_training_batches))
 
@@ -156,7 +156,7 @@ class Work:
         yield from self.buffers.look(where, module)
         if self.wiring:
             yield from self.empty.end(where, "training", trainer.train_dataloader)
-        if self.wiring and not math.isfinite(trainer.num_training_batches) and not is_trial(trainer):
+        if self.wiring and not math.isfinite(trainer.num_training_batches) and not is_limited(trainer):
             batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
             yield from _window(trainer, module, where, batches)
 
@@ -164,7 +164,7 @@ class Work:
         """Yield what can only be said when training is over."""
         yield from self.authors.conclude(where, module)
         yield from self.losses.end_epoch(where, module, last=True)
-        if self.wiring and not trainer.interrupted and not is_trial(trainer):
+        if self.wiring and not trainer.interrupted and not is_limited(trainer):
             yield from self.unstepped.judge(where, trainer, module, is_over=True)
         if self.wiring and not trainer.interrupted:
             yield from self.empty.conclude(where, "training", trainer.train_dataloader)
@@ -244,7 +244,7 @@ class Work:
             yield finding
 
 
-def is_trial(trainer: Trainer) -> bool:
+def is_limited(trainer: Trainer) -> bool:
     """Tell whether the run sees only some of the batches: 1.0 is all of them, 1 is one."""
     limit = trainer.limit_train_batches
     return bool(trainer.fast_dev_run) or not (isinstance(limit, float) and limit == 1.0)  # type: ignore[attr-defined]  # set by a connector

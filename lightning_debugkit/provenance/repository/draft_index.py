@@ -7,21 +7,13 @@ import os
 import re
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
+from lightning_debugkit.core.file_locks import is_abandoned, is_old, locked
 from lightning_debugkit.provenance.repository.git import Repository, Unavailable
 
-fcntl: ModuleType | None
-try:
-    import fcntl
-except ImportError:  # Windows has none: what is left there is judged by its age
-    fcntl = None
-
 _PREFIX = "lightning-debugkit-index-"
-_LONG = 24 * 3600.0
 _HIDDEN = re.compile(rb"(?:^|\0)([a-zS]) \d+ [0-9a-f]+ \d\t([^\0]+)")
 _FLAGS = (("--no-assume-unchanged", b"abcdefghijklmnopqrstuvwxyz"), ("--no-skip-worktree", b"sS"))
 
@@ -43,7 +35,7 @@ def draft_index(repository: Repository) -> Iterator[dict[str, str]]:
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
             # It has its name once it is held: nobody finds it free before.
             (folder / "unheld").touch(mode=0o600)
-            if (lock := _lock(folder / "unheld")) is not None:
+            if (lock := locked(folder / "unheld")) is not None:
                 stack.callback(os.close, lock)
                 (folder / "unheld").rename(folder / "lock")
             draft = folder / "index"
@@ -75,30 +67,7 @@ def sweep_indexes() -> None:
     """Remove the copies of processes of ours that no longer live."""
     for folder in Path(tempfile.gettempdir()).glob(_PREFIX + "*"):
         with contextlib.suppress(OSError):
-            status = folder.lstat()
-            own = not hasattr(os, "getuid") or status.st_uid == os.getuid()
-            if own and not folder.is_symlink() and _is_abandoned(folder, time.time() - status.st_mtime):
+            own = not hasattr(os, "getuid") or folder.lstat().st_uid == os.getuid()
+            lock = folder / "lock"
+            if own and not folder.is_symlink() and (is_abandoned(lock) if lock.exists() else is_old(folder)):
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_abandoned(folder: Path, age: float) -> bool:
-    """The system gives up the lock of a process that is killed; where there are no locks, only time tells."""
-    if fcntl is None or not (folder / "lock").exists():
-        return age > _LONG
-    if (lock := _lock(folder / "lock")) is None:
-        return False
-    os.close(lock)
-    return True
-
-
-def _lock(path: Path) -> int | None:
-    """Return a handle that holds the lock, ``None`` if another process holds it or there are no locks."""
-    if fcntl is None:
-        return None
-    handle = os.open(path, os.O_RDWR)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
-        return None
-    return handle
