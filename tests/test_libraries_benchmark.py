@@ -14,12 +14,14 @@ from benchmarks.libraries.comparison import compare
 from benchmarks.libraries.environment import Environment, NotInstalled
 from benchmarks.libraries.library import Library, Program
 from benchmarks.libraries.page import page
+from lightning_debugkit import Finding, Severity
+from lightning_debugkit.core.finding import Where
 
 BARE = {"ended": "finished", "weights": {"0.w": "a"}, "random": {"torch": "r"}, "cpu_seconds": 1.0}
 
 
-def finding(rule: str, severity: str = "warning") -> dict[str, Any]:
-    return {"rule": rule, "severity": severity, "message": "seen", "step": 0, "module": "", "evidence": {}}
+def finding(rule: str, severity: str = "warning", can_follow: tuple[str, ...] = ()) -> dict[str, Any]:
+    return Finding(rule, Severity.parse(severity), "seen", Where(0, 0), can_follow=can_follow).to_event()
 
 
 def healthy(**true: str) -> Program:
@@ -56,10 +58,11 @@ def test_what_is_declared_true_is_no_accusation() -> None:
         ([finding("nonfinite-input", "error")], True),
         ([finding("input-not-normalized"), finding("nonfinite-input", "error")], True),
         ([finding("nonfinite-loss", "error"), finding("nonfinite-input", "error")], False),
+        ([finding("diverging-loss", can_follow=("nonfinite-input",)), finding("nonfinite-input")], True),
         ([], False),
     ],
 )
-def test_a_fault_is_named_by_the_first_or_the_gravest(findings: list[dict[str, Any]], named: bool) -> None:
+def test_a_fault_is_named_by_the_first_finding_or_the_reports(findings: list[dict[str, Any]], named: bool) -> None:
     program = Program("fault", lambda: None, frozenset({"nonfinite-input"}))
     assert row_of({"findings": findings}, program).named is named
 

@@ -65,7 +65,7 @@ def test_a_rule_that_is_none_is_told_as_by_debugkit() -> None:
 
 
 def test_a_cause_stands_before_what_came_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    evidence = {"samples": 4, "loss": 1.0, "steps": 50, "own": "", "rates": "0.1", "constant": 2.0, "least": 0.0}
+    evidence = {"samples": 4, "loss": 1.0, "tried": "50 steps of Adam at 0.1", "constant": 2.0, "least": 0.0}
     late = CANNOT_OVERFIT.found(Where(0, 0), **evidence)
     cause = replace(late, rule=DOUBLE_SOFTMAX.name, message="twice", can_follow=())
     monkeypatch.setattr(testing, "read_journal", lambda _: Events([late.to_event(), cause.to_event()]))

@@ -141,17 +141,7 @@ def _seen(folder: Path) -> dict[str, Any]:
     findings = [finding for events in runs for finding in events.findings]
     return {
         "runs": len(runs),
-        "findings": [
-            {
-                "rule": finding.rule,
-                "severity": str(finding.severity),
-                "message": finding.message,
-                "step": finding.where.step,
-                "module": finding.where.module,
-                "evidence": dict(finding.evidence),
-            }
-            for finding in findings
-        ],
+        "findings": [finding.to_event() for finding in findings],
         "troubles": [event for events in runs for event in events.of_kind("trouble")],
     }
 

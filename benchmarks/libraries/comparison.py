@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from benchmarks.faults.scoring import score
 from benchmarks.libraries.library import Program
+from lightning_debugkit import Finding
 
 Outcome = Mapping[str, Any]
 _LOUD = ("warning", "error")
@@ -26,7 +28,7 @@ class Row:
         fits: Journals that the kit left; without one, nothing was watched.
         accusations: Findings of a healthy training, warnings and errors, that are not declared true.
         true: Those that are.
-        named: The first or the gravest finding names the cause of a planted fault; None for a healthy training.
+        named: The first finding, or the report's first, names a planted fault's cause; None for a healthy training.
         first: The rules of the findings of a planted fault, in order.
         seconds: CPU seconds with the kit less those without, imports left in both.
     """
@@ -102,7 +104,6 @@ def is_equal(one: Outcome, other: Outcome) -> bool:
 
 
 def names_the_cause(program: Program, outcome: Outcome) -> bool:
-    """Whether the first or the first of the gravest findings is one that names the cause of the fault."""
-    loud = [finding for finding in outcome.get("findings", []) if finding["severity"] in _LOUD]
-    grave = [finding for finding in loud if finding["severity"] == "error"]
-    return any(found[0]["rule"] in program.causes for found in (loud, grave) if found)
+    """Whether the first finding, or the one that the report begins with, names the cause of the fault."""
+    findings = [Finding.from_event(event) for event in outcome.get("findings", [])]
+    return score(findings, sorted(program.causes), None).diagnosed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,7 @@ from lightning_debugkit.replay.trace import Silent
 SAMPLES = 4
 STEPS = 50  # of the program's own optimizer
 ADAM_STEPS = 100  # of Adam, at each of these rates
+PATIENCE = 8  # times as many while the curve is on its way: a head on frozen layers takes three times as many
 SECONDS = 10.0
 # The program's own rate may be meant for a million steps. Only what Adam cannot learn either, at rates on both sides of
 # its default, is called a fault.
@@ -41,8 +42,8 @@ SAME = 1e-4  # relative: the loss of the step is that of its one call
 CANNOT_OVERFIT = Rule(
     "cannot-overfit-batch",
     Severity.WARNING,
-    "{samples} samples cannot be learned by heart: the loss stays at {loss:.3g} after {steps} steps of {own}"
-    "Adam at {rates}; one answer for all of them gives {constant:.3g}, and the right ones {least:.3g}",
+    "{samples} samples cannot be learned by heart: the loss stays at {loss:.3g} after {tried}; "
+    "one answer for all of them gives {constant:.3g}, and the right ones {least:.3g}",
     "Look at what lies between the inputs and the loss: a part that is cut off, an activation or a clamp that nothing "
     "passes, targets that the output cannot reach.",
     section="preflight",
@@ -88,14 +89,19 @@ class Overfitting:
         """The least loss of all."""
         return min((loss for curve in self.curves.values() for loss in curve if math.isfinite(loss)), default=math.inf)
 
+    def is_on_its_way(self, curve: list[float]) -> bool:
+        """Tell whether the pace of its second half would reach the goal in as many steps more as may be made."""
+        half = len(curve) // 2
+        pace = (curve[half] - curve[-1]) / (len(curve) - half)
+        return curve[-1] - pace * PATIENCE * ADAM_STEPS <= self.goal
+
     def judge(self, where: Where) -> Iterator[Finding]:
         """Yield that the samples could not be learnt."""
         if self.left_out or self.reach is None or self.best <= self.goal:
             return
-        rates = " and ".join(f"{rate:g}" for rate in RATES)
-        own = "".join(f"{name} and {ADAM_STEPS} each of " for name in self.curves if not name.startswith("Adam at"))
+        *others, last = (f"{len(curve)} steps of {name}" for name, curve in self.curves.items())
         yield CANNOT_OVERFIT.found(
-            where, samples=self.samples, loss=self.best, steps=STEPS if own else ADAM_STEPS, own=own, rates=rates,
+            where, samples=self.samples, loss=self.best, tried=" and ".join(filter(None, [", ".join(others), last])),
             constant=self.reach.constant, least=self.reach.least,
         )  # fmt: skip
 
@@ -189,19 +195,29 @@ class _Learner:
 
     def _train(self) -> None:
         own = self.optimizers[0]
-        kinds: list[tuple[str, Any]] = [(f"{type(own).__name__} as configured", lambda: _copied(own))]
-        kinds += [(f"Adam at {rate:g}", lambda rate=rate: torch.optim.Adam(self._trained(), lr=rate)) for rate in RATES]
-        for name, make in kinds:
-            self.found.curves[name] = []
-            try:
-                with isolated(self.module):
-                    self._run(make(), self.found.curves[name], ADAM_STEPS if name.startswith("Adam at") else STEPS)
-            except NotProbed:
-                raise
-            except Exception:  # an optimizer that cannot be copied: Adam answers for it
-                del self.found.curves[name]
-            if self.found.best <= self.found.goal:
-                return
+        self._learn(f"{type(own).__name__} as configured", lambda: _copied(own), STEPS)
+        for rate in RATES:
+            self._learn_with_adam(rate, ADAM_STEPS)
+        for rate in reversed(RATES):
+            if self.found.is_on_its_way(self.found.curves.get(f"Adam at {rate:g}", [math.nan])):
+                self._learn_with_adam(rate, PATIENCE * ADAM_STEPS)
+        if self.found.best > self.found.goal and max(map(len, self.found.curves.values())) >= PATIENCE * ADAM_STEPS:
+            raise NotProbed(f"they were still being learned after {PATIENCE * ADAM_STEPS} steps")
+
+    def _learn_with_adam(self, rate: float, steps: int) -> None:
+        self._learn(f"Adam at {rate:g}", lambda: torch.optim.Adam(self._trained(), lr=rate), steps)
+
+    def _learn(self, name: str, make: Callable[[], Any], steps: int) -> None:
+        if self.found.best <= self.found.goal:
+            return
+        self.found.curves[name] = []
+        try:
+            with isolated(self.module):
+                self._run(make(), self.found.curves[name], steps)
+        except NotProbed:
+            raise
+        except Exception:  # an optimizer that cannot be copied: Adam answers for it
+            del self.found.curves[name]
 
     def _run(self, optimizer: Any, curve: list[float], steps: int) -> None:
         def closure() -> float:
@@ -222,6 +238,8 @@ class _Learner:
         while len(curve) < steps:
             optimizer.step(closure)
             if not math.isfinite(curve[-1]) or curve[-1] <= self.found.goal:
+                return
+            if len(curve) % ADAM_STEPS == 0 and not self.found.is_on_its_way(curve):
                 return
 
     def _trained(self) -> list[nn.Parameter]:

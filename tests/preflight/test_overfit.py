@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from lightning_debugkit import PreflightCheck, read_journal
 from lightning_debugkit.preflight.attainable import attainable, first_alike
 from lightning_debugkit.preflight.loss_calls import LossCall
+from lightning_debugkit.preflight.overfit import ADAM_STEPS, HALF, PATIENCE, RATES
 from lightning_debugkit.replay.source_lines import SourceLine
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -209,6 +210,48 @@ def test_the_run_is_the_one_without_it_to_the_bit(tmp_path: Path) -> None:
         ends.append({**module.state_dict(), "random": torch.rand(1), "seen": torch.tensor(module.seen)})
     assert len(read_journal(tmp_path / "with" / "debugkit").of_kind("measure")) > 0
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[1])
+
+
+class Headed(Net):
+    """A head on layers that are frozen: it learns, in more steps than a whole network."""
+
+    def __init__(self) -> None:
+        super().__init__(True, nn.Sequential(mlp(64, 32, 32).requires_grad_(False), nn.ReLU(), nn.Linear(32, 10)))
+
+
+class Twice(Net):
+    """Softmax in the model and in the loss: just short of half of the way, and ever more slowly so."""
+
+    def __init__(self) -> None:
+        super().__init__(True, nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 3), nn.Softmax(1)))
+
+
+def test_a_curve_on_its_way_is_followed_until_it_is_there(tmp_path: Path) -> None:
+    pl.seed_everything(1, verbose=False)
+    found, told, left_out = checked(Program(Headed(), batches(*digits()), trainer=FOUR_EPOCHS), tmp_path)
+    assert (found, left_out) == ([], {})
+    followed = told["curves"]["Adam at 0.01"]
+    assert len(followed) > ADAM_STEPS
+    assert followed[-1] <= HALF * told["reach"]["constant"] < followed[ADAM_STEPS - 1]
+
+
+def test_a_curve_that_creeps_to_a_floor_is_not_on_its_way(tmp_path: Path) -> None:
+    pl.seed_everything(1, verbose=False)
+    x, y = digits(1797)
+    kept = y < 3
+    found, told, _ = checked(Program(Twice(), batches(x[kept], y[kept]), trainer=FOUR_EPOCHS), tmp_path)
+    assert "cannot-overfit-batch" in found
+    curves = [told["curves"][f"Adam at {rate:g}"] for rate in RATES]
+    assert all(curve[-1] < curve[len(curve) // 2] for curve in curves)  # still falling
+    assert max(map(len, curves)) < PATIENCE * ADAM_STEPS
+
+
+def test_what_is_still_being_learned_in_the_end_is_not_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lightning_debugkit.preflight.overfit.PATIENCE", 1)
+    pl.seed_everything(1, verbose=False)
+    found, _, left_out = checked(Program(Headed(), batches(*digits()), trainer=FOUR_EPOCHS), tmp_path)
+    assert found == []
+    assert "still being learned" in left_out["cannot-overfit-batch"]
 
 
 def test_regression_is_judged_too(tmp_path: Path) -> None:
