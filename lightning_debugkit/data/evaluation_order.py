@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, DistributedSampler
 
 from lightning_debugkit.data.batches import entry, tensors
-from lightning_debugkit.data.loaders import loaders_given
+from lightning_debugkit.data.loaders import loaders_given, own_sampler
 from lightning_debugkit.data.sample_order import AroundSampler, LoaderListener, keeps_order, kept, ways_to
 
 if TYPE_CHECKING:
@@ -131,9 +131,7 @@ def _counted(loader: DataLoader[Any], sampler: Any, first: int, rows: int) -> tu
         return None, _is_shared()
     if dealt.drop_last:
         return None, False
-    while isinstance(sampler, AroundSampler):
-        sampler = sampler.inner
-    if not isinstance(sampler, BatchSampler):
+    if not isinstance(own_sampler(sampler), BatchSampler):
         return None, True
     places = dealt.rank + dealt.num_replicas * (first + torch.arange(rows))
     length = len(dealt.dataset)  # type: ignore[arg-type]  # a distributed sampler needs it, too

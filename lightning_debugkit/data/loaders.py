@@ -1,4 +1,4 @@
-"""Which samples of an evaluation batch count: a distributed sampler repeats some to deal out equal shares."""
+"""What loaders, samplers and datasets are made of, and which samples of an evaluation batch count."""
 
 from __future__ import annotations
 
@@ -9,12 +9,53 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
 _DEEP = 4  # datasets within datasets
+_SAMPLERS = 6  # samplers within one another
+
+
+class KitSampler:
+    """What the kit puts around a user's sampler, to hear or choose what it gives."""
+
+    __slots__ = ()
+
+    @property
+    def kit_inner(self) -> Any:
+        """What it stands around."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what it stands around")
+
+
+def own_sampler(sampler: Any) -> Any:
+    """Return a sampler without what the kit has put around it."""
+    while issubclass(type(sampler), KitSampler):  # isinstance would ask a class that is not told
+        sampler = sampler.kit_inner
+    return sampler
+
+
+def samplers_of(loader: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the user's samplers of a loader by their path, the outer ones first.
+
+    One within another is followed if it is named ``sampler``, or if it shuffles by epochs.
+    """
+    seen: set[int] = set()
+    waiting = [(f"{path}.{key}", getattr(loader, key, None)) for key in ("batch_sampler", "sampler")]
+    while waiting and len(seen) < _SAMPLERS:
+        path, sampler = waiting.pop(0)
+        sampler = own_sampler(sampler)
+        if not hasattr(sampler, "__dict__") or id(sampler) in seen:
+            continue
+        seen.add(id(sampler))
+        yield path, sampler
+        held = vars(sampler)
+        waiting += [
+            (f"{path}.{key}", value)
+            for key, value in held.items()
+            if key == "sampler" or (hasattr(type(value), "set_epoch") and not isinstance(value, Dataset))
+        ]
 
 
 def loaders_of(loaders: Any) -> list[Any]:

@@ -12,16 +12,21 @@ from weakref import WeakKeyDictionary
 from torch.utils.data import DataLoader, IterableDataset, Subset, default_collate, default_convert
 
 from lightning_debugkit.core.patching import StandIn
+from lightning_debugkit.data.loaders import KitSampler
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
 
-class AroundSampler:
+class AroundSampler(KitSampler):
     """What stands around a batch sampler: in all but its iteration it is the sampler itself."""
 
     def __init__(self, inner: Any) -> None:
         self.inner = inner
+
+    @property
+    def kit_inner(self) -> Any:
+        return self.inner
 
     def __len__(self) -> int:
         return len(self.inner)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
-from lightning_debugkit.data.loaders import loaders_of
-from lightning_debugkit.data.sample_order import AroundSampler
+from lightning_debugkit.data.loaders import loaders_of, samplers_of
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -20,7 +19,6 @@ ORDER_REPEATS = Rule("order-repeats", Severity.WARNING, "{told}", "{remedy}", se
 # Of so many samples at the start of an epoch, no two random orders are the same by chance: one in 40,000 of 8 samples.
 _SAMPLES, _MOST = 8, 256
 _KEPT = 64  # epochs
-_DEEP = 5  # samplers within one another
 
 
 class EpochOrders:
@@ -60,7 +58,7 @@ class EpochOrders:
 
     def _found(self, trainer: Trainer, where: Where, epoch: int, same: int, earlier: int) -> Finding | None:
         loader = loaders_of(trainer.train_dataloader)[0]
-        seen = list(_samplers(loader))
+        seen = [sampler for _, sampler in samplers_of(loader)]
         waits = next((one for one in seen if callable(getattr(one, "set_epoch", None))), None)
         told = f"epoch {epoch} gives the training samples in the order of epoch {same}"
         if self._own and waits is not None and getattr(waits, "shuffle", True) is not False:
@@ -84,21 +82,6 @@ class EpochOrders:
                 epochs=[same, epoch],
             )
         return None
-
-
-def _samplers(loader: Any) -> Iterator[Any]:
-    """Yield the samplers of a loader, the outer ones first, without what the kit has put around them."""
-    seen: list[int] = []
-    waiting = [getattr(loader, name, None) for name in ("batch_sampler", "sampler")]
-    while waiting and len(seen) < _DEEP:
-        sampler = waiting.pop(0)
-        while isinstance(sampler, AroundSampler):
-            sampler = sampler.inner
-        if hasattr(sampler, "__dict__") and id(sampler) not in seen:
-            seen.append(id(sampler))
-            yield sampler
-            waiting += [value for value in vars(sampler).values() if hasattr(type(value), "set_epoch")]
-            waiting.append(vars(sampler).get("sampler"))
 
 
 def _is_ascending(entries: list[Any]) -> bool:

@@ -16,12 +16,12 @@ from lightning_debugkit.checkpointing.resume.sampler_epochs import (
     checksum_of,
     recorder_of,
     recorders,
-    unrecorded_sampler,
 )
 from lightning_debugkit.checkpointing.resume.stopped import StopWatch
 from lightning_debugkit.checkpointing.resume.stream_attributes import StreamAttributes
 from lightning_debugkit.checkpointing.resume.streams import Fetches
 from lightning_debugkit.core.patching import StandIn
+from lightning_debugkit.data.loaders import own_sampler
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -262,7 +262,7 @@ def is_indexed(loader: Any) -> bool:
 def about(loader: Any) -> dict[str, Any]:
     """Return what a loader is made of, as far as it decides which batches it gives."""
     dataset = getattr(loader, "dataset", None)
-    samplers = [unrecorded_sampler(getattr(loader, name, None)) for name in ("batch_sampler", "sampler")]
+    samplers = [own_sampler(getattr(loader, name, None)) for name in ("batch_sampler", "sampler")]
     sampler = next((sampler for sampler in samplers if sampler is not None), None)
     try:
         samples = len(dataset)  # type: ignore[arg-type]  # sized, or the except

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DistributedSampler
 
-from lightning_debugkit.checkpointing.resume.sampler_epochs import unrecorded_sampler
+from lightning_debugkit.data.loaders import own_sampler, samplers_of
 
 _DEEP, _WIDE, _MOST = 5, 32, 512
 _PLAIN = (int, float, bool, str)
@@ -48,7 +48,7 @@ class Owned:
             for path, generator in generators(root, name):
                 if path in rest:
                     _set_state(generator, rest.pop(path))
-            for path, sampler in samplers(root, name):
+            for path, sampler in samplers_of(root, name):
                 first = self._first.get(sampler, {})
                 for key, value in _attributes(sampler).items():
                     # What had not moved then is as it was made.
@@ -59,11 +59,11 @@ class Owned:
 
     def meet(self, loader: Any) -> None:
         """Remember how the loader's samplers are made: what differs later is the state of an iteration."""
-        for _, sampler in samplers(loader, ""):
+        for _, sampler in samplers_of(loader):
             self._first.setdefault(sampler, _attributes(sampler))
 
     def _moved(self, root: Any, name: str) -> Iterator[tuple[str, Any, str]]:
-        for path, sampler in samplers(root, name):
+        for path, sampler in samplers_of(root, name):
             first = self._first.get(sampler)
             if first is None:
                 continue
@@ -74,27 +74,13 @@ class Owned:
                     yield f"{path}.{key}", sampler, key
 
 
-def samplers(loader: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Yield the samplers of a loader, the outer ones first."""
-    seen: set[int] = set()
-    waiting = [(f"{path}.{key}", getattr(loader, key, None)) for key in ("batch_sampler", "sampler")]
-    while waiting:
-        path, sampler = waiting.pop(0)
-        sampler = unrecorded_sampler(sampler)
-        if not hasattr(sampler, "__dict__") or id(sampler) in seen or len(seen) > _DEEP:
-            continue
-        seen.add(id(sampler))
-        yield path, sampler
-        waiting.append((f"{path}.sampler", vars(sampler).get("sampler")))
-
-
 def generators(root: Any, path: str) -> Iterator[tuple[str, Any]]:
     """Yield the random generators that hang on ``root``, by their path; each object is looked at once."""
     seen: set[int] = set()
     waiting = [(path, root, 0)]
     while waiting and len(seen) < _MOST:
         path, item, depth = waiting.pop(0)
-        item = unrecorded_sampler(item)
+        item = own_sampler(item)
         if id(item) in seen or depth > _DEEP or isinstance(item, _LEAVES):
             continue
         seen.add(id(item))

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
+from lightning_debugkit.data.loaders import KitSampler, own_sampler
 from lightning_debugkit.data.sample_order import OrderRecorder
 
 Back = Callable[[], Any]
@@ -92,15 +93,19 @@ class SamplerRecorder:
             object.__setattr__(self.loader, self.name, self.sampler)
 
 
-class RecordedSampler:
+class RecordedSampler(KitSampler):
     """A sampler under watch: in all else it is the sampler itself, its class, attributes and pickle included."""
 
     __slots__ = ("__watch", "__weakref__")
     # For isinstance.
-    __class__ = property(lambda self: type(unrecorded_sampler(self)))
+    __class__ = property(lambda self: type(own_sampler(self)))
 
     def __init__(self, watch: SamplerRecorder) -> None:
         object.__setattr__(self, "_RecordedSampler__watch", watch)
+
+    @property
+    def kit_inner(self) -> Any:
+        return self.__watch.sampler
 
     def __iter__(self) -> SamplerEpoch:
         begun: SamplerEpoch = self.__watch.begin()
@@ -125,23 +130,12 @@ def recorder_of(loader: Any) -> SamplerRecorder | None:
     return next((sampler._RecordedSampler__watch for sampler in found if type(sampler) is RecordedSampler), None)
 
 
-def unrecorded_sampler(sampler: Any) -> Any:
-    """Return a sampler without what the kit has put around it."""
-    while True:
-        if type(sampler) is RecordedSampler:
-            sampler = sampler._RecordedSampler__watch.sampler
-        elif type(sampler) is OrderRecorder:
-            sampler = sampler.inner
-        else:
-            return sampler
-
-
 def recorders(sampler: Any) -> Iterator[OrderRecorder]:
     """Yield the kit's recorders of sample indices around a sampler."""
-    while type(sampler) in (RecordedSampler, OrderRecorder):
+    while issubclass(type(sampler), KitSampler):
         if type(sampler) is OrderRecorder:
             yield sampler
-        sampler = sampler.inner if type(sampler) is OrderRecorder else sampler._RecordedSampler__watch.sampler
+        sampler = sampler.kit_inner
 
 
 def _same(sampler: Any) -> Any:

@@ -22,8 +22,8 @@ from lightning_debugkit.checkpointing.resume.sampler_epochs import (
     SamplerRecorder,
     checksum_of,
     recorder_of,
-    unrecorded_sampler,
 )
+from lightning_debugkit.data.loaders import own_sampler
 
 
 class Transform:
@@ -129,7 +129,7 @@ def test_a_sampler_under_watch_is_still_itself() -> None:
 
 def test_a_watch_that_is_removed_leaves_the_sampler() -> None:
     loader, watch = watched()
-    assert (recorder_of(loader), unrecorded_sampler(loader.batch_sampler)) == (watch, watch.sampler)
+    assert (recorder_of(loader), own_sampler(loader.batch_sampler)) == (watch, watch.sampler)
     watch.remove()
     assert loader.batch_sampler is watch.sampler
     assert recorder_of(loader) is None
