@@ -84,6 +84,7 @@ EXCEPTIONS = {
     ("core/run.py", "provenance"): "a run's header names its commit",
     ("evaluation/studies/study.py", "report"): "a study of several runs has one report",
     ("provenance/load_model/", "checkpointing"): "a model is loaded from a checkpoint of any form",
+    ("provenance/carried/read_checkpoint.py", "checkpointing"): "so is what a checkpoint says about its code",
 }
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from lightning_debugkit.checkpointing import serialization
 from lightning_debugkit.checkpointing.durable_files import sweep_drafts, sync_folder, write_whole
-from lightning_debugkit.checkpointing.object_store import ObjectStore, local_path
+from lightning_debugkit.checkpointing.elsewhere import brought_by_url
+from lightning_debugkit.checkpointing.object_store import local_path
 from lightning_debugkit.checkpointing.records import DAMAGED, SUFFIX, Record
 from lightning_debugkit.checkpointing.verification import DamagedCheckpoint, damage
 from lightning_debugkit.core.compat import TorchCheckpointIO
@@ -83,16 +84,8 @@ def verified_copy(url: str) -> Iterator[Path | None]:
     Raises:
         DamagedCheckpoint: Its bytes are not those that were written.
     """
-    store, name = ObjectStore(url.rpartition("/")[0]), url.rpartition("/")[2]
-    record = store.record(name)
-    if record is None:
-        yield None
-        return
     with tempfile.TemporaryDirectory(prefix="lightning-debugkit-") as folder:
-        copy = store.fetch(record, Path(folder))
-        if found := damage(copy, record):
-            raise DamagedCheckpoint(f"{url} is damaged: {found}; load another one.")
-        yield copy
+        yield brought_by_url(url, Path(folder))
 
 
 def verify(path: Path) -> None:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import shutil
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning_debugkit.checkpointing.durable_files import alone_in, remove_durably
 from lightning_debugkit.checkpointing.keep_rules import KeepRule, urls_of
 from lightning_debugkit.checkpointing.model_checkpoint_view import ModelCheckpointView, model_checkpoint_view
-from lightning_debugkit.checkpointing.object_store import ObjectStore, StrangeShards, is_url
+from lightning_debugkit.checkpointing.object_store import (
+    ObjectStore,
+    StrangeShards,
+    is_url,
+    local_path,
+    missing_package,
+)
 from lightning_debugkit.checkpointing.records import Record
 from lightning_debugkit.checkpointing.repair import candidates, newest_sound
 from lightning_debugkit.checkpointing.retention import present
@@ -124,6 +133,29 @@ def brought_by_url(url: str, folder: Path) -> Path | None:
     if path is None:
         raise DamagedCheckpoint(f"{url} is damaged: {wrong}; load another one.")
     return path
+
+
+@contextlib.contextmanager
+def at_hand(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give the local path of a checkpoint; one of an object store is brought here for as long as the context lasts.
+
+    It is verified by its record; where it has none, it is taken as it is.
+
+    Raises:
+        ValueError: The package of the store is not installed.
+        FileNotFoundError: The store has no such checkpoint.
+        DamagedCheckpoint: Its bytes are not those that were written.
+    """
+    local = local_path(path)
+    if local is not None:
+        yield local
+        return
+    url = os.fspath(path).rstrip("/")
+    if missing := missing_package(url):
+        raise ValueError(f"A package is needed to read {url!r}: {missing}.")
+    with tempfile.TemporaryDirectory(prefix="lightning-debugkit-") as folder:
+        place, _, name = url.rpartition("/")
+        yield brought_by_url(url, Path(folder)) or ObjectStore(place).copy(name, Path(folder))
 
 
 def forget_fetched(folder: Path) -> None:

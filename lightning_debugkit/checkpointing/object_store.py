@@ -157,6 +157,24 @@ class ObjectStore:
         finally:
             remove_durably(draft)
 
+    def copy(self, name: str, folder: Path) -> Path:
+        """Bring a file without a record, or the files that lie in a folder, into ``folder``.
+
+        Raises:
+            FileNotFoundError: It is not there.
+        """
+        key, path = self._key(name), folder / name
+        if not self.fs.exists(key):
+            raise FileNotFoundError(f"There is no checkpoint {self.path(name)!r}; check the URL.")
+        if not self.fs.isdir(key):
+            self.fs.get_file(key, str(path))
+            return path
+        path.mkdir()
+        for each in self.fs.ls(key, detail=False):
+            inside = str(each).rpartition("/")[2]
+            self.fs.get_file(f"{key}/{inside}", str(path / inside))
+        return path
+
     def damage(self, record: Record, folder: Path | None) -> str:
         """Return what is wrong with an object, empty if nothing is: by its size, or by all of it, in ``folder``."""
         try:

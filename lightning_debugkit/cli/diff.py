@@ -22,7 +22,7 @@ def make_parser() -> ArgumentParser:
     parser = ArgumentParser(
         description="Unified diff from the code of a checkpoint to that of now; status 1 if the model's has changed."
     )
-    parser.add_argument("checkpoint", type=str, help="checkpoint file")
+    parser.add_argument("checkpoint", type=str, help="checkpoint file, or URL of one")
     parser.add_argument(
         "path",
         type=str | None,
@@ -38,7 +38,7 @@ def run(checkpoint: str, path: str | None = None) -> Told:
     from lightning_debugkit.provenance.carried.read_checkpoint import read_snapshot
     from lightning_debugkit.provenance.diff.disk_comparison import compare_with_disk, on_disk, unified
 
-    if path is not None and Path(path).is_file():
+    if path is not None and ("://" in path or Path(path).is_file()):
         return _of_two(checkpoint, path)
     manifest, source = read_snapshot(checkpoint)
     root, lines = _project(manifest, path), list[str]()

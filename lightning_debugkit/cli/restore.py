@@ -16,7 +16,7 @@ def make_parser() -> ArgumentParser:
     parser = ArgumentParser(
         description="Write the code of a checkpoint into a new folder; prints the command that runs it again."
     )
-    parser.add_argument("checkpoint", type=str, help="checkpoint file")
+    parser.add_argument("checkpoint", type=str, help="checkpoint file, or URL of one")
     parser.add_argument(
         "--to",
         type=str | None,

@@ -11,7 +11,7 @@ HELP = "tell which code made a checkpoint"
 
 def make_parser() -> ArgumentParser:
     parser = ArgumentParser(description="Tell which code made a checkpoint. Safe with any file: nothing in it runs.")
-    parser.add_argument("checkpoint", type=str, help="checkpoint file, or folder of a sharded one")
+    parser.add_argument("checkpoint", type=str, help="checkpoint file, folder of a sharded one, or URL of either")
     parser.add_argument("--json", action="store_true", help="print the whole manifest as JSON")
     return parser
 

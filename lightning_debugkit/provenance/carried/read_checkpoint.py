@@ -75,14 +75,23 @@ class _PlainUnpickler(pickle._Unpickler):
 def read_snapshot(checkpoint: str | Path) -> tuple[Manifest, bytes | None]:
     """Return manifest and source of a checkpoint, ``None`` for a source that was too large to travel with it.
 
-    Safe with any file: nothing in it can run.
+    Safe with any file: nothing in it can run. One of an object store is read from a copy.
 
     Raises:
         NoSnapshot: The checkpoint carries none.
         Malformed: It is no checkpoint, or what it carries cannot be read.
         OSError: The file cannot be read.
+        ValueError: The package of an object store is not installed.
     """
-    path = Path(checkpoint)
+    if "://" not in str(checkpoint):
+        return _read(Path(checkpoint), checkpoint)
+    from lightning_debugkit.checkpointing.elsewhere import at_hand  # late: it needs torch
+
+    with at_hand(checkpoint) as path:
+        return _read(path, checkpoint)
+
+
+def _read(path: Path, checkpoint: str | Path) -> tuple[Manifest, bytes | None]:
     if path.is_dir():
         found = [path / name for name in _OF_FOLDERS if (path / name).is_file()]
         if not found:

@@ -20,7 +20,8 @@ from lightning_debugkit.provenance.carried.manifest import Manifest
 class Request:
     """A checkpoint and how its model is to be loaded."""
 
-    path: Path
+    named: str  # as the user named it
+    path: Path  # where it is on a local disk
     manifest: Manifest
     source: bytes | None
     map_location: Any
@@ -51,15 +52,13 @@ class Request:
         """
         if self.source is None:
             raise ValueError(
-                f"load_model needs the source within the checkpoint, got {str(self.path)!r} with hashes only; get its "
+                f"load_model needs the source within the checkpoint, got {self.named!r} with hashes only; get its "
                 f'code back{whence(self.manifest)}, put it on the import path and load with code="current".'
             )
         try:
             return open_archive(self.source, self.manifest.files)
         except RefusedArchive as error:
-            raise ValueError(
-                f"load_model needs sources as they were captured, got {str(self.path)!r}: {error}."
-            ) from error
+            raise ValueError(f"load_model needs sources as they were captured, got {self.named!r}: {error}.") from error
 
 
 def whence(manifest: Manifest) -> str:
@@ -75,7 +74,7 @@ def demand_trust(trust_code: bool, request: Request, because: str) -> None:
     if not trust_code:
         told = f", as {because}" if because else ""
         raise ValueError(
-            f"load_model needs trust_code=True to load {str(request.path)!r} with its snapshot{told}; that runs "
+            f"load_model needs trust_code=True to load {request.named!r} with its snapshot{told}; that runs "
             "the captured code and unpickles its classes with your rights: give it if you trust who made the file."
         )
 
@@ -88,7 +87,7 @@ def demand_plain(request: Request) -> None:
     except pickle.UnpicklingError as error:
         named = getattr(torch.serialization, "get_unsafe_globals_in_checkpoint", lambda _: ["classes"])(plain)
         raise ValueError(
-            f"load_model needs trust_code=True to unpickle {', '.join(named)} in {str(request.path)!r}; "
+            f"load_model needs trust_code=True to unpickle {', '.join(named)} in {request.named!r}; "
             "give it if you trust who made the file."
         ) from error
     parts = [part for part in held.values() if isinstance(part, Mapping)] if isinstance(held, Mapping) else []
@@ -96,7 +95,7 @@ def demand_plain(request: Request) -> None:
     builders = [part[BUILDER] for part in parts if part.get(BUILDER) is not None]
     if builders:
         raise ValueError(
-            f"load_model needs trust_code=True to build the model of {str(request.path)!r} by {builders[0]!r}, as "
+            f"load_model needs trust_code=True to build the model of {request.named!r} by {builders[0]!r}, as "
             "LightningCLI does; its hyper-parameters may name any class: give it if you trust who made the "
             "file."
         )

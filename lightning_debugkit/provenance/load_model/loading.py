@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from lightning_debugkit.checkpointing.object_store import local_path
+from lightning_debugkit.checkpointing.elsewhere import at_hand
 from lightning_debugkit.checkpointing.shard_metadata import NotWhole, is_sharded_file
 from lightning_debugkit.checkpointing.sharded_weights import load_sharded
 from lightning_debugkit.core.arguments import Needs
@@ -54,7 +54,7 @@ def load_model(
     and so do other snapshots. It is the user's code and runs with the user's rights: load it from people you trust.
 
     Args:
-        ckpt: The checkpoint file, or the folder of a sharded checkpoint.
+        ckpt: The checkpoint file, or the folder of a sharded checkpoint, also by the URL of an object store.
         code: ``snapshot``: as it was trained. ``current``: the classes of now. ``auto``: those of now if the model's
             files are the same program, else the snapshot, with a warning.
         trust_code: Let captured code run and classes be unpickled.
@@ -72,9 +72,20 @@ def load_model(
         raise ValueError("load_model needs code=\"snapshot\" for isolated=True, got 'current'; leave one of them out.")
     for name, given in (("trust_code", trust_code), ("isolated", isolated)):
         Needs("load_model").switch(name, given, "the text 'False' would be a yes")
-    path = _local(ckpt)
-    manifest, source = read_snapshot(path)
-    request = Request(path, manifest, source, map_location, strict, hyper_parameters)
+    if not isinstance(ckpt, str | os.PathLike):
+        raise ValueError(f"load_model needs the path of a checkpoint, got {ckpt!r}.")
+    with at_hand(ckpt) as path:
+        if path.is_dir() and not is_sharded_file(path):
+            raise ValueError(
+                f"load_model needs a checkpoint file or the folder of a sharded one, got {str(ckpt)!r} without meta.pt "
+                "and .metadata; of DeepSpeed's, lightning.pytorch.utilities.deepspeed makes a file with "
+                "convert_zero_checkpoint_to_fp32_state_dict."
+            )
+        request = Request(str(ckpt), path, *read_snapshot(path), map_location, strict, hyper_parameters)
+        return _model(request, code, trust_code, isolated)
+
+
+def _model(request: Request, code: Code, trust_code: bool, isolated: bool) -> LightningModule | IsolatedModel:
     if "<locals>" in request.qualname:
         raise ValueError(
             f"load_model needs a class that its module has a name for, got {request.qualname} within a function; "
@@ -88,24 +99,9 @@ def load_model(
         if snapshot_because:
             demand_trust(trust_code, request, snapshot_because)
             model = _from_snapshot(request)
-            warnings.warn(f"{path.name} is loaded with its snapshot: {snapshot_because}.", stacklevel=2)
+            warnings.warn(f"{request.path.name} is loaded with its snapshot: {snapshot_because}.", stacklevel=3)
             return model
     return _from_current(request, trust_code)
-
-
-def _local(ckpt: str | Path) -> Path:
-    if not isinstance(ckpt, str | os.PathLike):
-        raise ValueError(f"load_model needs the path of a checkpoint, got {ckpt!r}.")
-    path = local_path(ckpt)
-    if path is None:
-        raise ValueError(f"load_model needs a file on a local or mounted disk, got {str(ckpt)!r}; download it first.")
-    if path.is_dir() and not is_sharded_file(path):
-        raise ValueError(
-            f"load_model needs a checkpoint file or the folder of a sharded one, got {str(ckpt)!r} without meta.pt and "
-            ".metadata; of DeepSpeed's, lightning.pytorch.utilities.deepspeed makes a file with "
-            "convert_zero_checkpoint_to_fp32_state_dict."
-        )
-    return path
 
 
 def compare_with_current(manifest: Manifest, archive: Archive | None) -> CodeComparison:
@@ -227,9 +223,7 @@ def _load(model_class: type[LightningModule], request: Request, weights_only: bo
         with _fitting(model_class):
             model = load_sharded(model_class, request.path, weights_only, map_location=where, strict=strict, **options)
     except NotWhole as error:
-        raise ValueError(
-            f"load_model needs a model that one process holds, got {str(request.path)!r}: {error}."
-        ) from error
+        raise ValueError(f"load_model needs a model that one process holds, got {request.named!r}: {error}.") from error
     if request.class_mapping:
         vars(model)["class_mapping"] = request.class_mapping
     return model
