@@ -102,7 +102,7 @@ def table(findings: Sequence[Finding]) -> str:
         drawn.add_column(name, style="dim" if name == "where" else None, header_style="dim", no_wrap=True)
     for each in findings:
         severity = Text(f"  {each.severity}", style=_COLORS.get(each.severity, ""))
-        drawn.add_row(severity, each.rule, str(each.where.step), each.where.module)
+        drawn.add_row(severity, each.rule, str(each.where.step), " ".join(filter(None, [each.where.module, each.line])))
     file = io.StringIO()
     Terminal(file=file, force_terminal=sys.stderr.isatty(), width=shutil.get_terminal_size().columns).print(drawn)
     return ":\n" + "\n".join(line.rstrip() for line in file.getvalue().splitlines())

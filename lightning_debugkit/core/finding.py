@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -78,6 +79,18 @@ class Finding:
     section: str = ""
     can_follow: tuple[str, ...] = ()
     on_data: bool = False
+
+    @property
+    def line(self) -> str:
+        """The user's line that it names, as ``train.py:28``; empty if it names none.
+
+        Example:
+            >>> seen = {"source": "train.py:28: t = torch.log(wh)"}
+            >>> Finding("nonfinite-activation", Severity.ERROR, "log gives NaN", Where(0, 3), seen).line
+            'train.py:28'
+        """
+        named = re.match(r"[^:]+:\d+(?=: )", str(self.evidence.get("source", "")))
+        return named[0] if named else ""
 
     def to_event(self) -> dict[str, Any]:
         """Return the journal event of this finding, without its version."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import importlib.util
+import logging
 import os
 import pty
 import struct
@@ -15,6 +16,9 @@ from pathlib import Path
 
 import pyte
 import pytest
+
+from lightning_debugkit.core import console
+from lightning_debugkit.core.finding import Finding, Severity, Where
 
 PROGRAM = """
 import sys, time
@@ -103,3 +107,20 @@ def test_the_end_is_a_table_where_rich_is_installed(tmp_path: Path) -> None:
     is_rich = importlib.util.find_spec("rich") is not None
     assert (lines[at + 1].split() == ["severity", "rule", "step", "where"]) == is_rich
     assert ("nonfinite-validation (step" in lines[at]) != is_rich
+
+
+def test_the_table_says_where_by_module_and_by_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("rich")
+    monkeypatch.setattr(logging.getLogger("lightning_debugkit"), "hasHandlers", lambda: False)
+    line = {"source": "train.py:28: t = torch.log(wh)"}
+    found = [
+        Finding("nonfinite-activation", Severity.ERROR, "NaN", Where(0, 3, module="net.2"), line),
+        Finding("loss-reduction", Severity.WARNING, "a sum", Where(0, 0), line),
+        Finding("seed-not-set", Severity.INFO, "no seed", Where(0, 0)),
+    ]
+    rows = [row.split() for row in console.table(found).splitlines()[2:]]
+    assert rows == [
+        ["error", "nonfinite-activation", "3", "net.2", "train.py:28"],
+        ["warning", "loss-reduction", "0", "train.py:28"],
+        ["info", "seed-not-set", "0"],
+    ]
