@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import proxy
 
-from lightning_debugkit.checkpointing import checkpoint_rules
+from lightning_debugkit.checkpointing import checkpoint_findings
 from lightning_debugkit.checkpointing.keeper import Keeper, SaveOutcome
 from lightning_debugkit.checkpointing.model_checkpoint_view import (
     ModelCheckpointView,
@@ -88,7 +88,7 @@ class AfterSave:
         for record in outcome.dropped:
             callback.write(trainer, "measure", name="checkpoint-dropped", value=record.name)
         if outcome.away and outcome.error is not None:
-            finding = checkpoint_rules.store_away(where, outcome, session.folder)
+            finding = checkpoint_findings.store_away(where, outcome, session.folder)
             callback.emit(trainer, finding, about=outcome.away)
             return None
         if outcome.error is not None:
@@ -99,7 +99,9 @@ class AfterSave:
         callback.forget("checkpoint-failed")
         callback.write(trainer, "measure", name="checkpoint", value=_event(keeper, outcome))
         if outcome.seconds and outcome.free < outcome.record.size:
-            callback.emit(trainer, checkpoint_rules.disk_low(where, outcome.free, outcome.record.size, session.folder))
+            callback.emit(
+                trainer, checkpoint_findings.disk_low(where, outcome.free, outcome.record.size, session.folder)
+            )
         return None
 
     def _failed(
@@ -108,7 +110,7 @@ class AfterSave:
         self.in_a_row += 1
         session.owed = True
         enough = self.raise_after is not None and self.in_a_row >= self.raise_after
-        finding = checkpoint_rules.failed_finding(
+        finding = checkpoint_findings.failed_finding(
             callback.where(trainer), outcome, session.folder, self.in_a_row, Severity.ERROR if enough else None
         )
         callback.emit(trainer, finding)
@@ -116,7 +118,7 @@ class AfterSave:
             trainer,
             "measure",
             name="checkpoint-failed",
-            value={"step": outcome.draft.step, "error": checkpoint_rules.told_of_save(outcome.error)},
+            value={"step": outcome.draft.step, "error": checkpoint_findings.told_of_save(outcome.error)},
         )
         return finding if enough else None
 

@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
-from lightning_debugkit.checkpointing import checkpoint_rules, elsewhere, save_times, strategy_saving
+from lightning_debugkit.checkpointing import checkpoint_findings, elsewhere, save_times, strategy_saving
 from lightning_debugkit.checkpointing.after_save import AfterSave, artifacts
 from lightning_debugkit.checkpointing.atomic_io import AtomicCheckpointIO
 from lightning_debugkit.checkpointing.checkpoint_arguments import (
@@ -21,7 +21,7 @@ from lightning_debugkit.checkpointing.checkpoint_arguments import (
     check_switches,
     chosen_rules,
 )
-from lightning_debugkit.checkpointing.checkpoint_rules import Monitors
+from lightning_debugkit.checkpointing.checkpoint_findings import Monitors
 from lightning_debugkit.checkpointing.fresh_metrics import FreshMetrics
 from lightning_debugkit.checkpointing.keep_rules import Best, KeepRule, Occasion
 from lightning_debugkit.checkpointing.model_checkpoint_view import first_best
@@ -313,9 +313,9 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
         where, folder = self.where(trainer), session.folder
         assert session.keeper is not None
         chosen = session.parent.name if session.parent is not None else "the start"
-        told = [checkpoint_rules.repaired_finding(where, self._repairs, folder)]
-        told += [checkpoint_rules.passed_over(where, self._skipped, chosen, folder)] if self._skipped else []
-        told += [checkpoint_rules.left_behind(where, aside, folder)] if (aside := session.keeper.store.aside) else []
+        told = [checkpoint_findings.repaired_finding(where, self._repairs, folder)]
+        told += [checkpoint_findings.passed_over(where, self._skipped, chosen, folder)] if self._skipped else []
+        told += [checkpoint_findings.left_behind(where, aside, folder)] if (aside := session.keeper.store.aside) else []
         for finding in filter(None, told):
             self.emit(trainer, finding, about=finding.message)  # each is an event of its own
         self._skipped = []

@@ -24,7 +24,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor
 
-from lightning_debugkit.core.beside import Beside
+from lightning_debugkit.core.background_task import BackgroundTask
 from lightning_debugkit.core.compat import both_packages, callbacks_of, tree_leaves
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.host_copy import HostCopy
@@ -64,7 +64,7 @@ class Run:
 
     place: Path
     rank: int
-    facts: Beside | None = None
+    facts: BackgroundTask | None = None
     began: float = field(default_factory=time.monotonic)
     first_step: int = 0
     alarmed: bool = False
@@ -195,7 +195,7 @@ def open_run(trainer: Trainer, module: LightningModule) -> Run:
         run.append("run", **_header(trainer, module))
         if trainer.is_global_zero:
             root = _root(module)
-            run.facts = Beside(lambda: _tell_facts(run, root), _LATER)
+            run.facts = BackgroundTask(lambda: _tell_facts(run, root), _LATER)
     return run
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lightning_debugkit.core.compat import TrainerFn
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.monitors.epoch_orders import EpochOrders
-from lightning_debugkit.monitors.saved import SavedCheckpoints
+from lightning_debugkit.monitors.stock_checkpoints import SavedCheckpoints
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer

@@ -10,7 +10,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 
 from lightning_debugkit.core import run as runs
-from lightning_debugkit.core.beside import Beside
+from lightning_debugkit.core.background_task import BackgroundTask
 from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.finding import Where
 from lightning_debugkit.core.run import current_run
@@ -75,8 +75,8 @@ class CodeSnapshot(DebugCallback):
         self.timeout = timeout
         self.export = export
         self._standing: SnapshotSession | None = None
-        self._taking: Beside | None = None
-        self._leaving: Beside | None = None
+        self._taking: BackgroundTask | None = None
+        self._leaving: BackgroundTask | None = None
         self._example = Example()
         self._names: Any = None
 
@@ -117,12 +117,12 @@ class CodeSnapshot(DebugCallback):
             seconds=self.timeout,
         )
         missing, where = arguments_not_kept(module), self.where(trainer)
-        self._taking = Beside(
+        self._taking = BackgroundTask(
             lambda: self._part(trainer, "setup", lambda: self._take(trainer, wanted, missing, where)),
             0.0 if self.chosen or self.side_ref else _LATER,
         )
         # Beside a short fit in a preset nobody looks for the sources.
-        self._leaving = Beside(
+        self._leaving = BackgroundTask(
             lambda: self._part(trainer, "setup", lambda: self._leave(trainer)), 0.0 if self.chosen else runs.SHORT
         )
         # It stays there: many save by hand when the fit is over.

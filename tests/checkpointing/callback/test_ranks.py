@@ -163,7 +163,7 @@ def test_a_save_that_fails_on_the_first_rank_leaves_nobody_waiting(
 
 @pytest.mark.parametrize(
     "where",
-    ["session.CheckpointSession._plan", "after_save.model_checkpoint_view", "checkpoint_rules.Monitors.judge"],
+    ["session.CheckpointSession._plan", "after_save.model_checkpoint_view", "checkpoint_findings.Monitors.judge"],
     ids=lambda name: name.split(".")[0],
 )
 def test_a_fault_of_the_kit_on_the_first_rank_leaves_nobody_waiting(

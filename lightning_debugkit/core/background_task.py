@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 
-class Beside:
+class BackgroundTask:
     """What is done once: in a thread after a while, or at once when somebody needs it.
 
     Args:
