@@ -243,9 +243,9 @@ class DebugCallback(Callback):
         epoch, step = _loaded.get(trainer) or (trainer.current_epoch, trainer.global_step)
         return Where(epoch, step, trainer.global_rank, module)
 
-    def in_batch(self, trainer: Trainer, module: LightningModule) -> Where:
+    def in_batch(self, trainer: Trainer) -> Where:
         """Return the place of the step in progress: where a batch has one step, it is that of the batch."""
-        run = current_run(trainer) if module.automatic_optimization else None
+        run = current_run(trainer)
         return self.where(trainer) if run is None or run.here is None else run.here
 
     def write(self, trainer: Trainer, kind: str, **fields: Any) -> None:

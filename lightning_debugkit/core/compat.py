@@ -86,7 +86,6 @@ __all__ = [
     "computed_value",
     "counterpart_of",
     "extract_batch_size",
-    "has_modes",
     "in_training_step",
     "is_launched",
     "is_of_other",
@@ -265,11 +264,6 @@ def is_compiled_function(function: Any) -> bool:
 def is_transformed() -> bool:
     """Tell whether a transform of `torch.func` is at work: what it makes must not be kept until it is left."""
     return torch._C._functorch.peek_interpreter_stack() is not None
-
-
-def has_modes() -> bool:
-    """Tell whether any mode of torch is on: nearly always there is none."""
-    return bool(_dispatch_modes() or _function_modes())
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from lightning_debugkit.core.compat import has_modes, modes_aside
+from lightning_debugkit.core.compat import _dispatch_modes, _function_modes, modes_aside
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -31,7 +31,7 @@ def guarded(name: str, hook: Callable[..., Any], instead: Callable[..., Any] | N
         if self.idle and name != "setup":
             return None
         try:
-            if not has_modes():
+            if not (_dispatch_modes() or _function_modes()):  # nearly always
                 return hook(self, trainer, *args, **kwargs)
             # What the kit computes is no operation of the user's: a FLOP counter around the fit must not count it.
             with modes_aside():

@@ -101,9 +101,10 @@ def read(alike: Sequence[Tensor], others: Sequence[Tensor] = ()) -> NDArray[np.f
         if first.dtype != kind:
             alike, others = (), (*alike, *others)
         device = first.device
-        tail = [each if _is(each, kind, device) else each.detach().to(device, kind).reshape(()) for each in others]
+        tail = [
+            each
+            if each.dtype == kind and each.device == device and not each.ndim
+            else each.detach().to(device, kind).reshape(())
+            for each in others
+        ]
         return torch.stack([*alike, *tail]).cpu().numpy().astype(np.float64)
-
-
-def _is(tensor: Tensor, kind: torch.dtype, device: torch.device) -> bool:
-    return tensor.dtype == kind and tensor.device == device and not tensor.ndim

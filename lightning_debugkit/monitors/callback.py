@@ -148,7 +148,7 @@ class GradientAnomalyDetector(EvaluationHooks):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         where = self.where(trainer)
         if self._sight.run is not None:
-            self._sight.run.here = where
+            self._sight.run.here = where if pl_module.automatic_optimization else None
         self._tell(trainer, self.watches.before_batch(trainer, pl_module, where, batch))
         self.order.advance(trainer)
         around = self.watches.surroundings
@@ -164,7 +164,7 @@ class GradientAnomalyDetector(EvaluationHooks):
         if trainer.world_size > 1 and self.action != "warn" and loss.requires_grad:
             # A loss that breaks on one rank must stop all of them: its gradients carry the news to the others.
             loss.register_hook(contagion(loss.detach(), lambda error: self.trouble(trainer, "backward", error)))
-        where = self.in_batch(trainer, pl_module)
+        where = self.in_batch(trainer)
         self._tell(trainer, self.watches.before_backward(trainer, pl_module, loss, where, self._sight))
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -189,7 +189,7 @@ class GradientAnomalyDetector(EvaluationHooks):
         sight = self._sight
         alarm = self.failure.pending is not None
         weighed = self.watches.trends.weighs(optimizer)
-        where = self.in_batch(trainer, pl_module)
+        where = self.in_batch(trainer)
         look = sight.look(trainer, pl_module, optimizer, where, alarm=alarm, weighed=weighed)
         self._fed[id(look.optimizer)] = look.has_gradients
         if look.overflows and (run := sight.run) is not None:

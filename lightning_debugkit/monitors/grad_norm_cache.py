@@ -89,7 +89,7 @@ def shared_norms(
 
 def _changes_between(run: Run, callbacks: list[Any]) -> bool:
     """Tell whether a callback of the user's stands between two of ours, and may change the gradients."""
-    company = [id(each) for each in callbacks]
+    company = list(map(id, callbacks))
     if company != run.company:
         ours = [place for place, each in enumerate(callbacks) if isinstance(each, DebugCallback)]
         between = [each for each in callbacks[ours[0] : ours[-1]] if not isinstance(each, DebugCallback)]

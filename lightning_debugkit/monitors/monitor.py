@@ -138,7 +138,8 @@ class Monitor:
     ) -> Iterator[Finding]:
         if not self.wiring:
             return
-        yield from self.work.doubles.before_backward(trainer, where)
+        doubles = self.work.doubles
+        yield from doubles.look(trainer, where) if doubles.counts else ()
         self.zeroing.before_backward(trainer.optimizers, self._batch_began, sight.later)
         self._batch_began = False
         yield from self.modes.judge(where, module, self._learns(trainer))
@@ -256,7 +257,7 @@ class Monitor:
             return
         if module.automatic_optimization and self._unstepped == max(20, 4 * trainer.accumulate_grad_batches):
             yield from self._never_stepped(module, where)
-        due = [item for item in self._suspects if item[0] <= where.step]
+        due = [item for item in self._suspects if item[0] <= where.step] if self._suspects else ()
         for item in due:
             self._suspects.remove(item)
             if versions_of(module, list(item[2])) == item[2]:

@@ -132,6 +132,11 @@ class MonitorModes:
         parts = [part for part in module.modules() if isinstance(part, Metric)]
         self._metrics = Hearing(parts, metric) if parts else None
 
+    @property
+    def hears(self) -> bool:
+        """A step is being heard, or has just been."""
+        return self._log is not None
+
     def judge(self, where: Where, trainer: Trainer) -> Iterator[Finding]:
         """Yield who follows what was logged in the wrong direction."""
         self.release()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -121,7 +122,7 @@ class StepStatsReader:
     def saw_loss(self, loss: Tensor, divided: int) -> None:
         """Keep a reference to the loss, which was ``divided``; it is read later, together with the norms."""
         self._factor = float(divided)
-        held = values(loss if (plain := numbers(loss)) is None else plain.detach())
+        held = values(loss if (plain := numbers(loss)) is None else plain)
         self._losses.append(held.sum() if held.ndim else held)
 
     @property
@@ -285,8 +286,9 @@ class StepStatsReader:
         losses, scaler, optimizers = self._losses, scaler_of(trainer), trainer.optimizers
         scale = 1.0 if scaler is None else scale_of(scaler)
         numbers.optimizers, numbers.is_scaled = optimizers, scaler is not None
-        of_groups = [[group.get("lr") for group in one.param_groups] for one in optimizers]
-        of_tensors = [rate for rates in of_groups for rate in rates if isinstance(rate, Tensor)]
+        of_groups: list[list[Any]] = [[group.get("lr") for group in one.param_groups] for one in optimizers]
+        is_plain = {*map(type, itertools.chain.from_iterable(of_groups))} <= {float}
+        of_tensors = [] if is_plain else [rate for rates in of_groups for rate in rates if isinstance(rate, Tensor)]
         device = each[0].device if each else losses[0].device if losses else None
         # What lies elsewhere, as a rate of the host, is asked for by itself: nothing has to wait for that.
         along = [rate for rate in of_tensors if rate.device == device and rate.numel() == 1]
@@ -298,15 +300,13 @@ class StepStatsReader:
         rest = iter(found[second + len(losses) :].tolist())
         numbers.scale = next(rest) if scales else float(scale)
         known = {id(rate): number for rate, number in zip(along, rest, strict=True)}
-        numbers.rates = [[_number(rate, known) for rate in rates] for rates in of_groups]
+        numbers.rates = of_groups if is_plain else [[_number(rate, known) for rate in rates] for rates in of_groups]
         self.loss = float(self._read_losses.sum()) / len(losses) * self._factor / numbers.scale if losses else None
         return found[:first], found[first:second]
 
 
 def _number(rate: Any, known: Mapping[int, float]) -> float:
     """Return a learning rate as a number; that of a tensor may be ``known`` by its ``id``."""
-    if type(rate) is float:
-        return rate
     return known[id(rate)] if id(rate) in known else rate_of({"lr": rate})
 
 

@@ -132,7 +132,7 @@ class Work:
         self.empty.batch("training")
         if self.wiring:
             yield from self.resets.after_batch(where, trainer, "training")
-            yield from self.monitored.judge(where, trainer)
+            yield from self.monitored.judge(where, trainer) if self.monitored.hears else ()
             yield from self.doubles.after_batch(trainer, where)
             if _validates_next(trainer, sight.current.batch_idx) and holds_whole_model(trainer):
                 self.swapped.after_batch(where, trainer, module, held_by(trainer.optimizers))
@@ -211,7 +211,7 @@ class Work:
             stage = "the test" if trainer.testing else "validation"
             yield from self.evaluation_mode.judge(where, module, stage, place[0])
             yield from self.resets.after_batch(where, trainer, "validation")
-            yield from self.monitored.judge(where, trainer)
+            yield from self.monitored.judge(where, trainer) if self.monitored.hears else ()
         for finding in self.evaluation.after_batch(where, trainer, module, outputs, batch, place):
             is_old = finding.evidence.get("origin") == "parameter"  # the numbers broke before this batch
             author = self.authors.blame(where, module) if is_old else None
@@ -259,7 +259,7 @@ def _validates_next(trainer: Trainer, batch_idx: int) -> bool:
     """Tell whether a validation may follow this batch."""
     every = trainer.val_check_batch
     is_due = trainer.is_last_batch or (every is not None and (batch_idx + 1) % every == 0)
-    return bool(trainer.enable_validation) and is_due
+    return is_due and bool(trainer.enable_validation)
 
 
 def _is_validation_of_fit(trainer: Trainer) -> bool:

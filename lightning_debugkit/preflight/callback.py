@@ -120,8 +120,9 @@ class PreflightCheck(DebugCallback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self._settle(trainer, "training")
-        self._count_zeros(trainer)
-        if self._heard["training"] >= TRAINING_STEPS:
+        if self._loss is not None:
+            self._count_zeros(trainer, self._loss)
+        if self._waiting and self._heard["training"] >= TRAINING_STEPS:
             self._flush(trainer)
 
     def on_validation_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *place: int) -> None:
@@ -246,10 +247,8 @@ class PreflightCheck(DebugCallback):
         with self.telling(trainer, module, found):
             self._flush(trainer)
 
-    def _count_zeros(self, trainer: Trainer) -> None:
-        if self._loss is None or len(self._zeros) >= ZEROS:
-            return
-        self._zeros.append(bool((self._loss == 0).all()))
+    def _count_zeros(self, trainer: Trainer, loss: Tensor) -> None:
+        self._zeros.append(bool((loss == 0).all()))
         self._loss = None
         if len(self._zeros) == ZEROS and all(self._zeros):
             self.emit_each(trainer, [loss_value.ZERO_LOSS.found(self.where(trainer), steps=ZEROS)])

@@ -16,6 +16,7 @@ from torch.autograd.function import FunctionCtx
 
 _OWN = "lightning_debugkit"
 _FRAMEWORK = {"torch", "lightning", "pytorch_lightning", "lightning_fabric", "torchmetrics", "lightning_utilities"}
+_STEPS = ("_optimizer_step", "_update_learning_rates", "_run_stage")  # functions of Lightning's loops
 _OF_A_MODE = ("__torch_function__", "__torch_dispatch__")
 _STANDARD = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
 
@@ -116,16 +117,18 @@ def is_own(frame: FrameType) -> bool:
 
 def is_users(frame: FrameType) -> bool:
     """Tell whether a frame is the user's: not the kit's, a framework's, an installed package's or the language's."""
-    file = frame.f_code.co_filename
-    return _package(frame) not in (_OWN, *_FRAMEWORK) and "site-packages" not in file and not _is_standard(file)
+    return _is_of_user(_package(frame), frame.f_code.co_filename)
 
 
 def users_line() -> SourceLine:
     """Return the user's line that what now runs was called from; none if Lightning's loops called it."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and not is_step_of_lightning(frame):
-        if is_users(frame):
-            return SourceLine(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+    while frame is not None:  # after each step of an optimizer: nothing is called for a frame that says nothing
+        code = frame.f_code
+        if code.co_name in _STEPS and is_step_of_lightning(frame):
+            break
+        if _is_of_user(str(frame.f_globals.get("__name__", "")).partition(".")[0], code.co_filename):
+            return SourceLine(code.co_filename, frame.f_lineno, code.co_name)
         frame = frame.f_back
     return SourceLine()
 
@@ -136,12 +139,16 @@ def is_step_of_lightning(frame: FrameType) -> bool:
     What the program's own hooks call has a frame of the program before it.
     """
     name = str(frame.f_globals.get("__name__", ""))
-    of_step = frame.f_code.co_name in ("_optimizer_step", "_update_learning_rates", "_run_stage")
-    return of_step and name.startswith(("lightning.pytorch.", "pytorch_lightning."))
+    return frame.f_code.co_name in _STEPS and name.startswith(("lightning.pytorch.", "pytorch_lightning."))
 
 
 def _package(frame: FrameType) -> str:
     return str(frame.f_globals.get("__name__", "")).partition(".")[0]
+
+
+@cache
+def _is_of_user(package: str, file: str) -> bool:
+    return package not in (_OWN, *_FRAMEWORK) and "site-packages" not in file and not _is_standard(file)
 
 
 def _is_custom(frame: FrameType) -> bool:

@@ -144,8 +144,8 @@ class GradientClippingMonitor(DebugCallback):
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         if self._probe is None:
             return
-        index = trainer.optimizers.index(raw(optimizer))
-        norm = self._probe.before_step(index, self.in_batch(trainer, pl_module), must_look=self._auto is not None)
+        index = self._probe.optimizers.index(raw(optimizer))
+        norm = self._probe.before_step(index, self.in_batch(trainer), must_look=self._auto is not None)
         if self._auto is not None and norm is not None:
             self._auto.next(trainer, float(norm))
 
@@ -194,7 +194,7 @@ class GradientClippingMonitor(DebugCallback):
         def stepped(optimizer: Optimizer, *_: Any) -> None:
             try:
                 if self._probe is not None:
-                    self._probe.step_over(trainer.optimizers.index(optimizer))
+                    self._probe.step_over(self._probe.optimizers.index(optimizer))
             except Exception as error:
                 self.trouble(trainer, "optimizer step", error)
 

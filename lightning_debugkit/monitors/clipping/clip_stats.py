@@ -97,7 +97,8 @@ class ClipStatsReader:
         self._is_heard = False  # a clipping, in this fit
         self._moment = 0
         self._owners: dict[int, int] = {}
-        self._pending = [_Pending() for _ in trainer.optimizers]
+        self.optimizers = trainer.optimizers  # those of the whole fit: each step asks
+        self._pending = [_Pending() for _ in self.optimizers]
         self._may_clip = not module.automatic_optimization or any(overrides(module, n) for n in _OWN_CLIPPING)
         self._run = current_run(trainer)
         clip_hooks.listen(self)
@@ -150,13 +151,13 @@ class ClipStatsReader:
         return sorted(found)
 
     def _learn_owners(self) -> None:
-        for index, optimizer in enumerate(self.trainer.optimizers):
+        for index, optimizer in enumerate(self.optimizers):
             self._owners.update((id(p), index) for group in optimizer.param_groups for p in group["params"])
 
     def _heard(self, index: int, by: By, threshold: float, norm: Tensor | None, after: Tensor | None = None) -> None:
         pending = self._pending[index]
         is_early = self.is_forward if self.module.automatic_optimization else not pending.fed
-        scale = self._scale(self.trainer.optimizers[index])
+        scale = self._scale(self.optimizers[index])
         self._is_heard = True
         # Only where the moment is wrong is it worth knowing who called: up the stack, past the tap.
         is_asked = (is_early or scale > 1) and not self.order.has_source(index)
@@ -205,7 +206,7 @@ class ClipStatsReader:
     def after_backward(self) -> None:
         """Take note of the gradients of a module that clips and steps by itself."""
         self.is_forward = False
-        for index, optimizer in enumerate(self.trainer.optimizers):
+        for index, optimizer in enumerate(self.optimizers):
             pending = self._pending[index]
             pending.fed = True
             if not self.module.automatic_optimization and pending.is_due and not pending.drafts:
@@ -218,7 +219,7 @@ class ClipStatsReader:
         if pending.opened is not None:
             self.step_over(index, is_taken=False)
         pending.opened = where
-        optimizer = self.trainer.optimizers[index]
+        optimizer = self.optimizers[index]
         if self.module.automatic_optimization:
             # Where the clipping itself is heard, its norm will do, but for the shares of the layers.
             needed = must_look or pending.is_due or not pending.heard_last
@@ -234,7 +235,7 @@ class ClipStatsReader:
             return
         self.order.stepped(index)
         drafts = pending.drafts if pending.heard else self._measured(index, pending)
-        groups = self.trainer.optimizers[index].param_groups
+        groups = self.optimizers[index].param_groups
         is_fed = is_taken and any(p.grad is not None for group in groups for p in group["params"])
         for draft in drafts:
             draft.is_taken = is_fed
@@ -257,8 +258,9 @@ class ClipStatsReader:
 
     def batch_over(self) -> None:
         """Close what a skipped step has left open."""
-        for index in range(len(self._pending)):
-            self.step_over(index, is_taken=False)
+        for index, pending in enumerate(self._pending):
+            if pending.opened is not None:
+                self.step_over(index, is_taken=False)
 
     def _measured(self, index: int, pending: _Pending) -> list[PendingClippedStep]:
         """Return the step by what its gradients were before, and after where the module may have clipped them."""
@@ -268,7 +270,7 @@ class ClipStatsReader:
         norm = self._later(total) if isinstance(total, Tensor) else total
         if not (self._may_clip and pending.is_due):
             return [PendingClippedStep(index, "nothing", norm)]
-        optimizer = self.trainer.optimizers[index]
+        optimizer = self.optimizers[index]
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         if len(gradients) != len(pending.before.shared.each):
             return []  # cleared in the step itself

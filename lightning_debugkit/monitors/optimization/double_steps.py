@@ -65,7 +65,7 @@ class DoubleSteps:
     """Compare the calls that optimizers and schedulers count with those that Lightning counts."""
 
     def __init__(self) -> None:
-        self._counts: list[_Count] = []
+        self.counts: list[_Count] = []  # the schedulers that are followed
         self._automatic = self._own_optimizer_step = False
         self._by_lightning = 0
         self._begun: int | None = None  # step of the first batch
@@ -82,11 +82,7 @@ class DoubleSteps:
         self._hits, self._before = {}, where.step
         if self._begun is None:
             self._begin(trainer, module, where)
-        yield from self._look(trainer, where)
-
-    def before_backward(self, trainer: Trainer, where: Where) -> Iterator[Finding]:
-        """Yield a scheduler that was stepped in the training step: Lightning steps none there."""
-        yield from self._look(trainer, where)
+        yield from self.look(trainer, where) if self.counts else ()
 
     def stepped(self, optimizer: Optimizer) -> None:
         """Count a step; called by the optimizer itself."""
@@ -98,7 +94,7 @@ class DoubleSteps:
 
     def after_batch(self, trainer: Trainer, where: Where) -> Iterator[Finding]:
         """Yield an optimizer that has made more steps than Lightning."""
-        yield from self._look(trainer, where)
+        yield from self.look(trainer, where) if self.counts else ()
         if not self._automatic or self._told:
             return
         by_lightning = where.step - self._before
@@ -126,7 +122,7 @@ class DoubleSteps:
 
     def release(self) -> None:
         """Let go of the schedulers, and leave their class as it was; may be called twice."""
-        self._counts = []
+        self.counts = []
         if self._release is not None:
             self._release()
             self._release = None
@@ -146,28 +142,27 @@ class DoubleSteps:
         for config in trainer.lr_scheduler_configs:
             counter = _counter(config.scheduler)
             if counter is None or not is_due(trainer, config):
-                self._counts = []  # Lightning counts the calls of all of them together
+                self.counts = []  # Lightning counts the calls of all of them together
                 return
-            self._counts.append(_Count(config.scheduler, config.interval, counter, getattr(*counter)))
+            self.counts.append(_Count(config.scheduler, config.interval, counter, getattr(*counter)))
 
-    def _look(self, trainer: Trainer, where: Where) -> Iterator[Finding]:
-        if not self._counts:
-            return
-        made = [getattr(*count.counter) - count.seen for count in self._counts]
+    def look(self, trainer: Trainer, where: Where) -> Iterator[Finding]:
+        """Yield a scheduler that was stepped since the last look, not by Lightning: in the training step, say."""
+        made = [getattr(*count.counter) - count.seen for count in self.counts]
         if not any(made):
             return
         total = scheduler_calls(trainer)
         if total is None:
-            self._counts = []
+            self.counts = []
             return
         own, self._by_lightning = total - self._by_lightning, total
         extra = sum(made) - own
-        for count, calls in zip(self._counts, made, strict=True):
+        for count, calls in zip(self.counts, made, strict=True):
             count.seen += calls
         if extra <= 0:
             return
         # Where Lightning has stepped as well, which of several it was is not known: the one with the most calls.
-        guilty = max(zip(made, self._counts, strict=True), key=lambda pair: pair[0])[1]
+        guilty = max(zip(made, self.counts, strict=True), key=lambda pair: pair[0])[1]
         guilty.extra += extra
         guilty.times += 1
         if self._release is None and not guilty.source:
