@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -49,6 +48,7 @@ def debugkit(
         ValueError: There is no such preset, rule or function.
         TypeError: No callback of the preset has such an option.
     """
+    from lightning_debugkit.core.arguments import arguments_of
     from lightning_debugkit.core.reporting import Reporting
     from lightning_debugkit.data.callback import DataCheck
     from lightning_debugkit.evaluation.bias_variance.callback import BiasVarianceReport
@@ -84,7 +84,7 @@ def debugkit(
             ErrorAnalysis: {"on_missing": "warn"},
         },
     }
-    known = {kind: list(inspect.signature(kind).parameters) for kind in chosen[preset]}
+    known = {kind: list(arguments_of(kind)) for kind in chosen[preset]}
     names = list(dict.fromkeys(name for parameters in known.values() for name in parameters))
     unknown = sorted(set(options) - set(names))
     if unknown:

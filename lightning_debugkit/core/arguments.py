@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from lightning_debugkit.core.dotted import function_at
@@ -37,13 +38,23 @@ def is_listing(value: Any, kind: type) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(item, kind) for item in value)
 
 
+def arguments_of(kind: type) -> Mapping[str, inspect.Parameter]:
+    """Return the arguments of a class by name."""
+    return _arguments(kind)
+
+
+@lru_cache  # a search makes its callbacks anew for each of its fits
+def _arguments(kind: type) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(kind).parameters
+
+
 def check_names(kind: type, given: Iterable[str]) -> None:
     """Raise unless ``kind`` has arguments of these names.
 
     Raises:
         TypeError: It has none of a name; the text says what has.
     """
-    known = inspect.signature(kind).parameters
+    known = arguments_of(kind)
     is_open = any(each.kind is each.VAR_KEYWORD for each in known.values())
     for name in given:
         if not is_open and name not in known:

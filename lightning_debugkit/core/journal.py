@@ -40,7 +40,11 @@ def strict(value: Any) -> Any:
 
 def encode(event: Mapping[str, Any]) -> bytes:
     """Return ``event`` as one line of strict JSON, newline included."""
-    text = json.dumps(strict({"v": VERSION, **event}), allow_nan=False, ensure_ascii=False)
+    event = {"v": VERSION, **event}
+    try:
+        text = json.dumps(event, allow_nan=False, ensure_ascii=False, default=strict)
+    except (TypeError, ValueError):  # a key that is no text, or a number that is not finite
+        text = json.dumps(strict(event), allow_nan=False, ensure_ascii=False)
     # A lone surrogate (a file name that is not UTF-8, say) cannot be encoded: it is kept as an escape.
     return text.encode("utf-8", "backslashreplace") + b"\n"
 

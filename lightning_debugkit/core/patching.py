@@ -10,7 +10,7 @@ import functools
 import sys
 import warnings
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FunctionType, MethodType
 from typing import Any
 
@@ -177,17 +177,16 @@ def has_compiled_code(module: nn.Module) -> bool:
     A function mode, or a hook for all modules, would have it compiled anew each time that it is entered.
     """
     for part in module.modules():
-        if is_compiled(part):
-            return True
-        if any(map(_is_compiled, vars(part).values())):
+        if is_compiled(part) or _hold_compiled([vars(part)]):
             return True
     kinds = [kind for kind in type(module).__mro__ if kind.__module__.partition(".")[0] not in ("torch", "lightning")]
     beside = [getattr(sys.modules.get(kind.__module__), "__dict__", {}) for kind in kinds]
-    return any(_is_compiled(value) for held in (*map(vars, kinds), *beside) for value in list(held.values()))
+    return _hold_compiled([*map(vars, kinds), *beside])
 
 
-def _is_compiled(value: Any) -> bool:
-    return isinstance(value, FunctionType | MethodType) and is_compiled_function(value)
+def _hold_compiled(spaces: Sequence[Mapping[str, Any]]) -> bool:
+    functions = [each for held in spaces for each in list(held.values()) if type(each) in (FunctionType, MethodType)]
+    return any(map(is_compiled_function, functions))
 
 
 def hear_method(kind: type, name: str, hear: Callable[..., None]) -> Callable[[], None]:

@@ -86,7 +86,7 @@ class Run:
     norm_readers: int = 0  # callbacks that ask for them
     company: list[int] = field(default_factory=list)  # ids of the callbacks of which it is known: they hold the Trainer
     is_interrupted: bool = False  # that one of the user's stands among ours, and may change gradients
-    here: Where | None = None  # place of the batch in progress, up to the end of its step
+    here: Where | None = None  # place of the batch in progress, where it has one step and up to its end
     parameters: Parameters = field(default_factory=Parameters)  # of each optimizer, for all who ask
     copies: HostCopy = field(default_factory=HostCopy)
 
@@ -192,9 +192,9 @@ def open_run(trainer: Trainer, module: LightningModule) -> Run:
         folder = _claim(base.absolute()) if trainer.is_global_zero else ""
         folder = trainer.strategy.broadcast(folder)
         run = _runs[trainer] = Run(Path(folder), trainer.global_rank, first_step=trainer.global_step)
-        run.append("run", **_header(trainer, module))
+        root = _root(module) if trainer.is_global_zero else None
+        run.append("run", **_header(trainer, module, root))
         if trainer.is_global_zero:
-            root = _root(module)
             run.facts = BackgroundTask(lambda: _tell_facts(run, root), _LATER)
     return run
 
@@ -239,7 +239,7 @@ def _claim(base: Path) -> str:
         return str(folder)
 
 
-def _header(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
+def _header(trainer: Trainer, module: LightningModule, root: Path | None) -> dict[str, Any]:
     seed = os.environ.get("PL_GLOBAL_SEED")
     return {
         "rank": trainer.global_rank,
@@ -247,7 +247,7 @@ def _header(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
         "first_step": trainer.global_step,
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "seed": int(seed) if seed and seed.isdigit() else None,
-        "commit": _known_commit(module) if trainer.is_global_zero else None,
+        "commit": _known_commit(root),
         "dirty": None,
         "versions": {
             "lightning_debugkit": _version(),
@@ -311,14 +311,13 @@ def _version() -> str:
         return "unknown"
 
 
-def _known_commit(module: LightningModule) -> str | None:
-    """Return the commit of the module's project, if it can be read without git."""
+def _known_commit(root: Path | None) -> str | None:
+    """Return the commit of a project, if it can be read without git."""
     try:
         from lightning_debugkit.provenance.repository.identity import (
             bare_identity,  # late, as is all that asks for the project
         )
 
-        root = _root(module)
         return (bare_identity(root) or {}).get("commit") if root is not None else None
     except Exception:
         return None

@@ -23,7 +23,7 @@ from lightning_debugkit.monitors.activations.observed_activations import (
     read_activations,
 )
 from lightning_debugkit.monitors.activations.operation_mode import OperationMode
-from lightning_debugkit.monitors.activations.output_rules import Outputs, is_cut
+from lightning_debugkit.monitors.activations.output_rules import STEPS, Outputs, is_cut
 from lightning_debugkit.monitors.activations.unit_rules import Units
 from lightning_debugkit.stats.tensor_norms import unobserved
 from lightning_debugkit.stats.thinning import Thinning
@@ -67,8 +67,13 @@ class ActivationMonitor(DebugCallback):
             self._release()
             self._reset()
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if 0 < trainer.estimated_stepping_batches - trainer.global_step <= STEPS:
+            self._looks.spread(self.every_n_steps)  # too short a fit for any rule: what is drawn needs no more
+
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        self._release()
+        if self._watch is not None:
+            self._release()
         if not self._looks.takes(trainer.global_step):
             return
         if (reason := cannot_look(pl_module)) is not None:

@@ -40,7 +40,7 @@ CONSTANT = Rule(
 
 TOLERANCE = 1e-4  # of the output's own size, and of the spread of its targets
 _ROUNDING = 1e-6
-_LOOKS, _STEPS, _ROWS = 5, 20, 16
+_LOOKS, STEPS, _ROWS = 5, 20, 16
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def _window(seen: deque[tuple[int, Variation]]) -> list[tuple[int, Variation]]:
     rows = 0
     for count, (step, each) in enumerate(reversed(seen), start=1):
         rows += each.rows
-        if count >= _LOOKS and seen[-1][0] - step >= _STEPS and rows >= _ROWS:
+        if count >= _LOOKS and seen[-1][0] - step >= STEPS and rows >= _ROWS:
             return list(seen)[-count:]
     return []
 
