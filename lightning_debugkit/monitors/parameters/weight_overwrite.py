@@ -40,21 +40,30 @@ class WeightOverwrite:
         self.trained: dict[str, Seen] = {}
         self.parts: dict[str, Seen] = {}  # loaded into parts of the model, not into all of it
         self.handles: list[RemovableHandle] = []
+        self._is_whole = False  # all of the model is being loaded, and looked at when that is done
 
     def begin(self, module: nn.Module) -> None:
         """Listen for loads; weights that an earlier fit left and nobody touched count as loaded."""
         self.bits = self.trained if self.trained and _bits(module) == self.trained else {}
         self.parts = {}
-        self.handles = [module.register_load_state_dict_post_hook(Hook(self._loaded))]
+        self.handles = [
+            module.register_load_state_dict_pre_hook(Hook(self._loading)),
+            module.register_load_state_dict_post_hook(Hook(self._loaded)),
+        ]
         for name, part in module.named_modules():
             if name and not isinstance(part, torch.jit.ScriptModule):
                 hook = Hook(functools.partial(self._part_loaded, name))
                 self.handles.append(part.register_load_state_dict_post_hook(hook))
 
+    def _loading(self, *_: Any) -> None:
+        self._is_whole = True
+
     def _loaded(self, module: nn.Module, _: Any) -> None:
-        self.bits, self.parts = _bits(module), {}
+        self._is_whole, self.bits, self.parts = False, _bits(module), {}
 
     def _part_loaded(self, path: str, part: nn.Module, incompatible: Any) -> None:
+        if self._is_whole:
+            return
         with contextlib.suppress(Exception):  # a load of the user's goes on
             missing = [f".{key}" for key in incompatible.missing_keys]
             for name, seen in _bits(part, recurse=False).items():
