@@ -31,10 +31,13 @@ class FirstLoss(LossWatch):
         """Name of the loss function, empty if there were none or several."""
         return self.calls[0][0] if len(self.calls) == 1 else ""
 
-    def is_all(self, loss: float) -> bool:
-        """Tell whether the loss of the step is the mean that this function gave, and nothing else."""
+    def is_all(self, loss: float, *functions: str) -> bool:
+        """Tell whether the loss of the step is the mean that one of ``functions`` gave, and nothing else."""
+        if self.function not in functions:
+            return False
         name, prediction, target, _ = self.calls[0]
-        own = float(getattr(functional, name)(prediction.float(), target.float()))
+        target = target.float() if target.is_floating_point() else target
+        own = float(getattr(functional, name)(prediction.float(), target))
         return math.isclose(own, loss, rel_tol=SAME)
 
     def take(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:

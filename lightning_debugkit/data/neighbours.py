@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
+from lightning_debugkit.data.first_loss import FirstLoss
 from lightning_debugkit.stats.close_pairs import first_rows
 
 SAMPLES = 1000
@@ -25,8 +26,8 @@ NONE = 2.0
 WORDS = 4096  # that are compared, the most frequent ones
 
 # Where both splits show no relation, distance may mean nothing: then the training must have shown nothing, either. So
-# many steps, after which the loss is still what the shares of the classes alone give, though it began near ln C, as a
-# cross entropy does.
+# many steps, after which the loss is still what the shares of the classes alone give, though it is a cross entropy: it
+# was heard as one, or began near ln C.
 STEPS = 50
 LEARNED = 0.1
 BEGINS = 0.25
@@ -85,11 +86,17 @@ def judge(train: Agreement, val: Agreement, where: Where) -> Iterator[Finding]:
 
 
 def judge_unlearned(
-    train: Agreement, labels: NDArray[np.int64], losses: Sequence[float], steps: int, where: Where
+    first: FirstLoss,
+    train: Agreement,
+    labels: NDArray[np.int64],
+    losses: Sequence[float],
+    steps: int,
+    where: Where,
 ) -> Iterator[Finding]:
     """Yield that labels are unrelated to inputs in both splits, where training has found no relation either.
 
     Args:
+        first: What the first training loss was given.
         train: Agreement of the training samples, by chance in both splits.
         labels: Labels ``(n,)`` of the training samples.
         losses: The first training loss, then the last ones.
@@ -98,9 +105,11 @@ def judge_unlearned(
     """
     shares = np.unique(labels, return_counts=True)[1] / len(labels)
     entropy = float(-(shares * np.log(shares)).sum())
-    first, last = losses[0], float(np.mean(losses[1:])) if len(losses) > 1 else math.nan
-    begins_so = abs(first - math.log(len(shares))) <= BEGINS * math.log(len(shares))
-    if steps >= STEPS and begins_so and last >= (1 - LEARNED) * entropy:
+    last = float(np.mean(losses[1:])) if len(losses) > 1 else math.nan
+    begins_so = abs(losses[0] - math.log(len(shares))) <= BEGINS * math.log(len(shares))
+    # Of one that began anywhere, what lies far above the entropy was not brought down to the scale of the labels yet.
+    is_so = begins_so or (last <= entropy / (1 - LEARNED) and first.is_all(losses[0], "cross_entropy"))
+    if steps >= STEPS and last >= (1 - LEARNED) * entropy and is_so:
         facts: dict[str, Any] = {
             "same": train.same,
             "chance": train.chance,

@@ -58,8 +58,8 @@ class Pairing:
         if not neighbours:
             return
         known, told = self.train.classes, self.val.classes
-        if known is not None and told is not None and others is not None:
-            yield from self._classes((inputs, known), (others, told))
+        if known is not None:
+            yield from self._classes((inputs, known), None if told is None or others is None else (others, told))
         elif self.train.is_float:
             yield from self._numbers(inputs, others)
 
@@ -70,19 +70,26 @@ class Pairing:
         elif wanted is not None:
             yield from target_leak.judge(inputs, self.train.shape, wanted, self.where)
 
-    def _classes(self, train: tuple[Tensor, Labels], val: tuple[Tensor, Labels]) -> Iterator[Finding]:
+    def _classes(self, train: tuple[Tensor, Labels], val: tuple[Tensor, Labels] | None) -> Iterator[Finding]:
         are_words = not self.train.is_float and len(self.train.shape) == 1
         for by_words in (False, True)[: 1 + are_words]:
-            one, other = (neighbours.agreement(*split, by_words) for split in (train, val))
-            if one is None or other is None:
+            one, other = (None if split is None else neighbours.agreement(*split, by_words) for split in (train, val))
+            if one is None:
                 return
-            found = list(neighbours.judge(one, other, self.where))
-            yield from found
             # Numbers that are names, such as those of words, have no distance; who reads their order learns late.
-            if one.is_chance and other.is_chance and self.train.is_measured:
-                self.unrelated = partial(neighbours.judge_unlearned, one, train[1])
+            is_chance = one.is_chance and (self._shows_nothing(*train) if other is None else other.is_chance)
+            if is_chance and self.train.is_measured:
+                self.unrelated = partial(neighbours.judge_unlearned, self.first, one, train[1])
+            found = [] if other is None else list(neighbours.judge(one, other, self.where))
+            yield from found
             if found:
                 return
+
+    def _shows_nothing(self, inputs: Tensor, labels: Labels) -> bool:
+        """Tell whether no class of a table hangs on the inputs, by the tests of numbers."""
+        each = torch.as_tensor(labels)[:, None] == torch.as_tensor(np.unique(labels))
+        found = target_relation.relation(inputs, each.float())
+        return found is not None and found.shows_nothing and self._is_table(inputs)
 
     def _numbers(self, inputs: Tensor, others: Tensor | None) -> Iterator[Finding]:
         wanted, asked = self.train.wanted, self.val.wanted

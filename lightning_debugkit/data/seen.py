@@ -177,17 +177,18 @@ class Seen:
 def parts_of(batch: Any, size: int) -> tuple[Tensor | None, Tensor | None]:
     """Return the main input ``(n, ...)`` of a batch and its labels ``(n,)``, ``None`` for what is not certain.
 
-    The labels are the only whole numbers with one a sample, or those that are called so; the main input is the largest
-    tensor of the others.
+    The labels are the only whole numbers ``(n,)``, or those ``(n,)`` or ``(n, 1)`` that are called so; the main input
+    is the largest tensor of the others.
     """
     columns = list(_columns(batch, size))
-    whole = [(path, leaf) for path, leaf in columns if leaf.ndim == 1 and _is_whole(leaf)]
-    named = [(path, leaf) for path, leaf in whole if path.rpartition(".")[2].lower() in NAMES]
+    single = [(path, leaf) for path, leaf in columns if leaf.numel() == size and _is_whole(leaf)]
+    named = [leaf for path, leaf in single if path.rpartition(".")[2].lower() in NAMES]
+    whole = [leaf for _, leaf in single if leaf.ndim == 1]
     # Whole numbers by themselves are what the model looks up: nodes, words.
     is_beside = len(whole) == 1 and len(columns) > 1
-    labels = named[0][1] if len(named) == 1 else whole[0][1] if is_beside else None
+    labels = named[0] if len(named) == 1 else whole[0] if is_beside else None
     others = [leaf for _, leaf in columns if leaf is not labels]
-    return max(others, key=Tensor.numel, default=None), labels
+    return max(others, key=Tensor.numel, default=None), None if labels is None else labels.reshape(-1)
 
 
 def numbers_of(batch: Any, size: int, values: Tensor) -> Tensor | None:

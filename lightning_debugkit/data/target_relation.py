@@ -114,7 +114,7 @@ def judge_unlearned(
         steps: Steps that were trained.
         where: Place of the finding.
     """
-    if steps < STEPS or len(losses) < 2 or first.function not in _CONSTANTS or not first.is_all(losses[0]):
+    if steps < STEPS or len(losses) < 2 or not first.is_all(losses[0], *_CONSTANTS):
         return
     trivial, last = _CONSTANTS[first.function](targets.double()), sum(losses[1:]) / (len(losses) - 1)
     # Far above it, the network has not arrived at the scale of the targets yet: nothing is known of what it learns.
@@ -126,7 +126,13 @@ def judge_unlearned(
 _CONSTANTS: dict[str, Callable[[Tensor], float]] = {
     "mse_loss": lambda targets: float(targets.var(0, correction=0).mean()),
     "l1_loss": lambda targets: float((targets - targets.median(0).values).abs().mean()),
+    "binary_cross_entropy_with_logits": lambda targets: float(_entropy(targets.mean(0).clamp(0, 1)).mean()),
 }
+
+
+def _entropy(shares: Tensor) -> Tensor:
+    each: Tensor = torch.special.entr(shares) + torch.special.entr(1 - shares)
+    return each
 
 
 def _ranks(values: Tensor) -> Tensor:

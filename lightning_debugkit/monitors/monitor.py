@@ -21,10 +21,11 @@ from lightning_debugkit.monitors.observed_step import StepStats
 from lightning_debugkit.monitors.optimization.learning_rate_schedule import LearningRateSchedule, SchedulePlan
 from lightning_debugkit.monitors.optimization.loss_scale import LossScale
 from lightning_debugkit.monitors.optimization.scheduler_plans import plans_of
-from lightning_debugkit.monitors.optimization.update_ratio import NOT_UPDATED, FrozenModules, UpdateRatio
+from lightning_debugkit.monitors.optimization.update_ratio import NOT_UPDATED, UpdateRatio
 from lightning_debugkit.monitors.parameters import replicas
 from lightning_debugkit.monitors.parameters.broken_at_start import broken_weights, versions_of
 from lightning_debugkit.monitors.parameters.ema_networks import EmaNetworks
+from lightning_debugkit.monitors.parameters.frozen_modules import FrozenModules
 from lightning_debugkit.monitors.parameters.parameter_registration import (
     fed_but_not_held,
     not_in_optimizer,

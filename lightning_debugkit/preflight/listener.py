@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from lightning_debugkit.core.compat import _DropoutNd, is_transformed
-from lightning_debugkit.core.loss_functions import CHECKED_LOSSES
+from lightning_debugkit.core.loss_functions import CHECKED_LOSSES, DIFFERENCE_LOSSES
 from lightning_debugkit.preflight.loss_calls import ATTENTION, LAYERS, LossCall, Made, NoiseCall, OuterCall, ViewCall
 from lightning_debugkit.preflight.origins import Origins, is_torn
 from lightning_debugkit.replay.source_lines import SourceLine, place_of
@@ -46,7 +46,8 @@ JOINED = PRODUCTS | {
     "minimum", "maximum", "min", "max", "pow", "__pow__",
 }  # fmt: skip
 VIEWS = {"view", "reshape"}
-OUTER = {"sub", "__sub__", "rsub", "__rsub__", "eq", "__eq__", "ne", "__ne__", "subtract"}
+DIFFERENCES = {"sub", "__sub__", "rsub", "__rsub__", "subtract"}
+OUTER = DIFFERENCES | {"eq", "__eq__", "ne", "__ne__"}
 HEARD = CHECKED_LOSSES | OUTER | JOINED | DROPOUTS | {ATTENTION}  # before they are made
 
 
@@ -87,6 +88,7 @@ class StepListener(TorchFunctionMode):
         # By id, with a weak reference: nothing of the step is kept alive for us.
         self._made: dict[int, tuple[weakref.ref[Tensor], Made]] = {}
         self._truncated: dict[int, weakref.ref[Tensor]] = {}
+        self._differences: dict[int, tuple[weakref.ref[Tensor], tuple[Tensor, Tensor, Made | None]]] = {}
         self._shaped: dict[int, weakref.ref[Tensor]] = {}
 
     def __torch_function__(
@@ -142,18 +144,25 @@ class StepListener(TorchFunctionMode):
         options = {key: value for key, value in kwargs.items() if key not in ("input", "target")}
         options |= dict(zip(_OPTIONS.get(name, ()), args[2:], strict=False))
         held = self._truncated.get(id(target))
-        call = LossCall(
-            name,
-            prediction.detach(),
-            target.detach(),
-            options,
-            self._place(),
-            self.made(prediction),
-            held is not None and held() is target,
-        )
+        is_truncated = held is not None and held() is target
+        given = self._apart(name, prediction, target) or (prediction.detach(), target.detach(), self.made(prediction))
+        call = LossCall(name, given[0], given[1], options, self._place(), given[2], is_truncated)
         if self._judge is not None:
             self._judge(call)
         return call
+
+    def _apart(self, name: str, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Made | None] | None:
+        """Return what a difference was made of that is held against zeros, and how the first part was made."""
+        held = self._differences.get(id(prediction))
+        if name not in DIFFERENCE_LOSSES or held is None or held[0]() is not prediction or bool(target.any()):
+            return None
+        return held[1]
+
+    def _hear_difference(self, one: Tensor, other: Any, result: Tensor) -> None:
+        if isinstance(other, Tensor) and one.requires_grad != other.requires_grad and one.shape == other.shape:
+            said, wanted = (one, other) if one.requires_grad else (other, one)
+            kept = said.detach(), wanted.detach(), self.made(said)
+            self._differences[id(result)] = weakref.ref(result), kept
 
     def _hear_outer(self, name: str, args: tuple[Any, ...]) -> None:
         one, other = args
@@ -207,6 +216,8 @@ class StepListener(TorchFunctionMode):
             return
         if name in PRODUCTS and len(args) == 2 and isinstance(args[1], Tensor):
             self._hear_product(args[0], args[1])
+        if name in DIFFERENCES and len(args) == 2:
+            self._hear_difference(args[0], args[1], result)
         source = args[0]
         if name in SHAPING and source.ndim == 1 and result.ndim == 2:
             self._shaped[id(result)] = weakref.ref(result)

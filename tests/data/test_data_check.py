@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from lightning_debugkit import DataCheck, read_journal
 from lightning_debugkit.core.finding import Where
 from lightning_debugkit.data import boxes, callback, duplicates, labels, neighbours, values, workers
+from lightning_debugkit.data.first_loss import FirstLoss
 from lightning_debugkit.data.seen import Seen, parts_of
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore::UserWarning")]
@@ -59,6 +61,8 @@ X, Y = torch.rand(6, 5), torch.arange(6)
         ((X, Y), True),
         ({"image": X, "label": Y, "index": Y}, True),
         ({"image": X, "row": Y, "index": Y}, False),
+        ({"numbers": X, "kinds": Y[:, None], "target": Y[:, None]}, True),
+        ({"numbers": X, "kinds": Y[:, None]}, False),
         ((X, torch.rand(6)), False),
         ((X, torch.zeros(6, 3, dtype=torch.long)), False),
         (Y, False),  # nodes of a graph, words
@@ -69,7 +73,8 @@ def test_labels_are_taken_where_they_are_certain(batch: Any, has_labels: bool) -
     values, found = parts_of(batch, 6)
     assert values is not None
     assert values.shape[0] == 6
-    assert (found is Y) == has_labels
+    assert (found is not None) == has_labels
+    assert found is None or found.tolist() == Y.tolist()
 
 
 def test_equal_samples_have_equal_prints_and_others_have_not() -> None:
@@ -129,19 +134,27 @@ def test_where_distance_means_nothing_no_labels_are_accused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("losses", "steps", "is_told"),
+    ("losses", "steps", "heard", "is_told"),
     [
-        ([1.5, 1.39, 1.40, 1.38], 100, True),
-        ([1.5, 1.0, 0.9, 0.8], 100, False),  # the model found what distance does not show
-        ([1.5, 1.39, 1.40, 1.38], 20, False),  # it had no time to
-        ([7.0, 1.39, 1.40, 1.38], 100, False),  # no cross entropy of untrained weights: what 1.39 means is not known
+        ([1.5, 1.39, 1.40, 1.38], 100, "", True),
+        ([1.5, 1.0, 0.9, 0.8], 100, "", False),  # the model found what distance does not show
+        ([1.5, 1.39, 1.40, 1.38], 20, "", False),  # it had no time to
+        ([7.0, 1.39, 1.40, 1.38], 100, "", False),  # no cross entropy of untrained weights: what 1.39 means is unknown
+        ([7.0, 1.39, 1.40, 1.38], 100, "cross_entropy", True),
+        ([7.0, 1.39, 1.40, 1.38], 100, "nll_loss", False),
+        ([7.1, 1.39, 1.40, 1.38], 100, "cross_entropy", False),  # something was added to it
+        ([7.0, 1.80, 1.70, 1.65], 100, "cross_entropy", False),  # still far above what one answer for all gives
     ],
 )
 def test_where_distance_shows_nothing_training_must_have_shown_nothing(
-    losses: list[float], steps: int, is_told: bool
+    losses: list[float], steps: int, heard: str, is_told: bool
 ) -> None:
     chance = neighbours.Agreement(same=0.25, chance=0.25, sigmas=0.0)
-    found = neighbours.judge_unlearned(chance, np.arange(800) % 4, losses, steps, HERE)
+    first = FirstLoss()
+    if heard:
+        logits = torch.tensor([[0.0, math.log(math.exp(7.0) - 1)]])  # -log p of the first class is 7
+        first.calls.append((heard, logits, torch.tensor([0]), -100))
+    found = neighbours.judge_unlearned(first, chance, np.arange(800) % 4, losses, steps, HERE)
     assert rules(found) == ["labels-unrelated-to-inputs"] * is_told
 
 
@@ -260,7 +273,7 @@ def test_of_more_samples_the_whole_epoch_is_looked_at(tmp_path: Path) -> None:
     """Copies that lie beyond the first 2,000 samples are found where more are asked for."""
     x = torch.rand(5000, 8, generator=torch.Generator().manual_seed(0))
     x[4000:4500] = x[2500:3000]
-    y = torch.arange(5000) % 2
+    y = (x[:, 0] > 0.5).long()
     seen = {}
     for samples in (2000, 5000):
         folder = tmp_path / str(samples)

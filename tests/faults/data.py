@@ -152,6 +152,25 @@ def prices_in_cents(mended: bool) -> Program:
     return Program(Prices(mended), batches(x, price), trainer=ONE_EPOCH)
 
 
+@fault("input-not-normalized", by="PreflightCheck", raises=False)
+def residuals_of_pascals(mended: bool) -> Program:
+    """Pressures of a flow, whose residuals are held against zeros, as solvers of equations do."""
+
+    class Flow(Module):
+        def __init__(self, mended: bool) -> None:
+            super().__init__(mended)
+            self.net = mlp(10, 32, 1)
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            place, pressure = batch
+            residual = self.net(place) - pressure
+            return nn.functional.mse_loss(residual, torch.zeros_like(residual))
+
+    x, y = diabetes()
+    pressure = y if mended else 1e5 + 1e4 * y
+    return Program(Flow(mended), batches(x, pressure), trainer=ONE_EPOCH)
+
+
 @fault("labels-unrelated-to-inputs", **BY)
 def all_labels_sorted_apart(mended: bool) -> Program:
     """Both splits are of one list that was put together wrongly: neither shows a relation."""
@@ -309,6 +328,53 @@ def all_numbers_sorted_apart(mended: bool) -> Program:
     x, y = table()
     y = y if mended else y[torch.randperm(900)]
     return Program(Numbers(mended, mlp(8, 32, 1)), *parted(x, y, 860), trainer={"max_epochs": 4})
+
+
+class Table(Dataset[Any]):
+    """Rows as libraries for tables give them: a mapping, with the class in a column of its own."""
+
+    def __init__(self, x: Tensor, y: Tensor) -> None:
+        self.x, self.kinds, self.y = x, torch.randint(3, (len(x), 1)), y[:, None]
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, at: int) -> dict[str, Tensor]:
+        return {"continuous": self.x[at], "categorical": self.kinds[at], "target": self.y[at]}
+
+
+class OnTable(Module):
+    """Begins with logits that are large, as after a batch norm: its first loss is not ln 2."""
+
+    def __init__(self, mended: bool) -> None:
+        super().__init__(mended, 1e-2)
+        self.net = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.BatchNorm1d(32), nn.Linear(32, 2))
+        nn.init.normal_(self.net[3].weight, std=0.3)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return nn.functional.cross_entropy(self.net(batch["continuous"]), batch["target"][:, 0])
+
+
+@fault("labels-unrelated-to-inputs", **BY)
+def column_of_classes_shuffled(mended: bool) -> Program:
+    """Nothing is left for validation."""
+    x, y = table()
+    kinds = (y > 0).long()
+    data_set = Table(x, kinds if mended else kinds[torch.randperm(900)])
+    return Program(OnTable(mended), DataLoader(data_set, batch_size=32, shuffle=True), trainer={"max_epochs": 4})
+
+
+@fault("labels-unrelated-to-inputs", **BY)
+def answers_of_yes_and_no_shuffled(mended: bool) -> Program:
+    class Answers(Numbers):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            return nn.functional.binary_cross_entropy_with_logits(self.net(x)[:, 0], y)
+
+    x, y = table()
+    yes = (y > 0).float()
+    yes = yes if mended else yes[torch.randperm(900)]
+    return Program(Answers(mended, mlp(8, 32, 1)), *parted(x, yes, 600), trainer={"max_epochs": 4})
 
 
 @fault("target-leak", **BY)

@@ -381,6 +381,12 @@ def epsilon_in_place_of_the_rate(mended: bool) -> Program:
     return program(Classifier(mended, rate=1e-3 if mended else 1e-8))
 
 
+@fault("update-ratio-low")
+def rate_below_what_floats_resolve(mended: bool) -> Program:
+    """``lr=1e-12``, of a sweep over exponents: each step is rounded away."""
+    return program(Classifier(mended, rate=1e-3 if mended else 1e-12))
+
+
 # --- optimizer-nonfinite -------------------------------------------------------------------------------------------
 
 

@@ -9,16 +9,17 @@ from dataclasses import dataclass, field
 from statistics import median
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
-from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.finding import Finding, Severity
 from lightning_debugkit.core.host_copy import read
 from lightning_debugkit.core.name_lists import listed
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.monitors.observed_step import StepStats
+from lightning_debugkit.monitors.parameters.frozen_modules import FROZEN
 from lightning_debugkit.monitors.parameters.parameter_registration import common
-from lightning_debugkit.stats.tensor_norms import bits, each_norm, is_readable, some, values, version
+from lightning_debugkit.stats.tensor_norms import each_norm, some, values, version
 
 NOT_UPDATED = Rule(
     "parameter-not-updated",
@@ -45,7 +46,7 @@ RATIO_HIGH = Rule(
 RATIO_LOW = Rule(
     "update-ratio-low",
     Severity.WARNING,
-    "a step moves the weights by {ratio:.1e} of their size: all {total} planned steps together by less than a "
+    "a step moves the weights by {way} of their size: all {total} planned steps together by less than a "
     "thousandth, and the loss has not fallen",
     "Raise the learning rate (it is {rate:.1e}), by ten to begin with, or use an optimizer that scales its steps.",
     section="learning-rate",
@@ -58,15 +59,6 @@ RATIO_LOW = Rule(
         "learning-rate-schedule",
     ),
 )
-FROZEN = Rule(
-    "frozen-module-changed",
-    Severity.WARNING,
-    "{module} is frozen, but {what}",
-    "{remedy}",
-    section="parameters",
-    cost="sampled",
-)
-
 _EARLY = 10  # steps that are all measured
 _OF_TORCH = {"defaults", "state", "param_groups", "step", "zero_grad"}  # attributes of any optimizer
 _LATE = 100  # steps that an optimizer may gather gradients before its first move
@@ -280,10 +272,25 @@ class UpdateRatio:
             return None
         if look.where.step < 2 * _EARLY or len(self.ratios) < 5 or self.steps.get(id(look.optimizer), 0) < 2 * _EARLY:
             return None
-        ratio = median(self.ratios)
-        if not 0 < ratio * total < 1e-3 or fallen():
+        ratio, way = (found := median(self.ratios)), f"{found:.1e}"
+        if not ratio:  # each move is less than half of what a weight of this type resolves
+            ratio = max(torch.finfo(p.dtype).eps for p in look.parameters) / 2
+            way = f"less than {ratio:.1e}"
+        if ratio * total >= 1e-3 or (not found and not self._rounds_away(look)) or fallen():
             return None
-        return RATIO_LOW.found(look.where, ratio=ratio, total=int(total), rate=rate)
+        return RATIO_LOW.found(look.where, way=way, ratio=ratio, total=int(total), rate=rate)
+
+    def _rounds_away(self, look: StepStats) -> bool:
+        """Tell whether no matrix moves as its steps are too small to show, by an optimizer known to make each step."""
+        if not type(look.optimizer).__module__.startswith("torch.optim"):  # others may gather gradients first
+            return False
+        groups = look.held.groups
+        held = [
+            _shows(look.optimizer, parameter, self.starts[name], look.group_rates[group])
+            for name, parameter, dims, group in zip(look.names, look.parameters, look.dims, groups, strict=True)
+            if dims > 1 and name in self.starts and name not in self.starved
+        ]
+        return bool(held) and not any(held)
 
 
 def _remembers(optimizer: Optimizer, parameter: Tensor) -> bool:
@@ -306,42 +313,3 @@ def _shows(optimizer: Optimizer, parameter: Tensor, start: _Start, rate: float) 
 def _entries(parameter: Tensor, entries: Tensor) -> Tensor:
     """Return some entries of what this rank holds of a parameter."""
     return values(parameter).reshape(-1)[entries]
-
-
-class FrozenModules:
-    """Watch the batch norm statistics of modules whose parameters are all frozen."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, tuple[nn.Module, list[int], dict[str, int]]] = {}
-
-    def begin(self, module: nn.Module) -> None:
-        """Take the bits of what should not change."""
-        self.kept = {}
-        for name, part in module.named_modules():
-            own = [p for p in part.parameters() if is_readable(p)]
-            inside = any(name == top or name.startswith(f"{top}.") for top in self.kept)
-            if name and own and not inside and not any(p.requires_grad for p in own):
-                layers = _statistics(part)
-                if layers:
-                    self.kept[name] = (part, [bits(p) for p in own], {n: bits(t) for n, t in layers.items()})
-
-    def judge(self, where: Where) -> Iterator[Finding]:
-        """Yield frozen modules whose statistics moved while their weights did not; a moving average moves both."""
-        for name, (part, weights, statistics) in self.kept.items():
-            if [bits(p) for p in part.parameters() if is_readable(p)] != weights or any(
-                p.requires_grad for p in part.parameters()
-            ):
-                continue
-            changed = [n for n, tensor in _statistics(part).items() if bits(tensor) != statistics.get(n)]
-            if changed:
-                yield FROZEN.found(
-                    where.at(name),
-                    what=f"the running statistics of {len(changed)} batch norm layers in it change",
-                    remedy=f"Call self.{name}.eval() in on_train_epoch_start: requires_grad_(False) stops the weights, "
-                    "not the statistics.",
-                    buffers=[f"{name}.{n}" for n in changed],
-                )
-
-
-def _statistics(part: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor for name, tensor in part.named_buffers() if name.endswith("running_mean")}
