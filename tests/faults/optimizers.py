@@ -364,6 +364,18 @@ def adam_with_a_rate_meant_for_sgd(mended: bool) -> Program:
     return program(Classifier(mended, nn.Sequential(*features, nn.Linear(576, 10)), rate=1e-3 if mended else 0.3))
 
 
+@fault("update-ratio-high", at_step=1, raises=None)
+def a_rate_whose_first_step_overflows(mended: bool) -> Program:
+    """A network of counts: its rates are exponentials, which the second step cannot hold."""
+
+    class Counts(Classifier):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            return F.poisson_nll_loss(self(x)[:, 0], y.float(), log_input=True)
+
+    return program(Counts(mended, rate=1e-3 if mended else 20.0))
+
+
 @fault("update-ratio-low")
 def sgd_with_a_tiny_rate(mended: bool) -> Program:
     """A slip of the exponent: nothing moves in a life time."""

@@ -121,7 +121,7 @@ class UpdateRatio:
         if self.steps.get(key, 0) in (_EARLY, _LATE):
             yield from self._unmoved(look, self.steps[key])
         if self.steps.get(key, 0) == _EARLY and not self._is_solver(look.optimizer):
-            yield from self._travelled(look)
+            yield from self._travelled(look, _EARLY)
 
     def asked_again(self, optimizer: Optimizer) -> None:
         """Take note that ``optimizer`` asks for the gradient once more within a step.
@@ -219,8 +219,17 @@ class UpdateRatio:
                     parameters=names,
                 )
 
-    def _travelled(self, look: StepStats) -> Iterator[Finding]:
-        """Yield the parameter that went farthest, if ten steps moved it five times its initial size."""
+    def before_broken(self, look: StepStats) -> Iterator[Finding]:
+        """Yield, at a step that breaks, that the few before it threw the weights far off, by the rate alone.
+
+        Only of Adam and its kin, whose steps are about as large as the rate: a gradient that explodes is another cause.
+        """
+        steps = self.steps.get(id(look.optimizer), 0)
+        if 0 < steps < _EARLY and any("exp_avg_sq" in look.optimizer.state.get(p, {}) for p in look.parameters):
+            yield from self._travelled(look, steps)
+
+    def _travelled(self, look: StepStats, steps: int) -> Iterator[Finding]:
+        """Yield the parameter that went farthest, if the first steps moved it five times its initial size."""
         found: tuple[float, str] = (0.0, "")
         for name, parameter, dims in zip(look.names, look.parameters, look.dims, strict=True):
             start = self.starts.get(name)
@@ -228,9 +237,10 @@ class UpdateRatio:
                 moved = (_entries(parameter, start.entries) - start.values).float()
                 found = max(found, (float(moved.square().mean()) ** 0.5 / start.scale, name))
         if found[0] > 5:
-            told = f"{_EARLY} steps moved the weights by {found[0]:.3g} times their initial size"
+            many = f"{steps} steps" if steps > 1 else "one step"
+            told = f"{many} moved the weights by {found[0]:.3g} times their initial size"
             where = look.where.at(found[1])
-            yield RATIO_HIGH.found(where, told=told, ratio=found[0] / _EARLY)
+            yield RATIO_HIGH.found(where, told=told, ratio=found[0] / steps)
 
     def _stepped(self, look: StepStats, kept: list[Tensor]) -> Iterator[Finding]:
         now = [some(p, 1024) for p in look.parameters]
