@@ -12,9 +12,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from git import Repo
+
 from benchmarks.libraries import programs
 from benchmarks.libraries.comparison import Row, compare, is_equal
-from benchmarks.libraries.environment import Environment, NotInstalled
+from benchmarks.libraries.environment import ROOT, Environment, NotInstalled
 from benchmarks.libraries.library import Library, Program
 from benchmarks.libraries.page import page, table
 from benchmarks.libraries.runs import Runs
@@ -65,7 +67,8 @@ def _library(name: str, options: argparse.Namespace) -> dict[str, Any]:
     except NotInstalled as error:
         return held | {"not_installed": str(error)}
     held["versions"] = environment.versions(library.package, *_KIT)
-    held["rows"] = [row.as_dict() for row in run_programs(name, environment, options)]
+    commit = Repo(ROOT).head.commit.hexsha[:7]
+    held["rows"] = [{**row.as_dict(), "commit": commit} for row in run_programs(name, environment, options)]
     return held
 
 

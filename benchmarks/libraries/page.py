@@ -73,7 +73,9 @@ def _line(name: str, result: Mapping[str, Any]) -> str:
 
 def _trainings(results: Results) -> list[str]:
     lines = [
-        "| training | preset | the same | said, and true | accusations | CPU s | added |\n" + "|---" * 7 + "|\n",
+        "| training | preset | the same | said, and true | accusations | CPU s | added | commit |\n"
+        + "|---" * 8
+        + "|\n",
     ]
     for result in results.values():
         for row in _healthy(result):
@@ -83,26 +85,21 @@ def _trainings(results: Results) -> list[str]:
             )
             lines.append(
                 f"| {row['library']} {row['program']} | {row['preset']} | {same} | {said} | {accused} | "
-                f"{row['bare_seconds']:.1f} | {row['seconds']:+.1f} |\n"
+                f"{row['bare_seconds']:.1f} | {row['seconds']:+.1f} | {row.get('commit', '')} |\n"
             )
     return lines
 
 
 def _faults(results: Results) -> list[str]:
-    lines = ["| fault | its cause is named by | found, in order | named |\n|---|---|---|---|\n"]
+    lines = ["| fault | its cause is named by | found, in order | named | commit |\n" + "|---" * 5 + "|\n"]
     for result in results.values():
         for row in result["rows"]:
             if row["named"] is not None:
                 found = ", ".join(dict.fromkeys(row["first"])) or "nothing"
                 named = "yes" if row["named"] else "**no**"
-                lines.append(
-                    f"| {row['library']} {row['program']} | {', '.join(row['causes'])} | {found} | {named} |\n"
-                )
+                told = f"{', '.join(row['causes'])} | {found} | {named} | {row.get('commit', '')}"
+                lines.append(f"| {row['library']} {row['program']} | {told} |\n")
     return lines
-
-
-def _rules(told: list[str]) -> str:
-    return ", ".join(sorted({text.split(":")[0] for text in told}))
 
 
 def _gone(result: Mapping[str, Any]) -> bool:
