@@ -20,6 +20,7 @@ from torch import nn
 
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.core.journal import encode, strict
+from lightning_debugkit.core.notebooks import cell_name, is_cell, recall_cells
 from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.replay import pickling
 
@@ -82,6 +83,7 @@ def save(
     making.mkdir(parents=True)
     code = _Code(secret)
     event: dict[str, Any] = {"finding": finding.to_event(), "facts": dict(facts), "texts": code.texts()}
+    event["cells"] = {name: cell_name(name) for name in event["texts"] if is_cell(name)}
     event["files"] = code.copy(making / "code")
     notes = _pack(making, module, {"batch": batch, "random": random}, max_bytes, secret)
     note = "; ".join([*notes, *code.notes])
@@ -136,6 +138,7 @@ def load(folder: Path, trust_code: bool = False) -> Bundle:
             "it runs with your rights: give it for your own bundles, and if you trust who made the folder."
         )
     _recall(event["texts"])
+    recall_cells(event.get("cells", {}))
     with importing(folder):
         step = torch.load(folder / "step.pkl", map_location="cpu", weights_only=False)
     return Bundle(step["module"], step["batch"], step["random"], Finding.from_event(event["finding"]), event["facts"])
@@ -212,7 +215,7 @@ class _Code:
         if main and Path(main).is_file() and Path(main).stat().st_size <= _LARGEST_FILE:
             texts[str(Path(main).absolute())] = Path(main).read_text(errors="replace")
         for name, entry in linecache.cache.items():
-            if ("ipykernel_" in name or name.startswith("<ipython")) and len(entry) == 4:
+            if is_cell(name) and len(entry) == 4:
                 texts[name] = "".join(entry[2])
         return {name: text for name, text in texts.items() if self._takes(Path(name).name, text.encode())}
 

@@ -14,6 +14,8 @@ from types import FrameType
 
 from torch.autograd.function import FunctionCtx
 
+from lightning_debugkit.core.notebooks import cell_name, is_cell
+
 _OWN = "lightning_debugkit"
 _FRAMEWORK = {"torch", "lightning", "pytorch_lightning", "lightning_fabric", "torchmetrics", "lightning_utilities"}
 _STEPS = ("_optimizer_step", "_update_learning_rates", "_run_stage")  # functions of Lightning's loops
@@ -49,9 +51,9 @@ class SourceLine:
 
 
 def shown_place(file: str) -> str:
-    """Return ``file`` as its import path has it: ``pkg/model.py``, wherever the package lies."""
-    if "ipykernel_" in file or file.startswith("<ipython"):
-        return "notebook cell"
+    """Return ``file`` as its import path has it: ``pkg/model.py``, wherever the package lies; a cell by its number."""
+    if is_cell(file):
+        return cell_name(file)
     return _shown(file, tuple(sys.path), Path.cwd())
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import sys
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from markupsafe import escape
 
 from lightning_debugkit.core.finding import Finding, Severity
 from lightning_debugkit.core.journal import read_journal
+from lightning_debugkit.core.notebooks import shell
 from lightning_debugkit.report.experiments import newest
 from lightning_debugkit.report.summary import Summary, summarize
 
@@ -126,9 +126,7 @@ def read_report(path: str | os.PathLike[str]) -> Report:
 
 def show_in_notebook(report: Report) -> bool:
     """Show a verdict as rich output where a notebook runs, once, and tell whether it is there: a terminal has none."""
-    python = sys.modules.get("IPython")  # what runs in a notebook has loaded it
-    shell = python.get_ipython() if python is not None else None
-    if getattr(shell, "kernel", None) is None:
+    if getattr(shell(), "kernel", None) is None:
         return False
     from IPython.display import display
 

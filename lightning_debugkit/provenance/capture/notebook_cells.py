@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
-import sys
 from typing import Any
 
+from lightning_debugkit.core.notebooks import shell
 from lightning_debugkit.provenance.capture.parsing import NO_PROGRAM
 
 CELLS = "notebook_cells.py"
@@ -14,17 +14,12 @@ _RUNS_ITS_BODY = frozenset({"time", "timeit", "capture", "prun"})
 
 def notebook_source() -> str | None:
     """Return the cells that IPython has run so far, magics left out, or ``None`` where no IPython runs."""
-    shell = _shell()
-    if shell is None:
+    running = shell()
+    if running is None:
         return None
-    cells = [cell for cell in shell.user_ns.get("In", []) if isinstance(cell, str) and cell.strip()]
-    texts = [without_magics(cell, shell.input_transformer_manager.transform_cell) for cell in cells]
+    cells = [cell for cell in running.user_ns.get("In", []) if isinstance(cell, str) and cell.strip()]
+    texts = [without_magics(cell, running.input_transformer_manager.transform_cell) for cell in cells]
     return "".join(f"# %% cell {number}\n{text.rstrip()}\n\n" for number, text in enumerate(texts, 1) if text.strip())
-
-
-def _shell() -> Any:
-    ipython = sys.modules.get("IPython")  # not imported: not running
-    return ipython.get_ipython() if ipython is not None else None
 
 
 def without_magics(cell: str, transform: Any) -> str:
