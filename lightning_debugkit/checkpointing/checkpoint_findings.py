@@ -15,6 +15,7 @@ from lightning_debugkit.checkpointing.records import Record
 from lightning_debugkit.checkpointing.repair import Repairs
 from lightning_debugkit.checkpointing.store import is_full
 from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.monitor_missing import MONITOR_MISSING
 from lightning_debugkit.core.rule import Rule
 
 CHECKPOINT_FAILED = Rule(
@@ -22,14 +23,6 @@ CHECKPOINT_FAILED = Rule(
     Severity.WARNING,
     "the checkpoint of step {step} was not written: {error}",
     "Make room in {folder}, or let the rules keep fewer files.",
-    section="checkpoints",
-    cost="once",
-)
-MONITOR_MISSING = Rule(
-    "monitor-missing",
-    Severity.WARNING,
-    "{metric} was not logged, so that no file is kept for it; logged are {logged}",
-    "Log it in validation_step with self.log({metric!r}, value), or name one that is logged.",
     section="checkpoints",
     cost="once",
 )

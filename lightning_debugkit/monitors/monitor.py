@@ -16,12 +16,13 @@ from lightning_debugkit.core.sharding import holds_whole_model, is_sharded, name
 from lightning_debugkit.data.batches import leaves
 from lightning_debugkit.monitors.gradients.missing_gradients import GradientFlow
 from lightning_debugkit.monitors.gradients.vanishing_exploding import GradientTrends
-from lightning_debugkit.monitors.gradients.zero_grad import ZeroGrad
+from lightning_debugkit.monitors.gradients.zero_grad import ZeroGrad, cleared_by_hook
 from lightning_debugkit.monitors.observed_step import StepStats
 from lightning_debugkit.monitors.optimization.learning_rate_schedule import LearningRateSchedule, SchedulePlan
 from lightning_debugkit.monitors.optimization.loss_scale import LossScale
+from lightning_debugkit.monitors.optimization.never_stepped import never_stepped, not_updated, waiting
 from lightning_debugkit.monitors.optimization.scheduler_plans import plans_of
-from lightning_debugkit.monitors.optimization.update_ratio import NOT_UPDATED, UpdateRatio
+from lightning_debugkit.monitors.optimization.update_ratio import UpdateRatio
 from lightning_debugkit.monitors.parameters import replicas
 from lightning_debugkit.monitors.parameters.broken_at_start import broken_weights, versions_of
 from lightning_debugkit.monitors.parameters.ema_networks import EmaNetworks
@@ -75,6 +76,7 @@ class Monitor:
         self._total = math.inf
         self._looks: dict[int, StepStats] = {}  # by optimizer, as the next
         self._passes: dict[int, int] = {}
+        self._stepped: set[int] = set()
         self._graphs = 2  # backward passes whose graph is still to be read
         self._unstepped = 0
         self._versions: tuple[int, ...] = ()
@@ -183,7 +185,7 @@ class Monitor:
     def after_backward(self, trainer: Trainer, module: LightningModule) -> None:
         # A backward that no step follows is usual within a window: only behind it is it worth a look at all weights.
         if self._unstepped == max(_WINDOWLESS, trainer.accumulate_grad_batches):
-            self._versions = _versions(module)
+            self._versions = versions(list(module.parameters()))
         self._unstepped += 1
         if self.wiring:
             self.zeroing.after_backward(trainer.optimizers)
@@ -241,9 +243,13 @@ class Monitor:
 
     def after_step(self, optimizer: Optimizer) -> Iterator[Finding]:
         """Yield what an optimizer did; not called for a step that a scaler skips."""
+        self._stepped.add(id(optimizer))
         if self.wiring:
-            self.zeroing.after_step(optimizer)
+            is_cleared = self.zeroing.after_step(optimizer)
             look = self._looks.get(id(optimizer))
+            if look is not None and is_cleared:
+                self.movement.starved.update(look.names)  # that they do not move is no news then
+                yield cleared_by_hook(look.where)
             if look is not None:
                 yield from self.movement.after_step(optimizer, look)
 
@@ -257,7 +263,7 @@ class Monitor:
         if not self.wiring:
             return
         if module.automatic_optimization and self._unstepped == max(20, 4 * trainer.accumulate_grad_batches):
-            yield from self._never_stepped(module, where)
+            yield from never_stepped(where, module, self._unstepped, self._versions)
         due = [item for item in self._suspects if item[0] <= where.step] if self._suspects else ()
         for item in due:
             self._suspects.remove(item)
@@ -275,7 +281,7 @@ class Monitor:
             yield from self.frozen.judge(where)
             # In manual optimization, only the user knows how many batches a step takes: wait for an epoch.
             if not module.automatic_optimization and self._unstepped >= max(20, float(trainer.num_training_batches)):
-                yield from self._never_stepped(module, where)
+                yield from never_stepped(where, module, self._unstepped, self._versions)
             yield from self._compare(trainer, module, where)
 
     def conclude(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
@@ -290,7 +296,11 @@ class Monitor:
         if trainer.interrupted:
             return
         yield from self.movement.conclude(self._looks.values())
-        yield from self.flow.conclude(where, module, self._trainable(trainer, module))
+        idle = waiting(trainer, module, self._stepped, self.flow.looks)
+        trainable = [name for name in self._trainable(trainer, module) if name not in idle]
+        yield from self.flow.conclude(where, module, trainable)
+        if idle:
+            yield not_updated(where, idle, self.flow.looks, ": their optimizer was never stepped")
         # A run cut short, by early stopping or for a trial, says nothing about its schedule.
         if trainer.global_step >= 0.95 * self._total and not is_limited(trainer):
             yield from self.schedule.conclude(where, self._plans, trainer.global_step)
@@ -304,19 +314,6 @@ class Monitor:
         self.movement = UpdateRatio()
         self.frozen = FrozenModules()
         self.modes = TrainEvalMode()
-
-    def _never_stepped(self, module: LightningModule, where: Where) -> Iterator[Finding]:
-        """Yield that backward runs but no optimizer ever steps, though the weights are left alone."""
-        if _versions(module) == self._versions:
-            yield NOT_UPDATED.found(
-                where,
-                names="all parameters",
-                weights="the weights",
-                steps=self._unstepped,
-                why=": no optimizer has stepped",
-                remedy="Call optimizer.step() (with the closure, where optimizer_step is overridden) after backward.",
-                parameters=[],
-            )
 
     def _trainable(self, trainer: Trainer, module: LightningModule) -> list[str]:
         """Return the trainable parameters that optimizers hold."""
@@ -333,10 +330,6 @@ class Monitor:
             found = replicas.compare_replicas(where, module, trainer.world_size)
             if found is not None and trainer.is_global_zero:
                 yield found
-
-
-def _versions(module: LightningModule) -> tuple[int, ...]:
-    return versions(list(module.parameters()))
 
 
 def _finetuning(trainer: Trainer) -> str:

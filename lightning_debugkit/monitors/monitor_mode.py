@@ -111,7 +111,7 @@ class MonitorModes:
 
     def listen(self, trainer: Trainer, module: LightningModule, step: str, batch: Any) -> None:
         """Hear the step that is about to run, the first of its kind, if anything follows a metric."""
-        if step in self._done or not _followers(trainer) or has_compiled_code(module):
+        if step in self._done or not followers(trainer) or has_compiled_code(module):
             return
         self._done.add(step)
         watch = self._watch = _Values(batch)
@@ -140,7 +140,7 @@ class MonitorModes:
     def judge(self, where: Where, trainer: Trainer) -> Iterator[Finding]:
         """Yield who follows what was logged in the wrong direction."""
         self.release()
-        for follower, monitor, mode in _followers(trainer):
+        for follower, monitor, mode in followers(trainer):
             base = monitor if monitor in self._higher else monitor.removesuffix("_epoch").removesuffix("_step")
             higher = self._higher.get(base)
             if higher is None or higher == (mode == "max") or (id(follower), monitor) in self._told:
@@ -184,7 +184,7 @@ class MonitorModes:
             self._higher[name] = kind == _SHARE or kind.endswith("+")
 
 
-def _followers(trainer: Trainer) -> list[tuple[Any, str, str]]:
+def followers(trainer: Trainer) -> list[tuple[Any, str, str]]:
     """Return who follows a metric: itself, the metric, and ``min`` or ``max``."""
     kinds = both_packages(ModelCheckpoint, EarlyStopping)
     found: list[Any] = [callback for callback in callbacks_of(trainer) if isinstance(callback, kinds)]

@@ -31,6 +31,7 @@ from lightning_debugkit.monitors.parameters.train_eval_mode import EvaluationMod
 from lightning_debugkit.monitors.parameters.validated_weights import Validated
 from lightning_debugkit.monitors.parameters.weights_not_loaded import Loads
 from lightning_debugkit.monitors.step_stats import StepStatsReader
+from lightning_debugkit.monitors.unmet_monitors import UnmetMonitors
 from lightning_debugkit.replay.diagnosis import Diagnosis
 from lightning_debugkit.replay.hidden_step_replay import why_no_loss
 
@@ -61,6 +62,7 @@ class Work:
         self.resets = MetricResets()
         self.swapped = SwappedWeights()
         self.toggles = Toggles()
+        self.unmet = UnmetMonitors()
         self.unstepped = Unstepped()
         self.validated = Validated()
         self._batches = 0  # of this fit
@@ -87,6 +89,7 @@ class Work:
         if self.wiring:  # here on_train_start is over, in which a program may set its rates
             yield from self.rates.judge(where, trainer.optimizers)
             yield from self.unstepped.first_batch(where, trainer)
+            yield from self.unmet.begin(where, trainer)
 
     def before_batch(self, trainer: Trainer, module: LightningModule, where: Where, batch: Any) -> Iterator[Finding]:
         """Yield what was done between two batches; take counts as they are before the first of an epoch."""
@@ -167,6 +170,7 @@ class Work:
         if self.wiring and not trainer.interrupted and not is_limited(trainer):
             yield from self.unstepped.judge(where, trainer, module, is_over=True)
         if self.wiring and not trainer.interrupted:
+            yield from self.unmet.conclude(where, trainer)
             yield from self.empty.conclude(where, "training", trainer.train_dataloader)
             yield from self.empty.conclude(where, "validation", trainer.val_dataloaders)
 
@@ -224,6 +228,7 @@ class Work:
         if self.wiring and _is_validation_of_fit(trainer):
             self.monitored.computed(trainer, module)
             yield from self.monitored.judge(where, trainer)
+            yield from self.resets.end_validation(where)
             yield from self.empty.end(where, "validation", trainer.val_dataloaders)
         yield from self.validated.trained(where, trainer, module)
 

@@ -241,6 +241,76 @@ def a_mean_loss_of_all_validations_together(mended: bool) -> Program:
     return validated(Counts(mended))
 
 
+@fault("metric-not-reset", "accuracy")
+def an_accuracy_of_training_and_validation_together(mended: bool) -> Program:
+    """One object for both, reset as each epoch ends."""
+
+    class Counts(Classifier):
+        def __init__(self, mended: bool) -> None:
+            super().__init__(mended)
+            self.accuracy = MulticlassAccuracy(10)
+            self.other = self.accuracy.clone() if mended else self.accuracy
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            self.accuracy.update(self(batch[0]), batch[1])
+            return super().training_step(batch, batch_idx)
+
+        def on_train_epoch_end(self) -> None:
+            self.log("train_accuracy", self.accuracy.compute())
+            self.accuracy.reset()
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.other.update(self(batch[0]), batch[1])
+
+        def on_validation_epoch_end(self) -> None:
+            self.log("accuracy", self.other.compute())
+            if self.mended:
+                self.other.reset()
+
+    return validated(Counts(mended))
+
+
+@fault("metric-not-reset", "accuracy")
+def an_accuracy_logged_in_both_steps(mended: bool) -> Program:
+    """Lightning computes and resets it as the validation ends, which comes before the end of the epoch."""
+
+    class Logs(Classifier):
+        def __init__(self, mended: bool) -> None:
+            super().__init__(mended)
+            self.accuracy = MulticlassAccuracy(10)
+            self.other = self.accuracy.clone() if mended else self.accuracy
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            self.accuracy(self(batch[0]), batch[1])
+            self.log("train_accuracy", self.accuracy, on_step=True, on_epoch=False)
+            return super().training_step(batch, batch_idx)
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.other.update(self(batch[0]), batch[1])
+            self.log("accuracy", self.other)
+
+    return validated(Logs(mended))
+
+
+# --- monitor-missing -----------------------------------------------------------------------------------------------
+
+
+@fault("monitor-missing", at_step=0)
+def a_checkpoint_of_validations_beyond_the_run(mended: bool) -> Program:
+    class Named(Classifier):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.log("val_loss", self.training_step(batch, batch_idx))
+
+    return validated(Named(mended), ModelCheckpoint(monitor="val_loss"), check_val_every_n_epoch=3 if mended else 4)
+
+
+@fault("monitor-missing")
+def a_stopping_by_a_validation_that_is_due_after_the_run(mended: bool) -> Program:
+    """What its metric is of is known when it was not logged: told at the end."""
+    interval = {"val_check_interval": 16 if mended else 1000, "check_val_every_n_epoch": None}
+    return validated(Validated(mended), EarlyStopping("right", mode="max", patience=9), **interval)
+
+
 # --- monitor-mode --------------------------------------------------------------------------------------------------
 
 

@@ -90,6 +90,30 @@ def zero_grad_before_the_step(mended: bool) -> Program:
     return program(Net(mended))
 
 
+class ClearsBeforeStep(Classifier):
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        optimizer.zero_grad()
+
+
+@fault("gradients-cleared")
+def zero_grad_in_the_hook_before_the_step(mended: bool) -> Program:
+    """A hook that runs when the gradients have been looked at already."""
+    return program((Classifier if mended else ClearsBeforeStep)(mended))
+
+
+class ZerosForClipping(Classifier):
+    def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
+        for parameter in self.parameters():
+            assert parameter.grad is not None
+            parameter.grad.zero_()
+
+
+@fault("gradients-cleared")
+def gradients_zeroed_in_the_clipping_hook(mended: bool) -> Program:
+    """In place, so that they are still there."""
+    return program((Classifier if mended else ZerosForClipping)(mended))
+
+
 class ClearsEachBatch(Classifier):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         self.zero_grad()

@@ -128,6 +128,18 @@ class OneLogit(Module):
         return F.binary_cross_entropy(p, y)
 
 
+@fault("diverging-loss")
+def a_divergence_of_the_wrong_sign(mended: bool) -> Program:
+    """What is rewarded for being far away has no floor."""
+
+    class Coder(Descent):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            code = self.net(batch[0])
+            return F.mse_loss(code, batch[1]) + (2 if self.mended else -2) * code.square().mean()
+
+    return Program(Coder(mended, nn.Linear(10, 1), 0.03), batches(*diabetes(), size=64), trainer={"max_epochs": 8})
+
+
 @fault("constant-loss")
 def softmax_over_one_logit(mended: bool) -> Program:
     """Softmax over one number is 1, whatever the number."""

@@ -168,6 +168,20 @@ def toggled_until_no_loss_has_a_gradient(mended: bool) -> Program:
 # --- scheduler-never-stepped ---------------------------------------------------------------------------------------
 
 
+@fault("parameter-not-updated", "a")
+def one_of_two_optimizers_never_stepped(mended: bool) -> Program:
+    class Both(Pair):
+        def training_step(self, batch: Any, batch_idx: int) -> None:
+            first, second = self.optimizers()
+            for optimizer, net in ((second, self.b), (first, self.a)):
+                optimizer.zero_grad()
+                self.manual_backward(self.loss(net, batch))
+                if self.mended or optimizer is second:
+                    optimizer.step()
+
+    return program(Both(mended))
+
+
 class Scheduled(Manual):
     """Manual optimisation with a schedule; ``mended`` steps it."""
 

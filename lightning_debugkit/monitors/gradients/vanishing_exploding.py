@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -41,6 +42,11 @@ DIVERGING = Rule(
     "Lower the learning rate, by ten to begin with; check the sign of the loss.",
     section="loss",
     can_follow=BROKEN_NUMBERS,
+)
+FALLING = "the loss has no floor: {loss:.3g} now, {start:.3g} at the start, and it falls on"
+SIGN = (
+    "Check the sign of each term of the loss, such as that of a KL divergence or a log-likelihood: what is minimised "
+    "needs a least value."
 )
 CONSTANT = Rule(
     "constant-loss",
@@ -168,10 +174,10 @@ class GradientTrends:
         begin = self._begin
         self.best = min(self.best, now)
         rising = self.losses[-1] > self.losses[0]
-        if (begin > 0 and self.best > 0 and rising and now > 10 * max(begin, self.best)) or (
-            now < 0 and -now > 1000 * max(abs(begin), 1.0) and not rising
-        ):
-            yield DIVERGING.found(look.where, loss=now, start=begin, best=self.best)
+        is_falling = now < 0 and -now > 1000 * max(abs(begin), 1.0) and not rising
+        if is_falling or (begin > 0 and self.best > 0 and rising and now > 10 * max(begin, self.best)):
+            rule = replace(DIVERGING, says=FALLING, advice=SIGN) if is_falling else DIVERGING
+            yield rule.found(look.where, loss=now, start=begin, best=self.best)
 
     def has_fallen(self) -> bool:
         """Tell whether the loss is lower than at the start, or it is too early to tell."""

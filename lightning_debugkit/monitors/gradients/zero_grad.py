@@ -6,14 +6,15 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lightning_debugkit.core.finding import Finding, Severity
+from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.host_copy import Later
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.monitors.observed_step import StepStats
-from lightning_debugkit.stats.tensor_norms import is_readable, values, version
+from lightning_debugkit.stats.tensor_norms import is_readable, some, values, version
 
 STALE = Rule(
     "stale-gradients",
@@ -26,10 +27,16 @@ CLEARED = Rule(
     "gradients-cleared",
     Severity.WARNING,
     "gradients are cleared {when}: {loss_of_it}",
-    "Call zero_grad() only after optimizer.step(), or just before the first backward of the step.",
+    "Call zero_grad() only after optimizer.step(), or just before the first backward of the step{hint}.",
     section="gradients",
 )
 
+_BETWEEN, _NOTHING = "between backward and step", "the step has nothing to go by"
+_HOOKS = (
+    "; look in on_before_optimizer_step, configure_gradient_clipping and optimizer_step, which run between the two. "
+    "Under automatic optimization Lightning clears them itself"
+)
+_SOME = 64  # weights of a parameter that stand for it
 _MOST = 64  # events that wait for a step to tell of them
 _TIMES = 3  # in a row, before a habit is told from an accident
 
@@ -59,6 +66,9 @@ class _Tracked:
     stale: int = 0
     cleared: int = 0
     wasted: int = 0
+    looked: tuple[int, int] | None = None  # storage and version when the step was looked at; None where it was zero
+    vanished: int = 0  # steps in a row, from the first on, that found no gradient where the look had
+    weights: Tensor | None = None  # some of the parameter's at the first of them
 
     def settle(self) -> None:
         """Take up what has happened, now that the numbers are known."""
@@ -136,21 +146,43 @@ class ZeroGrad:
         track.stale = track.stale + 1 if track.kept and track.fed and not gone else 0
         track.wasted = track.wasted + 1 if track.lost and (automatic or alone) else 0
         if track.cleared == _TIMES:
-            yield CLEARED.found(where, when="between backward and step", loss_of_it="the step has nothing to go by")
+            yield CLEARED.found(where, when=_BETWEEN, loss_of_it=_NOTHING, hint="")
         if track.wasted == _TIMES:
             told = f"{track.lost} of {track.lost + 1} batches of each step are lost"
-            yield CLEARED.found(where, when="in every micro-batch", loss_of_it=told, lost=track.lost)
+            yield CLEARED.found(where, when="in every micro-batch", loss_of_it=told, hint="", lost=track.lost)
         if track.stale == _TIMES:
             hint = ", and let optimizer_zero_grad do its work" if automatic else ""
             yield STALE.found(where, steps=track.stale, hint=hint)
         track.lost = 0
         track.fed = False
+        track.looked = None if gone or is_sharded or look.overflows or not _norm(track, look) else state
 
-    def after_step(self, optimizer: Optimizer) -> None:
-        """Remember the gradients that were used; clipping has changed them in the meantime."""
+    def after_step(self, optimizer: Optimizer) -> bool:
+        """Remember the gradients that were used; clipping has changed them in the meantime.
+
+        Returns:
+            Each of the first steps had a gradient when it was looked at, and none when it was over, and the weights
+            are as they were: the hooks in between cleared it. True once.
+        """
         track = self.tracked[id(optimizer)]
         track.seen = _state(track.parameter)
         track.events.append(_Check(False, None) if track.seen is None else False)
+        parameter, looked, track.looked = track.parameter, track.looked, None
+        if parameter is None or looked is None or track.vanished < 0 or track.seen == looked:
+            is_gone = False
+        else:
+            is_gone = parameter.grad is None or not bool(values(parameter.grad).any())
+        track.vanished = track.vanished + 1 if is_gone else -1
+        if parameter is None or not is_gone:
+            return False
+        if track.weights is None:
+            track.weights = some(parameter, _SOME)
+        return track.vanished == _TIMES and torch.equal(track.weights, some(parameter, _SOME))
+
+
+def cleared_by_hook(where: Where) -> Finding:
+    """Return the finding that a hook which runs between the look at the gradients and the step clears them."""
+    return CLEARED.found(where, when=_BETWEEN, loss_of_it=_NOTHING, hint=_HOOKS)
 
 
 def _with_gradient(optimizer: Optimizer) -> Tensor | None:
@@ -172,7 +204,9 @@ def _is_zero(track: _Tracked, look: StepStats) -> bool:
     grad = _gradient(track)
     if grad is None:
         return True
-    place = next((at for at, p in enumerate(look.parameters) if p is track.parameter), None)
-    if place is not None and look.norms[place]:
-        return False
-    return not bool(values(grad).any())
+    return not _norm(track, look) and not bool(values(grad).any())
+
+
+def _norm(track: _Tracked, look: StepStats) -> float:
+    """Return the norm of the gradient as it was looked at, 0 where none was."""
+    return next((n for n, p in zip(look.norms, look.parameters, strict=True) if p is track.parameter), None) or 0.0
