@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from lightning_debugkit.core.arguments import Needs
 from lightning_debugkit.core.callback import DebugCallback
@@ -16,6 +18,7 @@ from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.core.patching import around_next, has_compiled_code
 from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.core.sharding import cannot_rerun
+from lightning_debugkit.data.batches import leaves
 from lightning_debugkit.preflight import (
     broadcasting,
     evaluation_noise,
@@ -31,7 +34,9 @@ from lightning_debugkit.preflight.listener import StepListener
 from lightning_debugkit.preflight.loss_calls import LossCall
 from lightning_debugkit.preflight.origins import Origins
 from lightning_debugkit.preflight.overfit import CANNOT_OVERFIT, overfit
+from lightning_debugkit.preflight.padding_masks import PaddingMasks
 from lightning_debugkit.preflight.probe import Probe, cannot_probe
+from lightning_debugkit.preflight.unread import judge_masks, judge_pairs
 from lightning_debugkit.replay.step_replay import NotReplayable, muted, step_of
 
 # Steps that are listened to, in training and in each of the first validations.
@@ -181,7 +186,8 @@ class PreflightCheck(DebugCallback):
         if "listening" in self._left_out or cannot_rerun(trainer):
             return
         judge, origins = self._judge_early(trainer, stage), Origins.of_batch(batch)
-        self._listener = StepListener(self._names, stage == "training", judge, origins)
+        masks = PaddingMasks(leaf for _, leaf in leaves(batch))
+        self._listener = StepListener(self._names, stage == "training", judge, origins, masks)
         listener = self._listener
         self._undo = around_next(trainer.strategy, f"{stage}_step", lambda: listener)
 
@@ -213,13 +219,18 @@ class PreflightCheck(DebugCallback):
                 found += broadcasting.judge(call, where)
                 if stage == "training":
                     found += loss_value.judge(call, where, is_first)
+                    found += judge_pairs(call, where)
                 if is_first and len(self._at_start) < LOSSES and (start := at_start(call)):
                     self._at_start.setdefault(call.place.source or call.function, start)
             found += broadcasting.judge_outer(listener.outer, where)
             found += wrong_dimensions.judge_views(listener.views, listener.samples, where)
             found += wrong_dimensions.judge_scales(listener.mixed, where)
+            found += output_activation.judge_picks(listener.ranked, where)
+            found += judge_masks(listener.turned, where)
             found += evaluation_noise.judge(listener.noise, where)
             if stage == "training":
+                found += targets.judge_shares(listener.shares, where)
+                found += wrong_dimensions.judge_norms(listener.normed, where, *_last_batch(trainer))
                 found += output_activation.judge_twice(listener.twice, {each.rule for each in found}, where)
             if stage == "training" and self._loss is not None:
                 found += loss_value.judge_sum(listener.calls, self._loss, where)
@@ -313,6 +324,20 @@ def _cannot_pass(trainer: Trainer, module: LightningModule) -> str:
     if has_compiled_code(module):
         return "a part of the model is compiled, and would be compiled anew"
     return cannot_rerun(trainer) or cannot_probe(module)
+
+
+def _last_batch(trainer: Trainer) -> tuple[int, int]:
+    """Return how many samples the last batch of an epoch holds, 0 if that is not known, and how many batches it has."""
+    loader, size = trainer.train_dataloader, _batch_size(trainer)
+    batches = trainer.num_training_batches
+    if type(loader) is not DataLoader or not size or loader.drop_last or not math.isfinite(batches):
+        return 0, 0
+    try:
+        rest = len(loader.sampler) % size  # type: ignore[arg-type]  # one without a length raises
+        is_whole = batches == len(loader) and trainer.estimated_stepping_batches >= batches
+    except Exception:  # whatever the user's own raises where it has no length
+        return 0, 0
+    return (rest, int(batches)) if is_whole else (0, 0)
 
 
 def _batch_size(trainer: Trainer) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -14,6 +14,7 @@ from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.loss_functions import CHECKED_LOSSES, INDEX_LOSSES
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.preflight.future_leak import judge_tokens
+from lightning_debugkit.preflight.input_trace import LOST, LOST_AT, NORM_OF_ONE, InputTrace, last_alike
 from lightning_debugkit.preflight.loss_calls import LAYERS, LossCall, at
 from lightning_debugkit.preflight.mixing import RowTrace, first_mixing
 from lightning_debugkit.preflight.probe import NotProbed, Probe, changed, distance, inputs_of
@@ -33,6 +34,7 @@ BATCH_LEAK = Rule(
     "{remedy}",
     section="preflight",
     cost="once",
+    can_follow=("softmax-over-one", "view-for-transpose"),
 )
 AFFINE_NETWORK = Rule(
     "affine-network",
@@ -139,7 +141,20 @@ class Checks:
                     parameter.data.add_(torch.randn_like(parameter.data), alpha=0.1)
         base, calls = self.probe.calls(self.probe.batch), self.probe.calls(moved)
         if _are_equal(base, calls, size):
-            yield UNUSED_INPUT.found(self.where, inputs=[path for path, _ in inputs])
+            yield self._unused_at(moved, [path for path, _ in inputs])
+
+    def _unused_at(self, moved: Any, inputs: list[str]) -> Finding:
+        """Return the finding with the operation that returns the same for all inputs, as two more runs tell it."""
+        one, other = (InputTrace(self.probe.names) for _ in range(2))
+        self.probe.run(self.probe.batch, one)
+        self.probe.run(moved, other)
+        lost = last_alike(one, other)
+        if lost is None or not lost.place.source:
+            return UNUSED_INPUT.found(self.where, inputs=inputs)
+        norm = ": a norm over one number gives 0, whatever it is" if lost.is_norm_of_one else ""
+        rule = replace(UNUSED_INPUT, says=LOST, advice=NORM_OF_ONE if norm else LOST_AT)
+        where = self.where.at(lost.place.module or "")
+        return rule.found(where, op=lost.op, place=at(lost.place), norm=norm, inputs=inputs, source=lost.place.source)
 
     def _affine(self, base: list[LossCall], size: int) -> Iterator[Finding]:
         layers = _stacked(self.probe.step.module)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import linecache
-import re
-import sys
 import weakref
 from collections.abc import Callable, Mapping
-from itertools import combinations, islice
+from itertools import combinations
 from types import FrameType
 from typing import Any
 
@@ -16,39 +13,40 @@ from torch.overrides import TorchFunctionMode
 
 from lightning_debugkit.core.compat import _DropoutNd, is_transformed
 from lightning_debugkit.core.loss_functions import CHECKED_LOSSES, DIFFERENCE_LOSSES
-from lightning_debugkit.preflight.loss_calls import ATTENTION, LAYERS, LossCall, Made, NoiseCall, OuterCall, ViewCall
-from lightning_debugkit.preflight.origins import Origins, is_torn
+from lightning_debugkit.preflight.calling_frame import calling_frame, is_by_default
+from lightning_debugkit.preflight.loss_calls import (
+    ATTENTION,
+    LAYERS,
+    LossCall,
+    Made,
+    NoiseCall,
+    NormCall,
+    OuterCall,
+    ViewCall,
+)
+from lightning_debugkit.preflight.operations import (
+    COMPARING,
+    DIFFERENCES,
+    DROPOUTS,
+    FORMS,
+    GREY,
+    JOINED,
+    LOGARITHMS,
+    MOVES,
+    OPTIONS,
+    OUTER,
+    PICKS,
+    PRODUCTS,
+    SHAPING,
+    SHARES,
+    TRUNCATING,
+    VIEWS,
+)
+from lightning_debugkit.preflight.origins import BOTH, Origin, Origins, is_torn
+from lightning_debugkit.preflight.overlaps import Overlaps
+from lightning_debugkit.preflight.padding_masks import MASKING, PaddingMasks, TurnedMask
 from lightning_debugkit.replay.source_lines import SourceLine, place_of
 from lightning_debugkit.stats.tensor_norms import unobserved
-
-# Operations that leave the numbers of their first argument as they are: what made those made the result.
-MOVES = {
-    "view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "transpose", "permute", "movedim", "swapaxes",
-    "contiguous", "clone", "detach", "float", "double", "half", "bfloat16", "to", "type", "cpu", "cuda", "view_as",
-    "reshape_as", "__getitem__", "select", "narrow", "t", "__get__", "requires_grad_", "index_select", "masked_select",
-    "moveaxis", "ravel", "gather", "take_along_dim", "type_as", "clamp", "clip", "clamp_min", "clamp_max", "nan_to_num",
-}  # fmt: skip
-# Operations that say what range, or what form, their result has.
-FORMS = {
-    "softmax", "log_softmax", "sigmoid", "logsigmoid", "special_expit", "hardsigmoid", "relu", "relu6", "tanh",
-    "softplus", "exp", "elu", "square", "abs", "log",
-}  # fmt: skip
-LOGARITHMS = {"log_softmax", "logsigmoid"}
-SHAPING = {"unsqueeze", "view", "reshape", "__getitem__", "expand", "unflatten", "view_as", "reshape_as"}
-TRUNCATING = {"long", "int", "short", "to", "type", "byte"}
-DROPOUTS = {"dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"}
-PRODUCTS = {"mul", "__mul__", "__rmul__", "multiply"}
-SHARES = {"sigmoid", "special_expit", "hardsigmoid", "softmax"}
-GREY = 255  # white in a mask that was read as a picture
-# Those that join what is of one sample with what is of the same one.
-JOINED = PRODUCTS | {
-    "div", "__truediv__", "true_divide", "divide", "__and__", "logical_and", "bitwise_and", "__rand__", "where",
-    "minimum", "maximum", "min", "max", "pow", "__pow__",
-}  # fmt: skip
-VIEWS = {"view", "reshape"}
-DIFFERENCES = {"sub", "__sub__", "rsub", "__rsub__", "subtract"}
-OUTER = DIFFERENCES | {"eq", "__eq__", "ne", "__ne__"}
-HEARD = CHECKED_LOSSES | OUTER | JOINED | DROPOUTS | {ATTENTION}  # before they are made
 
 
 class StepListener(TorchFunctionMode):
@@ -62,6 +60,7 @@ class StepListener(TorchFunctionMode):
         is_training: The step is one of training; dropout is heard in the others only.
         judge: Called with each loss call before torch makes it, as torch may raise or a device may die of it.
         origins: Follows which results are of the batch, and which of the network; ``None`` for a step run again.
+        masks: Compares masks of attention with the batch; ``None`` for a step run again.
     """
 
     def __init__(
@@ -70,6 +69,7 @@ class StepListener(TorchFunctionMode):
         is_training: bool = True,
         judge: Callable[[LossCall], None] | None = None,
         origins: Origins | None = None,
+        masks: PaddingMasks | None = None,
     ) -> None:
         super().__init__()
         self.calls: list[LossCall] = []
@@ -80,11 +80,17 @@ class StepListener(TorchFunctionMode):
         self.views: list[ViewCall] = []
         self.mixed: list[SourceLine] = []
         self.twice: list[Made] = []
+        self.shares: list[SourceLine] = []
+        self.turned: list[TurnedMask] = []
+        self.normed: list[NormCall] = []
+        self.ranked: list[Made] = []
         self.error: Exception | None = None
         self._names = names
         self._is_training = is_training
         self._judge = judge
         self._origins = origins
+        self._masks = masks
+        self._overlaps = Overlaps()
         # By id, with a weak reference: nothing of the step is kept alive for us.
         self._made: dict[int, tuple[weakref.ref[Tensor], Made]] = {}
         self._truncated: dict[int, weakref.ref[Tensor]] = {}
@@ -100,10 +106,11 @@ class StepListener(TorchFunctionMode):
         call = None
         if is_transformed():
             return func(*args, **kwargs)
-        if self.error is None and name in HEARD:
+        hear = _BEFORE.get(name)
+        if self.error is None and hear is not None:
             try:
                 with unobserved():
-                    call = self._before(name, args, kwargs)
+                    call = hear(self, name, args, kwargs)
             except Exception as error:  # the step goes on without us
                 self.error = error
         result = func(*args, **kwargs)
@@ -125,24 +132,13 @@ class StepListener(TorchFunctionMode):
         held = self._made.get(id(tensor))
         return held[1] if held is not None and held[0]() is tensor else None
 
-    def _before(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> LossCall | None:
-        if name in CHECKED_LOSSES:
-            return self._loss(name, args, kwargs)
-        if name in OUTER and len(args) == 2:
-            self._hear_outer(name, args)
-        elif name in JOINED and self._origins is not None:
-            self._hear_joined(name, args, self._origins)
-        elif not self._is_training and (name in DROPOUTS or name == ATTENTION):
-            self._hear_noise(name, args, kwargs)
-        return None
-
     def _loss(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> LossCall | None:
         prediction = args[0] if args else kwargs.get("input")
         target = args[1] if len(args) > 1 else kwargs.get("target")
         if not isinstance(prediction, Tensor) or not isinstance(target, Tensor):
             return None
         options = {key: value for key, value in kwargs.items() if key not in ("input", "target")}
-        options |= dict(zip(_OPTIONS.get(name, ()), args[2:], strict=False))
+        options |= dict(zip(OPTIONS.get(name, ()), args[2:], strict=False))
         held = self._truncated.get(id(target))
         is_truncated = held is not None and held() is target
         given = self._apart(name, prediction, target) or (prediction.detach(), target.detach(), self.made(prediction))
@@ -164,18 +160,25 @@ class StepListener(TorchFunctionMode):
             kept = said.detach(), wanted.detach(), self.made(said)
             self._differences[id(result)] = weakref.ref(result), kept
 
-    def _hear_outer(self, name: str, args: tuple[Any, ...]) -> None:
-        one, other = args
-        if not isinstance(one, Tensor) or not isinstance(other, Tensor) or abs(one.ndim - other.ndim) != 1:
+    def _hear_outer(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        one, other = args if len(args) == 2 else (None, None)
+        if not isinstance(one, Tensor) or not isinstance(other, Tensor):
             return
-        if self._are_outer(one, other):
+        if abs(one.ndim - other.ndim) == 1 and self._are_outer(one, other):
             self.outer.append(OuterCall(name.strip("_"), (tuple(one.shape), tuple(other.shape)), self._place()))
+        for picked, labels in ((one, other), (other, one)):
+            is_of_batch = self._origins is not None and self._origins.of(labels) == Origin.BATCH
+            made = self.made(picked) if name in COMPARING and is_of_batch else None
+            if made is not None and made.op in PICKS:
+                self.ranked.append(made)
 
-    def _hear_joined(self, name: str, args: tuple[Any, ...], origins: Origins) -> None:
+    def _hear_joined(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Keep a product, or a choice, of what the network says of the samples and what the batch says of them."""
         parts = [part for part in args[:3] if isinstance(part, Tensor)]
-        for one, other in combinations(parts, 2):
-            if abs(one.ndim - other.ndim) == 1 and self._are_outer(one, other) and origins.are_of_samples(one, other):
+        for one, other in combinations(parts, 2) if self._origins is not None else ():
+            assert self._origins is not None
+            is_pair = abs(one.ndim - other.ndim) == 1 and self._are_outer(one, other)
+            if is_pair and self._origins.are_of_samples(one, other):
                 self.outer.append(OuterCall(name.strip("_"), (tuple(one.shape), tuple(other.shape)), self._place()))
                 return
 
@@ -187,7 +190,23 @@ class StepListener(TorchFunctionMode):
         is_meant = held is not None and held() is wide
         return count > 1 and count == other.numel() and wide.shape == (count, 1) and not is_meant
 
+    def _hear_mask(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if self._masks is not None and (padding := self._masks.turned(name, args, kwargs)):
+            self.turned.append(TurnedMask(name, padding, self._place()))
+
+    def _hear_attention(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        self._hear_mask(name, args, kwargs)
+        self._hear_noise(name, args, kwargs)
+
+    def _hear_norm(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Keep a batch norm in training that has one number a sample and channel."""
+        training = kwargs.get("training", args[5] if len(args) > 5 else False)
+        if training and args and isinstance(args[0], Tensor) and args[0].ndim >= 2 and not args[0][0, 0].numel() > 1:
+            self.normed.append(NormCall(len(args[0]), self._place()))
+
     def _hear_noise(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if self._is_training:
+            return
         if name == ATTENTION:
             probability = kwargs.get("dropout_p", args[4] if len(args) > 4 else 0.0)
             is_on, is_stray = True, False
@@ -195,7 +214,7 @@ class StepListener(TorchFunctionMode):
             probability = kwargs.get("p", 0.5)
             frame = calling_frame()
             is_stray = self._is_stray(frame)
-            is_on = kwargs.get("training", kwargs.get("train", True)) and (is_stray or _is_by_default(frame))
+            is_on = kwargs.get("training", kwargs.get("train", True)) and (is_stray or is_by_default(frame))
         if is_on and 0 < float(probability) < 1:
             self.noise.append(NoiseCall(name, float(probability), self._place(), is_stray))
 
@@ -212,6 +231,7 @@ class StepListener(TorchFunctionMode):
             self.calls.append(LossCall(**{**vars(call), "result": result_of}))
         if self._origins is not None:
             self._hear_origins(name, args, kwargs, result, self._origins)
+            self._hear_pick(name, args, kwargs, result, self._origins)
         if not isinstance(result, Tensor) or not args or not isinstance(args[0], Tensor):
             return
         if name in PRODUCTS and len(args) == 2 and isinstance(args[1], Tensor):
@@ -219,6 +239,8 @@ class StepListener(TorchFunctionMode):
         if name in DIFFERENCES and len(args) == 2:
             self._hear_difference(args[0], args[1], result)
         source = args[0]
+        if self._overlaps.follow(name, args, result, self.made) and result.requires_grad:
+            self.shares.append(self._place())
         if name in SHAPING and source.ndim == 1 and result.ndim == 2:
             self._shaped[id(result)] = weakref.ref(result)
         self._follow(name, source, result, args, kwargs)
@@ -238,6 +260,24 @@ class StepListener(TorchFunctionMode):
                 self.views.append(ViewCall(name, given, shape, self._place()))
         if origins.follow(name, args, kwargs, result):
             self.mixed.append(self._place())
+
+    def _hear_pick(
+        self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any, origins: Origins
+    ) -> None:
+        """Keep which sample is the highest of each class, and follow it; of pairs in the batch it may be meant."""
+        source = args[0] if args else None
+        if not isinstance(source, Tensor):
+            return
+        if name in PICKS and source.ndim == 2 and source.shape[0] == origins.samples and origins.of(source) == BOTH:
+            dim, head = kwargs.get("dim", args[1] if len(args) > 1 else None), self.made(source)
+            is_pairs = source.shape[0] == source.shape[1] and (head is None or head.op != "linear")
+            if isinstance(dim, int) and dim % 2 == 0 and source.shape[1] > 1 and not is_pairs:
+                places = result if isinstance(result, Tensor) else result[1]
+                self._keep(places, Made(name, self._place(), 0, source.shape[0]))
+        made = self.made(source)
+        if made is not None and made.op in PICKS and isinstance(result, tuple | list):
+            for part in result:  # entry by entry, as a loop takes them
+                self._keep(part, made)
 
     def _hear_product(self, one: Tensor, other: Tensor) -> None:
         """Keep where probabilities meet a mask of 0 and 255."""
@@ -285,40 +325,13 @@ class StepListener(TorchFunctionMode):
         return place_of(calling_frame(), self._names)
 
 
-_OPTIONS = {
-    "cross_entropy": ("weight", "size_average", "ignore_index", "reduce", "reduction", "label_smoothing"),
-    "nll_loss": ("weight", "size_average", "ignore_index", "reduce", "reduction"),
-    "binary_cross_entropy": ("weight", "size_average", "reduce", "reduction"),
-    "binary_cross_entropy_with_logits": ("weight", "size_average", "reduce", "reduction", "pos_weight"),
-    **dict.fromkeys(("mse_loss", "l1_loss"), ("size_average", "reduce", "reduction")),
-    "kl_div": ("size_average", "reduce", "reduction", "log_target"),
+# All that is heard before torch makes it, as it may raise, and by whom.
+_BEFORE: dict[str, Callable[[StepListener, str, tuple[Any, ...], Mapping[str, Any]], LossCall | None]] = {
+    **dict.fromkeys(CHECKED_LOSSES, StepListener._loss),
+    **dict.fromkeys(OUTER, StepListener._hear_outer),
+    **dict.fromkeys(JOINED, StepListener._hear_joined),
+    **dict.fromkeys(DROPOUTS, StepListener._hear_noise),
+    **dict.fromkeys(MASKING, StepListener._hear_mask),
+    ATTENTION: StepListener._hear_attention,
+    "batch_norm": StepListener._hear_norm,
 }
-
-
-_CALLED = ("lightning_debugkit.preflight.", "torch.overrides", "torch.nn.functional", "torch._tensor")
-
-
-def calling_frame() -> FrameType | None:
-    """Return the frame that called torch."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_globals.get("__name__", "").startswith(_CALLED):
-        frame = frame.f_back
-    return frame
-
-
-def _is_by_default(frame: FrameType | None) -> bool:
-    """Tell whether dropout is on because nobody said otherwise.
-
-    Torch has filled in the argument by the time we hear of the call, so its text is read: who writes training=True in
-    evaluation means it, as Monte Carlo dropout does. Modules of torch pass their own mode.
-    """
-    if frame is None or frame.f_globals.get("__name__", "").partition(".")[0] == "torch":
-        return False
-    text = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
-    if hasattr(frame.f_code, "co_positions"):  # Python 3.11: the call alone, all of its lines
-        first, last, start, end = next(islice(frame.f_code.co_positions(), frame.f_lasti // 2, None))
-        if first and last and start is not None and end is not None:
-            lines = [linecache.getline(frame.f_code.co_filename, line) for line in range(first, last + 1)]
-            lines[-1] = lines[-1].encode()[:end].decode(errors="ignore")
-            text = "".join(lines).encode()[start:].decode(errors="ignore")
-    return bool(text) and not re.search(r"\btrain|,\s*True\b", text)

@@ -109,6 +109,19 @@ class NoiseCall:
     is_stray: bool = False
 
 
+@dataclass(frozen=True)
+class NormCall:
+    """A batch norm in training that is given one number a sample and channel: it needs two samples.
+
+    Args:
+        size: Samples.
+        place: The user's line.
+    """
+
+    size: int
+    place: SourceLine
+
+
 def at(place: SourceLine) -> str:
     """Return a line as a message names it: ``train.py:28``."""
     file, _, rest = place.source.partition(":")

@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from lightning_debugkit.core.compat import is_transformed
 from lightning_debugkit.core.loss_functions import CHECKED_LOSSES
-from lightning_debugkit.preflight.listener import calling_frame
+from lightning_debugkit.preflight.calling_frame import calling_frame
 from lightning_debugkit.replay.source_lines import SourceLine, place_of
 from lightning_debugkit.stats.tensor_norms import unobserved
 

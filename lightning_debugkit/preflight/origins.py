@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_debugkit.data.batches import batch_size, leaves
+from lightning_debugkit.preflight.loss_calls import LAYERS
 
 PICTURE = 4  # dimensions of a batch of pictures
 CHANNELS = (2, 3, 4)
@@ -49,6 +50,8 @@ class Origins:
     # Along which dimension the rows of a matrix have unit length, and of what matrix a norm was taken along which.
     _unit: dict[int, tuple[weakref.ref[Tensor], int]] = field(default_factory=dict)
     _norms: dict[int, tuple[weakref.ref[Tensor], weakref.ref[Tensor], int]] = field(default_factory=dict)
+    # What a layer of one output says of each sample ``(N, 1)``, and what was made of it entry by entry.
+    _columns: dict[int, weakref.ref[Tensor]] = field(default_factory=dict)
 
     @classmethod
     def of_batch(cls, batch: Any) -> Origins:
@@ -74,8 +77,14 @@ class Origins:
 
     def are_of_samples(self, one: Tensor, other: Tensor) -> bool:
         """Tell whether one is what the network says of each sample, and the other what the batch says of each."""
-        is_pair = {self.of(one), self.of(other)} == {Origin.BATCH, BOTH}
+        origins = {self.of(one), self.of(other)}
+        # Of two that the network has said, the column is one that nobody has shaped to meet all samples.
+        is_pair = origins == {Origin.BATCH, BOTH} or (origins == {BOTH} and self._is_column(one, other))
         return is_pair and one.shape[0] == other.shape[0] == self.samples
+
+    def _is_column(self, *parts: Any) -> bool:
+        held = [(part, self._columns.get(id(part))) for part in parts if isinstance(part, Tensor)]
+        return any(ref is not None and ref() is part for part, ref in held)
 
     def follow(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> bool:
         """Keep the origin of a result; tell whether it compares samples that are scaled along the wrong dimension."""
@@ -86,6 +95,8 @@ class Origins:
             self._of[id(part)] = (weakref.ref(part), origin)
         if not isinstance(result, Tensor) or origin != BOTH:
             return False
+        if result.shape == (self.samples, 1) and (name in LAYERS or self._is_column(*args)):
+            self._columns[id(result)] = weakref.ref(result)
         self._follow_scale(name, args, kwargs, result)
         return self._is_mixed(name, args)
 

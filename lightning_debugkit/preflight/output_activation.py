@@ -104,6 +104,16 @@ def judge_twice(twice: Sequence[Made], said: Container[str], where: Where) -> It
         yield worded.found(where, told=told, op=made.op, source=made.place.source)
 
 
+def judge_picks(picks: Sequence[Made], where: Where) -> Iterator[Finding]:
+    """Yield each line that picks a sample for each class, where the result is compared with the labels."""
+    for made in {made.place.source: made for made in picks if made.place.source}.values():
+        yield SOFTMAX_OVER_ONE.found(
+            where.at(made.place.module or ""), what=f"{made.op} works along dimension 0, the samples of the batch",
+            consequence="it picks a sample for each class, and compared with labels that says nothing of the model",
+            remedy=f"Pass dim=1 to {made.op}, the classes.", place=at(made.place), source=made.place.source,
+        )  # fmt: skip
+
+
 def _is_twice(call: LossCall) -> bool:
     made = call.made
     if made is not None and _is_repeated(made):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.loss_functions import BINARY_LOSSES, DIFFERENCE_LOSSES, INDEX_LOSSES
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.preflight.loss_calls import LossCall, Made, at
+from lightning_debugkit.replay.source_lines import SourceLine
 
 # Targets beyond the output's range: the share of them, and how far in standard deviations of all, from which on it is
 # no matter of noise at the edge. Choices, not laws.
@@ -61,6 +63,15 @@ OUTPUT_RANGE = Rule(
     section="preflight",
     cost="once",
 )
+SEVERAL = (
+    "{function} at {place} is given targets with several classes in {share:.0%} of the rows, which sum to up to "
+    "{most:g}: it wants rows that sum to 1, the probabilities of one class"
+)
+APART = "Use binary_cross_entropy_with_logits, where several classes may hold at once; else divide each row by its sum."
+SHARE = (
+    "the overlap at {place} is made of what a layer gives, numbers of any size: it wants shares between 0 and 1, and "
+    "of others it has no bounds and may be divided by 0"
+)
 
 
 def judge(call: LossCall, where: Where) -> Iterator[Finding]:
@@ -74,9 +85,29 @@ def judge(call: LossCall, where: Where) -> Iterator[Finding]:
         if call.truncated:
             yield LABEL_NOT_INTEGRAL.found(where, **common)
         yield from _classes_out_of_range(call, where, common)
+    elif call.function == "cross_entropy" and call.target.shape == call.prediction.shape:
+        yield from _several_classes(call, where, common)
     elif call.function in BINARY_LOSSES:
         yield from _binary_out_of_range(call, where, common)
     yield from _unreachable(call, where, common)
+
+
+def judge_shares(places: Sequence[SourceLine], where: Where) -> Iterator[Finding]:
+    """Yield each line at which the overlap of a mask with logits is taken, as for a Dice loss without its sigmoid."""
+    for place in {place.source: place for place in places if place.source}.values():
+        rule = replace(OUTPUT_RANGE, says=SHARE, advice="Apply sigmoid to the logits, or softmax over the classes.")
+        yield rule.found(where.at(place.module or ""), place=at(place), source=place.source)
+
+
+def _several_classes(call: LossCall, where: Where, common: dict[str, Any]) -> Iterator[Finding]:
+    target = call.target.float()
+    if target.ndim < 2 or not target.numel() or not bool(((target == 0) | (target == 1)).all()):
+        return
+    sums = target.sum(1)  # rows of zeros leave a sample out
+    share = float((sums > 1).float().mean())
+    if share >= OUTSIDE_SHARE:
+        rule = replace(LABEL_OUT_OF_RANGE, severity=Severity.WARNING, says=SEVERAL, advice=APART)
+        yield rule.found(where, share=share, most=float(sums.max()), **common)
 
 
 def _classes_out_of_range(call: LossCall, where: Where, common: dict[str, Any]) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import FrameType
 from typing import Any
@@ -14,7 +14,9 @@ from torch.overrides import TorchFunctionMode
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.data.batches import indexed
-from lightning_debugkit.preflight.listener import calling_frame
+from lightning_debugkit.preflight.calling_frame import calling_frame
+from lightning_debugkit.preflight.loss_calls import ATTENTION, LossCall, at
+from lightning_debugkit.preflight.padding_masks import FILL, MULTI_HEAD, TurnedMask
 from lightning_debugkit.preflight.probe import NotProbed, Probe, inputs_of
 from lightning_debugkit.stats.tensor_norms import unobserved
 
@@ -30,6 +32,20 @@ UNUSED_INPUT = Rule(
 # Models of one signature and ablations leave out an argument on purpose: a note.
 UNREAD = "forward of {module} is given {path} as {argument}, and no operation reads it: samples differ there in vain"
 READ = "Use {argument} in forward, if it is meant to count: look for a line that sets it anew, or leaves it out."
+TURNED = (
+    "{op} at {place} is given a padding mask that is turned round: all that it may look at is padding ({padding}), "
+    "and the rest is left out"
+)
+TURN = {
+    MULTI_HEAD: "Turn the mask round: True in key_padding_mask means 'leave out', as in tokens == padding.",
+    ATTENTION: "Turn the mask round: True in attn_mask means 'look at', as in tokens != padding.",
+    FILL: "Turn the mask round: fill the scores where the padding is.",
+}
+SELF = (
+    "the similarities that cross_entropy is given at {place} are those of each sample with itself: the matrix is "
+    "symmetric, its diagonal is the highest of each row and the target; no other view of a sample is compared"
+)
+PAIR = "Compare the two views: embeddings of the one with those of the other, as in a @ b.T."
 # What asks a tensor for its form alone.
 FORM = {
     "size", "dim", "ndimension", "numel", "nelement", "stride", "__len__", "is_floating_point", "get_device",
@@ -51,10 +67,35 @@ def judge_arguments(probe: Probe, where: Where) -> Iterator[Finding]:
     trace = ArgumentTrace(probe.names, leaves)
     probe.run(probe.batch, trace)
     noted = replace(UNUSED_INPUT, severity=Severity.INFO, says=UNREAD, advice=READ)
-    for path, argument, at in trace.unread():
+    for path, argument, owner in trace.unread():
         if not torch.equal(leaves[path], leaves[path].roll(1, 0)):
-            name = at or type(module).__name__
-            yield noted.found(where.at(at), module=name, path=indexed(path), argument=argument)
+            name = owner or type(module).__name__
+            yield noted.found(where.at(owner), module=name, path=indexed(path), argument=argument)
+
+
+def judge_masks(masks: Sequence[TurnedMask], where: Where) -> Iterator[Finding]:
+    """Yield each line at which attention looks at padding alone."""
+    for mask in {mask.place.source: mask for mask in masks if mask.place.source}.values():
+        op = mask.op.rstrip("_")
+        rule = replace(UNUSED_INPUT, says=TURNED, advice=TURN[op])
+        yield rule.found(
+            where.at(mask.place.module or ""), op=op, place=at(mask.place), padding=mask.padding,
+            source=mask.place.source,
+        )  # fmt: skip
+
+
+def judge_pairs(call: LossCall, where: Where) -> Iterator[Finding]:
+    """Yield that a contrastive loss compares each sample with itself and asks for itself."""
+    scores, target = call.prediction, call.target
+    is_square = scores.ndim == 2 and scores.shape[0] == scores.shape[1] > 2 and scores.is_floating_point()
+    if call.function != "cross_entropy" or not is_square or target.shape != scores.shape[:1]:
+        return
+    scores, order = scores.float(), torch.arange(len(scores), device=target.device)
+    noise = 1e-4 * scores.abs().max()
+    is_itself = (scores - scores.T).abs().max() <= noise and (scores.diagonal() >= scores.amax(1) - noise).all()
+    if torch.equal(target, order.to(target.dtype)) and bool(is_itself) and bool(scores.std() > noise):
+        rule = replace(UNUSED_INPUT, says=SELF, advice=PAIR)
+        yield rule.found(where, place=at(call.place) or "training_step", source=call.place.source)
 
 
 class ArgumentTrace(TorchFunctionMode):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.preflight.dependence import BATCH_LEAK
-from lightning_debugkit.preflight.loss_calls import ViewCall, at
+from lightning_debugkit.preflight.loss_calls import NormCall, ViewCall, at
+from lightning_debugkit.replay.raised_step import RAISED
 from lightning_debugkit.replay.source_lines import SourceLine
 
 VIEW_FOR_TRANSPOSE = Rule(
@@ -27,6 +29,11 @@ _SCALED = (
     "said of one sample depends on the others, and no similarity is a cosine"
 )
 _ALONG = "Normalise along the features: F.normalize(z, dim=1), or z / z.norm(dim=1, keepdim=True)."
+_ALONE = (
+    "the last of the {batches} batches of an epoch holds one sample: batch norm at {place} has no spread over it, and "
+    "the step is going to raise"
+)
+_DROP = "Pass drop_last=True to the training DataLoader, or choose a batch size that leaves no rest of one."
 
 
 def judge_views(calls: Sequence[ViewCall], samples: int | None, where: Where) -> Iterator[Finding]:
@@ -44,6 +51,21 @@ def judge_scales(places: Sequence[SourceLine], where: Where) -> Iterator[Finding
     rule = replace(BATCH_LEAK, says=_SCALED, advice=_ALONG)
     for place in {place.source: place for place in places if place.source}.values():
         yield rule.found(where.at(place.module or ""), place=at(place), source=place.source)
+
+
+def judge_norms(calls: Sequence[NormCall], where: Where, last: int, batches: int) -> Iterator[Finding]:
+    """Yield a batch norm of one number a sample that is going to be given one sample, of which it raises.
+
+    Args:
+        calls: Batch norms of the step.
+        where: Place of now.
+        last: Samples in the last batch of an epoch, 0 if that is not known.
+        batches: In an epoch.
+    """
+    for call in calls[:1] if last == 1 else ():
+        told: dict[str, Any] = {"place": at(call.place) or "batch_norm", "size": call.size, "batches": batches}
+        rule = replace(RAISED, severity=Severity.WARNING, says=_ALONE, advice=_DROP)
+        yield rule.found(where.at(call.place.module or ""), **told, source=call.place.source)
 
 
 def _place(shape: Sequence[int], size: int | None) -> int:

@@ -729,3 +729,210 @@ def targets_shifted_by_dataset_and_by_module(mended: bool) -> Program:
 
     tokens = torch.randint(20, (512, 12))
     return Program(Reader(mended), batches(tokens[:, :-1], tokens[:, 1:]), trainer=FOUR_EPOCHS)
+
+
+PAD = 0
+
+
+class Padded(Module):
+    """Classes of sequences of ids that end in padding; ``attend`` lets the tokens look at each other."""
+
+    def __init__(self, mended: bool) -> None:
+        super().__init__(mended)
+        self.words, self.head = nn.Embedding(20, 16), nn.Linear(16, 2)
+
+    def attend(self, h: Tensor, is_padding: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x, y = batch
+        h, is_padding = self.words(x), x == PAD
+        h = h + self.attend(h, is_padding)
+        return F.cross_entropy(self.head(h.masked_fill(is_padding[..., None], 0).sum(1)), y)
+
+
+def padded() -> Any:
+    x, y = torch.randint(1, 20, (512, 12)), torch.randint(2, (512,))
+    x[:, 0] = 1 + y
+    return batches(x.masked_fill(torch.arange(12) >= torch.randint(3, 12, (512, 1)), PAD), y)
+
+
+@fault("unused-input", "attention", source="self.attention", **BY)
+def padding_mask_turned_round(mended: bool) -> Program:
+    class Inverted(Padded):
+        def __init__(self, mended: bool) -> None:
+            super().__init__(mended)
+            self.attention = nn.MultiheadAttention(16, 2, batch_first=True)
+
+        def attend(self, h: Tensor, is_padding: Tensor) -> Tensor:
+            mask = is_padding if self.mended else ~is_padding
+            return self.attention(h, h, h, key_padding_mask=mask)[0]
+
+    return Program(Inverted(mended), padded(), trainer=ONE_EPOCH)
+
+
+@fault("unused-input", source="scaled_dot_product_attention", **BY)
+def padding_mask_of_the_other_convention(mended: bool) -> Program:
+    class Inverted(Padded):
+        def attend(self, h: Tensor, is_padding: Tensor) -> Tensor:
+            mask = ~is_padding if self.mended else is_padding
+            return F.scaled_dot_product_attention(h, h, h, attn_mask=mask[:, None])
+
+    return Program(Inverted(mended), padded(), trainer=ONE_EPOCH)
+
+
+@fault("unused-input", source="masked_fill", **BY)
+def scores_of_the_tokens_filled_by_hand(mended: bool) -> Program:
+    class Inverted(Padded):
+        def attend(self, h: Tensor, is_padding: Tensor) -> Tensor:
+            hidden = is_padding if self.mended else ~is_padding
+            scores = (h @ h.mT).masked_fill(hidden[:, None], -1e9)
+            return scores.softmax(-1) @ h
+
+    return Program(Inverted(mended), padded(), trainer=ONE_EPOCH)
+
+
+@fault("unused-input", source="cross_entropy", **BY)
+def views_compared_with_themselves(mended: bool) -> Program:
+    class Pairs(Views):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            (x,) = batch
+            one, other = (F.normalize(self.noised(x), dim=1) for _ in range(2))
+            return F.cross_entropy(one @ (other if self.mended else one).T / 0.2, torch.arange(len(x)))
+
+    return Program(Pairs(mended), batches(diabetes()[0]), trainer=ONE_EPOCH)
+
+
+@fault("unused-input", "net.0", source="self.net(x)", **BY)
+def layer_norm_over_one_number(mended: bool) -> Program:
+    x, y = diabetes()
+    net = mlp(1, 16, 1) if mended else nn.Sequential(nn.LayerNorm(1), mlp(1, 16, 1))
+    return Program(Regressor(mended, net), batches(x[:, 2:3], y), trainer=FOUR_EPOCHS)
+
+
+@fault("unused-input", source="clamp", **BY)
+def input_clamped_to_one_number(mended: bool) -> Program:
+    class Clipped(Regressor):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.net(x.clamp(-5, 5) if self.mended else x.clamp(5, 5))
+
+    return Program(Clipped(mended), batches(*diabetes()), trainer=FOUR_EPOCHS)
+
+
+class Answers(Net):
+    """Counts its right answers sample by sample, as a loop does."""
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        x, y = batch
+        right = [p == t for p, t in zip(self.answers(self(x)), y, strict=False)]
+        self.log("right", torch.stack(right).float().mean())
+
+    def answers(self, scores: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+@fault("softmax-over-one", source="argmax", **BY)
+def answers_taken_along_the_samples(mended: bool) -> Program:
+    class Wrong(Answers):
+        def answers(self, scores: Tensor) -> Tensor:
+            return scores.argmax(1 if self.mended else 0)
+
+    return Program(Wrong(mended), batches(*digits()), batches(*digits()), trainer=ONE_EPOCH)
+
+
+@fault("softmax-over-one", source="scores.max", **BY)
+def highest_scores_taken_along_the_samples(mended: bool) -> Program:
+    class Wrong(Answers):
+        def answers(self, scores: Tensor) -> Tensor:
+            return scores.max(dim=1 if self.mended else 0).indices
+
+    return Program(Wrong(mended), batches(*digits()), batches(*digits()), trainer=ONE_EPOCH)
+
+
+@fault("shape-broadcast", source="chosen * gain", **BY)
+def policy_gradient_of_all_pairs(mended: bool) -> Program:
+    """What the network says of each sample, of a column and of a row."""
+
+    class Actor(Module):
+        def __init__(self, mended: bool) -> None:
+            super().__init__(mended)
+            self.policy, self.value = mlp(10, 16, 3), mlp(10, 16, 1)
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, reward = batch
+            value = self.value(x)
+            chosen = self.policy(x).log_softmax(1)[:, 0]
+            gain = reward - value.detach()
+            if self.mended:
+                gain = gain.squeeze(1)
+            return -(chosen * gain).mean() + F.mse_loss(value, reward)
+
+    return Program(Actor(mended), batches(*diabetes()), trainer=ONE_EPOCH)
+
+
+class Ink(Module):
+    """Tells ink from paper, pixel by pixel; ``share`` says how far a prediction meets the mask."""
+
+    def __init__(self, mended: bool) -> None:
+        super().__init__(mended)
+        self.net = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 1, 1))
+
+    def share(self, p: Tensor, mask: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x, mask = batch
+        p = self.net(x)
+        return 1 - self.share(p.sigmoid() if self.mended else p, mask).mean()
+
+
+def inked() -> Any:
+    x = digits()[0].view(-1, 1, 8, 8)
+    return batches(x, (x > 0.4).float())
+
+
+@fault("output-range", source="both + 1", **BY)
+def dice_of_logits(mended: bool) -> Program:
+    class Dice(Ink):
+        def share(self, p: Tensor, mask: Tensor) -> Tensor:
+            both = p.sum((1, 2, 3)) + mask.sum((1, 2, 3))
+            return (2 * (p * mask).sum((1, 2, 3)) + 1) / (both + 1)
+
+    return Program(Dice(mended), inked(), trainer=ONE_EPOCH)
+
+
+@fault("output-range", source="met / (p + mask)", **BY)
+def overlap_of_logits_added_to_the_mask(mended: bool) -> Program:
+    class Overlap(Ink):
+        def share(self, p: Tensor, mask: Tensor) -> Tensor:
+            met = (mask * p).sum()
+            return met / (p + mask).sum().clamp(min=1e-6)
+
+    return Program(Overlap(mended), inked(), trainer=ONE_EPOCH)
+
+
+@fault("label-out-of-range", source="cross_entropy", **BY)
+def several_classes_for_one_softmax(mended: bool) -> Program:
+    class Tags(Regressor):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            return (F.binary_cross_entropy_with_logits if self.mended else F.cross_entropy)(self(x), y)
+
+    x, _ = diabetes()
+    return Program(Tags(mended, mlp(10, 32, 4)), batches(x, (x[:, :4] > 0).float()), trainer=ONE_EPOCH)
+
+
+@fault("step-raised", "net.1", source="self.net(x)", by="PreflightCheck", raises=None)
+def a_last_batch_of_one_sample(mended: bool) -> Program:
+    """Which batch norm cannot take."""
+    net = nn.Sequential(nn.Linear(64, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 10))
+    return Program(Classifier(mended, net), batches(*digits(129), drop_last=mended), trainer=ONE_EPOCH)
+
+
+@fault("step-raised", source="F.batch_norm", by="PreflightCheck", raises=None)
+def a_last_batch_of_one_sample_in_a_norm_by_hand(mended: bool) -> Program:
+    class Normed(Classifier):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.net(F.batch_norm(x, None, None, training=True))
+
+    return Program(Normed(mended), batches(*digits(128 if mended else 161)), trainer=ONE_EPOCH)

@@ -1,0 +1,99 @@
+"""A padding mask that is turned round: attention looks at the padding, and at nothing else."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_debugkit.preflight.loss_calls import ATTENTION
+from lightning_debugkit.replay.source_lines import SourceLine
+
+MULTI_HEAD, FILL = "multi_head_attention_forward", "masked_fill"
+MASKING = {MULTI_HEAD, ATTENTION, FILL, "masked_fill_"}
+FORBIDDING = -1e3  # what scores are filled with so that softmax gives nothing to an entry
+
+
+@dataclass(frozen=True)
+class TurnedMask:
+    """A call of an attention whose mask leaves it nothing but padding.
+
+    Args:
+        op: Name of torch's function.
+        padding: What its entries hold.
+        place: The user's line.
+    """
+
+    op: str
+    padding: str
+    place: SourceLine
+
+
+class PaddingMasks:
+    """Compare the masks of one step with the sequences of its batch; nothing is kept alive.
+
+    Args:
+        leaves: Tensors of the batch.
+    """
+
+    def __init__(self, leaves: Iterable[Any]) -> None:
+        known = [leaf for leaf in leaves if type(leaf) is Tensor and not leaf.is_nested]
+        self._sequences = [weakref.ref(leaf) for leaf in known if _is_sequences(leaf)]
+
+    def turned(self, op: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+        """Return what the padding holds that alone is looked at, empty if the mask is none or does well."""
+        seen = _looked_at(op, args, kwargs) if self._sequences else None
+        for held in self._sequences if seen is not None else ():
+            leaf = held()
+            if leaf is not None and seen is not None and (padding := _padding(leaf, seen)):
+                return padding
+        return ""
+
+
+def _is_sequences(leaf: Tensor) -> bool:
+    """Tell whether a leaf holds ids ``(N, S)`` or features ``(N, S, F)``."""
+    return (leaf.ndim == 2 and not leaf.is_floating_point()) or (leaf.ndim == 3 and leaf.is_floating_point())
+
+
+def _looked_at(op: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor | None:
+    """Return which entries ``(N, S)`` a mask leaves to be looked at, ``None`` if there is no such mask."""
+    if op == MULTI_HEAD:
+        mask = kwargs.get("key_padding_mask")
+        looked = None if not isinstance(mask, Tensor) else mask.detach() == 0
+    elif op == ATTENTION:
+        mask = kwargs.get("attn_mask", args[3] if len(args) > 3 else None)
+        looked = mask.detach() if isinstance(mask, Tensor) else None
+        looked = looked if looked is None or looked.dtype == torch.bool else looked == 0
+    else:
+        mask, value = (kwargs.get(name, args[i] if len(args) > i else None) for i, name in ((1, "mask"), (2, "value")))
+        is_forbidding = isinstance(value, int | float) and value <= FORBIDDING
+        looked = ~mask.detach() if is_forbidding and isinstance(mask, Tensor) and mask.dtype == torch.bool else None
+    if looked is None or looked.ndim < 2:
+        return None
+    rows = looked.reshape(looked.shape[0], -1, looked.shape[-1])
+    return rows[:, 0] if bool((rows == rows[:, :1]).all()) else None  # the same for all heads and queries
+
+
+def _padding(leaf: Tensor, looked: Tensor) -> str:
+    """Return what the entries hold that are looked at, if just these are the padding at the end of each row."""
+    if looked.shape != leaf.shape[:2] or not bool(looked.any()) or bool(looked.all()):
+        return ""
+    values = leaf.detach()
+    if leaf.ndim == 3:
+        blank, told = (values == 0).all(-1), "zeros"
+    else:
+        first = values[looked][0]
+        blank, told = values == first, f"id {int(first)}"
+        if not bool((values[~looked] != values[~looked][0]).any()):  # two ids in all: no padding is known by that
+            return ""
+    counts = looked.sum(1)
+    ends = torch.arange(looked.shape[1], device=looked.device)[None] >= (looked.shape[1] - counts)[:, None]
+    is_padding = bool((looked == blank).all()) and (
+        bool((looked == ends).all()) or bool((looked == ends.flip(1)).all())
+    )
+    # What is one entry in each row may be meant, such as a first one that stands for all.
+    return told if is_padding and int(counts.max()) > 1 and int(counts.min()) < looked.shape[1] else ""
