@@ -90,13 +90,6 @@ def recurrent() -> Any:
     return _fit("RecurrentNetwork", hidden_size=12)
 
 
-@LIBRARY.fault("nonfinite-input")
-def one_covariate_is_infinite() -> Any:
-    table = _table()
-    table.loc[130, "price"] = 1e39
-    return _fit("NHiTS", table=table, hidden_size=32)
-
-
 @LIBRARY.fault("diverging-loss", "update-ratio-high", "exploding-gradient")
 def rate_of_ten() -> Any:
     return _fit("DeepAR", hidden_size=12, learning_rate=10.0)
@@ -108,7 +101,7 @@ def unscaled() -> Any:
 
     table = _table()
     table["value"] *= 1e6
-    raw = {"target_normalizer": TorchNormalizer(method="identity"), "scalers": {"value": None}}
+    raw = {"target_normalizer": TorchNormalizer(method="identity")}
     return _fit("NHiTS", table=table, hidden_size=32, of_data=raw)
 
 
