@@ -77,7 +77,8 @@ def place_of(frame: FrameType | None, names: Mapping[int, str]) -> SourceLine:
         names: Dotted path of each module of the model, by ``id``.
     """
     mine: FrameType | None = None
-    outer: FrameType | None = None  # the user's line that applied a custom autograd function
+    is_custom = False  # it is the forward of a custom autograd function, which
+    outer: FrameType | None = None  # the user's line of this frame has applied
     installed: FrameType | None = None
     module: str | None = None
     while frame is not None:
@@ -91,9 +92,11 @@ def place_of(frame: FrameType | None, names: Mapping[int, str]) -> SourceLine:
             if "site-packages" in frame.f_code.co_filename:
                 installed = installed or frame
             else:
-                mine = frame
-        elif mine is not None and outer is None and _is_custom(mine) and package not in _FRAMEWORK:
+                mine, is_custom = frame, _is_custom(frame)
+        elif is_custom and outer is None and package not in _FRAMEWORK:
             outer = frame
+        if mine is not None and module is not None and (outer is not None or not is_custom):
+            break
         frame = frame.f_back
     found = mine or installed
     if found is None:
