@@ -42,6 +42,20 @@ class _Fit:
 
 def sizes(batch: Any, asked: int | None) -> list[int]:
     """Return the number of samples; several if the batch can be read in several ways, none if in no way."""
+    columns = _length_of_columns(batch)  # the usual batch, asked for many times
+    return tried(batch, asked) if columns is None else [columns]
+
+
+def _length_of_columns(batch: Any) -> int | None:
+    """Return the one length of tensors of several types: such are no samples, so that no other length explains them."""
+    if type(batch) not in (list, tuple) or {*map(type, batch)} != {Tensor} or len({each.dtype for each in batch}) == 1:
+        return None
+    lengths = {each.size(0) if each.ndim else None for each in batch}
+    return lengths.pop() if len(lengths) == 1 else None
+
+
+def tried(batch: Any, asked: int | None) -> list[int]:
+    """Return the same as `sizes`, of any batch: every length in it is tried."""
     try:
         lengths = set(_lengths(batch, ()))
     except CannotSplit:

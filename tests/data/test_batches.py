@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pack_sequence, unpack_sequence
 
 from lightning_debugkit.data.batches import batch_size, entry, leaves, replaced, samples, take, why_whole
+from lightning_debugkit.data.measuring import sizes, tried
 
 Pair = namedtuple("Pair", ["x", "y"])
 X, Y = torch.arange(12.0).view(4, 3), torch.tensor([10, 11, 12, 13])
@@ -301,3 +302,23 @@ def test_a_part_shares_no_memory_with_the_batch() -> None:
     part = take(Y, 4, [0, 1])
     part.zero_()
     assert Y.tolist() == [10, 11, 12, 13]
+
+
+_COLUMN = st.tuples(
+    st.lists(st.integers(0, 4), max_size=3), st.sampled_from([torch.float32, torch.int64, torch.bool])
+).map(lambda made: torch.zeros(made[0], dtype=made[1]))
+
+
+@settings(deadline=None)
+@given(st.lists(_COLUMN, max_size=4), st.sampled_from([list, tuple]), st.none() | st.integers(0, 4))
+def test_columns_have_the_length_that_is_found_when_every_length_is_tried(
+    columns: list[Tensor], kind: type, asked: int | None
+) -> None:
+    assert sizes(kind(columns), asked) == tried(kind(columns), asked)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 5), st.integers(1, 5), st.sampled_from([list, tuple]))
+def test_a_batch_of_inputs_and_labels_has_as_many_samples_as_labels(count: int, more: int, kind: type) -> None:
+    batch = kind([torch.zeros(count, 3), *(torch.zeros(count, dtype=torch.int64) for _ in range(more))])
+    assert sizes(batch, None) == tried(batch, None) == [count]
