@@ -46,7 +46,11 @@ def judge(loader: Any, where: Where) -> Iterator[Finding]:
     if (seeds := getattr(loader, "worker_init_fn", None)) is not None:
         if _seeds_alike(seeds):
             yield _found(where, _ONE_SEED, seeds.__name__, workers)
-        return
+            return
+        # That of seed_everything(seed, workers=True) seeds what all share, not what a dataset holds.
+        home = str(getattr(getattr(seeds, "func", seeds), "__module__", ""))
+        if not home.startswith(("lightning.", "lightning_fabric.")):
+            return
     for name, value in vars(dataset).items() if hasattr(dataset, "__dict__") else ():
         if isinstance(value, GENERATORS) and not _minds_workers(dataset):
             yield _found(where, _COPIED, f"{type(dataset).__name__}.{name}", workers)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 NEVER = "{names} {verb} {metric}, and no validation comes in this run to log it: {why}"
 _EFFECTS = {
-    "ModelCheckpoint": "Without it no file is kept for the metric.",
-    "EarlyStopping": "Without it the run is not stopped.",
+    "ModelCheckpoint": "ModelCheckpoint keeps no file for it.",
+    "EarlyStopping": "EarlyStopping stops nothing.",
 }
 
 

@@ -14,7 +14,9 @@ from lightning_debugkit.preflight.loss_calls import ATTENTION
 from lightning_debugkit.replay.source_lines import SourceLine
 
 MULTI_HEAD, FILL = "multi_head_attention_forward", "masked_fill"
-MASKING = {MULTI_HEAD, ATTENTION, FILL, "masked_fill_"}
+ADD = "add"
+ADDING = {"add", "__add__", "__radd__", "add_", "__iadd__"}
+MASKING = {MULTI_HEAD, ATTENTION, FILL, "masked_fill_"} | ADDING
 FORBIDDING = -1e3  # what scores are filled with so that softmax gives nothing to an entry
 
 
@@ -46,12 +48,15 @@ class PaddingMasks:
 
     def turned(self, op: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
         """Return what the padding holds that alone is looked at, empty if the mask is none or does well."""
-        seen = _looked_at(op, args, kwargs) if self._sequences else None
-        for held in self._sequences if seen is not None else ():
-            leaf = held()
-            if leaf is not None and seen is not None and (padding := _padding(leaf, seen)):
-                return padding
-        return ""
+        leaves = [leaf for held in self._sequences if (leaf := held()) is not None]
+        sizes = {tuple(leaf.shape[:2]) for leaf in leaves}
+        if op in ADDING:
+            masks = [m for m in args[:2] if type(m) is Tensor and m.ndim > 2 and (len(m), m.shape[-1]) in sizes]
+            seen = next((looked for mask in masks if (looked := _added(mask.detach())) is not None), None)
+        else:
+            seen = _looked_at(op, args, kwargs) if leaves else None
+        rows = None if seen is None else _for_all(seen)
+        return "" if rows is None else next(filter(None, (_padding(leaf, rows) for leaf in leaves)), "")
 
 
 def _is_sequences(leaf: Tensor) -> bool:
@@ -60,7 +65,7 @@ def _is_sequences(leaf: Tensor) -> bool:
 
 
 def _looked_at(op: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor | None:
-    """Return which entries ``(N, S)`` a mask leaves to be looked at, ``None`` if there is no such mask."""
+    """Return which entries ``(N, ..., S)`` a mask leaves to be looked at, ``None`` if there is no such mask."""
     if op == MULTI_HEAD:
         mask = kwargs.get("key_padding_mask")
         looked = None if not isinstance(mask, Tensor) else mask.detach() == 0
@@ -72,10 +77,23 @@ def _looked_at(op: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tenso
         mask, value = (kwargs.get(name, args[i] if len(args) > i else None) for i, name in ((1, "mask"), (2, "value")))
         is_forbidding = isinstance(value, int | float) and value <= FORBIDDING
         looked = ~mask.detach() if is_forbidding and isinstance(mask, Tensor) and mask.dtype == torch.bool else None
-    if looked is None or looked.ndim < 2:
+    return looked
+
+
+def _added(scores: Tensor) -> Tensor | None:
+    """Return where a mask that is added to scores is 0, ``None`` if it is none."""
+    if not scores.is_floating_point() or not scores.numel() or float(scores.min()) > FORBIDDING:
+        return None
+    looked = scores == 0
+    return looked if bool((looked | (scores <= FORBIDDING)).all()) else None
+
+
+def _for_all(looked: Tensor) -> Tensor | None:
+    """Return the rows ``(N, S)`` of a mask that is the same for all heads and queries, ``None`` if it is not."""
+    if looked.ndim < 2 or not looked.numel():
         return None
     rows = looked.reshape(looked.shape[0], -1, looked.shape[-1])
-    return rows[:, 0] if bool((rows == rows[:, :1]).all()) else None  # the same for all heads and queries
+    return rows[:, 0] if bool((rows == rows[:, :1]).all()) else None
 
 
 def _padding(leaf: Tensor, looked: Tensor) -> str:

@@ -16,7 +16,7 @@ from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.data.batches import indexed
 from lightning_debugkit.preflight.calling_frame import calling_frame
 from lightning_debugkit.preflight.loss_calls import ATTENTION, LossCall, at
-from lightning_debugkit.preflight.padding_masks import FILL, MULTI_HEAD, TurnedMask
+from lightning_debugkit.preflight.padding_masks import ADD, ADDING, FILL, MULTI_HEAD, TurnedMask
 from lightning_debugkit.preflight.probe import NotProbed, Probe, inputs_of
 from lightning_debugkit.stats.tensor_norms import unobserved
 
@@ -40,6 +40,7 @@ TURN = {
     MULTI_HEAD: "Turn the mask round: True in key_padding_mask means 'leave out', as in tokens == padding.",
     ATTENTION: "Turn the mask round: True in attn_mask means 'look at', as in tokens != padding.",
     FILL: "Turn the mask round: fill the scores where the padding is.",
+    ADD: "Turn the mask round: add the large negative number where the padding is.",
 }
 SELF = (
     "the similarities that cross_entropy is given at {place} are those of each sample with itself: the matrix is "
@@ -76,7 +77,7 @@ def judge_arguments(probe: Probe, where: Where) -> Iterator[Finding]:
 def judge_masks(masks: Sequence[TurnedMask], where: Where) -> Iterator[Finding]:
     """Yield each line at which attention looks at padding alone."""
     for mask in {mask.place.source: mask for mask in masks if mask.place.source}.values():
-        op = mask.op.rstrip("_")
+        op = ADD if mask.op in ADDING else mask.op.rstrip("_")
         rule = replace(UNUSED_INPUT, says=TURNED, advice=TURN[op])
         yield rule.found(
             where.at(mask.place.module or ""), op=op, place=at(mask.place), padding=mask.padding,

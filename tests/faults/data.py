@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from lightning.fabric.utilities.seed import pl_worker_init_function
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -268,6 +270,14 @@ class Jittered(Dataset[Any]):
 @fault("worker-seeds-equal", **BY)
 def generator_copied_into_workers(mended: bool) -> Program:
     return Program(Classifier(mended), DataLoader(Jittered(mended), batch_size=32, num_workers=2), trainer=ONE_EPOCH)
+
+
+@fault("worker-seeds-equal", **BY)
+def generator_that_lightnings_seeds_do_not_reach(mended: bool) -> Program:
+    """``seed_everything(seed, workers=True)`` gives each loader this function."""
+    seeds = partial(pl_worker_init_function, rank=0)
+    loader = DataLoader(Jittered(mended), batch_size=32, num_workers=2, worker_init_fn=seeds)
+    return Program(Classifier(mended), loader, trainer=ONE_EPOCH)
 
 
 @fault("near-duplicates", **BY)

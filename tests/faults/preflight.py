@@ -792,6 +792,18 @@ def scores_of_the_tokens_filled_by_hand(mended: bool) -> Program:
     return Program(Inverted(mended), padded(), trainer=ONE_EPOCH)
 
 
+@fault("unused-input", source="scores +", **BY)
+def large_negative_numbers_added_to_the_tokens(mended: bool) -> Program:
+    class Inverted(Padded):
+        def attend(self, h: Tensor, is_padding: Tensor) -> Tensor:
+            hidden = (is_padding if self.mended else ~is_padding).float()
+            scores = h @ h.mT
+            scores = scores + hidden[:, None] * torch.finfo(h.dtype).min
+            return scores.softmax(-1) @ h
+
+    return Program(Inverted(mended), padded(), trainer=ONE_EPOCH)
+
+
 @fault("unused-input", source="cross_entropy", **BY)
 def views_compared_with_themselves(mended: bool) -> Program:
     class Pairs(Views):
