@@ -77,7 +77,9 @@ def test_lightning_alone_is_watched_and_not_changed(tmp_path: Path) -> None:
     assert fault.named
     assert fault.ended == "TrainingAnomaly"
     result = {"package": "lightning", "versions": {"lightning": "2"}, "rows": [row.as_dict() for row in rows]}
-    text = page({"lightning": result, "gone": {**result, "rows": [], "not_installed": "no such release"}})
+    results = {"lightning": result, "gone": {**result, "rows": [], "not_installed": "no such release"}}
+    text = page(results, ["lightning", "gone", "later"])
+    assert "also has later." in text
     assert "| lightning digits | standard | yes |" in text
     assert "- gone: no such release" in text
 

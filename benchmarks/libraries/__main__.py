@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.json.write_text(json.dumps(results, indent=1))
     print(table(results))
     if options.page:
-        options.page.write_text(page(results), encoding="utf-8")
+        options.page.write_text(page(results, NAMES), encoding="utf-8")
     return int(any(_is_bad(row) for name in results for row in results[name]["rows"]))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 Results = Mapping[str, Mapping[str, Any]]
@@ -45,14 +45,16 @@ def table(results: Results) -> str:
     return "\n".join(lines)
 
 
-def page(results: Results) -> str:
-    """Return the page: the table, what was said that is true, what was missed, what could not be installed."""
+def page(results: Results, names: Iterable[str] = ()) -> str:
+    """Return the page: the table, what was said and missed, what of ``names`` was not run or could not be installed."""
     parts = [_HEAD, table(results), "\n\n## Trainings\n\n", *_trainings(results)]
     parts += ["\n## Faults of a user, planted through the library's own interface\n\n", *_faults(results)]
     gone = [
         f"- {name}: {result['not_installed'].splitlines()[-1]}\n" for name, result in results.items() if _gone(result)
     ]
     parts += ["\n## What could not be installed\n\n", *(gone or ["Nothing.\n"])]
+    if left := [name for name in names if name not in results]:
+        parts += [f"\n## What was not run\n\n`benchmarks/libraries/programs/` also has {', '.join(left)}.\n"]
     return "".join(parts)
 
 
