@@ -201,6 +201,8 @@ class _Learner:
         for rate in reversed(RATES):
             if self.found.is_on_its_way(self.found.curves.get(f"Adam at {rate:g}", [math.nan])):
                 self._learn_with_adam(rate, PATIENCE * ADAM_STEPS)
+        if not self.found.curves:
+            raise NotProbed("no optimizer can step on it")
         if self.found.best > self.found.goal and max(map(len, self.found.curves.values())) >= PATIENCE * ADAM_STEPS:
             raise NotProbed(f"they were still being learned after {PATIENCE * ADAM_STEPS} steps")
 

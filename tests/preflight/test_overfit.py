@@ -254,6 +254,17 @@ def test_what_is_still_being_learned_in_the_end_is_not_judged(tmp_path: Path, mo
     assert "still being learned" in left_out["cannot-overfit-batch"]
 
 
+def test_where_no_optimizer_can_step_nothing_is_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any, **__: Any) -> None:
+        raise RuntimeError("not on this device")
+
+    monkeypatch.setattr("lightning_debugkit.preflight.overfit._Learner._run", refused)
+    pl.seed_everything(1, verbose=False)
+    found, _, left_out = checked(Program(Net(True), batches(*digits()), trainer=FOUR_EPOCHS), tmp_path)
+    assert found == []
+    assert left_out["cannot-overfit-batch"] == "no optimizer can step on it"
+
+
 def test_regression_is_judged_too(tmp_path: Path) -> None:
     pl.seed_everything(1, verbose=False)
     found, told, left_out = checked(
