@@ -145,7 +145,7 @@ class Monitor:
         yield from doubles.look(trainer, where) if doubles.counts else ()
         self.zeroing.before_backward(trainer.optimizers, self._batch_began, sight.later)
         self._batch_began = False
-        yield from self.modes.judge(where, module, self._learns(trainer))
+        yield from self.modes.judge(where, module, self._learns(trainer)) if self.modes.layers else ()
         if self._graphs > 0 and loss.requires_grad and holds_whole_model(trainer):
             self._graphs -= 1
             leaf = reached(loss)

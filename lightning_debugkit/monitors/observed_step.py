@@ -131,7 +131,7 @@ class StepStats:
     @cached_property
     def frozen(self) -> list[Tensor]:
         """The parameters that need no gradient now."""
-        return list(filterfalse(_trains, self.parameters))
+        return list(filterfalse(_trains, self.held.parameters))
 
     @property
     def overflows(self) -> bool:
