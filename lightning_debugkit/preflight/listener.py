@@ -201,7 +201,7 @@ class StepListener(TorchFunctionMode):
     def _hear_norm(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Keep a batch norm in training that has one number a sample and channel."""
         training = kwargs.get("training", args[5] if len(args) > 5 else False)
-        if training and args and isinstance(args[0], Tensor) and args[0].ndim >= 2 and not args[0][0, 0].numel() > 1:
+        if training and args and isinstance(args[0], Tensor) and args[0].ndim >= 2 and args[0].shape[2:].numel() == 1:
             self.normed.append(NormCall(len(args[0]), self._place()))
 
     def _hear_noise(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:

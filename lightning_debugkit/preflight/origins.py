@@ -95,7 +95,7 @@ class Origins:
             self._of[id(part)] = (weakref.ref(part), origin)
         if not isinstance(result, Tensor) or origin != BOTH:
             return False
-        if result.shape == (self.samples, 1) and (name in LAYERS or self._is_column(*args)):
+        if type(result) is Tensor and result.shape == (self.samples, 1) and (name in LAYERS or self._is_column(*args)):
             self._columns[id(result)] = weakref.ref(result)
         self._follow_scale(name, args, kwargs, result)
         return self._is_mixed(name, args)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from enum import Flag
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lightning_debugkit.preflight.loss_calls import LAYERS, Made
@@ -78,7 +79,8 @@ def _is_logits(tensor: Tensor, made: Callable[[Any], Made | None]) -> bool:
 def _is_logits_and_mask(parts: Sequence[Tensor], made: Callable[[Any], Made | None]) -> bool:
     """Tell whether one of two is what a layer gives, and the other of its shape, of 0 and 1 alone."""
     for logits, mask in (parts, parts[::-1]):
-        if _is_logits(logits, made) and made(mask) is None and mask.shape == logits.shape:
+        is_plain = type(mask) is Tensor and mask.layout is torch.strided and not mask.is_meta
+        if is_plain and _is_logits(logits, made) and made(mask) is None and mask.shape == logits.shape:
             levels = mask.detach()
             return bool(((levels == 0) | (levels == 1)).all()) and bool((levels == 1).any())
     return False

@@ -43,20 +43,23 @@ class PaddingMasks:
     """
 
     def __init__(self, leaves: Iterable[Any]) -> None:
-        known = [leaf for leaf in leaves if type(leaf) is Tensor and not leaf.is_nested]
-        self._sequences = [weakref.ref(leaf) for leaf in known if _is_sequences(leaf)]
+        self._sequences = [weakref.ref(leaf) for leaf in leaves if _is_plain(leaf) and _is_sequences(leaf)]
 
     def turned(self, op: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
         """Return what the padding holds that alone is looked at, empty if the mask is none or does well."""
         leaves = [leaf for held in self._sequences if (leaf := held()) is not None]
         sizes = {tuple(leaf.shape[:2]) for leaf in leaves}
         if op in ADDING:
-            masks = [m for m in args[:2] if type(m) is Tensor and m.ndim > 2 and (len(m), m.shape[-1]) in sizes]
+            masks = [m for m in args[:2] if _is_plain(m) and m.ndim > 2 and (len(m), m.shape[-1]) in sizes]
             seen = next((looked for mask in masks if (looked := _added(mask.detach())) is not None), None)
         else:
             seen = _looked_at(op, args, kwargs) if leaves else None
         rows = None if seen is None else _for_all(seen)
         return "" if rows is None else next(filter(None, (_padding(leaf, rows) for leaf in leaves)), "")
+
+
+def _is_plain(value: Any) -> bool:
+    return type(value) is Tensor and value.layout is torch.strided
 
 
 def _is_sequences(leaf: Tensor) -> bool:
@@ -68,15 +71,15 @@ def _looked_at(op: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tenso
     """Return which entries ``(N, ..., S)`` a mask leaves to be looked at, ``None`` if there is no such mask."""
     if op == MULTI_HEAD:
         mask = kwargs.get("key_padding_mask")
-        looked = None if not isinstance(mask, Tensor) else mask.detach() == 0
+        looked = mask.detach() == 0 if _is_plain(mask) else None
     elif op == ATTENTION:
         mask = kwargs.get("attn_mask", args[3] if len(args) > 3 else None)
-        looked = mask.detach() if isinstance(mask, Tensor) else None
+        looked = mask.detach() if _is_plain(mask) else None
         looked = looked if looked is None or looked.dtype == torch.bool else looked == 0
     else:
         mask, value = (kwargs.get(name, args[i] if len(args) > i else None) for i, name in ((1, "mask"), (2, "value")))
         is_forbidding = isinstance(value, int | float) and value <= FORBIDDING
-        looked = ~mask.detach() if is_forbidding and isinstance(mask, Tensor) and mask.dtype == torch.bool else None
+        looked = ~mask.detach() if is_forbidding and _is_plain(mask) and mask.dtype == torch.bool else None
     return looked
 
 

@@ -122,6 +122,8 @@ def _classes_out_of_range(call: LossCall, where: Where, common: dict[str, Any]) 
     low, high, kinds = int(seen.min()), int(seen.max()), len(seen)
     if low == 1 and high == classes:
         remedy = f"Labels count from 1 to {classes}: subtract 1."
+    elif low >= 1 and bad == [classes]:  # a batch need not hold them all
+        remedy = f"If labels count from 1 to {classes}, subtract 1; else give the last layer {high + 1} outputs."
     elif seen.tolist() == [0, 255]:
         remedy = "Masks of 0 and 255 have two classes: divide them by 255."
     elif len(bad) == 1 and (bad[0] < 0 or bad[0] == 255):

@@ -19,6 +19,10 @@ from lightning_debugkit import PreflightCheck, read_journal
 from lightning_debugkit.core.finding import Severity, Where
 from lightning_debugkit.preflight import dependence, targets
 from lightning_debugkit.preflight.listener import StepListener
+from lightning_debugkit.preflight.loss_calls import LossCall
+from lightning_debugkit.preflight.origins import Origins
+from lightning_debugkit.preflight.padding_masks import PaddingMasks
+from lightning_debugkit.replay.source_lines import SourceLine
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -330,3 +334,56 @@ def test_targets_that_the_step_itself_shifts_are_not_read(tmp_path: Path) -> Non
     tokens = (digits()[0][:, :12] * 16).long()
     fit(Program(Decoder(), batches(tokens), trainer={"max_epochs": 4}), tmp_path, PreflightCheck())
     assert "future-leak" not in [finding.rule for finding in read_journal(tmp_path / "debugkit").findings]
+
+
+@pytest.mark.parametrize(
+    ("labels", "remedy"),
+    [
+        ([1, 2, 3, 4, 5], "Labels count from 1 to 5: subtract 1."),
+        ([2, 5, 3], "If labels count from 1 to 5, subtract 1; else give the last layer 6 outputs."),
+        ([0, 5, 3], "Map the labels to 0..4, or give the last layer 6 outputs."),
+        ([2, 255, 3], "If 255 means 'no label', pass ignore_index=255; else correct it in the dataset."),
+    ],
+)
+def test_the_remedy_for_labels_out_of_range_fits_what_a_batch_shows(labels: list[int], remedy: str) -> None:
+    call = LossCall("cross_entropy", torch.zeros(len(labels), 5), torch.tensor(labels), {}, SourceLine())
+    (finding,) = targets.judge(call, Where(0, 0))
+    assert finding.advice == remedy
+
+
+def sparse(h: Tensor, x: Tensor) -> None:
+    torch.sparse.mm(torch.eye(len(x)).to_sparse(), h)
+    (torch.ones_like(h).to_sparse() * h).sum()
+
+
+def without_rows(h: Tensor, x: Tensor) -> None:
+    none = h[:0]
+    F.batch_norm(none[:, None].expand(0, 2, 4), None, None, torch.ones(2), training=False)
+    (none * torch.zeros_like(none)).sum() / none.sum()
+    none[:, None] + none[:, None]
+
+
+def jagged(h: Tensor, x: Tensor) -> None:
+    rows = torch.nested.nested_tensor([h[:3], h[3:]], layout=torch.jagged)
+    (rows + rows).sum()
+
+
+def on_no_device(h: Tensor, x: Tensor) -> None:
+    bare = nn.Linear(4, 4, device="meta")(torch.empty(3, 4, device="meta"))
+    (bare * torch.ones_like(bare)).sum() / bare.sum()
+
+
+def without_a_dimension(h: Tensor, x: Tensor) -> None:
+    (h.max(), h.argmax(), h.sum() / 2, 2 / h, torch.eq(h, 1), torch.ne(input=h, other=h))
+    h.masked_fill(h > 0, torch.tensor(-1e9))
+
+
+@pytest.mark.parametrize("step", [sparse, without_rows, jagged, on_no_device, without_a_dimension])
+def test_tensors_of_other_kinds_do_not_end_the_listening(step: Any) -> None:
+    x, layer = torch.randn(8, 4), nn.Linear(4, 4)
+    masks = PaddingMasks([x, x.long(), x.to_sparse()])
+    with StepListener({}, origins=Origins.of_batch((x,)), masks=masks) as listener:
+        step(layer(x), x)
+        F.mse_loss(layer(x), x)
+    assert listener.error is None
+    assert len(listener.calls) == 1
