@@ -44,7 +44,7 @@ from lightning_debugkit.preflight.operations import (
 )
 from lightning_debugkit.preflight.origins import BOTH, Origin, Origins, is_torn
 from lightning_debugkit.preflight.overlaps import Overlaps
-from lightning_debugkit.preflight.padding_masks import MASKING, PaddingMasks, TurnedMask
+from lightning_debugkit.preflight.padding_masks import ADDING, MASKING, PaddingMasks, TurnedMask
 from lightning_debugkit.replay.source_lines import SourceLine, place_of
 from lightning_debugkit.stats.tensor_norms import unobserved
 
@@ -301,6 +301,11 @@ class StepListener(TorchFunctionMode):
                 self.twice.append(form)
         elif name in LAYERS:
             self._keep(result, Made(name))
+        elif name in ADDING:  # what is added to a layer's result leaves it without bounds, as on a residual connection
+            for part in args[:2]:
+                how = self.made(part)
+                if how is not None and how.op in LAYERS and part.shape == result.shape:
+                    self._keep(result, how)
         elif made is not None and name in MOVES:
             self._keep(result, made)
         elif made is not None and name in ("mean", "sum") and made.op in LOGARITHMS:

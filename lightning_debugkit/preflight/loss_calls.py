@@ -11,7 +11,10 @@ from torch import Tensor
 from lightning_debugkit.replay.source_lines import SourceLine
 
 # Layers: their result may be any number.
-LAYERS = {"linear", "conv1d", "conv2d", "conv3d", "matmul", "__matmul__", "bmm", "mm", "addmm", "bilinear"}
+LAYERS = {
+    "linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "matmul",
+    "__matmul__", "bmm", "mm", "addmm", "bilinear",
+}  # fmt: skip
 # Those whose result lies between 0 and 1, of one kind each: given their own result, the second sees no logits.
 _SHARES = {"sigmoid": "sigmoid", "special_expit": "sigmoid", "softmax": "softmax"}
 ATTENTION = "scaled_dot_product_attention"

@@ -903,6 +903,32 @@ def inked() -> Any:
     return batches(x, (x > 0.4).float())
 
 
+class Residual(nn.Module):
+    """Ends in a residual connection from a transposed convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.last = nn.ConvTranspose2d(1, 1, 3, padding=1), nn.Conv2d(1, 1, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        risen = self.up(x)
+        return self.last(risen.relu()) + risen
+
+
+@fault("output-range", source="total", **BY)
+def dice_of_what_a_residual_network_gives(mended: bool) -> Program:
+    class Dice(Ink):
+        def __init__(self, mended: bool) -> None:
+            super().__init__(mended)
+            self.net = Residual()
+
+        def share(self, p: Tensor, mask: Tensor) -> Tensor:
+            total = p.sum() + mask.sum()
+            return 2 * (p * mask).sum() / total
+
+    return Program(Dice(mended), inked(), trainer=ONE_EPOCH)
+
+
 @fault("output-range", source="both + 1", **BY)
 def dice_of_logits(mended: bool) -> Program:
     class Dice(Ink):
