@@ -39,13 +39,16 @@ class Hearing:
 
         @unseen
         def heard(module: nn.Module, args: Any, output: Any) -> None:
-            if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]  # torch's
-                return
             part = known.get(id(module))
             if part is not None and part() is module:
                 hear(module, args, output)
 
-        self._handle = register_module_forward_hook(heard)
+        # Asked before all else: what the compiler meets next it cannot take, and then leaves the whole model eager.
+        def called(module: nn.Module, args: Any, output: Any) -> None:
+            if not (torch.compiler.is_compiling() or torch.jit.is_tracing()):  # type: ignore[attr-defined, no-untyped-call]  # torch's
+                heard(module, args, output)
+
+        self._handle = register_module_forward_hook(called)
         self._has_left = False
         Hearing._here += 1
         # Compiled modules warn of such hooks, at each call: ours takes each call for what it is. Where warnings are

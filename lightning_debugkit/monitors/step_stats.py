@@ -122,7 +122,10 @@ class StepStatsReader:
     def saw_loss(self, loss: Tensor, divided: int) -> None:
         """Keep a reference to the loss, which was ``divided``; it is read later, together with the norms."""
         self._factor = float(divided)
-        held = values(loss if (plain := numbers(loss)) is None else plain)
+        plain = numbers(loss)
+        if plain is None and not is_readable(loss):
+            return  # of a class that gives no numbers
+        held = values(loss if plain is None else plain)
         self._losses.append(held.sum() if held.ndim else held)
 
     @property

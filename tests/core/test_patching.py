@@ -220,3 +220,23 @@ def test_a_compiled_part_warns_of_no_hook_and_keeps_its_weights(tmp_path: Path) 
         fit(watched, tmp_path / "watched", *debugkit("thorough"))
     assert differing(alone, watched) == []
     assert warnings.filters == before
+
+
+def test_a_compiled_model_runs_compiled_while_its_modules_are_heard() -> None:
+    """A hook that the compiler cannot take leaves the whole model eager: no graph at all."""
+    graphs = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    model = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1))
+    compiled = torch.compile(model, backend=backend)
+    torch._dynamo.reset()
+    hooks = ModuleHooks(nn.ModuleList([compiled]))
+    try:
+        compiled(torch.ones(4, 2))
+    finally:
+        hooks.remove()
+    assert len(graphs) == 1
+    assert [name for name, _ in hooks.activations] == []

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils._pytree import tree_map
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_debugkit import Severity, TrainingAnomaly, debugkit, read_journal
@@ -244,12 +245,65 @@ def wrapper() -> type[Base]:
     return Net
 
 
+def answering_wrapper() -> type[Base]:
+    """A weight, as a quantised model holds it, of a class whose every answer is one of its own class."""
+
+    class Answering(Tensor):
+        held: Tensor
+
+        @staticmethod
+        def __new__(cls: type, held: Tensor) -> Any:
+            made = Tensor._make_wrapper_subclass(cls, held.shape, dtype=held.dtype)
+            made.held = held
+            return made
+
+        @classmethod
+        def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            plain = tree_map(lambda part: part.held if isinstance(part, cls) else part, (args, kwargs or {}))
+            return tree_map(lambda part: cls(part) if isinstance(part, Tensor) else part, func(*plain[0], **plain[1]))
+
+    class Net(Base):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(Answering(torch.ones(4)), requires_grad=False)
+
+        def inner(self, x: Tensor) -> Tensor:
+            return x * self.weight.held
+
+    return Net
+
+
+class SparseGradients(Base):
+    """An embedding whose gradients are sparse, and an optimizer of its own for them, stepped by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.rows = nn.Embedding(9, 4, sparse=True)
+
+    def inner(self, x: Tensor) -> Tensor:
+        return x + self.rows((x[:, 0].detach() * 2).long().clamp(-4, 4) + 4)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        optimizers: Any = self.optimizers()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        self.manual_backward(super().training_step(batch, batch_idx))
+        for optimizer in optimizers:
+            optimizer.step()
+
+    def configure_optimizers(self) -> Any:
+        dense = [*self.net.parameters(), *self.head.parameters()]
+        return [torch.optim.SparseAdam(self.rows.parameters(), 1e-3), torch.optim.Adam(dense, 1e-3)]
+
+
 KINDS: dict[str, Callable[[], type[Base]]] = {
     **{kind.__name__: lambda kind=kind: kind for kind in (
         Spectral, SpectralDouble, ClippedByHand, Buffers, Packed, Lazy, MadeInInferenceMode, OneElement, NoRate,
-        Transformed, OtherModes, Jagged, Scripted,
+        Transformed, OtherModes, Jagged, Scripted, SparseGradients,
     )},
     "labelled": labelled, "plain_subclass": plain_subclass, "wrapper": wrapper,
+    "answering_wrapper": answering_wrapper,
 }  # fmt: skip
 
 
@@ -294,7 +348,20 @@ def test_a_healthy_run_is_left_in_peace(name: str, tmp_path: Path) -> None:
     assert [name for name, a, b in plain if not torch.equal(a, b)] == []
 
 
-@pytest.mark.parametrize("name", ["Spectral", "SpectralDouble", "Buffers", "Packed", "NoRate", "wrapper", "labelled"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Spectral",
+        "SpectralDouble",
+        "Buffers",
+        "Packed",
+        "NoRate",
+        "SparseGradients",
+        "wrapper",
+        "answering_wrapper",
+        "labelled",
+    ],
+)
 def test_what_breaks_in_the_midst_of_it_is_found(name: str, tmp_path: Path) -> None:
     with pytest.raises(TrainingAnomaly) as raised:
         fit(KINDS[name](), tmp_path, breaks=8, callbacks=debugkit("standard"))

@@ -22,7 +22,7 @@ from lightning_debugkit.monitors.clipping.clipped_step import By, PendingClipped
 from lightning_debugkit.monitors.clipping.clipping_order import ClippingOrder
 from lightning_debugkit.monitors.grad_norm_cache import GradientNorms, measured, parameters_of, shared_norms
 from lightning_debugkit.replay.source_lines import place_of
-from lightning_debugkit.stats.tensor_norms import norms
+from lightning_debugkit.stats.tensor_norms import norms, values
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -276,7 +276,10 @@ class ClipStatsReader:
             return []  # cleared in the step itself
         scale = self._scale_left(optimizer)
         after = norms(gradients) / scale
-        peak = torch.stack([g.detach().abs().max().to(after.device, torch.float32) for g in gradients]).max() / scale
+        held = [entries for entries in map(values, gradients) if entries.numel()]
+        if not held:
+            return []
+        peak = torch.stack([g.abs().max().to(after.device, torch.float32) for g in held]).max() / scale
         return [PendingClippedStep(index, "module", norm, after=self._later(_total(after)), peak=self._later(peak))]
 
     def _look(self, optimizer: Optimizer, moment: int | None) -> _Before:
