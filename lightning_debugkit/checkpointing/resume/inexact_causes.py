@@ -84,7 +84,7 @@ STATEFUL = InexactCause(
 DRAWN = InexactCause(
     "drawn",
     "the loader took up its place, but random numbers that it draws there are others",
-    "Let the dataset keep the state of its generators in its state_dict.",
+    "Let the dataset keep the state of its generators in its state_dict, and set persistent_workers=False.",
 )
 SHORT = InexactCause(
     "short-epoch",
@@ -126,6 +126,13 @@ WORKERS = InexactCause(
     "persistent-workers",
     "persistent workers begin anew, with random states of their own",
     "Set persistent_workers=False if random numbers are drawn in the workers.",
+)
+DRAWN_IN_WORKERS = InexactCause(
+    "drawn-in-workers",
+    "a loader draws random numbers in persistent workers, and new ones draw others: the batches that follow are not "
+    "those of the run before",
+    "Set persistent_workers=False: workers that begin with their epoch draw the same again.",
+    Severity.WARNING,
 )
 IN_WORKERS = InexactCause(
     "goes-on-in-workers",

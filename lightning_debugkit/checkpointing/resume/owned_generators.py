@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -13,11 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DistributedSampler
 
+from lightning_debugkit.checkpointing.resume.kept_values import is_same, is_small
 from lightning_debugkit.data.loaders import own_sampler, samplers_of
 
 _DEEP, _WIDE, _MOST = 5, 32, 512
-_PLAIN = (int, float, bool, str)
-_LEAVES = (*_PLAIN, bytes, type(None), type, Tensor, FunctionType, MethodType, ModuleType)
+_DATA = frozenset({"data_source", "dataset"})  # what torch's samplers are of
+_LEAVES = (int, float, bool, str, bytes, type(None), type, Tensor, FunctionType, MethodType, ModuleType)
 
 
 class Owned:
@@ -38,7 +40,7 @@ class Owned:
         found: dict[str, Any] = {}
         for name, root in self.roots().items():
             found |= {path: _state(generator) for path, generator in generators(root, name)}
-            found |= {path: vars(sampler)[key] for path, sampler, key in self._moved(root, name)}
+            found |= dict(self._moved(root, name))
         return found
 
     def restore(self, states: Mapping[str, Any]) -> list[str]:
@@ -53,8 +55,8 @@ class Owned:
                 for key, value in _attributes(sampler).items():
                     # What had not moved then is as it was made.
                     then = rest.pop(f"{path}.{key}", first.get(key, value))
-                    if then != value:
-                        setattr(sampler, key, then)
+                    if not is_same(then, value):
+                        setattr(sampler, key, copy.deepcopy(then))
         return list(rest)
 
     def meet(self, loader: Any) -> None:
@@ -62,7 +64,7 @@ class Owned:
         for _, sampler in samplers_of(loader):
             self._first.setdefault(sampler, _attributes(sampler))
 
-    def _moved(self, root: Any, name: str) -> Iterator[tuple[str, Any, str]]:
+    def _moved(self, root: Any, name: str) -> Iterator[tuple[str, Any]]:
         for path, sampler in samplers_of(root, name):
             first = self._first.get(sampler)
             if first is None:
@@ -70,8 +72,8 @@ class Owned:
             for key, value in _attributes(sampler).items():
                 # Lightning makes its own distributed sampler from the seed of the process.
                 seed = isinstance(sampler, DistributedSampler) and key == "seed"
-                if seed or first.get(key) != value:
-                    yield f"{path}.{key}", sampler, key
+                if seed or key not in first or not is_same(first[key], value):
+                    yield f"{path}.{key}", value
 
 
 def generators(root: Any, path: str) -> Iterator[tuple[str, Any]]:
@@ -104,7 +106,9 @@ def _parts(item: Any) -> list[tuple[str, Any]]:
 
 
 def _attributes(sampler: Any) -> dict[str, Any]:
-    return {key: value for key, value in vars(sampler).items() if type(value) in _PLAIN}
+    """Return a copy of each attribute that can be kept: lists and arrays are shuffled where they are."""
+    held = {key: value for key, value in vars(sampler).items() if key not in _DATA}
+    return {key: copy.deepcopy(value) for key, value in held.items() if is_small(value)}
 
 
 def _kind(item: Any) -> str | None:

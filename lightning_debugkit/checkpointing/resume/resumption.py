@@ -283,10 +283,12 @@ class Resumption:
         if states is not None and moves and states == fetches["states"]:
             if right is False:
                 yield inexact_causes.DRAWN
-        elif right is False:
-            yield inexact_causes.PLACE.filled(batches=batches)
-        else:
+        elif right is None:
             yield inexact_causes.STATEFUL
+        elif all(map(_persistent, self.place.loaders())):
+            yield inexact_causes.DRAWN_IN_WORKERS  # their random states are in the state, which differs with them
+        else:
+            yield inexact_causes.PLACE.filled(batches=batches)
 
     @property
     def _fetches(self) -> dict[str, Any] | None:

@@ -87,8 +87,8 @@ def unplain(value: Any) -> Any:
         return np.array(value["array"], dtype=value["dtype"])
     if isinstance(value, Mapping):
         return {key: unplain(item) for key, item in value.items()}
-    if isinstance(value, tuple):
-        return tuple(unplain(item) for item in value)
+    if isinstance(value, list | tuple):
+        return type(value)(unplain(item) for item in value)
     return value
 
 

@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import copy
 import inspect
-import pickle
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
 
+from lightning_debugkit.checkpointing.resume.kept_values import is_same, is_small
 from lightning_debugkit.checkpointing.resume.rng_state import plain, unplain
 
 # Objects that are followed: of a stream, within each other, and beside each other in a list.
 _MOST, _DEEP, _WIDE = 64, 5, 32
-# Entries of one attribute that are kept: more are data, which a stream reads and does not write.
-_ENTRIES, _NUMBERS = 10_000, 100_000
 _LOADERS_OWN = frozenset(vars(DataLoader(TensorDataset(torch.zeros(1))))) | {"_iterator"}
 
 Found = dict[str, dict[str, Any]]
@@ -158,7 +155,7 @@ def _kept(item: Any) -> dict[str, Any]:
     """Return a copy of each attribute that can be kept, and the identity of others; what is followed is left out."""
     package = type(item).__module__.partition(".")[0]
     return {
-        key: copy.deepcopy(value) if _is_small(value) else _Opaque(value)
+        key: copy.deepcopy(value) if is_small(value) else _Opaque(value)
         for key, value in _own(item)
         if not _is_iterated(value, package)
     }
@@ -167,33 +164,7 @@ def _kept(item: Any) -> dict[str, Any]:
 def _is_same(one: Any, other: Any) -> bool:
     if isinstance(one, _Opaque) or isinstance(other, _Opaque):
         return isinstance(one, _Opaque) and isinstance(other, _Opaque) and one.value is other.value
-    return type(one) is type(other) and pickle.dumps(one) == pickle.dumps(other)
-
-
-def _is_small(value: Any) -> bool:
-    """Tell whether a value is of plain types and small."""
-    return _entries(value, _ENTRIES) is not None
-
-
-def _entries(value: Any, most: int) -> int | None:
-    """Return how many entries a value has, ``None`` if they are more or of other types than `plain` takes."""
-    if type(value) in (int, float, bool, str, type(None)):
-        return 1 if not isinstance(value, str) or len(value) <= _ENTRIES else None
-    if type(value) is Tensor:
-        is_plain = value.layout is torch.strided and value.device.type == "cpu" and not value.requires_grad
-        return 1 if is_plain and value.numel() <= _NUMBERS else None
-    if isinstance(value, np.generic) or type(value) is np.ndarray:
-        return 1 if value.dtype.kind in "biuf" and value.size <= _ENTRIES else None
-    if type(value) not in (list, tuple, dict) or len(value) > most:
-        return None
-    inside = [*value, *value.values()] if isinstance(value, dict) else value
-    total = 0
-    for each in inside:
-        entries = _entries(each, most - total)
-        if entries is None:
-            return None
-        total += entries
-    return total if total <= most else None
+    return is_same(one, other)
 
 
 def _is_suspended(value: Any) -> bool:

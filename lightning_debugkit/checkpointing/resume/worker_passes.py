@@ -82,8 +82,11 @@ def begin_workers(combined: Any, saved: Mapping[str, Any] | None) -> Iterator[In
         return
     combined.reset()
     firsts = [fingerprint(next(iter(combined))[0])]
-    if firsts[0] is None or firsts[0] != passes["first"]:
+    if firsts[0] is None or passes["first"] is None:
         yield inexact_causes.WORKERS
+        return
+    if firsts[0] != passes["first"]:
+        yield inexact_causes.DRAWN_IN_WORKERS
         return
     if passes["alike"] is None:
         firsts.append(fingerprint(next(iter(combined))[0]))

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from checkpointing.resume.interrupted import Net, Noisy, Two, causes, loader, resumed, same, told, whole
@@ -38,6 +39,26 @@ class Counting(Sampler[int]):
         generator = torch.Generator().manual_seed(self.turn)
         self.turn += 1
         yield from torch.randperm(24, generator=generator).tolist()
+
+
+class InPlace(Sampler[Any]):
+    """Batches that are shuffled where they stand, dealt by weights that grow with each turn."""
+
+    def __init__(self) -> None:
+        self.batches = [[at, at + 1, at + 2, at + 3] for at in range(0, 24, 4)]
+        self.order = np.arange(24)
+        self.weights, self.turns = torch.ones(24), {"all": 0}
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Any]:
+        random.shuffle(self.batches)
+        np.random.shuffle(self.order)
+        self.turns["all"] += 1
+        self.weights = self.weights + torch.arange(24) * self.turns["all"]
+        least = int(self.weights.argmin())
+        yield from [[least, *(int(self.order[at]) for at in batch[1:])] for batch in self.batches]
 
 
 class Drawing(Sampler[int]):
@@ -219,6 +240,10 @@ EXACT: dict[str, tuple[list[str], dict[str, Any]]] = {
         {"make": lambda: loader(1, generator=torch.Generator().manual_seed(4))},
     ),
     "a sampler that counts": (MID + ENDS, {"make": sampled(Counting)}),
+    "a sampler that changes lists and arrays where they are": (
+        MID + ENDS,
+        {"make": lambda: DataLoader(Noisy(24), batch_sampler=InPlace())},
+    ),
     "a sampler that draws as it goes": (MID + ENDS, {"make": sampled(Drawing)}),
     "a weighted sampler": (MID + ENDS, {"make": sampled(lambda: WeightedRandomSampler(torch.ones(24), 24))}),
     "two loaders": (MID + ENDS, {"module": Both, "make": lambda: {"long": loader(), "short": loader(n=8)}}),
