@@ -271,10 +271,9 @@ class Resumption:
         """Compare the last batch that was pulled with the last that was used, or else the places."""
         if self.saved["in_batch"]:
             return
-        right = self._last_is_right()
+        right, fetches = self._last_is_right(), self._fetches
         if right:
             return
-        fetches = self._fetches
         if not known or not fetches or self.place.fetches is None:
             yield inexact_causes.STATEFUL
             return
@@ -285,10 +284,9 @@ class Resumption:
                 yield inexact_causes.DRAWN
         elif right is None:
             yield inexact_causes.STATEFUL
-        elif all(map(_persistent, self.place.loaders())):
-            yield inexact_causes.DRAWN_IN_WORKERS  # their random states are in the state, which differs with them
         else:
-            yield inexact_causes.PLACE.filled(batches=batches)
+            drawn = all(map(_persistent, self.place.loaders()))
+            yield inexact_causes.DRAWN_IN_WORKERS if drawn else inexact_causes.PLACE.filled(batches=batches)
 
     @property
     def _fetches(self) -> dict[str, Any] | None:
