@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from lightning_debugkit.core.compat import LightningOptimizer, both_packages
@@ -101,6 +102,11 @@ class ParameterList:
         return frozenset(p.dtype for p in self.parameters)
 
 
+def has_entries(parameter: Tensor) -> bool:
+    """Tell whether there is, or is going to be, anything in a parameter that can train or break."""
+    return is_lazy(parameter) or parameter.numel() > 0
+
+
 class Parameters:
     """The parameters of each optimizer, looked up anew only when its groups have changed."""
 
@@ -118,7 +124,7 @@ class Parameters:
         return known[1]
 
     def _looked_up(self, module: LightningModule, groups: Sequence[Sequence[Tensor]]) -> ParameterList:
-        held = [(p, place) for place, group in enumerate(groups) for p in group]
+        held = [(p, place) for place, group in enumerate(groups) for p in group if has_entries(p)]
         if any(type(p) is not nn.Parameter for p, _ in held):
             self.unread |= {type(p).__name__ for p, _ in held if not is_readable(p)}
             held = [(p, place) for p, place in held if is_readable(p)]

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from lightning_debugkit.core.compat import BaseFinetuning, both_packages, callbacks_of
 from lightning_debugkit.core.finding import Finding, Where
-from lightning_debugkit.core.optimizers import held_by
+from lightning_debugkit.core.optimizers import has_entries, held_by
 from lightning_debugkit.core.sharding import holds_whole_model, is_sharded, named_shards, unwrapped_name
 from lightning_debugkit.data.batches import leaves
 from lightning_debugkit.monitors.gradients.missing_gradients import GradientFlow
@@ -319,7 +319,8 @@ class Monitor:
         """Return the trainable parameters that optimizers hold."""
         if holds_whole_model(trainer):
             held = held_by(trainer.optimizers)
-            return [name for name, p in module.named_parameters() if p.requires_grad and id(p) in held]
+            named = module.named_parameters()
+            return [name for name, p in named if p.requires_grad and id(p) in held and has_entries(p)]
         # After a validation a module may hold whole parameters in place of the shards that optimizers know.
         looks = [zip(look.names, look.parameters, strict=True) for look in self._looks.values()]
         return [name for rows in looks for name, p in rows if p.requires_grad] if is_sharded(trainer) else []

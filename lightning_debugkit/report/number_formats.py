@@ -135,11 +135,13 @@ def headline(text: str, most: int = 130) -> tuple[str, str]:
     Example:
         >>> headline("loss is inf: log(0)."), headline("8 samples cannot be learned: the loss stays; see it", most=40)
         (('loss is inf: log(0)', ''), ('8 samples cannot be learned', 'the loss stays; see it'))
+        >>> headline("64 of 64 are copies (100 %; 256 looked at): the score is learned by heart", most=40)
+        ('64 of 64 are copies (100 %; 256 looked at)', 'the score is learned by heart')
     """
     line = sentence(text)
     if len(line) <= most:
         return line, ""
-    first, *rest = re.split(r"[:;] ", line, maxsplit=1)
+    first, *rest = re.split(r"[:;] (?![^(]*\))", line, maxsplit=1)  # not within brackets
     return first, "".join(rest)
 
 

@@ -271,7 +271,7 @@ class ClipStatsReader:
         if not (self._may_clip and pending.is_due):
             return [PendingClippedStep(index, "nothing", norm)]
         optimizer = self.optimizers[index]
-        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        gradients = [p.grad for p in pending.before.shared.held.parameters if p.grad is not None]
         if len(gradients) != len(pending.before.shared.each):
             return []  # cleared in the step itself
         scale = self._scale_left(optimizer)

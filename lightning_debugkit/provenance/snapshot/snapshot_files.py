@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from lightning_debugkit.provenance.capture.capture import Capture
@@ -72,9 +73,13 @@ def previous(run_folder: Path, root: str) -> Manifest | None:
         root: Folder of the project: beside it may lie other projects.
     """
     pattern = f"debugkit*/{FOLDER}/{MANIFEST}"
-    beside = [*run_folder.parent.glob(pattern), *run_folder.parent.parent.glob(f"*/{pattern}")]
-    found = [(path.stat().st_mtime_ns, path) for path in beside if not path.is_relative_to(run_folder)]
+    found = []
+    for home in (run_folder.parent, *run_folder.parent.parent.iterdir()):
+        with suppress(OSError):  # one of others, who may remove it just now
+            found += [(path.stat().st_mtime_ns, path) for path in home.glob(pattern)]
     for _, path in sorted(found, reverse=True):
+        if path.is_relative_to(run_folder):
+            continue
         try:
             found_one = Manifest.from_json(path.read_text(encoding="utf-8"))
         except (OSError, Malformed):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import os
 import pickle
 import subprocess
 import time
@@ -188,6 +189,21 @@ def test_the_run_before_is_one_of_the_same_project(project: Path) -> None:
     folder = project.parents[1] / "runs" / "debugkit-1"
     assert previous(folder, str(project.parent)) is not None
     assert previous(folder, str(project.parents[1] / "another")) is None
+
+
+def test_a_folder_that_vanishes_beside_the_run_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a folder for temporary files, where other programs make and remove theirs."""
+    runs = tmp_path / "root"
+    (tmp_path / "theirs").mkdir()
+    scan = os.scandir
+
+    def vanishes(path: Any = ".") -> Any:
+        if Path(os.fsdecode(path)).name == "theirs":
+            raise FileNotFoundError(path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", vanishes)
+    assert previous(runs / "debugkit", str(tmp_path)) is None
 
 
 def test_the_code_of_a_run_is_left_although_a_trial_came_before(project: Path) -> None:
