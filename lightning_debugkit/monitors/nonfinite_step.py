@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from lightning_debugkit.core.anomaly import TrainingAnomaly
 from lightning_debugkit.core.callback import DebugCallback
+from lightning_debugkit.core.dispatch import cannot_enter
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.core.run import current_run
 from lightning_debugkit.core.sharding import cannot_rerun, holds_whole_model, is_sharded, unwrapped_name
@@ -225,7 +226,8 @@ class NonfiniteStep:
         try:
             found = replay_step(trainer, module, batch.batch, batch.batch_idx, batch.random, batch.asked)
         except NotReplayable as reason:
-            return None, f"the step could not be run again: {reason}"
+            why = cannot_enter() if "Creating a new Tensor subclass" in str(reason) else ""
+            return None, f"the step could not be run again: {why or reason}"
         return found, "" if found else "the replay of the step did not show it again"
 
     def act(

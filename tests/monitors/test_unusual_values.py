@@ -370,6 +370,14 @@ def test_what_breaks_in_the_midst_of_it_is_found(name: str, tmp_path: Path) -> N
     assert journal(tmp_path).of_kind("trouble") == []
 
 
+def test_a_step_that_torch_refuses_under_instruments_says_what_makes_it_so(tmp_path: Path) -> None:
+    with pytest.raises(TrainingAnomaly) as raised:
+        fit(labelled(), tmp_path, breaks=8, callbacks=debugkit("standard"))
+    assert "could not be run again" in raised.value.finding.message
+    assert "Labelled is made by Tensor.__new__" in raised.value.finding.message
+    assert "RuntimeError" not in raised.value.finding.message
+
+
 @pytest.mark.parametrize("make", [labelled, plain_subclass])
 def test_what_is_left_out_is_said_once(make: Callable[[], type[Base]], tmp_path: Path) -> None:
     fit(make(), tmp_path, callbacks=debugkit("thorough"))
