@@ -117,6 +117,7 @@ def one_count_is_nan() -> Any:
 
 @LIBRARY.fault("labels-unrelated-to-inputs", "no-better-than-trivial")
 def shuffled_kinds() -> Any:
+    # Missed: the loss is a bound on a likelihood; what labels add to it is not known.
     from scvi.model import SCANVI
 
     cells = _cells()
