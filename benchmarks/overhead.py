@@ -138,8 +138,9 @@ def data(name: str, batches: int) -> Any:
         x = torch.randint(0, 64, (4 * batches, 64))
         return DataLoader(TensorDataset(x, x.roll(-1, 1)), batch_size=4)
     shape, size, classes = ((3, 32, 32), 8, 10) if name == "cnn" else ((16,), 8, 4)
-    labels = torch.randint(0, classes, (size * batches,))
-    return DataLoader(TensorDataset(torch.randn(size * batches, *shape), labels), batch_size=size)
+    labels = torch.randint(0, classes, (size * batches,))  # related to the inputs, as those of a healthy run are
+    inputs = torch.randn(classes, *shape)[labels] + torch.randn(size * batches, *shape)
+    return DataLoader(TensorDataset(inputs, labels), batch_size=size)
 
 
 def program(case: Case) -> Any:

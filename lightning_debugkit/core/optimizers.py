@@ -124,7 +124,7 @@ class Parameters:
         return known[1]
 
     def _looked_up(self, module: LightningModule, groups: Sequence[Sequence[Tensor]]) -> ParameterList:
-        held = [(p, place) for place, group in enumerate(groups) for p in group if has_entries(p)]
+        held = [(p, place) for place, group in enumerate(groups) for p in group]
         if any(type(p) is not nn.Parameter for p, _ in held):
             self.unread |= {type(p).__name__ for p, _ in held if not is_readable(p)}
             held = [(p, place) for p, place in held if is_readable(p)]

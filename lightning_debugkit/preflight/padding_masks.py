@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -58,7 +58,7 @@ class PaddingMasks:
         return "" if rows is None else next(filter(None, (_padding(leaf, rows) for leaf in leaves)), "")
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(value: Any) -> TypeGuard[Tensor]:
     return type(value) is Tensor and value.layout is torch.strided
 
 
