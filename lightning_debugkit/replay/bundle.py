@@ -99,15 +99,20 @@ def _pack(making: Path, module: nn.Module, rest: dict[str, Any], max_bytes: int,
         _dump({"module": module, **rest}, making / "step.pkl", max_bytes, secret)
         return []
     except Exception as error:  # a lambda, a lock, a generator on the module: anything may refuse to be pickled
-        notes = [f"the model cannot be packed ({_said(error)}): the bundle holds weights and batch only"]
+        refused = f"the model cannot be packed ({_said(error)})"
+    notes, kept = list[str](), list[str]()
     for name, part in (("batch", rest), ("weights", None)):
         path = making / f"{name}.p{'t' if part is None else 'kl'}"
         try:
             _dump(module.state_dict() if part is None else part, path, max_bytes, secret, by_value=part is not None)
             max_bytes -= path.stat().st_size
+            kept.insert(0, name)
         except Exception as error:
             notes.append(f"without {name} ({_said(error)})")
-    return notes
+    return [
+        f"{refused}: the bundle holds {' and '.join(kept) + ' only' if kept else 'neither weights nor batch'}",
+        *notes,
+    ]
 
 
 def _said(error: Exception) -> str:

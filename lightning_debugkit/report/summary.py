@@ -151,7 +151,7 @@ def summarize(events: Events) -> Summary:
         resumed=resumed,
         notes=tuple(events.notes),
         remarks=(
-            *_from(resumed, steps),
+            *_from(resumed, first, steps),
             *(each.remark for each in failed),
             *_remarks(events, findings, open_ranks if ends else []),
         ),
@@ -165,7 +165,9 @@ def _told(end: Event | None) -> str:
     return f"{said[:1].upper()}{said[1:]}." if said else ""
 
 
-def _from(resumed: Mapping[str, Any], steps: int) -> Iterable[str]:
+def _from(resumed: Mapping[str, Any], first: int, steps: int) -> Iterable[str]:
+    if not resumed and first and steps:
+        yield f"Went on at step {first}, behind an earlier fit of the same Trainer; {plural(steps, 'step')} since."
     if resumed:
         place = f"at step {as_int(resumed.get('step'))}, epoch {as_int(resumed.get('epoch'))}"
         yield f"Resumed {place}, from {resumed.get('path') or 'a checkpoint'}; {plural(steps, 'step')} since."

@@ -189,7 +189,11 @@ def test_a_second_fit_of_one_trainer_counts_its_own_steps(tmp_path: Path) -> Non
     twice.fit(net, loader())
     twice.fit_loop.max_epochs = 2
     twice.fit(net, loader())
-    assert summarize(read_journal(tmp_path / "debugkit-1")).steps == 4
+    told = summarize(read_journal(tmp_path / "debugkit-1"))
+    assert (told.steps, told.remarks[0]) == (
+        4, "Went on at step 4, behind an earlier fit of the same Trainer; 4 steps since."
+    )  # fmt: skip
+    assert summarize(read_journal(tmp_path / "debugkit")).remarks == ()
 
 
 class MLFlowLogger(Logger):

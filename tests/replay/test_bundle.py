@@ -104,8 +104,12 @@ def files(folder: Path) -> list[str]:
     ("kept", "left", "note"),
     [
         (10**6, ["bundle.json", "step.pkl"], ""),
-        (100_000, ["batch.pkl", "bundle.json"], "the model cannot be packed (more than 100,000 bytes)"),
-        (1000, ["bundle.json"], "without batch (more than 1,000 bytes)"),
+        (
+            100_000,
+            ["batch.pkl", "bundle.json"],
+            "(more than 100,000 bytes): the bundle holds batch only; without weights",
+        ),
+        (1000, ["bundle.json"], "the bundle holds neither weights nor batch; without batch (more than 1,000 bytes)"),
     ],
 )
 def test_what_takes_too_many_bytes_is_left_out_and_named(kept: int, left: list[str], note: str, tmp_path: Path) -> None:
