@@ -120,6 +120,14 @@ def is_own(frame: FrameType) -> bool:
     return _package(frame) == _OWN
 
 
+def caller() -> FrameType | None:
+    """Return the innermost frame that is not the kit's: what called into it."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and is_own(frame):
+        frame = frame.f_back
+    return frame
+
+
 def is_users(frame: FrameType) -> bool:
     """Tell whether a frame is the user's: not the kit's, a framework's, an installed package's or the language's."""
     return _is_of_user(_package(frame), frame.f_code.co_filename)

@@ -58,3 +58,22 @@ def test_weights_that_train_are_not_called_untrained(module: type[Net], rule: st
     options = {"accelerator": "cpu", "max_epochs": 3, "default_root_dir": tmp_path, **quiet}
     pl.Trainer(callbacks=[GradientAnomalyDetector()], **options).fit(module(), data, data)
     assert rule not in [finding.rule for finding in read_journal(tmp_path / "debugkit").findings]
+
+
+class SkipsInRows(Net):
+    """A test the wrong way round lets two batches of forty train."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
+        return super().training_step(batch, batch_idx) if batch_idx % 20 == 0 else None
+
+
+def test_what_trains_between_two_rows_without_a_loss_does_not_hide_the_second(tmp_path: Path) -> None:
+    x = torch.randn(1280, 8)
+    data = DataLoader(TensorDataset(x, x[:, :1]), 32)
+    quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = pl.Trainer(
+        accelerator="cpu", max_epochs=1, default_root_dir=tmp_path, callbacks=[GradientAnomalyDetector()], **quiet
+    )
+    trainer.fit(SkipsInRows(), data)
+    told = [found.message for found in read_journal(tmp_path / "debugkit").findings if found.rule == "no-loss"]
+    assert told == ["training_step gave no loss in 38 of 40 batches of epoch 0: these batches train nothing"]

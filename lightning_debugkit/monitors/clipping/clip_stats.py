@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -21,7 +20,7 @@ from lightning_debugkit.monitors.clipping import clip_hooks
 from lightning_debugkit.monitors.clipping.clipped_step import By, PendingClippedStep
 from lightning_debugkit.monitors.clipping.clipping_order import ClippingOrder
 from lightning_debugkit.monitors.grad_norm_cache import GradientNorms, measured, parameters_of, shared_norms
-from lightning_debugkit.replay.source_lines import place_of
+from lightning_debugkit.replay.source_lines import caller, place_of
 from lightning_debugkit.stats.tensor_norms import norms, values
 
 if TYPE_CHECKING:
@@ -159,9 +158,9 @@ class ClipStatsReader:
         is_early = self.is_forward if self.module.automatic_optimization else not pending.fed
         scale = self._scale(self.optimizers[index])
         self._is_heard = True
-        # Only where the moment is wrong is it worth knowing who called: up the stack, past the tap.
+        # Only where the moment is wrong is it worth knowing who called.
         is_asked = (is_early or scale > 1) and not self.order.has_source(index)
-        source = place_of(sys._getframe(3), {}).source if is_asked else ""
+        source = place_of(caller(), {}).source if is_asked else ""
         self.order.clipped(index, is_early, source)
         if is_early:
             return

@@ -79,6 +79,7 @@ class Losses:
         if gave:
             self.given += 1
             self.streak = 0
+            self._versions = []  # those of the next row are compared with each other alone
             return
         if self.streak == 0:
             self._since, self._batch = where, batch_idx

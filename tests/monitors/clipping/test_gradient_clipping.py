@@ -170,6 +170,20 @@ def test_clipping_of_another_model_is_not_ours(tmp_path: Path) -> None:
     assert {point["by"] for point in points(tmp_path)} == {"nothing"}
 
 
+def test_the_line_that_clips_at_the_wrong_moment_is_named(tmp_path: Path) -> None:
+    class ClipsEarly(Plain):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            loss = super().training_step(batch, batch_idx)
+            nn.utils.clip_grad_norm_(self.parameters(), 1.0)
+            return loss
+
+    fit(ClipsEarly(), tmp_path, GradientClippingMonitor())
+    (found,) = [each for each in journal(tmp_path).findings if each.rule == "clipping-before-backward"]
+    place, _, text = found.evidence["source"].partition(": ")
+    assert place.partition(":")[0].endswith("test_gradient_clipping.py")
+    assert text == "nn.utils.clip_grad_norm_(self.parameters(), 1.0)"
+
+
 def test_the_tightest_of_several_clippings_stands(tmp_path: Path) -> None:
     class PartByPart(Automatic):
         def clip(self, optimizer: Any, value: float | None, algorithm: str | None) -> None:
