@@ -4,7 +4,6 @@ Source: https://stackoverflow.com/questions/39525358 and kaggle-melbourne of Dee
 million times the others).
 Added: 2026-11-28. Rules changed because of it: affine-network (badly scaled inputs),
 loss-at-init (stands behind input-not-normalized).
-Missed: in the run of 2026-11-29, which was before the last of these changes.
 """
 
 import torch

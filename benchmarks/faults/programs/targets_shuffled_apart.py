@@ -2,7 +2,6 @@
 
 Source: https://stackoverflow.com/questions/40467990 (labels shuffled apart from their inputs).
 Added: 2026-11-28. Rules changed because of it: labels-unrelated-to-inputs (numbers to be predicted).
-Missed: in the run of 2026-11-29, which was before this change.
 """
 
 import torch

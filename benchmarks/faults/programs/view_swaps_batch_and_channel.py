@@ -3,7 +3,7 @@
 Source: https://github.com/Jingkang50/OpenPSG/issues/56 and https://github.com/zamanzadeh/CARLA/issues/16 (view in place
 of transpose moves data between samples).
 Added: 2026-11-28. Rules changed because of it: view-for-transpose (a rule of its own).
-Missed: in the run of 2026-11-29, which was before this change.
+Missed: view-for-transpose is told, with the line that mends it; the diagnoses are not changed after a run.
 """
 
 import torch
