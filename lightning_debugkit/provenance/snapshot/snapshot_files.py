@@ -73,8 +73,10 @@ def previous(run_folder: Path, root: str) -> Manifest | None:
         root: Folder of the project: beside it may lie other projects.
     """
     pattern = f"debugkit*/{FOLDER}/{MANIFEST}"
-    found = []
-    for home in (run_folder.parent, *run_folder.parent.parent.iterdir()):
+    homes, found = {run_folder.parent}, []
+    with suppress(OSError):  # a folder that may be entered, but not listed
+        homes.update(run_folder.parent.parent.iterdir())
+    for home in homes:
         with suppress(OSError):  # one of others, who may remove it just now
             found += [(path.stat().st_mtime_ns, path) for path in home.glob(pattern)]
     for _, path in sorted(found, reverse=True):

@@ -206,6 +206,18 @@ def test_a_folder_that_vanishes_beside_the_run_is_passed_over(tmp_path: Path, mo
     assert previous(runs / "debugkit", str(tmp_path)) is None
 
 
+def test_a_folder_above_the_runs_that_may_not_be_listed_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a home that others may enter only."""
+
+    def refused(path: Path) -> Any:
+        raise PermissionError(path)
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    assert previous(tmp_path / "runs/debugkit", str(tmp_path)) is None
+
+
 def test_the_code_of_a_run_is_left_although_a_trial_came_before(project: Path) -> None:
     trainer = Trainer(
         callbacks=CodeSnapshot(), logger=False, max_epochs=1, default_root_dir=project.parents[1] / "runs",
