@@ -65,6 +65,7 @@ class Keeper:
         self.beside = beside
         self._pool: ThreadPoolExecutor | None = ThreadPoolExecutor(1, "checkpoint")
         store.beside = None if beside else self._pool
+        store.elsewhere = self._elsewhere
         self._at_work: Future[None] | None = None
         self._coming: list[Record] = []
         self._outcomes: deque[SaveOutcome] = deque()
@@ -106,6 +107,9 @@ class Keeper:
             if record.name in mirror.there and (mirror.is_only or not is_here):
                 return mirror.store.path(record.name)
         return str(self.store.path(record))
+
+    def _elsewhere(self) -> set[str]:
+        return {name for mirror in self.mirrors for name in mirror.staying}
 
     @property
     def _pinned(self) -> dict[str, str]:

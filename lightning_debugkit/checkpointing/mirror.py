@@ -53,6 +53,12 @@ class Mirror:
         with self._lock:
             return [*self.there.values(), *(record for _, record in self.waiting.values())]
 
+    @property
+    def staying(self) -> set[str]:
+        """Names of what is there, and is not going to be deleted."""
+        with self._lock:
+            return self.there.keys() - self._going.keys()
+
     def read(self) -> None:
         """Ask what is there; a store that is away is taken for an empty one, and nothing unknown is ever deleted."""
         try:

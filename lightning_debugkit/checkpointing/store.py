@@ -7,7 +7,7 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +84,7 @@ class Store:
         self.fsync = fsync
         self.lineage: Lineage = ()
         self.pinned: dict[str, str] = {}
+        self.elsewhere: Callable[[], Collection[str]] = tuple  # names of files that an object store has, too
         self.records: list[Record] = []
         self._history: tuple[list[Record], Lineage, list[Record]] = ([], (), [])
         self._dropped: list[Record] = []
@@ -256,11 +257,11 @@ class Store:
             self._going.append(self.beside.submit(discard, path))
 
     def _sparing(self, going: list[Record]) -> list[Record]:
-        """Return ``going`` without its newest sound file, if no other of the history is sound."""
+        """Return ``going`` without its newest sound file, if no other of the history is sound, here or elsewhere."""
         if not going:
             return []
         names = {record.name for record in going}
-        if any(
+        if names & set(self.elsewhere()) or any(
             not mismatch(self.path(record), record) for record in reversed(self.history) if record.name not in names
         ):
             return going

@@ -12,12 +12,14 @@ from typing import Any
 
 import lightning.pytorch as pl
 import pytest
+from checkpointing.faulty_store import faults
 from checkpointing.killing import until
 from checkpointing.marked import Marked, fault, kept, step_of, train
 from lightning.pytorch.callbacks import ModelCheckpoint
 from monitors.breaking import journal, warned
 
 from lightning_debugkit import AtomicCheckpointIO, NestedCheckpoint, TrainingAnomaly
+from lightning_debugkit.checkpointing.object_store import ObjectStore
 from lightning_debugkit.checkpoints import Every, Latest
 
 pytestmark = [
@@ -215,3 +217,47 @@ def test_a_folder_without_permission_ends_no_training(tmp_path: Path) -> None:
         folder.chmod(0o755)
     assert kept(folder) == [4]
     assert found(tmp_path) == [("checkpoint-failed", 6)]
+
+
+class Spooled:
+    """A spool on a disk of some megabytes, before a store."""
+
+    url = "faulty://bucket/run"
+
+    def __init__(self, disk: Path, folder: Path) -> None:
+        (folder / "debugkit-spool").symlink_to(disk)
+        self.disk = disk
+
+    @property
+    def waiting(self) -> list[int]:
+        return sorted(step_of(path) for path in self.disk.glob("*/step-*.ckpt"))
+
+    @property
+    def sent(self) -> list[int]:
+        return [record.step for record in ObjectStore(self.url).records()]
+
+
+def test_a_spool_of_one_file_is_enough_before_a_store_that_answers(disk: Disk, tmp_path: Path) -> None:
+    """What has arrived in the store gives its room here to the next."""
+    spool = Spooled(disk(5), tmp_path)
+    with faults():
+        arrived = {
+            f"epoch_{epoch}": lambda step=2 * epoch: until(lambda: spool.sent == [step]) for epoch in range(1, 6)
+        }
+        trainer = fit(tmp_path, NestedCheckpoint(spool.url, rules=[Latest()]), At(**arrived))
+        assert trainer.global_step == 12
+        assert spool.sent == [12]
+    assert [rule for rule, _ in found(tmp_path)] == ["disk-low"]
+
+
+def test_a_spool_that_is_full_before_a_store_that_is_away_keeps_what_it_has(disk: Disk, tmp_path: Path) -> None:
+    spool = Spooled(disk(7), tmp_path)
+    with faults(refused=-1) as store:
+        trainer = fit(tmp_path, NestedCheckpoint(spool.url, rules=[Every(epochs=1)]))
+        assert (trainer.state.finished, trainer.global_step) == (True, 12)
+        waited = spool.waiting
+        assert len(waited) == 2, "two of 3 MB fit on it"
+        assert "checkpoint-failed" in {rule for rule, _ in found(tmp_path)}
+        store.refused = 0
+        fit(tmp_path, NestedCheckpoint(spool.url, rules=[Every(epochs=1)]), epochs=7, ckpt_path="last")
+        assert set(waited) <= set(spool.sent), "the next fit sends them"
