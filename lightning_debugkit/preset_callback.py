@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lightning_debugkit.core.callback import DebugCallback
-from lightning_debugkit.core.compat import callbacks_of
+from lightning_debugkit.core.compat import Callback, LightningModule, Trainer, callbacks_of
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.core.sinks import ToLoggers
 from lightning_debugkit.presets import PresetName, debugkit
-
-if TYPE_CHECKING:
-    from lightning.pytorch import Callback, LightningModule, Trainer
 
 
 class Preset(DebugCallback):

@@ -109,7 +109,7 @@ def test_every_exception_is_needed() -> None:
 
 
 def test_lightning_enters_by_the_callbacks_only() -> None:
-    """A room's callback may, and core's; all else may for types, or late in what a user starts by hand."""
+    """A room's callback may, and core's; all else has its names from core/compat.py, or late in what a user starts."""
     free = {"core/callback.py", "core/compat.py", "core/run.py", "demo/train.py"}
     wrong = []
     for path in FILES:

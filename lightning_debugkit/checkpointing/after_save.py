@@ -18,12 +18,11 @@ from lightning_debugkit.checkpointing.model_checkpoint_view import (
 from lightning_debugkit.checkpointing.object_store import is_url
 from lightning_debugkit.checkpointing.verification import mismatch
 from lightning_debugkit.core.anomaly import TrainingAnomaly
+from lightning_debugkit.core.compat import Trainer
 from lightning_debugkit.core.finding import Finding, Severity
 from lightning_debugkit.core.run import Run, current_run
 
 if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
-
     from lightning_debugkit.checkpointing.callback import NestedCheckpoint
     from lightning_debugkit.checkpointing.session import CheckpointSession
 

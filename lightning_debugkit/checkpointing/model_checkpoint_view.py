@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from lightning_debugkit.checkpointing.keep_rules import Best, KeepRule
 from lightning_debugkit.checkpointing.records import Record
-
-if TYPE_CHECKING:
-    from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning_debugkit.core.compat import ModelCheckpoint
 
 
 @dataclass(frozen=True)

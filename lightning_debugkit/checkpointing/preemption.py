@@ -8,15 +8,12 @@ answered by all ranks.
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-from lightning_debugkit.core.compat import SIGTERMException
+from lightning_debugkit.core.compat import SIGTERMException, Trainer
 from lightning_debugkit.core.patching import StandIn
-
-if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
 
 # Of Lightning, not documented; seen in 2.6. Where they are not, nothing is saved at a SIGTERM of several ranks.
 _ASKED, _HANDLER = "_broadcast_sigterm_tensor", "_sigterm_notifier_fn"

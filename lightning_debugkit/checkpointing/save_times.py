@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from lightning_debugkit.checkpointing.keep_rules import Every, KeepRule
 from lightning_debugkit.checkpointing.records import Moment
-
-if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
+from lightning_debugkit.core.compat import Trainer
 
 
 def validation_follows(trainer: Trainer) -> bool:

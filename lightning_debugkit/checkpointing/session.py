@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lightning_debugkit.checkpointing import strategy_saving
 from lightning_debugkit.checkpointing.durable_files import draft_folder
@@ -23,10 +23,7 @@ from lightning_debugkit.checkpointing.save_times import Clock
 from lightning_debugkit.checkpointing.serialization import tensor_snapshot
 from lightning_debugkit.checkpointing.sharded_saving import ShardWriter
 from lightning_debugkit.checkpointing.store import Store
-
-if TYPE_CHECKING:
-    from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
-    from lightning.pytorch import Trainer
+from lightning_debugkit.core.compat import CheckpointIO, Trainer
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import distributed
 from torch.distributed import checkpoint
@@ -24,12 +24,9 @@ from torch.distributed.checkpoint.state_dict_saver import save as dcp_save
 from lightning_debugkit.checkpointing.records import Shards
 from lightning_debugkit.checkpointing.serialization import tensor_snapshot
 from lightning_debugkit.checkpointing.verification import checksums
-from lightning_debugkit.core.compat import FSDPStrategy
+from lightning_debugkit.core.compat import FSDPStrategy, Trainer
 from lightning_debugkit.core.distributed import told_by_all
 from lightning_debugkit.core.patching import StandIn
-
-if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
 
 PATIENCE = 600.0  # seconds that the first rank waits for checksums of the others: 500 GB are read in that time
 

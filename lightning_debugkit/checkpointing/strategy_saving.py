@@ -6,7 +6,7 @@ import hashlib
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lightning_debugkit.checkpointing import elsewhere, serialization
 from lightning_debugkit.checkpointing.atomic_io import AtomicCheckpointIO, verify
@@ -20,11 +20,9 @@ from lightning_debugkit.core.compat import (
     ModelParallelStrategy,
     Strategy,
     TorchCheckpointIO,
+    Trainer,
     is_of_other,
 )
-
-if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
 
 _IN_SHARDS = (FSDPStrategy.save_checkpoint, ModelParallelStrategy.save_checkpoint)
 Take = Callable[[dict[str, Any], CheckpointIO], None]

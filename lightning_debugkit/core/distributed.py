@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 
-from lightning_debugkit.core.compat import default_store
+from lightning_debugkit.core.compat import Trainer, default_store
 from lightning_debugkit.core.sharding import samples_of
-
-if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
 
 T = TypeVar("T")
 

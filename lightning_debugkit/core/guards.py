@@ -7,11 +7,9 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from lightning_debugkit.core.compat import _dispatch_modes, _function_modes, modes_aside
+from lightning_debugkit.core.compat import Trainer, _dispatch_modes, _function_modes, modes_aside
 
 if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
-
     from lightning_debugkit.core.callback import DebugCallback
 
 _log = logging.getLogger("lightning_debugkit")

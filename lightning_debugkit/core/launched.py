@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lightning_debugkit.core.compat import RUN_STAGE
+from lightning_debugkit.core.compat import RUN_STAGE, Trainer
 from lightning_debugkit.core.patching import around_next
-
-if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
 
 
 def tell_exceptions(trainer: Trainer, tell: Callable[[BaseException], Any]) -> None:

@@ -7,19 +7,16 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
-from lightning_debugkit.core.compat import LightningOptimizer, both_packages
+from lightning_debugkit.core.compat import LightningModule, LightningOptimizer, Trainer, both_packages
 from lightning_debugkit.core.sharding import unwrapped_name
 from lightning_debugkit.stats.tensor_norms import alike, is_readable
-
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
 
 # What optimizers call the running mean of squared gradients that they divide by.
 _SECOND_MOMENTS = {"exp_avg_sq", "exp_inf", "square_avg", "sum", "max_exp_avg_sq", "exp_avg_sq_row"}

@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lightning_debugkit.core.compat import callbacks_of
+from lightning_debugkit.core.compat import Trainer, callbacks_of
 from lightning_debugkit.core.console import Console, say
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.core.logger_sinks import logger_sinks
 from lightning_debugkit.core.sinks import Call, Sink, Sinks
 
 if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
-
     from lightning_debugkit.core.run import Run
 
 

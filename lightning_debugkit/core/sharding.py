@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,14 +17,12 @@ from lightning_debugkit.core.compat import (
     FSDPStrategy,
     ModelParallelStrategy,
     SingleDeviceStrategy,
+    Trainer,
     both_packages,
     flat_parameters,
     is_flattened,
 )
 from lightning_debugkit.stats.tensor_norms import norms, values
-
-if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
 
 
 def holds_whole_model(trainer: Trainer | None) -> bool:

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, DistributedSampler
 
+from lightning_debugkit.core.compat import Trainer
 from lightning_debugkit.data.batches import entry, tensors
 from lightning_debugkit.data.loaders import loaders_given, own_sampler
 from lightning_debugkit.data.sample_order import AroundSampler, LoaderListener, keeps_order, kept, ways_to
-
-if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
 
 
 class Given(AroundSampler):

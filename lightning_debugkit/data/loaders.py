@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
+from lightning_debugkit.core.compat import Trainer
 
 _DEEP = 4  # datasets within datasets
 _SAMPLERS = 6  # samplers within one another
@@ -143,3 +142,8 @@ def counted(loader: Any, places: Tensor | None) -> Tensor | None:
         return None
     length = len(sampler.dataset)  # type: ignore[arg-type]  # a distributed sampler needs it, too
     return torch.lt(places, length)
+
+
+def has_persistent_workers(loader: Any) -> bool:
+    """Tell whether the workers of a loader outlive its passes."""
+    return bool(getattr(loader, "persistent_workers", False))

@@ -6,16 +6,14 @@ import weakref
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 from torch.utils.data import DataLoader, IterableDataset, Subset, default_collate, default_convert
 
+from lightning_debugkit.core.compat import Trainer
 from lightning_debugkit.core.patching import StandIn
 from lightning_debugkit.data.loaders import KitSampler
-
-if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
 
 
 class AroundSampler(KitSampler):

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from lightning_debugkit.core.compat import LightningModule, Trainer
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.core.readable import numbers
 from lightning_debugkit.data.batches import batch_size, entry, leaves, take
 from lightning_debugkit.monitors.step_stats import ObservedBatch
 from lightning_debugkit.provenance.capture.secrets import secret_name, secret_text
 from lightning_debugkit.replay import bundle
-
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
 
 _MOST = 8  # samples drawn in a report
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from lightning_debugkit.core.compat import Trainer
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.data.loaders import loaders_of, samplers_of
-
-if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
 
 ORDER_REPEATS = Rule("order-repeats", Severity.WARNING, "{told}", "{remedy}", section="data")
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lightning_debugkit.core.callback import DebugCallback
-from lightning_debugkit.core.compat import stage_of
+from lightning_debugkit.core.compat import LightningModule, Trainer, stage_of
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.core.run import current_run
 from lightning_debugkit.monitors.logged_metrics import LoggedMetrics
 from lightning_debugkit.monitors.monitor import Monitor
-
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
 
 
 class EvaluationHooks(DebugCallback):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +13,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lightning_debugkit.core.callback import DebugCallback
-from lightning_debugkit.core.compat import Callback, callbacks_of, overrides
+from lightning_debugkit.core.compat import Callback, LightningModule, Trainer, callbacks_of, overrides
 from lightning_debugkit.core.optimizers import ParameterList, Parameters
 from lightning_debugkit.core.run import Run
 from lightning_debugkit.stats.tensor_norms import each_norm as norms
-
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
 
 
 @dataclass(eq=False)

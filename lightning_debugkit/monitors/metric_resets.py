@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
-from lightning_debugkit.core.compat import Metric, computed_value
+from lightning_debugkit.core.compat import LightningModule, Metric, Trainer, computed_value
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.name_lists import listed
 from lightning_debugkit.core.rule import Rule
-
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
 
 NOT_RESET = Rule(
     "metric-not-reset",

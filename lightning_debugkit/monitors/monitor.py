@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lightning_debugkit.core.compat import BaseFinetuning, both_packages, callbacks_of
+from lightning_debugkit.core.compat import BaseFinetuning, LightningModule, Trainer, both_packages, callbacks_of
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.core.optimizers import has_entries, held_by
 from lightning_debugkit.core.sharding import holds_whole_model, is_sharded, named_shards, unwrapped_name
@@ -40,9 +40,6 @@ from lightning_debugkit.monitors.work import Work, is_limited, zeroed
 from lightning_debugkit.replay.autograd_graph import reached
 from lightning_debugkit.replay.step_replay import audit
 from lightning_debugkit.stats.tensor_norms import versions
-
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
 
 _WINDOWLESS = 4  # backward passes without a step, as of several losses, that are nothing to look at
 _COMPARED = (1, 10, 100, 1000, 10_000)  # steps after which replicas are compared, beside the ends of epochs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -12,6 +12,7 @@ from lightning_debugkit.core.compat import (
     LightningModule,
     Metric,
     ModelCheckpoint,
+    Trainer,
     both_packages,
     callbacks_of,
     computed_value,
@@ -22,9 +23,6 @@ from lightning_debugkit.core.patching import Hearing, StandIn, has_compiled_code
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.core.step_hooks import LossWatch
 from lightning_debugkit.data.batches import tensors
-
-if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
 
 MODE = Rule(
     "monitor-mode",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,6 +11,7 @@ from torch.optim import Optimizer
 
 from lightning_debugkit.core.anomaly import TrainingAnomaly
 from lightning_debugkit.core.callback import DebugCallback
+from lightning_debugkit.core.compat import LightningModule, Trainer
 from lightning_debugkit.core.dispatch import cannot_enter
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.core.run import current_run
@@ -30,9 +30,6 @@ from lightning_debugkit.replay.raised_step import (
     scaled_overflow,
 )
 from lightning_debugkit.replay.step_replay import NotReplayable, overflows, replay_step
-
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
 
 _SMALL_BUFFER = 65_536  # entries; statistics are smaller, tables and queues larger
 _MAX_REPLAYS = 5  # in a run that goes on: the first few say what there is to say

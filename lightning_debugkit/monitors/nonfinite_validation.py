@@ -5,13 +5,13 @@ from __future__ import annotations
 import weakref
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, SequentialSampler
 
-from lightning_debugkit.core.compat import callbacks_of
+from lightning_debugkit.core.compat import LightningModule, Trainer, callbacks_of
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.name_lists import listed
 from lightning_debugkit.core.rng import RandomState
@@ -23,9 +23,6 @@ from lightning_debugkit.monitors.culprit_entries import known_entries
 from lightning_debugkit.replay.diagnosis import Diagnosis
 from lightning_debugkit.replay.hidden_step_replay import replay_evaluation
 from lightning_debugkit.replay.nonfinite import finding as worded
-
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
 
 VALIDATION = Rule(
     "nonfinite-validation",

@@ -6,14 +6,14 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lightning_debugkit.core.compat import divides_by_scale, overrides, scale_of
+from lightning_debugkit.core.compat import LightningModule, Trainer, divides_by_scale, overrides, scale_of
 from lightning_debugkit.core.finding import Where
 from lightning_debugkit.core.host_copy import HostCopy, Later, read
 from lightning_debugkit.core.optimizers import (
@@ -31,9 +31,6 @@ from lightning_debugkit.data.sample_order import Handed
 from lightning_debugkit.monitors.grad_norm_cache import parameters_of, shared_norms, total_norm
 from lightning_debugkit.monitors.observed_step import StepStats
 from lightning_debugkit.stats.tensor_norms import each_norm, is_readable, norms, values
-
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
 
 _WEIGHED = 10  # looks at shards that share one sum of the weights
 _NONE: NDArray[np.float64] = np.zeros(0)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lightning_debugkit.core.compat import ModelCheckpoint, both_packages, callbacks_of, in_training_step
+from lightning_debugkit.core.compat import ModelCheckpoint, Trainer, both_packages, callbacks_of, in_training_step
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
-
-if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
 
 STALE = Rule("checkpoint-stale", Severity.INFO, "{told}", "{remedy}", section="checkpoints")
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lightning_debugkit.core.compat import TrainerFn
+from lightning_debugkit.core.compat import Trainer, TrainerFn
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.monitors.epoch_orders import EpochOrders
 from lightning_debugkit.monitors.stock_checkpoints import SavedCheckpoints
-
-if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
 
 
 class Surroundings:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
+from lightning_debugkit.core.compat import Trainer
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.core.monitor_missing import MONITOR_MISSING
 from lightning_debugkit.core.name_lists import listed
 from lightning_debugkit.monitors.monitor_mode import followers
-
-if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
 
 NEVER = "{names} {verb} {metric}, and no validation comes in this run to log it: {why}"
 _EFFECTS = {

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lightning_debugkit.core.compat import skips_backward
+from lightning_debugkit.core.compat import LightningModule, Trainer, skips_backward
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.core.optimizers import held_by
 from lightning_debugkit.core.run import current_run
@@ -34,9 +34,6 @@ from lightning_debugkit.monitors.step_stats import StepStatsReader
 from lightning_debugkit.monitors.unmet_monitors import UnmetMonitors
 from lightning_debugkit.replay.diagnosis import Diagnosis
 from lightning_debugkit.replay.hidden_step_replay import why_no_loss
-
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
 
 
 class Work:

@@ -6,17 +6,14 @@ import contextlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
-from lightning_debugkit.core.compat import MixedPrecision, Trainer, counterpart_of
+from lightning_debugkit.core.compat import LightningModule, MixedPrecision, Trainer, counterpart_of
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.replay import bundle
 from lightning_debugkit.replay.nonfinite import finding
 from lightning_debugkit.replay.raised_step import explained
 from lightning_debugkit.replay.step_replay import replay_step
-
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule
 
 _COMPARED = ("op", "source", "samples", "backward", "input")
 

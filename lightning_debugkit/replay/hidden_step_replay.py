@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from lightning_debugkit.core.compat import evaluation_arguments, is_param_in_hook_signature
+from lightning_debugkit.core.compat import LightningModule, Trainer, evaluation_arguments, is_param_in_hook_signature
 from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.core.sharding import cannot_rerun
 from lightning_debugkit.data.loaders import is_at_once, loaders_given
@@ -17,9 +17,6 @@ from lightning_debugkit.data.sample_order import ways_to
 from lightning_debugkit.replay.diagnosis import Backward, Diagnosis, ReplayStep, diagnose
 from lightning_debugkit.replay.hidden import hidden
 from lightning_debugkit.replay.step_replay import muted, step_of
-
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
 
 
 def why_no_loss(

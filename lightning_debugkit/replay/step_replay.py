@@ -5,20 +5,24 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
-from lightning_debugkit.core.compat import DummyLogger, LightningOptimizer, both_packages, is_param_in_hook_signature
+from lightning_debugkit.core.compat import (
+    DummyLogger,
+    LightningModule,
+    LightningOptimizer,
+    Trainer,
+    both_packages,
+    is_param_in_hook_signature,
+)
 from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.core.run import current_run
 from lightning_debugkit.core.sharding import cannot_rerun
 from lightning_debugkit.core.step_hooks import aside
 from lightning_debugkit.replay.autograd_graph import Wiring, wiring
 from lightning_debugkit.replay.diagnosis import Backward, Diagnosis, ReplayStep, breaks_scaled, diagnose
-
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
 
 
 class NotReplayable(RuntimeError):

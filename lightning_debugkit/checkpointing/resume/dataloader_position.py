@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
@@ -20,11 +20,9 @@ from lightning_debugkit.checkpointing.resume.sampler_epochs import (
 from lightning_debugkit.checkpointing.resume.stopped import StopWatch
 from lightning_debugkit.checkpointing.resume.stream_attributes import StreamAttributes
 from lightning_debugkit.checkpointing.resume.streams import Fetches
+from lightning_debugkit.core.compat import LightningModule, Trainer
 from lightning_debugkit.core.patching import StandIn
 from lightning_debugkit.data.loaders import own_sampler
-
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
 
 # A loader that is cycled through more often than this in one epoch is not followed.
 _MOST_PASSES = 32

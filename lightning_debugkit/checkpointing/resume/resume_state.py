@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch.distributed as dist
 
@@ -14,10 +14,8 @@ from lightning_debugkit.checkpointing.resume.dataloader_position import (
 )
 from lightning_debugkit.checkpointing.resume.rng_state import plain
 from lightning_debugkit.checkpointing.resume.stopped import validation_is_due
-from lightning_debugkit.core.compat import overrides
-
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
+from lightning_debugkit.core.compat import LightningModule, Trainer, overrides
+from lightning_debugkit.data.loaders import has_persistent_workers
 
 
 def state(trainer: Trainer, module: LightningModule, place: DataLoaderPosition) -> dict[str, Any]:
@@ -95,9 +93,7 @@ def _workers(trainer: Trainer, loader: Any, within: dict[str, Any]) -> str:
     if not getattr(loader, "in_order", True):
         return "out of order"
     # After the fit they are gone, but the run that is not stopped there goes on with them.
-    had = _has_workers(loader) or (
-        getattr(loader, "persistent_workers", False) and trainer.fit_loop.total_batch_idx >= 0
-    )
+    had = _has_workers(loader) or (has_persistent_workers(loader) and trainer.fit_loop.total_batch_idx >= 0)
     if not (had and within.get("reused", True)):
         return ""
     return "kept" if is_indexed(loader) else "kept stream"

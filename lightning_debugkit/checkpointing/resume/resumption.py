@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lightning_debugkit.checkpointing.resume import inexact_causes
 from lightning_debugkit.checkpointing.resume.dataloader_position import DataLoaderPosition, is_indexed, is_stateful
@@ -13,11 +13,15 @@ from lightning_debugkit.checkpointing.resume.inexact_causes import InexactCause
 from lightning_debugkit.checkpointing.resume.rng_state import RngState
 from lightning_debugkit.checkpointing.resume.sampler_epochs import recorder_of
 from lightning_debugkit.checkpointing.resume.worker_passes import begin_workers
-from lightning_debugkit.core.compat import _DataLoaderIterDataFetcher, both_packages, overrides
+from lightning_debugkit.core.compat import (
+    LightningModule,
+    Trainer,
+    _DataLoaderIterDataFetcher,
+    both_packages,
+    overrides,
+)
 from lightning_debugkit.core.patching import StandIn
-
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
+from lightning_debugkit.data.loaders import has_persistent_workers
 
 # Batches that are pulled again between epochs, where a loader's own state is of before the last of them.
 _FEW = 3
@@ -228,10 +232,10 @@ class Resumption:
     def _pull(self, fetcher: Any, batches: int) -> None:
         """Begin the epoch's passes again, and pull what was used of them."""
         pairs = list(zip(self.place.loaders(), self.saved["loaders"], strict=True))
-        if any(_persistent(loader) and not state["reused"] for loader, state in pairs):
+        if any(has_persistent_workers(loader) and not state["reused"] for loader, state in pairs):
             fetcher.combined_loader.reset()  # these workers were started in this epoch, with a seed of then
         for loader, state in pairs:
-            if _persistent(loader) and state["reused"] and loader._iterator is None:
+            if has_persistent_workers(loader) and state["reused"] and loader._iterator is None:
                 iter(loader)
         self.place.set_streams(self.saved.get("streams", {}))
         self.place.play(self.saved["loaders"])
@@ -285,7 +289,7 @@ class Resumption:
         elif right is None:
             yield inexact_causes.STATEFUL
         else:
-            drawn = all(map(_persistent, self.place.loaders()))
+            drawn = all(map(has_persistent_workers, self.place.loaders()))
             yield inexact_causes.DRAWN_IN_WORKERS if drawn else inexact_causes.PLACE.filled(batches=batches)
 
     @property
@@ -321,7 +325,7 @@ class Resumption:
         """Start persistent workers that the saved run had started: they draw a seed when they do."""
         with self._put_back():
             for loader, had in zip(self.place.validation_loaders(), self.saved["validation_workers"], strict=False):
-                if had and _persistent(loader) and loader._iterator is None:
+                if had and has_persistent_workers(loader) and loader._iterator is None:
                     iter(loader)
 
     def _step_plateaus(self, trainer: Trainer, module: LightningModule) -> None:
@@ -343,7 +347,3 @@ class Resumption:
 def _lost(batches: int, error: Exception) -> InexactCause:
     why = "it gives fewer" if isinstance(error, StopIteration) else f"it raised {type(error).__name__}: {error}"
     return inexact_causes.LOST.filled(batches=batches, why=why)
-
-
-def _persistent(loader: Any) -> bool:
-    return bool(getattr(loader, "persistent_workers", False))

@@ -8,13 +8,11 @@ never trained on.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lightning_debugkit.checkpointing.resume.rng_state import RngState
+from lightning_debugkit.core.compat import Trainer
 from lightning_debugkit.core.patching import StandIn
-
-if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
 
 
 def batches_of_stopped(checkpoint: Mapping[str, Any], in_epoch: float | None) -> int:

@@ -11,15 +11,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lightning_debugkit.checkpointing.resume.fingerprints import fingerprint
 from lightning_debugkit.checkpointing.resume.rng_state import RngState
 from lightning_debugkit.checkpointing.resume.worker_passes import WorkerPasses
+from lightning_debugkit.core.compat import Trainer
 from lightning_debugkit.core.patching import StandIn
-
-if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
 
 # Taking the loaders' states before each batch may take this share of the time, and this many seconds at the start. A
 # state that was taken some batches ago serves as well: these are pulled again.

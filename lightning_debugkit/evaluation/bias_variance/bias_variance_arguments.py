@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torchmetrics import Metric
 
 from lightning_debugkit.core.arguments import Needs, is_number, is_whole
-from lightning_debugkit.core.compat import callbacks_of
+from lightning_debugkit.core.compat import Trainer, callbacks_of
 from lightning_debugkit.stats.intervals import Interval, exact, wilson
-
-if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
 
 _NEEDS = Needs("BiasVarianceReport")
 _PAIR = 2

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from lightning_debugkit.core.compat import LightningModule, Trainer
 from lightning_debugkit.core.distributed import gathered_from_ranks
 from lightning_debugkit.core.sharding import holds_whole_model, samples_of
 from lightning_debugkit.data.batches import batch_size
@@ -19,9 +20,6 @@ from lightning_debugkit.evaluation.bias_variance.train_error import (
     measure_training_error,
 )
 from lightning_debugkit.evaluation.predictions.reader import PredictionsNotFound
-
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
 
 
 class DataPasses:

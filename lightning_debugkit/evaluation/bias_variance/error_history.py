@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_debugkit.core.compat import trainer_of
+from lightning_debugkit.core.compat import LightningModule, Trainer, trainer_of
 from lightning_debugkit.core.sharding import holds_whole_model, named_shards
 from lightning_debugkit.evaluation.bias_variance.measured_case import EarlierErrors
 from lightning_debugkit.evaluation.bias_variance.measurement import Measured
 from lightning_debugkit.stats.intervals import Interval
 from lightning_debugkit.stats.paired import mcnemar, paired_counts
 from lightning_debugkit.stats.tensor_norms import bits
-
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
 
 _MOST = 500  # moments remembered; every second of the older ones goes when there are more
 _CLASSED = 32  # moments whose counts by class are remembered

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, RandomSampler, SequentialSampler, Subset
 
+from lightning_debugkit.core.compat import Trainer
 from lightning_debugkit.core.patching import StandIn
 from lightning_debugkit.data.sample_order import AroundSampler
-
-if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
 
 
 class Chosen(AroundSampler):

@@ -5,18 +5,15 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 from torchmetrics import Metric
 
-from lightning_debugkit.core.compat import extract_batch_size
+from lightning_debugkit.core.compat import LightningModule, extract_batch_size
 from lightning_debugkit.core.patching import StandIn
 from lightning_debugkit.stats.bootstrap import bootstrap_groups
 from lightning_debugkit.stats.intervals import Interval, bare_interval
-
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule
 
 _SPLITS = ("train", "valid", "validation", "val", "test")
 

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics import Metric
 
+from lightning_debugkit.core.compat import LightningModule
 from lightning_debugkit.evaluation.bias_variance import error_counts, logged_metric, metric_estimate
 from lightning_debugkit.evaluation.bias_variance.error_counts import ErrorCounts, Method
 from lightning_debugkit.evaluation.predictions.reader import PredictionReader, PredictionsNotFound
 from lightning_debugkit.evaluation.predictions.readings import named_reading
 from lightning_debugkit.evaluation.predictions.wrong_samples import NoClasses, cut_of, scored
 from lightning_debugkit.stats.intervals import Interval
-
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule
 
 Rerun = Callable[[], Any]
 

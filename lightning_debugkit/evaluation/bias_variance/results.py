@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torchmetrics import Metric
 
+from lightning_debugkit.core.compat import Trainer
 from lightning_debugkit.core.journal import strict
 from lightning_debugkit.core.whole_files import replace_file
 from lightning_debugkit.evaluation.bias_variance import bias_variance_arguments
@@ -22,8 +23,6 @@ from lightning_debugkit.evaluation.bias_variance.units_of_error import Unit
 from lightning_debugkit.stats.intervals import Interval
 
 if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
-
     from lightning_debugkit.evaluation.bias_variance.callback import BiasVarianceReport
 
 FILE = "bias_variance.json"

@@ -5,22 +5,25 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 from torchmetrics import Metric
 
-from lightning_debugkit.core.compat import before_transfer, is_param_in_hook_signature, overrides
+from lightning_debugkit.core.compat import (
+    LightningModule,
+    Trainer,
+    before_transfer,
+    is_param_in_hook_signature,
+    overrides,
+)
 from lightning_debugkit.core.isolation import isolated
 from lightning_debugkit.core.rng import kept_generators
 from lightning_debugkit.core.sharding import cannot_rerun, holds_whole_model
 from lightning_debugkit.data.loaders import loaders_of
 from lightning_debugkit.evaluation.bias_variance.measurement import LoggedTake, MeasuredAt, Taken
 from lightning_debugkit.replay.step_replay import muted
-
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
 
 STEPS = ("validation_step", "training_step")
 

@@ -5,20 +5,25 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from lightning_debugkit.core.compat import EarlyStopping, _DropoutNd, _NormBase, both_packages, callbacks_of
+from lightning_debugkit.core.compat import (
+    EarlyStopping,
+    LightningModule,
+    Trainer,
+    _DropoutNd,
+    _NormBase,
+    both_packages,
+    callbacks_of,
+)
 from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.core.sharding import parameter_sizes
 from lightning_debugkit.data.batches import leaves
 from lightning_debugkit.data.loaders import loaders_of
-
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
 
 _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm)
 _TRIES = 3

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from lightning_debugkit.core.compat import LightningModule, Trainer
 from lightning_debugkit.data.loaders import attribute, datasets_of, loaders_of
-
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
 
 _PLACES = ("class_names", "classes", "target_names", "label_names", "class_to_idx", "id2label", "features")
 

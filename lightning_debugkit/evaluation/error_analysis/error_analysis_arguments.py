@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lightning_debugkit.core.arguments import Needs, is_listing
-from lightning_debugkit.core.compat import callbacks_of
+from lightning_debugkit.core.compat import Trainer, callbacks_of
 from lightning_debugkit.evaluation.error_analysis.task import TASKS
-
-if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
 
 _NEEDS = Needs("ErrorAnalysis")
 _ASKED = ("task", "loaders", "predictions", "target", "adapter")  # what tells one analysis from another

@@ -8,16 +8,14 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+from lightning_debugkit.core.compat import LightningModule, Trainer
 from lightning_debugkit.data.loaders import loaders_of_pass
 from lightning_debugkit.evaluation.error_analysis.answers import CollectedAnswers
 from lightning_debugkit.evaluation.error_analysis.error_summary import Samples
 from lightning_debugkit.evaluation.error_analysis.errors_json import ErrorAnalysisResult, write_analysis
 from lightning_debugkit.evaluation.error_analysis.sample_pictures import SampleGallery, tokenizer_of
-
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
 
 _MOST = 100_000  # rows of the table of mistakes
 _WHOLE = 2.0**53

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
+from lightning_debugkit.core.compat import LightningModule, Trainer
 from lightning_debugkit.core.distributed import gathered_from_ranks
 from lightning_debugkit.core.step_hooks import is_detections
 from lightning_debugkit.data.batches import CannotSplit, batch_size, take
@@ -35,9 +36,6 @@ from lightning_debugkit.evaluation.error_analysis.task import (
 from lightning_debugkit.evaluation.predictions.reader import PredictionReader, PredictionsNotFound
 from lightning_debugkit.evaluation.predictions.readings import Reading, shown_structure
 from lightning_debugkit.evaluation.predictions.wrong_samples import NoClasses
-
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
 
 
 class EvaluationPass:

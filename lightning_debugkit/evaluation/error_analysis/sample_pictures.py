@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lightning_debugkit.core.compat import LightningModule, Trainer
 from lightning_debugkit.data.loaders import loaders_of
 from lightning_debugkit.data.sample_entries import drawing
 from lightning_debugkit.evaluation.error_analysis.index_evidence import sample_at
 from lightning_debugkit.evaluation.error_analysis.slice_columns import INPUTS
-
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
 
 FOLDER = "errors"
 _MOST_FAILED = 5  # then the data set is gone

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_debugkit.core.compat import LightningModule, Trainer
 from lightning_debugkit.core.distributed import gathered_from_ranks
 from lightning_debugkit.data.batches import CannotSplit, batch_size
 from lightning_debugkit.data.evaluation_order import LoaderOrder, Rows
@@ -22,9 +23,6 @@ from lightning_debugkit.evaluation.predictions.readings import Reading
 from lightning_debugkit.evaluation.predictions.wrong_samples import NoClasses
 from lightning_debugkit.stats import training_dynamics
 from lightning_debugkit.stats.training_dynamics import REGIONS, Course, Dynamics
-
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
 
 STEP = "training_step"
 HARDEST = 25

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from lightning_debugkit.core.compat import is_compiled_as_a_whole, trainer_of
+from lightning_debugkit.core.compat import LightningModule, is_compiled_as_a_whole, trainer_of
 from lightning_debugkit.core.dotted import function_at
 from lightning_debugkit.core.patching import has_compiled_code
 from lightning_debugkit.core.sharding import gathered_shards, holds_whole_model
@@ -16,9 +16,6 @@ from lightning_debugkit.evaluation.predictions import loss_inputs, named_entries
 from lightning_debugkit.evaluation.predictions.loss_inputs import LossInputs
 from lightning_debugkit.evaluation.predictions.named_entries import Place
 from lightning_debugkit.evaluation.predictions.readings import Adapter, Reading, fit_together
-
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule
 
 _log = logging.getLogger("lightning_debugkit")
 Way = Literal["returned", "forward", "loss"]

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from lightning_debugkit.core.compat import LightningModule, Trainer
 from lightning_debugkit.evaluation.bias_variance.measurement import MeasuredAt
 from lightning_debugkit.evaluation.bias_variance.train_error import draw_training_sample, measure_training_error
 from lightning_debugkit.evaluation.predictions.reader import PredictionReader
 from lightning_debugkit.evaluation.predictions.wrong_samples import NoClasses, cut_of, scored
 from lightning_debugkit.evaluation.studies.study import Fit, Study, length_of_data, report_of
 from lightning_debugkit.stats.retrained_decomposition import Parts, cross_entropy, squared_loss, zero_one_loss
-
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
 
 Loss = Literal["squared", "zero-one", "cross-entropy"]
 _LOSSES = ("squared", "zero-one", "cross-entropy")

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lightning_debugkit.core.compat import MixedPrecision, both_packages, overrides
-
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
+from lightning_debugkit.core.compat import LightningModule, MixedPrecision, Trainer, both_packages, overrides
 
 _FIRST = 10  # norms to know before they are a distribution; until then the Trainer's own threshold holds
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.hooks import unserializable_hook
 
-from lightning_debugkit.core.compat import divides_by_scale, is_unscaled, overrides
+from lightning_debugkit.core.compat import LightningModule, Trainer, divides_by_scale, is_unscaled, overrides
 from lightning_debugkit.core.finding import Where
 from lightning_debugkit.core.host_copy import Later
 from lightning_debugkit.core.optimizers import is_whole_window, scaler_of
@@ -22,9 +21,6 @@ from lightning_debugkit.monitors.clipping.clipping_order import ClippingOrder
 from lightning_debugkit.monitors.grad_norm_cache import GradientNorms, measured, parameters_of, shared_norms
 from lightning_debugkit.replay.source_lines import caller, place_of
 from lightning_debugkit.stats.tensor_norms import norms, values
-
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
 
 _DENSE = 50  # first steps of an optimizer, all of which are measured where nothing is heard
 _MOST = 8  # clippings of one step that are kept, where a module clips part by part

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import (
@@ -17,14 +17,11 @@ from torch.optim.lr_scheduler import (
     SequentialLR,
 )
 
-from lightning_debugkit.core.compat import overrides
+from lightning_debugkit.core.compat import LightningModule, Trainer, overrides
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.patching import hear_method
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.replay.source_lines import users_line
-
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
 
 OPTIMIZER = Rule(
     "optimizer-stepped-twice",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Set
-from typing import TYPE_CHECKING
 
+from lightning_debugkit.core.compat import LightningModule, Trainer
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.core.name_lists import listed
 from lightning_debugkit.core.optimizers import held_by, raw
@@ -12,9 +12,6 @@ from lightning_debugkit.core.sharding import holds_whole_model
 from lightning_debugkit.monitors.optimization.update_ratio import NOT_UPDATED
 from lightning_debugkit.monitors.parameters.parameter_registration import common
 from lightning_debugkit.stats.tensor_norms import values, versions
-
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
 
 _OTHERS = 10  # steps of other optimizers, after which one that was never stepped is no matter of the start
 

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from lightning_debugkit.core.compat import LightningModule
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.monitors.parameters.broken_at_start import broken_parameters
 from lightning_debugkit.replay.diagnosis import Diagnosis
 from lightning_debugkit.replay.nonfinite import finding as worded
 from lightning_debugkit.stats.tensor_norms import version
-
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule
 
 NO_LOSS = Rule(
     "no-loss",

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from lightning_debugkit.core.compat import Trainer
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
-
-if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
 
 NO_STEP = Rule(
     "no-training-step",

@@ -6,17 +6,14 @@ import copy
 import gc
 from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch.optim.lr_scheduler import LRScheduler
 
-from lightning_debugkit.core.compat import callbacks_of, overrides
+from lightning_debugkit.core.compat import LightningModule, Trainer, callbacks_of, overrides
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.monitors.optimization.double_steps import is_due
-
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
 
 UNSTEPPED = Rule(
     "scheduler-never-stepped",

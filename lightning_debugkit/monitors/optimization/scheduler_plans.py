@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from lightning_debugkit.core.compat import Trainer
 from lightning_debugkit.monitors.optimization.learning_rate_schedule import SchedulePlan
-
-if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
 
 # Where each scheduler of torch keeps the number of calls after which it is through.
 _HORIZONS = {"CosineAnnealingLR": "T_max", "OneCycleLR": "total_steps", "PolynomialLR": "total_iters"}

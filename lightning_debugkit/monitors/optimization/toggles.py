@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from lightning_debugkit.core.compat import toggled_parameters
+from lightning_debugkit.core.compat import LightningModule, toggled_parameters
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.name_lists import listed
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.monitors.observed_step import StepStats
 from lightning_debugkit.monitors.parameters.parameter_registration import common
-
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule
 
 TOGGLED = Rule(
     "toggle-without-untoggle",

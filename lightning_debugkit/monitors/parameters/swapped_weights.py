@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from lightning_debugkit.core.compat import callbacks_of
+from lightning_debugkit.core.compat import LightningModule, Trainer, callbacks_of
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.stats.tensor_norms import is_readable, some
-
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
 
 KEPT = Rule(
     "validation-weights-kept",

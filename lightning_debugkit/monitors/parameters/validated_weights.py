@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
-from lightning_debugkit.core.compat import callbacks_of
+from lightning_debugkit.core.compat import LightningModule, Trainer, callbacks_of
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.stats.tensor_norms import some
-
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
 
 UNTRAINED = Rule(
     "untrained-weights-validated",

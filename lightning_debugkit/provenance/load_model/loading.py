@@ -10,13 +10,13 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from lightning_debugkit.checkpointing.elsewhere import at_hand
 from lightning_debugkit.checkpointing.shard_metadata import NotWhole, is_sharded_file
 from lightning_debugkit.checkpointing.sharded_weights import load_sharded
 from lightning_debugkit.core.arguments import Needs
-from lightning_debugkit.core.compat import BUILDER
+from lightning_debugkit.core.compat import BUILDER, LightningModule
 from lightning_debugkit.core.weight_names import fit_names
 from lightning_debugkit.provenance.capture.left_out import known_files, with_unchanged, writable
 from lightning_debugkit.provenance.capture.locating import file_of
@@ -30,9 +30,6 @@ from lightning_debugkit.provenance.load_model.isolated import IsolatedModel, arg
 from lightning_debugkit.provenance.load_model.load_request import Request, demand_plain, demand_trust, whence
 from lightning_debugkit.provenance.load_model.main_module import mount_snapshot
 from lightning_debugkit.provenance.load_model.private_import import Captured, LeftOut
-
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule
 
 Code = Literal["snapshot", "current", "auto"]
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from lightning_debugkit.core.compat import Trainer
 from lightning_debugkit.core.patching import StandIn
-
-if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
 
 See = Callable[[dict[str, Any], Any], None]
 

@@ -8,21 +8,18 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from lightning_debugkit.core.compat import move_data_to_device, tree_leaves, tree_map
+from lightning_debugkit.core.compat import LightningModule, Trainer, move_data_to_device, tree_leaves, tree_map
 from lightning_debugkit.core.isolation import isolated
 from lightning_debugkit.core.patching import Hook
 from lightning_debugkit.core.run import current_run
 from lightning_debugkit.provenance.snapshot.run_end_commit import best_and_last
 from lightning_debugkit.replay.step_replay import muted
-
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
 
 _log = logging.getLogger("lightning_debugkit")
 _FEW = 2  # a batch of one would be taken for a constant

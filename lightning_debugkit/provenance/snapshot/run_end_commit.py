@@ -7,16 +7,13 @@ import shlex
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lightning_debugkit.core.compat import ModelCheckpoint, both_packages
+from lightning_debugkit.core.compat import ModelCheckpoint, Trainer, both_packages
 from lightning_debugkit.core.journal import read_journal
 from lightning_debugkit.provenance.repository.commit_tree import end_run
 from lightning_debugkit.provenance.repository.git import Unavailable, open_repository
 from lightning_debugkit.provenance.snapshot.snapshot_session import SnapshotSession, metrics_of
-
-if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
 
 
 @dataclass(frozen=True)

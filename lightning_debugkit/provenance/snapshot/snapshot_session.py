@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from lightning_debugkit.core.compat import Trainer
 from lightning_debugkit.core.journal import strict
 from lightning_debugkit.data.loaders import class_mapping
 from lightning_debugkit.provenance.capture.capture import Capture
@@ -13,9 +14,6 @@ from lightning_debugkit.provenance.capture.project_modules import main_file, pro
 from lightning_debugkit.provenance.carried.manifest import Manifest
 from lightning_debugkit.provenance.diff.comparison import CodeComparison
 from lightning_debugkit.provenance.diff.disk_comparison import compare_with_disk, imported, places_of
-
-if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
 
 
 class SnapshotSession:
