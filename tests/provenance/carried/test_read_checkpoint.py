@@ -133,6 +133,7 @@ def zipped(**members: bytes) -> bytes:
         # A list that is put into itself by the pickle's own memory, and calls of what it does not have.
         zipped(data_pkl=b"\x80\x02cos\nsystem\nX\x02\x00\x00\x00lsR."),
     ],
+    ids=["empty", "text", "zip", "no-pickle", "cut-pickle", "calls"],  # an archive holds the time
 )
 def test_what_is_no_checkpoint_is_refused_in_a_sentence(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "x.ckpt").write_bytes(data)
