@@ -40,6 +40,7 @@ _UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # what no 
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 _LONG_NUMBER = re.compile(r"(\d\.\d\d)\d+")
 _MEASURES = ("d", "x", "y", "transform", "points")
+_FONT = re.compile(r"(.*?)([\d.]+)px ")
 _UNTURNED = re.compile(r"rotate\(-?0 .*\)")
 
 
@@ -92,9 +93,11 @@ def as_svg(written: str, name: str) -> str:
 def _make_plain(element: ET.Element) -> None:
     """Turn the style of an element into attributes, and leave out what says nothing."""
     for rule in element.attrib.pop("style", "").split(";"):
-        key, _, value = rule.partition(":")
-        if key.strip() and key.strip() != "font-family":
-            element.set(key.strip(), value.strip())
+        key, _, value = map(str.strip, rule.partition(":"))
+        if key == "font":
+            element.attrib.update(_longhand(value))
+        elif key and key != "font-family":
+            element.set(key, value)
     if "font-size" in element.attrib:
         element.set("font-size", element.attrib["font-size"].removesuffix("px"))
     if _UNTURNED.fullmatch(element.get("transform", "")):
@@ -102,6 +105,14 @@ def _make_plain(element: ET.Element) -> None:
     for key in _MEASURES:
         if key in element.attrib:
             element.set(key, _LONG_NUMBER.sub(r"\1", " ".join(element.attrib[key].split())))
+
+
+def _longhand(font: str) -> Iterator[tuple[str, str]]:
+    """Yield what ``font`` says, with which older matplotlibs style text: it is a property, and no attribute."""
+    if found := _FONT.match(font):
+        for word in found[1].split():
+            yield {"small-caps": "font-variant"}.get(word, "font-weight" if word.isdigit() else "font-style"), word
+        yield "font-size", found[2]
 
 
 def _rename(root: ET.Element, name: str) -> None:

@@ -154,6 +154,23 @@ def test_text_of_users_stays_what_it_was() -> None:
     assert said.replace("\x00", "\ufffd") in texts
 
 
+def test_text_has_the_size_and_weight_that_it_was_drawn_with() -> None:
+    written = io.StringIO()
+    with own_settings():
+        figure = blank_figure(2.0)
+        figure.text(0.5, 0.5, "mine", fontsize=9, fontweight="bold", fontstyle="italic")
+        figure.savefig(written, format="svg")
+    drawn = ET.fromstring(as_svg(written.getvalue(), "mine")).find(".//{*}text")
+    # As a matplotlib before 3.10 writes it.
+    older = ET.fromstring(
+        as_svg("<svg width='1' height='1' viewBox='0'><text style=\"font: italic 700 9px 'A', 'B'\"/></svg>", "mine")
+    )[0]
+    assert drawn is not None
+    for text in (drawn, older):
+        assert [text.get(f"font-{name}") for name in ("style", "weight", "size")] == ["italic", "700", "9"]
+        assert text.get("font") is None
+
+
 def schemes() -> list[dict[str, str]]:
     """Return the page's variables, on a light page and on a dark one."""
     blocks = re.findall(
