@@ -30,6 +30,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser("python -m benchmarks.faults", description=__doc__)
     parser.add_argument("--case", action="append", help="only this program (may be repeated)")
+    parser.add_argument("--again", action="store_true", help="only the programs that were written again")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each form of each program")
     parser.add_argument("--quick", action="store_true", help="one seed and a tenth of the programs")
     parser.add_argument("--limit", type=float, default=120, help="seconds that one run may take")
@@ -43,7 +44,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 def chosen(options: argparse.Namespace) -> list[Case]:
     """Return the programs that were asked for."""
-    every = cases()
+    every = [case for case in cases() if case.again or not options.again]
     if options.case:
         unknown = set(options.case) - {case.name for case in every}
         if unknown:
@@ -74,6 +75,7 @@ def record_of(case: Case, mended: bool, seed: int, done: Run) -> dict[str, Any]:
     """Return one run as plain data."""
     return {
         "case": case.name,
+        "again": case.again,
         "form": "healthy" if case.healthy else "mended" if mended else "fault",
         "seed": seed,
         "expected": list(case.diagnoses),
@@ -115,6 +117,14 @@ def totals(records: list[dict[str, Any]]) -> dict[str, Any]:
     return result
 
 
+def scores(records: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the totals of the corpus, and those of the programs that were written again because of a changed rule."""
+    return {
+        "corpus": totals([r for r in records if not r.get("again")]),
+        "again": totals([r for r in records if r.get("again")]),
+    }
+
+
 def misses(records: list[dict[str, Any]]) -> Iterator[str]:
     """Yield each run that is not as it should be, with what was said instead."""
     for record in records:
@@ -134,7 +144,8 @@ def everything(options: argparse.Namespace) -> dict[str, Any]:
     if not options.results:
         programs, seeds = chosen(options), 1 if options.quick else options.seeds
         records = list(runs_of(programs, seeds, options.limit, options.jobs))
-        rivals = peers.compare(programs, seeds, options.limit) if options.peers else {}
+        corpus = [case for case in programs if not case.again]
+        rivals = peers.compare(corpus, seeds, options.limit) if options.peers else {}
         return {"machine": machine(), "runs": records, "peers": rivals}
     parts = [json.loads(path.read_text(encoding="utf-8")) for path in options.results]
     # A program that ran again counts once, as in its last results.
@@ -158,7 +169,7 @@ def written(results: dict[str, Any]) -> str:
         for run in results["runs"]
     ]
     runs = ",\n".join(json.dumps(run) for run in short)
-    rest = {key: value for key, value in results.items() if key != "runs"}
+    rest = {key: value for key, value in results.items() if key != "runs"} | {"totals": scores(results["runs"])}
     return f'{json.dumps(rest)[:-1]}, "runs": [\n{runs}\n]}}\n'
 
 
@@ -169,11 +180,13 @@ def main(argv: list[str] | None = None) -> int:
     records = results["runs"]
     print("\nNot as it should be:", *misses(records), sep="\n")
     print(f"\n{len({record['case'] for record in records})} programs")
-    for name, part in totals(records).items():
-        interval = f"  {part['share']:.1%} ({part['low']:.1%} - {part['high']:.1%})" if part["of"] else ""
-        print(f"{name:<16} {part['hits']:>4} of {part['of']:<4}{interval}")
+    for kind, parts in scores(records).items():
+        for name, part in parts.items():
+            if part["of"]:
+                interval = f"{part['share']:.1%} ({part['low']:.1%} - {part['high']:.1%})"
+                print(f"{kind:<8} {name:<16} {part['hits']:>4} of {part['of']:<4}  {interval}")
     if options.page:
-        options.page.write_text("\n".join(page(results, totals(records))) + "\n", encoding="utf-8")
+        options.page.write_text("\n".join(page(results, scores(records))) + "\n", encoding="utf-8")
     if options.json:
         options.json.write_text(written(results), encoding="utf-8")
     return int(any((r["form"] != "fault" and r["detected"]) or bad_end(r) for r in records))

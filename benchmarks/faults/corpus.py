@@ -20,6 +20,8 @@ class Case:
         diagnoses: Acceptable rules; empty for a program that is healthy in both forms.
         place: Text that the finding must hold, None where there is no single place.
         preset: The preset that the rule is in.
+        again: The program whose fault it has in another form, written after a rule had been changed because of that
+            program, by somebody who had not seen the change; None for a program of the corpus itself.
     """
 
     name: str
@@ -28,6 +30,7 @@ class Case:
     diagnoses: tuple[str, ...]
     place: str | None
     preset: str
+    again: str | None = None
 
     @property
     def healthy(self) -> bool:
@@ -67,7 +70,8 @@ def read_case(path: Path) -> Case:
         diagnoses, place, preset = (ast.literal_eval(stated[name]) for name in ("DIAGNOSES", "PLACE", "PRESET"))
     except KeyError as error:
         raise ValueError(f"{path.name} does not state {error.args[0]}") from None
-    return Case(path.stem, path, ast.get_docstring(tree) or "", tuple(diagnoses), place, preset)
+    again = ast.literal_eval(stated["AGAIN"]) if "AGAIN" in stated else None
+    return Case(path.stem, path, ast.get_docstring(tree) or "", tuple(diagnoses), place, preset, again)
 
 
 def cases(folder: Path = FOLDER) -> list[Case]:

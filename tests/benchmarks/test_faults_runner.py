@@ -9,7 +9,8 @@ import pytest
 
 from benchmarks.faults import processes
 from benchmarks.faults.__main__ import main, written
-from benchmarks.faults.corpus import Case, cases, read_case
+from benchmarks.faults.corpus import FOLDER, Case, cases, read_case
+from benchmarks.faults.page import verdict
 from benchmarks.faults.scoring import findings_under, score, share
 from lightning_debugkit import Finding
 
@@ -92,6 +93,44 @@ def test_results_that_were_written_make_the_page(tmp_path: Path):
     assert "- `log_of_zero_price` (mended): none" in made.read_text(encoding="utf-8")
     assert main(["--from", *map(str, parts), "--page", str(made)]) == 0  # a program that ran again counts once
     assert "| `log_of_zero_price` | `nonfinite-loss` | nothing |" in made.read_text(encoding="utf-8")
+
+
+def test_programs_that_were_written_again_are_counted_apart(tmp_path: Path):
+    second = {**RUN, "case": "decibels_of_a_silent_clip", "again": "validation_percentage_of_zero", "place": "x"}
+    found = {**second, **BLIND, "form": "fault", "detected": True, "diagnosed": True, "placed": False}
+    results = {"machine": {}, "runs": [{**RUN, **BLIND, "form": "fault"}, found], "peers": {}}
+    path, made = tmp_path / "results.json", tmp_path / "page.md"
+    path.write_text(written(results), encoding="utf-8")
+    stored = json.loads(path.read_text(encoding="utf-8"))["totals"]
+    assert (stored["corpus"]["detected"]["hits"], stored["again"]["detected"]["hits"]) == (0, 1)
+    assert main(["--from", str(path), "--page", str(made)]) == 0
+    lines = made.read_text(encoding="utf-8").splitlines()
+    assert "| detected | 0 of 1 | 0.0% | 0.0% to 79.3% | 1 of 1 | 100.0% | 20.7% to 100.0% |" in lines
+    assert "| placed | - | - | - | 0 of 1 | 0.0% | 0.0% to 79.3% |" in lines
+    rule = "nonfinite-validation (infinite metrics)"
+    assert f"| `{second['again']}` | {rule} | `{second['case']}` | detected, diagnosed |" in lines
+
+
+def test_what_came_of_a_program_is_said_in_words():
+    fault, healthy = (read_case(FOLDER / f"{name}.py") for name in ("log_of_zero_price", "healthy_swa"))
+    run = {**RUN, **BLIND, "form": "fault", "place": "log"}
+    told = {"detected": True, "diagnosed": True, "placed": True}
+    assert verdict(fault, [{**run, **told}]) == "detected, diagnosed, placed"
+    assert verdict(fault, [{**run, **told}, {**run, **told, "placed": False}]) == "detected, diagnosed"  # of two seeds
+    assert verdict(fault, [run, {**run, "form": "mended", "detected": True}]) == "missed, its mended twin accused"
+    sound = {**run, "case": "healthy_swa", "form": "healthy"}
+    assert [verdict(healthy, [{**sound, "detected": said}]) for said in (False, True)] == ["silent", "accused"]
+    assert verdict(healthy, [run]) == verdict(healthy, [{**sound, "ended": "skipped"}]) == "not run"
+
+
+def test_each_changed_rule_has_a_program_that_was_written_again():
+    every = {case.name: case for case in cases()}
+    assert {case.again for case in every.values()} - {None} == {case.name for case in every.values() if case.changed}
+    for case in every.values():
+        if case.again:
+            assert not case.changed  # what it finds must not have been made to find it
+            assert case.healthy == every[case.again].healthy
+            assert set(every[case.again].diagnoses) <= set(case.diagnoses)
 
 
 def test_a_program_runs_in_a_process_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
