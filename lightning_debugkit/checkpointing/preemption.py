@@ -15,7 +15,7 @@ import torch
 from lightning_debugkit.core.compat import SIGTERMException, Trainer
 from lightning_debugkit.core.patching import StandIn
 
-# Of Lightning, not documented; seen in 2.6. Where they are not, nothing is saved at a SIGTERM of several ranks.
+# Of Lightning, not documented; seen in 2.5.2 to 2.6. Without them nothing is saved at a SIGTERM of several ranks.
 _ASKED, _HANDLER = "_broadcast_sigterm_tensor", "_sigterm_notifier_fn"
 
 

@@ -87,7 +87,7 @@ def test_the_interval_of_a_confusion_matrix_is_scipys_of_its_samples(
         n_resamples=20_000,
         confidence_level=expanded(n),
         method="BCa",
-        rng=np.random.default_rng(1),
+        random_state=np.random.default_rng(1),
     ).confidence_interval
     found = bootstrap_confusion(torch.from_numpy(table), statistic, replicates=100_000)
     width = reference.high - reference.low
@@ -108,7 +108,7 @@ def test_the_interval_of_groups_is_scipys() -> None:
         n_resamples=20_000,
         confidence_level=expanded(9),
         method="BCa",
-        rng=np.random.default_rng(3),
+        random_state=np.random.default_rng(3),
     ).confidence_interval
     found = bootstrap_groups(totals, sizes, replicates=20_000)
     width = reference.high - reference.low

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 from functools import partial
@@ -143,6 +144,9 @@ def test_another_exception_saves_only_where_that_was_asked_for(tmp_path: Path) -
     assert [record.step for record in read_records(tmp_path / "saved")] == [6]
 
 
+@pytest.mark.skipif(
+    "save_on_exception" not in inspect.signature(ModelCheckpoint).parameters, reason="Lightning 2.5.3 has the argument"
+)
 def test_exact_resume_goes_on_from_a_stock_file_of_the_signal(tmp_path: Path) -> None:
     uninterrupted = train(tmp_path / "whole", Net, callbacks=[ExactResume()])
     keeps = ModelCheckpoint(dirpath=tmp_path / "saved", save_on_exception=True, save_last=True)
