@@ -432,8 +432,8 @@ def journal() -> list[str]:
 
     from lightning_debugkit.core.journal import Journal
     from lightning_debugkit.core.recorder import NamedNumbers, Recorder
+    from lightning_debugkit.core.sampling import Thinning
     from lightning_debugkit.report.rendering import render
-    from lightning_debugkit.stats.thinning import Thinning
 
     names = [f"layers.{at // 2}.{'bias' if at % 2 else 'weight'}" for at in range(NAMES)]
     random_norms = np.random.default_rng(0)

@@ -18,11 +18,9 @@ from lightning_debugkit.core.anomaly import TrainingAnomaly, as_event
 from lightning_debugkit.core.arguments import check_names
 from lightning_debugkit.core.compat import belong_to_both, callbacks_of, is_launched, stage_of
 from lightning_debugkit.core.finding import Finding, Severity, Where
-from lightning_debugkit.core.guards import guarded, guarded_state
-from lightning_debugkit.core.launched import tell_exceptions
+from lightning_debugkit.core.guards import guarded, guarded_state, leave_out_passing_frames, tell_exceptions
 from lightning_debugkit.core.outlets import outlets_of
 from lightning_debugkit.core.run import Run, current_run, open_run
-from lightning_debugkit.core.tracebacks import leave_out_passing_frames
 
 _log = logging.getLogger("lightning_debugkit")
 _PLACE = {"epoch", "step", "rank"}

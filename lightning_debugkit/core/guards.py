@@ -1,13 +1,22 @@
-"""What fails inside of the kit ends no training: around each hook of its callbacks, and what they save and load."""
+"""Errors, the kit's and the user's: its own end no training, the user's reach the user as if nobody stood between.
+
+Where Lightning starts the processes of a fit, as under ``ddp_spawn``, `tell_exceptions` hears what ends it there: the
+callbacks of the launching process have seen nothing of the fit.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from lightning_debugkit.core.compat import Trainer, _dispatch_modes, _function_modes, modes_aside
+from lightning_debugkit.core.compat import RUN_STAGE, Trainer, _dispatch_modes, _function_modes, modes_aside
+from lightning_debugkit.core.patching import around_next
 
 if TYPE_CHECKING:
     from lightning_debugkit.core.callback import DebugCallback
@@ -60,3 +69,58 @@ def guarded_state(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
             return {} if name == "state_dict" else None
 
     return held
+
+
+_PACKAGE = str(Path(__file__).parents[1])
+# A local of the functions that only pass a call on; pytest leaves frames out by the same name.
+_MARK = "__tracebackhide__"
+
+
+def leave_out_passing_frames(error: BaseException) -> None:
+    """Take the frames of ours that only passed a call on out of the tracebacks of ``error`` and of what led to it.
+
+    A frame of ours that raised, or that is not marked, stays: a fault of the kit must not look like another's.
+    """
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        current = waiting.pop()
+        if current is None or id(current) in seen:
+            continue
+        seen.add(id(current))
+        current.__traceback__ = _without(current.__traceback__)
+        waiting += [current.__cause__, current.__context__]
+
+
+def _without(traceback: TracebackType | None) -> TracebackType | None:
+    kept = [each for each in _links(traceback) if each.tb_next is None or not _passes(each)]
+    for one, following in itertools.pairwise(kept):
+        one.tb_next = following
+    return kept[0] if kept else None
+
+
+def _links(traceback: TracebackType | None) -> list[TracebackType]:
+    found = []
+    while traceback is not None:
+        found.append(traceback)
+        traceback = traceback.tb_next
+    return found
+
+
+def _passes(traceback: TracebackType) -> bool:
+    code = traceback.tb_frame.f_code
+    return _MARK in code.co_varnames and code.co_filename.startswith(_PACKAGE)
+
+
+def tell_exceptions(trainer: Trainer, tell: Callable[[BaseException], Any]) -> None:
+    """Call ``tell`` with what ends the fit that is about to start, if anything does."""
+
+    @contextlib.contextmanager
+    def told() -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            tell(error)
+            raise
+
+    around_next(trainer, RUN_STAGE, told)

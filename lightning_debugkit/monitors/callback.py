@@ -17,6 +17,7 @@ from lightning_debugkit.core.optimizers import raw
 from lightning_debugkit.core.recorder import NamedNumbers
 from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.core.run import Run, current_run
+from lightning_debugkit.core.sampling import Thinning
 from lightning_debugkit.core.sharding import unseen_shards
 from lightning_debugkit.data.sample_order import SampleOrder
 from lightning_debugkit.monitors.evaluation_hooks import EvaluationHooks
@@ -29,7 +30,6 @@ from lightning_debugkit.monitors.step_stats import ObservedBatch, StepStatsReade
 from lightning_debugkit.replay.bundle import MAX_BYTES
 from lightning_debugkit.replay.module_hooks import ModuleHooks
 from lightning_debugkit.replay.raised_step import can_be_explained
-from lightning_debugkit.stats.thinning import Thinning
 
 Action = Literal["raise", "stop", "skip", "warn"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_debugkit.stats.thinning import Thinning
+from lightning_debugkit.core.sampling import Thinning
 
 _MOST = 64  # names: a figure shows a few, and a table no more
 

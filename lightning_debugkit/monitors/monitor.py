@@ -18,10 +18,9 @@ from lightning_debugkit.monitors.gradients.missing_gradients import GradientFlow
 from lightning_debugkit.monitors.gradients.vanishing_exploding import GradientTrends
 from lightning_debugkit.monitors.gradients.zero_grad import ZeroGrad, cleared_by_hook
 from lightning_debugkit.monitors.observed_step import StepStats
-from lightning_debugkit.monitors.optimization.learning_rate_schedule import LearningRateSchedule, SchedulePlan
+from lightning_debugkit.monitors.optimization.learning_rate_schedule import LearningRateSchedule, SchedulePlan, plans_of
 from lightning_debugkit.monitors.optimization.loss_scale import LossScale
 from lightning_debugkit.monitors.optimization.never_stepped import never_stepped, not_updated, waiting
-from lightning_debugkit.monitors.optimization.scheduler_plans import plans_of
 from lightning_debugkit.monitors.optimization.update_ratio import UpdateRatio
 from lightning_debugkit.monitors.parameters import replicas
 from lightning_debugkit.monitors.parameters.broken_at_start import broken_weights, versions_of

@@ -20,7 +20,6 @@ from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.core.sharding import cannot_rerun
 from lightning_debugkit.data.batches import leaves
 from lightning_debugkit.preflight import (
-    broadcasting,
     evaluation_noise,
     initialization,
     loss_value,
@@ -216,13 +215,13 @@ class PreflightCheck(DebugCallback):
             for call in listener.calls:
                 self._losses.setdefault(call.place.source or call.function, call.function)
                 found += output_activation.judge(call, where, stage)
-                found += broadcasting.judge(call, where)
+                found += wrong_dimensions.judge_broadcast(call, where)
                 if stage == "training":
                     found += loss_value.judge(call, where, is_first)
                     found += judge_pairs(call, where)
                 if is_first and len(self._at_start) < LOSSES and (start := at_start(call)):
                     self._at_start.setdefault(call.place.source or call.function, start)
-            found += broadcasting.judge_outer(listener.outer, where)
+            found += wrong_dimensions.judge_outer(listener.outer, where)
             found += wrong_dimensions.judge_views(listener.views, listener.samples, where)
             found += wrong_dimensions.judge_scales(listener.mixed, where)
             found += output_activation.judge_picks(listener.ranked, where)

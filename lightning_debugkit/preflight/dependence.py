@@ -14,11 +14,18 @@ from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.loss_functions import CHECKED_LOSSES, INDEX_LOSSES
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.preflight.future_leak import judge_tokens
-from lightning_debugkit.preflight.input_trace import LOST, LOST_AT, NORM_OF_ONE, InputTrace, last_alike
 from lightning_debugkit.preflight.loss_calls import LAYERS, LossCall, at
-from lightning_debugkit.preflight.mixing import RowTrace, first_mixing
+from lightning_debugkit.preflight.operation_traces import (
+    LOST,
+    LOST_AT,
+    NORM_OF_ONE,
+    InputTrace,
+    RowTrace,
+    Silenced,
+    first_mixing,
+    last_alike,
+)
 from lightning_debugkit.preflight.probe import NotProbed, Probe, changed, distance, inputs_of
-from lightning_debugkit.preflight.silenced import Silenced
 from lightning_debugkit.preflight.unread import UNUSED_INPUT, judge_arguments
 
 # A dependence is told from rounding by its size in units of the prediction's spread: rounding in float32 stays some

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.data.batches import indexed
 from lightning_debugkit.preflight.calling_frame import calling_frame
 from lightning_debugkit.preflight.loss_calls import ATTENTION, LossCall, at
+from lightning_debugkit.preflight.operation_traces import OperationTrace
 from lightning_debugkit.preflight.padding_masks import ADD, ADDING, FILL, MULTI_HEAD, TurnedMask
 from lightning_debugkit.preflight.probe import NotProbed, Probe, inputs_of
-from lightning_debugkit.stats.tensor_norms import unobserved
 
 UNUSED_INPUT = Rule(
     "unused-input",
@@ -99,7 +98,7 @@ def judge_pairs(call: LossCall, where: Where) -> Iterator[Finding]:
         yield rule.found(where, place=at(call.place) or "training_step", source=call.place.source)
 
 
-class ArgumentTrace(TorchFunctionMode):
+class ArgumentTrace(OperationTrace):
     """Enter it around one step; nothing is changed.
 
     Args:
@@ -114,18 +113,10 @@ class ArgumentTrace(TorchFunctionMode):
         self._read: set[int] = set()
         self._given: dict[int, tuple[str, str]] = {}
 
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        __tracebackhide__ = True
-        kwargs = kwargs or {}
-        result = func(*args, **kwargs)
-        name = getattr(func, "__name__", "")
-        with unobserved():
-            self._hear_arguments(calling_frame())
-            if name not in FORM and (name != "__get__" or isinstance(result, Tensor)):
-                self._read.update(map(_memory, _tensors((*args, *kwargs.values()))))
-        return result
+    def saw(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
+        self._hear_arguments(calling_frame())
+        if name not in FORM and (name != "__get__" or isinstance(result, Tensor)):
+            self._read.update(map(_memory, _tensors((*args, *kwargs.values()))))
 
     def unread(self) -> Iterator[tuple[str, str, str]]:
         """Yield path in the batch, name of the argument, and path of the module of each that is given and not read."""

@@ -1,4 +1,4 @@
-"""Operations along another dimension than the one that is meant: a view for a transpose, a norm over the samples."""
+"""Operations along another dimension than the one that is meant: a view for a transpose, a norm, a broadcast."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.loss_functions import BINARY_LOSSES, DIFFERENCE_LOSSES
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.preflight.dependence import BATCH_LEAK
-from lightning_debugkit.preflight.loss_calls import NormCall, ViewCall, at
+from lightning_debugkit.preflight.loss_calls import LossCall, NormCall, OuterCall, ViewCall, at
 from lightning_debugkit.replay.raised_step import RAISED
 from lightning_debugkit.replay.source_lines import SourceLine
 
@@ -34,6 +37,18 @@ _ALONE = (
     "the step is going to raise"
 )
 _DROP = "Pass drop_last=True to the training DataLoader, or choose a batch size that leaves no rest of one."
+
+
+COMPARED = {"sub", "rsub", "subtract", "eq", "ne"} | DIFFERENCE_LOSSES | BINARY_LOSSES
+
+SHAPE_BROADCAST = Rule(
+    "shape-broadcast",
+    Severity.WARNING,
+    "{op} of {one} with {other} at {place} makes {many}: each prediction {meets} of all samples, and {consequence}",
+    "Give both one shape, as by prediction.squeeze(-1) or target.unsqueeze(-1).",
+    section="preflight",
+    cost="once",
+)
 
 
 def judge_views(calls: Sequence[ViewCall], samples: int | None, where: Where) -> Iterator[Finding]:
@@ -70,3 +85,40 @@ def judge_norms(calls: Sequence[NormCall], where: Where, last: int, batches: int
 
 def _place(shape: Sequence[int], size: int | None) -> int:
     return [*shape, size].index(size)
+
+
+def judge_broadcast(call: LossCall, where: Where) -> Iterator[Finding]:
+    """Yield that the shapes of a loss's arguments broadcast to more entries than either has."""
+    if call.function not in DIFFERENCE_LOSSES | BINARY_LOSSES:
+        return
+    one, other = tuple(call.prediction.shape), tuple(call.target.shape)
+    if one == other:
+        return
+    try:
+        many = torch.broadcast_shapes(one, other)
+    except RuntimeError:  # torch says so itself
+        return
+    if many.numel() > max(call.prediction.numel(), call.target.numel()):
+        yield _found(where, call.function, one, other, tuple(many), call.place)
+
+
+def judge_outer(calls: Sequence[OuterCall], where: Where) -> Iterator[Finding]:
+    """Yield the differences and comparisons of ``(N, 1)`` with ``(N,)`` that the step wrote by hand."""
+    for call in {call.place.source: call for call in calls if call.place.source}.values():
+        size = max(call.shapes[0])
+        yield _found(where, call.op, *call.shapes, (size, size), call.place)
+
+
+def _found(
+    where: Where, op: str, one: tuple[int, ...], other: tuple[int, ...], many: tuple[int, ...], place: SourceLine
+) -> Finding:
+    consequence = "the best it can learn is their mean"
+    if op not in COMPARED:
+        consequence = "the sum over them tells no sample from another"
+    elif op in ("eq", "ne"):
+        consequence = "what is counted says nothing of the model"
+    meets = "is compared with the targets" if op in COMPARED else "meets the targets or weights"
+    return SHAPE_BROADCAST.found(
+        where, op=op, one=one, other=other, many=many, meets=meets, consequence=consequence, place=at(place) or op,
+        source=place.source,
+    )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,13 +11,15 @@ import torch
 from torch import Tensor
 
 from lightning_debugkit.core.compat import LightningModule, Trainer, evaluation_arguments, is_param_in_hook_signature
+from lightning_debugkit.core.isolation import isolated
 from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.core.sharding import cannot_rerun
 from lightning_debugkit.data.loaders import is_at_once, loaders_given
 from lightning_debugkit.data.sample_order import ways_to
-from lightning_debugkit.replay.diagnosis import Backward, Diagnosis, ReplayStep, diagnose
-from lightning_debugkit.replay.hidden import hidden
+from lightning_debugkit.replay.diagnosis import Diagnosis, _describe, _joined, _samples, diagnose
+from lightning_debugkit.replay.passes import Backward, Pass, ReplayStep, outside
 from lightning_debugkit.replay.step_replay import muted, step_of
+from lightning_debugkit.replay.trace import Trace, origin
 
 
 def why_no_loss(
@@ -92,3 +95,37 @@ def replay_evaluation(
         except Exception as error:
             return None, f"the batch could not be run again: {type(error).__name__}: {error}"
     return found, "" if found else "the replay of the batch did not show it again"
+
+
+def hidden(step: ReplayStep, is_bad: Callable[[], bool], max_runs: int = 32) -> Diagnosis | None:
+    """Return where the first number that is not finite was born in a step, ``None`` if it is sound.
+
+    Args:
+        step: The step.
+        is_bad: Tells whether the last run of the step showed the fault, such as by giving no loss.
+        max_runs: Parts of the batch that may be run to find the samples.
+
+    Raises:
+        Exception: Whatever the step raises when it is run once more.
+    """
+    names = {id(part): name for name, part in step.module.named_modules(remove_duplicate=False)}
+    with isolated(step.module):
+        trace = Trace(names, outside(step))
+        traced = Pass(step, trace, gradients=False)
+        if traced.run(step.batch) or not is_bad():
+            return None
+        born = [record for record in trace.born if record.nan or not record.deliberate]
+        if not born:
+            return None
+        first = min(map(origin, born), key=lambda record: record.index)
+        found = _describe(traced, first)
+        if found.origin == "parameter":
+            return found
+
+        def run(part: Any, backward: Backward) -> None:
+            step.run(part, backward)
+            if is_bad():
+                backward(torch.tensor(math.nan))
+
+        part, samples, note = _samples(replace(step, run=run), found, first, max_runs)
+        return replace(found, part=part, samples=samples, note=_joined(found.note, note))

@@ -1,9 +1,11 @@
-"""Whether a gap between rates could be chance, exactly, where samples are too few for intervals to be trusted."""
+"""Whether a gap between rates could be chance, exactly, for few samples and for two models on the same ones."""
 
 from __future__ import annotations
 
 from scipy import special
-from scipy.stats import hypergeom
+from scipy.stats import binomtest, hypergeom
+
+from lightning_debugkit.stats.arrays import Numbers, flags
 
 _LEAST_EXPECTED = 5
 
@@ -56,3 +58,34 @@ def hypergeometric_tail(k: int, n: int, marked: int, total: int) -> float:
     if k <= n * marked / total:
         return 1.0
     return float(hypergeom.sf(k - 1, total, marked, n))
+
+
+def paired_counts(first_wrong: Numbers, second_wrong: Numbers) -> tuple[int, int, int, int]:
+    """Count the samples that both, only the first, only the second and neither gets wrong.
+
+    Example:
+        >>> paired_counts([1, 1, 0, 0], [1, 0, 0, 0])
+        (1, 1, 0, 2)
+    """
+    first, second = flags(first_wrong), flags(second_wrong)
+    if first.shape != second.shape:
+        raise ValueError(f"paired_counts needs the same samples twice, got {first.shape} and {second.shape}.")
+    both, one, other = int((first & second).sum()), int(first.sum()), int(second.sum())
+    return both, one - both, other - both, first.size - one - other + both
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Return the probability of so uneven a split of the samples that only one gets wrong, were both equally good.
+
+    Example:
+        >>> mcnemar(0, 3), mcnemar(4, 4)  # 2 / 2 ** 3: three tosses that fall alike
+        (0.25, 1.0)
+
+    References:
+        McNemar, Note on the Sampling Error of the Difference between Correlated Proportions, 1947; the exact two-sided
+        binomial test.
+    """
+    fewer, apart = min(only_first, only_second), only_first + only_second
+    if fewer < 0:
+        raise ValueError(f"mcnemar needs counts, got {only_first!r} and {only_second!r}; count samples.")
+    return float(binomtest(fewer, apart).pvalue) if apart else 1.0

@@ -1,4 +1,4 @@
-"""Looks are many in a young run, and evenly spaced in an old one."""
+"""Looks are many in a young run and evenly spaced in an old one; of points few are kept, however long it is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightning_debugkit.core.sampling import SampledSteps
+from lightning_debugkit.core.sampling import SampledSteps, Thinning
 
 
 @settings(max_examples=80, deadline=None)
@@ -44,3 +44,45 @@ def test_looks_that_are_spread_are_never_closer_nor_further_than_asked(every: in
     gaps = [after - before for before, after in pairwise(taken)]
     assert min(gaps) == max(1, min(least, every))
     assert max(gaps) == gaps[-1] == every
+
+
+def kept(points: int, steps: int) -> list[int]:
+    thin = Thinning(points)
+    return [step for step in range(steps) if thin.keeps(step)]
+
+
+def test_a_short_run_keeps_every_step() -> None:
+    assert kept(100, 100) == list(range(100))
+
+
+@settings(max_examples=80, deadline=None)
+@given(points=st.integers(2, 60), steps=st.integers(1, 5000))
+def test_a_run_of_any_length_keeps_about_as_many_points_as_asked(points: int, steps: int) -> None:
+    """Each doubling of the run adds half as many as fit."""
+    found = kept(points, steps)
+    doublings = max(0, (steps // points).bit_length())
+    assert min(points, steps) <= len(found) <= points + (points // 2 + 1) * doublings
+
+
+@settings(max_examples=80, deadline=None)
+@given(points=st.integers(2, 60), steps=st.integers(2, 5000))
+def test_points_lie_evenly_up_to_doublings(points: int, steps: int) -> None:
+    """The distance is a power of two that never shrinks, and every point is a multiple of the distance before it."""
+    found = kept(points, steps)
+    gaps = [after - before for before, after in pairwise(found)]
+    assert found[0] == 0
+    assert gaps == sorted(gaps)
+    assert all(gap & (gap - 1) == 0 for gap in gaps)
+    assert all(point % gap == 0 for point, gap in zip(found[1:], gaps, strict=True))
+
+
+def test_a_series_seen_at_odd_steps_only_keeps_getting_points() -> None:
+    """With two optimizers in turn, each is asked about at every second step."""
+    thin = Thinning(points=4)
+    assert max(step for step in range(1, 1000, 2) if thin.keeps(step)) > 500
+
+
+def test_a_step_that_is_asked_about_twice_gets_one_point() -> None:
+    """LBFGS asks for the gradients of one step many times."""
+    thin = Thinning(points=100)
+    assert [step for step in (0, 0, 0, 1, 1, 2) if thin.keeps(step)] == [0, 1, 2]

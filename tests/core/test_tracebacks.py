@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import lightning_debugkit
 from lightning_debugkit import debugkit
+from lightning_debugkit.core.guards import leave_out_passing_frames
 from lightning_debugkit.core.patching import around_next
-from lightning_debugkit.core.tracebacks import leave_out_passing_frames
 
 KIT = str(Path(lightning_debugkit.__file__).parent)
 

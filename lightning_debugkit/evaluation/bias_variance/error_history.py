@@ -13,8 +13,8 @@ from lightning_debugkit.core.compat import LightningModule, Trainer, trainer_of
 from lightning_debugkit.core.sharding import holds_whole_model, named_shards
 from lightning_debugkit.evaluation.bias_variance.measured_case import EarlierErrors
 from lightning_debugkit.evaluation.bias_variance.measurement import Measured
+from lightning_debugkit.stats.exact_tests import mcnemar, paired_counts
 from lightning_debugkit.stats.intervals import Interval
-from lightning_debugkit.stats.paired import mcnemar, paired_counts
 from lightning_debugkit.stats.tensor_norms import bits
 
 _MOST = 500  # moments remembered; every second of the older ones goes when there are more

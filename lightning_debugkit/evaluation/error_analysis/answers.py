@@ -18,7 +18,6 @@ from lightning_debugkit.evaluation.error_analysis.multiclass import score_multic
 from lightning_debugkit.evaluation.error_analysis.scoring import score_batch
 from lightning_debugkit.evaluation.error_analysis.slice_columns import Column, Columns, decoded
 from lightning_debugkit.evaluation.error_analysis.task import Task
-from lightning_debugkit.evaluation.error_analysis.totals import Totals
 from lightning_debugkit.evaluation.predictions.readings import Reading
 from lightning_debugkit.stats.calibration import Calibration
 from lightning_debugkit.stats.confusion import Confusion
@@ -272,3 +271,31 @@ def _settle_none(found: CollectedAnswers) -> None:
         found.confusion, found.none = settled_detection(found.confusion)
         for name in ("target", "predicted"):
             found.table[name][found.table[name] == NOTHING] = found.none
+
+
+@dataclass
+class Totals:
+    """Sums over all samples, also over those that are too many to be remembered.
+
+    Args:
+        samples: Samples that count.
+        answers: Answers that count: one a sample, or its pixels, labels or boxes.
+        wrong: Of these, the wrong ones.
+        broken: Samples whose scores are not finite.
+        outside: Answers whose target is no class of the model.
+    """
+
+    samples: int = 0
+    answers: int = 0
+    wrong: int = 0
+    broken: int = 0
+    outside: int = 0
+
+    @property
+    def weight(self) -> float:
+        """Weight of an answer: those of one sample go together, and weigh as much as it."""
+        return self.samples / self.answers
+
+    def add(self, other: Totals) -> None:
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)

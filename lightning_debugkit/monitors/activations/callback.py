@@ -16,7 +16,7 @@ from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.dispatch import cannot_enter, entered
 from lightning_debugkit.core.optimizers import rate_of
 from lightning_debugkit.core.patching import around_next
-from lightning_debugkit.core.sampling import SampledSteps
+from lightning_debugkit.core.sampling import SampledSteps, Thinning
 from lightning_debugkit.monitors.activations.observed_activations import (
     ObservedActivations,
     cannot_look,
@@ -26,7 +26,6 @@ from lightning_debugkit.monitors.activations.operation_mode import OperationMode
 from lightning_debugkit.monitors.activations.output_rules import STEPS, Outputs, is_cut
 from lightning_debugkit.monitors.activations.unit_rules import Units
 from lightning_debugkit.stats.tensor_norms import unobserved
-from lightning_debugkit.stats.thinning import Thinning
 
 # Operations of a step for which it is looked at in every step of a young run: a look goes through Python for each, and
 # in a deeper model looks lie as many times further apart.

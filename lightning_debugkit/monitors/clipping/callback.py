@@ -18,6 +18,7 @@ from lightning_debugkit.core.compat import unseen
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.core.optimizers import is_adaptive, raw
 from lightning_debugkit.core.run import current_run
+from lightning_debugkit.core.sampling import Thinning
 from lightning_debugkit.core.sharding import holds_whole_model
 from lightning_debugkit.monitors.clipping.auto_threshold import AutoThreshold, obstacle
 from lightning_debugkit.monitors.clipping.clip_stats import ClipStatsReader
@@ -31,7 +32,6 @@ from lightning_debugkit.monitors.clipping.clipping_counts import ClippingCounts
 from lightning_debugkit.monitors.clipping.clipping_order import is_scaled
 from lightning_debugkit.monitors.clipping.clipping_rules import ClippingRules
 from lightning_debugkit.monitors.clipping.overflow import Overflow
-from lightning_debugkit.stats.thinning import Thinning
 
 _TOGETHER = 50  # steps brought to the host in one copy
 
