@@ -128,7 +128,7 @@ class GradientAnomalyDetector(EvaluationHooks):
             self.failure = self._new_failure()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.watches.work.rates.asks(trainer.optimizers)
+        self.watches.loops.rates.asks(trainer.optimizers)
         if self.hooks == "always":
             self._module_hooks = ModuleHooks(pl_module)
 
@@ -151,7 +151,7 @@ class GradientAnomalyDetector(EvaluationHooks):
             self._sight.run.here = where if pl_module.automatic_optimization else None
         self._tell(trainer, self.watches.before_batch(trainer, pl_module, where, batch))
         self.order.advance(trainer)
-        around = self.watches.surroundings
+        around = self.watches.saves
         self._tell(trainer, around.before_batch(trainer, where, self.order.current, batch_idx))
         self._sight.begin(ObservedBatch(batch, batch_idx, RandomState.capture(), self.order.handed))
         is_first = batch_idx % trainer.accumulate_grad_batches == 0
@@ -210,7 +210,7 @@ class GradientAnomalyDetector(EvaluationHooks):
             self.failure.act(self, trainer, look.optimizer, found, broken)
         elif not broken:
             self.failure.recovered()
-            self.watches.work.authors.saw(look)
+            self.watches.loops.authors.saw(look)
             self._record(trainer, look)
             self._tell(trainer, self.watches.before_step(trainer, pl_module, look, sight))
 
@@ -229,7 +229,7 @@ class GradientAnomalyDetector(EvaluationHooks):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_validation_start(trainer, pl_module)
-        self._tell(trainer, self.watches.surroundings.before_validation(trainer, self.where(trainer)))
+        self._tell(trainer, self.watches.saves.before_validation(trainer, self.where(trainer)))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._tell(trainer, self.watches.end_epoch(trainer, pl_module, self.where(trainer)))
@@ -245,7 +245,7 @@ class GradientAnomalyDetector(EvaluationHooks):
         self._release()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._tell(trainer, self.watches.work.end_fit(trainer, pl_module, self.where(trainer)))
+        self._tell(trainer, self.watches.loops.end_fit(trainer, pl_module, self.where(trainer)))
         super().on_fit_end(trainer, pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -254,8 +254,8 @@ class GradientAnomalyDetector(EvaluationHooks):
                 assert isinstance(exception, Exception)
                 found = self.failure.explain(self, trainer, pl_module, exception, self._sight.current)
                 self._tell(trainer, [] if found is None else [found])
-            self._tell(trainer, self.watches.work.raised(trainer, pl_module, self.where(trainer), exception))
-            self._tell(trainer, self.watches.surroundings.conclude(trainer, self.where(trainer), broken=True))
+            self._tell(trainer, self.watches.loops.raised(trainer, pl_module, self.where(trainer), exception))
+            self._tell(trainer, self.watches.saves.conclude(trainer, self.where(trainer), broken=True))
         finally:
             self._release()
         super().on_exception(trainer, pl_module, exception)
@@ -290,8 +290,8 @@ class GradientAnomalyDetector(EvaluationHooks):
                 run = self._sight.run
                 if run is not None and self._fed.pop(id(optimizer), False):
                     run.trained = (run.trained or 0) + 1
-                self.watches.work.authors.stepped(optimizer)
-                self.watches.work.doubles.stepped(optimizer)
+                self.watches.loops.authors.stepped(optimizer)
+                self.watches.loops.doubles.stepped(optimizer)
                 self._tell(trainer, self.watches.after_step(optimizer))
             except Exception as error:
                 self.trouble(trainer, "optimizer step", error)
@@ -328,6 +328,6 @@ class GradientAnomalyDetector(EvaluationHooks):
         sight, hooks = self._sight, self._module_hooks
 
         def instead(found: Finding) -> Finding:
-            return self.watches.work.authors.instead(found, module)
+            return self.watches.loops.authors.instead(found, module)
 
         return self.failure.examine(self, trainer, module, seen, broken, sight, hooks, instead)

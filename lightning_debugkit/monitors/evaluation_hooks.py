@@ -21,17 +21,17 @@ class EvaluationHooks(DebugCallback):
     _logged: LoggedMetrics
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._tell(trainer, self.watches.work.start_evaluation(trainer, pl_module, self.where(trainer)))
+        self._tell(trainer, self.watches.loops.start_evaluation(trainer, pl_module, self.where(trainer)))
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._tell(trainer, self.watches.work.start_evaluation(trainer, pl_module, self.where(trainer)))
+        self._tell(trainer, self.watches.loops.start_evaluation(trainer, pl_module, self.where(trainer)))
 
     def on_validation_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *place: int) -> None:
         where = self.where(trainer)
-        self._tell(trainer, self.watches.work.before_evaluation_batch(trainer, pl_module, where, place[0], batch))
+        self._tell(trainer, self.watches.loops.before_evaluation_batch(trainer, pl_module, where, place[0], batch))
 
     def on_test_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *place: int) -> None:
-        self.watches.work.evaluation.before_batch()
+        self.watches.loops.evaluation.before_batch()
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *place: int
@@ -53,19 +53,19 @@ class EvaluationHooks(DebugCallback):
         dataloader_idx: int = 0,
     ) -> None:
         place = batch_idx, dataloader_idx
-        found = list(self.watches.work.evaluated(trainer, module, self.where(trainer), outputs, batch, place))
+        found = list(self.watches.loops.evaluated(trainer, module, self.where(trainer), outputs, batch, place))
         with self.telling(trainer, module, found):
             self._tell(trainer, found)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        found = list(self.watches.work.end_evaluation(trainer, pl_module, self.where(trainer)))
+        found = list(self.watches.loops.end_evaluation(trainer, pl_module, self.where(trainer)))
         with self.telling(trainer, pl_module, found):
             self._tell(trainer, found)
         if trainer.state.fn != "fit":
             self._evaluation_over(trainer)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        found = list(self.watches.work.end_evaluation(trainer, pl_module, self.where(trainer)))
+        found = list(self.watches.loops.end_evaluation(trainer, pl_module, self.where(trainer)))
         with self.telling(trainer, pl_module, found):
             self._tell(trainer, found)
         self._evaluation_over(trainer)

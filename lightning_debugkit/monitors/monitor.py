@@ -17,11 +17,13 @@ from lightning_debugkit.data.batches import leaves
 from lightning_debugkit.monitors.gradients.missing_gradients import GradientFlow
 from lightning_debugkit.monitors.gradients.vanishing_exploding import GradientTrends
 from lightning_debugkit.monitors.gradients.zero_grad import ZeroGrad, cleared_by_hook
+from lightning_debugkit.monitors.loop_monitor import LoopMonitor, is_limited, zeroed
 from lightning_debugkit.monitors.observed_step import StepStats
 from lightning_debugkit.monitors.optimization.learning_rate_schedule import LearningRateSchedule, SchedulePlan, plans_of
 from lightning_debugkit.monitors.optimization.loss_scale import LossScale
 from lightning_debugkit.monitors.optimization.never_stepped import never_stepped, not_updated, waiting
 from lightning_debugkit.monitors.optimization.update_ratio import UpdateRatio
+from lightning_debugkit.monitors.order_and_saves import OrderAndSaves
 from lightning_debugkit.monitors.parameters import replicas
 from lightning_debugkit.monitors.parameters.broken_at_start import broken_weights, versions_of
 from lightning_debugkit.monitors.parameters.ema_networks import EmaNetworks
@@ -34,8 +36,6 @@ from lightning_debugkit.monitors.parameters.parameter_registration import (
 from lightning_debugkit.monitors.parameters.train_eval_mode import TrainEvalMode
 from lightning_debugkit.monitors.parameters.weight_overwrite import WeightOverwrite
 from lightning_debugkit.monitors.step_stats import StepStatsReader
-from lightning_debugkit.monitors.surroundings import Surroundings
-from lightning_debugkit.monitors.work import Work, is_limited, zeroed
 from lightning_debugkit.replay.autograd_graph import reached
 from lightning_debugkit.replay.step_replay import audit
 from lightning_debugkit.stats.tensor_norms import versions
@@ -66,8 +66,8 @@ class Monitor:
         self.movement = UpdateRatio()
         self.frozen = FrozenModules()
         self.modes = TrainEvalMode()
-        self.surroundings = Surroundings(self.wiring)
-        self.work = Work(self.wiring)
+        self.saves = OrderAndSaves(self.wiring)
+        self.loops = LoopMonitor(self.wiring)
         self._plans: list[SchedulePlan] = []
         self._total = math.inf
         self._looks: dict[int, StepStats] = {}  # by optimizer, as the next
@@ -82,27 +82,27 @@ class Monitor:
         self._begun = False
 
     def state_dict(self) -> dict[str, Any]:
-        orders, work = self.surroundings.state_dict(), self.work.state_dict()
-        return {"trends": self.trends.state_dict(), "orders": orders, "work": work}
+        orders, loops = self.saves.state_dict(), self.loops.state_dict()
+        return {"trends": self.trends.state_dict(), "orders": orders, "work": loops}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if "trends" in state:
             self.trends.load_state_dict(state["trends"])
-        self.surroundings.load_state_dict(state.get("orders", {}))
-        self.work.load_state_dict(state.get("work", {}))
+        self.saves.load_state_dict(state.get("orders", {}))
+        self.loops.load_state_dict(state.get("work", {}))
 
     def setup(self, module: LightningModule) -> None:
         """Begin a fit, before weights are restored."""
         self._renew()
         if self.wiring:
             self.loaded.begin(module)
-            self.work.loads.listen()
+            self.loops.loads.listen()
 
     def start(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
         """Yield what is wrong before the first step."""
         total = float(trainer.estimated_stepping_batches)
         self._total = total if total > 0 else math.inf  # Lightning says -1 for data of unknown length
-        self.work.start(trainer, module)
+        self.loops.start(trainer, module)
         if not self.wiring:
             return
         self._plans = [] if is_limited(trainer) else plans_of(trainer, self._total)
@@ -112,17 +112,17 @@ class Monitor:
 
     def before_batch(self, trainer: Trainer, module: LightningModule, where: Where, batch: Any) -> Iterator[Finding]:
         """Yield what a batch that comes tells of the validation before it, and the first one of what it begins with."""
-        yield from self.work.validated.trained(where, trainer, module)
+        yield from self.loops.validated.trained(where, trainer, module)
         if not self._begun:
             yield from self.first_batch(trainer, module, where)
         if self.wiring:
-            yield from self.work.before_batch(trainer, module, where, batch)
+            yield from self.loops.before_batch(trainer, module, where, batch)
 
     def first_batch(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
         """Yield what is wrong with the weights that training starts from, now that all hooks have had their turn."""
         self._begun = True
         self.followers.begin(module, held_by(trainer.optimizers))
-        yield from self.work.first_batch(trainer, module, where)
+        yield from self.loops.first_batch(trainer, module, where)
         yield from broken_weights(where, module)
         if self.wiring:
             yield from self.loaded.judge(where, module)
@@ -130,14 +130,14 @@ class Monitor:
     def new_epoch(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
         """Read the next graph again, as parameters may have been frozen; yield what the epoch before did not do."""
         self._graphs = max(self._graphs, 1)
-        yield from self.work.new_epoch(trainer, module, where)
+        yield from self.loops.new_epoch(trainer, module, where)
 
     def before_backward(
         self, trainer: Trainer, module: LightningModule, loss: Tensor, where: Where, sight: StepStatsReader
     ) -> Iterator[Finding]:
         if not self.wiring:
             return
-        doubles = self.work.doubles
+        doubles = self.loops.doubles
         yield from doubles.look(trainer, where) if doubles.counts else ()
         self.zeroing.before_backward(trainer.optimizers, self._batch_began, sight.later)
         self._batch_began = False
@@ -223,10 +223,10 @@ class Monitor:
             self._passes[id(look.optimizer)] = sight.passes
             yield from self.flow.judge(look, replayed, has_backward=bool(sight.passes_of_step))
         yield from self.movement.before_step(look)
-        yield from self.work.before_step(look, module, sight.current.batch_idx)
+        yield from self.loops.before_step(look, module, sight.current.batch_idx)
         if math.isfinite(self._total):
             crawling = self.movement.crawling(look, self._total, self.trends.has_fallen)
-            yield from self.work.crawling(trainer, module, crawling) if crawling is not None else ()
+            yield from self.loops.crawling(trainer, module, crawling) if crawling is not None else ()
         if self._plans:
             known = [rate for rates in look.run_rates for rate in rates if math.isfinite(rate)]
             yield from self.schedule.judge(look.where, max(known), self._total, self._plans) if known else ()
@@ -253,7 +253,7 @@ class Monitor:
         self, trainer: Trainer, module: LightningModule, where: Where, sight: StepStatsReader
     ) -> Iterator[Finding]:
         self._batch_began = True
-        yield from self.work.after_batch(trainer, module, where, sight)
+        yield from self.loops.after_batch(trainer, module, where, sight)
         if (told := self.followers.settle(where.step)) is not None:
             yield told
         if not self.wiring:
@@ -271,8 +271,8 @@ class Monitor:
             yield from self._compare(trainer, module, where)
 
     def end_epoch(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
-        yield from self.surroundings.end_epoch(trainer, where)
-        yield from self.work.end_epoch(trainer, module, where)
+        yield from self.saves.end_epoch(trainer, where)
+        yield from self.loops.end_epoch(trainer, module, where)
         if self.wiring:
             yield from self.frozen.judge(where)
             # In manual optimization, only the user knows how many batches a step takes: wait for an epoch.
@@ -284,10 +284,10 @@ class Monitor:
         """Yield what can only be said when the run is over."""
         if (told := self.followers.settle()) is not None:
             yield told
-        yield from self.work.conclude(trainer, module, where)
+        yield from self.loops.conclude(trainer, module, where)
         if not self.wiring:
             return
-        yield from self.surroundings.conclude(trainer, where)
+        yield from self.saves.conclude(trainer, where)
         self.loaded.end(module)
         if trainer.interrupted:
             return
@@ -305,7 +305,7 @@ class Monitor:
         """Let go of the model."""
         self.loaded.stop()
         self.followers.stop()
-        self.work.release()
+        self.loops.release()
         self._looks = {}
         self.movement = UpdateRatio()
         self.frozen = FrozenModules()

@@ -1,4 +1,4 @@
-"""Whether a fit does the work that it is asked for, and evaluation what it is for: watches called by `Watches`."""
+"""Calls the rules of the loops: schedules, windows, flags and losses of a fit, and what validation and test show."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ from lightning_debugkit.replay.diagnosis import Diagnosis
 from lightning_debugkit.replay.hidden_step_replay import why_no_loss
 
 
-class Work:
-    """Call each of its watches when there is something for it to see.
+class LoopMonitor:
+    """Call each of its rules when there is something for it to see: beside the steps, which `Monitor` looks at.
 
     Args:
         wiring: Watch schedules, windows, flags and loads, not only numbers.

@@ -1,4 +1,4 @@
-"""What stands around the training and is not of the model: the order of its samples, and others' checkpoints."""
+"""Calls the rules of the order of samples, and of the files that Lightning's own checkpoint callbacks save."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lightning_debugkit.monitors.epoch_orders import EpochOrders
 from lightning_debugkit.monitors.stock_checkpoints import SavedCheckpoints
 
 
-class Surroundings:
+class OrderAndSaves:
     """Looks at the samplers and at Lightning's own checkpoint callbacks, which come after the kit's in each hook.
 
     Args:
