@@ -14,7 +14,7 @@ import pytest
 from declared import as_declared
 from report.error_analysis import mistakes
 from report.error_analysis.sections import few, flat, report
-from report.test_browser import BROWSER, FRAME, browse
+from report.test_browser import FRAME, browse, needs_browser
 from sklearn.metrics import confusion_matrix
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
@@ -275,7 +275,7 @@ def test_nothing_of_the_matrix_lies_outside_its_figure(classes: int) -> None:
     assert box.y1 < height + 0.02
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no chromium, chromium-browser or google-chrome is installed")
+@needs_browser
 @pytest.mark.parametrize("width", [320, 1280])
 def test_nothing_of_the_section_is_wider_than_the_screen(tmp_path: Path, width: int) -> None:
     held = mistakes.of_digits(tmp_path)
