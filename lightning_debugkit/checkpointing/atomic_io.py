@@ -14,6 +14,7 @@ from lightning_debugkit.checkpointing.elsewhere import brought_by_url
 from lightning_debugkit.checkpointing.object_store import local_path
 from lightning_debugkit.checkpointing.records import DAMAGED, SUFFIX, Record
 from lightning_debugkit.checkpointing.verification import DamagedCheckpoint, damage
+from lightning_debugkit.core.arguments import Needs
 from lightning_debugkit.core.compat import TorchCheckpointIO
 
 
@@ -35,8 +36,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def __init__(self, fsync: bool = True, verify: bool = True) -> None:
         for name, switch in (("fsync", fsync), ("verify", verify)):
-            if not isinstance(switch, bool):
-                raise ValueError(f"AtomicCheckpointIO needs {name} True or False, got {switch!r}; True is usual.")
+            Needs("AtomicCheckpointIO").switch(name, switch, "True is usual")
         self.fsync = fsync
         self.verify = verify
         self._swept: set[Path] = set()

@@ -15,12 +15,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning_debugkit.checkpointing import checkpoint_findings, elsewhere, save_times, strategy_saving
 from lightning_debugkit.checkpointing.after_save import AfterSave, artifacts
 from lightning_debugkit.checkpointing.atomic_io import AtomicCheckpointIO
-from lightning_debugkit.checkpointing.checkpoint_arguments import (
-    check_dirpath,
-    check_raise_after,
-    check_switches,
-    chosen_rules,
-)
+from lightning_debugkit.checkpointing.checkpoint_arguments import check_dirpath, check_saving, chosen_rules
 from lightning_debugkit.checkpointing.checkpoint_findings import Monitors
 from lightning_debugkit.checkpointing.fresh_metrics import FreshMetrics
 from lightning_debugkit.checkpointing.keep_rules import Best, KeepRule, Occasion
@@ -74,10 +69,13 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
         fsync: bool = True,
     ) -> None:
         check_dirpath(dirpath)
-        check_switches(
-            save_weights_only=save_weights_only, async_save=async_save, save_on_exception=save_on_exception, fsync=fsync
+        check_saving(
+            raise_after,
+            save_weights_only=save_weights_only,
+            async_save=async_save,
+            save_on_exception=save_on_exception,
+            fsync=fsync,
         )
-        check_raise_after(raise_after)
         self.keep_rules = chosen_rules(rules, monitor, mode, top_k)
         best = first_best(self.keep_rules)
         ModelCheckpoint.__init__(

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from lightning_debugkit.checkpointing.object_store import is_url, missing_package
 from lightning_debugkit.checkpointing.records import Moment, Record
+from lightning_debugkit.core.arguments import Needs
 
 _HOUR = 3600.0
 
@@ -73,15 +74,13 @@ class Every(KeepRule):
     def __post_init__(self) -> None:
         _check_to(self)
         given = {name: getattr(self, name) for name in ("steps", "epochs", "hours") if getattr(self, name) is not None}
-        if len(given) != 1:
-            raise ValueError(
-                f"Every needs one of steps, epochs and hours, got {given or None!r}; Every(steps=5000) is an example."
-            )
+        needs, hours = Needs("Every"), self.hours
+        advice = "Every(steps=5000) is an example"
+        needs.that("one of", len(given) == 1, "steps, epochs and hours", given or None, advice)
         for name in ("steps", "epochs", "keep"):
             _check_count(self, name, optional=True)
-        hours = self.hours
-        if hours is not None and (isinstance(hours, bool) or not 0 < hours < math.inf):
-            raise ValueError(f"Every needs hours > 0, got {hours!r}; 0.5 is half an hour.")
+        fits = hours is None or (not isinstance(hours, bool) and 0 < hours < math.inf)
+        needs.that("hours", fits, "> 0", hours, "0.5 is half an hour")
 
     def __str__(self) -> str:
         if self.hours is not None:
@@ -140,8 +139,7 @@ class Best(KeepRule):
         if not isinstance(self.metric, str) or not self.metric:
             raise ValueError(f"Best needs the name of a metric, got {self.metric!r}; Best('val_loss') is an example.")
         _check_count(self, "k")
-        if self.mode not in ("min", "max"):
-            raise ValueError(f"Best needs mode 'min' or 'max', got {self.mode!r}; 'min' suits a loss.")
+        Needs("Best").one_of("mode", self.mode, ("min", "max"), "'min' suits a loss")
         if self.within is not None and not isinstance(self.within, Every):
             raise ValueError(f"Best needs within=Every(...), got {self.within!r}; Every(steps=5000) is an example.")
 
@@ -209,23 +207,17 @@ def urls_of(dirpath: Any, rules: Iterable[KeepRule]) -> list[str]:
 
 
 def _check_to(rule: KeepRule) -> None:
-    if rule.to is None:
-        return
-    if not isinstance(rule.to, str) or not is_url(rule.to):
-        raise ValueError(
-            f"{type(rule).__name__} needs to as the URL of an object store, got {rule.to!r}; "
-            "'s3://bucket/run' is an example."
-        )
-    if missing := missing_package(rule.to):
+    fits = rule.to is None or (isinstance(rule.to, str) and is_url(rule.to))
+    advice = "'s3://bucket/run' is an example"
+    Needs(type(rule).__name__).that("to", fits, "as the URL of an object store", rule.to, advice)
+    if rule.to is not None and (missing := missing_package(rule.to)):
         raise ValueError(f"{type(rule).__name__} needs a package for to={rule.to!r}: {missing}.")
 
 
 def _check_count(rule: KeepRule, name: str, *, optional: bool = False) -> None:
     value = getattr(rule, name)
-    if optional and value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{type(rule).__name__} needs {name} >= 1, got {value!r}; give a whole number.")
+    if not (optional and value is None):
+        Needs(type(rule).__name__).whole(name, value, 1, "give a whole number")
 
 
 def _newest(pieces: Mapping[int, Any], keep: int | None) -> list[Any]:

@@ -62,12 +62,9 @@ class GradientAnomalyDetector(EvaluationHooks):
         bundle: bool = True,
         max_bundle: int = MAX_BYTES,
     ) -> None:
-        if action not in ("raise", "stop", "skip", "warn"):
-            raise ValueError(
-                f"GradientAnomalyDetector needs action 'raise', 'stop', 'skip' or 'warn', got {action!r}; "
-                "'raise' keeps the weights clean."
-            )
         needs = Needs("GradientAnomalyDetector")
+        known = action in ("raise", "stop", "skip", "warn")
+        needs.that("action", known, "'raise', 'stop', 'skip' or 'warn'", action, "'raise' keeps the weights clean")
         needs.one_of("hooks", hooks, ("replay", "always"), "'replay' costs nothing")
         needs.whole("max_skips", max_skips, 0, "10 is a good start")
         needs.whole("max_bundle", max_bundle, 1, f"{MAX_BYTES} is a good start, and bundle=False leaves none")

@@ -29,21 +29,6 @@ class _Change:
     ids: tuple[bytes, ...]
 
 
-def changed_paths(repository: Repository, a: str | None, b: str) -> list[tuple[str, str]]:
-    """Return ``(status, path)`` of every file that differs from ``a`` to ``b``: added, modified, deleted or retyped.
-
-    Args:
-        repository: Where they are.
-        a: Tree or commit; ``None`` is a tree without files.
-        b: Tree or commit.
-
-    Raises:
-        Unavailable: Git cannot say.
-    """
-    words = {"A": "added", "D": "deleted", "T": "retyped"}
-    return [(words.get(each.status, "modified"), shown_path(each.path)) for each in _changes(repository, a, b)]
-
-
 def patch(repository: Repository, a: str | None, b: str, limit: int = 1_000_000) -> bytes:
     """Return what turns ``a`` into ``b``, as a patch of whole files and at most ``limit`` bytes.
 

@@ -76,10 +76,6 @@ class Status:
     def tracked(self) -> tuple[Entry, ...]:
         return tuple(entry for entry in self.entries if entry.worktree != "?")
 
-    @cached_property
-    def untracked(self) -> tuple[Entry, ...]:
-        return tuple(entry for entry in self.entries if entry.worktree == "?")
-
 
 @dataclass(frozen=True)
 class WorkingTree:

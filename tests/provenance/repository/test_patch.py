@@ -10,7 +10,8 @@ from provenance.working_trees import commit, git, new, project, put, script, tre
 
 from lightning_debugkit.provenance.repository.commit_tree import write_tree
 from lightning_debugkit.provenance.repository.git import open_repository
-from lightning_debugkit.provenance.repository.patch import changed_paths, patch
+from lightning_debugkit.provenance.repository.patch import _changes, patch
+from lightning_debugkit.provenance.repository.status import shown_path
 
 pytestmark = [
     pytest.mark.usefixtures("own_home"),
@@ -108,23 +109,23 @@ def applied(folder: Path, before: str, data: bytes) -> str:
 def test_each_change_is_named(tmp_path: Path) -> None:
     before, after = two_trees(tmp_path / "project")
     with open_repository(tmp_path / "project", 60.0) as repository:
-        assert {path: status for status, path in changed_paths(repository, before, after)} == {
-            "text.py": "modified",
-            "binary.bin": "modified",
-            "gone.py": "deleted",
-            "mode.sh": "modified",
-            "linked.py": "retyped",
-            "dos.txt": "modified",
-            "no-end.txt": "modified",
-            "moved.py": "deleted",
-            "elsewhere.py": "added",
-            "with space.py": "modified",
-            "empty.py": "added",
-            "line\nfeed": "added",
-            "latin-\\xe9": "added",
-            ":(top)*": "added",
+        assert {shown_path(each.path): each.status for each in _changes(repository, before, after)} == {
+            "text.py": "M",
+            "binary.bin": "M",
+            "gone.py": "D",
+            "mode.sh": "M",
+            "linked.py": "T",
+            "dos.txt": "M",
+            "no-end.txt": "M",
+            "moved.py": "D",
+            "elsewhere.py": "A",
+            "with space.py": "M",
+            "empty.py": "A",
+            "line\nfeed": "A",
+            "latin-\\xe9": "A",
+            ":(top)*": "A",
         }
-        assert changed_paths(repository, after, after) == []
+        assert _changes(repository, after, after) == []
         assert patch(repository, after, after) == b""
 
 
@@ -132,8 +133,8 @@ def test_from_no_tree_all_is_added(tmp_path: Path) -> None:
     folder = project(tmp_path / "project")
     with open_repository(folder, 60.0) as repository:
         tree = write_tree(repository).tree
-        assert {path.encode() for _, path in changed_paths(repository, None, tree)} == set(tree_of(folder, tree))
-        assert {status for status, _ in changed_paths(repository, None, tree)} == {"added"}
+        assert {each.path for each in _changes(repository, None, tree)} == set(tree_of(folder, tree))
+        assert {each.status for each in _changes(repository, None, tree)} == {"A"}
         empty = git(folder, "hash-object", "-t", "tree", "-w", "--stdin").decode().strip()
         assert patch(repository, None, tree) == patch(repository, empty, tree)
 
