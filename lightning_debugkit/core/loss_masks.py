@@ -71,6 +71,21 @@ class LossMasks:
             self._losses[call] = losses.detach().clone()
             self._keep(_Followed(losses, call, places.view(losses.shape), places))
 
+    def weighed(self, call: int, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Leave out the answers that a loss function was told to weigh nothing, each having a weight of its own."""
+        given = dict(zip(("input", "target", "weight"), args, strict=False)) | dict(kwargs)
+        scores, target, weight = given["input"].detach(), given["target"].detach(), given.get("weight")
+        if not isinstance(weight, Tensor) or weight.numel() < 2:
+            return
+        with DisableTorchFunction():
+            zero = (weight.detach() == 0).expand(target.shape)
+            is_mask = bool(((weight == 0) | (weight == 1)).all())
+            if not is_mask:
+                plain = func(scores, target, reduction="none")
+                is_mask = bool((zero & (plain > _HARD)).any())
+            if is_mask and bool(zero.any()):
+                self.counted[call] = ~zero
+
     def saw(self, name: str, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
         """Take note of a call of torch."""
         if not self._followed:

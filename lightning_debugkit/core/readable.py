@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_debugkit.core.compat import DisableTorchFunction, tree_map
+from lightning_debugkit.stats.tensor_norms import layers_of
 
 _PLAIN = (Tensor, nn.Parameter)
 
@@ -15,17 +16,29 @@ _PLAIN = (Tensor, nn.Parameter)
 def numbers(tensor: Tensor) -> Tensor | None:
     """Return a plain tensor with the numbers of ``tensor``; ``None`` where nobody can look at them.
 
-    It has the shape of ``tensor`` but for nested and sparse ones, whose values stand in a row.
+    It has the shape of ``tensor`` but for nested and sparse ones, whose values stand in a row. Of one that is made of
+    several like itself it is their mean.
 
     Example:
         >>> numbers(torch.masked.masked_tensor(torch.tensor([1.0, torch.nan]), torch.tensor([True, False])))
         tensor([1., 0.])
     """
     inner = held(tensor)
-    if inner is None or not hasattr(tensor, "get_mask"):
+    if inner is None:
+        return _mean(tensor)
+    if not hasattr(tensor, "get_mask"):
         return inner
     with DisableTorchFunction():  # of a MaskedTensor: what its mask leaves out is no number of it
         return torch.where(tensor.get_mask(), inner, torch.zeros((), dtype=inner.dtype, device=inner.device))
+
+
+def _mean(tensor: Tensor) -> Tensor | None:
+    try:
+        with DisableTorchFunction():
+            layers = layers_of(tensor)
+            return torch.stack(layers).mean(0) if layers else None
+    except Exception:  # whatever a class of the user's raises
+        return None
 
 
 def plainly(tree: Any) -> Any:

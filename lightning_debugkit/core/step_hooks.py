@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from lightning_debugkit.core.compat import is_transformed, unseen
-from lightning_debugkit.core.loss_functions import CLASS_LOSSES, INDEX_LOSSES, VALUE_LOSSES
+from lightning_debugkit.core.loss_functions import BINARY_LOSSES, CLASS_LOSSES, INDEX_LOSSES, VALUE_LOSSES
 from lightning_debugkit.core.loss_masks import LossMasks
 from lightning_debugkit.core.patching import Hearing, StandIn
 
@@ -146,6 +146,8 @@ class LossWatch(_ForwardListener):
             return
         try:
             if is_loss and name in CLASS_LOSSES and self.calls:
+                if name in BINARY_LOSSES:
+                    self.masks.weighed(len(self.calls) - 1, func, args, kwargs)
                 self.masks.begin(len(self.calls) - 1, result)
             elif not is_loss:
                 self.masks.saw(name, func, args, kwargs, result)

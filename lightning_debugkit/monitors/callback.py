@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from functools import partial
 from typing import Any, Literal
 
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
+from lightning_debugkit.core.anomaly import TrainingAnomaly
 from lightning_debugkit.core.arguments import Needs
 from lightning_debugkit.core.compat import unseen
 from lightning_debugkit.core.finding import Finding
+from lightning_debugkit.core.ignored_closures import IgnoredClosures
 from lightning_debugkit.core.optimizers import raw
 from lightning_debugkit.core.recorder import NamedNumbers
 from lightning_debugkit.core.rng import RandomState
@@ -92,12 +95,14 @@ class GradientAnomalyDetector(EvaluationHooks):
         self._unread: set[str] = set()
         self._logged = LoggedMetrics()
         self._fed: dict[int, bool] = {}  # by optimizer: its next step has a gradient
+        self._ignored: IgnoredClosures | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # Hooks, handles and batches of a fit in progress stay with it.
         return {
             **self.__dict__,
             "_handles": [],
+            "_ignored": None,
             "_sight": StepStatsReader(),
             "_module_hooks": None,
             "_drawn": defaultdict(Thinning),
@@ -135,6 +140,9 @@ class GradientAnomalyDetector(EvaluationHooks):
             run.norm_readers += 1
         for optimizer in trainer.optimizers:
             self._handles.append(optimizer.register_step_post_hook(self._stepped(trainer)))
+        if not pl_module.automatic_optimization:
+            self._ignored = IgnoredClosures(partial(self.on_before_optimizer_step, trainer, pl_module))
+            self._handles += self._ignored.listen(trainer.optimizers)
         if (why := unseen_shards(trainer, self.wiring)) and trainer.is_global_zero:
             self.write(trainer, "measure", name="gradients-unseen", value={"why": why})
         self._tell(trainer, self.watches.start(trainer, pl_module, self.where(trainer)))
@@ -177,6 +185,8 @@ class GradientAnomalyDetector(EvaluationHooks):
                 self.failure.pending = self._examine(trainer, pl_module, seen, [])
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        if self._ignored is not None:
+            self._ignored.announced(raw(optimizer))
         try:
             self._before_step(trainer, pl_module, raw(optimizer))
         finally:
@@ -247,7 +257,8 @@ class GradientAnomalyDetector(EvaluationHooks):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         try:
-            if can_be_explained(exception):
+            # One of ours has been told, also where it was raised within the step: by an optimizer stepped by hand.
+            if not isinstance(exception, TrainingAnomaly) and can_be_explained(exception):
                 assert isinstance(exception, Exception)
                 found = self.failure.explain(self, trainer, pl_module, exception, self._sight.current)
                 self._tell(trainer, [] if found is None else [found])
@@ -264,7 +275,7 @@ class GradientAnomalyDetector(EvaluationHooks):
         """Leave model, optimizers and loaders without our hooks; may be called twice."""
         for handle in self._handles:
             handle.remove()
-        self._handles = []
+        self._handles, self._ignored = [], None
         self.watches.release()
         self.order.remove()
         if self._module_hooks is not None:

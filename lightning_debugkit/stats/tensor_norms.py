@@ -8,7 +8,7 @@ from operator import attrgetter
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
-from torch.utils._python_dispatch import _disable_current_modes
+from torch.utils._python_dispatch import _disable_current_modes, is_traceable_wrapper_subclass
 
 _MEASURED = frozenset({torch.float32, torch.float64, torch.bfloat16, torch.float16})
 _PLAIN = (Tensor, nn.Parameter)
@@ -123,7 +123,7 @@ def values(tensor: Tensor) -> Tensor:
 
     Shapes:
         tensor: any shape; returns it, or for sparse and nested tensors their entries; with a last dimension of two for
-            the parts of complex numbers.
+            the parts of complex numbers, and a first one for tensors that are made of several like themselves.
 
     Example:
         >>> values(torch.tensor([0.0, 2.0]).to_sparse()), values(torch.tensor([1 - 2j]))
@@ -143,11 +143,25 @@ def _values(tensor: Tensor) -> Tensor:
     tensor = tensor.detach()
     if hasattr(tensor, "to_local"):  # DTensor
         tensor = tensor.to_local()
+    if layers := layers_of(tensor):
+        return torch.stack(layers)
     if tensor.layout is not torch.strided or tensor.is_nested:
         tensor = _entries(tensor)
     if tensor.is_complex():
         return torch.view_as_real(tensor.resolve_conj())
     return tensor.int_repr() if tensor.is_quantized else tensor
+
+
+def layers_of(tensor: Tensor) -> list[Tensor]:
+    """Return the tensors that one of a wrapping class is made of, if it is made of several like itself, else nothing.
+
+    What such a class computes is of its own class again, and has no numbers but theirs.
+    """
+    if type(tensor) in _KINDS or not is_traceable_wrapper_subclass(tensor):
+        return []
+    parts = [getattr(tensor, name) for name in tensor.__tensor_flatten__()[0]]
+    is_like = all(type(part) in _KINDS and (part.shape, part.dtype) == (tensor.shape, tensor.dtype) for part in parts)
+    return parts if is_like and len(parts) > 1 and tensor.dtype in _MEASURED else []
 
 
 def _is_plain(tensor: Tensor) -> bool:

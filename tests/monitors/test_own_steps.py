@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_debugkit import GradientAnomalyDetector, read_journal
+from lightning_debugkit import GradientAnomalyDetector, GradientClippingMonitor, TrainingAnomaly, read_journal
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore")]
 
@@ -77,3 +77,101 @@ def test_what_trains_between_two_rows_without_a_loss_does_not_hide_the_second(tm
     trainer.fit(SkipsInRows(), data)
     told = [found.message for found in read_journal(tmp_path / "debugkit").findings if found.rule == "no-loss"]
     assert told == ["training_step gave no loss in 38 of 40 batches of epoch 0: these batches train nothing"]
+
+
+class Descent(torch.optim.Optimizer):
+    """An optimizer of one's own that leaves the closure alone, as manual optimization lets it."""
+
+    def __init__(self, parameters: Any) -> None:
+        super().__init__(parameters, {"lr": 1e-2})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter -= group["lr"] * parameter.grad
+
+
+class Trusting(Descent):
+    """Scales each step by the size of the weights, as LARS and LAMB do: 0/0 where both are 0."""
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        with torch.no_grad():
+            for parameter in self.param_groups[0]["params"]:
+                parameter -= 1e-2 * parameter.norm() / parameter.grad.norm() * parameter.grad
+
+
+class Wrapping(torch.optim.Optimizer):
+    """Reads the closure and does not call it."""
+
+    def __init__(self, parameters: Any) -> None:
+        super().__init__(parameters, {"lr": 1e-2})
+        self.inner = torch.optim.SGD(self.param_groups, 1e-2)
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        self.inner.step() if closure is None or callable(closure) else None
+
+
+class ByHand(Net):
+    def __init__(self, kind: type[torch.optim.Optimizer], breaks: int = -1) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.kind, self.breaks = kind, breaks
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        loss = nn.functional.mse_loss(self.net(batch[0]), batch[1])
+        if batch_idx == self.breaks:
+            loss = loss + (batch[1] * 0).log().mean()
+        self.optimizers().zero_grad()
+        self.manual_backward(loss)
+        self.optimizers().step()
+
+    def configure_optimizers(self) -> Any:
+        return self.kind(self.parameters())
+
+
+def fit_by_hand(module: pl.LightningModule, folder: Path, watched: bool = True) -> dict[str, Any]:
+    pl.seed_everything(1)
+    draw = torch.Generator().manual_seed(1)
+    x = torch.randn(320, 8, generator=draw)
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    options = {"accelerator": "cpu", "max_epochs": 1, "default_root_dir": folder, **quiet}
+    callbacks = [GradientAnomalyDetector(), GradientClippingMonitor()] if watched else []
+    pl.Trainer(callbacks=callbacks, **options).fit(module, DataLoader(TensorDataset(x, x.sum(1, keepdim=True)), 32))
+    return module.state_dict()
+
+
+@pytest.mark.parametrize("kind", [Descent, Wrapping])
+def test_a_step_whose_optimizer_leaves_the_closure_alone_is_looked_at(kind: Any, tmp_path: Path):
+    with pytest.raises(TrainingAnomaly) as raised:
+        fit_by_hand(ByHand(kind, breaks=6), tmp_path)
+    assert raised.value.finding.rule == "nonfinite-loss"
+    assert "log(0) in training_step" in raised.value.finding.message
+    assert raised.value.finding.where.step == 6
+    assert len(read_journal(tmp_path / "debugkit").findings) == 1
+
+
+@pytest.mark.parametrize(("kind", "steps"), [(Descent, 10), (Wrapping, 9), (torch.optim.SGD, 10)])
+def test_a_healthy_run_with_such_an_optimizer_is_left_in_peace(kind: Any, steps: int, tmp_path: Path):
+    pl.seed_everything(1)
+    first, second = ByHand(kind), ByHand(kind)
+    second.load_state_dict(first.state_dict())
+    alone = fit_by_hand(first, tmp_path / "alone", watched=False)
+    watched = fit_by_hand(second, tmp_path / "watched")
+    assert all(torch.equal(alone[name], watched[name]) for name in alone)
+    events = read_journal(tmp_path / "watched" / "debugkit")
+    assert events.findings == []
+    assert events.of_kind("trouble") == []
+    assert events.of_kind("end")[-1]["trained"] == steps
+
+
+def test_what_such_an_optimizer_writes_is_its_own(tmp_path: Path):
+    module = ByHand(Trusting)
+    nn.init.zeros_(module.net[2].weight)
+    with torch.no_grad():
+        module.net[0].weight.zero_()  # its gradient is 0, too, as nothing comes through the zeros behind it
+    with pytest.raises(TrainingAnomaly) as raised:
+        fit_by_hand(module, tmp_path)
+    assert raised.value.finding.rule == "optimizer-nonfinite"
+    assert "step 0 of Trusting wrote nan into net.0.weight" in raised.value.finding.message
+    assert len(read_journal(tmp_path / "debugkit").findings) == 1

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.testing._internal.two_tensor import TwoTensor
 from torch.utils._pytree import tree_map
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -298,10 +299,32 @@ class SparseGradients(Base):
         return [torch.optim.SparseAdam(self.rows.parameters(), 1e-3), torch.optim.Adam(dense, 1e-3)]
 
 
+class Layered(Base):
+    """A weight that is made of two tensors like itself, and makes all that it meets so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        held = self.head.weight.detach()
+        self.head.weight = nn.Parameter(TwoTensor(held.clone(), held.clone()))
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), 1e-2)
+
+
+class LayeredLoss(Base):
+    """Plain weights, of a loss that is made of two tensors: only their gradients are of that class."""
+
+    def inner(self, x: Tensor) -> Tensor:
+        return x * TwoTensor(torch.ones(4), torch.ones(4))
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), 1e-2, momentum=0.5)
+
+
 KINDS: dict[str, Callable[[], type[Base]]] = {
     **{kind.__name__: lambda kind=kind: kind for kind in (
         Spectral, SpectralDouble, ClippedByHand, Buffers, Packed, Lazy, MadeInInferenceMode, OneElement, NoRate,
-        Transformed, OtherModes, Jagged, Scripted, SparseGradients,
+        Transformed, OtherModes, Jagged, Scripted, SparseGradients, Layered, LayeredLoss,
     )},
     "labelled": labelled, "plain_subclass": plain_subclass, "wrapper": wrapper,
     "answering_wrapper": answering_wrapper,
@@ -357,6 +380,8 @@ def test_a_healthy_run_is_left_in_peace(name: str, tmp_path: Path) -> None:
         "Buffers",
         "Packed",
         "NoRate",
+        "Layered",
+        "LayeredLoss",
         "wrapper",
         "answering_wrapper",
         "labelled",

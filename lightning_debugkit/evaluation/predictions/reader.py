@@ -138,7 +138,7 @@ class PredictionReader:
         # Ranks that share a batch are all here: a tensor that is dealt out to them is brought together.
         found = replace(found, predictions=gathered_shards(found.predictions), target=gathered_shards(found.target))
         found = loss_inputs.without_masked(found)
-        if losses is not None and losses.masks.single:
+        if losses is not None and (losses.masks.single or losses.masks.counted):
             self.masked.add(step)
         return found
 

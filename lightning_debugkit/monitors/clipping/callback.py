@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -16,6 +17,7 @@ from lightning_debugkit.core.arguments import Needs
 from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.compat import unseen
 from lightning_debugkit.core.finding import Finding
+from lightning_debugkit.core.ignored_closures import IgnoredClosures
 from lightning_debugkit.core.optimizers import is_adaptive, raw
 from lightning_debugkit.core.run import current_run
 from lightning_debugkit.core.sampling import Thinning
@@ -72,6 +74,7 @@ class GradientClippingMonitor(DebugCallback):
         self._overflows: list[Overflow] = []
         self._drawn: list[Thinning] = []
         self._handles: list[Any] = []
+        self._ignored: IgnoredClosures | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # What listens to a fit in progress stays with it; what it has learned goes along.
@@ -121,6 +124,9 @@ class GradientClippingMonitor(DebugCallback):
         self._probe = ClipStatsReader(trainer, pl_module, self.every_n_steps)
         for optimizer in trainer.optimizers:
             self._handles.append(optimizer.register_step_post_hook(self._stepped(trainer)))
+        if not pl_module.automatic_optimization:
+            self._ignored = IgnoredClosures(partial(self.on_before_optimizer_step, trainer, pl_module))
+            self._handles += self._ignored.listen(trainer.optimizers)
 
     def _start_auto(self, trainer: Trainer, pl_module: LightningModule) -> None:
         in_the_way = obstacle(trainer, pl_module)
@@ -144,6 +150,8 @@ class GradientClippingMonitor(DebugCallback):
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         if self._probe is None:
             return
+        if self._ignored is not None:
+            self._ignored.announced(raw(optimizer))
         index = self._probe.optimizers.index(raw(optimizer))
         norm = self._probe.before_step(index, self.in_batch(trainer), must_look=self._auto is not None)
         if self._auto is not None and norm is not None:
@@ -185,7 +193,7 @@ class GradientClippingMonitor(DebugCallback):
             self._probe = None
         for handle in self._handles:
             handle.remove()
-        self._handles = []
+        self._handles, self._ignored = [], None
         if self._auto is not None:
             self._auto.restore(trainer)
 

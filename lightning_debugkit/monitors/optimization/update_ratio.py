@@ -162,8 +162,9 @@ class UpdateRatio:
             grad = parameter.grad
             if grad is None or grad.layout is not torch.strided or not (held := values(grad)).numel():
                 continue
-            # Of a shard, the part that is here: what holds for its entries needs no others.
-            entries = held.reshape(-1).abs().topk(min(_TRACKED, held.numel())).indices
+            # Of a shard, the part that is here: what holds for its entries needs no others. A gradient made of several
+            # layers may belong to a plain parameter.
+            entries = held.reshape(-1).abs().topk(min(_TRACKED, held.numel())).indices % values(parameter).numel()
             fan_in = math.prod(parameter.shape[1:])
             scale = max(weight / parameter.numel() ** 0.5, fan_in**-0.5)
             self.starts[name] = _Start(entries, _entries(parameter, entries).clone(), scale)

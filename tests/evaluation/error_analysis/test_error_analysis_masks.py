@@ -35,6 +35,13 @@ class Masked(pl.LightningModule):
         z = self(x) if "forward" in self.how else x * 1.0
         known = (y != 255) & (y >= 0)
         target = torch.where(known, y, 0)
+        if "weight" in self.how:
+            weight = known * (2.0 if "other" in self.how else 1.0)
+            if "focal" in self.how:  # what is answered well enough weighs nothing: none of them is unknown
+                weight = ((z.sigmoid() - y).abs() > 5e-4).float() * 0.5
+            total = F.binary_cross_entropy_with_logits(z, target, weight, reduction="sum")
+            loss = total / weight.sum()
+            return {"loss": loss, "logits": z, "target": target} if "returned" in self.how else loss
         if y.is_floating_point():
             losses = F.binary_cross_entropy_with_logits(z, target, reduction="none")
         else:
@@ -93,5 +100,24 @@ def test_what_cannot_be_followed_but_leaves_out_nothing_is_counted(tmp_path: Pat
     """The same arithmetic over labels that are all known: the loss is the mean of the samples'."""
     scores, target = labels()
     held = validated(tmp_path, "einsum", (scores, target.clamp(min=0)))
+    assert held is not None
+    assert held["n"] == target.numel()
+
+
+@pytest.mark.parametrize("how", ["weight", "other weight", "weight returned"])
+def test_labels_that_the_loss_is_told_to_weigh_nothing_are_not_counted(how: str, tmp_path: Path) -> None:
+    scores, target = labels()
+    held = validated(tmp_path, how, (scores, target))
+    known = target >= 0
+    assert held is not None
+    assert held["n"] == int(known.sum())
+    assert held["accuracy"]["value"] == pytest.approx(float(((scores > 0).float() == target)[known].float().mean()))
+    assert "Answers that the step leaves out of its loss by a mask are not counted." in held["notes"]
+
+
+def test_answers_that_weigh_nothing_because_they_are_easy_are_counted(tmp_path: Path) -> None:
+    scores, target = labels()
+    scores[0] = torch.where(target[0].clamp(min=0) > 0, 9.0, -9.0)
+    held = validated(tmp_path, "focal weight", (scores, target.clamp(min=0)))
     assert held is not None
     assert held["n"] == target.numel()
