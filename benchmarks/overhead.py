@@ -201,15 +201,18 @@ class Tally:
 
         return run
 
-    def around(self, callbacks: list[Any]) -> list[Any]:
-        """Time each hook of the callbacks, and those that they put on optimizers."""
+    def around(self, kinds: Iterable[type]) -> None:
+        """Time each hook of classes of callbacks, and those that they put on optimizers.
+
+        An instance is left alone: a callback of the kit takes what stands on it for the user's.
+        """
         import lightning.pytorch as pl
         import torch
 
-        for callback in callbacks:
+        for kind in kinds:
             for name in dir(pl.Callback):
-                if name.startswith("on_") and getattr(type(callback), name) is not getattr(pl.Callback, name):
-                    setattr(callback, name, self.timed(getattr(callback, name)))
+                if name.startswith("on_") and getattr(kind, name) is not getattr(pl.Callback, name):
+                    setattr(kind, name, self.timed(getattr(kind, name)))
         register = torch.optim.Optimizer.register_step_post_hook
 
         def registered(optimizer: Any, hook: Any) -> Any:
@@ -217,10 +220,19 @@ class Tally:
             return register(optimizer, self.timed(hook) if is_ours else hook)
 
         torch.optim.Optimizer.register_step_post_hook = registered
-        return callbacks
 
 
-def callbacks_of(variant: str, tally: Tally) -> tuple[list[Any], dict[str, Any]]:
+@functools.cache
+def tally() -> Tally:
+    """Return the one tally of the process, which times the kit's hooks from now on."""
+    from lightning_debugkit import debugkit
+
+    made = Tally()
+    made.around(map(type, debugkit("standard")))
+    return made
+
+
+def callbacks_of(variant: str) -> tuple[list[Any], dict[str, Any]]:
     import lightning.pytorch as pl
     import torch
 
@@ -247,7 +259,7 @@ def callbacks_of(variant: str, tally: Tally) -> tuple[list[Any], dict[str, Any]]
     if variant in OURS:
         from lightning_debugkit import debugkit
 
-        return tally.around(list(debugkit("standard"))), {}
+        return list(debugkit("standard")), {}
     made = {"empty": pl.Callback, "hooks": Hooks, "histograms": Histograms}
     return [made[variant]()] if variant in made else [], {"detect_anomaly": True} if variant == "anomaly" else {}
 
@@ -257,8 +269,8 @@ def fit(case: Case, variant: str, steps: int, turn: Callable[[dict[str, float]],
     import lightning.pytorch as pl
     import torch
 
-    tally = Tally()
-    callbacks, more = callbacks_of(variant, tally)
+    times = tally() if turn is not None and variant in OURS else Tally()
+    callbacks, more = callbacks_of(variant)
 
     class Clock(pl.Callback):
         began = time.process_time()
@@ -268,12 +280,12 @@ def fit(case: Case, variant: str, steps: int, turn: Callable[[dict[str, float]],
             gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
             if gradients:
                 torch.stack(torch._foreach_norm(gradients)).tolist()
-            tally.floor += time.thread_time() - began
+            times.floor += time.thread_time() - began
 
         def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
-            spent = time.process_time() - self.began - tally.floor
-            turn({"step": spent, "own": tally.own, "floor": tally.floor})
-            tally.own = tally.floor = 0.0
+            spent = time.process_time() - self.began - times.floor
+            turn({"step": spent, "own": times.own, "floor": times.floor})
+            times.own = times.floor = 0.0
             self.began = time.process_time()
 
     options = {**case.trainer, **more}

@@ -26,6 +26,12 @@ _log = logging.getLogger("lightning_debugkit")
 _PLACE = {"epoch", "step", "rank"}
 _ENDS = ("on_fit_end", "on_exception")
 _STOPS = ("KeyboardInterrupt", "SIGTERMException")  # somebody else's decision, and no fault
+# Called for each batch: of what is called less often, the calls do not matter.
+_OF_BATCHES = (
+    *("on_train_batch_start", "on_before_zero_grad", "on_before_backward", "on_after_backward"),
+    *("on_before_optimizer_step", "on_train_batch_end"),
+    *(f"on_{stage}_batch_{moment}" for stage in ("validation", "test", "predict") for moment in ("start", "end")),
+)
 
 # Epoch and step of the checkpoint whose weights a Trainer validates or tests; it keeps those of its last fit.
 _loaded: WeakKeyDictionary[Trainer, tuple[int, int]] = WeakKeyDictionary()
@@ -102,12 +108,29 @@ class DebugCallback(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         _loaded.pop(trainer, None)
         if stage == "fit":
+            self.wake()
             self.idle = self.gives_way(trainer)
             if not self.idle:
                 self._told, self._troubles, self._has_left_out = [], {}, False
+                self.rest(*(name for name in _OF_BATCHES if getattr(type(self), name) is getattr(Callback, name)))
                 open_run(trainer, pl_module)
                 if is_launched(trainer):
                     tell_exceptions(trainer, lambda error: self.on_exception(trainer, pl_module, error))
+
+    def rest(self, *hooks: str) -> None:
+        """Let the Trainer pass over ``hooks``, in which nothing is left to do in this fit: each call has its price.
+
+        A Trainer passes over what is not callable, as was seen in Lightning 2.5 to 2.6. What somebody else has put
+        in the place of a hook stays.
+        """
+        for name in hooks:
+            vars(self).setdefault(name, None)
+
+    def wake(self, *hooks: str) -> None:
+        """Let the Trainer call ``hooks`` again, all of them if none is named."""
+        for name in hooks or _OF_BATCHES:
+            if vars(self).get(name, self) is None:
+                delattr(self, name)
 
     def left_out(self, trainer: Trainer, text: str, error: Exception) -> None:
         """Say what is left out: to those who have arguments to mend it by, all; to the others one line, once a run."""
@@ -132,9 +155,11 @@ class DebugCallback(Callback):
             run.append("resume", path=str(trainer.ckpt_path), epoch=place[0], step=place[1], rank=run.rank)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.wake()
         self.finish(trainer, "stopped" if trainer.interrupted else "finished")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self.wake()
         is_stop = type(exception).__name__ in _STOPS
         self.finish(trainer, "interrupted" if is_stop else "exception", exception)
         leave_out_passing_frames(exception)

@@ -104,6 +104,7 @@ class DataCheck(DebugCallback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         # A hook for all modules would have compiled parts compiled anew.
         if self._is_done or self._train.batches or has_compiled_code(pl_module):
+            self.rest("on_train_batch_start")
             return
         names = {id(part): name for name, part in pl_module.named_modules() if isinstance(part, LAYERS)}
 
@@ -119,6 +120,8 @@ class DataCheck(DebugCallback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self._keep_loss(trainer, outputs)
+        if self._is_done and self._unrelated is None:
+            self.rest("on_train_batch_end")
         if self._is_done or self._is_taken:
             return
         self._release()

@@ -115,10 +115,14 @@ class PreflightCheck(DebugCallback):
         if self._heard["training"] < TRAINING_STEPS:
             self._listen(trainer, "training", batch)
             self._heard["training"] += 1
+        else:
+            self.rest("on_train_batch_start")
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         if len(self._zeros) < ZEROS:
             self._loss = loss.detach()
+        else:
+            self.rest("on_before_backward")
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -126,8 +130,10 @@ class PreflightCheck(DebugCallback):
         self._settle(trainer, "training")
         if self._loss is not None:
             self._count_zeros(trainer, self._loss)
-        if self._waiting and self._heard["training"] >= TRAINING_STEPS:
+        if self._heard["training"] >= TRAINING_STEPS:
             self._flush(trainer)
+            if len(self._zeros) >= ZEROS:
+                self.rest("on_train_batch_end")  # what validation is still to tell, its own end tells
 
     def on_validation_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *place: int) -> None:
         if not any(place) and self._heard["validation"] < VALIDATIONS:

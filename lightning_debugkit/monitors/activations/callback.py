@@ -30,6 +30,7 @@ from lightning_debugkit.stats.tensor_norms import unobserved
 # Operations of a step for which it is looked at in every step of a young run: a look goes through Python for each, and
 # in a deeper model looks lie as many times further apart.
 _CALLS = 300
+_OF_LOOKS = ("on_before_backward", "on_train_batch_end")  # hooks that only a look has need of
 
 
 class ActivationMonitor(DebugCallback):
@@ -69,6 +70,7 @@ class ActivationMonitor(DebugCallback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if 0 < trainer.estimated_stepping_batches - trainer.global_step <= STEPS:
             self._looks.spread(self.every_n_steps)  # too short a fit for any rule: what is drawn needs no more
+        self.rest(*_OF_LOOKS)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if self._watch is not None:
@@ -79,6 +81,7 @@ class ActivationMonitor(DebugCallback):
             self._tell_unseen(trainer, {"everything": reason})
             return
         self._watch = OperationMode(pl_module)
+        self.wake(*_OF_LOOKS)
         with unobserved():
             self._watch.gathered.saw_batch(batch)
         self._undo = around_next(trainer.strategy, "training_step", partial(_listening, self._watch))
@@ -94,6 +97,7 @@ class ActivationMonitor(DebugCallback):
         watch = self._watch
         if watch is None:
             return
+        self.rest(*_OF_LOOKS)
         self._release()
         if watch.error is not None:
             raise watch.error

@@ -135,10 +135,6 @@ class GradientClippingMonitor(DebugCallback):
             return
         self._auto = AutoThreshold(self.percentile, self._remembered.get("norms"))
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        if self._probe is not None:
-            self._probe.batch_begins()
-
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         if self._probe is not None:
             self._probe.before_backward(loss)

@@ -88,7 +88,7 @@ class ClipStatsReader:
         self.order = ClippingOrder()
         self.drafts: list[PendingClippedStep] = []
         self.error: Exception | None = None  # met while listening, where nothing may be raised
-        self.is_forward = False
+        self.is_forward = True  # no backward pass has begun that a clipping could be meant for
         self._is_heard = False  # a clipping, in this fit
         self._moment = 0
         self._owners: dict[int, int] = {}
@@ -182,10 +182,6 @@ class ClipStatsReader:
 
     # What the Trainer tells.
 
-    def batch_begins(self) -> None:
-        """Take what is clipped from now on, until the backward pass has begun, for clipped too early."""
-        self.is_forward = True
-
     def before_backward(self, loss: Tensor) -> None:
         """Wait for the backward pass itself: hooks of the module that come before it may still clip.
 
@@ -252,7 +248,8 @@ class ClipStatsReader:
         return self.drafts[:count]
 
     def batch_over(self) -> None:
-        """Close what a skipped step has left open."""
+        """Close what a skipped step has left open; take what is clipped up to the next backward pass for too early."""
+        self.is_forward = True
         for index, pending in enumerate(self._pending):
             if pending.opened is not None:
                 self.step_over(index, is_taken=False)
