@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from lightning_debugkit.core import batch_hooks
 from lightning_debugkit.core import run as runs
 from lightning_debugkit.core.anomaly import TrainingAnomaly, as_event
 from lightning_debugkit.core.arguments import check_names
@@ -26,12 +27,6 @@ _log = logging.getLogger("lightning_debugkit")
 _PLACE = {"epoch", "step", "rank"}
 _ENDS = ("on_fit_end", "on_exception")
 _STOPS = ("KeyboardInterrupt", "SIGTERMException")  # somebody else's decision, and no fault
-# Called for each batch: of what is called less often, the calls do not matter.
-_OF_BATCHES = (
-    *("on_train_batch_start", "on_before_zero_grad", "on_before_backward", "on_after_backward"),
-    *("on_before_optimizer_step", "on_train_batch_end"),
-    *(f"on_{stage}_batch_{moment}" for stage in ("validation", "test", "predict") for moment in ("start", "end")),
-)
 
 # Epoch and step of the checkpoint whose weights a Trainer validates or tests; it keeps those of its last fit.
 _loaded: WeakKeyDictionary[Trainer, tuple[int, int]] = WeakKeyDictionary()
@@ -112,25 +107,18 @@ class DebugCallback(Callback):
             self.idle = self.gives_way(trainer)
             if not self.idle:
                 self._told, self._troubles, self._has_left_out = [], {}, False
-                self.rest(*(name for name in _OF_BATCHES if getattr(type(self), name) is getattr(Callback, name)))
+                self.rest(*batch_hooks.unused(type(self)))
                 open_run(trainer, pl_module)
                 if is_launched(trainer):
                     tell_exceptions(trainer, lambda error: self.on_exception(trainer, pl_module, error))
 
     def rest(self, *hooks: str) -> None:
-        """Let the Trainer pass over ``hooks``, in which nothing is left to do in this fit: each call has its price.
-
-        A Trainer passes over what is not callable, as was seen in Lightning 2.5 to 2.6. What somebody else has put
-        in the place of a hook stays.
-        """
-        for name in hooks:
-            vars(self).setdefault(name, None)
+        """Let the Trainer pass over hooks of batches, in which nothing is left to do in this fit."""
+        batch_hooks.rest(self, hooks)
 
     def wake(self, *hooks: str) -> None:
-        """Let the Trainer call ``hooks`` again, all of them if none is named."""
-        for name in hooks or _OF_BATCHES:
-            if vars(self).get(name, self) is None:
-                delattr(self, name)
+        """Let the Trainer call hooks of batches again, all of them if none is named."""
+        batch_hooks.wake(self, hooks or batch_hooks.NAMES)
 
     def left_out(self, trainer: Trainer, text: str, error: Exception) -> None:
         """Say what is left out: to those who have arguments to mend it by, all; to the others one line, once a run."""

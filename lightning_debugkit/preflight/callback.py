@@ -115,14 +115,10 @@ class PreflightCheck(DebugCallback):
         if self._heard["training"] < TRAINING_STEPS:
             self._listen(trainer, "training", batch)
             self._heard["training"] += 1
-        else:
-            self.rest("on_train_batch_start")
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         if len(self._zeros) < ZEROS:
             self._loss = loss.detach()
-        else:
-            self.rest("on_before_backward")
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -133,7 +129,7 @@ class PreflightCheck(DebugCallback):
         if self._heard["training"] >= TRAINING_STEPS:
             self._flush(trainer)
             if len(self._zeros) >= ZEROS:
-                self.rest("on_train_batch_end")  # what validation is still to tell, its own end tells
+                self.rest("on_train_batch_start", "on_before_backward", "on_train_batch_end")
 
     def on_validation_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *place: int) -> None:
         if not any(place) and self._heard["validation"] < VALIDATIONS:

@@ -65,9 +65,9 @@ class Net(pl.LightningModule):
 def fit(folder: Path, callbacks: list[Any], module: Net | None = None, **options: Any) -> None:
     torch.manual_seed(0)
     data = DataLoader(TensorDataset(torch.randn(8 * STEPS // 3, 4), torch.randint(0, 2, (8 * STEPS // 3,))), 8)
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     trainer = pl.Trainer(
-        max_epochs=3, accelerator="cpu", default_root_dir=folder, callbacks=callbacks, **{**quiet, **options}
+        max_epochs=3, accelerator="cpu", default_root_dir=folder, callbacks=[*callbacks], **quiet, **options
     )
     trainer.fit(Net() if module is None else module, data)
 
@@ -101,8 +101,10 @@ def test_a_second_fit_looks_again_at_what_the_first_was_done_with(tmp_path: Path
         measures = read_journal(tmp_path / name / "debugkit")
         losses.append([each["value"]["losses"] for each in measures if each.get("name") == "preflight"])
         looks.append([each["step"] for each in measures if each.get("name") == "activation-scale"])
-    assert losses[0] == losses[1] and losses[0][0]
-    assert looks[0] == looks[1] and len(looks[0]) > 1
+    assert losses[0] == losses[1]
+    assert losses[0][0]
+    assert looks[0] == looks[1]
+    assert len(looks[0]) > 1
 
 
 def test_what_somebody_has_put_in_the_place_of_a_hook_is_called_to_the_end(tmp_path: Path) -> None:
