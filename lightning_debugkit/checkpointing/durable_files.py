@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from secrets import token_hex
 
-from lightning_debugkit.core.file_locks import HAS_LOCKS, is_abandoned, lock, locked
+from lightning_debugkit.core.shared_files import HAS_LOCKS, is_abandoned, lock, locked
 
 _DRAFT = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
-
-from lightning_debugkit.core.dotted import function_at
 
 # What people write who know Lightning's `ModelCheckpoint` or `debugkit()`, and what says it here.
 _REPORTING = "a Reporting beside the callback has it, or debugkit()"
@@ -100,3 +99,26 @@ class Needs:
             except ValueError as error:
                 known, advice = False, str(error)
         self.that(name, known, "to be a function or its dotted path", value, advice)
+
+
+def function_at(path: str) -> Callable[..., Any]:
+    """Return the function that a dotted path names.
+
+    Raises:
+        ValueError: There is none; the text says what of the path is missing.
+
+    Example:
+        >>> function_at("operator.add")(1, 2)
+        3
+    """
+    home, _, attribute = path.replace(":", ".").rpartition(".")
+    if not home:
+        raise ValueError(f"{path!r} names no module, as in 'module.function'")
+    try:
+        module = importlib.import_module(home)
+    except Exception as error:  # whatever the user's own module raises
+        raise ValueError(f"module {home!r} cannot be imported ({type(error).__name__}: {error})") from error
+    found: Callable[..., Any] | None = getattr(module, attribute, None)
+    if not callable(found):
+        raise ValueError(f"module {home!r} has no function {attribute!r}")
+    return found

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from lightning_debugkit.core.dotted import function_at
+from lightning_debugkit.core.arguments import function_at
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.core.rng import RandomState
 

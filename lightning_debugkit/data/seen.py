@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_debugkit.core.readable import numbers
+from lightning_debugkit.core.tensor_numbers import numbers
 from lightning_debugkit.data.batches import batch_size, leaves
 from lightning_debugkit.data.label_forms import NAMES
 from lightning_debugkit.data.near_duplicates import SIDE, is_large_picture, thumbnails

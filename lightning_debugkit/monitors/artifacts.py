@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_debugkit.core.compat import LightningModule, Trainer
 from lightning_debugkit.core.finding import Finding
-from lightning_debugkit.core.readable import numbers
+from lightning_debugkit.core.tensor_numbers import numbers
 from lightning_debugkit.data.batches import batch_size, entry, leaves, take
 from lightning_debugkit.monitors.step_stats import ObservedBatch
 from lightning_debugkit.provenance.capture.secrets import secret_name, secret_text

@@ -19,16 +19,15 @@ from lightning_debugkit.monitors.observed_step import StepStats
 from lightning_debugkit.monitors.optimization.accumulation_window import unfilled
 from lightning_debugkit.monitors.optimization.double_steps import DoubleSteps
 from lightning_debugkit.monitors.optimization.learning_rate_restored import ResumedRates
+from lightning_debugkit.monitors.optimization.never_stepped import no_step
 from lightning_debugkit.monitors.optimization.no_loss import Losses
-from lightning_debugkit.monitors.optimization.no_training_step import no_step
 from lightning_debugkit.monitors.optimization.optimizer_mode import OptimizerModes
 from lightning_debugkit.monitors.optimization.optimizer_nonfinite import Authors
 from lightning_debugkit.monitors.optimization.scheduler_never_stepped import Unstepped
 from lightning_debugkit.monitors.optimization.toggles import Toggles
 from lightning_debugkit.monitors.parameters.buffers import Buffers
-from lightning_debugkit.monitors.parameters.swapped_weights import SwappedWeights
 from lightning_debugkit.monitors.parameters.train_eval_mode import EvaluationMode
-from lightning_debugkit.monitors.parameters.validated_weights import Validated
+from lightning_debugkit.monitors.parameters.validation_weights import SwappedWeights, ValidatedWeights
 from lightning_debugkit.monitors.parameters.weights_not_loaded import Loads
 from lightning_debugkit.monitors.step_stats import StepStatsReader
 from lightning_debugkit.monitors.unmet_monitors import UnmetMonitors
@@ -61,7 +60,7 @@ class LoopMonitor:
         self.toggles = Toggles()
         self.unmet = UnmetMonitors()
         self.unstepped = Unstepped()
-        self.validated = Validated()
+        self.validated = ValidatedWeights()
         self._batches = 0  # of this fit
 
     def state_dict(self) -> dict[str, Any]:

@@ -22,10 +22,10 @@ from lightning_debugkit.core.optimizers import (
     rate_of,
     scaler_of,
 )
-from lightning_debugkit.core.readable import numbers
 from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.core.run import Run
 from lightning_debugkit.core.sharding import Sums, is_sharded
+from lightning_debugkit.core.tensor_numbers import numbers
 from lightning_debugkit.data.batches import tensors
 from lightning_debugkit.data.sample_order import Handed
 from lightning_debugkit.monitors.grad_norm_cache import parameters_of, shared_norms, total_norm

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lightning_debugkit.core.readable import held, numbers
+from lightning_debugkit.core.tensor_numbers import held, numbers
 
 
 def broken_rows(tensor: Tensor) -> list[int]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lightning_debugkit.core.isolation import isolated
-from lightning_debugkit.core.readable import numbers
+from lightning_debugkit.core.tensor_numbers import numbers
 from lightning_debugkit.data.batches import batch_size, entry, is_floats, leaves, replaced, take, why_whole
 from lightning_debugkit.data.containers import is_opaque
 from lightning_debugkit.data.packed_rows import of_rows, owners

@@ -10,7 +10,7 @@ from torch.utils.hooks import RemovableHandle, unserializable_hook
 
 from lightning_debugkit.core.compat import unseen
 from lightning_debugkit.core.patching import Hearing
-from lightning_debugkit.core.readable import numbers
+from lightning_debugkit.core.tensor_numbers import numbers
 from lightning_debugkit.data.batches import leaves
 
 

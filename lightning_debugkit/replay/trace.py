@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lightning_debugkit.core.readable import numbers, plainly
+from lightning_debugkit.core.tensor_numbers import numbers, plainly
 from lightning_debugkit.data.batches import leaves, tensors
 from lightning_debugkit.replay.broken import broken, broken_rows, storage
 from lightning_debugkit.replay.causes import cause_of, counts, out_of_range

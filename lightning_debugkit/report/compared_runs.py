@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from lightning_debugkit.core.finding import Severity
-from lightning_debugkit.core.whole_files import replace_file
+from lightning_debugkit.core.shared_files import replace_file
 from lightning_debugkit.report.curves import Curve, curve_figure, curves, of_first_rank
 from lightning_debugkit.report.number_formats import as_mapping, as_number, cut, number, phrase, plural
-from lightning_debugkit.report.parts import Cell, Drawing, Paragraph, Section, Table
+from lightning_debugkit.report.parts import Cell, Drawing, Paragraph, Section, Table, table_of
 from lightning_debugkit.report.read_report import Report
 from lightning_debugkit.report.rendering import compose
 from lightning_debugkit.report.sections.logged_metrics import is_validation_loss, logged
@@ -82,19 +82,19 @@ def _told(parts: Callable[[Runs], Iterator[Any]], runs: Runs) -> Callable[[Summa
 
 
 def _findings(runs: Runs) -> Iterator[Table]:
-    verdicts = tuple((Cell(name), Cell(summary.verdict)) for name, summary in runs.items())
-    yield Table("Verdicts", (), verdicts)
+    verdicts = tuple((name, summary.verdict) for name, summary in runs.items())
+    yield table_of("Verdicts", (), verdicts)
     pressing = (Severity.ERROR, Severity.WARNING)
     rules = dict.fromkeys(each.finding.rule for summary in runs.values() for each in summary.of(*pressing))
     rows = tuple((Cell(rule, is_code=True), *(_found(rule, summary) for summary in runs.values())) for rule in rules)
     if rows:
-        yield Table("Errors and warnings, and the step of the first", ("rule", *runs), rows)
+        yield table_of("Errors and warnings, and the step of the first", ("rule", *runs), rows)
 
 
-def _found(rule: str, summary: Summary) -> Cell:
+def _found(rule: str, summary: Summary) -> Cell | str:
     held = [told.finding for told in summary.findings if told.finding.rule == rule]
     if not held:
-        return Cell("-")
+        return "-"
     first = min(held, key=lambda finding: finding.where.step)
     times = f" ({len(held)})" if held[1:] else ""
     return Cell(f"{first.severity}, step {first.where.step}{times}", is_marked=first.severity is Severity.ERROR)
@@ -148,12 +148,12 @@ def _settings(runs: Runs) -> Iterator[Table | Paragraph]:
     facts = {name: dict(_facts(summary)) for name, summary in runs.items()}
     keys = dict.fromkeys(key for held in facts.values() for key in held)
     rows = tuple(
-        (Cell(key), *(Cell(cut(held.get(key, "-"), _LONG)) for held in facts.values()))
+        (key, *(cut(held.get(key, "-"), _LONG) for held in facts.values()))
         for key in keys
         if len({held.get(key) for held in facts.values()}) > 1
     )
     if rows:
-        yield Table("Settings that are not the same", ("", *runs), rows)
+        yield table_of("Settings that are not the same", ("", *runs), rows)
     else:
         yield Paragraph("What is on record of these runs is the same.")
     unknown = [name for name in _ASKED if not all(name in dict(_known(summary)) for summary in runs.values())]

@@ -64,6 +64,12 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
 
 
+def table_of(caption: str, header: Iterable[str], rows: Iterable[Iterable[Cell | str]]) -> Table:
+    """Return a table whose rows may hold plain text for cells."""
+    whole = (tuple(Cell(cell) if isinstance(cell, str) else cell for cell in row) for row in rows)
+    return Table(caption, tuple(header), tuple(whole))
+
+
 @dataclass(frozen=True)
 class Drawing:
     """A figure still to be drawn.

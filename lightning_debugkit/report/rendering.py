@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lightning_debugkit.core.finding import Severity
 from lightning_debugkit.core.journal import read_journal
-from lightning_debugkit.core.whole_files import replace_file
+from lightning_debugkit.core.shared_files import replace_file
 from lightning_debugkit.report.number_formats import sentence
 from lightning_debugkit.report.parts import Chapter, Details, Drawing, Paragraph, Part, Section
 from lightning_debugkit.report.summary import Summary, summarize

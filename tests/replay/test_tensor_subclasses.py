@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.masked import masked_tensor
 
 from lightning_debugkit import TrainingAnomaly, debugkit
-from lightning_debugkit.core.readable import held, numbers, plainly
+from lightning_debugkit.core.tensor_numbers import held, numbers, plainly
 
 pytestmark = [pytest.mark.filterwarnings("ignore:.*:UserWarning")]
 

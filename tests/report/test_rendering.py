@@ -16,7 +16,7 @@ from PIL import Image, ImageColor
 from report.conftest import END, LOSS
 
 from lightning_debugkit.core.journal import read_journal
-from lightning_debugkit.core.whole_files import replace_file
+from lightning_debugkit.core.shared_files import replace_file
 from lightning_debugkit.report import Drawing, Paragraph, Section, Summary, markdown, render, summarize
 from lightning_debugkit.report.palette import RED
 from lightning_debugkit.report.rendering import compose

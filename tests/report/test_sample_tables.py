@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightning_debugkit.report.sample_tables import as_images, batch_table, read_leaves, rescaled
+from lightning_debugkit.report.sections.samples import as_images, batch_table, read_leaves, rescaled
 
 
 @pytest.mark.parametrize(

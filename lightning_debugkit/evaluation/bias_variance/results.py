@@ -13,7 +13,7 @@ from torchmetrics import Metric
 
 from lightning_debugkit.core.compat import Trainer
 from lightning_debugkit.core.journal import strict
-from lightning_debugkit.core.whole_files import replace_file
+from lightning_debugkit.core.shared_files import replace_file
 from lightning_debugkit.evaluation.bias_variance import bias_variance_arguments
 from lightning_debugkit.evaluation.bias_variance.advice import optimism
 from lightning_debugkit.evaluation.bias_variance.bias_variance_rules import Conclusion

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.core.journal import strict
-from lightning_debugkit.core.whole_files import replace_file
+from lightning_debugkit.core.shared_files import replace_file
 from lightning_debugkit.evaluation.error_analysis.answers import TOP, CollectedAnswers
 from lightning_debugkit.evaluation.error_analysis.confusion_history import ConfusionHistory
 from lightning_debugkit.evaluation.error_analysis.detection import NOTHING

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+from lightning_debugkit.core.arguments import function_at
 from lightning_debugkit.core.compat import LightningModule, is_compiled_as_a_whole, trainer_of
-from lightning_debugkit.core.dotted import function_at
 from lightning_debugkit.core.patching import has_compiled_code
 from lightning_debugkit.core.sharding import gathered_shards, holds_whole_model
 from lightning_debugkit.core.step_hooks import ForwardWatch, LossWatch, is_detections, watching

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lightning_debugkit.core import readable
+from lightning_debugkit.core import tensor_numbers
 from lightning_debugkit.data.batches import leaves
 from lightning_debugkit.monitors.activations.dataflow import Dataflow
 from lightning_debugkit.monitors.activations.operation_call import OperationCall
@@ -57,7 +57,7 @@ class ActivationRecording:
     def saw_batch(self, batch: Any) -> None:
         """Remember whether the samples of the batch differ at all."""
         for _, leaf in leaves(batch):
-            if isinstance(leaf, Tensor) and (plain := readable.numbers(leaf)) is not None:
+            if isinstance(leaf, Tensor) and (plain := tensor_numbers.numbers(leaf)) is not None:
                 self._differs(plain)
         self._has_batch = bool(self.differing)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from lightning_debugkit.provenance.carried.archive import open_archive
 from lightning_debugkit.provenance.carried.manifest import Manifest
 from lightning_debugkit.provenance.carried.restore import put, restore_files
-from lightning_debugkit.provenance.repository.export_tree import export_tree
+from lightning_debugkit.provenance.repository.commit_tree import export_tree
 from lightning_debugkit.provenance.repository.git import Unavailable, open_repository
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, as_number, percent, shortened
-from lightning_debugkit.report.parts import Cell, Table
+from lightning_debugkit.report.parts import Table, table_of
 from lightning_debugkit.report.summary import Summary
 
 MOST_BYTES = 512 * 2**20
@@ -134,11 +134,11 @@ def share(row: Row, key: str, low: str, high: str) -> str:
     return f"{percent(value)} ({percent(least).removesuffix(' %')} to {percent(most).removesuffix(' %')})"
 
 
-def filled(caption: str, header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Table:
+def filled(caption: str, header: Sequence[str], rows: Iterable[Iterable[str]]) -> Table:
     """Return a table without the columns that have nothing in any row."""
     whole = [tuple(row) for row in rows]
-    kept = [at for at in range(len(header)) if not at or any(row[at].text for row in whole)]
-    return Table(caption, tuple(header[at] for at in kept), tuple(tuple(row[at] for at in kept) for row in whole))
+    kept = [at for at in range(len(header)) if not at or any(row[at] for row in whole)]
+    return table_of(caption, (header[at] for at in kept), ((row[at] for at in kept) for row in whole))
 
 
 def has_stage(summary: Summary, stage: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from lightning_debugkit.report.error_analysis.analysis_file import AnalysisFile, Row, finite, known, share
 from lightning_debugkit.report.number_formats import as_int, as_mapping, number, percent, phrase
-from lightning_debugkit.report.parts import Cell, Details, Heading, Paragraph, Part, Table
+from lightning_debugkit.report.parts import Cell, Details, Heading, Paragraph, Part, Table, table_of
 
 _ALL, _SHOWN, _MOST = 12, 8, 200
 _NAMED = 6
@@ -57,16 +57,16 @@ def _recall(row: Row) -> tuple[float, int]:
 
 def _scores(caption: str, rows: Sequence[Row], analysis: AnalysisFile) -> Table:
     header = ("class", analysis.unit, *(f"{name}{analysis.bounded}" for name in _SCORES.values()), "predicted")
-    return Table(caption, header, tuple(_score(row, analysis) for row in rows))
+    return table_of(caption, header, (_score(row, analysis) for row in rows))
 
 
-def _score(row: Row, analysis: AnalysisFile) -> tuple[Cell, ...]:
+def _score(row: Row, analysis: AnalysisFile) -> tuple[Cell | str, ...]:
     support, predicted = as_int(row.get("support")), row.get("predicted")
     shares = (analysis.share(row, key, f"{key}_low", f"{key}_high") for key in _SCORES)
     return (
-        Cell(analysis.name(row.get("class"))),
-        Cell(f"{support:,}"),
-        *map(Cell, shares),
+        analysis.name(row.get("class")),
+        f"{support:,}",
+        *shares,
         Cell(f"{as_int(predicted):,}" if predicted is not None else "", is_marked=support > 0 and predicted == 0),
     )
 
@@ -82,16 +82,16 @@ def slices(analysis: AnalysisFile) -> Iterator[Part]:
         yield Paragraph(f"{looked} looked at has more mistakes than the rest, beyond chance.")
         return
     among = f", of {tested:,} that were looked at (p is corrected for their number)" if tested > 1 else ""
-    yield Table(
+    yield table_of(
         f"Slices with more mistakes than the rest beyond chance{among}",
         ("where", "samples", "wrong (95 %)", "elsewhere", "p"),
         tuple(
             (
-                Cell(_where(row)),
-                Cell(f"{as_int(row.get('n')):,}"),
-                Cell(share(row, "rate", "low", "high")),
-                Cell(known(row, "rest_rate", percent)),
-                Cell(known(row, "p", "{:.1g}".format)),
+                _where(row),
+                f"{as_int(row.get('n')):,}",
+                share(row, "rate", "low", "high"),
+                known(row, "rest_rate", percent),
+                known(row, "p", "{:.1g}".format),
             )
             for row in found[:_ALL]
         ),

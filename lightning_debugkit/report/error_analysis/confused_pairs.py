@@ -15,7 +15,16 @@ from lightning_debugkit.report.error_analysis.analysis_file import (
 )
 from lightning_debugkit.report.error_analysis.sample_album import Album, gallery
 from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, number, percent
-from lightning_debugkit.report.parts import Cell, Details, Gallery, Heading, Paragraph, Part, SamplePart, Table
+from lightning_debugkit.report.parts import (
+    Details,
+    Gallery,
+    Heading,
+    Paragraph,
+    Part,
+    SamplePart,
+    Table,
+    table_of,
+)
 
 _SHOWN, _MOST = 8, 50
 _MERGES = 5
@@ -39,11 +48,11 @@ def pair_parts(analysis: AnalysisFile, album: Album) -> Iterator[Part]:
 def _pairs(caption: str, found: Sequence[Row], analysis: AnalysisFile) -> Table:
     rows = tuple(
         (
-            Cell(analysis.name(row.get("target"))),
-            Cell(analysis.name(row.get("predicted"))),
-            Cell(f"{as_int(row.get('count')):,}"),
-            Cell(_of_its_class(row, analysis)),
-            Cell(f"{as_int(row.get('reverse')):,}" if "reverse" in row else ""),
+            analysis.name(row.get("target")),
+            analysis.name(row.get("predicted")),
+            f"{as_int(row.get('count')):,}",
+            _of_its_class(row, analysis),
+            f"{as_int(row.get('reverse')):,}" if "reverse" in row else "",
         )
         for row in found
     )
@@ -86,13 +95,13 @@ def merges(analysis: AnalysisFile) -> Iterator[Part]:
          f"told apart{analysis.bounded}", "cannot tell"),
         tuple(
             (
-                Cell(f"{analysis.name(row.get('first'))} and {analysis.name(row.get('second'))}"),
-                Cell(_each_way(row)),
-                Cell(_change(row, "accuracy", is_rate=True)),
-                Cell(_change(row, "kappa", is_rate=False)),
-                Cell(_within(row, "rise", analysis, is_short=True)),
-                Cell(_within(row, "told_apart", analysis)),
-                Cell(known(row, "cannot_tell", percent)),
+                f"{analysis.name(row.get('first'))} and {analysis.name(row.get('second'))}",
+                _each_way(row),
+                _change(row, "accuracy", is_rate=True),
+                _change(row, "kappa", is_rate=False),
+                _within(row, "rise", analysis, is_short=True),
+                _within(row, "told_apart", analysis),
+                known(row, "cannot_tell", percent),
             )
             for row in found[:_MERGES]
         ),
@@ -150,16 +159,16 @@ def issues(analysis: AnalysisFile, album: Album) -> Iterator[Part]:
         + " A suspect is not a culprit: look before you change a label."
     )
     shown = tuple(gallery("Most doubtful labels", (_issue(row, analysis, album) for row in found[:_ISSUES])))
-    table = Table(
+    table = table_of(
         f"The first {_LISTED} of {count:,}" if count > _LISTED else "All suspects",
         ("index", "label", "looks like", "p(looks like)", "label quality"),
         tuple(
             (
-                Cell(str(row.get("index", ""))),
-                Cell(analysis.name(row.get("label"))),
-                Cell(analysis.name(row.get("suggested"))),
-                Cell(known(row, "probability", probability)),
-                Cell(known(row, "score", number)),
+                str(row.get("index", "")),
+                analysis.name(row.get("label")),
+                analysis.name(row.get("suggested")),
+                known(row, "probability", probability),
+                known(row, "score", number),
             )
             for row in found[:_LISTED]
         ),
@@ -173,15 +182,15 @@ def issues(analysis: AnalysisFile, album: Album) -> Iterator[Part]:
 def _by_class(analysis: AnalysisFile) -> Iterator[Table]:
     rows = tuple(
         (
-            Cell(analysis.name(row.get("class"))),
-            Cell(f"{as_int(row.get('support')):,}"),
-            Cell(f"{as_int(row.get('issues')):,}"),
-            Cell(share(row, "share", "low", "high")),
+            analysis.name(row.get("class")),
+            f"{as_int(row.get('support')):,}",
+            f"{as_int(row.get('issues')):,}",
+            share(row, "share", "low", "high"),
         )
         for row in analysis.rows("label_issue_classes")[:_MOST]
     )
     if rows:
-        yield Table("By class", ("label", analysis.unit, "doubtful", "share (95 %)"), rows)
+        yield table_of("By class", ("label", analysis.unit, "doubtful", "share (95 %)"), rows)
 
 
 def _issue(row: Row, analysis: AnalysisFile, album: Album) -> SamplePart:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from lightning_debugkit.report.error_analysis.analysis_file import AnalysisFile, Row, filled, finite, known, probability
 from lightning_debugkit.report.error_analysis.sample_album import Album, gallery
 from lightning_debugkit.report.number_formats import number
-from lightning_debugkit.report.parts import Cell, Details, Heading, Part, SamplePart, Table
+from lightning_debugkit.report.parts import Details, Heading, Part, SamplePart, Table
 
 _SHOWN, _FEW, _LISTED = 14, 3, 50
 
@@ -60,12 +60,12 @@ def _sample(row: Row, analysis: AnalysisFile, album: Album) -> SamplePart:
 def _table(caption: str, found: list[Row], analysis: AnalysisFile) -> Table:
     rows = tuple(
         (
-            Cell(str(row.get("index", ""))),
-            Cell(analysis.name(row.get("target"))),
-            Cell(analysis.name(row.get("predicted"))),
-            Cell(known(row, "loss", number)),
-            Cell(known(row, "probability", probability)),
-            Cell(known(row, "confidence", probability)),
+            str(row.get("index", "")),
+            analysis.name(row.get("target")),
+            analysis.name(row.get("predicted")),
+            known(row, "loss", number),
+            known(row, "probability", probability),
+            known(row, "confidence", probability),
         )
         for row in found
     )

@@ -19,7 +19,7 @@ from lightning_debugkit.report.error_analysis.analysis_file import AnalysisFile,
 from lightning_debugkit.report.figures import axes_of, blank_figure, legend_above, legend_height
 from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, as_number, number, percent, shortened
 from lightning_debugkit.report.palette import PALETTE
-from lightning_debugkit.report.parts import Cell, Details, Drawing, Heading, Paragraph, Part, Table
+from lightning_debugkit.report.parts import Details, Drawing, Heading, Paragraph, Part, table_of
 
 _PAIRS = 5
 _HARDEST = 25
@@ -51,11 +51,9 @@ def dynamics(analysis: AnalysisFile, stem: str) -> Iterator[Part | Drawing]:
         )  # fmt: skip
     hardest = [row for row in map(as_mapping, as_list(held.get("hardest"))) if row][:_HARDEST]
     if hardest:
-        rows = tuple(
-            (Cell(str(row.get("index", ""))), *(Cell(known(row, key, number)) for key in _COLUMNS)) for row in hardest
-        )
+        rows = tuple((str(row.get("index", "")), *(known(row, key, number) for key in _COLUMNS)) for row in hardest)
         header = ("training sample", "p(label), mean", "its spread", "times forgotten", "area under the margin")
-        yield Details("The hardest training samples", (Table("Hardest first", header, rows),))
+        yield Details("The hardest training samples", (table_of("Hardest first", header, rows),))
 
 
 def _counted(held: Row) -> str:

@@ -24,7 +24,7 @@ from lightning_debugkit.report.figures import (
 from lightning_debugkit.report.heatmap import Heatmap, chosen_rows, heatmap, of_one_rank
 from lightning_debugkit.report.number_formats import number, plural
 from lightning_debugkit.report.palette import PALETTE
-from lightning_debugkit.report.parts import Cell, Drawing, Paragraph, Section, Table
+from lightning_debugkit.report.parts import Cell, Drawing, Paragraph, Section, Table, table_of
 from lightning_debugkit.report.summary import Summary
 
 _SHARES = {"inactive-units": "units never active", "saturated-entries": "saturated entries"}
@@ -122,7 +122,7 @@ def _table(shares: Heatmap, meaning: str) -> Iterator[Table | Paragraph]:
     worst = np.nan_to_num(np.fmax.reduce(shares.norms, axis=1))
     order = [row for row in np.argsort(-worst, kind="stable").tolist() if worst[row] >= _LITTLE]
     rows = tuple(
-        (Cell(shares.layers[row], is_code=True), *(Cell(f"{share:.0%}") for share in _summary(shares, row)))
+        (Cell(shares.layers[row], is_code=True), *(f"{share:.0%}" for share in _summary(shares, row)))
         for row in order[:_MOST_ROWS]
     )
     if rows:
@@ -130,7 +130,7 @@ def _table(shares: Heatmap, meaning: str) -> Iterator[Table | Paragraph]:
         caption = f"Share of {meaning} in one look"
         if len(order) > len(rows):
             caption += f", the largest {len(rows)} of {len(order)}"
-        yield Table(caption, ("activation", f"step {steps[0]}", "largest", f"step {steps[-1]}"), rows)
+        yield table_of(caption, ("activation", f"step {steps[0]}", "largest", f"step {steps[-1]}"), rows)
     else:
         yield Paragraph(f"No {meaning} in any of {plural(len(shares.layers), 'activation function')}.")
 

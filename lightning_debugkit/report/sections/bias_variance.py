@@ -10,7 +10,7 @@ from typing import Any
 
 from lightning_debugkit.report.curves import curve_figure, curves
 from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, as_number, phrase
-from lightning_debugkit.report.parts import Cell, Details, Drawing, Paragraph, Section, Table
+from lightning_debugkit.report.parts import Cell, Details, Drawing, Paragraph, Section, Table, table_of
 from lightning_debugkit.report.stacked_bar import Stack, draw_stack, stack
 from lightning_debugkit.report.summary import Measure, Summary
 
@@ -56,27 +56,24 @@ def _analysis(held: Mapping[str, Any]) -> Iterator[Paragraph | Table | Details |
         )
     rows = tuple(
         (
-            Cell(phrase(row.get("name")).replace("_", " ")),
-            Cell(f"{_name(row.get('from'))} to {_name(row.get('to'))}"),
-            Cell(str(row.get("text", ""))),
+            phrase(row.get("name")).replace("_", " "),
+            f"{_name(row.get('from'))} to {_name(row.get('to'))}",
+            str(row.get("text", "")),
             _side(row, held),
         )
         for row in map(as_mapping, as_list(held.get("rows")))
     )
     if rows:
-        yield Table("Parts of the error", ("part", "between", "size and 95 % interval", ""), rows)
+        yield table_of("Parts of the error", ("part", "between", "size and 95 % interval", ""), rows)
     shown = as_mapping(held.get("shown"))
     errors = as_mapping(held.get("errors"))
     if shown:
         counted = (phrase(as_mapping(errors.get(name)).get("n")) for name in shown)
-        table = tuple(
-            (Cell(_name(name)), Cell(str(value)), Cell(n))
-            for (name, value), n in zip(shown.items(), counted, strict=True)
-        )
-        yield Table(f"Measured {held.get('metric', 'error')}", ("data", "value and 95 % interval", "answers"), table)
+        table = tuple((_name(name), str(value), n) for (name, value), n in zip(shown.items(), counted, strict=True))
+        yield table_of(f"Measured {held.get('metric', 'error')}", ("data", "value and 95 % interval", "answers"), table)
     steps = [str(step) for step in as_list(held.get("next"))]
     if steps:
-        yield Table("What to try next", (), tuple((Cell(f"{at}"), Cell(step)) for at, step in enumerate(steps, 1)))
+        yield table_of("What to try next", (), tuple((f"{at}", step) for at, step in enumerate(steps, 1)))
     notes = [str(note) for note in as_list(held.get("notes"))][:_MOST_NOTES]
     if notes:
         yield Details("Notes on these numbers", tuple(map(Paragraph, notes)))
@@ -84,7 +81,7 @@ def _analysis(held: Mapping[str, Any]) -> Iterator[Paragraph | Table | Details |
 
 def _side(row: Mapping[str, Any], held: Mapping[str, Any]) -> Cell:
     if row.get("from") == "goal" and held.get("goal") is None:
-        return Cell("at most: no goal is stated")  # the distance to the best value there is accuses nobody
+        return "at most: no goal is stated"  # the distance to the best value there is accuses nobody
     return Cell(_SIDES.get(str(row.get("side")), ""), is_marked=row.get("side") == "above")
 
 
@@ -122,9 +119,9 @@ def _study(name: str, held: Mapping[str, Any]) -> Iterator[Paragraph | Table | D
     if said:
         yield Paragraph(f"{_STUDIES[name]}: {said}.")
     header = tuple(map(str, as_list(held.get("header"))))
-    rows = tuple(tuple(Cell(str(cell)) for cell in as_list(row)) for row in as_list(held.get("rows")))
+    rows = tuple(tuple(str(cell) for cell in as_list(row)) for row in as_list(held.get("rows")))
     if rows:
-        yield Table(str(held.get("caption", name)), header, rows)
+        yield table_of(str(held.get("caption", name)), header, rows)
     series = as_mapping(held.get("curve"))
     sizes = [as_number(size) for size in as_list(held.get("sizes"))]
     if series and len(sizes) > 1 and None not in sizes:

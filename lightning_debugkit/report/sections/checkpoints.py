@@ -24,7 +24,7 @@ from lightning_debugkit.report.number_formats import (
     plural,
 )
 from lightning_debugkit.report.palette import PALETTE
-from lightning_debugkit.report.parts import Cell, Drawing, Paragraph, Section, Table
+from lightning_debugkit.report.parts import Cell, Drawing, Paragraph, Section, Table, table_of
 from lightning_debugkit.report.summary import Summary
 
 _MOST = 40
@@ -79,20 +79,20 @@ def _cost(saved: list[File], failures: int) -> str:
 def _table(files: list[File], metrics: list[str]) -> Table:
     header = ("file", "step", "epoch", *metrics[:_METRICS], "MB", "kept because", "sound")
     caption = f"The last {_MOST} of {len(files)} checkpoints" if len(files) > _MOST else "Checkpoints"
-    return Table(caption, header, tuple(_row(file, metrics[:_METRICS]) for file in files[-_MOST:]))
+    return table_of(caption, header, tuple(_row(file, metrics[:_METRICS]) for file in files[-_MOST:]))
 
 
-def _row(file: File, metrics: list[str]) -> tuple[Cell, ...]:
+def _row(file: File, metrics: list[str]) -> tuple[Cell | str, ...]:
     scores = as_mapping(file.get("metrics"))
     values = [as_number(scores.get(metric)) for metric in metrics]
     fault = file.get("fault")
     return (
         Cell(str(file.get("file")), is_code=True),
-        Cell(str(as_int(file.get("step")))),
-        Cell(str(as_int(file.get("epoch")))),
-        *(Cell("" if value is None else number(value)) for value in values),
-        Cell(number((as_number(file.get("bytes")) or 0.0) / _MEGA)),
-        Cell("; ".join(map(str, as_list(file.get("reasons"))))),
+        str(as_int(file.get("step"))),
+        str(as_int(file.get("epoch"))),
+        *("" if value is None else number(value) for value in values),
+        number((as_number(file.get("bytes")) or 0.0) / _MEGA),
+        "; ".join(map(str, as_list(file.get("reasons")))),
         Cell("not looked at" if fault is None else phrase(fault) if fault else "yes", is_marked=bool(fault)),
     )
 

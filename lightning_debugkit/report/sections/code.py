@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, number, phrase, plural, sentence
-from lightning_debugkit.report.parts import Cell, Code, Details, Paragraph, Section, Table
+from lightning_debugkit.report.parts import Cell, Code, Details, Paragraph, Section, Table, table_of
 from lightning_debugkit.report.summary import Summary
 
 _FOLDER = "code"
@@ -28,7 +28,7 @@ def _parts(summary: Summary, folder: Path) -> Iterator[Paragraph | Table | Detai
         yield Paragraph(f"{said[:1].upper()}{said[1:]}. {note.advice}")
     if not manifest:
         return
-    yield Table("The code of this run", (), tuple((Cell(name), cell) for name, cell in _facts(manifest)))
+    yield table_of("The code of this run", (), _facts(manifest))
     changed = [as_mapping(each) for each in as_list(identity.get("changed"))]
     if changed:
         yield _changed(changed, as_int(identity.get("changed_count"), len(changed)))
@@ -61,11 +61,11 @@ def _said(identity: Mapping[str, Any], source: Mapping[str, Any], model: Mapping
     return f"{carried}. The working tree was clean."
 
 
-def _facts(manifest: Mapping[str, Any]) -> Iterator[tuple[str, Cell]]:
+def _facts(manifest: Mapping[str, Any]) -> Iterator[tuple[str, Cell | str]]:
     identity, tree = as_mapping(manifest.get("identity")), as_mapping(manifest.get("tree"))
     for name, value in (("run", manifest.get("id")), ("label", manifest.get("label")), ("note", manifest.get("note"))):
         if value:
-            yield name, Cell(str(value))
+            yield name, str(value)
     for name in ("commit", "branch", "describe", "remote"):
         # A describe without a tag is the commit once more.
         if identity.get(name) and (name == "commit" or not str(identity.get("commit")).startswith(str(identity[name]))):
@@ -82,9 +82,9 @@ def _facts(manifest: Mapping[str, Any]) -> Iterator[tuple[str, Cell]]:
 
 
 def _changed(changed: list[Mapping[str, Any]], count: int) -> Details:
-    rows = tuple((Cell(str(each.get("path")), is_code=True), Cell(str(each.get("status")))) for each in changed[:_ROWS])
+    rows = tuple((Cell(str(each.get("path")), is_code=True), str(each.get("status"))) for each in changed[:_ROWS])
     more = f" (the first {_ROWS})" if count > _ROWS else ""
-    return Details(f"{plural(count, 'file')} beyond the commit{more}", (Table("Uncommitted", ("file", ""), rows),))
+    return Details(f"{plural(count, 'file')} beyond the commit{more}", (table_of("Uncommitted", ("file", ""), rows),))
 
 
 def _since(previous: Mapping[str, Any]) -> Iterator[Paragraph | Details]:
@@ -95,9 +95,9 @@ def _since(previous: Mapping[str, Any]) -> Iterator[Paragraph | Details]:
     if not rows:
         yield Paragraph(f"Python, packages and devices are those of {told}.")
         return
-    table = Table(
+    table = table_of(
         f"Since {told}", ("", "then", "now"),
-        tuple(tuple(Cell(text or "-") for text in row) for row in rows[:_ROWS] if len(row) == 3),
+        ((text or "-" for text in row) for row in rows[:_ROWS] if len(row) == 3),
     )  # fmt: skip
     yield Details(f"{plural(len(rows), 'difference')} in the environment since {told}", (table,))
 

@@ -17,7 +17,17 @@ from PIL import Image
 from lightning_debugkit.report.figures import axes_of, blank_figure, legend_above, legend_height, room
 from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, as_number, number
 from lightning_debugkit.report.palette import PALETTE
-from lightning_debugkit.report.parts import FIGURES, Cell, Drawing, Gallery, Paragraph, SamplePart, Section, Table
+from lightning_debugkit.report.parts import (
+    FIGURES,
+    Cell,
+    Drawing,
+    Gallery,
+    Paragraph,
+    SamplePart,
+    Section,
+    Table,
+    table_of,
+)
 from lightning_debugkit.report.pictures import as_png, enlarged
 from lightning_debugkit.report.summary import Summary
 
@@ -151,7 +161,7 @@ def _baseline(summary: Summary, folder: Path) -> Iterator[Table | Paragraph]:
         f"Simple models, learned from {as_int(held.get('trained'))} training samples and scored on "
         f"{as_int(held.get('validated'))} of validation" + ("; the network on all of it" if found else "")
     )
-    yield Table(caption, ("model", metric, "95 % interval", "seconds"), tuple(rows))
+    yield table_of(caption, ("model", metric, "95 % interval", "seconds"), tuple(rows))
 
 
 def _of_network(summary: Summary, folder: Path, metric: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -167,14 +177,14 @@ def _of_network(summary: Summary, folder: Path, metric: str) -> Iterator[tuple[s
             yield f"the network, as logged ({name})", {"value": value}
 
 
-def _score_row(name: str, held: Mapping[str, Any]) -> tuple[Cell, ...]:
+def _score_row(name: str, held: Mapping[str, Any]) -> tuple[Cell | str, ...]:
     value, low, high, seconds = (as_number(held.get(key)) for key in ("value", "low", "high", "seconds"))
     span = f"{number(low)} to {number(high)}" if low is not None and high is not None else ""
     return (
-        Cell(name),
-        Cell(number(value) if value is not None else ""),
-        Cell(span),
-        Cell(number(seconds) if seconds is not None else ""),
+        name,
+        number(value) if value is not None else "",
+        span,
+        number(seconds) if seconds is not None else "",
     )
 
 

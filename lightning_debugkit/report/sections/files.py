@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lightning_debugkit.core.journal import Event
 from lightning_debugkit.report.number_formats import as_int, phrase
-from lightning_debugkit.report.parts import Cell, Section, Table
+from lightning_debugkit.report.parts import Cell, Section, Table, table_of
 from lightning_debugkit.report.summary import Summary
 
 _MOST = 40
@@ -18,12 +18,12 @@ def _parts(summary: Summary, _folder: Path) -> Iterator[Table]:
     held = [event for event in summary.artifacts if event.get("path") and event.get("name") != "checkpoint"]
     files = list({str(event["path"]): event for event in held}.values())
     rows = tuple(
-        (Cell(_what(event)), Cell(str(event["path"]), is_code=True), Cell(str(as_int(event.get("step")))))
+        (_what(event), Cell(str(event["path"]), is_code=True), str(as_int(event.get("step"))))
         for event in files[-_MOST:]
     )
     if rows:
         caption = f"The last {_MOST} of {len(files)} files" if len(files) > _MOST else "Files in the run folder"
-        yield Table(caption, ("what", "path", "step"), rows)
+        yield table_of(caption, ("what", "path", "step"), rows)
 
 
 def _what(event: Event) -> str:

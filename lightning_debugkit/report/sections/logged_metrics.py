@@ -12,7 +12,7 @@ import numpy as np
 
 from lightning_debugkit.report.curves import Curve, curve_figure, curves
 from lightning_debugkit.report.number_formats import cut, number
-from lightning_debugkit.report.parts import Cell, Details, Drawing, Paragraph, Section, Table
+from lightning_debugkit.report.parts import Details, Drawing, Paragraph, Section, Table, table_of
 from lightning_debugkit.report.summary import Summary
 
 _STAGE = re.compile(r"(?:^|(?<=[/_.\- ]))(?:train|training|val|valid|validation|dev|test)(?:[/_.\- ]|$)", re.IGNORECASE)
@@ -88,10 +88,9 @@ def _drawing(name: str, group: Sequence[Curve]) -> Drawing:
 
 def _table(found: Sequence[Curve]) -> Table:
     rows = tuple(
-        (Cell(curve.label), *(Cell(number(float(value))) for value in _told(curve)), Cell(str(curve.steps.size)))
-        for curve in found
+        (curve.label, *(number(float(value)) for value in _told(curve)), str(curve.steps.size)) for curve in found
     )
-    return Table("Logged values", ("name", "first", "lowest", "highest", "last", "points"), rows)
+    return table_of("Logged values", ("name", "first", "lowest", "highest", "last", "points"), rows)
 
 
 def _told(curve: Curve) -> tuple[float, float, float, float]:

@@ -14,7 +14,7 @@ from lightning_debugkit.report.curves import Curve, curve_figure
 from lightning_debugkit.report.figures import axes_of, blank_figure, room
 from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, as_number, number
 from lightning_debugkit.report.palette import PALETTE
-from lightning_debugkit.report.parts import Cell, Drawing, Paragraph, Section, Table
+from lightning_debugkit.report.parts import Cell, Drawing, Paragraph, Section, Table, table_of
 from lightning_debugkit.report.summary import Summary
 
 _KNOWING_NOTHING = {"uniform": "all classes alike give", "constant": "one answer for the whole batch gives"}
@@ -26,8 +26,8 @@ def _parts(summary: Summary, _folder: Path) -> Iterator[Paragraph | Table | Draw
     if losses:
         named = ", ".join(dict.fromkeys(map(str, losses.values())))
         yield Paragraph(f"Losses of the first steps: {named}.")
-        rows = tuple((Cell(str(source), is_code=True), Cell(str(name))) for source, name in losses.items())
-        yield Table("The calls", ("line", "loss"), rows)
+        rows = tuple((Cell(str(source), is_code=True), str(name)) for source, name in losses.items())
+        yield table_of("The calls", ("line", "loss"), rows)
     for note in as_mapping(value.get("notes", {})).values():
         yield Paragraph(f"{str(note)[:1].upper()}{str(note)[1:]}")
     yield from _at_start(as_mapping(value.get("at_start")))

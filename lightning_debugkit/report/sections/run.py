@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_debugkit.report.number_formats import as_mapping, duration, phrase
-from lightning_debugkit.report.parts import Cell, Paragraph, Section, Table
+from lightning_debugkit.report.parts import Paragraph, Section, Table, table_of
 from lightning_debugkit.report.summary import Summary
 
 HYPER_PARAMETERS = {
@@ -48,8 +48,8 @@ def _facts(summary: Summary) -> Iterator[tuple[str, Any]]:
 
 
 def _table(caption: str, facts: Mapping[str, Any]) -> Table:
-    rows = ((Cell(str(name)), Cell(phrase(value))) for name, value in facts.items())
-    return Table(caption, (), tuple(rows))
+    rows = ((str(name), phrase(value)) for name, value in facts.items())
+    return table_of(caption, (), tuple(rows))
 
 
 SECTION = Section("The run", order=100, parts=_parts, is_small=True)

@@ -1,4 +1,7 @@
-"""Locks of files that the system gives up when their process ends or is killed: what nobody holds is left behind."""
+"""Files that several processes meet in: replaced whole, and locked.
+
+The system gives up a lock when its process ends or is killed: what nobody holds is left behind.
+"""
 
 from __future__ import annotations
 
@@ -72,3 +75,15 @@ def is_abandoned(path: Path) -> bool:
 def is_old(path: Path) -> bool:
     """Tell whether ``path`` was last written so long ago that its writer hardly lives."""
     return time.time() - path.lstat().st_mtime > _LONG
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path``, by way of a draft beside it that leaves nothing where it fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        draft.write_bytes(data)
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
