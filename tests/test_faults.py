@@ -104,14 +104,17 @@ def test_a_fault_is_named(name: str, tmp_path: Path) -> None:
             assert (seen["batch_idx"], seen["samples"], seen["dataset_indices"]) == (batch_idx, samples, indices)
 
 
+def assert_left_in_peace(fault: Fault, folder: Path) -> None:
+    """Not one callback of the kit accuses the mended program."""
+    error = fit(fault.build(True), folder, *sorted(WATCHERS, key=lambda name: name != fault.by))
+    assert error is None, repr(error)
+    found = warned(folder)
+    assert not found, "\n".join(f"{one.rule} at {one.where}: {one.message}" for one in found)
+
+
 @pytest.mark.parametrize("name", FAULTS)
 def test_the_mended_program_is_left_in_peace(name: str, tmp_path: Path) -> None:
-    """Not one callback of the kit accuses it."""
-    fault = FAULTS[name]
-    error = fit(fault.build(True), tmp_path, *sorted(WATCHERS, key=lambda name: name != fault.by))
-    assert error is None, repr(error)
-    found = warned(tmp_path)
-    assert not found, "\n".join(f"{one.rule} at {one.where}: {one.message}" for one in found)
+    assert_left_in_peace(FAULTS[name], tmp_path)
 
 
 @pytest.mark.timeout(120)
@@ -129,8 +132,4 @@ def test_a_fault_of_one_rank_is_named(name: str, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("no_process_left")
 @pytest.mark.parametrize("name", RANKS)
 def test_mended_ranks_are_left_in_peace(name: str, tmp_path: Path) -> None:
-    fault = RANKS[name]
-    error = fit(fault.build(True), tmp_path, *sorted(WATCHERS, key=lambda name: name != fault.by))
-    assert error is None, repr(error)
-    found = warned(tmp_path)
-    assert not found, "\n".join(f"{one.rule} at {one.where}: {one.message}" for one in found)
+    assert_left_in_peace(RANKS[name], tmp_path)
