@@ -39,7 +39,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from lightning_debugkit import DataCheck, PreflightCheck
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.data import duplicates, labels, near_duplicates, neighbours, values
-from lightning_debugkit.data.seen import Seen
+from lightning_debugkit.data.samples_seen import Seen
 
 HERE = Where(0, 0)
 

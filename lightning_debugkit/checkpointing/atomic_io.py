@@ -10,7 +10,7 @@ from typing import Any
 
 from lightning_debugkit.checkpointing import serialization
 from lightning_debugkit.checkpointing.durable_files import sweep_drafts, sync_folder, write_whole
-from lightning_debugkit.checkpointing.elsewhere import brought_by_url
+from lightning_debugkit.checkpointing.find_checkpoints import brought_by_url
 from lightning_debugkit.checkpointing.object_store import local_path
 from lightning_debugkit.checkpointing.records import DAMAGED, SUFFIX, Record
 from lightning_debugkit.checkpointing.verification import DamagedCheckpoint, damage

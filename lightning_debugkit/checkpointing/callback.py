@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
-from lightning_debugkit.checkpointing import checkpoint_findings, elsewhere, save_times, strategy_saving
+from lightning_debugkit.checkpointing import checkpoint_findings, find_checkpoints, save_times, strategy_saving
 from lightning_debugkit.checkpointing.after_save import AfterSave, artifacts
 from lightning_debugkit.checkpointing.atomic_io import AtomicCheckpointIO
 from lightning_debugkit.checkpointing.checkpoint_arguments import check_dirpath, check_saving, chosen_rules
@@ -135,7 +135,7 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
         if self._best or self._session is not None or self._given is None:
             return self._best
         folder = Path(strategy_saving.folder_of(None, self._given))
-        return elsewhere.view_before_a_fit(folder, self._given, self.keep_rules).best
+        return find_checkpoints.view_before_a_fit(folder, self._given, self.keep_rules).best
 
     @best_model_path.setter
     def best_model_path(self, path: str) -> None:
@@ -154,11 +154,13 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
         """Answer ``ckpt_path="last"``: the newest file whose every byte is sound, on every rank the same."""
         folder = Path(strategy_saving.folder_of(trainer, self._chosen))
         self._skipped = []
-        stores = elsewhere.stores_of(self._chosen, self.keep_rules)
-        found = elsewhere.newest_of_all(folder, stores, lambda damaged, why: self._skipped.append((damaged, why)))
+        stores = find_checkpoints.stores_of(self._chosen, self.keep_rules)
+        found = find_checkpoints.newest_of_all(
+            folder, stores, lambda damaged, why: self._skipped.append((damaged, why))
+        )
         for damaged, why in self._skipped:
             _log.warning(f"warning NestedCheckpoint: {folder / damaged.name} is passed over: {why}")
-        if found is None and self._chosen is None and (earlier := elsewhere.left_by_earlier_start(folder)):
+        if found is None and self._chosen is None and (earlier := find_checkpoints.left_by_earlier_start(folder)):
             _log.warning(
                 f"warning NestedCheckpoint: {folder} has no checkpoint to go on from, and the training begins anew; "
                 f"{earlier} has some: give dirpath, the same in each start, or its path as ckpt_path."
@@ -301,7 +303,7 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
         """Wait for the last save, and leave the list of what there is for the report."""
         session.finish()
         if session.keeper is not None:
-            elsewhere.forget_fetched(session.folder)
+            find_checkpoints.forget_fetched(session.folder)
         self._settling.settle(self, trainer, session, met=met)
         if session.keeper is not None:
             for event in artifacts(session.keeper, current_run(trainer)):

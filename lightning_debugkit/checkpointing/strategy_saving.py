@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lightning_debugkit.checkpointing import elsewhere, serialization
+from lightning_debugkit.checkpointing import find_checkpoints, serialization
 from lightning_debugkit.checkpointing.atomic_io import AtomicCheckpointIO, verify
 from lightning_debugkit.checkpointing.keeper import Write
 from lightning_debugkit.checkpointing.object_store import is_url, local_path
@@ -86,7 +86,7 @@ class _Verified:
         spool = Path(folder_of(self._trainer, url.rpartition("/")[0]))
         if self._trainer.is_global_zero:
             try:
-                path = str(elsewhere.brought_by_url(url, spool / elsewhere.FETCHED) or url)
+                path = str(find_checkpoints.brought_by_url(url, spool / find_checkpoints.FETCHED) or url)
             except Exception as error:  # the others wait to be told
                 failed = error
         path, failed = strategy.broadcast((path, failed))
@@ -95,7 +95,7 @@ class _Verified:
         loaded = self.load(path, *args, **options)
         strategy.barrier("NestedCheckpoint.load")
         if self._trainer.is_global_zero:
-            elsewhere.forget_fetched(spool)
+            find_checkpoints.forget_fetched(spool)
         return loaded
 
 

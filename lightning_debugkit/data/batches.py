@@ -13,6 +13,14 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_sequence, unpack_sequence
 
+from lightning_debugkit.data.batch_size import (
+    are_listed,
+    check_open,
+    is_of_samples,
+    may_hold_entries,
+    own_length,
+    sizes,
+)
 from lightning_debugkit.data.containers import (
     CannotSplit,
     is_array,
@@ -25,7 +33,6 @@ from lightning_debugkit.data.containers import (
     rebuilt,
     tensors,
 )
-from lightning_debugkit.data.measuring import are_listed, check_open, is_of_samples, may_hold_entries, own_length, sizes
 
 __all__ = [
     "CannotSplit",

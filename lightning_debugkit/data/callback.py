@@ -28,11 +28,11 @@ from lightning_debugkit.data import (
     workers,
 )
 from lightning_debugkit.data.baseline import baselines
+from lightning_debugkit.data.data_summary import pairs_of, sketch
 from lightning_debugkit.data.first_loss import FirstLoss
 from lightning_debugkit.data.loaders import class_mapping
 from lightning_debugkit.data.pairing import Pairing, Unrelated
-from lightning_debugkit.data.seen import SAMPLES, Seen
-from lightning_debugkit.data.sketch import pairs_of, sketch
+from lightning_debugkit.data.samples_seen import SAMPLES, Seen
 
 # Training batches after which labels and copies are judged though the epoch goes on: long epochs take hours.
 BATCHES = 500

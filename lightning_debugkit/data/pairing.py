@@ -15,7 +15,7 @@ from torch import Tensor
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.data import neighbours, target_leak, target_relation
 from lightning_debugkit.data.first_loss import FirstLoss
-from lightning_debugkit.data.seen import Seen
+from lightning_debugkit.data.samples_seen import Seen
 from lightning_debugkit.data.shared_windows import are_shifted
 
 # Of neighbouring columns: more on average, and they are steps of a series or pixels of a picture.

@@ -35,7 +35,7 @@ from lightning_debugkit.preflight.origins import Origins
 from lightning_debugkit.preflight.overfit import CANNOT_OVERFIT, overfit
 from lightning_debugkit.preflight.padding_masks import PaddingMasks
 from lightning_debugkit.preflight.probe import Probe, cannot_probe
-from lightning_debugkit.preflight.unread import judge_masks, judge_pairs
+from lightning_debugkit.preflight.unused_input import judge_masks, judge_pairs
 from lightning_debugkit.replay.step_replay import NotReplayable, muted, step_of
 
 # Steps that are listened to, in training and in each of the first validations.

@@ -26,7 +26,7 @@ from lightning_debugkit.preflight.operation_traces import (
     last_alike,
 )
 from lightning_debugkit.preflight.probe import NotProbed, Probe, changed, distance, inputs_of
-from lightning_debugkit.preflight.unread import UNUSED_INPUT, judge_arguments
+from lightning_debugkit.preflight.unused_input import UNUSED_INPUT, judge_arguments
 
 # A dependence is told from rounding by its size in units of the prediction's spread: rounding in float32 stays some
 # thousand times below. What depends by less would be of no matter.

@@ -43,7 +43,7 @@ from lightning_debugkit.preflight.operations import (
     VIEWS,
 )
 from lightning_debugkit.preflight.origins import BOTH, Origin, Origins, is_torn
-from lightning_debugkit.preflight.overlaps import Overlaps
+from lightning_debugkit.preflight.overlap_losses import Overlaps
 from lightning_debugkit.preflight.padding_masks import ADDING, MASKING, PaddingMasks, TurnedMask
 from lightning_debugkit.replay.source_lines import SourceLine, place_of
 from lightning_debugkit.stats.tensor_norms import unobserved

@@ -16,8 +16,8 @@ from lightning_debugkit.core.tensor_numbers import numbers
 from lightning_debugkit.data.batches import batch_size, entry, is_floats, leaves, replaced, take, why_whole
 from lightning_debugkit.data.containers import is_opaque
 from lightning_debugkit.data.packed_rows import of_rows, owners
-from lightning_debugkit.replay.broken import broken_rows
 from lightning_debugkit.replay.culprits import EVERY_ONE, Fails, culprits
+from lightning_debugkit.replay.nonfinite_entries import broken_rows
 from lightning_debugkit.replay.passes import Backward, Pass, ReplayStep, outside
 from lightning_debugkit.replay.raising import Signature, blamed, in_a_line, place_of_error, signature
 from lightning_debugkit.replay.trace import Born, Trace, origin

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.data.batches import is_floats, leaves
-from lightning_debugkit.replay.broken import broken
+from lightning_debugkit.replay.nonfinite_entries import broken
 from lightning_debugkit.replay.trace import Silent, Trace
 
 Backward = Callable[..., None]

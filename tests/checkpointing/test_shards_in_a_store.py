@@ -16,7 +16,7 @@ from two_ranks import on_two_ranks
 
 from lightning_debugkit import read_journal
 from lightning_debugkit.checkpointing import object_store
-from lightning_debugkit.checkpointing.elsewhere import newest_of_all
+from lightning_debugkit.checkpointing.find_checkpoints import newest_of_all
 from lightning_debugkit.checkpointing.object_store import ObjectStore
 from lightning_debugkit.checkpointing.records import SUFFIX, Moment, Record
 from lightning_debugkit.checkpointing.verification import checksums

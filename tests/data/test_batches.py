@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.utils.rnn import pack_sequence, unpack_sequence
 
+from lightning_debugkit.data.batch_size import sizes, tried
 from lightning_debugkit.data.batches import batch_size, entry, leaves, replaced, samples, take, why_whole
-from lightning_debugkit.data.measuring import sizes, tried
 
 Pair = namedtuple("Pair", ["x", "y"])
 X, Y = torch.arange(12.0).view(4, 3), torch.tensor([10, 11, 12, 13])

@@ -23,7 +23,7 @@ from lightning_debugkit import DataCheck, read_journal
 from lightning_debugkit.core.finding import Where
 from lightning_debugkit.data import boxes, callback, duplicates, labels, neighbours, values, workers
 from lightning_debugkit.data.first_loss import FirstLoss
-from lightning_debugkit.data.seen import Seen, parts_of
+from lightning_debugkit.data.samples_seen import Seen, parts_of
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore::UserWarning")]
 HERE = Where(0, 0)

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from lightning_debugkit import DataCheck, read_journal
 from lightning_debugkit.core.finding import Where
 from lightning_debugkit.data import callback, near_duplicates, seen
-from lightning_debugkit.data.seen import Seen
+from lightning_debugkit.data.samples_seen import Seen
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore::UserWarning")]
 HERE = Where(0, 0)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.data import class_weights, neighbours, shared_windows, target_leak, target_relation
-from lightning_debugkit.data.seen import Seen
+from lightning_debugkit.data.samples_seen import Seen
 
 HERE = Where(0, 0)
 

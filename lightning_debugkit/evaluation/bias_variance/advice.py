@@ -9,7 +9,7 @@ from __future__ import annotations
 from lightning_debugkit.evaluation.bias_variance.measured_case import BiasVarianceCase
 from lightning_debugkit.evaluation.bias_variance.training_facts import TrainingFacts
 from lightning_debugkit.stats.error_gaps import GAPS, Gap
-from lightning_debugkit.stats.selection import selection_optimism
+from lightning_debugkit.stats.selection_bias import selection_optimism
 
 _TO_BOUND = 3.92  # width of a 95 % interval in standard errors
 _LARGE_DROPOUT = 0.5

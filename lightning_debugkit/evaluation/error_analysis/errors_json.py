@@ -31,11 +31,11 @@ from lightning_debugkit.evaluation.error_analysis.error_summary import (
 )
 from lightning_debugkit.evaluation.error_analysis.slice_columns import class_column, says_the_same
 from lightning_debugkit.stats.categories import Category, coded
+from lightning_debugkit.stats.class_merging import worth_of_merging
 from lightning_debugkit.stats.class_order import confused_together
 from lightning_debugkit.stats.confused_pairs import merge_candidates, most_confused
 from lightning_debugkit.stats.confusion import DENSE
 from lightning_debugkit.stats.label_issues import LabelIssues, label_issues
-from lightning_debugkit.stats.merging import worth_of_merging
 from lightning_debugkit.stats.per_class import per_class
 from lightning_debugkit.stats.top_losses import TopLoss
 from lightning_debugkit.stats.weak_slices import Scan, scan_slices

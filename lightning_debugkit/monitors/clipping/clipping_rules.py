@@ -12,7 +12,7 @@ import numpy as np
 from lightning_debugkit.core.finding import Finding, Severity
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.monitors.clipping.clipped_step import ClippedStep
-from lightning_debugkit.stats.tails import above_usual, tail_index
+from lightning_debugkit.stats.heavy_tails import above_usual, tail_index
 
 ALWAYS = Rule(
     "clipping-always",

@@ -85,7 +85,7 @@ def read_snapshot(checkpoint: str | Path) -> tuple[Manifest, bytes | None]:
     """
     if "://" not in str(checkpoint):
         return _read(Path(checkpoint), checkpoint)
-    from lightning_debugkit.checkpointing.elsewhere import at_hand  # late: it needs torch
+    from lightning_debugkit.checkpointing.find_checkpoints import at_hand  # late: it needs torch
 
     with at_hand(checkpoint) as path:
         return _read(path, checkpoint)

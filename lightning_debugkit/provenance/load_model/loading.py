@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from lightning_debugkit.checkpointing.elsewhere import at_hand
+from lightning_debugkit.checkpointing.find_checkpoints import at_hand
 from lightning_debugkit.checkpointing.shard_metadata import NotWhole, is_sharded_file
 from lightning_debugkit.checkpointing.sharded_weights import load_sharded
 from lightning_debugkit.core.arguments import Needs

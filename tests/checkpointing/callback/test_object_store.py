@@ -19,7 +19,7 @@ from lightning.pytorch.callbacks import Callback
 
 from lightning_debugkit import NestedCheckpoint, read_journal
 from lightning_debugkit.checkpointing import mirror, object_store
-from lightning_debugkit.checkpointing.elsewhere import StoreAway
+from lightning_debugkit.checkpointing.find_checkpoints import StoreAway
 from lightning_debugkit.checkpointing.object_store import ObjectStore
 from lightning_debugkit.checkpointing.verification import DamagedCheckpoint
 from lightning_debugkit.checkpoints import Best, Every, Latest

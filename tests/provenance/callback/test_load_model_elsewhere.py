@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from provenance.packages import fit
 
 from lightning_debugkit import CodeSnapshot, NestedCheckpoint, load_model
-from lightning_debugkit.checkpointing.elsewhere import at_hand
+from lightning_debugkit.checkpointing.find_checkpoints import at_hand
 from lightning_debugkit.checkpointing.verification import DamagedCheckpoint
 from lightning_debugkit.cli import main
 

@@ -9,7 +9,7 @@ import pytest
 from scipy.integrate import trapezoid
 from scipy.stats import norm
 
-from lightning_debugkit.stats.selection import expected_maximum, selection_optimism
+from lightning_debugkit.stats.selection_bias import expected_maximum, selection_optimism
 
 
 @pytest.mark.parametrize(("count", "expected"), [(1, 0.0), (2, 1 / math.sqrt(math.pi)), (3, 1.5 / math.sqrt(math.pi))])

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from lightning_debugkit.core.finding import Finding
-from lightning_debugkit.data.seen import Seen
+from lightning_debugkit.data.samples_seen import Seen
 
 SHOWN = 8  # inputs
 LARGEST = 24  # pixels a side: all of it stays below 40 kB

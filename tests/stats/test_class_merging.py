@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from stats.matrices import kappa, matrices
 
+from lightning_debugkit.stats.class_merging import Worth, worth_of_merging
 from lightning_debugkit.stats.confusion import Confusion
-from lightning_debugkit.stats.merging import Worth, worth_of_merging
 
 
 def as_one(matrix: np.ndarray) -> np.ndarray:

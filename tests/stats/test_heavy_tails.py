@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_debugkit.stats.tails import above_usual, tail_index
+from lightning_debugkit.stats.heavy_tails import above_usual, tail_index
 
 positive = st.lists(st.floats(0.01, 100), min_size=2, max_size=200)
 hundredths = st.lists(st.integers(1, 10_000).map(lambda count: count / 100), min_size=2, max_size=200)
