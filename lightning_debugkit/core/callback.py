@@ -56,6 +56,7 @@ class DebugCallback(Callback):
     writes_on: tuple[str, ...] = ()
     idle = False
     _has_left_out = False
+    _may_rest = False
     _told: list[str]
     _troubles: dict[str, int]
 
@@ -107,14 +108,19 @@ class DebugCallback(Callback):
             self.idle = self.gives_way(trainer)
             if not self.idle:
                 self._told, self._troubles, self._has_left_out = [], {}, False
+                self._may_rest = any(each is self for each in callbacks_of(trainer))
                 self.rest(*batch_hooks.unused(type(self)))
                 open_run(trainer, pl_module)
                 if is_launched(trainer):
                     tell_exceptions(trainer, lambda error: self.on_exception(trainer, pl_module, error))
 
     def rest(self, *hooks: str) -> None:
-        """Let the Trainer pass over hooks of batches, in which nothing is left to do in this fit."""
-        batch_hooks.rest(self, hooks)
+        """Let the Trainer pass over hooks of batches, in which nothing is left to do in this fit.
+
+        A callback of the user's that holds this one calls all of them.
+        """
+        if self._may_rest:
+            batch_hooks.rest(self, hooks)
 
     def wake(self, *hooks: str) -> None:
         """Let the Trainer call hooks of batches again, all of them if none is named."""

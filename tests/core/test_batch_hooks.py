@@ -113,3 +113,33 @@ def test_what_somebody_has_put_in_the_place_of_a_hook_is_called_to_the_end(tmp_p
     monitor.on_before_zero_grad = lambda *args: heard.append("zero")  # type: ignore[method-assign]
     fit(tmp_path, [monitor])
     assert len(heard) == STEPS
+
+
+class Composite(pl.Callback):
+    """Hands every hook on to callbacks that the Trainer does not know."""
+
+    def __init__(self, *inner: pl.Callback) -> None:
+        self.inner = inner
+
+    def setup(self, *args: Any, **kwargs: Any) -> None:
+        self._each("setup", *args, **kwargs)
+
+    def on_train_start(self, *args: Any) -> None:
+        self._each("on_train_start", *args)
+
+    def on_train_batch_start(self, *args: Any) -> None:
+        self._each("on_train_batch_start", *args)
+
+    def on_before_zero_grad(self, *args: Any) -> None:
+        self._each("on_before_zero_grad", *args)
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        self._each("on_train_batch_end", *args)
+
+    def _each(self, hook: str, *args: Any, **kwargs: Any) -> None:
+        for each in self.inner:
+            getattr(each, hook)(*args, **kwargs)
+
+
+def test_a_callback_of_the_users_that_hands_hooks_on_can_call_all_of_them(tmp_path: Path) -> None:
+    fit(tmp_path, [Composite(PreflightCheck(), ActivationMonitor(), GradientClippingMonitor())])
