@@ -287,12 +287,13 @@ def _hyper_parameters(trainer: Trainer, module: LightningModule) -> dict[str, An
 def tell_batch_size(trainer: Trainer, run: Run) -> None:
     """Journal how many samples the loaders of training say that a batch has, if each says it."""
     with contextlib.suppress(Exception):  # the user's own objects are asked
-        sizes = [_batch_size(loader) for loader in tree_leaves(trainer.train_dataloader)]
+        sizes = [batch_size_of(loader) for loader in tree_leaves(trainer.train_dataloader)]
         if sizes and None not in sizes:
             run.append("facts", rank=run.rank, batch_size=sizes[0] if len(sizes) == 1 else sizes)
 
 
-def _batch_size(loader: Any) -> int | None:
+def batch_size_of(loader: Any) -> int | None:
+    """Return how many samples a loader says that a batch has, ``None`` if it does not say."""
     holders = (loader, getattr(loader, "batch_sampler", None))
     return next((size for each in holders if isinstance(size := getattr(each, "batch_size", None), int)), None)
 

@@ -17,6 +17,7 @@ from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.core.patching import around_next, has_compiled_code
 from lightning_debugkit.core.rng import RandomState
+from lightning_debugkit.core.run import batch_size_of
 from lightning_debugkit.core.sharding import cannot_rerun
 from lightning_debugkit.data.batches import leaves
 from lightning_debugkit.preflight import (
@@ -277,7 +278,7 @@ class PreflightCheck(DebugCallback):
                 self._left_out["passes"] = str(error)
                 return
         probe = Probe(step, lambda: muted(trainer, module))
-        checks = Checks(probe, self.where(trainer), _batch_size(trainer))
+        checks = Checks(probe, self.where(trainer), batch_size_of(trainer.train_dataloader))
         with probe.session():
             found = list(checks.run())
         self._left_out |= checks.left_out
@@ -329,7 +330,7 @@ def _cannot_pass(trainer: Trainer, module: LightningModule) -> str:
 
 def _last_batch(trainer: Trainer) -> tuple[int, int]:
     """Return how many samples the last batch of an epoch holds, 0 if that is not known, and how many batches it has."""
-    loader, size = trainer.train_dataloader, _batch_size(trainer)
+    loader, size = trainer.train_dataloader, batch_size_of(trainer.train_dataloader)
     batches = trainer.num_training_batches
     if type(loader) is not DataLoader or not size or loader.drop_last or not math.isfinite(batches):
         return 0, 0
@@ -339,9 +340,3 @@ def _last_batch(trainer: Trainer) -> tuple[int, int]:
     except Exception:  # whatever the user's own raises where it has no length
         return 0, 0
     return (rest, int(batches)) if is_whole else (0, 0)
-
-
-def _batch_size(trainer: Trainer) -> int | None:
-    loader = trainer.train_dataloader
-    size = getattr(loader, "batch_size", None) or getattr(getattr(loader, "batch_sampler", None), "batch_size", None)
-    return size if isinstance(size, int) else None

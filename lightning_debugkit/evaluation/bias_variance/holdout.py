@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, Ra
 
 from lightning_debugkit.core.compat import Trainer
 from lightning_debugkit.core.patching import StandIn
+from lightning_debugkit.core.run import batch_size_of
 from lightning_debugkit.data.sample_order import AroundSampler
 
 
@@ -102,7 +103,7 @@ class Holdout:
 def _part(loader: DataLoader[Any], indices: list[int]) -> DataLoader[Any]:
     return DataLoader(
         Subset(loader.dataset, indices),
-        batch_size=loader.batch_size or getattr(loader.batch_sampler, "batch_size", 32),
+        batch_size=batch_size_of(loader) or 32,
         collate_fn=loader.collate_fn,
         num_workers=loader.num_workers,
         worker_init_fn=loader.worker_init_fn,

@@ -20,6 +20,7 @@ from lightning_debugkit.core.compat import (
 )
 from lightning_debugkit.core.isolation import isolated
 from lightning_debugkit.core.rng import kept_generators
+from lightning_debugkit.core.run import batch_size_of
 from lightning_debugkit.core.sharding import cannot_rerun, holds_whole_model
 from lightning_debugkit.data.loaders import loaders_of
 from lightning_debugkit.evaluation.bias_variance.measurement import LoggedTake, MeasuredAt, Taken
@@ -69,7 +70,7 @@ def draw_training_sample(loader: Any, most: int, rank: int = 0, world: int = 1) 
     chosen = torch.randperm(length, generator=torch.Generator().manual_seed(0))[:n].sort().values.tolist()
     # Equal shares, as a step may hold collectives; what is repeated for that is not counted.
     share = (chosen * world)[: -(-n // world) * world][rank::world] if n else []
-    size = source.batch_size or getattr(source.batch_sampler, "batch_size", None) or 32
+    size = batch_size_of(source) or 32
     workers = source.num_workers
     extra: dict[str, Any] = {"multiprocessing_context": source.multiprocessing_context} if workers else {}
     return TrainingSample(
