@@ -316,28 +316,17 @@ def found(options: argparse.Namespace) -> None:
     wrong = {item["id"] for item in judged if 2 * item["mturk"]["given"] < sum(item["mturk"].values())}
     asked = {item["id"] for item in judged}
     print(f"{len(labels)} images, {len(asked)} of them judged, {len(wrong)} labels wrong\n")
-    print("| filter | by | issues | judged | wrong | precision of judged | recall | of the first 25, wrong |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| by | issues | judged | wrong | precision of judged | recall | of the first 25, wrong |")
+    print("|---|---|---|---|---|---|---|")
     records = Records()
     records.update(torch.from_numpy(table), torch.from_numpy(labels), is_logits=False)
-    for filter_by in ("prune_by_noise_rate", "prune_by_class", "both", "confident_learning"):
-        ours = label_issues(records, filter_by=filter_by).indices.tolist()
-        theirs = find_label_issues(
-            labels, table, filter_by=filter_by, n_jobs=1, return_indices_ranked_by="self_confidence"
-        ).tolist()
-        for name, indices in (("kit", ours), ("cleanlab", theirs)):
-            hits, seen = len(wrong.intersection(indices)), len(asked.intersection(indices))
-            cells = [
-                filter_by,
-                name,
-                len(indices),
-                seen,
-                hits,
-                f"{hits / max(seen, 1):.3f}",
-                f"{hits / len(wrong):.3f}",
-            ]
-            cells.append(len(wrong.intersection(indices[:25])))
-            print("| " + " | ".join(map(str, cells)) + " |")
+    ours = label_issues(records).indices.tolist()
+    theirs = find_label_issues(labels, table, n_jobs=1, return_indices_ranked_by="self_confidence").tolist()
+    for name, indices in (("kit", ours), ("cleanlab", theirs)):
+        hits, seen = len(wrong.intersection(indices)), len(asked.intersection(indices))
+        first = len(wrong.intersection(indices[:25]))
+        cells = [name, len(indices), seen, hits, f"{hits / max(seen, 1):.3f}", f"{hits / len(wrong):.3f}", first]
+        print("| " + " | ".join(map(str, cells)) + " |")
 
 
 def main() -> None:

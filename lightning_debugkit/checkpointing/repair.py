@@ -73,22 +73,6 @@ def repair(folder: Path, *, suspects: Sequence[str] = (), fsync: bool = True) ->
     return Repairs(tuple(swept), tuple(adopted), tuple(set_aside), tuple(lost))
 
 
-def newest_good(folder: Path, tell: Callable[[Record, str], object]) -> Record | None:
-    """Return the newest checkpoint of ``folder`` whose every byte is sound, ``None`` if it has no checkpoints.
-
-    The history in progress comes first, from its end backwards; other fits and branches come after it. Nothing is
-    changed: every process that looks finds the same.
-
-    Args:
-        folder: A folder of checkpoints.
-        tell: Is told of each newer one that is damaged, and how.
-
-    Raises:
-        DamagedCheckpoint: There are checkpoints, but none is sound: to begin anew would hide their loss.
-    """
-    return newest_sound(candidates(folder), lambda record: damage(folder / record.name, record), tell, str(folder))
-
-
 def candidates(folder: Path) -> list[Record]:
     """Return the records of a folder, and those that its files without one should have."""
     orphans = [orphan for path in _without_record(folder) if (orphan := _orphan(path)) is not None]
@@ -98,7 +82,16 @@ def candidates(folder: Path) -> list[Record]:
 def newest_sound(
     records: Sequence[Record], check: Callable[[Record], str], tell: Callable[[Record, str], object], place: str
 ) -> Record | None:
-    """Return the newest of ``records`` with which ``check`` finds no fault, in the order that `newest_good` tells.
+    """Return the newest of ``records`` with which ``check`` finds no fault, ``None`` if there are none.
+
+    The history in progress comes first, from its end backwards; other fits and branches come after it. Nothing is
+    changed: every process that looks finds the same.
+
+    Args:
+        records: Of one folder, or of several that hold one run.
+        check: Returns what is wrong with a checkpoint, empty if it is sound.
+        tell: Is told of each newer one that is damaged, and how.
+        place: What to call where they lie.
 
     Raises:
         DamagedCheckpoint: There are records, but none is sound.

@@ -97,13 +97,11 @@ class Prune(NamedTuple):
 
     Args:
         label: The label.
-        keep: Samples that are right.
         others: Classes that the rest seem to be.
         counts: Samples of each of them.
     """
 
     label: int
-    keep: int
     others: Integers
     counts: Integers
 
@@ -123,9 +121,8 @@ def to_prune(table: RecordTable, guess: Guess, classes: int) -> Iterator[Prune]:
         if keep < 1:
             occur = max(int(np.count_nonzero(whole)) - 1, 1)
             whole = np.floor(np.maximum(whole - (1 - keep) / occur, 0))
-            keep = 1
         others = (columns != label) & (whole > 0)
-        yield Prune(label, keep, columns[others], whole[others].astype(np.int64))
+        yield Prune(label, columns[others], whole[others].astype(np.int64))
 
 
 def _joint(table: RecordTable, guess: Guess, counts: Integers, classes: int) -> Iterator[tuple[int, Integers, Floats]]:

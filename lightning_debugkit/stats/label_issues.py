@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 
@@ -13,9 +12,6 @@ from lightning_debugkit.stats.arrays import Flags, Floats, Integers, floats, int
 from lightning_debugkit.stats.confident_learning import EQUAL, Prune, guesses, thresholds, to_prune, unnamed
 from lightning_debugkit.stats.intervals import Interval, wilson
 from lightning_debugkit.stats.sample_records import Records, RecordTable
-
-Filter = Literal["prune_by_noise_rate", "prune_by_class", "both", "confident_learning"]
-Rank = Literal["self_confidence", "normalized_margin"]
 
 
 @dataclass(frozen=True)
@@ -70,46 +66,30 @@ class LabelIssues:
         return len(self.indices)
 
 
-def label_issues(
-    records: Records,
-    classes: int | None = None,
-    filter_by: Filter = "prune_by_noise_rate",
-    rank_by: Rank = "self_confidence",
-) -> LabelIssues:
+def label_issues(records: Records, classes: int | None = None) -> LabelIssues:
     """Return the samples whose label is likely wrong, equal to ``cleanlab.filter.find_label_issues``.
 
-    Of ten classes or fewer the records hold all; of more they hold three, which may leave a few samples open.
-    Probabilities have to be out of sample: of samples that the model was not trained on.
+    Of each label and each other class as many samples are taken as the joint of labels and classes holds, by margin;
+    the least probable label is named first. Of ten classes or fewer the records hold all; of more they hold three,
+    which may leave a few samples open. Probabilities have to be out of sample: of samples that the model was not
+    trained on.
 
     Args:
         records: Of the samples.
         classes: How many there are; as many as there were scores of by default.
-        filter_by: ``prune_by_noise_rate`` takes, of each label and each other class, as many samples as the joint of
-            labels and classes holds, by margin; ``prune_by_class`` as many of each label, by its probability; ``both``
-            those of both; ``confident_learning`` those believed to be of another class. The first finds the most, the
-            last is the surest.
-        rank_by: ``self_confidence`` is the probability of the label; ``normalized_margin`` compares it with the
-            likeliest other class, from 0 to 1.
 
     References:
         Northcutt, Jiang and Chuang, Confident Learning: Estimating Uncertainty in Dataset Labels, 2021, section 3.2.
     """
-    if filter_by not in get_args(Filter) or rank_by not in get_args(Rank):
-        raise ValueError(f"label_issues needs a filter and a rank it knows, got {filter_by!r} and {rank_by!r}.")
     table, width = records.table(), max(classes or 0, records.classes)
     guess = guesses(table, thresholds(table, width))
     is_rival = table.confidence > floats(table.probability) + EQUAL  # the model prefers another class
     prunes = list(to_prune(table, guess, width))
-    if filter_by == "confident_learning":
-        flagged, unsure = (guess.label >= 0) & (guess.label != table.label), guess.is_open
-    else:
-        flagged, unsure = _pruned(table, prunes, is_rival, filter_by)
-        unsure |= guess.is_open  # the joint may lack them
+    flagged, unsure = _pruned(table, prunes, is_rival)
+    unsure |= guess.is_open  # the joint may lack them
     rows = np.flatnonzero(flagged & is_rival)
     issues = table.take(rows)
     scores = floats(issues.probability)
-    if rank_by == "normalized_margin":
-        scores = (scores - issues.confidence + 1) / 2
     order = np.argsort(scores, kind="stable")
     rows, issues, n = rows[order], issues.take(order), len(table)
     return LabelIssues(
@@ -135,31 +115,17 @@ def _shares(table: RecordTable, rows: Integers, classes: int) -> list[ClassShare
     return sorted(found, key=lambda item: -item.share.value)
 
 
-def _pruned(table: RecordTable, prunes: list[Prune], is_rival: Flags, filter_by: Filter) -> tuple[Flags, Flags]:
+def _pruned(table: RecordTable, prunes: list[Prune], is_rival: Flags) -> tuple[Flags, Flags]:
     """Samples that are flagged, and those of which the record does not tell."""
     order = np.argsort(table.label, kind="stable")
     ends = np.searchsorted(table.label[order], np.arange(len(table) and int(table.label.max()) + 2))
     flagged, unsure = np.zeros(len(table), np.bool_), np.zeros(len(table), np.bool_)
     for prune in prunes:
         rows = order[ends[prune.label] : ends[prune.label + 1]]
-        if filter_by == "prune_by_class":
-            flagged[_lowest(table, rows, prune)] = True
-            continue
         near = _near(table, rows, is_rival)
         group = _Group(table.take(near), is_rival[near])
-        chosen, doubtful = group.chosen(prune)
-        if filter_by == "both":
-            low = np.zeros(len(table), np.bool_)
-            low[_lowest(table, rows, prune)] = True
-            chosen, doubtful = chosen & low[near], doubtful & low[near]
-        flagged[near], unsure[near] = chosen, doubtful
+        flagged[near], unsure[near] = group.chosen(prune)
     return flagged, unsure
-
-
-def _lowest(table: RecordTable, rows: Integers, prune: Prune) -> Integers:
-    """The samples least likely to be of their label, as many as are not to be kept."""
-    order = np.argsort(table.probability[rows], kind="stable")
-    return rows[order[: max(len(rows) - prune.keep, 0)]]
 
 
 def _near(table: RecordTable, rows: Integers, is_rival: Flags) -> Integers:

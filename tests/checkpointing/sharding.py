@@ -18,12 +18,13 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from checkpointing.killing import until
+from checkpointing.newest import newest_good
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from two_ranks import as_rank, count_of, strategy
 
 from lightning_debugkit import NestedCheckpoint
-from lightning_debugkit.checkpointing.repair import candidates, newest_good
+from lightning_debugkit.checkpointing.repair import candidates
 from lightning_debugkit.checkpointing.store import read_records
 from lightning_debugkit.checkpointing.verification import damage
 from lightning_debugkit.checkpoints import KeepRule, Latest

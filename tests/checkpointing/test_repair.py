@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 from checkpointing.folders import draft, flip, hidden, opened, save, steps, writer
+from checkpointing.newest import newest_good
 
-from lightning_debugkit.checkpointing.repair import MANIFEST, newest_good, read_manifest, repair
+from lightning_debugkit.checkpointing.repair import MANIFEST, read_manifest, repair
 from lightning_debugkit.checkpointing.store import Store
 from lightning_debugkit.checkpointing.verification import DamagedCheckpoint
 from lightning_debugkit.checkpoints import Latest, Record

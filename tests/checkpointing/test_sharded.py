@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 import torch
 from checkpointing.folders import flip
+from checkpointing.newest import newest_good
 from checkpointing.sharding import fit, lives, newest_step, rewrite, whole
 from lightning.pytorch.callbacks import Callback
 from two_ranks import on_two_ranks
 
 from lightning_debugkit import CodeSnapshot, load_model, read_journal
 from lightning_debugkit.checkpointing.records import FOLDER_RECORD
-from lightning_debugkit.checkpointing.repair import newest_good, repair
+from lightning_debugkit.checkpointing.repair import repair
 from lightning_debugkit.checkpointing.sharded_weights import weights_of_shards
 from lightning_debugkit.checkpointing.store import read_records
 from lightning_debugkit.checkpointing.verification import DamagedCheckpoint, damage

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 import torch
 from checkpointing.folders import draft, flip, hidden, opened, save, steps, writer
+from checkpointing.newest import newest_good
 
 from lightning_debugkit.checkpointing import durable_files
 from lightning_debugkit.checkpointing import store as stores
-from lightning_debugkit.checkpointing.repair import newest_good, read_manifest, repair
+from lightning_debugkit.checkpointing.repair import read_manifest, repair
 from lightning_debugkit.checkpointing.store import Store, read_records
 from lightning_debugkit.checkpointing.verification import damage, mismatch
 from lightning_debugkit.checkpoints import Best, Every, Latest, Record
