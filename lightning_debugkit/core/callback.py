@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -17,7 +17,7 @@ from lightning_debugkit.core import batch_hooks
 from lightning_debugkit.core import run as runs
 from lightning_debugkit.core.anomaly import TrainingAnomaly, as_event
 from lightning_debugkit.core.arguments import check_names
-from lightning_debugkit.core.compat import belong_to_both, callbacks_of, is_launched, stage_of
+from lightning_debugkit.core.compat import belong_to_both, callbacks_of, is_launched, is_search, stage_of
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.guards import guarded, guarded_state, leave_out_passing_frames, tell_exceptions
 from lightning_debugkit.core.outlets import outlets_of
@@ -334,8 +334,8 @@ class DebugCallback(Callback):
             return
         try:
             told = f"{type(error).__name__}: {error}"
-            frames = inspect.getinnerframes(error.__traceback__)[-3:] if error.__traceback__ else []
-            at = [f"{frame.filename}:{frame.lineno} in {frame.function}" for frame in frames]
+            frames = traceback.extract_tb(error.__traceback__)[-3:]
+            at = [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames]
             self.write(trainer, "trouble", callback=type(self).__name__, hook=hook, error=told, at=at)
             run = current_run(trainer)
             if run is not None and self._troubles[hook] == 3:
@@ -346,8 +346,3 @@ class DebugCallback(Callback):
 
 for _name in ("setup", *_ENDS):
     setattr(DebugCallback, _name, guarded(_name, vars(DebugCallback)[_name]))
-
-
-def is_search(trainer: Trainer) -> bool:
-    """Tell whether what is loaded was saved by a search for rate or batch size, which is no resume."""
-    return Path(str(trainer.ckpt_path)).name.startswith((".lr_find_", ".scale_batch_size_"))

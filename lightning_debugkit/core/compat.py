@@ -10,6 +10,7 @@ import contextlib
 import functools
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import torch
@@ -90,6 +91,7 @@ __all__ = [
     "is_launched",
     "is_of_other",
     "is_param_in_hook_signature",
+    "is_search",
     "is_unscaled",
     "modes_aside",
     "move_data_to_device",
@@ -182,6 +184,11 @@ def is_unscaled(scaler: Any, optimizer: Optimizer) -> bool:
 def is_sigterm(error: BaseException) -> bool:
     """Tell whether Lightning raised ``error`` because the process was told to end (SIGTERM)."""
     return isinstance(error, both_packages(SIGTERMException))
+
+
+def is_search(trainer: Trainer) -> bool:
+    """Tell whether what is loaded was saved by a search for rate or batch size, which is no resume."""
+    return Path(str(trainer.ckpt_path)).name.startswith((".lr_find_", ".scale_batch_size_"))
 
 
 def is_launched(trainer: Trainer) -> bool:

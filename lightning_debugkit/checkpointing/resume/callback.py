@@ -14,7 +14,8 @@ from lightning_debugkit.checkpointing.resume.inexact_causes import InexactCause
 from lightning_debugkit.checkpointing.resume.resumption import Resumption
 from lightning_debugkit.checkpointing.resume.stopped import batches_of_stopped, reopen_epoch
 from lightning_debugkit.core.arguments import Needs
-from lightning_debugkit.core.callback import DebugCallback, is_search
+from lightning_debugkit.core.callback import DebugCallback
+from lightning_debugkit.core.compat import is_search
 from lightning_debugkit.core.finding import Severity
 from lightning_debugkit.core.rule import Rule
 
