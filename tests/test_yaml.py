@@ -28,11 +28,17 @@ def parser() -> ArgumentParser:
     return made
 
 
+def instantiated(made: ArgumentParser, given: Any) -> Any:
+    """Instantiate by the parser's method, which was named ``instantiate_classes`` before."""
+    instantiate = getattr(made, "instantiate", None) or made.instantiate_classes
+    return instantiate(given).trainer.callbacks
+
+
 def built(text: str) -> Any:
     made = parser()
     given = made.parse_string(text)
     assert made.parse_string(made.dump(given)).as_dict() == given.as_dict()
-    return made.instantiate(given).trainer.callbacks
+    return instantiated(made, given)
 
 
 @pytest.mark.parametrize("path", ["{}", "lightning_debugkit.{}", "lightning_debugkit.callbacks.{}"])
@@ -53,7 +59,7 @@ def test_a_file_that_comes_with_the_kit_can_be_built(name: str, capsys: pytest.C
     assert main(["config", name]) == 0
     path = Path(capsys.readouterr().out.strip())
     made = parser()
-    (callback,) = made.instantiate(made.parse_args(["-c", str(path)])).trainer.callbacks
+    (callback,) = instantiated(made, made.parse_args(["-c", str(path)]))
     if name == "checkpoints":
         assert isinstance(callback, NestedCheckpoint)
         assert callback.rules == [Every(steps=5000), Best("val_loss", k=3), Latest()]
