@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,7 +11,9 @@ from torch import Tensor
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
+from lightning_debugkit.data.containers import items_of
 
+NAMES = frozenset({"boxes", "bboxes", "bbox", "gt_boxes", "gt_bboxes"})
 # More than a tenth with corners the wrong way round are no slips: they are written as (x, y, width, height).
 OTHER_FORM = 0.1
 # Of numbers in no order a quarter would be such corners: this many boxes, all of them so, are written as corners.
@@ -37,11 +39,13 @@ class Boxes:
         corners: (k, 4) as (x1, y1, x2, y2).
         form: How they are written, ``""`` if nothing says so and corners are supposed.
         size: Height and width of the picture, ``None`` if it is not known.
+        is_sure: The target says by what it is that these are corners; else the numbers of all targets must.
     """
 
     corners: Tensor
     form: str = ""
     size: tuple[int, int] | None = None
+    is_sure: bool = True
 
     def __len__(self) -> int:
         return len(self.corners)
@@ -58,26 +62,28 @@ class Boxes:
 def boxes_of(batch: Any) -> Iterator[Boxes]:
     """Yield the boxes of targets as torchvision's detectors take them, a mapping a sample with ``boxes``, or as COCO's.
 
-    Those of a mapping without ``labels``, and fractions of a picture, are yielded where their numbers say that they are
-    corners; COCO's annotations, a list a sample of mappings with ``bbox``, and the boxes of torchvision's own class in
-    the form that they have.
+    Those of a mapping without ``labels`` or of a record, under any usual name, and fractions of a picture, are corners
+    if their numbers say so; COCO's annotations, a list a sample of mappings with ``bbox``, and the boxes of
+    torchvision's own class have a form of their own.
     """
-    if isinstance(batch, Mapping):
-        if (found := _of_target(batch)) is not None:
-            yield found
-    elif isinstance(batch, list | tuple):
+    if isinstance(batch, list | tuple):
         if batch and all(isinstance(item, Mapping) and "bbox" in item and "category_id" in item for item in batch):
             yield from _of_annotations(batch)
             return
         sizes = _sizes(batch)
         for item in batch:
-            for at, one in enumerate(boxes_of(item)):
+            for which, one in enumerate(boxes_of(item)):
                 is_known = one.size is None and isinstance(item, list | tuple) and len(item) == len(sizes)
-                yield Boxes(one.corners, one.form, sizes[at]) if is_known and _is_one_each(item, len(sizes)) else one
+                yield replace(one, size=sizes[which]) if is_known and _is_one_each(item, len(sizes)) else one
+    elif not isinstance(batch, Tensor) and (found := _of_target(batch)) is not None:
+        yield found
 
 
 def judge(boxes: list[Boxes], split: str, where: Where) -> Iterator[Finding]:
     """Yield that some boxes have no size, or lie outside their pictures."""
+    unsure = [each.corners for each in boxes if not each.is_sure]
+    if unsure and not _are_corners(torch.cat(unsure)):
+        boxes = [each for each in boxes if each.is_sure]
     # Boxes of validation may be those of the picture before it was resized, for a metric to read.
     total, outside = sum(map(len, boxes)), sum(each.outside for each in boxes if each.form or split == "training")
     wrong = sum(int((each.corners[:, 2:] <= each.corners[:, :2]).any(1).sum()) for each in boxes)
@@ -108,8 +114,9 @@ def _remedy(wrong: int, turned: int, total: int) -> str:
     return "Drop these boxes in the dataset: they turn losses of logarithms and ratios into infinity."
 
 
-def _of_target(target: Mapping[Any, Any]) -> Boxes | None:
-    boxes = target.get("boxes")
+def _of_target(target: Any) -> Boxes | None:
+    held_by = {name.lstrip("."): item for name, item in items_of(target) or ()}
+    name, boxes = next(((name, held_by[name]) for name in held_by if name in NAMES), ("", None))
     if not isinstance(boxes, Tensor) or boxes.ndim != 2 or boxes.shape[1] != 4:
         return None
     form = str(getattr(boxes, "format", "")).rpartition(".")[2].upper()
@@ -117,7 +124,12 @@ def _of_target(target: Mapping[Any, Any]) -> Boxes | None:
     size = getattr(boxes, "canvas_size", None)
     if form in ("XYXY", "XYWH", "CXCYWH"):
         return Boxes(_corners(held, form), form, None if size is None else (int(size[0]), int(size[1])))
-    return Boxes(held) if not form and _are_corners(held, target) else None
+    if form:
+        return None
+    # Fractions of the picture are as often written with their middle (DETR): torchvision's detectors take pixels.
+    is_fraction = len(held) > 0 and bool(((held >= 0) & (held <= 1)).all())
+    is_sure = isinstance(target, Mapping) and name == "boxes" and "labels" in held_by and not is_fraction
+    return Boxes(held, is_sure=is_sure)
 
 
 def _of_annotations(annotations: Sequence[Mapping[str, Any]]) -> Iterator[Boxes]:
@@ -146,16 +158,12 @@ def _sizes(batch: Sequence[Any]) -> list[tuple[int, int]]:
 
 def _is_one_each(targets: Sequence[Any], count: int) -> bool:
     """Tell whether each target of a batch has boxes of its own, and they are pixels of the picture as it is."""
-    targets = [each for each in targets if isinstance(each, Mapping) and not RESIZED.intersection(each)]
-    return all(_of_target(each) is not None for each in targets) and len(targets) == count
+    found = [_of_target(each) for each in targets if isinstance(each, Mapping) and not RESIZED.intersection(each)]
+    return all(each is not None and each.is_sure for each in found) and len(found) == count
 
 
-def _are_corners(boxes: Tensor, target: Mapping[Any, Any]) -> bool:
-    """Tell whether boxes are (x1, y1, x2, y2), by what the target is or by their own numbers."""
-    # Fractions of the picture are as often written with their middle (DETR): torchvision's detectors take pixels.
-    is_fraction = len(boxes) > 0 and bool(((boxes >= 0) & (boxes <= 1)).all())
-    if "labels" in target and not is_fraction:
-        return True
+def _are_corners(boxes: Tensor) -> bool:
+    """Tell whether boxes are (x1, y1, x2, y2), by their own numbers."""
     first, second = boxes[:, :2].float(), boxes[:, 2:].float()
     is_ordered = bool((second >= first).all()) and len(boxes) >= ENOUGH
     # What begins further right ends further right; of (x, y, width, height) it is rather narrower.

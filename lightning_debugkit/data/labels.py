@@ -21,6 +21,7 @@ BATCHES = 4
 # A shift that matters: half of the summed differences of the shares (total variation), and beyond chance.
 SHIFT = 0.3
 CHANCE = 1e-6
+EXPECTED = 5  # counts that chance would give everywhere, from which on the chi-square test holds (Cochran)
 MAJORITY = 0.9
 SAMPLES = 50
 
@@ -86,7 +87,7 @@ def judge_counts(train: Labels, val: Labels | None, is_plain: bool, where: Where
     most = int(counts.argmax())
     if counts[most] >= MAJORITY * len(train):
         yield CLASS_IMBALANCE.found(where, label=int(kinds[most]), share=float(counts[most] / len(train)))
-    if val is not None and len(val) >= SAMPLES and is_plain:
+    if val is not None and len(val) and is_plain:
         yield from _shift(train, val, where)
 
 
@@ -95,6 +96,8 @@ def _shift(train: Labels, val: Labels, where: Where) -> Iterator[Finding]:
 
     kinds = np.unique(np.concatenate([train, val]))
     table = np.array([[(split == kind).sum() for kind in kinds] for split in (train, val)])
+    if len(val) < SAMPLES and stats.contingency.expected_freq(table).min() < EXPECTED:
+        return
     shares = table / table.sum(1, keepdims=True)
     new = [int(kind) for kind, (known, seen) in zip(kinds, table.T, strict=True) if not known and seen]
     distance = float(np.abs(shares[0] - shares[1]).sum() / 2)

@@ -136,7 +136,8 @@ def agreement(values: Tensor, labels: NDArray[np.int64], are_words: bool = False
         return None
     values = bags(values) if are_words else values
     spread = values.std(0)
-    values = values[:, spread > 0] if are_words else values[:, spread > 0] / spread[spread > 0]
+    # Centred: of numbers far from 0, float32 leaves nothing of small distances.
+    values = values[:, spread > 0] if are_words else ((values - values.mean(0)) / spread)[:, spread > 0]
     if not values.shape[1]:
         return None
     distances = torch.cdist(values, values)

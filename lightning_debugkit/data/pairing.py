@@ -65,6 +65,8 @@ class Pairing:
 
     def _leaks(self, inputs: Tensor) -> Iterator[Finding]:
         known, wanted = self.train.classes, self.train.wanted
+        if known is None and wanted is not None:
+            known = _classes(wanted)
         if known is not None and len(self.train.shape) == 1:
             yield from target_leak.judge_classes(inputs, known, self.where)
         elif wanted is not None:
@@ -109,6 +111,13 @@ class Pairing:
         columns = inputs[:, inputs.std(0) > 0].double()
         columns = (columns - columns.mean(0)) / columns.std(0)
         return columns.shape[1] < 2 or float((columns[:, 1:] * columns[:, :-1]).mean()) < SMOOTH
+
+
+def _classes(wanted: Tensor) -> Labels | None:
+    """Return targets ``(n, 1)`` that are two whole numbers as classes ``(n,)``, as losses of logits take them."""
+    if wanted.shape[1] != 1 or len(wanted.unique()) != 2 or bool((wanted != wanted.round()).any()):
+        return None
+    return wanted[:, 0].numpy().astype(np.int64)
 
 
 def _finite(samples: Tensor | None) -> Tensor | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -57,6 +58,15 @@ def split_by_order(mended: bool) -> Program:
     order = torch.randperm(1200) if mended else y.argsort()
     x, y = x[order], y[order]
     return Program(Net(mended), batches(x[:800], y[:800]), batches(x[800:], y[800:], shuffle=False), trainer=ONE_EPOCH)
+
+
+@fault("class-shift", **BY)
+def few_rows_split_by_order(mended: bool) -> Program:
+    x, y = digits(1200)
+    x, y = x[y < 3][:160], y[y < 3][:160]
+    order = torch.randperm(160) if mended else y.argsort()
+    x, y = x[order], y[order]
+    return Program(Net(mended), batches(x[:120], y[:120]), batches(x[120:], y[120:], shuffle=False), trainer=ONE_EPOCH)
 
 
 @fault("class-shift", **BY)
@@ -252,6 +262,38 @@ def corners_rounded_to_cells(mended: bool) -> Program:
     return Program(Spot(mended), DataLoader(samples, batch_size=32, shuffle=True), trainer=ONE_EPOCH)
 
 
+@dataclass
+class Cell:
+    """What stands in one picture, as a record."""
+
+    bboxes: Tensor
+    kind: int
+
+
+@fault("degenerate-box", **BY)
+def corners_of_records_cut_at_the_middle(mended: bool) -> Program:
+    class Cells(Module):
+        def __init__(self, mended: bool) -> None:
+            super().__init__(mended)
+            self.net = mlp(64, 16, 4)
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, cells = batch
+            return nn.functional.l1_loss(self.net(x), torch.cat([cell.bboxes for cell in cells]))
+
+    first = torch.rand(256, 2)
+    boxes = torch.cat([first, first + 0.05 + 0.3 * torch.rand(256, 2)], 1)
+    if not mended:
+        boxes[:40] = boxes[:40].clamp(max=0.5)
+    samples = [(x, Cell(box[None], 0)) for x, box in zip(digits(256)[0], boxes, strict=True)]
+
+    def collate(items: list[Any]) -> tuple[Tensor, list[Cell]]:
+        return torch.stack([x for x, _ in items]), [cell for _, cell in items]
+
+    loader = DataLoader(samples, batch_size=16, shuffle=True, collate_fn=collate)
+    return Program(Cells(mended), loader, trainer=ONE_EPOCH)
+
+
 class Jittered(Dataset[Any]):
     """Digits with noise from a generator of the dataset's own."""
 
@@ -411,6 +453,25 @@ def class_among_the_columns(mended: bool) -> Program:
     code = (torch.randint(3, (900,)) if mended else kind) - 1.0
     x = torch.cat([x, code[:, None]], 1)
     return Program(Net(mended, mlp(9, 32, 3)), *parted(x, kind, 600), trainer=ONE_EPOCH)
+
+
+@fault("target-leak", **BY)
+def answer_among_the_columns(mended: bool) -> Program:
+    """Yes or no as a float, as a loss of logits takes it."""
+
+    class Answers(Module):
+        def __init__(self, mended: bool) -> None:
+            super().__init__(mended)
+            self.net = mlp(9, 32, 1)
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            return nn.functional.binary_cross_entropy_with_logits(self.net(x)[:, 0], y)
+
+    x, y = table()
+    answer = (y > 0).float()
+    x = torch.cat([x, (torch.randint(2, (900,)) if mended else answer)[:, None]], 1)
+    return Program(Answers(mended), *parted(x, answer, 600), trainer=ONE_EPOCH)
 
 
 def series(n: int, columns: int = 1) -> Tensor:
