@@ -21,6 +21,7 @@ from lightning_debugkit.core.run import batch_size_of
 from lightning_debugkit.core.sharding import cannot_rerun
 from lightning_debugkit.data.batches import leaves
 from lightning_debugkit.preflight import (
+    corners,
     evaluation_noise,
     initialization,
     loss_value,
@@ -35,6 +36,7 @@ from lightning_debugkit.preflight.loss_calls import LossCall
 from lightning_debugkit.preflight.origins import Origins
 from lightning_debugkit.preflight.overfit import CANNOT_OVERFIT, overfit
 from lightning_debugkit.preflight.padding_masks import PaddingMasks
+from lightning_debugkit.preflight.picks import judge_misread
 from lightning_debugkit.preflight.probe import Probe, cannot_probe
 from lightning_debugkit.preflight.unused_input import judge_masks, judge_pairs
 from lightning_debugkit.replay.step_replay import NotReplayable, muted, step_of
@@ -227,9 +229,10 @@ class PreflightCheck(DebugCallback):
             found += wrong_dimensions.judge_outer(listener.outer, where)
             found += wrong_dimensions.judge_views(listener.views, listener.samples, where)
             found += wrong_dimensions.judge_scales(listener.mixed, where)
-            found += output_activation.judge_picks(listener.ranked, where)
-            found += judge_masks(listener.turned, where)
-            found += evaluation_noise.judge(listener.noise, where)
+            found += output_activation.judge_picks(listener.picks.across, where)
+            found += judge_misread(listener.picks.misread, listener.calls, where)
+            found += corners.judge(listener.corners.read, where)
+            found += [*judge_masks(listener.turned, where), *evaluation_noise.judge(listener.noise, where)]
             if stage == "training":
                 found += targets.judge_shares(listener.shares, where)
                 found += wrong_dimensions.judge_norms(listener.normed, where, *_last_batch(trainer))

@@ -25,6 +25,7 @@ from lightning_debugkit.preflight.operation_traces import (
     first_mixing,
     last_alike,
 )
+from lightning_debugkit.preflight.places import judge_first_place, judge_padding
 from lightning_debugkit.preflight.probe import NotProbed, Probe, changed, distance, inputs_of
 from lightning_debugkit.preflight.unused_input import UNUSED_INPUT, judge_arguments
 
@@ -86,12 +87,15 @@ class Checks:
             self.left_out["passes"] = "two runs of the step with the same random numbers differ"
             return
         yield from self._try("future-leak", judge_tokens(self.probe, base, self.where))
-        yield from self._try("unread argument", judge_arguments(self.probe, self.where))
+        unread: dict[str, Tensor] = {}
+        yield from self._try("unread argument", judge_arguments(self.probe, self.where, unread))
         if size is None or size < 3:
             self.left_out["batch-leak, unused-input, affine-network"] = "the batch cannot be split into samples"
             return
         yield from self._try("batch-leak", self._leak(base, size))
         yield from self._try("affine-network", self._affine(base, size))
+        yield from self._try("unread padding", judge_padding(self.probe, unread, self.where))
+        yield from self._try("unread places", judge_first_place(self.probe, base, self.where))
         yield from self._try("unused-input", self._unused(base, size))  # last, as it changes the weights
 
     def _try(self, name: str, found: Iterator[Finding]) -> Iterator[Finding]:

@@ -1,15 +1,16 @@
-"""Whether a model of language reads the answer: its later tokens, or targets that are other ones than the next."""
+"""Whether a model that foretells its own input reads the answer: what comes later, or targets other than the next."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
-from lightning_debugkit.core.loss_functions import INDEX_LOSSES
+from lightning_debugkit.core.loss_functions import DIFFERENCE_LOSSES, INDEX_LOSSES
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.preflight.loss_calls import LossCall, at
 from lightning_debugkit.preflight.probe import Probe, changed, inputs_of
@@ -28,8 +29,8 @@ FUTURE_LEAK = Rule(
     section="preflight",
     cost="once",
 )
-LATER_TOKENS = (
-    "the prediction of a token depends on later tokens: with other tokens from position {position} on, the outputs "
+LATER = (
+    "the prediction at {place} depends on what comes later: with other {what} from position {position} on, the outputs "
     "before it moved by up to {most:.2g} of their spread"
 )
 MASK = "Give the attention a causal mask (is_causal=True), and make convolutions and recurrent layers look back only."
@@ -47,58 +48,103 @@ SHIFT_ONCE = (
 SHIFT = "Shift the targets by one: logits[:, :-1] against tokens[:, 1:]."
 
 
+@dataclass(frozen=True)
+class Foretold:
+    """A loss whose targets are a sequence of the batch.
+
+    Args:
+        call: The loss.
+        sequence: ``(N, T)`` tokens, or numbers with any dimensions more.
+        time: Its dimension of places.
+        length: Places that have a target.
+        shift: By how many places the targets are later.
+    """
+
+    call: LossCall
+    sequence: Tensor
+    time: int
+    length: int
+    shift: int
+
+
 def judge_tokens(probe: Probe, base: list[LossCall], where: Where) -> Iterator[Finding]:
-    """Yield that outputs hang on later tokens, or that the targets are not the next ones.
+    """Yield that outputs hang on what comes later, or that the targets are not the next ones.
 
     Raises:
         NotProbed: The step raised.
     """
-    for call, tokens, length, shift in _tokens_of(probe.batch, base)[:CANDIDATES]:
-        position = tokens.shape[1] - max(1, tokens.shape[1] // 3)
-        other = tokens.clone()
-        other[:, position:] = tokens.roll(1, 0)[:, position:] if len(tokens) > 1 else tokens[:, :1]
-        apart = None if torch.equal(other, tokens) else _moved_by(probe, tokens, other, call, length)
+    for told in _foretold(probe.batch, base)[:CANDIDATES]:
+        call, held, shift = told.call, told.sequence.movedim(told.time, 1), told.shift
+        position = held.shape[1] - max(1, held.shape[1] // 3)
+        other = held.clone()
+        other[:, position:] = held.roll(1, 0)[:, position:] if len(held) > 1 else held[:, :1]
+        apart = None if torch.equal(other, held) else _moved_by(probe, told, other.movedim(1, told.time))
         # What no output hangs on are the targets, given once more.
         if apart is None or float(apart.max()) <= MATERIAL:
             continue
-        most = float(apart[:, :position].max())
+        most, place = float(apart[:, :position].max()), at(call.place) or call.function
         if shift == 1 and most > MATERIAL:
-            what = LATER_TOKENS.format(position=position, most=most)
-            yield FUTURE_LEAK.found(where, what=what, remedy=MASK, position=position, most=most)
-        elif shift != 1 and most <= MATERIAL and _is_read_in_place(apart, (other != tokens)[:, :length]):
+            kind = "numbers" if held.is_floating_point() else "tokens"
+            what = LATER.format(place=place, what=kind, position=position, most=most)
+            yield FUTURE_LEAK.found(
+                where, what=what, remedy=MASK, position=position, most=most, source=call.place.source
+            )
+        elif shift != 1 and most <= MATERIAL and _is_read_in_place(apart, (other != held)[:, : told.length]):
             said, remedy = (OWN_TOKEN, SHIFT) if shift == 0 else (NEXT_BUT_ONE, SHIFT_ONCE)
-            what = said.format(place=at(call.place) or call.function)
-            yield FUTURE_LEAK.found(where.at(""), what=what, remedy=remedy, source=call.place.source)
+            yield FUTURE_LEAK.found(
+                where.at(""), what=said.format(place=place), remedy=remedy, source=call.place.source
+            )
         return
 
 
-def _moved_by(probe: Probe, tokens: Tensor, other: Tensor, call: LossCall, length: int) -> Tensor | None:
-    """Return how far each output ``(N, length)`` moves with other tokens, in spreads; ``None`` without the call."""
+def _moved_by(probe: Probe, told: Foretold, other: Tensor) -> Tensor | None:
+    """Return how far each output ``(N, length)`` moves with another sequence, in spreads; ``None`` without the call."""
+    sequence, call = told.sequence, told.call
     alike = {
         path: other
         for path, item in inputs_of(probe.batch, [])
-        if item.shape == tokens.shape and item.dtype == tokens.dtype and torch.equal(item, tokens)
+        if item.shape == sequence.shape and item.dtype == sequence.dtype and torch.equal(item, sequence)
     }
     calls = probe.calls(changed(probe.batch, alike))
     after = next((c for c in calls if c.prediction.shape == call.prediction.shape), None)
     if after is None:
         return None
-    one, moved = (_by_position(each, len(tokens), length).float() for each in (call, after))
+    one, moved = (_by_position(each, told).float() for each in (call, after))
     return (one - moved).abs().amax(2) / one.std(correction=0).clamp_min(1e-12)
 
 
-def _tokens_of(batch: Any, calls: list[LossCall]) -> list[tuple[LossCall, Tensor, int, int]]:
-    """Return the calls whose targets are tokens of the batch, with these, the length of targets, and their shift.
+def _foretold(batch: Any, calls: list[LossCall]) -> list[Foretold]:
+    """Return the losses whose targets are a sequence of the batch.
 
     The next token stands first, then each its own, then the next but one; the last not beside the next, as where
     several tokens are foretold.
     """
-    pairs = [(call, tokens) for call in calls for _, tokens in inputs_of(batch, [])]
-    found = [each for pair in pairs if (each := _shifted(*pair)) is not None]
-    return sorted(found, key=lambda each: (1, 0, 2).index(each[3]))
+    pairs = [(call, leaf) for call in calls for _, leaf in inputs_of(batch, [])]
+    found = [each for pair in pairs if (each := _shifted(*pair) or _series(*pair)) is not None]
+    return sorted(found, key=lambda each: (1, 0, 2).index(each.shift))
 
 
-def _shifted(call: LossCall, tokens: Tensor) -> tuple[LossCall, Tensor, int, int] | None:
+def _series(call: LossCall, series: Tensor) -> Foretold | None:
+    """Return that the targets of a call are the next numbers of a series, ``None`` if they are not.
+
+    Those in their own places are what an autoencoder is asked for.
+    """
+    target = call.target
+    is_pair = call.prediction.shape == target.shape and target.ndim == series.ndim > 1
+    if call.function not in DIFFERENCE_LOSSES or not series.is_floating_point() or not is_pair:
+        return None
+    for time in {1, series.ndim - 1}:
+        held, wanted = series.movedim(time, 1), target.movedim(time, 1)
+        count = held.shape[1] - 1
+        if count < 2 or wanted[:, :1].shape != held[:, :1].shape or wanted.shape[1] - count not in (0, 1):
+            continue
+        is_next = torch.equal(wanted[:, :count], held[:, 1 : count + 1].to(wanted.dtype))
+        if is_next and float((held[:, 1:] != held[:, :-1]).float().mean()) > FOLLOWING:
+            return Foretold(call, series, time, wanted.shape[1], 1)
+    return None
+
+
+def _shifted(call: LossCall, tokens: Tensor) -> Foretold | None:
     """Return by how many places the targets of a call are these tokens, ``None`` if they are not."""
     if call.function not in INDEX_LOSSES or call.target.is_floating_point():
         return None
@@ -110,11 +156,11 @@ def _shifted(call: LossCall, tokens: Tensor) -> tuple[LossCall, Tensor, int, int
     width = call.target.numel() // count
     target = call.target.reshape(count, width)
     if width in (length, length - 1) and _is_told(target[:, : length - 1], tokens[:, 1:], call):
-        return call, tokens, width, 1
+        return Foretold(call, tokens, 1, width, 1)
     if width == length and _is_told(target, tokens, call, OWN):
-        return call, tokens, width, 0
+        return Foretold(call, tokens, 1, width, 0)
     if length > 3 and length - width in (0, 1, 2) and _is_told(target[:, : length - 2], tokens[:, 2:], call, OWN):
-        return call, tokens, width, 2
+        return Foretold(call, tokens, 1, width, 2)
     return None
 
 
@@ -130,9 +176,11 @@ def _is_told(target: Tensor, tokens: Tensor, call: LossCall, least: float = FOLL
     return bool(((target == tokens) | ~counts).all()) and float(counts.float().mean()) > least
 
 
-def _by_position(call: LossCall, count: int, length: int) -> Tensor:
-    """Return the prediction as ``(N, T, classes)``."""
+def _by_position(call: LossCall, told: Foretold) -> Tensor:
+    """Return the prediction as ``(N, T, ...)``, its last dimensions as one."""
     values = call.prediction
-    if values.ndim == 3 and call.target.ndim == 2:
+    if told.sequence.is_floating_point():
+        values = values.movedim(told.time, 1)
+    elif values.ndim == 3 and call.target.ndim == 2:
         values = values.movedim(1, -1)
-    return values.reshape(count, length, -1)
+    return values.reshape(len(told.sequence), told.length, -1)

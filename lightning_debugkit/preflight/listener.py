@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from lightning_debugkit.core.compat import _DropoutNd, is_transformed
 from lightning_debugkit.core.loss_functions import CHECKED_LOSSES, DIFFERENCE_LOSSES
 from lightning_debugkit.preflight.calling_frame import calling_frame, is_by_default
+from lightning_debugkit.preflight.corners import GREATER, LESSER, Corners
 from lightning_debugkit.preflight.loss_calls import (
     ATTENTION,
     LAYERS,
@@ -35,16 +36,16 @@ from lightning_debugkit.preflight.operations import (
     MOVES,
     OPTIONS,
     OUTER,
-    PICKS,
     PRODUCTS,
     SHAPING,
     SHARES,
     TRUNCATING,
     VIEWS,
 )
-from lightning_debugkit.preflight.origins import BOTH, Origin, Origins, is_torn
+from lightning_debugkit.preflight.origins import Origins, is_torn
 from lightning_debugkit.preflight.overlap_losses import Overlaps
 from lightning_debugkit.preflight.padding_masks import ADDING, MASKING, PaddingMasks, TurnedMask
+from lightning_debugkit.preflight.picks import Picks
 from lightning_debugkit.replay.source_lines import SourceLine, place_of
 from lightning_debugkit.stats.tensor_norms import unobserved
 
@@ -83,7 +84,8 @@ class StepListener(TorchFunctionMode):
         self.shares: list[SourceLine] = []
         self.turned: list[TurnedMask] = []
         self.normed: list[NormCall] = []
-        self.ranked: list[Made] = []
+        self.picks = Picks()
+        self.corners = Corners()
         self.error: Exception | None = None
         self._names = names
         self._is_training = is_training
@@ -166,11 +168,9 @@ class StepListener(TorchFunctionMode):
             return
         if abs(one.ndim - other.ndim) == 1 and self._are_outer(one, other):
             self.outer.append(OuterCall(name.strip("_"), (tuple(one.shape), tuple(other.shape)), self._place()))
-        for picked, labels in ((one, other), (other, one)):
-            is_of_batch = self._origins is not None and self._origins.of(labels) == Origin.BATCH
-            made = self.made(picked) if name in COMPARING and is_of_batch else None
-            if made is not None and made.op in PICKS:
-                self.ranked.append(made)
+        if name in COMPARING and self._origins is not None:
+            self.picks.compare(one, other, self._origins)
+            self.picks.compare(other, one, self._origins)
 
     def _hear_joined(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Keep a product, or a choice, of what the network says of the samples and what the batch says of them."""
@@ -181,6 +181,11 @@ class StepListener(TorchFunctionMode):
             if is_pair and self._origins.are_of_samples(one, other):
                 self.outer.append(OuterCall(name.strip("_"), (tuple(one.shape), tuple(other.shape)), self._place()))
                 return
+
+    def _hear_extreme(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        self._hear_joined(name, args, kwargs)
+        if self._origins is not None:
+            self.corners.follow(name, args, self._origins, self._place)
 
     def _are_outer(self, one: Tensor, other: Tensor) -> bool:
         # Equally many entries, one dimension more on one side, and it is the last, of size 1: nobody has asked for
@@ -231,7 +236,7 @@ class StepListener(TorchFunctionMode):
             self.calls.append(LossCall(**{**vars(call), "result": result_of}))
         if self._origins is not None:
             self._hear_origins(name, args, kwargs, result, self._origins)
-            self._hear_pick(name, args, kwargs, result, self._origins)
+            self.picks.follow(name, args, kwargs, result, self._origins, self.made, self._place)
         if not isinstance(result, Tensor) or not args or not isinstance(args[0], Tensor):
             return
         if name in PRODUCTS and len(args) == 2 and isinstance(args[1], Tensor):
@@ -260,24 +265,6 @@ class StepListener(TorchFunctionMode):
                 self.views.append(ViewCall(name, given, shape, self._place()))
         if origins.follow(name, args, kwargs, result):
             self.mixed.append(self._place())
-
-    def _hear_pick(
-        self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any, origins: Origins
-    ) -> None:
-        """Keep which sample is the highest of each class, and follow it; of pairs in the batch it may be meant."""
-        source = args[0] if args else None
-        if not isinstance(source, Tensor):
-            return
-        if name in PICKS and source.ndim == 2 and source.shape[0] == origins.samples and origins.of(source) == BOTH:
-            dim, head = kwargs.get("dim", args[1] if len(args) > 1 else None), self.made(source)
-            is_pairs = source.shape[0] == source.shape[1] and (head is None or head.op != "linear")
-            if isinstance(dim, int) and dim % 2 == 0 and source.shape[1] > 1 and not is_pairs:
-                places = result if isinstance(result, Tensor) else result[1]
-                self._keep(places, Made(name, self._place(), 0, source.shape[0]))
-        made = self.made(source)
-        if made is not None and made.op in PICKS and isinstance(result, tuple | list):
-            for part in result:  # entry by entry, as a loop takes them
-                self._keep(part, made)
 
     def _hear_product(self, one: Tensor, other: Tensor) -> None:
         """Keep where probabilities meet a mask of 0 and 255."""
@@ -335,6 +322,7 @@ _BEFORE: dict[str, Callable[[StepListener, str, tuple[Any, ...], Mapping[str, An
     **dict.fromkeys(CHECKED_LOSSES, StepListener._loss),
     **dict.fromkeys(OUTER, StepListener._hear_outer),
     **dict.fromkeys(JOINED, StepListener._hear_joined),
+    **dict.fromkeys(GREATER | LESSER, StepListener._hear_extreme),
     **dict.fromkeys(DROPOUTS, StepListener._hear_noise),
     **dict.fromkeys(MASKING, StepListener._hear_mask),
     ATTENTION: StepListener._hear_attention,

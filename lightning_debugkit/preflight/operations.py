@@ -29,6 +29,7 @@ JOINED = PRODUCTS | {
 VIEWS = {"view", "reshape"}
 COMPARING = {"eq", "__eq__", "ne", "__ne__"}
 DIFFERENCES = {"sub", "__sub__", "rsub", "__rsub__", "subtract"}
+SUMS = {"add", "__add__", "__radd__"}
 OUTER = DIFFERENCES | COMPARING
 PICKS = {"argmax", "max", "argmin", "min"}
 # Further arguments of losses, in their order.

@@ -54,8 +54,8 @@ FORM = {
 }  # fmt: skip
 
 
-def judge_arguments(probe: Probe, where: Where) -> Iterator[Finding]:
-    """Yield each tensor of the batch that a forward is given in vain.
+def judge_arguments(probe: Probe, where: Where, unread: dict[str, Tensor]) -> Iterator[Finding]:
+    """Yield each tensor of the batch that a forward is given in vain, and keep all that no operation reads.
 
     Raises:
         NotProbed: The step raised, or a part of the model hides what it reads.
@@ -66,6 +66,7 @@ def judge_arguments(probe: Probe, where: Where) -> Iterator[Finding]:
     leaves = dict(inputs_of(probe.batch, []))
     trace = ArgumentTrace(probe.names, leaves)
     probe.run(probe.batch, trace)
+    unread |= {path: leaf for path, leaf in leaves.items() if not trace.is_read(leaf)}
     noted = replace(UNUSED_INPUT, severity=Severity.INFO, says=UNREAD, advice=READ)
     for path, argument, owner in trace.unread():
         if not torch.equal(leaves[path], leaves[path].roll(1, 0)):
@@ -117,6 +118,10 @@ class ArgumentTrace(OperationTrace):
         self._hear_arguments(calling_frame())
         if name not in FORM and (name != "__get__" or isinstance(result, Tensor)):
             self._read.update(map(_memory, _tensors((*args, *kwargs.values()))))
+
+    def is_read(self, leaf: Tensor) -> bool:
+        """Tell whether an operation has read the numbers of a tensor."""
+        return _memory(leaf) in self._read
 
     def unread(self) -> Iterator[tuple[str, str, str]]:
         """Yield path in the batch, name of the argument, and path of the module of each that is given and not read."""

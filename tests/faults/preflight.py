@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader
 
 from faults.registry import Classifier, Module, Program, batches, diabetes, digits, fault, mlp, wine
 
@@ -974,3 +975,157 @@ def a_last_batch_of_one_sample_in_a_norm_by_hand(mended: bool) -> Program:
             return self.net(F.batch_norm(x, None, None, training=True))
 
     return Program(Normed(mended), batches(*digits(128 if mended else 161)), trainer=ONE_EPOCH)
+
+
+def waves(n: int = 512, length: int = 13) -> Tensor:
+    """Series ``(n, length, 1)`` that differ in pace and beginning."""
+    pace, start = 0.2 + 0.3 * torch.rand(n, 1), 6 * torch.rand(n, 1)
+    return torch.sin(pace * torch.arange(length) + start)[..., None]
+
+
+@fault("future-leak", source="mse_loss", **BY)
+def series_foretold_by_a_recurrent_layer_of_both_directions(mended: bool) -> Program:
+    class Foretelling(Module):
+        def __init__(self, mended: bool) -> None:
+            super().__init__(mended)
+            self.layer = nn.GRU(1, 16, batch_first=True, bidirectional=not mended)
+            self.head = nn.Linear(16 if mended else 32, 1)
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            (series,) = batch
+            return F.mse_loss(self.head(self.layer(series[:, :-1])[0]), series[:, 1:])
+
+    return Program(Foretelling(mended), batches(waves()), trainer=FOUR_EPOCHS)
+
+
+@fault("future-leak", source="l1_loss", **BY)
+def convolution_that_is_padded_on_both_sides(mended: bool) -> Program:
+    """The dataset has shifted the series, and time stands last."""
+
+    class Foretelling(Module):
+        def __init__(self, mended: bool) -> None:
+            super().__init__(mended)
+            self.one, self.head = nn.Conv1d(1, 16, 3), nn.Conv1d(16, 1, 1)
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            series, later = batch
+            hidden = self.one(F.pad(series, (2, 0) if self.mended else (1, 1))).relu()
+            return F.l1_loss(self.head(hidden), later)
+
+    series = waves().mT
+    return Program(Foretelling(mended), batches(series[..., :-1], series[..., 1:]), trainer=FOUR_EPOCHS)
+
+
+@fault("unused-input", "layer", **BY)
+def recurrent_output_at_the_first_place(mended: bool) -> Program:
+    class Reading(Module):
+        def __init__(self, mended: bool) -> None:
+            super().__init__(mended)
+            self.layer, self.head = nn.GRU(8, 16, batch_first=True), nn.Linear(16, 10)
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            states, _ = self.layer(x)
+            return F.cross_entropy(self.head(states[:, -1 if self.mended else 0]), y)
+
+    x, y = digits()
+    return Program(Reading(mended), batches(x.reshape(-1, 8, 8), y), trainer=FOUR_EPOCHS)
+
+
+def padded_to_the_longest(items: list[tuple[Tensor, int]]) -> dict[str, Tensor]:
+    x = nn.utils.rnn.pad_sequence([x for x, _ in items], batch_first=True)
+    return {"ids": x, "mask": x != PAD, "y": torch.tensor([y for _, y in items])}
+
+
+@fault("unused-input", **BY)
+def padding_that_counts_in_a_mean(mended: bool) -> Program:
+    class Pooled(Module):
+        def __init__(self, mended: bool) -> None:
+            super().__init__(mended)
+            self.words, self.head = nn.Embedding(20, 16), nn.Linear(16, 2)
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            hidden = self.words(batch["ids"])
+            if self.mended:
+                kept = batch["mask"][..., None]
+                return F.cross_entropy(self.head((hidden * kept).sum(1) / kept.sum(1)), batch["y"])
+            return F.cross_entropy(self.head(hidden.mean(1)), batch["y"])
+
+    texts = [(torch.randint(1, 20, (n,)), n % 2) for n in torch.randint(2, 16, (512,)).tolist()]
+    loader = DataLoader(texts, batch_size=8, shuffle=True, collate_fn=padded_to_the_longest)
+    return Program(Pooled(mended), loader, trainer={"max_epochs": 1})
+
+
+class Placing(Module):
+    """One box a picture, learned by the overlap that ``overlap`` computes."""
+
+    def __init__(self, mended: bool) -> None:
+        super().__init__(mended)
+        self.net = mlp(64, 32, 4)
+
+    def overlap(self, one: Tensor, other: Tensor) -> Tensor:
+        first, second = torch.maximum(one[:, :2], other[:, :2]), torch.minimum(one[:, 2:], other[:, 2:])
+        return (second - first).clamp(min=0).prod(1)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x, boxes = batch
+        told = self.net(x) + boxes.new_tensor([0.2, 0.2, 0.8, 0.8])
+        return F.l1_loss(told, boxes) - self.overlap(told, boxes).mean()
+
+
+@fault("degenerate-box", source="torch.minimum", **BY)
+def widths_in_the_overlap_of_corners(mended: bool) -> Program:
+    first, size = 0.1 + 0.6 * torch.rand(256, 2), 0.1 + 0.2 * torch.rand(256, 2)
+    boxes = torch.cat([first, first + size if mended else size], 1)
+    return Program(Placing(mended), batches(digits()[0][:256], boxes), trainer=ONE_EPOCH)
+
+
+@fault("degenerate-box", source="torch.min(", **BY)
+def widths_in_an_overlap_by_columns(mended: bool) -> Program:
+    class Columns(Placing):
+        def overlap(self, one: Tensor, other: Tensor) -> Tensor:
+            left, top = torch.max(one[:, 0], other[:, 0]), torch.max(one[:, 1], other[:, 1])
+            right = torch.min(one[:, 2], other[:, 2])
+            bottom = one[:, 3].min(other[:, 3])
+            return (right - left).clamp(min=0) * (bottom - top).clamp(min=0)
+
+    first, size = 0.1 + 0.6 * torch.rand(256, 2), 0.1 + 0.2 * torch.rand(256, 2)
+    boxes = torch.cat([first, first + size if mended else size], 1)
+    return Program(Columns(mended), batches(digits()[0][:256], boxes), trainer=ONE_EPOCH)
+
+
+class Scored(Classifier):
+    """Validated by an accuracy that is written by hand."""
+
+    def hits(self, scores: Tensor, y: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        x, y = batch
+        scores = self(x)
+        self.log("val_loss", F.cross_entropy(scores, y))
+        self.log("val_acc", self.hits(scores, y).float().mean())
+
+
+@fault("metric-disagrees", source="9 - scores.argmax(1)", **BY)
+def classes_of_the_accuracy_from_last_to_first(mended: bool) -> Program:
+    class Reversed(Scored):
+        def hits(self, scores: Tensor, y: Tensor) -> Tensor:
+            if self.mended:
+                return scores.argmax(1) == y
+            picked = 9 - scores.argmax(1)
+            return picked == y
+
+    return Program(Reversed(mended), batches(*digits()), batches(*digits()), trainer=ONE_EPOCH)
+
+
+@fault("metric-disagrees", source="scores.min(dim=1)", **BY)
+def accuracy_of_the_lowest_score(mended: bool) -> Program:
+    class Lowest(Scored):
+        def hits(self, scores: Tensor, y: Tensor) -> Tensor:
+            if self.mended:
+                return scores.max(dim=1)[1].eq(y)
+            _, picked = scores.min(dim=1)
+            return picked.eq(y)
+
+    return Program(Lowest(mended), batches(*digits()), batches(*digits()), trainer=ONE_EPOCH)

@@ -8,6 +8,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Adam
+from torch.utils.data import DataLoader
 from torchmetrics.classification import MulticlassAccuracy
 
 from healthy.parts import Batch, Program, Supervised, digits, images, loader, mlp, pixels, program, table
@@ -183,3 +184,214 @@ class InTurn(LightningModule):
 def optimizers_that_wait_for_each_other() -> Program:
     x, y = table("diabetes")
     return Program(InTurn(), loader(x, (y - y.mean()) / y.std(), batch_size=32), None, {"max_epochs": 2})
+
+
+class Foretelling(LightningModule):
+    """The next numbers of a series, or those that were hidden, by a recurrent layer."""
+
+    def __init__(self, is_hidden: bool) -> None:
+        super().__init__()
+        self.is_hidden = is_hidden
+        self.layer = nn.GRU(1, 16, batch_first=True, bidirectional=is_hidden)
+        self.head = nn.Linear(32 if is_hidden else 16, 1)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        (series,) = batch
+        if not self.is_hidden:
+            return F.mse_loss(self.head(self.layer(series[:, :-1])[0]), series[:, 1:])
+        hidden = torch.rand_like(series) < 0.3
+        told = self.head(self.layer(series.masked_fill(hidden, 0))[0])
+        return F.mse_loss(told[hidden], series[hidden])
+
+    def configure_optimizers(self) -> Any:
+        return Adam(self.parameters(), lr=3e-3)
+
+
+def series() -> Tensor:
+    start = 6 * torch.rand(512, 1)
+    return torch.sin((0.2 + 0.3 * torch.rand(512, 1)) * torch.arange(20) + start)[..., None]
+
+
+@program
+def series_foretold_step_by_step() -> Program:
+    return Program(Foretelling(False), loader(series()), None, {"max_epochs": 7})
+
+
+@program
+def series_filled_in_from_both_sides() -> Program:
+    return Program(Foretelling(True), loader(series()), None, {"max_epochs": 7})
+
+
+class Course(LightningModule):
+    """A whole course of numbers from its first one, by a recurrent layer that reads what it has said."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.head = nn.GRU(1, 32, batch_first=True), nn.Linear(32, 1)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        (course,) = batch
+        told, state, each = [], None, course[:, :1]
+        for _ in range(course.shape[1] - 1):
+            hidden, state = self.layer(each, state)
+            each = each + self.head(hidden)
+            told.append(each)
+        return F.mse_loss(torch.cat(told, 1), course[:, 1:])
+
+    def configure_optimizers(self) -> Any:
+        return Adam(self.parameters(), lr=3e-3)
+
+
+@program
+def course_from_its_first_number() -> Program:
+    start = torch.rand(512, 1, 1)
+    return Program(Course(), loader(start * 0.9 ** torch.arange(12)[:, None]), None, {"max_epochs": 7})
+
+
+class Still(LightningModule):
+    """What does not change is repeated at each step of a series, and read at the first one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.head = nn.GRU(8, 32, batch_first=True), nn.Linear(35, 10)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        rows, still, y = batch
+        states, _ = self.layer(rows)
+        return F.cross_entropy(self.head(torch.cat([states[:, -1], still[:, 0]], 1)), y)
+
+    def configure_optimizers(self) -> Any:
+        return Adam(self.parameters(), lr=3e-3)
+
+
+@program
+def still_columns_read_at_the_first_step() -> Program:
+    x, y = images()
+    still = torch.rand(len(x), 1, 3).expand(-1, 8, -1).contiguous()
+    return Program(Still(), loader(x.squeeze(1), still, y), None, {"max_epochs": 3})
+
+
+class Pooled(LightningModule):
+    """Texts whose mask nobody reads, and whose padding does not count all the same."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.words, self.net, self.head = nn.Embedding(30, 16, padding_idx=0), net, nn.Linear(16, 2)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        hidden = self.net(self.words(ids).mT)
+        out: Tensor = self.head(hidden.amax(2))
+        return out
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return F.cross_entropy(self(batch["ids"], batch["mask"]), batch["y"])
+
+    def configure_optimizers(self) -> Any:
+        return Adam(self.parameters(), lr=3e-3)
+
+
+def texts(net: nn.Module, length: int | None = None) -> Program:
+    def collate(items: list[Any]) -> dict[str, Tensor]:
+        ids = nn.utils.rnn.pad_sequence([ids for ids, _ in items], batch_first=True)
+        ids = ids if length is None else F.pad(ids, (0, length - ids.shape[1]))
+        return {"ids": ids, "mask": ids != 0, "y": torch.tensor([y for _, y in items])}
+
+    made = [(torch.randint(1, 30, (n,)), n % 2) for n in torch.randint(6, 24, (600,)).tolist()]
+    for ids, y in made:
+        ids[torch.randint(len(ids), ())] = 1 + y
+    return Program(Pooled(net), DataLoader(made, 10, shuffle=True, collate_fn=collate), None, {"max_epochs": 2})
+
+
+@program
+def texts_by_convolution_and_maximum() -> Program:
+    return texts(nn.Sequential(nn.Conv1d(16, 16, 3, padding=1), nn.ReLU()))
+
+
+@program
+def texts_always_padded_to_one_length() -> Program:
+    return texts(nn.Sequential(nn.Conv1d(16, 16, 5), nn.ReLU(), nn.Dropout(0.1)), length=24)
+
+
+class Placing(LightningModule):
+    """Boxes as middle and size, made corners of for their overlap; or the way from one point to another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = mlp(64, 32, 4)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        x, boxes = batch
+        one, other = (torch.cat([b[:, :2] - b[:, 2:] / 2, b[:, :2] + b[:, 2:] / 2], 1) for b in (self.net(x), boxes))
+        size = torch.min(one[:, 2:], other[:, 2:]) - torch.max(one[:, :2], other[:, :2])
+        return F.l1_loss(one, other) - size.clamp(min=0).prod(1).mean()
+
+    def configure_optimizers(self) -> Any:
+        return Adam(self.parameters(), lr=3e-3)
+
+
+@program
+def overlap_of_boxes_that_have_a_middle() -> Program:
+    x, _ = images()
+    boxes = torch.cat([0.3 + 0.4 * torch.rand(len(x), 2), 0.1 + 0.2 * torch.rand(len(x), 2)], 1)
+    return Program(Placing(), loader(x.flatten(1), boxes), None, {"max_epochs": 2})
+
+
+class Ways(Placing):
+    """Two points a picture; no way may leave the square from the lesser to the greater of both."""
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        x, ends = batch
+        told = self.net(x)
+        low, high = torch.minimum(told[:, :2], told[:, 2:]), torch.maximum(ends[:, :2], ends[:, 2:])
+        return F.mse_loss(told, ends) + F.mse_loss(low, torch.minimum(ends[:, :2], ends[:, 2:])) + 0 * high.mean()
+
+
+@program
+def two_points_in_any_order() -> Program:
+    x, _ = images()
+    return Program(Ways(), loader(x.flatten(1), torch.rand(len(x), 4)), None, {"max_epochs": 2})
+
+
+@program
+def few_rows_with_other_shares_by_chance() -> Program:
+    x, y = table("wine")
+    return Program(
+        Supervised(mlp(13, 32, 3), F.cross_entropy, partial(Adam, lr=3e-3)),
+        loader(x[:150], y[:150], batch_size=16),
+        loader(x[150:], y[150:], batch_size=28, shuffle=False),
+        {"max_epochs": 6},
+    )
+
+
+class Nearest(LightningModule):
+    """The nearest of ten places by the lowest distance, whose negative is the score; labels may begin at 1."""
+
+    def __init__(self, first: int) -> None:
+        super().__init__()
+        self.net, self.places, self.first = mlp(64, 32, 16), nn.Parameter(torch.randn(10, 16)), first
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        x, y = batch
+        apart = torch.cdist(self.net(x), self.places)
+        self.log("acc", (apart.argmin(1) + self.first == y).float().mean())
+        return F.cross_entropy(-apart, y - self.first)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.log("val_loss", self.training_step(batch, batch_idx))
+
+    def configure_optimizers(self) -> Any:
+        return Adam(self.parameters(), lr=3e-3)
+
+
+@program
+def nearest_of_ten_places() -> Program:
+    x, y = images()
+    x = x.flatten(1)
+    return Program(Nearest(0), loader(x[:1400], y[:1400]), loader(x[1400:], y[1400:]), {"max_epochs": 2})
+
+
+@program
+def nearest_place_of_labels_from_one() -> Program:
+    x, y = images()
+    x, y = x.flatten(1), y + 1
+    return Program(Nearest(1), loader(x[:1400], y[:1400]), loader(x[1400:], y[1400:]), {"max_epochs": 2})

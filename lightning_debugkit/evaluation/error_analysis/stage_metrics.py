@@ -15,19 +15,9 @@ from torchmetrics.utilities import dim_zero_cat, dim_zero_sum
 from torchmetrics.wrappers.abstract import WrapperMetric
 
 from lightning_debugkit.core.compat import forget_computed, reductions
-from lightning_debugkit.core.finding import Finding, Severity, Where
-from lightning_debugkit.core.rule import Rule
+from lightning_debugkit.core.finding import Finding, Where
+from lightning_debugkit.core.metric_rule import METRIC_DISAGREES
 
-METRIC_DISAGREES = Rule(
-    "metric-disagrees",
-    Severity.WARNING,
-    "{logged} was logged as {value:.4g}, the samples of this {stage} say {own:.4g}: {metric} held {before} updates of "
-    "before",
-    "Give each stage its own metric object, or reset {metric} when the {stage} begins. Log the object itself, and "
-    "Lightning resets it.",
-    section="error-analysis",
-    cost="once",
-)
 _APART = 1e-3  # of the value: above what single precision leaves of a sum
 _SAME = 1e-6
 
