@@ -13,9 +13,9 @@ from faults import (
     optimizers,
     preflight,
     saving,
+    skipped_work,
     trends,
     wiring,
-    work,
 )
 from faults.ranks import RANKS
 from faults.registry import FAULTS, Fault, Program
@@ -37,7 +37,7 @@ __all__ = [
     "optimizers",
     "preflight",
     "saving",
+    "skipped_work",
     "trends",
     "wiring",
-    "work",
 ]
