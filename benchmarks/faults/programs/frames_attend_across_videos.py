@@ -17,11 +17,11 @@ AGAIN = "attention_over_flat_batch"
 
 
 class Clips(Dataset):
-    """A bright dot that wanders over eight pixels, to the left, to the right or not at all."""
+    """A bright dot that leaves the middle of eight pixels to the left, to the right or not at all."""
 
     def __init__(self, size):
         self.motion = torch.randint(3, (size,))
-        start = torch.randint(8, (size,))
+        start = torch.randint(3, 6, (size,))
         where = (start[:, None] + (self.motion - 1)[:, None] * torch.arange(5)) % 8
         self.clips = nn.functional.one_hot(where, 8).float() + 0.2 * torch.randn(size, 5, 8)
 
