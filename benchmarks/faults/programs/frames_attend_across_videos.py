@@ -3,6 +3,7 @@
 Source: https://github.com/facebookresearch/sam2/issues/619 (frames are flattened over the batch, so that attention is
 between tokens of different videos).
 Added: 2026-11-30. Rules changed because of it: none.
+Missed: the line after it is named, where the mixed tokens are brought back to their clips.
 """
 
 import torch
@@ -11,7 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 DIAGNOSES = ("batch-leak",)
-PLACE = "frames_attend_across_videos.py:50"
+PLACE = "frames_attend_across_videos.py:51"
 PRESET = "standard"
 AGAIN = "attention_over_flat_batch"
 

@@ -2,6 +2,7 @@
 
 Source: https://github.com/wagonhelm/NaNmnist/issues/2 (all weights are initialised as zeros).
 Added: 2026-11-30. Rules changed because of it: none.
+Missed: the consequence is told, `constant-output`; that all weights are 0 is not told of a recurrent layer.
 """
 
 import torch
