@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_debugkit import DataCheck, read_journal
 from lightning_debugkit.core.finding import Where
-from lightning_debugkit.data import callback, near_duplicates, seen
+from lightning_debugkit.data import callback, near_duplicates, samples_seen
 from lightning_debugkit.data.samples_seen import Seen
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore::UserWarning")]
@@ -55,9 +55,9 @@ def test_copies_in_a_table_with_columns_of_few_values_are_told_by_the_others() -
 
 
 def test_large_pictures_are_kept_small_and_of_many_bytes_fewer_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seen, "INPUTS", 20)
-    monkeypatch.setattr(seen, "BYTES", 30 * 3 * 32 * 32 * 4)
-    few, asked = Seen(), Seen(seen.SAMPLES + 1)
+    monkeypatch.setattr(samples_seen, "INPUTS", 20)
+    monkeypatch.setattr(samples_seen, "BYTES", 30 * 3 * 32 * 32 * 4)
+    few, asked = Seen(), Seen(samples_seen.SAMPLES + 1)
     for start in range(0, 100, 10):
         batch = drawn(10, 3, 32, 32, seed=start), torch.zeros(10, dtype=torch.long)
         few.take(batch)

@@ -121,10 +121,10 @@ def _draw_inputs(axes: Axes, shown: Heatmap, inputs: Heatmap) -> None:
 def _table(shares: Heatmap, meaning: str) -> Iterator[Table | Paragraph]:
     worst = np.nan_to_num(np.fmax.reduce(shares.norms, axis=1))
     order = [row for row in np.argsort(-worst, kind="stable").tolist() if worst[row] >= _LITTLE]
-    rows = tuple(
+    rows: list[tuple[Cell | str, ...]] = [
         (Cell(shares.layers[row], is_code=True), *(f"{share:.0%}" for share in _summary(shares, row)))
         for row in order[:_MOST_ROWS]
-    )
+    ]
     if rows:
         steps = shares.steps
         caption = f"Share of {meaning} in one look"

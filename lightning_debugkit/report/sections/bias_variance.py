@@ -79,7 +79,7 @@ def _analysis(held: Mapping[str, Any]) -> Iterator[Paragraph | Table | Details |
         yield Details("Notes on these numbers", tuple(map(Paragraph, notes)))
 
 
-def _side(row: Mapping[str, Any], held: Mapping[str, Any]) -> Cell:
+def _side(row: Mapping[str, Any], held: Mapping[str, Any]) -> Cell | str:
     if row.get("from") == "goal" and held.get("goal") is None:
         return "at most: no goal is stated"  # the distance to the best value there is accuses nobody
     return Cell(_SIDES.get(str(row.get("side")), ""), is_marked=row.get("side") == "above")

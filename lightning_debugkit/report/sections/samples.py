@@ -145,7 +145,7 @@ def _is_bad(values: Array) -> NDArray[np.bool_]:
     return ~np.isfinite(values) if values.dtype.kind in "fc" else np.zeros(values.shape, dtype=np.bool_)
 
 
-def _cell(value: Any) -> Cell:
+def _cell(value: Any) -> Cell | str:
     plain = value.item() if isinstance(value, np.generic) else value
     if isinstance(plain, complex):
         return Cell(f"{plain:.4g}", is_marked=not np.isfinite(plain))
