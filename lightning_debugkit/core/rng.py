@@ -17,7 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_MT19937 = 2500  # bytes of numpy's usual generator: 624 words and its position among them
+# Of the usual generator, Mersenne Twister, bytes of the 624 words. It makes all of them anew when they have been drawn:
+# its position, and a few words, tell whether it has drawn.
+_WORDS, _POSITION, _FEW = 2496, 4, 64
 _DEEP = 6  # objects within objects that are searched for generators
 
 
@@ -61,7 +63,7 @@ class RandomState:
             torch.cuda.set_rng_state_all(list(self.devices[: torch.cuda.device_count()]))
 
 
-# Of python's and numpy's generators: their memory as it was when they were last asked, and the state that they told.
+# Of python's and numpy's generators: what told that they had drawn when they were last asked, and their state then.
 _last_of_python: tuple[tuple[bytes, Any], Any] = ((b"", None), None)
 _last: tuple[bytes, Any] = (b"", None)
 
@@ -72,16 +74,15 @@ def _of_python() -> Any:
     own = getattr(random.getstate, "__self__", None)
     if not isinstance(own, random.Random) or not _is_within():
         return random.getstate()
-    now = _memory(own), getattr(own, "gauss_next", None)  # the half of a pair that waits to be given
+    now = _memory(own, _FEW), getattr(own, "gauss_next", None)  # the half of a pair that waits to be given
     if now != _last_of_python[0]:
         _last_of_python = now, own.getstate()
     return _last_of_python[1]
 
 
-def _memory(generator: random.Random) -> bytes:
-    """Return what the object of a generator holds."""
-    header = object.__basicsize__
-    return ctypes.string_at(id(generator) + header, _random.Random.__basicsize__ - header)
+def _memory(generator: random.Random, size: int = _random.Random.__basicsize__ - object.__basicsize__) -> bytes:
+    """Return what the object of a generator holds, or the first bytes of it: the position stands before the words."""
+    return ctypes.string_at(id(generator) + object.__basicsize__, size)
 
 
 @functools.cache
@@ -92,7 +93,7 @@ def _is_within() -> bool:
     generator = random.Random(0)
     held, words = _memory(generator), array("I", generator.getstate()[1][:-1]).tobytes()
     generator.random()
-    return words in held and _memory(generator) != held
+    return 0 < held.find(words) < _FEW // 2 and _memory(generator, _FEW) != held[:_FEW]
 
 
 def _of_numpy() -> Any:
@@ -109,10 +110,13 @@ def _of_numpy() -> Any:
 
 
 def _raw() -> bytes:
-    """Return the memory of numpy's global generator, empty where that is not known to hold its state."""
+    """Return what tells that numpy's global generator has drawn, empty where that is not known."""
     ask = getattr(np.random, "get_bit_generator", None)  # since numpy 1.24
     generator = ask() if ask is not None else None
-    return ctypes.string_at(generator.ctypes.state_address, _MT19937) if type(generator) is np.random.MT19937 else b""
+    if type(generator) is not np.random.MT19937:
+        return b""
+    at = generator.ctypes.state_address
+    return ctypes.string_at(at, _FEW) + ctypes.string_at(at + _WORDS, _POSITION)
 
 
 @contextlib.contextmanager

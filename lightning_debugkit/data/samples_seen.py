@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,6 +65,7 @@ class Seen:
     _shape: tuple[int, ...] | None = None
     _is_ragged: bool = False
     _bytes: int = 0
+    _held: Counter[str] = field(default_factory=Counter)  # how much of each is kept: asked in each batch
     _prints: bytearray = field(default_factory=bytearray)
 
     def take(self, batch: Any) -> None:
@@ -74,8 +76,9 @@ class Seen:
             return
         self.taken += size
         values, labels = parts_of(batch, size)
-        if labels is not None and sum(map(len, self.labels)) < LABELS:
+        if labels is not None and self._held["labels"] < LABELS:
             self.labels.append(labels.detach())
+            self._held["labels"] += len(labels)
         if labels is None and values is not None and (wanted := numbers_of(batch, size, values)) is not None:
             self.numbers.append(wanted.detach())
         if values is not None and not self.is_full:
@@ -99,10 +102,13 @@ class Seen:
         self._is_ragged = self._is_ragged or self._shape not in (None, tuple(rows.shape[1:]))
         self._shape, self.shape = tuple(rows.shape[1:]), tuple(values.shape[1:])
         self._bytes += raw.nbytes
-        if sum(map(len, self.inputs)) < INPUTS and sum(part.numel() for part in self.inputs) < VALUES:
+        held = self._held
+        if held["inputs"] < INPUTS and held["values of inputs"] < VALUES:
             self.inputs.append(rows.float())
-        if sum(map(len, self.small)) < SAMPLES and sum(part.numel() for part in self.small) < THUMBNAILS:
-            self.small.append(thumbnails(values))
+            held.update({"inputs": len(rows), "values of inputs": rows.numel()})
+        if held["small"] < SAMPLES and held["values of small"] < THUMBNAILS:
+            self.small.append(small := thumbnails(values))
+            held.update({"small": len(small), "values of small": small.numel()})
 
     @property
     def count(self) -> int:

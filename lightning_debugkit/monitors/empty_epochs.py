@@ -41,7 +41,7 @@ class EmptyEpochs:
 
     def is_first(self, stage: str) -> bool:
         """Tell whether no batch of the pass in progress is over yet."""
-        return not self.passes.setdefault(stage, _Passes()).batches
+        return stage not in self.passes or not self.passes[stage].batches
 
     def batch(self, stage: str) -> None:
         """Count a batch."""

@@ -301,7 +301,8 @@ class StepStatsReader:
         numbers.scale = next(rest) if scales else float(scale)
         known = {id(rate): number for rate, number in zip(along, rest, strict=True)}
         numbers.rates = of_groups if is_plain else [[_number(rate, known) for rate in rates] for rates in of_groups]
-        self.loss = float(self._read_losses.sum()) / len(losses) * self._factor / numbers.scale if losses else None
+        mean = sum(self._read_losses.tolist()) / len(losses) if losses else None
+        self.loss = None if mean is None else mean * self._factor / numbers.scale
         return found[:first], found[first:second]
 
 

@@ -43,3 +43,26 @@ def test_a_state_does_not_change_with_the_generators() -> None:
     kept = state.cpu.clone()
     torch.randn(100)
     assert torch.equal(state.cpu, kept)
+
+
+WORDS = 624  # that the usual generator makes at a time: its position is then what it was
+MOVES = {
+    "all words of python's": (lambda: [random.getrandbits(32) for _ in range(WORDS)], random.random),
+    "all words of numpy's": (lambda: np.random.bytes(4 * WORDS), np.random.rand),
+    "python's seed": (lambda: random.seed(random.getrandbits(30)), random.random),
+    "numpy's seed": (lambda: np.random.seed(np.random.randint(2**30)), np.random.rand),
+}
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_a_look_sees_whatever_has_moved_a_generator_since_the_last_one(name: str) -> None:
+    move, draw = MOVES[name]
+    move()
+    for _ in range(3):
+        RandomState.capture()
+        move()
+        state = RandomState.capture()
+        expected = draw()
+        state.restore()
+        assert draw() == expected
+        state.restore()

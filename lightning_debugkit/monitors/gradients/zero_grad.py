@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -209,4 +210,6 @@ def _is_zero(track: _Tracked, look: StepStats) -> bool:
 
 def _norm(track: _Tracked, look: StepStats) -> float:
     """Return the norm of the gradient as it was looked at, 0 where none was."""
-    return next((n for n, p in zip(look.norms, look.parameters, strict=True) if p is track.parameter), None) or 0.0
+    at = next((at for at, p in enumerate(look.parameters) if p is track.parameter), None)
+    norm = math.nan if at is None else float(look.each[at])
+    return 0.0 if math.isnan(norm) else norm
