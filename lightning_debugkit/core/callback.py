@@ -36,6 +36,13 @@ class RefusedSetup(ValueError):
     """What was asked for cannot be done in this Trainer; said before training starts."""
 
 
+def epoch_of(trainer: Trainer) -> int:
+    """Return the epoch in progress; where no fit runs, the last that one began, as Lightning has counted on by then."""
+    if trainer.state.fn == "fit":
+        return trainer.current_epoch
+    return max(trainer.fit_loop.epoch_progress.current.ready - 1, 0)
+
+
 class DebugCallback(Callback):
     """Base of the kit's callbacks.
 
@@ -257,7 +264,7 @@ class DebugCallback(Callback):
 
     def where(self, trainer: Trainer, module: str = "") -> Where:
         """Return the place of now; where a checkpoint is validated or tested, the one that its weights are from."""
-        epoch, step = _loaded.get(trainer) or (trainer.current_epoch, trainer.global_step)
+        epoch, step = _loaded.get(trainer) or (epoch_of(trainer), trainer.global_step)
         return Where(epoch, step, trainer.global_rank, module)
 
     def in_batch(self, trainer: Trainer) -> Where:

@@ -130,9 +130,17 @@ class StandIn:
         return (self._usual if self._has_left else self._call)(*args, **kwargs)
 
     @property
-    def __wrapped__(self) -> Callable[..., Any]:
-        """What it stands for: Lightning reads the arguments of a step off it."""
+    def usual(self) -> Callable[..., Any]:
+        """What stood there before, to be called."""
         return self._usual
+
+    @property
+    def __wrapped__(self) -> Callable[..., Any]:
+        """What it stands for, undecorated: Lightning reads the arguments of a step off it, one layer deep."""
+        usual = self._usual
+        while isinstance(usual, StandIn):
+            usual = usual._usual
+        return getattr(usual, "__wrapped__", usual)
 
     def stand(self) -> None:
         """Take the method's place, or that of what stands for it already."""

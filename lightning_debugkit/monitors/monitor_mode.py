@@ -115,7 +115,7 @@ class MonitorModes:
         watch = self._watch = _Values(batch)
 
         def log(name: str, value: Any, *args: Any, **kwargs: Any) -> None:
-            usual = log_.__wrapped__
+            usual = log_.usual
             self._logged(name, value)
             usual(name, value, *args, **kwargs)
 

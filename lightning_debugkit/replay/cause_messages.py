@@ -52,6 +52,7 @@ def mechanism(base: str, found: Diagnosis, when: Circumstances) -> Words | None:
     return (
         _nothing_there(base, found, when.is_last)
         or _by_hand(base, found)
+        or _outside(base, found)
         or _backward(base, found)
         or _overflow(base, found, when)
     )
@@ -95,6 +96,15 @@ def _by_hand(base: str, found: Diagnosis) -> Words | None:
     if found.cause == "number":
         return f"{plain(base)} is given the number nan by the code", "look for float('nan') or a broken float"
     return None
+
+
+def _outside(base: str, found: Diagnosis) -> Words | None:
+    """Return the words for an operation that has no value at what it was given."""
+    if found.origin == "gradient" or found.value != "nan" or found.cause != "negative":
+        return None
+    if base in ("sqrt", "rsqrt"):
+        return f"{base} of a negative number", f"clamp the argument of {base} from below"
+    return ("a broken power of a negative number", "clamp the base from below") if base == "pow" else None
 
 
 def _backward(base: str, found: Diagnosis) -> Words | None:

@@ -27,6 +27,7 @@ PARAMETER = Rule(
 
 _RULES = {"loss": LOSS, "gradient": GRADIENT, "activation": ACTIVATION, "input": INPUT, "parameter": PARAMETER}
 
+_INFINITE = "look for what is infinite in it; to leave entries out use torch.where or masked_fill, not a factor of 0"
 # What an operation does when it gives infinity, when it gives NaN, and what to do about it.
 _OPERATIONS = {
     "log": ("log(0)", "log of a negative number", "clamp the argument of log from below"),
@@ -46,7 +47,7 @@ _OPERATIONS = {
     "logsumexp": ("logsumexp", "logsumexp of infinite numbers", "keep its arguments finite"),
     "sub": ("overflow of a difference", "inf - inf", "look for what is infinite in it"),
     "add": ("overflow of a sum", "inf - inf", "look for what is infinite in it"),
-    "mul": ("overflow of a product", "0 * inf", "look for what is infinite in it"),
+    "mul": ("overflow of a product", "0 * inf", _INFINITE),
     "acos": ("acos", "acos of a number beyond 1", "clamp its argument to (-1, 1)"),
     "asin": ("asin", "asin of a number beyond 1", "clamp its argument to (-1, 1)"),
     "atanh": ("atanh(1)", "atanh of a number beyond 1", "clamp its argument to (-1, 1)"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import io
 import pickle
 import warnings
@@ -17,12 +18,55 @@ from monitors.breaking import Net, data, differing, fit, make
 from torch import Tensor, nn
 
 from lightning_debugkit import ExactResume, debugkit, read_journal
+from lightning_debugkit.core.compat import is_param_in_hook_signature
 from lightning_debugkit.core.patching import StandIn
 from lightning_debugkit.replay.module_hooks import ModuleHooks
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 
 KIT = b"lightning_debugkit"
+
+
+def logged(step: Any) -> Any:
+    @functools.wraps(step)
+    def decorated(*args: Any, **kwargs: Any) -> Any:
+        return step(*args, **kwargs)
+
+    return decorated
+
+
+class OneArgument(Net):
+    """Steps that take the batch alone, behind a decorator that takes anything."""
+
+    @logged
+    def training_step(self, batch: Any) -> Any:
+        return super().training_step(batch, 0)
+
+    @logged
+    def validation_step(self, batch: Any) -> None:
+        self.log("val_loss", super().training_step(batch, 0))
+
+
+@pytest.mark.parametrize("preset", ["standard", "thorough"])
+def test_lightning_reads_the_arguments_of_a_step_off_all_that_stands_on_it(preset: str, tmp_path: Path):
+    pl.seed_everything(1)
+    options: Any = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "max_epochs": 2}
+    module = OneArgument()
+    others = [StandIn(module, "training_step", module.training_step)]
+    others[0].stand()
+    trainer = pl.Trainer(default_root_dir=tmp_path, accelerator="cpu", callbacks=debugkit(preset), **options)
+    trainer.fit(module, data(), data())
+    assert trainer.global_step > 0
+    assert read_journal(tmp_path / "debugkit").of_kind("trouble") == []
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_what_stands_on_a_step_shows_the_arguments_of_the_step(layers: int):
+    module = OneArgument()
+    for _ in range(layers):
+        StandIn(module, "training_step", module.training_step).stand()
+    assert not is_param_in_hook_signature(module.training_step, "batch_idx", min_args=2)
+    assert is_param_in_hook_signature(module.training_step, "batch")
 
 
 def hooks_on(module: nn.Module) -> list[str]:

@@ -226,3 +226,25 @@ def test_no_operation_without_a_name_is_told(batch: Any) -> None:
     seen = told(lambda model, part: (model(X) + KEPT).mean(), batch)
     assert "  gives" not in seen.message
     assert " holds nan" in seen.message
+
+
+@pytest.mark.parametrize("name", ["sqrt", "rsqrt"])
+def test_a_root_of_a_negative_number_is_not_mended_by_an_epsilon(name: str) -> None:
+    root = getattr(torch, name)
+    seen = told(
+        lambda model, part: (root(part[1]) * model(part[0]).squeeze(1)).mean(), (X, torch.tensor([1.0, -2.0] * 4))
+    )
+    assert f"{name} of a negative number" in seen.message
+    assert seen.advice.startswith(f"Clamp the argument of {name} from below")
+    assert sound(lambda model, part: (root(part[1]) * model(part[0]).squeeze(1)).mean(), (X, torch.ones(8)))
+
+
+def test_a_root_at_zero_is() -> None:
+    seen = told(lambda model, part: torch.rsqrt(part[1] * 1.0).mean() + model(part[0]).mean(), (X, torch.zeros(8)))
+    assert "epsilon under the root" in seen.advice
+
+
+def test_a_mask_that_is_a_factor_of_infinity_is_told_what_masks() -> None:
+    seen = told(lambda model, part: (model(part[0]).squeeze(1) + part[1] * -math.inf).logsumexp(0), (X, MASK))
+    assert "0 * inf" in seen.message
+    assert "use torch.where or masked_fill, not a factor of 0" in seen.advice

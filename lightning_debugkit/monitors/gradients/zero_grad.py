@@ -172,7 +172,7 @@ class ZeroGrad:
         if parameter is None or looked is None or track.vanished < 0 or track.seen == looked:
             is_gone = False
         else:
-            is_gone = parameter.grad is None or not bool(values(parameter.grad).any())
+            is_gone = parameter.grad is None or _is_cleared(values(parameter.grad))
         track.vanished = track.vanished + 1 if is_gone else -1
         if parameter is None or not is_gone:
             return False
@@ -184,6 +184,11 @@ class ZeroGrad:
 def cleared_by_hook(where: Where) -> Finding:
     """Return the finding that a hook which runs between the look at the gradients and the step clears them."""
     return CLEARED.found(where, when=_BETWEEN, loss_of_it=_NOTHING, hint=_HOOKS)
+
+
+def _is_cleared(grad: Tensor) -> bool:
+    """Tell whether a gradient was set to 0; what was multiplied by 0, as by clipping to an infinite norm, has signs."""
+    return not bool(grad.any()) and not bool(grad.signbit().any())
 
 
 def _with_gradient(optimizer: Optimizer) -> Tensor | None:

@@ -35,6 +35,7 @@ class SchedulePlan:
         horizon: Calls after which it is through, ``None`` if it has no end of its own.
         reacts: It follows a metric, not a plan.
         warm_up: Calls for which the rate only rises, ``None`` if it does not begin so or that is not known.
+        by_hand: The program calls it, under manual optimization.
     """
 
     name: str
@@ -43,6 +44,7 @@ class SchedulePlan:
     horizon: float | None
     reacts: bool
     warm_up: float | None = None
+    by_hand: bool = False
 
 
 @dataclass
@@ -160,6 +162,8 @@ class LearningRateSchedule:
 
 
 def _remedy(plan: SchedulePlan, other: str) -> str:
+    if plan.by_hand:
+        return f"Give {plan.name} its horizon in the calls that the code makes of its step(): Lightning makes none."
     return (
         f"Give {plan.name} its horizon in the unit it is called in (now interval='{plan.interval}'), or return "
         f"{{'scheduler': ..., 'interval': '{other}'}} from configure_optimizers."
@@ -170,6 +174,7 @@ def _remedy(plan: SchedulePlan, other: str) -> str:
 _HORIZONS = {"CosineAnnealingLR": "T_max", "OneCycleLR": "total_steps", "PolynomialLR": "total_iters"}
 _JUDGED = 20  # calls, of which fewer are a trial
 _POINTS = 20  # of the run at which a function of the count is asked
+_MISTAKEN = 5  # times the run, from which on a warm-up is one of another unit and not of a longer run
 _FAR = 100  # times the run, as far as is looked for the end of a warm-up
 
 
@@ -188,10 +193,12 @@ def plans_of(trainer: Trainer, total: float) -> list[SchedulePlan]:
             batches = trainer.num_training_batches or 1
             epochs = min(epochs, math.ceil(total * trainer.accumulate_grad_batches / batches))
         calls = (total if config.interval == "step" else epochs) / (config.frequency or 1)
-        if calls < 1 or not trainer.lightning_module.automatic_optimization:
+        by_hand = not trainer.lightning_module.automatic_optimization
+        if calls < 1 or by_hand:
             calls = math.inf  # how often is for the program to say: Lightning calls it never
         horizon, reacts = _horizon(config.scheduler, name), bool(config.reduce_on_plateau)
-        plans.append(SchedulePlan(name, config.interval, calls, horizon, reacts, _warm_up(config.scheduler, calls)))
+        warm_up = _warm_up(config.scheduler, calls, 0.0 if config.interval == "step" else total)
+        plans.append(SchedulePlan(name, config.interval, calls, horizon, reacts, warm_up, by_hand))
     return plans
 
 
@@ -200,10 +207,11 @@ def _horizon(scheduler: Any, name: str) -> float | None:
     return float(found) if isinstance(found, int | float) and found > 0 else None
 
 
-def _warm_up(scheduler: Any, calls: float) -> float | None:
+def _warm_up(scheduler: Any, calls: float, steps: float = 0.0) -> float | None:
     """Return the calls after which a rate that only rises at first is at its peak, ``None`` if there is no warm-up.
 
-    Only what follows from plain numbers, or from a function of the count alone, is read; nothing is stepped.
+    Of few calls by epoch, a function of the count is one of the ``steps`` if its warm-up fits them. Only what follows
+    from plain numbers, or from a function of the count alone, is read; nothing is stepped.
     """
     try:
         name = type(scheduler).__name__
@@ -215,7 +223,8 @@ def _warm_up(scheduler: Any, calls: float) -> float | None:
         if name == "OneCycleLR":
             return float(scheduler._schedule_phases[0]["end_step"])
         if name == "LambdaLR" and math.isfinite(calls):
-            return _rising(scheduler.lr_lambdas[0], int(calls))
+            factor = scheduler.lr_lambdas[0]
+            return _rising(factor, int(calls)) if calls >= _JUDGED else _rising_by_step(factor, int(calls), steps)
     except Exception:  # a scheduler of another make
         return None
     return None
@@ -223,8 +232,6 @@ def _warm_up(scheduler: Any, calls: float) -> float | None:
 
 def _rising(factor: Any, calls: int) -> float | None:
     """Return a number beyond ``calls`` where a function of the count still rises evenly at the run's last call."""
-    if calls < _JUDGED:
-        return None
     values = [float(factor(round(calls * i / _POINTS))) for i in range(_POINTS + 1)]
     if not all(after > before for before, after in pairwise(values)):
         return None
@@ -232,3 +239,16 @@ def _rising(factor: Any, calls: int) -> float | None:
     while end < _FAR * calls and float(factor(end + max(1, calls // _POINTS))) > float(factor(end)):
         end += max(1, calls // _POINTS)
     return float(end) if end > calls else None
+
+
+def _rising_by_step(factor: Any, calls: int, steps: float) -> float | None:
+    """Return where a function of the count stops rising, if that is far beyond ``calls`` and within the ``steps``."""
+    if not (calls >= 2 and _MISTAKEN * calls < steps < math.inf):
+        return None
+    last = float(factor(0))
+    for count in range(1, int(steps) + 1):
+        value = float(factor(count))
+        if value <= last:
+            return float(count - 1) if count - 1 >= _MISTAKEN * calls else None
+        last = value
+    return None

@@ -22,7 +22,7 @@ class Saving(StandIn):
     def __init__(self, owner: Any, see: See) -> None:
         def saved(checkpoint: dict[str, Any], filepath: Any, *args: Any, **options: Any) -> None:
             see(checkpoint, filepath)
-            self.__wrapped__(checkpoint, filepath, *args, **options)
+            self.usual(checkpoint, filepath, *args, **options)
 
         super().__init__(owner, self.name, saved)
 
@@ -37,7 +37,7 @@ class Loading(StandIn):
 
     def __init__(self, owner: Any, see: See) -> None:
         def loaded(checkpoint_path: Any, *args: Any, **options: Any) -> dict[str, Any]:
-            checkpoint: dict[str, Any] = self.__wrapped__(checkpoint_path, *args, **options)
+            checkpoint: dict[str, Any] = self.usual(checkpoint_path, *args, **options)
             see(checkpoint, checkpoint_path)
             return checkpoint
 

@@ -1,0 +1,85 @@
+"""What is known of a schedule before the first step, and the words for one that the program steps by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from monitors.breaking import QUIET
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR, LinearLR
+from torch.utils.data import DataLoader, TensorDataset
+
+from lightning_debugkit import Finding, GradientAnomalyDetector, read_journal
+
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore")]
+
+
+class Scheduled(pl.LightningModule):
+    def __init__(self, schedule: Callable[[Any], Any], interval: str, by_hand: bool = False) -> None:
+        super().__init__()
+        self.automatic_optimization = not by_hand
+        self.net = nn.Linear(4, 1)
+        self.schedule, self.interval = schedule, interval
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        loss = nn.functional.mse_loss(self.net(batch[0]), batch[1])
+        if self.automatic_optimization:
+            return loss
+        self.optimizers().zero_grad()
+        self.manual_backward(loss)
+        self.optimizers().step()
+        self.lr_schedulers().step()
+        return None
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.Adam(self.parameters(), 1e-2)
+        return [optimizer], [{"scheduler": self.schedule(optimizer), "interval": self.interval}]
+
+
+def told(module: Scheduled, folder: Path, epochs: int = 3) -> list[Finding]:
+    x = torch.randn(320, 4, generator=torch.Generator().manual_seed(1))
+    data = DataLoader(TensorDataset(x, x @ torch.ones(4, 1)), 8)  # 40 batches
+    options: Any = {**QUIET, "max_epochs": epochs}
+    pl.Trainer(default_root_dir=folder, callbacks=[GradientAnomalyDetector()], **options).fit(module, data)
+    return [one for one in read_journal(folder / "debugkit").findings if one.rule == "learning-rate-schedule"]
+
+
+def ramp(length: int) -> Callable[[Any], Any]:
+    return lambda optimizer: LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / length))
+
+
+def test_a_ramp_over_steps_that_is_stepped_by_epoch_is_told_before_the_first_step(tmp_path: Path):
+    (finding,) = told(Scheduled(ramp(100), "epoch"), tmp_path)
+    assert "LambdaLR warms up for 99 calls, but this run calls it 3 times" in finding.message
+    assert "'interval': 'step'" in finding.advice
+    assert finding.where.step == 0
+
+
+@pytest.mark.parametrize(
+    ("schedule", "interval"),
+    [
+        (ramp(100), "step"),
+        (ramp(5), "epoch"),  # three epochs of a program that is to run for more
+        (ramp(4000), "epoch"),  # fits neither
+        (lambda optimizer: LambdaLR(optimizer, lambda epoch: 0.9**epoch), "epoch"),
+    ],
+    ids=["by step", "short trial", "longer than both", "decay"],
+)
+def test_a_ramp_that_the_run_can_hold_or_only_tries_is_not_told_before(schedule: Any, interval: str, tmp_path: Path):
+    assert [one for one in told(Scheduled(schedule, interval), tmp_path) if one.where.step == 0] == []
+
+
+def test_a_schedule_that_the_program_steps_gets_no_advice_about_an_interval(tmp_path: Path):
+    def long(optimizer: Any) -> Any:
+        return LinearLR(optimizer, 0.01, total_iters=5000)
+
+    (finding,) = told(Scheduled(long, "epoch", by_hand=True), tmp_path)
+    assert "still rising at the last step" in finding.message
+    assert finding.advice == (
+        "Give LinearLR its horizon in the calls that the code makes of its step(): Lightning makes none."
+    )
