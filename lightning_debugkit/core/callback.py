@@ -20,6 +20,7 @@ from lightning_debugkit.core.arguments import check_names
 from lightning_debugkit.core.compat import belong_to_both, callbacks_of, is_launched, is_search, stage_of
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.guards import guarded, guarded_state, leave_out_passing_frames, tell_exceptions
+from lightning_debugkit.core.optimizers import epoch_of
 from lightning_debugkit.core.outlets import outlets_of
 from lightning_debugkit.core.run import Run, current_run, open_run
 
@@ -34,13 +35,6 @@ _loaded: WeakKeyDictionary[Trainer, tuple[int, int]] = WeakKeyDictionary()
 
 class RefusedSetup(ValueError):
     """What was asked for cannot be done in this Trainer; said before training starts."""
-
-
-def epoch_of(trainer: Trainer) -> int:
-    """Return the epoch in progress; where no fit runs, the last that one began, as Lightning has counted on by then."""
-    if trainer.state.fn == "fit":
-        return trainer.current_epoch
-    return max(trainer.fit_loop.epoch_progress.current.ready - 1, 0)
 
 
 class DebugCallback(Callback):

@@ -141,3 +141,10 @@ def is_whole_window(trainer: Trainer) -> bool:
     window = trainer.accumulate_grad_batches
     batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
     return window == 1 or batches % window == 0
+
+
+def epoch_of(trainer: Trainer) -> int:
+    """Return the epoch in progress; where no fit runs, the last that one began, as Lightning has counted on by then."""
+    if trainer.state.fn == "fit":
+        return trainer.current_epoch
+    return max(trainer.fit_loop.epoch_progress.current.ready - 1, 0)
