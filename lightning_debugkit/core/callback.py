@@ -297,7 +297,8 @@ class DebugCallback(Callback):
         A lasting condition is told once for its rule and module, or what else it is about, and again only if it has
         become more severe. What ``is_raised`` next is not said on the terminal, too.
         """
-        if self.is_ignored(trainer, finding):
+        run = current_run(trainer)
+        if run is not None and outlets_of(trainer, run).leave_out(finding, run):
             return False
         about = about or finding.where.module
         key = f"{finding.rule}|{about}|{int(finding.severity)}"
@@ -305,7 +306,6 @@ class DebugCallback(Callback):
         if any(k in self._told for k in grave):
             return False
         self._told.append(key)
-        run = current_run(trainer)
         if run is not None:
             run.saw(finding)
             outlets_of(trainer, run).finding(finding, is_raised)

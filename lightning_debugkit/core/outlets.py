@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lightning_debugkit.core.compat import Trainer, callbacks_of
 from lightning_debugkit.core.console import Console, say
-from lightning_debugkit.core.finding import Finding
+from lightning_debugkit.core.finding import Finding, Severity
 from lightning_debugkit.core.logger_sinks import logger_sinks
 from lightning_debugkit.core.sinks import Call, Sink, Sinks
 
@@ -25,6 +25,7 @@ class Outlets:
         others: The user's function.
         ignored: Rules that are neither reported nor acted upon.
         takes_all: The loggers take scalars and figures.
+        left_out: Of the ignored rules, those that have found what calls for action.
     """
 
     console: Console
@@ -32,6 +33,16 @@ class Outlets:
     others: Sinks
     ignored: frozenset[str] = frozenset()
     takes_all: bool = False
+    left_out: set[str] = field(default_factory=set)
+
+    def leave_out(self, finding: Finding, run: Run) -> bool:
+        """Tell whether the rule is ignored; that it found what calls for action is journaled once, for the verdict."""
+        if finding.rule not in self.ignored:
+            return False
+        if finding.severity >= Severity.WARNING and finding.rule not in self.left_out:
+            self.left_out.add(finding.rule)
+            run.append("ignored", rule=finding.rule, where=finding.to_event()["where"])
+        return True
 
     def finding(self, finding: Finding, is_raised: bool = False) -> None:
         """Pass on a finding that is news; one that is about to be raised is not said on the terminal, too."""

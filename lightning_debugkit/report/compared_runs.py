@@ -94,7 +94,7 @@ def _findings(runs: Runs) -> Iterator[Table]:
 def _found(rule: str, summary: Summary) -> Cell | str:
     held = [told.finding for told in summary.findings if told.finding.rule == rule]
     if not held:
-        return "-"
+        return "ignored" if rule in summary.ignored else "-"
     first = min(held, key=lambda finding: finding.where.step)
     times = f" ({len(held)})" if held[1:] else ""
     return Cell(f"{first.severity}, step {first.where.step}{times}", is_marked=first.severity is Severity.ERROR)

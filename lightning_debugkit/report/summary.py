@@ -50,6 +50,7 @@ class Summary:
         run: The event that opened the journal.
         remarks: What the reader should know about the journal itself.
         troubles: Callbacks of the kit that failed themselves.
+        ignored: Rules that found what calls for action and were not to be reported.
     """
 
     verdict: str
@@ -69,6 +70,7 @@ class Summary:
     step: int = 0
     resumed: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[Finding, ...] = ()
+    ignored: tuple[str, ...] = ()
 
     def points(self, name: str) -> tuple[Measure, ...]:
         """Return the points of a series, none if there is no such."""
@@ -133,7 +135,8 @@ def summarize(events: Events) -> Summary:
     counted = as_number(end.get("trained")) if end else None
     trained = None if counted is None else int(counted)
     stage = str((end or {}).get("stage", ""))
-    ending = verdicts.Ending(status, steps, told_exception, broken, callbacks, trained, step, stage)
+    ignored = tuple(dict.fromkeys(str(event.get("rule", "")) for event in events.of_kind("ignored")))
+    ending = verdicts.Ending(status, steps, told_exception, broken, callbacks, trained, step, stage, ignored)
     return Summary(
         verdict=_told(end) or verdicts.verdict(ending, shown),
         start_here=verdicts.start_here(shown),
@@ -156,6 +159,7 @@ def summarize(events: Events) -> Summary:
             *_remarks(events, findings, open_ranks if ends else []),
         ),
         troubles=failed,
+        ignored=ignored,
     )
 
 

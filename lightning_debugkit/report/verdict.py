@@ -26,6 +26,7 @@ class Ending:
         trained: Steps that this run made itself and that had a gradient; ``None`` if nobody counted.
         last: Optimizer steps taken in all, those of the runs that it went on from included; ``steps`` if not given.
         stage: What the Trainer was asked for, ``fit`` or ``test`` for one; empty if unknown.
+        ignored: Rules that found what calls for action and are ignored, as the user asked.
     """
 
     status: str
@@ -36,6 +37,7 @@ class Ending:
     trained: int | None = None
     last: int | None = None
     stage: str = ""
+    ignored: tuple[str, ...] = ()
 
     @property
     def counted(self) -> int:
@@ -56,6 +58,8 @@ def verdict(ending: Ending, findings: Sequence[Finding]) -> str:
         'No fault found in 96 steps.'
         >>> verdict(Ending("finished", 96, trained=36), [])
         'No fault found in 36 steps.'
+        >>> verdict(Ending("finished", 96, ignored=("constant-input",)), [])
+        'No fault found in 96 steps; constant-input was found and is ignored.'
         >>> verdict(Ending("exception", 96, "ValueError: bad shape"), [])
         'The run ended with an exception at step 96: ValueError: bad shape.'
     """
@@ -67,7 +71,8 @@ def verdict(ending: Ending, findings: Sequence[Finding]) -> str:
         said = _quiet(ending) + _of_the_data(findings)
     else:
         said = f"{_course(ending)}; {_attention(pressing)}"
-    return "; ".join([said, *(trouble.told for trouble in ending.broken)]) + "."
+    ignored = [f"{rule} was found and is ignored" for rule in ending.ignored]
+    return "; ".join([said, *ignored, *(trouble.told for trouble in ending.broken)]) + "."
 
 
 def start_here(findings: Sequence[Finding]) -> str:

@@ -15,8 +15,17 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 from monitors.breaking import QUIET
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_debugkit import Finding, GradientAnomalyDetector, Reporting, Severity, debugkit, read_journal
+from lightning_debugkit import (
+    Finding,
+    GradientAnomalyDetector,
+    Reporting,
+    Severity,
+    debugkit,
+    read_journal,
+    read_report,
+)
 from lightning_debugkit.core.logger_sinks import scalars
+from lightning_debugkit.report.compared_runs import compare_runs
 
 pytestmark = [pytest.mark.usefixtures("no_code"), pytest.mark.filterwarnings("ignore::UserWarning:lightning")]
 
@@ -108,6 +117,16 @@ def test_a_function_that_fails_is_told_of_once_and_changes_nothing(
 def test_an_ignored_rule_is_not_reported(tmp_path: Path) -> None:
     fit(tmp_path / "ignored", *debugkit(ignore=["no-gradient"]))
     assert read_journal(tmp_path / "ignored/debugkit").findings == []
+
+
+def test_a_reader_learns_what_was_found_and_ignored(tmp_path: Path) -> None:
+    """A colleague must not take a fault that is silenced for one that is mended; what found nothing is not named."""
+    fit(tmp_path / "ignored", *debugkit(ignore=["no-gradient", "constant-input"]))
+    report = read_report(tmp_path / "ignored/debugkit")
+    assert report.verdict.endswith("; no-gradient was found and is ignored.")
+    fit(tmp_path / "told", *debugkit())
+    compare_runs([read_report(tmp_path / "told/debugkit"), report], tmp_path / "runs.html")
+    assert ">ignored</td>" in (tmp_path / "runs.html").read_text()
 
 
 @pytest.mark.parametrize("ignored", [True, False])
