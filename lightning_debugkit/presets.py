@@ -48,7 +48,7 @@ def debugkit(
         ValueError: There is no such preset, rule or function.
         TypeError: No callback of the preset has such an option.
     """
-    from lightning_debugkit.core.arguments import arguments_of
+    from lightning_debugkit.core.arguments import arguments_of, closest
     from lightning_debugkit.core.reporting import Reporting
     from lightning_debugkit.data.callback import DataCheck
     from lightning_debugkit.evaluation.bias_variance.callback import BiasVarianceReport
@@ -88,7 +88,9 @@ def debugkit(
     names = list(dict.fromkeys(name for parameters in known.values() for name in parameters))
     unknown = sorted(set(options) - set(names))
     if unknown:
-        raise TypeError(f"debugkit needs options among {', '.join(names)}, got {unknown[0]!r}; check the spelling.")
+        names = ["on_finding", "loggers", "ignore", *names]
+        advice = closest(unknown[0], names)
+        raise TypeError(f"debugkit needs options among {', '.join(names)}, got {unknown[0]!r}; {advice}.")
     made: list[Any] = [
         kind(**{**arguments, **{name: value for name, value in options.items() if name in known[kind]}})
         for kind, arguments in chosen[preset].items()

@@ -121,7 +121,7 @@ def test_options_stand_behind_the_preset(monkeypatch: pytest.MonkeyPatch) -> Non
     [
         ("everything", "LIGHTNING_DEBUGKIT needs light, standard, thorough or off, got 'everything'."),
         ("light warn", "LIGHTNING_DEBUGKIT needs options as name=value behind the preset, got 'warn'."),
-        ("light acton=warn", "got 'acton'; check the spelling."),
+        ("light acton=warn", "got 'acton'; the closest is 'action'."),
         ("light ignore=no-gradients", "the closest is 'no-gradient'."),
     ],
 )

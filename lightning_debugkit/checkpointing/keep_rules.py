@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from lightning_debugkit.checkpointing.object_store import is_url, missing_package
 from lightning_debugkit.checkpointing.records import Moment, Record
-from lightning_debugkit.core.arguments import Needs
+from lightning_debugkit.core.arguments import Needs, check_names
 
 _HOUR = 3600.0
 
@@ -32,6 +32,10 @@ class KeepRule(ABC):
     """
 
     to: str | None
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        check_names(cls, kwargs)
+        return super().__new__(cls)
 
     @abstractmethod
     def keeps(self, history: Sequence[Record]) -> dict[str, str]:

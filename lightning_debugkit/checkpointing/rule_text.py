@@ -38,12 +38,12 @@ def _rule(node: ast.expr, text: str) -> KeepRule:
     kind = _KNOWN.get(node.func.id) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else None
     if kind is None or not isinstance(node, ast.Call):
         raise ValueError(f"read_rules needs calls of Every, Best and Latest, got {text!r}; {_EXAMPLE}.")
+    given = [_value(part, text) for part in node.args]
+    named = {str(part.arg): _value(part.value, text) for part in node.keywords}
     try:
-        given = [_value(part, text) for part in node.args]
-        named = {str(part.arg): _value(part.value, text) for part in node.keywords}
         return kind(*given, **named)
     except TypeError as error:
-        raise ValueError(f"read_rules needs arguments that {kind.__name__} has, got {text!r} ({error}).") from None
+        raise ValueError(f"{str(error).rstrip('.')}, in {text!r}.") from None
 
 
 def _value(node: ast.expr, text: str) -> object:

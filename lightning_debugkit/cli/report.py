@@ -19,11 +19,11 @@ def make_parser() -> ArgumentParser:
         "run_folder", type=str, help="run folder, usually LOG_DIR/debugkit, its report.html, or any folder above runs"
     )
     parser.add_argument("others", type=str, nargs="*", default=[], help="more runs, to be shown side by side")
-    parser.add_argument("--to", type=str, default="runs.html", help="page on several runs")
+    parser.add_argument("--to", type=str, default="", help="page on several runs, runs.html if not given")
     return parser
 
 
-def run(run_folder: str, others: list[str] | None = None, to: str = "runs.html") -> Told:
+def run(run_folder: str, others: list[str] | None = None, to: str = "") -> Told:
     """Render the report of a run, also of one that was killed, and print its verdict; of several, side by side."""
     from lightning_debugkit.report import render
     from lightning_debugkit.report.experiments import newest
@@ -32,7 +32,10 @@ def run(run_folder: str, others: list[str] | None = None, to: str = "runs.html")
     if others:
         from lightning_debugkit.report.compared_runs import compare_runs
 
-        return f"{compare_runs([*map(read_report, (run_folder, *others))], Path(to))}\nReport: {Path(to).resolve()}", 0
+        page = Path(to or "runs.html")
+        return f"{compare_runs([*map(read_report, (run_folder, *others))], page)}\nReport: {page.resolve()}", 0
+    if to:
+        raise ValueError(f"report needs two runs or more for --to, got {to!r} for one; its page is in the run folder.")
     given = Path(run_folder)
     folder, older = newest(given.parent if given.is_file() else given)
     more = f"\nThe newest of {older + 1} runs; lightning-debugkit log {given} lists them." if older else ""

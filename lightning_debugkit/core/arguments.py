@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import inspect
 import math
@@ -47,6 +48,20 @@ def _arguments(kind: type) -> Mapping[str, inspect.Parameter]:
     return inspect.signature(kind).parameters
 
 
+def closest(name: str, known: Iterable[str], otherwise: str = "check the spelling") -> str:
+    """Return advice on a name that is not known: the one that it is closest to, if any is.
+
+    Example:
+        >>> closest("ignroe", ["action", "ignore"])
+        "the closest is 'ignore'"
+        >>> closest("zzz", ["action", "ignore"])
+        'check the spelling'
+    """
+    known = list(known)
+    close = difflib.get_close_matches(name, known, 1) or [each for each in known if each.startswith(name)]
+    return f"the closest is {close[0]!r}" if close else otherwise
+
+
 def check_names(kind: type, given: Iterable[str]) -> None:
     """Raise unless ``kind`` has arguments of these names.
 
@@ -57,7 +72,7 @@ def check_names(kind: type, given: Iterable[str]) -> None:
     is_open = any(each.kind is each.VAR_KEYWORD for each in known.values())
     for name in given:
         if not is_open and name not in known:
-            advice = _ELSEWHERE.get(name, "check the spelling")
+            advice = _ELSEWHERE.get(name) or closest(name, known)
             raise TypeError(f"{kind.__name__} needs arguments among {', '.join(known)}, got {name!r}; {advice}.")
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
-from lightning_debugkit.core.arguments import Needs
+from lightning_debugkit.core.arguments import Needs, closest
 from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.core.rule import DECLARED, every_rule
@@ -52,7 +51,5 @@ def check_rules(names: Sequence[str]) -> None:
         return
     known = every_rule()
     unknown = next((name for name in names if name not in known), None)
-    begun = [name for name in known if name.startswith(str(unknown))]
-    close = difflib.get_close_matches(str(unknown), known, 1) or begun
-    hint = f"the closest is {close[0]!r}" if close else "`lightning-debugkit rules` lists them"
+    hint = closest(str(unknown), known, "`lightning-debugkit rules` lists them")
     NEEDS.that("ignore", unknown is None, "to name rules", unknown, hint)

@@ -7,6 +7,7 @@ import math
 import pytest
 
 from lightning_debugkit import BiasVarianceReport, GradientAnomalyDetector, NestedCheckpoint
+from lightning_debugkit.checkpoints import Best, Every
 from lightning_debugkit.core.arguments import Needs, is_listing, is_number, is_whole
 
 NEEDS = Needs("Owner")
@@ -65,7 +66,10 @@ def test_what_is_not_is_said_in_one_sentence(check: object, said: str) -> None:
     [
         (GradientAnomalyDetector, "ignore", "a Reporting beside the callback has it, or debugkit()."),
         (NestedCheckpoint, "save_top_k", "top_k=3) has it, or rules=[Best('val_loss', k=3)]."),
-        (GradientAnomalyDetector, "acton", "check the spelling."),
+        (GradientAnomalyDetector, "acton", "the closest is 'action'."),
+        (GradientAnomalyDetector, "zzz", "check the spelling."),
+        (Every, "step", "the closest is 'steps'."),
+        (Best, "mod", "the closest is 'mode'."),
     ],
 )
 def test_an_argument_that_is_none_is_told_with_what_has_it(kind: type, name: str, said: str) -> None:

@@ -107,6 +107,15 @@ def test_runs_side_by_side_are_one_page(
     assert "accumulate_grad_batches" not in text, "what is the same is no difference"
 
 
+def test_a_page_for_several_runs_is_not_written_of_one(
+    two: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "one.html"
+    assert main(["report", str(two[0]), "--to", str(page)]) == 2
+    assert f"report needs two runs or more for --to, got '{page}' for one" in capsys.readouterr().err
+    assert not page.exists()
+
+
 @pytest.mark.parametrize(
     ("held", "told", "untold"),
     [

@@ -73,6 +73,11 @@ def load_model(
         raise ValueError(f"load_model needs the path of a checkpoint, got {ckpt!r}.")
     with at_hand(ckpt) as path:
         if path.is_dir() and not is_sharded_file(path):
+            if held := sorted(each.name for each in path.glob("*.ckpt")):
+                raise ValueError(
+                    f"load_model needs one checkpoint, got the folder {str(ckpt)!r} of {len(held)}; "
+                    f"name the file, such as {str(Path(ckpt) / held[0])!r}."
+                )
             raise ValueError(
                 f"load_model needs a checkpoint file or the folder of a sharded one, got {str(ckpt)!r} without meta.pt "
                 "and .metadata; of DeepSpeed's, lightning.pytorch.utilities.deepspeed makes a file with "

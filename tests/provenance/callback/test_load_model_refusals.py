@@ -233,6 +233,9 @@ def test_wrong_arguments(tmp_path: Path) -> None:
         load_model(tmp_path / "x.ckpt", code="current", isolated=True)
     with says("load_model needs a checkpoint file or the folder of a sharded one, got"):
         load_model(tmp_path)
+    (tmp_path / "last.ckpt").touch()
+    with says(f"load_model needs one checkpoint, got the folder '{tmp_path}' of 1; name the file, such as "):
+        load_model(tmp_path)
 
 
 @pytest.mark.parametrize("trust", ["yes", "False", 1, None])
