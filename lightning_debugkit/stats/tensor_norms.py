@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from operator import attrgetter
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -157,9 +158,10 @@ def layers_of(tensor: Tensor) -> list[Tensor]:
 
     What such a class computes is of its own class again, and has no numbers but theirs.
     """
-    if type(tensor) in _KINDS or not is_traceable_wrapper_subclass(tensor):
+    wrapping: Any = tensor
+    if type(tensor) in _KINDS or not is_traceable_wrapper_subclass(wrapping):
         return []
-    parts = [getattr(tensor, name) for name in tensor.__tensor_flatten__()[0]]
+    parts = [getattr(tensor, name) for name in wrapping.__tensor_flatten__()[0]]
     is_like = all(type(part) in _KINDS and (part.shape, part.dtype) == (tensor.shape, tensor.dtype) for part in parts)
     return parts if is_like and len(parts) > 1 and tensor.dtype in _MEASURED else []
 
