@@ -247,7 +247,8 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
         done = int(save_times.is_last_batch(trainer))
         self._decide(trainer, Occasion.FINAL if save_times.is_last_epoch(trainer) else Occasion.BOUNDARY, done)
         if self._session.keeper is not None and (self._has_validated or not trainer.enable_validation):
-            for name, finding in self._monitors.missing(self.where(trainer), trainer.callback_metrics):
+            is_last = save_times.is_last_epoch(trainer)
+            for name, finding in self._monitors.missing(self.where(trainer), trainer.callback_metrics, is_last):
                 self.emit(trainer, finding, about=name)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -62,6 +62,8 @@ DISK_LOW = Rule(
 
 Named = tuple[str, Finding]
 _PATIENCE = 3
+_SPARSELY = 10  # epochs with a validation after which a metric without a value is no longer one that comes now and then
+_ALIKE = 0.7  # of `difflib`: val_acc is like val_accuracy (0.74), val_loss is another metric than train_loss (0.67)
 _FEW = 8
 
 
@@ -170,6 +172,7 @@ class Monitors:
         self.seen: dict[str, bool] = {}  # by metric: whether a value was ever finite
         self.broken: dict[str, int] = {}  # by metric: how many values in a row were not
         self.validated: set[str] = set()  # those that a validation has logged
+        self.absent: dict[str, int] = {}  # by metric never logged: in how many epochs of this fit
 
     def state_dict(self) -> dict[str, dict[str, int]]:
         return {
@@ -238,14 +241,21 @@ class Monitors:
             if name in in_training:
                 yield name, MONITOR_BEFORE_UPDATE.found(where, metric=name)
 
-    def missing(self, where: Where, logged: Iterable[str]) -> Iterator[tuple[str, Finding]]:
-        """Return, by metric, those never logged though all there is to log was."""
+    def missing(self, where: Where, logged: Iterable[str], is_last: bool) -> Iterator[tuple[str, Finding]]:
+        """Return, by metric, those never logged though all there is to log was.
+
+        One whose name is like that of another is misspelt. Any other may be of some validations only, and is worth
+        knowing until it has been absent for long or the fit ends.
+        """
         names = sorted(logged)
         for name in self.metrics:
             if name in self.seen or name in names:
                 continue
-            close = difflib.get_close_matches(name, names, 1)
-            finding = MONITOR_MISSING.found(where, metric=name, logged=_shown(names), closest=close)
+            self.absent[name] = self.absent.get(name, 0) + 1
+            close = difflib.get_close_matches(name, names, 1, _ALIKE)
+            is_sure = close or is_last or self.absent[name] >= _SPARSELY
+            severity = Severity.WARNING if is_sure else Severity.INFO
+            finding = MONITOR_MISSING.found(where, severity=severity, metric=name, logged=_shown(names), closest=close)
             if close:
                 finding = replace(finding, advice=f"Write {close[0]!r}, if that is what is meant; else log {name!r}.")
             yield name, finding
