@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 from lightning_debugkit.core.finding import Finding, Severity
 from lightning_debugkit.core.journal import read_journal
@@ -78,7 +80,9 @@ def watched(
     from lightning_debugkit.report.folding import findings_in_order
 
     check_rules(ignore)
-    with tempfile.TemporaryDirectory(prefix="lightning-debugkit-check-") as temporary, isolate_rng():
+    # What is found is returned, and a page in a temporary folder is gone when it could be read.
+    quiet = mock.patch.object(logging.getLogger("lightning_debugkit"), "disabled", True)
+    with tempfile.TemporaryDirectory(prefix="lightning-debugkit-check-") as temporary, isolate_rng(), quiet:
         root = Path(folder or temporary)
         watchers: list[Any] = [
             GradientAnomalyDetector(action="warn", bundle=False),

@@ -31,7 +31,7 @@ def test_a_module_that_trains_passes_and_is_left_as_it_was() -> None:
     assert torch.equal(torch.get_rng_state(), drawn)
 
 
-def test_one_that_does_not_fails_with_what_was_found() -> None:
+def test_one_that_does_not_fails_with_what_was_found(caplog: pytest.LogCaptureFixture) -> None:
     pl.seed_everything(1, verbose=False)
     program = preflight.softmax_in_the_model(False)
     with pytest.raises(AssertionError, match=r"double-softmax: cross_entropy is given probabilities"):
@@ -39,6 +39,7 @@ def test_one_that_does_not_fails_with_what_was_found() -> None:
     assert_trains(program.module, program.train, accelerator="cpu", steps=5, ignore=["double-softmax"])
     found = check(program.module, program.train, accelerator="cpu", steps=5)
     assert [finding.rule for finding in found] == ["double-softmax"]
+    assert "report.html" not in caplog.text, "its folder is gone"
 
 
 def test_of_a_training_that_breaks_off_what_was_found_is_told_and_the_cause_kept() -> None:

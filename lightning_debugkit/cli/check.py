@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import runpy
 import sys
 from collections.abc import Callable
@@ -125,10 +124,8 @@ def _fit(folder: Path, kind: type[Any], original: Callable[..., None]) -> Callab
         _make_room(folder)
         own = {name: getattr(trainer, name) for name in _TAKEN if getattr(trainer, name, None) is not None}
         data = {"train_dataloaders": train_dataloaders, "val_dataloaders": val_dataloaders, "datamodule": datamodule}
-        # What is found is printed once, at the end.
-        quiet = mock.patch.object(logging.getLogger("lightning_debugkit"), "disabled", True)
         before = set(folder.resolve().rglob("journal-0.jsonl"))
-        with mock.patch.object(kind, "fit", original), quiet:
+        with mock.patch.object(kind, "fit", original):
             found, failure = watched(model, data, folder=folder, **own)
         made = set(folder.resolve().rglob("journal-0.jsonl")) - before
         raise _Checked(found, failure, max(made).parent if made else None)
