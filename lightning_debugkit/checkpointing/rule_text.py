@@ -43,7 +43,8 @@ def _rule(node: ast.expr, text: str) -> KeepRule:
     try:
         return kind(*given, **named)
     except TypeError as error:
-        raise ValueError(f"{str(error).rstrip('.')}, in {text!r}.") from None
+        told = str(error).rstrip(".")
+        raise ValueError(f"read_rules needs arguments that {kind.__name__} has, got {text!r} ({told}).") from None
 
 
 def _value(node: ast.expr, text: str) -> object:
