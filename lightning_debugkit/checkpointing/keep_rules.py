@@ -33,7 +33,7 @@ class KeepRule(ABC):
 
     to: str | None
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+    def __new__(cls, *args: Any, **kwargs: Any) -> KeepRule:
         check_names(cls, kwargs)
         return super().__new__(cls)
 
