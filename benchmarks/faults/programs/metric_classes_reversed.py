@@ -1,8 +1,8 @@
 """The loss says that the model is excellent, the accuracy that it is as good as a guess.
 
 Source: https://github.com/anujshah1003/own_data_cnn_implementation_keras/issues/4 (class numbers in another order).
-Added: 2026-11-28. Rules changed because of it: none.
-Missed: the accuracy is computed by hand, and only metrics of torchmetrics are compared with what the samples say.
+Added: 2026-11-28. Rules changed because of it: metric-disagrees (accuracies by hand).
+Missed: the line is named, not the metric that is logged.
 """
 
 import torch

@@ -3,6 +3,7 @@
 Source: https://github.com/instructlab/instructlab/issues/1003 (the training set holds each sample many times, as it is
 written anew in a loop).
 Added: 2026-11-30. Rules changed because of it: none.
+Missed: told as `info`: repeating samples in training is a common means against rare classes.
 """
 
 import numpy as np

@@ -2,6 +2,7 @@
 
 Source: https://github.com/udacity/sdc-issue-reports/issues/1326 (features and labels shuffled in different orders).
 Added: 2026-11-30. Rules changed because of it: none.
+Missed: the reason is not known; the run is short for a verdict on what it learned.
 """
 
 import numpy as np

@@ -3,6 +3,7 @@
 Source: https://github.com/JeasunLok/ResNet-pytorch/issues/1 (normalised in training, not in testing) and
 https://github.com/Reza-Safdari/SimSiam-91.9-top1-acc-on-CIFAR10/issues/4.
 Added: 2026-11-30. Rules changed because of it: none.
+Missed: the reason is not known; the mean of a channel moves by half of its spread.
 """
 
 import numpy as np
@@ -67,7 +68,8 @@ class ConvNet(LightningModule):
 
 def main(mended, seed):
     seed_everything(seed)
-    corners = np.random.default_rng(seed).integers(0, 400, (1400, 2))
+    places = np.random.default_rng(seed).permutation(400 * 400)[:1400]  # no patch twice
+    corners = np.stack([places // 400, places % 400], axis=1)
     train = Patches(corners[:1100], [Scale(), Normalize()])
     val = Patches(corners[1100:], [Scale(), Normalize()] if mended else [Scale()])
     trainer = Trainer(max_epochs=2, logger=False, enable_checkpointing=False, enable_progress_bar=False)
