@@ -1,5 +1,6 @@
 """Programs that step an optimizer themselves, and rates of 0: what trains is not called untrained."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -175,3 +176,22 @@ def test_what_such_an_optimizer_writes_is_its_own(tmp_path: Path):
     assert raised.value.finding.rule == "optimizer-nonfinite"
     assert "step 0 of Trusting wrote nan into net.0.weight" in raised.value.finding.message
     assert len(read_journal(tmp_path / "debugkit").findings) == 1
+
+
+class CopiesStates(ByHand):
+    """Copies what callbacks keep in mid-fit, but for what Lightning itself puts there."""
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        for each in self.trainer.callbacks if batch_idx == 3 else ():
+            if isinstance(each, GradientAnomalyDetector | GradientClippingMonitor):
+                copy.deepcopy({name: held for name, held in each.__getstate__().items() if name not in LIGHTNINGS})
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        raise AssertionError("the module was copied")
+
+
+LIGHTNINGS = ("log", "log_dict")
+
+
+def test_what_listens_to_a_fit_stays_with_it_when_a_callback_is_copied(tmp_path: Path) -> None:
+    fit_by_hand(CopiesStates(torch.optim.SGD), tmp_path)

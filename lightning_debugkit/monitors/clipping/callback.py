@@ -80,7 +80,7 @@ class GradientClippingMonitor(DebugCallback):
         # What listens to a fit in progress stays with it; what it has learned goes along.
         state = {**self.__dict__, "_remembered": self._memory()}
         lists: dict[str, Any] = {"_judges": [], "_tallies": [], "_overflows": [], "_drawn": [], "_handles": []}
-        return {**state, "_probe": None, "_auto": None, **lists}
+        return {**state, "_probe": None, "_auto": None, "_ignored": None, **lists}
 
     def _memory(self) -> dict[str, Any]:
         if not self._judges:
