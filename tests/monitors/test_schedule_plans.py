@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR, LinearLR
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_debugkit import Finding, GradientAnomalyDetector, read_journal
+from lightning_debugkit.monitors.optimization.learning_rate_schedule import _rising_by_step
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore")]
 
@@ -83,3 +84,18 @@ def test_a_schedule_that_the_program_steps_gets_no_advice_about_an_interval(tmp_
     assert finding.advice == (
         "Give LinearLR its horizon in the calls that the code makes of its step(): Lightning makes none."
     )
+
+
+@pytest.mark.parametrize("steps", [40, 999, 4321, 1_000_000])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.93, 2.0])
+def test_the_end_of_a_ramp_is_found_in_few_calls(steps: int, share: float) -> None:
+    """Exactly, whether the rate stays or falls behind it; a ramp that is longer than the run has none."""
+    length, asked = int(steps * share), []
+    for fall in (0.0, 1e-9):
+
+        def factor(count: int, fall: float = fall) -> float:
+            asked.append(count)
+            return min(count, length) - fall * max(0, count - length)
+
+        assert _rising_by_step(factor, 2, float(steps)) == (None if length > steps or length < 10 else length)
+    assert len(asked) <= 2 * (2_000 + 3 * steps // 1_000)

@@ -175,6 +175,7 @@ _HORIZONS = {"CosineAnnealingLR": "T_max", "OneCycleLR": "total_steps", "Polynom
 _JUDGED = 20  # calls, of which fewer are a trial
 _POINTS = 20  # of the run at which a function of the count is asked
 _MISTAKEN = 5  # times the run, from which on a warm-up is one of another unit and not of a longer run
+_MANY = 1000  # points at which a function is asked over all steps, before it is asked step by step
 _FAR = 100  # times the run, as far as is looked for the end of a warm-up
 
 
@@ -245,8 +246,16 @@ def _rising_by_step(factor: Any, calls: int, steps: float) -> float | None:
     """Return where a function of the count stops rising, if that is far beyond ``calls`` and within the ``steps``."""
     if not (calls >= 2 and _MISTAKEN * calls < steps < math.inf):
         return None
-    last = float(factor(0))
-    for count in range(1, int(steps) + 1):
+    stride = max(1, int(steps) // _MANY)
+    points = [float(factor(0))]
+    for count in range(stride, int(steps) + 1, stride):
+        points.append(float(factor(count)))
+        if points[-1] <= points[-2]:
+            break
+    # The peak lies between the last but two and the last point, or behind the last.
+    begin = max(0, len(points) - 3) * stride
+    last = float(factor(begin))
+    for count in range(begin + 1, min(begin + 3 * stride, int(steps)) + 1):
         value = float(factor(count))
         if value <= last:
             return float(count - 1) if count - 1 >= _MISTAKEN * calls else None
