@@ -66,17 +66,20 @@ def judge_first_place(probe: Probe, base: list[LossCall], where: Where) -> Itera
     """
     names, size = probe.names, probe.size
     parts = [part for part in probe.step.module.modules() if isinstance(part, nn.RNNBase) and not part.bidirectional]
+    if not parts or not base:
+        return
     later = {
         path: torch.cat([leaf[:, :1], leaf.roll(1, 0)[:, 1:]], 1)
         for path, leaf in inputs_of(probe.batch, base)
         if leaf.ndim > 1 and len(leaf) == size and leaf.shape[1] >= FEWEST
     }
-    if not parts or not later or not base:
+    if not later:
         return
-    said, other = (_heard(probe, parts, batch) for batch in (probe.batch, changed(probe.batch, later)))
-    if not all(torch.equal(one.prediction, two.prediction) for one, two in zip(base, other[1], strict=False)):
+    other, calls = _heard(probe, parts, changed(probe.batch, later))
+    if not all(torch.equal(one.prediction, two.prediction) for one, two in zip(base, calls, strict=False)):
         return
-    for one, two in zip(said[0], other[0], strict=False):
+    said, _ = _heard(probe, parts, probe.batch)
+    for one, two in zip(said, other, strict=False):
         (part, before), (_, after) = one, two
         is_moved = before.shape == after.shape and before.ndim == 3 and not torch.equal(before, after)
         places = before.shape[1 if part.batch_first else 0] if is_moved else 0
