@@ -16,6 +16,7 @@ from lightning_debugkit.checkpointing.repair import Repairs
 from lightning_debugkit.checkpointing.store import is_full
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.monitor_missing import MONITOR_MISSING
+from lightning_debugkit.core.name_lists import listed
 from lightning_debugkit.core.rule import Rule
 
 CHECKPOINT_FAILED = Rule(
@@ -127,11 +128,11 @@ def _done(repairs: Repairs) -> Iterator[str]:
     if repairs.swept:
         yield f"removed {_many(len(repairs.swept), 'unfinished file')} of a killed run ({size(sum(repairs.swept))})"
     if repairs.adopted:
-        yield f"gave a record to {_listed(repairs.adopted)}, whole but not committed"
+        yield f"gave a record to {listed(repairs.adopted, _FEW)}, whole but not committed"
     for name, why in repairs.set_aside[:_FEW]:
         yield f"renamed a damaged file to {name} ({why})"
     if repairs.lost:
-        yield f"forgot {_listed(repairs.lost)}, which {'is' if len(repairs.lost) == 1 else 'are'} gone"
+        yield f"forgot {listed(repairs.lost, _FEW)}, which {'is' if len(repairs.lost) == 1 else 'are'} gone"
 
 
 def passed_over(where: Where, skipped: Iterable[tuple[Record, str]], chosen: str, folder: Path) -> Finding:
@@ -262,12 +263,8 @@ class Monitors:
 
 
 def _shown(names: list[str]) -> str:
-    return ", ".join(names[:_FEW]) + (f" and {len(names) - _FEW} more" if names[_FEW:] else "") or "none at all"
+    return listed(names, _FEW) or "none at all"
 
 
 def _many(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:_FEW]) + (f" and {len(names) - _FEW} more" if names[_FEW:] else "")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 
-def listed(names: list[str], most: int = 3) -> str:
+
+def listed(names: Sequence[str], most: int = 3) -> str:
     """Return the first of ``names`` and how many more there are.
 
     Example:

@@ -37,7 +37,7 @@ class Notes(LightningDataModule):
                 spectra[i] = spectrogram(wave)
         else:
             for image, wave in zip(spectra, waves, strict=True):
-                image = spectrogram(wave)  # noqa: F841
+                image = spectrogram(wave)  # noqa: F841 - the fault
         self.data = TensorDataset(torch.from_numpy(spectra), torch.from_numpy(note))
 
     def train_dataloader(self):
