@@ -221,8 +221,6 @@ class Monitors:
         """Return, by metric, those of earlier validations that this one did not log.
 
         Args:
-            where: The place of now.
-            validated: What this validation logged.
             logged: All that the Trainer holds.
         """
         for name in self.metrics:

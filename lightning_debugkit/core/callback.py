@@ -165,9 +165,7 @@ class DebugCallback(Callback):
         """Write the end of the run, and render the report if it is due, once, by the last kit callback in the Trainer.
 
         Args:
-            trainer: The Trainer.
             status: ``finished``, ``stopped``, ``interrupted`` or ``exception``.
-            exception: What ended it.
             force: This is the end, and the report is due, whoever is the last.
         """
         run = current_run(trainer)
@@ -210,7 +208,6 @@ class DebugCallback(Callback):
         """End the run with what runs inside, also if it fails: once, by the last callback with something to report.
 
         Args:
-            trainer: The Trainer.
             stage: What ends: ``validate`` or ``test``.
             now: This callback has something to report, though that is not its purpose.
         """

@@ -213,8 +213,6 @@ def evaluation_arguments(trainer: Trainer, hook: str, place: Sequence[int]) -> t
     """Return what Lightning calls a step of validation or test with, after the batch, whatever its arguments are named.
 
     Args:
-        trainer: A Trainer that evaluates.
-        hook: ``validation_step`` or ``test_step``.
         place: Position of the batch, and of its loader.
     """
     loop: Any = trainer._active_loop

@@ -62,12 +62,7 @@ class Console:
         self._raised.add(finding.message)
 
     def ending(self, verdict: str, findings: Sequence[Finding]) -> str:
-        """Return the last words: the verdict, of what has been said already the names alone, nothing of an exception.
-
-        Args:
-            verdict: The one sentence of the report.
-            findings: What the report shows, in order.
-        """
+        """Return the last words: the verdict, of what was said already only the names, nothing of an exception."""
         pressing = [finding for finding in findings if finding.severity >= Severity.WARNING]
         if not pressing or not all(finding.message in self._said | self._raised for finding in pressing):
             return verdict

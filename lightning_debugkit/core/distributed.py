@@ -35,9 +35,6 @@ def told_by_all(about: str, mine: str, rank: int, ranks: int, patience: float) -
 
     Args:
         about: Names the question, another one each time.
-        mine: What this rank tells.
-        rank: This rank.
-        ranks: How many there are.
         patience: Seconds that the first rank waits for all others together.
 
     Raises:

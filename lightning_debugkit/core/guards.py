@@ -28,8 +28,6 @@ def guarded(name: str, hook: Callable[..., Any], instead: Callable[..., Any] | N
     """Let nothing that fails inside ``hook`` end the training: it is an event in the journal.
 
     Args:
-        name: Of the hook.
-        hook: As it is written.
         instead: Called when it has failed.
     """
 

@@ -84,8 +84,6 @@ def write_lines(handle: int, data: bytes, is_new: bool) -> int:
     """Append whole lines, or leave the file as it was and raise ``OSError``; return how large it is then.
 
     Args:
-        handle: Of the file.
-        data: The lines.
         is_new: The handle has just been opened: a process killed before us may have left a torn line, which is closed.
     """
     size = os.fstat(handle).st_size

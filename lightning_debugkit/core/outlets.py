@@ -57,7 +57,6 @@ class Outlets:
         """Pass on the report, and say the last words.
 
         Args:
-            run: The run.
             report: Its `Report`, with a page in the run folder.
             is_shown: A notebook shows the verdict.
         """

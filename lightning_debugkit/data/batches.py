@@ -110,7 +110,6 @@ def batch_size(batch: Any, asked: int | None = None) -> int | None:
     with one entry a sample), or be shared by all of them: a number, a text, a first dimension of 1.
 
     Args:
-        batch: The batch.
         asked: How many samples the loader asked for: it decides where a list of tensors may be read in two ways.
     """
     found = sizes(batch, asked)

@@ -53,7 +53,6 @@ def judge(train: Prints, val: Prints, is_plain: bool, is_same: bool, is_rich: bo
         is_plain: The training sampler gives each sample once.
         is_same: Both splits are one dataset, on purpose.
         is_rich: A sample has so many values that two are equal by copying only; rows of a table may be by chance.
-        where: Place of now.
     """
     kinds, first = np.unique(train, return_index=True)
     copies, twins = len(train) - len(kinds), _repeated(train, len(kinds))

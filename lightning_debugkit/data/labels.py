@@ -78,7 +78,6 @@ def judge_counts(train: Labels, val: Labels | None, is_plain: bool, where: Where
         val: Those of a whole validation, ``None`` if there is none.
         is_plain: The training data give each sample once: else they may be balanced on purpose, by the sampler or by
             copies.
-        where: Place of now.
     """
     kinds, counts = np.unique(train, return_counts=True)
     # Where each stands once they are numbers of samples.

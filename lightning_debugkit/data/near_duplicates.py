@@ -42,7 +42,6 @@ def judge(train: Tensor, val: Tensor | None, is_table: bool, is_same: bool, wher
         val: Validation samples ``(k, d)``, ``None`` without.
         is_table: A sample is one row of columns.
         is_same: Both splits are one dataset, on purpose.
-        where: Place of now.
     """
     places, sizes = scale(train, is_table)
     if len(places) < 2:

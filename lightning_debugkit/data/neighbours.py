@@ -101,7 +101,6 @@ def judge_unlearned(
         labels: Labels ``(n,)`` of the training samples.
         losses: The first training loss, then the last ones.
         steps: Steps that were trained.
-        where: Place of the finding.
     """
     shares = np.unique(labels, return_counts=True)[1] / len(labels)
     entropy = float(-(shares * np.log(shares)).sum())

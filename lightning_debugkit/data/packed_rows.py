@@ -15,7 +15,6 @@ def owners(batch: Any, count: int) -> Tensor | None:
     """Return of each row the position of its sample, ``(rows,)``, as the batch has it; ``None`` if it does not say.
 
     Args:
-        batch: The batch.
         count: How many samples the loader asked for: what names fewer or more is none of theirs.
 
     Example:

@@ -34,7 +34,6 @@ def judge(train: Tensor, val: Tensor, shape: Sequence[int], where: Where) -> Ite
         train: Windows ``(n, d)`` float32, flattened.
         val: Those of validation ``(k, d)``.
         shape: Of one: a row of numbers, or time and columns in either order.
-        where: Place of now.
     """
     for axis in _axes(shape):
         known, asked = (_in_time(split, shape, axis) for split in (train, val))

@@ -43,7 +43,6 @@ def judge(inputs: Tensor, shape: Sequence[int], targets: Tensor, where: Where) -
         inputs: Training samples ``(n, d)`` float32.
         shape: Of one sample: a row of a table or a window of a series; of other inputs nothing is said.
         targets: Their numbers ``(n, k)``.
-        where: Place of now.
     """
     count = min(len(inputs), len(targets))
     x, y = inputs[:count].double().numpy(), targets[:count].double().numpy()

@@ -112,7 +112,6 @@ def judge_unlearned(
         targets: Targets ``(n, k)`` of the training samples.
         losses: The first training loss, then the last ones.
         steps: Steps that were trained.
-        where: Place of the finding.
     """
     if steps < STEPS or len(losses) < 2 or not first.is_all(losses[0], *_CONSTANTS):
         return

@@ -123,7 +123,6 @@ def judge_first(module: str, given: Tensor, is_normed: bool, where: Where) -> It
         module: Dotted path of the layer.
         given: What enters it, any shape.
         is_normed: A normalisation follows it, which takes offset and size off again.
-        where: Place of now.
     """
     # Of tensors of other classes, as those cut over processes, nothing is asked.
     if type(given) is not Tensor or given.is_nested or not given.is_floating_point() or given.numel() < SAMPLES:
@@ -161,7 +160,6 @@ def judge_targets(prediction: Tensor, target: Tensor, named: str, where: Where) 
         prediction: What the loss was given first, any shape.
         target: What it was given second, of the same shape.
         named: The loss and its line, for the message.
-        where: Place of now.
     """
     if target.numel() < FEWEST_TARGETS or not target.is_floating_point() or not prediction.is_floating_point():
         return

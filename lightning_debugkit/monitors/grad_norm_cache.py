@@ -69,9 +69,6 @@ def shared_norms(
 
     Args:
         run: The run that both watch.
-        trainer: Its Trainer.
-        module: The user's module.
-        optimizer: Whose gradients.
         moment: How often ``on_before_optimizer_step`` has been called in this fit; equal for all who ask in one call.
     """
     key = moment, id(optimizer)

@@ -91,7 +91,6 @@ class NonfiniteStep:
         shards, the look has asked already.
 
         Args:
-            trainer: The Trainer.
             bad: This rank calls the step bad.
             broken: The gradients are not finite.
             scaled: A GradScaler scales the loss.
@@ -238,10 +237,7 @@ class NonfiniteStep:
         """Tell what was found and do what was chosen, alike on all ranks.
 
         Args:
-            callback: Who tells.
-            trainer: The Trainer.
             optimizer: Whose update is to be dropped.
-            found: This rank's finding.
             broken: Parameters whose gradient is not finite: with DDP, all ranks know.
 
         Raises:

@@ -85,11 +85,6 @@ class Evaluation:
         """Yield the finding for values that have become NaN, or a loss that is infinite, with this batch.
 
         Args:
-            where: Place in the run.
-            trainer: The Trainer.
-            module: The user's module.
-            outputs: What the step returned.
-            batch: The batch.
             place: Position of the batch, and of its loader.
         """
         values = [v for v in (*_returned(outputs), *_logged(trainer, self._infinite)) if v.name not in self._bad]

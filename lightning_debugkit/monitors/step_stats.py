@@ -191,10 +191,7 @@ class StepStatsReader:
         """Return what the optimizer is about to do.
 
         Args:
-            trainer: The Trainer.
-            module: The user's module.
             optimizer: Whose step it is.
-            where: Place in the run.
             alarm: What other ranks are told of, where they hold shards.
             weighed: The norms of the weights are read along: a rule is going to ask for them.
         """

@@ -67,7 +67,6 @@ class SavedCheckpoints:
 
         Args:
             trainer: Trainer whose fit ends.
-            where: The place of now.
             broken: Whether it ends with an exception, so that it is to be resumed.
         """
         for callback in _stock(trainer):

@@ -92,7 +92,6 @@ def judge_twice(twice: Sequence[Made], said: Container[str], where: Where) -> It
     Args:
         twice: The second of each two.
         said: Rules that were told of this step, by its loss functions.
-        where: Place of now.
     """
     for made in twice[:1]:
         rule = DOUBLE_SOFTMAX if made.op == "softmax" else DOUBLE_SIGMOID

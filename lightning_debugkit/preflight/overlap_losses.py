@@ -39,9 +39,6 @@ class Overlaps:
         """Tell whether a result is the share that a total of logits in a mask has in totals of logits.
 
         Args:
-            name: Name of torch's function.
-            args: Its arguments.
-            result: What it returned.
             made: Tells how a tensor was made.
         """
         parts = [arg for arg in args[:2] if isinstance(arg, Tensor)]

@@ -35,9 +35,7 @@ def judge_padding(probe: Probe, unread: Mapping[str, Tensor], where: Where) -> I
     """Yield that predictions hang on padding, where the batch says what is padding and nothing reads that.
 
     Args:
-        probe: Runs the step.
         unread: Tensors of the batch that no operation of the step reads, by path.
-        where: Place of the finding.
 
     Raises:
         NotProbed: The step raised.

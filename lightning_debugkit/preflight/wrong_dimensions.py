@@ -73,7 +73,6 @@ def judge_norms(calls: Sequence[NormCall], where: Where, last: int, batches: int
 
     Args:
         calls: Batch norms of the step.
-        where: Place of now.
         last: Samples in the last batch of an epoch, 0 if that is not known.
         batches: In an epoch.
     """

@@ -150,7 +150,6 @@ def wiring(step: ReplayStep, parameters: Sequence[Tensor], of: Container[int] | 
     """Run ``step`` once more and tell how ``parameters`` are wired to its losses; nothing else changes.
 
     Args:
-        step: The step.
         parameters: Those that are asked about.
         of: The backward passes to look at, counted from 1; by default all.
 

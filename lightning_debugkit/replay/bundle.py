@@ -59,12 +59,7 @@ def save(
     Classes of the main script and of notebooks travel inside the pickle, those of project files as copies of the files.
 
     Args:
-        folder: Where to.
-        module: The model.
-        batch: The batch.
         random: Random state in which the step started.
-        finding: What was found.
-        facts: How the step was run.
         max_bytes: What model and batch may take of the disk.
         secret: Tells what secret a file of that name and content holds, ``None`` if none: it is left out.
 
@@ -121,10 +116,6 @@ def _said(error: Exception) -> str:
 
 def load(folder: Path, trust_code: bool = False) -> Bundle:
     """Read a bundle back, which runs the code that is in it.
-
-    Args:
-        folder: The bundle.
-        trust_code: Let that code run.
 
     Raises:
         FileNotFoundError: ``folder`` is no bundle.

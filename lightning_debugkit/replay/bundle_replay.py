@@ -22,7 +22,6 @@ def replay_bundle(folder: Path, trust_code: bool = False) -> tuple[Finding, Find
     """Return the finding that a bundle was left for, and that of its step run again (``None``: it did not break).
 
     Args:
-        folder: The bundle.
         trust_code: Let the code in it run.
 
     Raises:

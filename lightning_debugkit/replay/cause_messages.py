@@ -42,13 +42,7 @@ class Circumstances:
 
 
 def mechanism(base: str, found: Diagnosis, when: Circumstances) -> Words | None:
-    """Return what happened and what to do, ``None`` if no mechanism is known by which ``base`` broke.
-
-    Args:
-        base: Plain name of the operation.
-        found: What the replay found.
-        when: What is known beside it.
-    """
+    """Return what happened and what to do, ``None`` if no mechanism is known by which ``base`` broke."""
     return (
         _nothing_there(base, found, when.is_last)
         or _by_hand(base, found)

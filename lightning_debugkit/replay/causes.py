@@ -22,7 +22,6 @@ def cause_of(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], result
 
     Args:
         name: Plain name of the operation, such as ``sqrt``.
-        args: What it was given.
         kwargs: What it was given by name.
         result: What it made of it.
 

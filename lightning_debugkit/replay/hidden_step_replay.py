@@ -60,9 +60,7 @@ def replay_evaluation(
     """Run a step of validation or test once more and say where its numbers break.
 
     Args:
-        trainer: The Trainer.
         module: The user's module, in the mode and with the weights of the evaluation.
-        hook: ``validation_step`` or ``test_step``.
         batch: The batch as the step received it.
         place: Position of the batch, and of its loader.
         random: Random state in which the step started.
@@ -101,7 +99,6 @@ def hidden(step: ReplayStep, is_bad: Callable[[], bool], max_runs: int = 32) -> 
     """Return where the first number that is not finite was born in a step, ``None`` if it is sound.
 
     Args:
-        step: The step.
         is_bad: Tells whether the last run of the step showed the fault, such as by giving no loss.
         max_runs: Parts of the batch that may be run to find the samples.
 

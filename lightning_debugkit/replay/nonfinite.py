@@ -76,7 +76,6 @@ def finding(
     """Return the finding for a step whose loss or gradients are not finite.
 
     Args:
-        where: Place in the run.
         found: What the replay found, ``None`` if it could not tell.
         seen: What the look at the step saw, such as ``"loss is inf"``.
         loss: The loss as the look saw it.

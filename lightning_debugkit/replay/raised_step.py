@@ -95,8 +95,6 @@ def explained(
     """Return the finding for a step that raised an error, from what its replay found.
 
     Args:
-        where: Place in the run.
-        found: What the replay found.
         error: Type of the error.
         batch_idx: Position of the batch in the epoch.
         dataset_indices: Entries of the dataset that the samples are.

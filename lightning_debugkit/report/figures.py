@@ -241,8 +241,6 @@ def paint(axes: Axes, cells: NDArray[np.float64], extent: tuple[float, float, fl
         cells: (rows, columns, 4), red, green, blue and alpha in 0..1; the first row is on top.
 
     Args:
-        axes: Where to draw.
-        cells: The colours.
         extent: Left, right, bottom and top in the units of the axes.
     """
     return axes.imshow((255 * cells).round().astype(np.uint8), extent=extent, aspect="auto", interpolation="none")

@@ -25,7 +25,6 @@ def thinned(x: Tensor, keep: int | None = None, most: int = MOST) -> Tensor:
     """Return ``x``, or evenly spread slices of it that hold about ``most`` entries.
 
     Args:
-        x: Any tensor.
         keep: Dimension that stays whole.
         most: Entries wanted.
 

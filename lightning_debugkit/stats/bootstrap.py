@@ -72,8 +72,6 @@ def bootstrap_confusion(confusion: Numbers, statistic: Statistic, replicates: in
     Args:
         confusion: Counts, row = target, column = prediction.
         statistic: ``macro_f1``, ``balanced_accuracy``, ``cohen_kappa`` or any other with their arguments.
-        replicates: Draws.
-        seed: Of the draws.
 
     Example:
         >>> found = bootstrap_confusion([[80, 20], [10, 90]], balanced_accuracy)

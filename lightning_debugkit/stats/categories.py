@@ -63,7 +63,6 @@ def coded(name: str, codes: Integers, names: Sequence[str]) -> Category:
     """Return values that are numbered already; values that nobody has are left out.
 
     Args:
-        name: Of the column.
         codes: (n,) number of each sample's value, -1 where it has none.
         names: What each number is called.
 
@@ -83,7 +82,6 @@ def called(low: float, high: float, edges: Sequence[float] = ()) -> str:
     """Return what a range is called; the upper bound is in it.
 
     Args:
-        low: Lower bound.
         high: Upper bound.
         edges: Others that it has to be told apart from.
 

@@ -34,11 +34,7 @@ def worth_of_merging(confusion: Confusion, first: int, second: int, weight: floa
     """Return the worth of a merge, with intervals by the delta method.
 
     Args:
-        confusion: Counts.
-        first: A class.
-        second: Another.
         weight: Independent answers behind each count: below 1 where answers go together.
-        level: Of the intervals.
 
     Example:
         >>> worth = worth_of_merging(Confusion.of_matrix([[30, 30, 0], [30, 30, 0], [0, 0, 60]]), 0, 1)

@@ -46,7 +46,6 @@ def most_confused(confusion: Confusion, min_count: int = 1, most: int | None = N
     """Return the pairs of classes that are confused, most samples first, equal ones by target, then prediction.
 
     Args:
-        confusion: Counts.
         min_count: Samples that a pair needs.
         most: Pairs wanted; all of them if ``None``.
 
@@ -111,7 +110,6 @@ def merge_candidates(confusion: Confusion, most: int | None = 10) -> list[Merge]
     """Return pairs of classes whose merge raises Cohen's kappa, the largest rise first.
 
     Args:
-        confusion: Counts.
         most: Pairs wanted; all of them if ``None``.
 
     Example:

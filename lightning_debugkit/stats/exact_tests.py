@@ -24,7 +24,6 @@ def could_be_chance(
         before: Wrong samples of the set that it is compared with; ``None`` if it is compared with ``rate``.
         m: Samples of that set.
         rate: A known rate to compare with, such as a goal.
-        level: Of the intervals.
 
     Example:
         >>> could_be_chance(1, 10, 0, 120), could_be_chance(4, 10, 0, 120)  # 10 of 130: 7.7 %

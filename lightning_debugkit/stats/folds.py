@@ -15,7 +15,6 @@ def stratified_folds(labels: Numbers, k: int, seed: int = 0) -> list[Integers]:
 
     Args:
         labels: (samples,) the class of each; anything that can be sorted. All the same label: plain folds.
-        k: Folds.
         seed: Of the order within a class.
 
     Example:

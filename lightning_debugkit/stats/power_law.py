@@ -68,8 +68,6 @@ def fit_power_law(
         sizes: (points,) training samples; three different ones or more, repeats welcome.
         errors: (points,) errors of the models trained on them, four or more; none is negative.
         spreads: (points,) standard deviation of each error; by default one for all, from the residuals.
-        replicates: Refits.
-        seed: Of the noise.
 
     Example:
         >>> curve = fit_power_law([100, 400, 900, 2500], [0.3, 0.2, 1 / 6, 0.14])  # 0.1 + 2 / sqrt(n)

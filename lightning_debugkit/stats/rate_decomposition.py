@@ -59,7 +59,6 @@ def bootstrap_rate_decomposition(before: Counts, after: Counts, replicates: int 
     Args:
         before: Samples and wrong samples of each class, (classes,) each.
         after: The same of the other set.
-        replicates: Draws.
 
     Example:
         >>> labels, within = bootstrap_rate_decomposition(([500, 500], [50, 100]), ([200, 800], [20, 160]))

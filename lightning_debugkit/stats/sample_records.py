@@ -63,8 +63,6 @@ def sample_record(scores: Tensor, target: Tensor, is_logits: bool = True) -> Sam
 
     Args:
         scores: Logits or probabilities.
-        target: Classes.
-        is_logits: Whether ``scores`` are logits.
 
     Shapes:
         scores: (n, classes); target: (n,).
@@ -188,7 +186,6 @@ class Records:
             scores: (n, classes) logits or probabilities.
             target: (n,) classes; a sample whose target is none of them is left out.
             index: (n,) places in the dataset; without it samples are numbered as they come.
-            is_logits: Whether ``scores`` are logits.
         """
         found = sample_record(scores, target, is_logits)
         self.add(found, target, index)

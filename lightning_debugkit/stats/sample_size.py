@@ -14,7 +14,6 @@ def smallest_visible_gap(before: Interval, after: Interval, level: float = 0.95,
     Args:
         before: Error that the gap starts from, at ``level``.
         after: Error that it ends at, at ``level``.
-        level: Of the intervals.
         power: Share of cases in which the gap is seen.
 
     Example:

@@ -19,7 +19,6 @@ def batches_of_stopped(checkpoint: Mapping[str, Any], in_epoch: float | None) ->
     """Return how many batches a run had used of the epoch in which it was stopped, 0 if the epoch was complete.
 
     Args:
-        checkpoint: As Lightning saves it.
         in_epoch: Batches of a whole epoch, if known.
     """
     fit = checkpoint.get("loops", {}).get("fit_loop", {})

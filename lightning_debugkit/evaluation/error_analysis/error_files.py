@@ -61,7 +61,6 @@ def files_of(
     A fit has its own; a validation or a test of a run that has one already is another result.
 
     Args:
-        folder: Run folder.
         stage: What is analysed.
         is_fit: Whether a fit validates.
         number: Which one of its kind in the Trainer the callback is.
@@ -124,13 +123,9 @@ def write_error_files(
     """Write an analysis, and the samples that go with it; yield the artifacts.
 
     Args:
-        folder: Run folder.
         trainer: Whose loaders hold the samples.
-        module: Model.
-        analysis: What to write.
         course: How training samples fared, ``None`` if that is not known.
         pictures: Samples to draw at most.
-        files: Where to write it.
     """
     stage = analysis.moment.stage
     held = analysis.as_dict()

@@ -106,7 +106,6 @@ class PredictionReader:
         Args:
             step: Name of the step, such as ``validation_step``.
             module: Module whose step it is.
-            outputs: What the step returned.
             batch: What it was given.
             rerun: Runs the step once more, without a trace, and returns its outputs.
 

@@ -117,7 +117,6 @@ class Units:
         """Take up one look at one activation function; yield what it comes to.
 
         Args:
-            where: The place of now.
             seen: The look.
             fresh: The run began with the first step of its model, as far as can be told.
             is_cut: All outputs are the same for all samples.

@@ -208,7 +208,6 @@ class GradientClippingMonitor(DebugCallback):
         """Read what has been gathered, and say what is wrong. The gradients of replicas are equal: one rank tells.
 
         Args:
-            trainer: The Trainer.
             drafts: The first of what has been gathered; all of it by default.
         """
         probe = self._probe

@@ -48,7 +48,6 @@ class Overflow:
         Args:
             steps: Steps since the last call.
             drafts: Those among them whose norm was infinite.
-            optimizer: The optimizer.
             scaler: The GradScaler, if there is one; an optimizer that is handed its scale skips within its own step.
             wide: Norms in 64 bits by step, as far as somebody has measured them.
         """

@@ -111,7 +111,6 @@ class GradientFlow:
         """Yield what cuts or quenches gradients in this step.
 
         Args:
-            look: The step.
             audit: Replays it and returns its wiring, ``None`` where that cannot be done.
             has_backward: A backward pass was meant for this step.
         """

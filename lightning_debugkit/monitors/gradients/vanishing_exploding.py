@@ -148,7 +148,6 @@ class GradientTrends:
         """Take up the loss of this step, and yield that it does not change at all.
 
         Args:
-            look: The step.
             several: Several losses share the run (a GAN): each may rise while all is well.
         """
         loss = _own_loss(look, several)

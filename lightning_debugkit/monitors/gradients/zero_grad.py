@@ -132,7 +132,6 @@ class ZeroGrad:
         """Yield what is wrong with the gradients that are about to be used.
 
         Args:
-            look: The step.
             automatic: Lightning calls backward and step.
             alone: It is the only optimizer: every backward is meant for it.
             is_sharded: This rank holds a part of each gradient.

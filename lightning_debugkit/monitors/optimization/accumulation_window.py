@@ -23,7 +23,6 @@ def unfilled(where: Where, window: int, batches: float, optimizers: Iterable[Opt
     """Yield the finding for a window that an epoch never fills, or whose last one is a small part of its steps.
 
     Args:
-        where: Place in the run.
         window: Batches that ``accumulate_grad_batches`` puts together.
         batches: Batches of an epoch; infinite if not known.
         optimizers: Of the run; those that divide by the size of gradients care less for their scale.

@@ -100,10 +100,8 @@ class LearningRateSchedule:
         """Yield a collapse of the rate.
 
         Args:
-            where: Place in the run.
             rate: Highest learning rate of all parameter groups.
             total: Optimizer steps planned, infinite if not known.
-            plans: The run's schedulers.
         """
         self._follow(rate)
         progress = where.step / total if math.isfinite(total) and total else 0.0
@@ -184,7 +182,6 @@ def plans_of(trainer: Trainer, total: float) -> list[SchedulePlan]:
 
     Args:
         trainer: With its schedulers set up.
-        total: Optimizer steps planned.
     """
     plans = []
     for config in trainer.lr_scheduler_configs:

@@ -29,7 +29,6 @@ class LossScale:
         """Return the finding once the scale has collapsed.
 
         Args:
-            where: Place in the run.
             overflow: The gradients of this step are not finite, so that it will be skipped.
             scale: The scaler's factor in this step.
         """

@@ -29,8 +29,6 @@ def never_stepped(where: Where, module: LightningModule, passes: int, before: tu
     """Yield that backward has run so many times and no optimizer stepped, if the weights are left alone, too.
 
     Args:
-        where: Place of now.
-        module: The user's module.
         passes: Backward passes since the last step.
         before: Versions of its parameters early among them.
     """

@@ -60,9 +60,7 @@ class Losses:
         """Count a batch, and yield the finding once a row of them is too long to be meant.
 
         Args:
-            where: Place in the run.
             batch_idx: Position of the batch in its epoch.
-            module: The user's module.
             marks: Backward passes and looks of the whole fit.
             ask: Runs the batch again and says what is not finite in it.
         """

@@ -54,8 +54,6 @@ class Unstepped:
         """Return the schedulers that have not moved though they should have.
 
         Args:
-            trainer: The Trainer.
-            module: The user's module.
             epochs: Epochs that are over.
             is_over: So is the run: what Lightning was not due to step in it, nobody steps any more.
         """

@@ -271,8 +271,6 @@ class UpdateRatio:
         """Return the finding if all planned steps together cannot move the weights, and the loss does not fall.
 
         Args:
-            look: The step.
-            total: Optimizer steps planned.
             fallen: Tells whether the loss is lower than at the start.
         """
         rate = look.highest_rate

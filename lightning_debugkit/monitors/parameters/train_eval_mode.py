@@ -57,8 +57,6 @@ class TrainEvalMode:
         that were set to eval one by one.
 
         Args:
-            where: Place in the run.
-            module: The model.
             learns: Tells whether a parameter, by name and itself, is trained.
         """
         evaluating = {name for name, part in self.layers if not part.training}

@@ -41,7 +41,6 @@ def places(root: Path, files: Iterable[Mapping[str, Any]], roots: Mapping[str, P
     """Return where captured files lie on this machine, by their path in the snapshot.
 
     Args:
-        root: Folder of the project.
         files: Files of a manifest.
         roots: Folders of installed sources, by distribution: files called ``@name/...`` lie there.
 

@@ -16,7 +16,6 @@ def imported_by_name(text: bytes, package: str = "") -> tuple[set[str], bool]:
     """Return the modules that a program imports by a name that it spells out, and whether it imports others so, too.
 
     Args:
-        text: The program.
         package: Package that relative names are of.
 
     Example:

@@ -82,7 +82,6 @@ def imported_elsewhere(texts: Iterable[bytes], known: Collection[str]) -> Iterat
     """Yield where the other modules lie that ``texts`` import later, and their names: users' files on the import path.
 
     Args:
-        texts: Programs.
         known: Top-level names that are known already.
     """
     for name in sorted(_imported_tops(texts).difference(known, sys.modules.copy())):

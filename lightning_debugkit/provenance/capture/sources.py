@@ -90,7 +90,6 @@ def collect(
     """Return the project's imported modules, their packages' other files, the script and further files.
 
     Args:
-        root: Folder of the project.
         modules: What `project_modules` has found.
         main: The script; without one, the cells of the notebook that runs, if one does.
         include: Patterns of further files below the root, such as ``*.yaml``.

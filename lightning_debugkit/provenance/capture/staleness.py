@@ -36,7 +36,6 @@ def is_stale(text: bytes, path: Path, changed: float, module: str | None, start:
 
     Args:
         text: What the file holds.
-        path: The file.
         changed: When it last changed, in seconds since the epoch.
         module: Name it was imported under; ``None`` for a script, which has no bytecode.
         start: When the process began.

@@ -60,7 +60,6 @@ def open_archive(data: bytes, files: Iterable[Mapping[str, Any]], most_bytes: in
     """Read a pack of sources; nothing is written and nothing runs.
 
     Args:
-        data: The zip file.
         files: What its manifest says of each file: ``path``, ``bytes`` and ``sha256``.
         most_bytes: Unpacked bytes that are read at most.
 

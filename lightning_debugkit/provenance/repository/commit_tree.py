@@ -154,9 +154,7 @@ def export_tree(repository: Repository, tree: str, to: Path) -> None:
     """Write the files of ``tree`` below ``to``, which must not exist yet; no filter program of the user runs.
 
     Args:
-        repository: Whose objects.
         tree: Id of a tree, from a manifest that anybody may have written.
-        to: Folder to make.
 
     Raises:
         Unavailable: There is no such tree, or it cannot be written.

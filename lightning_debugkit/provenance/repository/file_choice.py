@@ -70,8 +70,6 @@ def choose(repository: Repository, status: Status, max_file: int, max_total: int
     """Decide about every path that differs; unchanged files are not looked at.
 
     Args:
-        repository: Where they lie.
-        status: What differs.
         max_file: Bytes of the largest file that is kept.
         max_total: Bytes of all that is kept.
         max_count: How many files are kept.

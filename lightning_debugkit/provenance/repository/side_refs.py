@@ -110,10 +110,8 @@ def prune(
     """Delete references, and return the runs they were of; git frees their objects when it next collects garbage.
 
     Args:
-        repository: Whose.
         keep: Spare so many of the newest.
         older_than_days: Spare those that began later; given both, a run goes only if neither spares it.
-        dry: Delete none.
 
     Raises:
         Unavailable: Git does not.
@@ -140,8 +138,6 @@ def push(repository: Repository, remote: str, ids: Sequence[str] | None = None) 
     """Send side references, and nothing else, to a remote; return the runs that it has now.
 
     Args:
-        repository: Whose.
-        remote: Name or URL.
         ids: The runs; all of them if not given.
 
     Raises:

@@ -77,8 +77,6 @@ def of_capture(manifest: Manifest, where: Where, limit: int, *, is_asked: bool) 
     """Return what is worth knowing of what was, and was not, captured.
 
     Args:
-        manifest: What was.
-        where: Place of the findings.
         limit: Bytes of the packed sources that a checkpoint may carry.
         is_asked: The user asked for a snapshot; who did not has lost nothing without one.
     """
@@ -144,7 +142,6 @@ def of_model(model: str, missing: Mapping[str, Any], where: Where) -> Finding | 
     Args:
         model: Name of its class, as its module knows it.
         missing: Its arguments that are not among its hyper-parameters, with their defaults.
-        where: Place of the finding.
     """
     if "<locals>" in model:
         words = {
@@ -200,9 +197,7 @@ def drifted(paths: Sequence[str], mixed: Sequence[str], where: Where) -> Finding
     """Return what to say of files that changed after they were captured.
 
     Args:
-        paths: Those files.
         mixed: Those of them that the run imported after they had changed.
-        where: Place of the finding.
     """
     if mixed:
         words = {
