@@ -47,8 +47,7 @@ class SigtermAgreement:
         if place is None:
             return
         self._handlers, self._usual, handlers[place] = handlers, handlers[place], self._told
-        self._standing = StandIn(loop, _ASKED, self._ask)
-        self._standing.stand()
+        self._standing = StandIn(loop, _ASKED, self._ask).stand()
 
     def remove(self) -> None:
         """Give the Trainer back the way it had; may be called twice."""

@@ -100,8 +100,7 @@ class ShardWriter:
             under_way: Any = async_save(state, checkpoint_id=checkpoint_id, process_group=self._group)
             begun.append(getattr(under_way, "upload_completion", under_way))
 
-        standing = StandIn(checkpoint, "save", save)
-        standing.stand()
+        standing = StandIn(checkpoint, "save", save).stand()
         try:
             yield
         finally:
@@ -125,8 +124,7 @@ def _write(
         except Exception as error:
             failed.append(error)
 
-    standing = StandIn(strategy, "save_checkpoint", save)
-    standing.stand()
+    standing = StandIn(strategy, "save_checkpoint", save).stand()
     try:
         trainer.save_checkpoint(draft, weights_only)
     except Exception as error:  # of a hook of the user's

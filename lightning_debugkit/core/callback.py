@@ -155,9 +155,18 @@ class DebugCallback(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self.wake()
-        is_stop = type(exception).__name__ in _STOPS
-        self.finish(trainer, "interrupted" if is_stop else "exception", exception)
-        leave_out_passing_frames(exception)
+        try:
+            self._release()
+        finally:
+            is_stop = type(exception).__name__ in _STOPS
+            self.finish(trainer, "interrupted" if is_stop else "exception", exception)
+            leave_out_passing_frames(exception)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._release()
+
+    def _release(self) -> None:
+        """Leave nothing of ours on what is the user's; called after an exception, too, and may be called twice."""
 
     def finish(
         self, trainer: Trainer, status: str, exception: BaseException | None = None, force: bool = False
@@ -342,5 +351,5 @@ class DebugCallback(Callback):
             _log.debug("the journal cannot take a fault of the kit", exc_info=True)
 
 
-for _name in ("setup", *_ENDS):
+for _name in ("setup", "teardown", *_ENDS):
     setattr(DebugCallback, _name, guarded(_name, vars(DebugCallback)[_name]))

@@ -107,10 +107,10 @@ class StandIn:
         ...         return "ding"
         >>> bell = Bell()
         >>> one, other = (StandIn(bell, "ring", lambda: "dong") for _ in range(2))
-        >>> one.stand()
+        >>> _ = one.stand()
         >>> bell.ring(), copy.deepcopy(bell).ring()
         ('dong', 'ding')
-        >>> other.stand()
+        >>> _ = other.stand()
         >>> one.leave()
         >>> other.leave()
         >>> bell.ring(), vars(bell)
@@ -142,10 +142,11 @@ class StandIn:
             usual = usual._usual
         return getattr(usual, "__wrapped__", usual)
 
-    def stand(self) -> None:
-        """Take the method's place, or that of what stands for it already."""
+    def stand(self) -> StandIn:
+        """Take the method's place, or that of what stands for it already; return this."""
         self._usual, self.below = getattr(self._owner, self._name), vars(self._owner).get(self._name)
         vars(self._owner)[self._name] = self
+        return self
 
     def leave(self) -> None:
         """Leave what was there before; may be called twice, and in any order where several stand on one another."""
@@ -177,8 +178,7 @@ def around_next(
         with context():
             return usual(*args, **kwargs)
 
-    stand_in = StandIn(owner, name, entered)
-    stand_in.stand()
+    stand_in = StandIn(owner, name, entered).stand()
     return stand_in.leave
 
 

@@ -115,8 +115,7 @@ class LossWatch(_ForwardListener):
             with _heard_by(self):
                 return usual(*args, **kwargs)
 
-        self._standing = StandIn(module, step, heard)
-        self._standing.stand()
+        self._standing = StandIn(module, step, heard).stand()
 
     def remove(self) -> None:
         """Leave the module as it was; may be called twice."""
@@ -186,8 +185,7 @@ class ForwardWatch(_ForwardListener):
             self._saw(output)
             return output
 
-        self._standing = StandIn(module, "forward", forward)
-        self._standing.stand()
+        self._standing = StandIn(module, "forward", forward).stand()
 
     def _heard(self, module: nn.Module, args: Any, output: Any) -> None:
         if module is self._module:

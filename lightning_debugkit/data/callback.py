@@ -154,10 +154,6 @@ class DataCheck(DebugCallback):
         if not self._is_done and not self._is_taken:
             self._judge(trainer)
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._release()
-        super().on_exception(trainer, pl_module, exception)
-
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._release()
         if self._is_taken and not self._is_done:

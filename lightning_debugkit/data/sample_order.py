@@ -104,8 +104,7 @@ class LoaderListener(Generic[_Around]):
                 self._listen(dataloader)
             return dataloader
 
-        self._standing = StandIn(strategy, "process_dataloader", processed)
-        self._standing.stand()
+        self._standing = StandIn(strategy, "process_dataloader", processed).stand()
 
     def remove(self) -> None:
         """Leave strategy and loaders as they were."""

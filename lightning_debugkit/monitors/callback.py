@@ -13,9 +13,8 @@ from torch.optim import Optimizer
 
 from lightning_debugkit.core.anomaly import TrainingAnomaly
 from lightning_debugkit.core.arguments import Needs
-from lightning_debugkit.core.compat import unseen
 from lightning_debugkit.core.finding import Finding
-from lightning_debugkit.core.ignored_closures import IgnoredClosures
+from lightning_debugkit.core.optimizer_steps import OptimizerSteps
 from lightning_debugkit.core.optimizers import raw
 from lightning_debugkit.core.recorder import NamedNumbers
 from lightning_debugkit.core.rng import RandomState
@@ -91,18 +90,16 @@ class GradientAnomalyDetector(EvaluationHooks):
         self._sight = StepStatsReader(run)
         self._module_hooks: ModuleHooks | None = None
         self._drawn: defaultdict[int, Thinning] = defaultdict(Thinning)  # by optimizer
-        self._handles: list[Any] = []
         self._unread: set[str] = set()
         self._logged = LoggedMetrics()
         self._fed: dict[int, bool] = {}  # by optimizer: its next step has a gradient
-        self._ignored: IgnoredClosures | None = None
+        self._steps: OptimizerSteps | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # Hooks, handles and batches of a fit in progress stay with it.
         return {
             **self.__dict__,
-            "_handles": [],
-            "_ignored": None,
+            "_steps": None,
             "_sight": StepStatsReader(),
             "_module_hooks": None,
             "_drawn": defaultdict(Thinning),
@@ -138,11 +135,7 @@ class GradientAnomalyDetector(EvaluationHooks):
         if (run := current_run(trainer)) is not None:
             run.trained = 0
             run.norm_readers += 1
-        for optimizer in trainer.optimizers:
-            self._handles.append(optimizer.register_step_post_hook(self._stepped(trainer)))
-        if not pl_module.automatic_optimization:
-            self._ignored = IgnoredClosures(partial(self.on_before_optimizer_step, trainer, pl_module))
-            self._handles += self._ignored.listen(trainer.optimizers)
+        self._steps = OptimizerSteps(self, trainer, pl_module, partial(self._stepped, trainer))
         if (why := unseen_shards(trainer, self.wiring)) and trainer.is_global_zero:
             self.write(trainer, "measure", name="gradients-unseen", value={"why": why})
         self._tell(trainer, self.watches.start(trainer, pl_module, self.where(trainer)))
@@ -185,8 +178,8 @@ class GradientAnomalyDetector(EvaluationHooks):
                 self.failure.pending = self._examine(trainer, pl_module, seen, [])
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        if self._ignored is not None:
-            self._ignored.announced(raw(optimizer))
+        if self._steps is not None:
+            self._steps.announced(optimizer)
         try:
             self._before_step(trainer, pl_module, raw(optimizer))
         finally:
@@ -268,14 +261,11 @@ class GradientAnomalyDetector(EvaluationHooks):
             self._release()
         super().on_exception(trainer, pl_module, exception)
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._release()
-
     def _release(self) -> None:
         """Leave model, optimizers and loaders without our hooks; may be called twice."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles, self._ignored = [], None
+        if self._steps is not None:
+            self._steps.remove()
+            self._steps = None
         self.watches.release()
         self.order.remove()
         if self._module_hooks is not None:
@@ -291,20 +281,13 @@ class GradientAnomalyDetector(EvaluationHooks):
             why = f"parameters of class {', '.join(sorted(self._unread))}, which give no numbers"
             self.write(trainer, "measure", name="gradients-unseen", value={"why": why})
 
-    def _stepped(self, trainer: Trainer) -> Any:
-        @unseen
-        def stepped(optimizer: Optimizer, *_: Any) -> None:
-            try:
-                run = self._sight.run
-                if run is not None and self._fed.pop(id(optimizer), False):
-                    run.trained = (run.trained or 0) + 1
-                self.watches.loops.authors.stepped(optimizer)
-                self.watches.loops.doubles.stepped(optimizer)
-                self._tell(trainer, self.watches.after_step(optimizer))
-            except Exception as error:
-                self.trouble(trainer, "optimizer step", error)
-
-        return stepped
+    def _stepped(self, trainer: Trainer, optimizer: Optimizer) -> None:
+        run = self._sight.run
+        if run is not None and self._fed.pop(id(optimizer), False):
+            run.trained = (run.trained or 0) + 1
+        self.watches.loops.authors.stepped(optimizer)
+        self.watches.loops.doubles.stepped(optimizer)
+        self._tell(trainer, self.watches.after_step(optimizer))
 
     def _record(self, trainer: Trainer, look: StepStats, always: bool = False) -> None:
         """Journal what the figures draw: of a long run, ever fewer of its steps."""

@@ -124,8 +124,7 @@ class MonitorModes:
             if isinstance(output, Tensor) and isinstance(higher, bool) and watch.hears:
                 watch.know(output, f"{type(part).__name__}{'+' if higher else '-'}")
 
-        log_ = self._log = StandIn(module, "log", log)
-        log_.stand()
+        log_ = self._log = StandIn(module, "log", log).stand()
         watch.put_around(module, step)
         parts = [part for part in module.modules() if isinstance(part, Metric)]
         self._metrics = Hearing(parts, metric) if parts else None

@@ -173,11 +173,7 @@ class PreflightCheck(DebugCallback):
             # A label that is out of range has ended the step: what was heard before it is the finding.
             self._settle(trainer, _stage_of(trainer))
             self._flush(trainer)
-        self._release()
         super().on_exception(trainer, pl_module, exception)
-
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._release()
 
     def _section(self) -> dict[str, Any]:
         """Return what the report's section shows."""

@@ -154,11 +154,7 @@ class ExactResume(DebugCallback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         # One rank may be here alone: a checkpoint that is saved from now on must not wait for the others.
         self._failing = not isinstance(exception, AgreedSigterm)
-        self._release()
         super().on_exception(trainer, pl_module, exception)
-
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._release()
 
     def _release(self) -> None:
         """Leave loops, strategy and loaders without our hooks; may be called twice."""

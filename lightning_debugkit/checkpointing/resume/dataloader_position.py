@@ -75,11 +75,9 @@ class DataLoaderPosition:
                 self._guarded(self._begin, self.attributes.begin)
 
         self._standing = [
-            StandIn(fit, "_load_combined_loader_states", loaded),
-            StandIn(fit, "on_advance_start", started),
+            StandIn(fit, "_load_combined_loader_states", loaded).stand(),
+            StandIn(fit, "on_advance_start", started).stand(),
         ]
-        for each in self._standing:
-            each.stand()
         self.stops.install()
 
     def start(self) -> None:

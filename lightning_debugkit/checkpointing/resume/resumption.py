@@ -114,8 +114,7 @@ class Resumption:
             method(*args)
             self._guarded(name, after, *args)
 
-        standing = StandIn(owner, name, called)
-        standing.stand()
+        standing = StandIn(owner, name, called).stand()
         self._standing.append(standing)
 
     def _guarded(self, name: str, ours: Callable[..., None], *args: Any) -> None:

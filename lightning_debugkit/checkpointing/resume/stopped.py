@@ -67,8 +67,7 @@ class StopWatch:
             if (stops or self._stops()) and self._batch != loop.total_batch_idx:
                 self._keep()
 
-        self._standing = StandIn(loop, "on_advance_end", ended)
-        self._standing.stand()
+        self._standing = StandIn(loop, "on_advance_end", ended).stand()
 
     def remove(self) -> None:
         """Leave the loop as it was; what was kept may still be saved."""

@@ -63,11 +63,9 @@ class Fetches:
             return convert(batch)
 
         self._standing = [
-            StandIn(loop, "_on_before_fetch", fetching),
-            StandIn(precision, "convert_input", converted),
+            StandIn(loop, "_on_before_fetch", fetching).stand(),
+            StandIn(precision, "convert_input", converted).stand(),
         ]
-        for each in self._standing:
-            each.stand()
 
     def remove(self) -> None:
         """Leave loop and precision as they were; what was noted may still be saved."""

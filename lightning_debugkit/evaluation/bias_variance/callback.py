@@ -191,7 +191,7 @@ class BiasVarianceReport(DebugCallback):
             self._train_only(trainer, pl_module)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._release(pl_module)
+        self._leave(pl_module)
         self._conclude(trainer)
         super().on_fit_end(trainer, pl_module)
 
@@ -214,14 +214,14 @@ class BiasVarianceReport(DebugCallback):
                 self._conclude(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._release(pl_module)
+        self._leave(pl_module)
         self._conclude(trainer)
         super().on_exception(trainer, pl_module, exception)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._release(pl_module)
+        self._leave(pl_module)
 
-    def _release(self, module: LightningModule) -> None:
+    def _leave(self, module: LightningModule) -> None:
         """Leave module and loaders without anything of ours; may be called twice."""
         self.looks.stop(module)
         if self._holdout is not None:

@@ -52,8 +52,7 @@ class Holdout:
                 self._take_away(dataloader)
             return process(dataloader)
 
-        self._standing = StandIn(strategy, "process_dataloader", processed)
-        self._standing.stand()
+        self._standing = StandIn(strategy, "process_dataloader", processed).stand()
 
     def remove(self) -> None:
         """Leave strategy, loader and sampler as they were."""

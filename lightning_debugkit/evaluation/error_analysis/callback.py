@@ -227,9 +227,6 @@ class ErrorAnalysis(DebugCallback):
         self._conclude(trainer, pl_module)
         super().on_exception(trainer, pl_module, exception)
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._release()
-
     def _release(self) -> None:
         self.watch.stop()
         if self.learning is not None:

@@ -132,13 +132,6 @@ class ActivationMonitor(DebugCallback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._release()
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._release()
-        super().on_exception(trainer, pl_module, exception)
-
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._release()
-
     def _release(self) -> None:
         """Leave the strategy as it was, and let go of the step's tensors; may be called twice."""
         self._undo()

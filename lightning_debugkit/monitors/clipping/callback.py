@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -15,9 +14,8 @@ from torch.optim import Optimizer
 
 from lightning_debugkit.core.arguments import Needs
 from lightning_debugkit.core.callback import DebugCallback
-from lightning_debugkit.core.compat import unseen
 from lightning_debugkit.core.finding import Finding
-from lightning_debugkit.core.ignored_closures import IgnoredClosures
+from lightning_debugkit.core.optimizer_steps import OptimizerSteps
 from lightning_debugkit.core.optimizers import is_adaptive, raw
 from lightning_debugkit.core.run import current_run
 from lightning_debugkit.core.sampling import Thinning
@@ -73,14 +71,13 @@ class GradientClippingMonitor(DebugCallback):
         self._tallies: list[ClippingCounts] = []
         self._overflows: list[Overflow] = []
         self._drawn: list[Thinning] = []
-        self._handles: list[Any] = []
-        self._ignored: IgnoredClosures | None = None
+        self._steps: OptimizerSteps | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # What listens to a fit in progress stays with it; what it has learned goes along.
         state = {**self.__dict__, "_remembered": self._memory()}
-        lists: dict[str, Any] = {"_judges": [], "_tallies": [], "_overflows": [], "_drawn": [], "_handles": []}
-        return {**state, "_probe": None, "_auto": None, "_ignored": None, **lists}
+        lists: dict[str, Any] = {"_judges": [], "_tallies": [], "_overflows": [], "_drawn": []}
+        return {**state, "_probe": None, "_auto": None, "_steps": None, **lists}
 
     def _memory(self) -> dict[str, Any]:
         if not self._judges:
@@ -99,7 +96,7 @@ class GradientClippingMonitor(DebugCallback):
         super().setup(trainer, pl_module, stage)
         if stage == "fit" and not self.idle:
             # Before anything is restored: a fit that resumes gets its memory back after this.
-            self._release(trainer)
+            self._leave(trainer)
             self._remembered = {}
             self._reset()
 
@@ -122,11 +119,7 @@ class GradientClippingMonitor(DebugCallback):
         if self.auto_threshold:
             self._start_auto(trainer, pl_module)
         self._probe = ClipStatsReader(trainer, pl_module, self.every_n_steps)
-        for optimizer in trainer.optimizers:
-            self._handles.append(optimizer.register_step_post_hook(self._stepped(trainer)))
-        if not pl_module.automatic_optimization:
-            self._ignored = IgnoredClosures(partial(self.on_before_optimizer_step, trainer, pl_module))
-            self._handles += self._ignored.listen(trainer.optimizers)
+        self._steps = OptimizerSteps(self, trainer, pl_module, self._stepped)
 
     def _start_auto(self, trainer: Trainer, pl_module: LightningModule) -> None:
         in_the_way = obstacle(trainer, pl_module)
@@ -146,8 +139,8 @@ class GradientClippingMonitor(DebugCallback):
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         if self._probe is None:
             return
-        if self._ignored is not None:
-            self._ignored.announced(raw(optimizer))
+        if self._steps is not None:
+            self._steps.announced(optimizer)
         index = self._probe.optimizers.index(raw(optimizer))
         norm = self._probe.before_step(index, self.in_batch(trainer), must_look=self._auto is not None)
         if self._auto is not None and norm is not None:
@@ -169,40 +162,33 @@ class GradientClippingMonitor(DebugCallback):
         for index, judge in enumerate(self._judges):
             self._tell_of(trainer, index, judge.conclude(is_adaptive=is_adaptive(trainer.optimizers[index])))
         self._sum_up(trainer)
-        self._release(trainer)
+        self._leave(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         try:
             self._judge(trainer)
             self._sum_up(trainer)
         finally:
-            self._release(trainer)
+            self._leave(trainer)
             super().on_exception(trainer, pl_module, exception)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._release(trainer)
+        self._leave(trainer)
 
-    def _release(self, trainer: Trainer) -> None:
+    def _leave(self, trainer: Trainer) -> None:
         """Leave torch, Trainer and optimizers as they were; may be called twice."""
         if self._probe is not None:
             self._probe.close()
             self._probe = None
-        for handle in self._handles:
-            handle.remove()
-        self._handles, self._ignored = [], None
+        if self._steps is not None:
+            self._steps.remove()
+            self._steps = None
         if self._auto is not None:
             self._auto.restore(trainer)
 
-    def _stepped(self, trainer: Trainer) -> Any:
-        @unseen
-        def stepped(optimizer: Optimizer, *_: Any) -> None:
-            try:
-                if self._probe is not None:
-                    self._probe.step_over(self._probe.optimizers.index(optimizer))
-            except Exception as error:
-                self.trouble(trainer, "optimizer step", error)
-
-        return stepped
+    def _stepped(self, optimizer: Optimizer) -> None:
+        if self._probe is not None:
+            self._probe.step_over(self._probe.optimizers.index(optimizer))
 
     def _judge(self, trainer: Trainer, drafts: list[PendingClippedStep] | None = None) -> None:
         """Read what has been gathered, and say what is wrong. The gradients of replicas are equal: one rank tells.
