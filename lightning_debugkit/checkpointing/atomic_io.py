@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from lightning_debugkit.checkpointing import serialization
-from lightning_debugkit.checkpointing.durable_files import sweep_drafts, sync_folder, write_whole
 from lightning_debugkit.checkpointing.find_checkpoints import brought_by_url
 from lightning_debugkit.checkpointing.object_store import local_path
 from lightning_debugkit.checkpointing.records import DAMAGED, SUFFIX, Record
 from lightning_debugkit.checkpointing.verification import DamagedCheckpoint, damage
 from lightning_debugkit.core.arguments import Needs
+from lightning_debugkit.core.atomic_files import sweep_drafts, sync_folder, write_whole
 from lightning_debugkit.core.compat import TorchCheckpointIO
 
 

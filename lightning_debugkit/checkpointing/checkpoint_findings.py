@@ -15,9 +15,9 @@ from lightning_debugkit.checkpointing.records import Record
 from lightning_debugkit.checkpointing.repair import Repairs
 from lightning_debugkit.checkpointing.store import is_full
 from lightning_debugkit.core.finding import Finding, Severity, Where
-from lightning_debugkit.core.monitor_missing import MONITOR_MISSING
 from lightning_debugkit.core.name_lists import listed
 from lightning_debugkit.core.rule import Rule
+from lightning_debugkit.core.shared_rules import MONITOR_MISSING
 
 CHECKPOINT_FAILED = Rule(
     "checkpoint-failed",

@@ -15,9 +15,9 @@ from typing import Any
 
 import fsspec
 
-from lightning_debugkit.checkpointing.durable_files import draft_of, remove_durably
 from lightning_debugkit.checkpointing.records import SUFFIX, Record, in_order
 from lightning_debugkit.checkpointing.verification import crc_of, damage, pieces_of
+from lightning_debugkit.core.atomic_files import draft_of, remove_durably
 
 NEWEST = "newest.json"  # the newest record once more: an object is found by name before a listing shows it
 _TRIES = 3

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning_debugkit.checkpointing.durable_files import size_of, sweep_drafts, write_text
 from lightning_debugkit.checkpointing.records import DAMAGED, FOLDER_RECORD, SUFFIX, Record, head, history, in_order
 from lightning_debugkit.checkpointing.store import read_records
 from lightning_debugkit.checkpointing.verification import DamagedCheckpoint, damage, digest, mismatch
+from lightning_debugkit.core.atomic_files import size_of, sweep_drafts, write_bytes
 
 MANIFEST = "debugkit-manifest"
 _OURS = re.compile(r"step-\d+-[0-9a-f]{8}\.ckpt")
@@ -66,7 +66,7 @@ def repair(folder: Path, *, suspects: Sequence[str] = (), fsync: bool = True) ->
         orphan = _orphan(path)
         found = damage(path, orphan) if orphan is not None else "nothing in it tells which step it is of"
         if orphan is not None and not found:
-            write_text(folder / (path.name + SUFFIX), orphan.to_json(), fsync=fsync)
+            write_bytes(folder / (path.name + SUFFIX), orphan.to_json().encode(), fsync=fsync)
             adopted.append(path.name)
         else:
             set_aside.append((_set_aside(path), found))

@@ -11,7 +11,6 @@ from time import time
 from typing import Any
 
 from lightning_debugkit.checkpointing import strategy_saving
-from lightning_debugkit.checkpointing.durable_files import draft_folder
 from lightning_debugkit.checkpointing.fresh_metrics import FreshMetrics
 from lightning_debugkit.checkpointing.keep_rules import Every, KeepRule, Latest, Occasion, urls_of
 from lightning_debugkit.checkpointing.keeper import Keeper
@@ -23,6 +22,7 @@ from lightning_debugkit.checkpointing.save_times import Clock
 from lightning_debugkit.checkpointing.serialization import tensor_snapshot
 from lightning_debugkit.checkpointing.sharded_saving import ShardWriter
 from lightning_debugkit.checkpointing.store import Store
+from lightning_debugkit.core.atomic_files import draft_folder
 from lightning_debugkit.core.compat import CheckpointIO, Trainer
 
 

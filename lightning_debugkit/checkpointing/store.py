@@ -12,15 +12,6 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning_debugkit.checkpointing.durable_files import (
-    discard,
-    link_durably,
-    remove_durably,
-    size_of,
-    sync_folder,
-    write_text,
-    write_whole,
-)
 from lightning_debugkit.checkpointing.keep_rules import Best, KeepRule
 from lightning_debugkit.checkpointing.records import (
     FOLDER_RECORD,
@@ -33,6 +24,15 @@ from lightning_debugkit.checkpointing.records import (
 )
 from lightning_debugkit.checkpointing.retention import doomed, kept
 from lightning_debugkit.checkpointing.verification import digest, mismatch
+from lightning_debugkit.core.atomic_files import (
+    discard,
+    link_durably,
+    remove_durably,
+    size_of,
+    sync_folder,
+    write_bytes,
+    write_whole,
+)
 
 LAST, BEST = "last.ckpt", "best.ckpt"
 _SMALL = 1 << 22  # bytes: to delete that much takes no longer than to hand it to a thread
@@ -157,7 +157,7 @@ class Store:
 
     def amend(self, record: Record) -> None:
         """Renew a record whose file stays as it is, then delete what no rule keeps any more."""
-        write_text(self._record_path(record), record.to_json(), fsync=self.fsync)
+        write_bytes(self._record_path(record), record.to_json().encode(), fsync=self.fsync)
         self._replace(record)
         self.retain()
 
@@ -209,7 +209,7 @@ class Store:
         try:
             # By way of a draft: written in place, a kill may leave an empty one. Torn by a loss of power, it is made
             # anew of what the file says of itself; a file of others says nothing.
-            write_text(self._record_path(record), record.to_json(), fsync=self.fsync and in_folder)
+            write_bytes(self._record_path(record), record.to_json().encode(), fsync=self.fsync and in_folder)
         except BaseException:
             remove_durably(path)
             raise

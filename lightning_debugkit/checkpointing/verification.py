@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
-from lightning_debugkit.checkpointing.durable_files import size_of
 from lightning_debugkit.checkpointing.records import FOLDER_RECORD, Record, Shards
+from lightning_debugkit.core.atomic_files import size_of
 
 _PIECE = 1 << 22  # bytes read at a time
 _END = struct.Struct("<4s36xQQ4s16x4s18x")  # ends of the directory: PKWARE's APPNOTE, 4.3.14 to 4.3.16

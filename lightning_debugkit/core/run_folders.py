@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from lightning_debugkit.core.atomic_files import lock
 from lightning_debugkit.core.journal import Events, told
-from lightning_debugkit.core.shared_files import lock
 
 INDEX = "debugkit-fits/fits.jsonl"
 _JOURNAL = "journal-0.jsonl"

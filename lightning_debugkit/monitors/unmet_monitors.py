@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from lightning_debugkit.core.compat import Trainer
 from lightning_debugkit.core.finding import Finding, Where
-from lightning_debugkit.core.monitor_missing import MONITOR_MISSING
 from lightning_debugkit.core.name_lists import listed
+from lightning_debugkit.core.shared_rules import MONITOR_MISSING
 from lightning_debugkit.monitors.monitor_mode import followers
 
 NEVER = "{names} {verb} {metric}, and no validation comes in this run to log it: {why}"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.core.loss_functions import INDEX_LOSSES
-from lightning_debugkit.core.metric_rule import METRIC_DISAGREES
+from lightning_debugkit.core.shared_rules import METRIC_DISAGREES
 from lightning_debugkit.preflight.loss_calls import LossCall, Made, at
 from lightning_debugkit.preflight.operations import DIFFERENCES, MOVES, PICKS, SUMS
 from lightning_debugkit.preflight.origins import BOTH, Origin, Origins

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from lightning_debugkit.core.atomic_files import write_bytes
 from lightning_debugkit.core.finding import Severity
-from lightning_debugkit.core.shared_files import replace_file
 from lightning_debugkit.report.curves import Curve, curve_figure, curves, of_first_rank
 from lightning_debugkit.report.number_formats import as_mapping, as_number, cut, number, phrase, plural
 from lightning_debugkit.report.parts import Cell, Drawing, Paragraph, Section, Table, table_of
@@ -53,7 +53,7 @@ def compare_runs(reports: Sequence[Report], page: Path) -> str:
         Section("What differs", 5, _told(_settings, runs), is_open=True),
     )
     counted = " · ".join(f"{name}: {summary.status}, step {summary.steps}" for name, summary in runs.items())
-    replace_file(page, html(whole, compose(whole, page.parent, sections), counted).encode("utf-8", "replace"))
+    write_bytes(page, html(whole, compose(whole, page.parent, sections), counted).encode("utf-8", "replace"))
     return verdict
 
 

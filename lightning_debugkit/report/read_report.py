@@ -121,7 +121,8 @@ def read_report(path: str | os.PathLike[str]) -> Report:
     Raises:
         FileNotFoundError: No run left a journal there.
     """
-    return Report(run_folder(Path(path)))
+    given = Path(path)
+    return Report(newest(given.parent if given.is_file() else given)[0])
 
 
 def show_in_notebook(report: Report) -> bool:
@@ -135,12 +136,3 @@ def show_in_notebook(report: Report) -> bool:
         _shown[report.folder] = told
         display(report)  # type: ignore[no-untyped-call]  # IPython leaves it untyped
     return True
-
-
-def run_folder(path: Path) -> Path:
-    """Return the run folder that ``path`` names, lies in, or holds; of several the newest.
-
-    Raises:
-        FileNotFoundError: No run left a journal there.
-    """
-    return newest(path.parent if path.is_file() else path)[0]

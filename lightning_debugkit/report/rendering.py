@@ -7,9 +7,9 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from lightning_debugkit.core.atomic_files import write_bytes
 from lightning_debugkit.core.finding import Severity
 from lightning_debugkit.core.journal import read_journal
-from lightning_debugkit.core.shared_files import replace_file
 from lightning_debugkit.report.number_formats import sentence
 from lightning_debugkit.report.parts import Chapter, Details, Drawing, Paragraph, Part, Section
 from lightning_debugkit.report.summary import Summary, summarize
@@ -32,16 +32,16 @@ def render(folder: str | os.PathLike[str]) -> Summary:
     chapters = compose(summary, folder)
     for chapter in chapters:
         for figure in chapter.figures:
-            replace_file(folder / figure.path, figure.svg.encode())
+            write_bytes(folder / figure.path, figure.svg.encode())
         for picture in chapter.pictures:
-            replace_file(folder / picture.path, picture.image)
+            write_bytes(folder / picture.path, picture.image)
     report = json.dumps(as_json(summary, chapters), indent=2, allow_nan=False)
     for name, text in (
         ("report.json", report + "\n"),
         ("report.md", markdown(summary, chapters)),
         ("report.html", html(summary, chapters)),
     ):
-        replace_file(folder / name, text.encode("utf-8", "replace"))  # a lone surrogate cannot be encoded
+        write_bytes(folder / name, text.encode("utf-8", "replace"))  # a lone surrogate cannot be encoded
     return summary
 
 

@@ -20,15 +20,10 @@ class LabelShift:
     Args:
         labels: What the other shares of the classes add.
         within: What the other error rates within the classes add.
-        by_class_labels: (classes,) the former by class. Only the sum has a meaning of its own: a class that
-            became rarer counts negative, however easy it is.
-        by_class_within: (classes,) the latter by class.
     """
 
     labels: float
     within: float
-    by_class_labels: Floats
-    by_class_within: Floats
 
 
 def rate_decomposition(before: Counts, after: Counts) -> LabelShift:
@@ -50,7 +45,7 @@ def rate_decomposition(before: Counts, after: Counts) -> LabelShift:
     """
     (n, wrong), (later_n, later_wrong) = _checked(before), _checked(after)
     labels, within = _split(n, wrong, later_n, later_wrong)
-    return LabelShift(float(labels.sum()), float(within.sum()), labels, within)
+    return LabelShift(float(labels.sum()), float(within.sum()))
 
 
 def bootstrap_rate_decomposition(before: Counts, after: Counts, replicates: int = 1_000) -> tuple[Interval, Interval]:

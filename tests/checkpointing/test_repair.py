@@ -135,7 +135,7 @@ def test_the_history_in_progress_comes_before_a_newer_branch(tmp_path: Path) -> 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from lightning_debugkit.checkpointing.durable_files import write_whole
+from lightning_debugkit.core.atomic_files import write_whole
 
 def save(path):
     path.write_bytes(b"x" * 1000)

@@ -14,12 +14,12 @@ import torch
 from checkpointing.folders import draft, flip, hidden, opened, save, steps, writer
 from checkpointing.newest import newest_good
 
-from lightning_debugkit.checkpointing import durable_files
 from lightning_debugkit.checkpointing import store as stores
 from lightning_debugkit.checkpointing.repair import read_manifest, repair
 from lightning_debugkit.checkpointing.store import Store, read_records
 from lightning_debugkit.checkpointing.verification import damage, mismatch
 from lightning_debugkit.checkpoints import Best, Every, Latest, Record
+from lightning_debugkit.core import atomic_files
 
 
 class Killed(BaseException):
@@ -93,8 +93,8 @@ def instants(monkeypatch: pytest.MonkeyPatch, stop_at: int) -> list[str]:
         monkeypatch.setattr(owner, name, wrapped)
 
     for owner, name in (
-        (Path, "mkdir"), (durable_files, "_create"), (Path, "replace"), (Path, "unlink"), (durable_files, "_write"),
-        (Path, "symlink_to"), (shutil, "rmtree"), (durable_files, "_sync"), (stores, "sync_folder"), (torch, "save"),
+        (Path, "mkdir"), (atomic_files, "_create"), (Path, "replace"), (Path, "unlink"), (atomic_files, "_write"),
+        (Path, "symlink_to"), (shutil, "rmtree"), (atomic_files, "_sync"), (stores, "sync_folder"), (torch, "save"),
     ):  # fmt: skip
         wrap(owner, name)
     return passed

@@ -15,8 +15,9 @@ import pytest
 from PIL import Image, ImageColor
 from report.conftest import END, LOSS
 
+from lightning_debugkit.core import atomic_files
+from lightning_debugkit.core.atomic_files import write_bytes
 from lightning_debugkit.core.journal import read_journal
-from lightning_debugkit.core.shared_files import replace_file
 from lightning_debugkit.report import Drawing, Paragraph, Section, Summary, markdown, render, summarize
 from lightning_debugkit.report.palette import RED
 from lightning_debugkit.report.rendering import compose
@@ -167,10 +168,10 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         raise OSError("No space left on device")
 
     target = tmp_path / "report.md"
-    replace_file(target, b"old")
-    monkeypatch.setattr(Path, "write_bytes", full)
+    write_bytes(target, b"old")
+    monkeypatch.setattr(atomic_files, "_write", full)
     with pytest.raises(OSError, match="No space"):
-        replace_file(target, b"new")
+        write_bytes(target, b"new")
     assert target.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["report.md"]
 

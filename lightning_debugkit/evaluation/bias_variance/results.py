@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torchmetrics import Metric
 
+from lightning_debugkit.core.atomic_files import write_bytes
 from lightning_debugkit.core.compat import Trainer
 from lightning_debugkit.core.journal import strict
-from lightning_debugkit.core.shared_files import replace_file
 from lightning_debugkit.evaluation.bias_variance import bias_variance_arguments
 from lightning_debugkit.evaluation.bias_variance.advice import optimism
 from lightning_debugkit.evaluation.bias_variance.bias_variance_rules import Conclusion
@@ -141,7 +141,7 @@ def as_measure(case: BiasVarianceCase, conclusion: Conclusion, speaks_of: str, m
 
 def write_file(folder: Path, held: Mapping[str, Any]) -> None:
     """Write the file."""
-    replace_file(folder / FILE, (json.dumps(held, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode())
+    write_bytes(folder / FILE, (json.dumps(held, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode())
 
 
 def point(errors: Mapping[str, Interval], epoch: int) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_debugkit.core.atomic_files import write_bytes
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.core.journal import strict
-from lightning_debugkit.core.shared_files import replace_file
 from lightning_debugkit.evaluation.error_analysis.answers import TOP, CollectedAnswers
 from lightning_debugkit.evaluation.error_analysis.confusion_history import ConfusionHistory
 from lightning_debugkit.evaluation.error_analysis.detection import NOTHING
@@ -236,4 +236,4 @@ def _fields(thing: Any, *names: str) -> dict[str, Any]:
 def write_analysis(folder: Path, name: str, held: dict[str, Any]) -> None:
     """Write an analysis, or leave the one that is there."""
     text = json.dumps(strict(held), allow_nan=False, ensure_ascii=False)
-    replace_file(folder / name, text.encode("utf-8", "backslashreplace"))
+    write_bytes(folder / name, text.encode("utf-8", "backslashreplace"))

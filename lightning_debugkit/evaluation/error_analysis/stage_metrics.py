@@ -16,7 +16,7 @@ from torchmetrics.wrappers.abstract import WrapperMetric
 
 from lightning_debugkit.core.compat import forget_computed, reductions
 from lightning_debugkit.core.finding import Finding, Where
-from lightning_debugkit.core.metric_rule import METRIC_DISAGREES
+from lightning_debugkit.core.shared_rules import METRIC_DISAGREES
 
 _APART = 1e-3  # of the value: above what single precision leaves of a sum
 _SAME = 1e-6

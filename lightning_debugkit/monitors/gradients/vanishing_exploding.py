@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 from typing import Any
@@ -15,7 +15,6 @@ from lightning_debugkit.core.finding import Finding, Severity
 from lightning_debugkit.core.optimizers import is_adaptive
 from lightning_debugkit.core.rule import BROKEN_NUMBERS, NO_LEARNING, WILD_STEPS, Rule
 from lightning_debugkit.monitors.observed_step import StepStats
-from lightning_debugkit.stats.depth_trend import fades
 from lightning_debugkit.stats.log_history import LogHistory
 
 EXPLODING = Rule(
@@ -62,6 +61,8 @@ _FIRST = 3  # looks of a run that all compare gradients with weights
 _STEP = 10  # full looks at weights are taken this often
 _FADED = 1e-5  # gradient over weight norm: 100,000 steps of rate 1 would replace the weights
 _FADES = 1e-4  # of the layer that has most, what the first layer's share of gradient over weight norm lies below
+_LAYERS = 5  # fewer have no depth to speak of
+_CORRELATION = 0.8  # of the share with depth, at least: a single small layer is no fading
 _LOOKS = 3  # in a row that find it so
 _HUGE = 1e4  # gradient over weight norm from which one step at a usual rate of 1e-4 replaces the weights
 
@@ -130,7 +131,7 @@ class GradientTrends:
             return
         ratios = look.ratios
         module = next(iter(ratios), "")
-        fading = bool(ratios) and ratios[module] < _FADED and fades(list(ratios.values()), _FADES)
+        fading = bool(ratios) and ratios[module] < _FADED and fades(list(ratios.values()))
         self.fading[key] = self.fading.get(key, 0) + 1 if fading else 0
         if self.fading[key] < _LOOKS:
             return
@@ -194,3 +195,20 @@ class GradientTrends:
 def _own_loss(look: StepStats, several: bool) -> float | None:
     is_judged = look.whole and not several and look.loss is not None and math.isfinite(look.loss)
     return look.loss if is_judged else None
+
+
+def fades(ratios: Sequence[float]) -> bool:
+    """Tell whether ``ratios``, input side first, shrink steadily from the output to the input side.
+
+    Args:
+        ratios: A positive size for each layer, in the order of the network.
+
+    Example:
+        >>> fades([1e-9, 1e-8, 1e-6, 1e-4, 1e-2]), fades([1e-2, 1e-9, 1e-2, 1e-2, 1e-2])
+        (True, False)
+    """
+    if len(ratios) < _LAYERS or min(ratios) <= 0 or ratios[0] >= _FADES * max(ratios):
+        return False
+    from scipy.stats import spearmanr  # late: it takes a while to import
+
+    return bool(spearmanr(ratios, range(len(ratios))).statistic >= _CORRELATION)

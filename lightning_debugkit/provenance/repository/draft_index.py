@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from lightning_debugkit.core.shared_files import is_abandoned, is_old, locked
+from lightning_debugkit.core.atomic_files import is_abandoned, is_old, locked
 from lightning_debugkit.provenance.repository.git import Repository, Unavailable
 
 _PREFIX = "lightning-debugkit-index-"

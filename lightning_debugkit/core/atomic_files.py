@@ -1,4 +1,7 @@
-"""Write a file or a folder whole or not at all, and find what killed writers left behind."""
+"""Files that a reader, another process or a kill finds whole: written beside their place and renamed, and locked.
+
+The system gives up a lock when its process ends or is killed: what nobody holds is left behind.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,20 @@ import os
 import re
 import shutil
 import stat
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from secrets import token_hex
+from types import ModuleType
 
-from lightning_debugkit.core.shared_files import HAS_LOCKS, is_abandoned, lock, locked
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # Windows has none
+    fcntl = None
 
+HAS_LOCKS = fcntl is not None
+_LONG = 24 * 3600.0
 _DRAFT = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 
 
@@ -31,9 +42,10 @@ def write_whole(path: Path, save: Callable[[Path], object], *, fsync: bool = Tru
     _write_whole(path, lambda draft, handle: save(draft), fsync=fsync, in_folder=in_folder)
 
 
-def write_text(path: Path, text: str, *, fsync: bool = True) -> None:
-    """Write a small text file whole or not at all."""
-    _write_whole(path, lambda draft, handle: _write(handle, text.encode()), fsync=fsync, in_folder=False)
+def write_bytes(path: Path, data: bytes, *, fsync: bool = False) -> None:
+    """Write a small file whole or not at all; its folder is made if there is none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write_whole(path, lambda draft, handle: _write(handle, data), fsync=fsync, in_folder=False)
 
 
 def _write_whole(path: Path, save: Callable[[Path, int], object], *, fsync: bool, in_folder: bool) -> None:
@@ -195,3 +207,60 @@ def size_of(path: Path) -> int:
     if not stat.S_ISDIR(held.st_mode):
         return held.st_size
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+def lock(handle: int, wait: bool = False) -> bool:
+    """Take the lock of an open file or folder; return whether it is held: some filesystems have no locks.
+
+    Args:
+        handle: Holds the lock until it is closed.
+        wait: Wait for another process that holds it.
+
+    Raises:
+        BlockingIOError: Another process holds it.
+    """
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        raise
+    except OSError:
+        return False
+    return True
+
+
+def locked(path: Path) -> int | None:
+    """Return a handle that holds the lock of ``path``, ``None`` where there are no locks.
+
+    Raises:
+        BlockingIOError: Another process holds it.
+    """
+    if fcntl is None:
+        return None
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        if lock(handle):
+            return handle
+    except BlockingIOError:
+        os.close(handle)
+        raise
+    os.close(handle)
+    return None
+
+
+def is_abandoned(path: Path) -> bool:
+    """Tell whether no process holds the lock of ``path``; where there are no locks, only its age tells."""
+    try:
+        handle = locked(path)
+    except (BlockingIOError, FileNotFoundError):  # its owner lives, or has just finished
+        return False
+    if handle is None:
+        return is_old(path)
+    os.close(handle)
+    return True
+
+
+def is_old(path: Path) -> bool:
+    """Tell whether ``path`` was last written so long ago that its writer hardly lives."""
+    return time.time() - path.lstat().st_mtime > _LONG

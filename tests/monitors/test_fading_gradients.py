@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from lightning_debugkit.stats.depth_trend import fades
+from lightning_debugkit.monitors.gradients.vanishing_exploding import fades
 
 
 def chain(factor: float, layers: int) -> list[float]:

@@ -1,4 +1,4 @@
-"""The rule for a metric that is not what the samples say, which several callbacks can find out."""
+"""Rules that more than one callback can find to be broken."""
 
 from __future__ import annotations
 
@@ -13,5 +13,14 @@ METRIC_DISAGREES = Rule(
     "Give each stage its own metric object, or reset {metric} when the {stage} begins. Log the object itself, and "
     "Lightning resets it.",
     section="error-analysis",
+    cost="once",
+)
+# Of a metric that is followed and never logged: by the kit's own checkpoints, or by other people's callbacks.
+MONITOR_MISSING = Rule(
+    "monitor-missing",
+    Severity.WARNING,
+    "{metric} was not logged, so that no file is kept for it so far; logged are {logged}",
+    "Log it in validation_step with self.log({metric!r}, value), or name one that is logged.",
+    section="checkpoints",
     cost="once",
 )
