@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from lightning_debugkit.checkpointing.keep_rules import Best, KeepRule, Latest
 from lightning_debugkit.checkpointing.object_store import is_url, missing_package
+from lightning_debugkit.checkpointing.retention_rules import Best, KeepRule, Latest
 from lightning_debugkit.checkpointing.rule_text import as_rules
 from lightning_debugkit.core.arguments import Needs, is_whole
 

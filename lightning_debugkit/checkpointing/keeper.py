@@ -8,9 +8,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lightning_debugkit.checkpointing.keep_rules import KeepRule, Latest, Occasion
 from lightning_debugkit.checkpointing.mirror import Mirror
 from lightning_debugkit.checkpointing.records import Moment, Record, Shards, history
+from lightning_debugkit.checkpointing.retention_rules import KeepRule, Latest, Occasion
 from lightning_debugkit.checkpointing.store import Store, cause_of, is_full
 
 Write = Callable[[Path], object]

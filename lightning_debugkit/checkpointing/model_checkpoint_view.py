@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from lightning_debugkit.checkpointing.keep_rules import Best, KeepRule
 from lightning_debugkit.checkpointing.records import Record
+from lightning_debugkit.checkpointing.retention_rules import Best, KeepRule
 from lightning_debugkit.core.compat import ModelCheckpoint
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from lightning_debugkit.checkpointing.keep_rules import KeepRule
 from lightning_debugkit.checkpointing.records import Record, head, history, in_order
+from lightning_debugkit.checkpointing.retention_rules import KeepRule
 
 RESUMED = "resumed from"
 EXCEPTION = "left by an exception"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable
 
-from lightning_debugkit.checkpointing.keep_rules import Best, Every, KeepRule, Latest
+from lightning_debugkit.checkpointing.retention_rules import Best, Every, KeepRule, Latest
 
 _KNOWN: dict[str, type[KeepRule]] = {"Every": Every, "Best": Best, "Latest": Latest}
 _EXAMPLE = "write them as in Python: Every(steps=5000), Best('val_loss', k=3), Latest()"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from lightning_debugkit.checkpointing.keep_rules import Every, KeepRule
 from lightning_debugkit.checkpointing.records import Moment
+from lightning_debugkit.checkpointing.retention_rules import Every, KeepRule
 from lightning_debugkit.core.compat import Trainer
 
 

@@ -21,8 +21,8 @@ from lightning_debugkit.core.compat import belong_to_both, callbacks_of, is_laun
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.guards import guarded, guarded_state, leave_out_passing_frames, tell_exceptions
 from lightning_debugkit.core.optimizers import epoch_of
-from lightning_debugkit.core.outlets import outlets_of
 from lightning_debugkit.core.run import Run, current_run, open_run
+from lightning_debugkit.core.run_sinks import sinks_of
 
 _log = logging.getLogger("lightning_debugkit")
 _PLACE = {"epoch", "step", "rank"}
@@ -190,14 +190,14 @@ class DebugCallback(Callback):
             run.append("end", **place, status=status, exception=as_event(exception), seconds=run.seconds, **counted)
         if not trainer.is_global_zero:
             # Who started the processes ends the others with the first that fails: that one makes the report.
-            if status == "exception" and outlets_of(trainer, run).console.says_exception:
+            if status == "exception" and sinks_of(trainer, run).console.says_exception:
                 self._render(run)
             run.close(is_plain=False)
             return
         is_due = force or status == "exception" or self._is_report_due(trainer, run)
         if is_due and run.rendered != run.written:
             run.settle()
-            outlets_of(trainer, run)
+            sinks_of(trainer, run)
             self._render(run)
             run.rendered = run.written
         run.close(is_plain=not is_due and status == "finished" and trainer.world_size == 1)
@@ -259,8 +259,8 @@ class DebugCallback(Callback):
             )
             return
         report = Report(run.folder, summary)
-        if run.outlets is not None:
-            run.outlets.ended(run, report, is_shown=show_in_notebook(report))
+        if run.sinks is not None:
+            run.sinks.ended(run, report, is_shown=show_in_notebook(report))
 
     def where(self, trainer: Trainer, module: str = "") -> Where:
         """Return the place of now; where a checkpoint is validated or tested, the one that its weights are from."""
@@ -280,22 +280,22 @@ class DebugCallback(Callback):
                 where = self.where(trainer)
                 fields = {"epoch": where.epoch, "step": where.step, "rank": where.rank, **fields}
             run.append(kind, **fields)
-            if kind == "measure" and (outlets := outlets_of(trainer, run)).takes_all:
-                outlets.loggers.measure(fields["name"], fields["value"], fields["step"])
+            if kind == "measure" and (sinks := sinks_of(trainer, run)).takes_all:
+                sinks.loggers.measure(fields["name"], fields["value"], fields["step"])
 
     def measure(self, trainer: Trainer, where: Where, values: Mapping[str, Any]) -> None:
         """Append one point to each of some series, of one place."""
         run = current_run(trainer)
         if run is not None:
             run.measure(where, values)
-            if (outlets := outlets_of(trainer, run)).takes_all:
+            if (sinks := sinks_of(trainer, run)).takes_all:
                 for name, value in values.items():
-                    outlets.loggers.measure(name, value, where.step)
+                    sinks.loggers.measure(name, value, where.step)
 
     def is_ignored(self, trainer: Trainer, finding: Finding) -> bool:
         """Tell whether the user wants nothing of this rule."""
         run = current_run(trainer)
-        return run is not None and finding.rule in outlets_of(trainer, run).ignored
+        return run is not None and finding.rule in sinks_of(trainer, run).ignored
 
     def emit(self, trainer: Trainer, finding: Finding, about: str = "", is_raised: bool = False) -> bool:
         """Journal ``finding`` and pass it on, unless the same was told before; tell whether it is news.
@@ -304,7 +304,7 @@ class DebugCallback(Callback):
         become more severe. What ``is_raised`` next is not said on the terminal, too.
         """
         run = current_run(trainer)
-        if run is not None and outlets_of(trainer, run).leave_out(finding, run):
+        if run is not None and sinks_of(trainer, run).leave_out(finding, run):
             return False
         about = about or finding.where.module
         key = f"{finding.rule}|{about}|{int(finding.severity)}"
@@ -314,7 +314,7 @@ class DebugCallback(Callback):
         self._told.append(key)
         if run is not None:
             run.saw(finding)
-            outlets_of(trainer, run).finding(finding, is_raised)
+            sinks_of(trainer, run).finding(finding, is_raised)
         elif finding.severity >= Severity.WARNING:  # a validation by itself leaves no journal
             _log.warning(f"{finding.severity} {finding.rule}: {finding.message}\n  {finding.advice}")
         return True

@@ -34,7 +34,7 @@ from lightning_debugkit.core.recorder import Recorder
 from lightning_debugkit.core.run_folders import claim, fold, unfold
 
 if TYPE_CHECKING:
-    from lightning_debugkit.core.outlets import Outlets
+    from lightning_debugkit.core.run_sinks import RunSinks
 
 SHORT = 10.0  # seconds below which a healthy fit gets its report when it is asked for
 _LATER = 1.0  # seconds after which what takes a child process is begun; many fits are over by then
@@ -73,7 +73,7 @@ class Run:
     written: int = 0
     rendered: int = -1
     said: str = ""
-    outlets: Outlets | None = None  # as long as nothing was told
+    sinks: RunSinks | None = None  # as long as nothing was told
     lost: int = 0
     line: str = ""
     is_replaying: bool = False

@@ -30,8 +30,8 @@ from lightning_debugkit.data import (
 from lightning_debugkit.data.baseline import baselines
 from lightning_debugkit.data.data_summary import pairs_of, sketch
 from lightning_debugkit.data.first_loss import FirstLoss
+from lightning_debugkit.data.input_target_checks import InputTargetChecks, Unrelated
 from lightning_debugkit.data.loaders import class_mapping
-from lightning_debugkit.data.pairing import Pairing, Unrelated
 from lightning_debugkit.data.samples_seen import SAMPLES, Seen
 
 # Training batches after which labels and copies are judged though the epoch goes on: long epochs take hours.
@@ -232,7 +232,7 @@ class DataCheck(DebugCallback):
         is_whole = trainer.is_last_batch and known is not None and len(known) == train.taken
         if known is not None and is_whole:
             yield from class_weights.judge_each(self._first_loss.weights, known, where)
-        pairing = Pairing(train, val, self._first_loss, where)
+        pairing = InputTargetChecks(train, val, self._first_loss, where)
         yield from pairing.findings(self.neighbours)
         self._unrelated = pairing.unrelated or self._unrelated
         for split, kept in self._boxes.items():

@@ -31,7 +31,7 @@ from lightning_debugkit.monitors.observed_step import StepStats
 from lightning_debugkit.monitors.step_stats import ObservedBatch, StepStatsReader
 from lightning_debugkit.replay.bundle import MAX_BYTES
 from lightning_debugkit.replay.module_hooks import ModuleHooks
-from lightning_debugkit.replay.raised_step import can_be_explained
+from lightning_debugkit.replay.step_raised import can_be_explained
 
 Action = Literal["raise", "stop", "skip", "warn"]
 

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from lightning_debugkit.core.anomaly import TrainingAnomaly
 from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.compat import LightningModule, Trainer
-from lightning_debugkit.core.dispatch import cannot_enter
+from lightning_debugkit.core.dispatch_modes import cannot_enter
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.core.run import current_run
 from lightning_debugkit.core.sharding import cannot_rerun, holds_whole_model, is_sharded, unwrapped_name
@@ -22,7 +22,7 @@ from lightning_debugkit.monitors.step_stats import ObservedBatch, StepStatsReade
 from lightning_debugkit.replay.diagnosis import Diagnosis
 from lightning_debugkit.replay.module_hooks import ModuleHooks
 from lightning_debugkit.replay.nonfinite import finding as worded
-from lightning_debugkit.replay.raised_step import (
+from lightning_debugkit.replay.step_raised import (
     device_is_lost,
     explained,
     is_of_anomaly_mode,

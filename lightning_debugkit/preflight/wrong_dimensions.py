@@ -13,8 +13,8 @@ from lightning_debugkit.core.loss_functions import BINARY_LOSSES, DIFFERENCE_LOS
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.preflight.dependence import BATCH_LEAK
 from lightning_debugkit.preflight.loss_calls import LossCall, NormCall, OuterCall, ViewCall, at
-from lightning_debugkit.replay.raised_step import RAISED
 from lightning_debugkit.replay.source_lines import SourceLine
+from lightning_debugkit.replay.step_raised import RAISED
 
 VIEW_FOR_TRANSPOSE = Rule(
     "view-for-transpose",

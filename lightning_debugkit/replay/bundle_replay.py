@@ -12,7 +12,7 @@ from lightning_debugkit.core.compat import LightningModule, MixedPrecision, Trai
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.replay import bundle
 from lightning_debugkit.replay.nonfinite import finding
-from lightning_debugkit.replay.raised_step import explained
+from lightning_debugkit.replay.step_raised import explained
 from lightning_debugkit.replay.step_replay import replay_step
 
 _COMPARED = ("op", "source", "samples", "backward", "input")

@@ -17,9 +17,9 @@ from lightning_debugkit.data.batches import batch_size, entry, is_floats, leaves
 from lightning_debugkit.data.containers import is_opaque
 from lightning_debugkit.data.packed_rows import of_rows, owners
 from lightning_debugkit.replay.culprits import EVERY_ONE, Fails, culprits
+from lightning_debugkit.replay.error_origins import Signature, blamed, in_a_line, place_of_error, signature
 from lightning_debugkit.replay.nonfinite_entries import broken_rows
 from lightning_debugkit.replay.passes import Backward, Pass, ReplayStep, outside
-from lightning_debugkit.replay.raising import Signature, blamed, in_a_line, place_of_error, signature
 from lightning_debugkit.replay.trace import Born, Trace, origin
 
 __all__ = ["OF_ALL", "Backward", "Diagnosis", "Origin", "ReplayStep", "breaks_scaled", "diagnose"]

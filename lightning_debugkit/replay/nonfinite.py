@@ -10,8 +10,8 @@ from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.name_lists import listed
 from lightning_debugkit.core.rule import BROKEN_NUMBERS, Rule
 from lightning_debugkit.data.batches import indexed
-from lightning_debugkit.replay.cause_messages import Circumstances, Words, mechanism
 from lightning_debugkit.replay.diagnosis import OF_ALL, Diagnosis
+from lightning_debugkit.replay.nonfinite_cause_messages import Circumstances, Words, mechanism
 
 _SAYS = "{seen} at step {step}: {what}{samples_text}"
 

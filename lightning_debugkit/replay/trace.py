@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lightning_debugkit.core.tensor_numbers import numbers, plainly
 from lightning_debugkit.data.batches import leaves, tensors
-from lightning_debugkit.replay.causes import cause_of, counts, out_of_range
+from lightning_debugkit.replay.nonfinite_causes import cause_of, counts, out_of_range
 from lightning_debugkit.replay.nonfinite_entries import broken, broken_rows, storage
 from lightning_debugkit.replay.source_lines import SourceLine, place_of
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lightning_debugkit.stats.arrays import Floats, Integers, floats, integers
 from lightning_debugkit.stats.intervals import Interval, bare_interval, student_reach, wilson
-from lightning_debugkit.stats.staging import Block, Staging
+from lightning_debugkit.stats.row_buffer import Block, RowBuffer
 
 # Sums are of whole multiples of this: exact, so that neither ranks nor the order of batches change them.
 _UNIT = 1 << 30
@@ -63,7 +63,7 @@ class Calibration:
         if bins < 1:
             raise ValueError(f"Calibration needs bins >= 1, got {bins!r}; 15 are usual.")
         self.bins = bins
-        self._staging = Staging((torch.float32, torch.bool))
+        self._buffer = RowBuffer((torch.float32, torch.bool))
         # Samples, right ones, confidence, squared difference of the two; in the last column what is broken.
         self._sums = torch.zeros(4, bins + 1, dtype=torch.int64)
 
@@ -74,7 +74,7 @@ class Calibration:
                 "Calibration needs one confidence a prediction, got "
                 f"{list(confidence.shape)} confidences and {list(correct.shape)} predictions."
             )
-        for block in self._staging.add(confidence.reshape(-1), correct.reshape(-1).to(confidence.device)):
+        for block in self._buffer.add(confidence.reshape(-1), correct.reshape(-1).to(confidence.device)):
             self._count(block)
 
     def merge(self, other: Calibration) -> None:
@@ -155,7 +155,7 @@ class Calibration:
         return n, right, floats(confidence) / _UNIT, floats(squares) / _UNIT
 
     def _settle(self) -> None:
-        for block in self._staging.rest():
+        for block in self._buffer.rest():
             self._count(block)
 
     def _count(self, block: Block) -> None:

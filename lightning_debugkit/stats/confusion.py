@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_debugkit.stats.arrays import Integers, Numbers, integers
-from lightning_debugkit.stats.staging import Block, Staging
+from lightning_debugkit.stats.row_buffer import Block, RowBuffer
 
 DENSE = 1_500  # classes up to which a whole matrix, 18 MB, is kept; only cells that occur are above
 _CLASSES = 1 << 31  # a cell's target and prediction share 64 bits
@@ -39,7 +39,7 @@ class Confusion:
             raise ValueError(f"Confusion needs classes >= 1, got {classes!r}; give the width of the model's output.")
         self._classes = classes
         self._outside = 0
-        self._staging = Staging((torch.int64, torch.int64))
+        self._buffer = RowBuffer((torch.int64, torch.int64))
         self._table: Tensor | None = None
         self._runs: list[tuple[Tensor, Tensor]] = []  # codes that ascend, and their counts
 
@@ -54,7 +54,7 @@ class Confusion:
                 "Confusion needs whole numbers of one shape, got "
                 f"{_kind(target)} targets and {_kind(predicted)} predictions; give the class of each."
             )
-        for block in self._staging.add(target.reshape(-1), predicted.reshape(-1).to(target.device)):
+        for block in self._buffer.add(target.reshape(-1), predicted.reshape(-1).to(target.device)):
             self._count(block)
 
     def merge(self, other: Confusion) -> None:
@@ -147,7 +147,7 @@ class Confusion:
         return cls.of({"classes": len(table), "outside": 0, "cells": torch.from_numpy(cells)})
 
     def _settle(self) -> None:
-        for block in self._staging.rest():
+        for block in self._buffer.rest():
             self._count(block)
 
     def _count(self, block: Block) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_debugkit.stats.arrays import Integers
-from lightning_debugkit.stats.staging import Block, Staging
+from lightning_debugkit.stats.row_buffer import Block, RowBuffer
 
 TOP = 3
 ALL = 10  # classes up to which all are kept
@@ -162,7 +162,7 @@ class Records:
     def __init__(self) -> None:
         self.classes = 0
         self._is_indexed = False
-        self._staging: Staging | None = None
+        self._buffer: RowBuffer | None = None
         self._blocks: list[Block] = []
 
     def update(
@@ -181,7 +181,7 @@ class Records:
 
     def add(self, found: SampleRecord, target: Tensor, index: Tensor | None = None) -> None:
         """Keep a batch that was looked at before."""
-        staging = self._staging or self._begin(found.width, index is not None)
+        buffer = self._buffer or self._begin(found.width, index is not None)
         if self._is_indexed != (index is not None):
             raise ValueError("Records needs an index with every batch or with none; number the others yourself.")
         if self.classes != found.width:
@@ -189,14 +189,14 @@ class Records:
         columns = [target.to(found.loss.device), found.probability, found.classes, found.probabilities]
         if index is not None:
             columns.append(index.to(found.loss.device))
-        self._keep(staging.add(*columns))
+        self._keep(buffer.add(*columns))
 
     def merge(self, other: Records) -> None:
         """Take in the samples of another, such as of another rank; give both an index, or theirs follow ours."""
         other._settle()
         if not other._blocks:
             return
-        if self._staging is None:
+        if self._buffer is None:
             self._begin(other.classes, other._is_indexed)
         self._settle()
         if (self._is_indexed, self.classes) != (other._is_indexed, other.classes):
@@ -254,15 +254,15 @@ class Records:
             found._blocks = [tuple(state["columns"])]
         return found
 
-    def _begin(self, width: int, is_indexed: bool) -> Staging:
+    def _begin(self, width: int, is_indexed: bool) -> RowBuffer:
         names = torch.int16 if width <= _NARROW else torch.int32
         dtypes = [names, torch.float32, names, torch.float32] + [torch.int64] * is_indexed
-        self._staging, self._is_indexed, self.classes = Staging(dtypes), is_indexed, width
-        return self._staging
+        self._buffer, self._is_indexed, self.classes = RowBuffer(dtypes), is_indexed, width
+        return self._buffer
 
     def _settle(self) -> None:
-        if self._staging is not None:
-            self._keep(self._staging.rest())
+        if self._buffer is not None:
+            self._keep(self._buffer.rest())
 
     def _keep(self, blocks: Iterable[Block]) -> None:
         for block in blocks:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_debugkit.stats.staging import Block, Staging
+from lightning_debugkit.stats.row_buffer import Block, RowBuffer
 
 _ROWS = 1 << 13
 _DTYPES = (torch.float32, torch.float32, torch.float32, torch.int64, torch.int64, torch.int64)
@@ -56,7 +56,7 @@ class TopLosses:
             raise ValueError(f"TopLosses needs k >= 1, got {k!r}; 25 make a page of pictures.")
         self.k = k
         self._broken = 0
-        self._staging = Staging(_DTYPES, max(_ROWS, k))
+        self._buffer = RowBuffer(_DTYPES, max(_ROWS, k))
         self._kept: Block = ()
 
     def update(
@@ -81,7 +81,7 @@ class TopLosses:
             predicted,
             index,
         )
-        for block in self._staging.add(*(column.to(loss.device) for column in columns)):
+        for block in self._buffer.add(*(column.to(loss.device) for column in columns)):
             self._look(block)
 
     def merge(self, other: TopLosses) -> None:
@@ -126,7 +126,7 @@ class TopLosses:
         return found
 
     def _settle(self) -> None:
-        for block in self._staging.rest():
+        for block in self._buffer.rest():
             self._look(block)
 
     def _look(self, block: Block) -> None:

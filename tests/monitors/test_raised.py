@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_debugkit import Finding, GradientAnomalyDetector, read_journal
 from lightning_debugkit.replay.bundle_replay import replay_bundle, same
-from lightning_debugkit.replay.raised_step import can_be_explained
+from lightning_debugkit.replay.step_raised import can_be_explained
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

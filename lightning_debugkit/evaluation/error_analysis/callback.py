@@ -16,8 +16,8 @@ from lightning_debugkit.core.finding import Where
 from lightning_debugkit.core.run import current_run, open_run
 from lightning_debugkit.data.loaders import class_mapping
 from lightning_debugkit.evaluation.error_analysis import error_analysis_arguments
-from lightning_debugkit.evaluation.error_analysis.answers import CollectedAnswers
 from lightning_debugkit.evaluation.error_analysis.class_names import class_names as names_of
+from lightning_debugkit.evaluation.error_analysis.collected_answers import CollectedAnswers
 from lightning_debugkit.evaluation.error_analysis.confusion_history import ConfusionHistory
 from lightning_debugkit.evaluation.error_analysis.error_analysis_arguments import evaluation_step, one_of_several
 from lightning_debugkit.evaluation.error_analysis.error_files import files_of, settled_files, write_error_files

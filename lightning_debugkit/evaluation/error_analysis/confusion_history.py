@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lightning_debugkit.evaluation.error_analysis.answers import CollectedAnswers
+from lightning_debugkit.evaluation.error_analysis.collected_answers import CollectedAnswers
 from lightning_debugkit.stats.confused_pairs import most_confused
 from lightning_debugkit.stats.intervals import wilson
 

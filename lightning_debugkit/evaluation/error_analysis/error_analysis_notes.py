@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from lightning_debugkit.evaluation.error_analysis.answers import CollectedAnswers
+from lightning_debugkit.evaluation.error_analysis.collected_answers import CollectedAnswers
 from lightning_debugkit.evaluation.error_analysis.task import Task
 from lightning_debugkit.stats.label_issues import LabelIssues
 from lightning_debugkit.stats.slice_search import has_trees

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lightning_debugkit.evaluation.error_analysis.answers import CollectedAnswers
+from lightning_debugkit.evaluation.error_analysis.collected_answers import CollectedAnswers
 from lightning_debugkit.evaluation.error_analysis.confusion_history import ConfusionHistory
 from lightning_debugkit.stats.confused_pairs import Merge, Pair
 from lightning_debugkit.stats.intervals import Interval

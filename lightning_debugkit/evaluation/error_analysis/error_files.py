@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from lightning_debugkit.core.compat import LightningModule, Trainer
 from lightning_debugkit.data.loaders import loaders_of_pass
-from lightning_debugkit.evaluation.error_analysis.answers import CollectedAnswers
+from lightning_debugkit.evaluation.error_analysis.collected_answers import CollectedAnswers
 from lightning_debugkit.evaluation.error_analysis.error_summary import Samples
 from lightning_debugkit.evaluation.error_analysis.errors_json import ErrorAnalysisResult, write_analysis
 from lightning_debugkit.evaluation.error_analysis.sample_pictures import SampleGallery, tokenizer_of

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_debugkit.evaluation.error_analysis.answers import CollectedAnswers
+from lightning_debugkit.evaluation.error_analysis.collected_answers import CollectedAnswers
 from lightning_debugkit.stats.bootstrap import balanced_accuracy, bootstrap_groups, cohen_kappa
 from lightning_debugkit.stats.intervals import Interval, wilson
 from lightning_debugkit.stats.per_class import ClassScore

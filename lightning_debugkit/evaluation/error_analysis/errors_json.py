@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lightning_debugkit.core.atomic_files import write_bytes
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.core.journal import strict
-from lightning_debugkit.evaluation.error_analysis.answers import TOP, CollectedAnswers
+from lightning_debugkit.evaluation.error_analysis.collected_answers import TOP, CollectedAnswers
 from lightning_debugkit.evaluation.error_analysis.confusion_history import ConfusionHistory
 from lightning_debugkit.evaluation.error_analysis.detection import NOTHING
 from lightning_debugkit.evaluation.error_analysis.error_analysis_notes import error_analysis_notes

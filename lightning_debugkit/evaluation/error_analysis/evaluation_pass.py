@@ -16,7 +16,11 @@ from lightning_debugkit.data.batches import CannotSplit, batch_size, take
 from lightning_debugkit.data.evaluation_order import LoaderOrder, Rows, answered_loader
 from lightning_debugkit.data.loaders import begins, is_at_once, loaders_of_pass
 from lightning_debugkit.evaluation.bias_variance.train_error import again
-from lightning_debugkit.evaluation.error_analysis.answers import AnswerCollector, CollectedAnswers, merged_answers
+from lightning_debugkit.evaluation.error_analysis.collected_answers import (
+    AnswerCollector,
+    CollectedAnswers,
+    merged_answers,
+)
 from lightning_debugkit.evaluation.error_analysis.error_analysis_notes import UNFOLLOWED
 from lightning_debugkit.evaluation.error_analysis.index_evidence import IndexEvidence
 from lightning_debugkit.evaluation.error_analysis.loss_check import LossCheck

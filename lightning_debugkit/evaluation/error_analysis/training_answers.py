@@ -13,7 +13,11 @@ from lightning_debugkit.core.distributed import gathered_from_ranks
 from lightning_debugkit.data.batches import CannotSplit, batch_size
 from lightning_debugkit.data.evaluation_order import LoaderOrder, Rows
 from lightning_debugkit.data.loaders import length_of_loader, loaders_of
-from lightning_debugkit.evaluation.error_analysis.answers import AnswerCollector, CollectedAnswers, merged_answers
+from lightning_debugkit.evaluation.error_analysis.collected_answers import (
+    AnswerCollector,
+    CollectedAnswers,
+    merged_answers,
+)
 from lightning_debugkit.evaluation.error_analysis.index_evidence import IndexEvidence
 from lightning_debugkit.evaluation.error_analysis.multiclass import both, in_range
 from lightning_debugkit.evaluation.error_analysis.slice_columns import indices_of

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lightning_debugkit.core.arguments import Needs
 from lightning_debugkit.core.callback import DebugCallback
-from lightning_debugkit.core.dispatch import cannot_enter, entered
+from lightning_debugkit.core.dispatch_modes import cannot_enter, entered
 from lightning_debugkit.core.optimizers import rate_of
 from lightning_debugkit.core.patching import around_next
 from lightning_debugkit.core.sampling import SampledSteps, Thinning

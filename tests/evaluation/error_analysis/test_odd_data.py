@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_debugkit import ErrorAnalysis, read_journal
-from lightning_debugkit.evaluation.error_analysis.answers import AnswerCollector
+from lightning_debugkit.evaluation.error_analysis.collected_answers import AnswerCollector
 from lightning_debugkit.evaluation.error_analysis.confusion_history import ConfusionHistory
 from lightning_debugkit.evaluation.error_analysis.sample_pictures import picture_of
 from lightning_debugkit.evaluation.error_analysis.slice_columns import columns_of

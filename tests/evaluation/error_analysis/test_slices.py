@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_debugkit import read_journal
-from lightning_debugkit.evaluation.error_analysis.answers import AnswerCollector, merged_answers
+from lightning_debugkit.evaluation.error_analysis.collected_answers import AnswerCollector, merged_answers
 from lightning_debugkit.evaluation.error_analysis.task import Task
 from lightning_debugkit.evaluation.predictions.readings import Reading
 

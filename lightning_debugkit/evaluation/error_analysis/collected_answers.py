@@ -21,8 +21,8 @@ from lightning_debugkit.evaluation.error_analysis.task import Task
 from lightning_debugkit.evaluation.predictions.readings import Reading
 from lightning_debugkit.stats.calibration import Calibration
 from lightning_debugkit.stats.confusion import Confusion
+from lightning_debugkit.stats.row_buffer import Block, RowBuffer
 from lightning_debugkit.stats.sample_records import Records
-from lightning_debugkit.stats.staging import Block, Staging
 from lightning_debugkit.stats.top_losses import TopLosses
 
 TOP = 25
@@ -63,8 +63,8 @@ class AnswerCollector:
         self.top = TopLosses(TOP)
         self.totals = Totals()
         self.records = Records() if form.task in ("multiclass", "binary") else None
-        self._staging: Staging | None = None
-        self._waiting: Staging | None = None
+        self._buffer: RowBuffer | None = None
+        self._waiting: RowBuffer | None = None
         self._ignore: int | None = None
         self._blocks: list[tuple[NDArray[Any], ...]] = []
         self._seen = 0
@@ -88,7 +88,7 @@ class AnswerCollector:
         dtypes = (found.predictions.dtype, torch.int64, torch.int64, numbers.dtype)
         if self._waiting is None or self._waiting.dtypes != dtypes:
             self._settle()
-            self._waiting = Staging(dtypes, _STAGED)
+            self._waiting = RowBuffer(dtypes, _STAGED)
         self._ignore = found.ignore_index
         target = found.target.to(device)
         self._look_at(self._waiting.add(found.predictions, target, index, numbers))
@@ -121,9 +121,9 @@ class AnswerCollector:
             self.records.add(look.seen.first(room), look.target[:room], index[:room])
         self._seen += len(index)
         own = {name: getattr(look, name) for name in _DTYPES if name != "index"}
-        if self._staging is None:
-            self._staging = Staging([*_DTYPES.values(), numbers.dtype], _STAGED)
-        for block in self._staging.add(index, *own.values(), numbers):
+        if self._buffer is None:
+            self._buffer = RowBuffer([*_DTYPES.values(), numbers.dtype], _STAGED)
+        for block in self._buffer.add(index, *own.values(), numbers):
             self._take(block)
 
     def _take(self, block: Block) -> None:
@@ -154,7 +154,7 @@ class AnswerCollector:
     def payload(self) -> dict[str, Any]:
         """Return all that was counted."""
         self._settle()
-        for block in () if self._staging is None else self._staging.rest():
+        for block in () if self._buffer is None else self._buffer.rest():
             self._take(block)
         empty = [torch.zeros(0, dtype=dtype).numpy() for dtype in _DTYPES.values()]
         blocks = self._blocks or [(*empty, np.zeros((0, len(self.columns.names)), np.float32))]

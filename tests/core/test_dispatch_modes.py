@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
 
-from lightning_debugkit.core.dispatch import cannot_enter, entered, is_made_anew
+from lightning_debugkit.core.dispatch_modes import cannot_enter, entered, is_made_anew
 
 
 class Nothing(TorchDispatchMode):

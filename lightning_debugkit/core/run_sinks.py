@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Outlets:
+class RunSinks:
     """The places that findings go to, besides the journal.
 
     Args:
@@ -74,14 +74,14 @@ class Outlets:
             say(f"lightning-debugkit: {news}\n  Report: {page}")
 
 
-def outlets_of(trainer: Trainer, run: Run) -> Outlets:
-    """Return the outlets of a run, made when something is told for the first time."""
-    if run.outlets is None:
-        run.outlets = _made(trainer, run)
-    return run.outlets
+def sinks_of(trainer: Trainer, run: Run) -> RunSinks:
+    """Return where the findings of a run go, made when something is told for the first time."""
+    if run.sinks is None:
+        run.sinks = _made(trainer, run)
+    return run.sinks
 
 
-def _made(trainer: Trainer, run: Run) -> Outlets:
+def _made(trainer: Trainer, run: Run) -> RunSinks:
     from lightning_debugkit.core.reporting import Reporting  # late: it is a callback itself
 
     def failed(sink: Sink, error: Exception) -> None:
@@ -94,7 +94,7 @@ def _made(trainer: Trainer, run: Run) -> Outlets:
     settings = chosen or Reporting()
     takes_all = settings.loggers == "all"
     asked = trainer.loggers if trainer.is_global_zero and settings.loggers != "none" else []
-    return Outlets(
+    return RunSinks(
         Console(run.folder / ".said" if trainer.world_size > 1 else None),
         Sinks(logger_sinks(asked, takes_all), failed),
         Sinks([] if settings.on_finding is None else [Call(settings.on_finding)], failed),

@@ -10,8 +10,8 @@ from typing import Any
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.replay.diagnosis import Diagnosis
+from lightning_debugkit.replay.error_origins import about_numbers, in_a_line
 from lightning_debugkit.replay.nonfinite import GRADIENT, finding, named_entries, named_samples
-from lightning_debugkit.replay.raising import about_numbers, in_a_line
 
 RAISED = Rule(
     "step-raised",

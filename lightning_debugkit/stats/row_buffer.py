@@ -13,7 +13,7 @@ Block: TypeAlias = tuple[Tensor, ...]
 ROWS = 1 << 16
 
 
-class Staging:
+class RowBuffer:
     """Columns that fill up batch by batch, and are handed on whenever the next batch would not fit.
 
     A batch costs one copy a column and no wait for the device.
@@ -23,10 +23,10 @@ class Staging:
         rows: Held at most; larger batches are handed on in pieces of this size.
 
     Example:
-        >>> staging = Staging([torch.int64], rows=4)
-        >>> [[block[0].tolist() for block in staging.add(torch.tensor(x))] for x in ([1, 2, 3], [4, 5])]
+        >>> buffer = RowBuffer([torch.int64], rows=4)
+        >>> [[block[0].tolist() for block in buffer.add(torch.tensor(x))] for x in ([1, 2, 3], [4, 5])]
         [[], [[1, 2, 3]]]
-        >>> [block[0].tolist() for block in staging.rest()]
+        >>> [block[0].tolist() for block in buffer.rest()]
         [[4, 5]]
     """
 

@@ -27,7 +27,7 @@ Unrelated: TypeAlias = Callable[[Sequence[float], int, Where], Iterator[Finding]
 
 
 @dataclass
-class Pairing:
+class InputTargetChecks:
     """The samples of both splits, with what they are to be told as.
 
     Args:

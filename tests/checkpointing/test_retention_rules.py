@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lightning_debugkit.checkpointing.keep_rules import Occasion
+from lightning_debugkit.checkpointing.retention_rules import Occasion
 from lightning_debugkit.checkpointing.rule_text import as_rules
 from lightning_debugkit.checkpoints import Best, Every, KeepRule, Latest, Moment, Record, read_rules
 
