@@ -14,94 +14,51 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import torch
-from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
-from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
-from lightning.fabric.utilities.apply_func import move_data_to_device
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import BaseFinetuning, Callback, EarlyStopping, ModelCheckpoint
-from lightning.pytorch.core.optimizer import LightningOptimizer
-from lightning.pytorch.loggers.logger import DummyLogger
-from lightning.pytorch.loops.fetchers import _DataLoaderIterDataFetcher
-from lightning.pytorch.plugins import MixedPrecision
-from lightning.pytorch.plugins.io import AsyncCheckpointIO
-from lightning.pytorch.strategies import (
-    DDPStrategy,
-    DeepSpeedStrategy,
-    FSDPStrategy,
-    ModelParallelStrategy,
-    SingleDeviceStrategy,
-    Strategy,
-)
-from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities.data import extract_batch_size
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO as CheckpointIO
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO as TorchCheckpointIO
+from lightning.fabric.utilities.apply_func import move_data_to_device as move_data_to_device
+from lightning.pytorch import LightningModule as LightningModule
+from lightning.pytorch import Trainer as Trainer
+from lightning.pytorch.callbacks import BaseFinetuning as BaseFinetuning
+from lightning.pytorch.callbacks import Callback as Callback
+from lightning.pytorch.callbacks import EarlyStopping as EarlyStopping
+from lightning.pytorch.callbacks import ModelCheckpoint as ModelCheckpoint
+from lightning.pytorch.core.optimizer import LightningOptimizer as LightningOptimizer
+from lightning.pytorch.loggers.logger import DummyLogger as DummyLogger
+from lightning.pytorch.loops.fetchers import _DataLoaderIterDataFetcher as _DataLoaderIterDataFetcher
+from lightning.pytorch.plugins import MixedPrecision as MixedPrecision
+from lightning.pytorch.plugins.io import AsyncCheckpointIO as AsyncCheckpointIO
+from lightning.pytorch.strategies import DDPStrategy as DDPStrategy
+from lightning.pytorch.strategies import DeepSpeedStrategy as DeepSpeedStrategy
+from lightning.pytorch.strategies import FSDPStrategy as FSDPStrategy
+from lightning.pytorch.strategies import ModelParallelStrategy as ModelParallelStrategy
+from lightning.pytorch.strategies import SingleDeviceStrategy as SingleDeviceStrategy
+from lightning.pytorch.strategies import Strategy as Strategy
+from lightning.pytorch.trainer.states import TrainerFn as TrainerFn
+from lightning.pytorch.utilities.data import extract_batch_size as extract_batch_size
+from lightning.pytorch.utilities.exceptions import SIGTERMException as SIGTERMException
 from lightning.pytorch.utilities.model_helpers import is_overridden
-from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
+from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature as is_param_in_hook_signature
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
-from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.modules.batchnorm import _BatchNorm as _BatchNorm
+from torch.nn.modules.batchnorm import _NormBase as _NormBase
+from torch.nn.modules.dropout import _DropoutNd as _DropoutNd
 from torch.optim import Optimizer
 from torch.utils._device import DeviceContext
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes, _get_current_dispatch_mode
-from torch.utils._pytree import tree_leaves, tree_map
-from torchmetrics import Metric
+from torch.utils._python_dispatch import TorchDispatchMode as TorchDispatchMode
+from torch.utils._python_dispatch import _disable_current_modes
+from torch.utils._python_dispatch import _get_current_dispatch_mode as _get_current_dispatch_mode
+from torch.utils._pytree import tree_leaves as tree_leaves
+from torch.utils._pytree import tree_map as tree_map
+from torchmetrics import Metric as Metric
 
 DisableTorchFunction = torch._C.DisableTorchFunction
 _dispatch_modes = torch._C._len_torch_dispatch_stack  # how many are on
 _function_modes = torch._C._len_torch_function_stack
 
-# Of these, `_DataLoaderIterDataFetcher`, `extract_batch_size` and `is_param_in_hook_signature` are not
+# Of the names above, `_DataLoaderIterDataFetcher`, `extract_batch_size` and `is_param_in_hook_signature` are not
 # documented; they were seen in Lightning 2.5 to 2.6. So were the attributes below: of Lightning's in the same, of
 # torch's in 2.6 to 2.13, of torchmetrics' in 1.6 to 1.8.
-__all__ = [
-    "AsyncCheckpointIO",
-    "BaseFinetuning",
-    "Callback",
-    "CheckpointIO",
-    "DDPStrategy",
-    "DeepSpeedStrategy",
-    "DisableTorchFunction",
-    "DummyLogger",
-    "EarlyStopping",
-    "FSDPStrategy",
-    "LightningModule",
-    "LightningOptimizer",
-    "Metric",
-    "MixedPrecision",
-    "ModelCheckpoint",
-    "ModelParallelStrategy",
-    "SIGTERMException",
-    "SingleDeviceStrategy",
-    "Strategy",
-    "TorchCheckpointIO",
-    "TorchDispatchMode",
-    "Trainer",
-    "TrainerFn",
-    "_BatchNorm",
-    "_DataLoaderIterDataFetcher",
-    "_DropoutNd",
-    "_NormBase",
-    "_get_current_dispatch_mode",
-    "both_packages",
-    "callbacks_of",
-    "computed_value",
-    "counterpart_of",
-    "extract_batch_size",
-    "in_training_step",
-    "is_launched",
-    "is_of_other",
-    "is_param_in_hook_signature",
-    "is_search",
-    "is_unscaled",
-    "modes_aside",
-    "move_data_to_device",
-    "overrides",
-    "scale_of",
-    "stage_of",
-    "tree_leaves",
-    "tree_map",
-    "unseen",
-]
 
 BUILDER = "_instantiator"  # of saved hyper-parameters: what LightningCLI makes the model by
 # What a module refers to beyond itself: put back by other means, or never to be touched.

@@ -15,7 +15,7 @@ from lightning_debugkit.core.compat import LightningModule
 from lightning_debugkit.evaluation.bias_variance import error_counts, logged_metric, metric_estimate
 from lightning_debugkit.evaluation.bias_variance.error_counts import ErrorCounts, Method
 from lightning_debugkit.evaluation.predictions.reader import PredictionReader, PredictionsNotFound
-from lightning_debugkit.evaluation.predictions.readings import named_reading
+from lightning_debugkit.evaluation.predictions.readings import Reading, named_reading
 from lightning_debugkit.evaluation.predictions.wrong_samples import NoClasses, cut_of, scored
 from lightning_debugkit.stats.intervals import Interval
 
@@ -68,20 +68,33 @@ class Taken(Protocol):
         """Return what was seen, to be merged with that of other ranks."""
 
 
-class ErrorTake:
-    """Count wrong answers."""
+class ReadingTake:
+    """Has the reader find predictions and targets."""
 
-    def __init__(self, reader: PredictionReader, group: str | None) -> None:
+    def __init__(self, reader: PredictionReader) -> None:
         self.reader = reader
-        self.group = group
-        self.tally = ErrorCounts()
-        self.cut: float | None = None
 
     def begin(self, step: str, module: LightningModule, batch: Any) -> None:
         self.reader.begin(step, module)
 
+    def read(self, moment: MeasuredAt) -> Reading:
+        return self.reader.read(moment.step, moment.module, moment.outputs, moment.batch, moment.rerun)
+
+    def stop(self, module: LightningModule) -> None:
+        self.reader.release()
+
+
+class ErrorTake(ReadingTake):
+    """Count wrong answers."""
+
+    def __init__(self, reader: PredictionReader, group: str | None) -> None:
+        super().__init__(reader)
+        self.group = group
+        self.tally = ErrorCounts()
+        self.cut: float | None = None
+
     def end(self, moment: MeasuredAt) -> None:
-        found = self.reader.read(moment.step, moment.module, moment.outputs, moment.batch, moment.rerun)
+        found = self.read(moment)
         if self.cut != 0.0:  # once a score lies outside of 0 to 1, scores are logits
             self.cut = cut_of(found.predictions, found.target, found.places[0])
         try:
@@ -102,29 +115,20 @@ class ErrorTake:
             groups = held[1]
         self.tally.add(answers, moment.counted, groups, moment.places)
 
-    def stop(self, module: LightningModule) -> None:
-        self.reader.release()
-
     def payload(self) -> Any:
         return self.tally.payload()
 
 
-class MetricTake:
+class MetricTake(ReadingTake):
     """Let a copy of a torchmetrics metric see predictions and targets."""
 
     def __init__(self, reader: PredictionReader, metric: Metric, rank: int) -> None:
-        self.reader = reader
+        super().__init__(reader)
         self.tally = metric_estimate.MetricEstimate(metric, seed=rank)
 
-    def begin(self, step: str, module: LightningModule, batch: Any) -> None:
-        self.reader.begin(step, module)
-
     def end(self, moment: MeasuredAt) -> None:
-        found = self.reader.read(moment.step, moment.module, moment.outputs, moment.batch, moment.rerun)
+        found = self.read(moment)
         self.tally.add(found.predictions, found.target, moment.counted)
-
-    def stop(self, module: LightningModule) -> None:
-        self.reader.release()
 
     def payload(self) -> Any:
         return self.tally.payload()

@@ -131,15 +131,8 @@ class AnswerCollector:
         host = [part.cpu() for part in block]
         held = dict(zip(_DTYPES, host, strict=False))
         counts = held["size"] > 0
-        self.totals.add(
-            Totals(
-                int(counts.sum()),
-                int(held["size"].sum()),
-                int(held["wrong"].sum()),
-                int(held["broken"].sum()),
-                int(held["outside"].sum()),
-            )
-        )
+        summed = (int(held[name].sum()) for name in ("size", "wrong", "broken", "outside"))
+        self.totals.add(Totals(int(counts.sum()), *summed))
         kept = [part[counts] for part in host]
         held = dict(zip(_DTYPES, kept, strict=False))
         target, predicted, right = held["target"], held["predicted"], held["wrong"] == 0

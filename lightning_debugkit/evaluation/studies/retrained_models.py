@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from lightning_debugkit.core.compat import LightningModule, Trainer
-from lightning_debugkit.evaluation.bias_variance.measurement import MeasuredAt
+from lightning_debugkit.core.compat import Trainer
+from lightning_debugkit.evaluation.bias_variance.measurement import MeasuredAt, ReadingTake
 from lightning_debugkit.evaluation.bias_variance.train_error import draw_training_sample, measure_training_error
 from lightning_debugkit.evaluation.predictions.reader import PredictionReader
 from lightning_debugkit.evaluation.predictions.wrong_samples import NoClasses, cut_of, scored
@@ -84,24 +84,18 @@ def bias_variance_decomposition(
     return parts
 
 
-class _Kept:
+class _Kept(ReadingTake):
     """A look that keeps predictions and targets."""
 
     def __init__(self, reader: PredictionReader) -> None:
-        self.reader = reader
+        super().__init__(reader)
         self.predictions: list[Tensor] = []
         self.targets: list[Tensor] = []
 
-    def begin(self, step: str, module: LightningModule, batch: Any) -> None:
-        self.reader.begin(step, module)
-
     def end(self, moment: MeasuredAt) -> None:
-        found = self.reader.read(moment.step, moment.module, moment.outputs, moment.batch, moment.rerun)
+        found = self.read(moment)
         self.predictions.append(found.predictions.detach().float().cpu())
         self.targets.append(found.target.detach().cpu())
-
-    def stop(self, module: LightningModule) -> None:
-        self.reader.release()
 
     def payload(self) -> Any:
         return torch.cat(self.predictions), torch.cat(self.targets)
