@@ -9,29 +9,33 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lightning_debugkit.checkpointing.atomic_io import AtomicCheckpointIO
-    from lightning_debugkit.checkpointing.callback import NestedCheckpoint
-    from lightning_debugkit.checkpointing.resume.callback import ExactResume
-    from lightning_debugkit.core.anomaly import TrainingAnomaly
-    from lightning_debugkit.core.finding import Finding, Severity
-    from lightning_debugkit.core.journal import read_journal
-    from lightning_debugkit.core.reporting import Reporting
-    from lightning_debugkit.data.callback import DataCheck
-    from lightning_debugkit.data.class_subset import ClassSubset
-    from lightning_debugkit.evaluation.bias_variance.callback import BiasVarianceReport
-    from lightning_debugkit.evaluation.error_analysis.callback import ErrorAnalysis
-    from lightning_debugkit.evaluation.studies.cross_validation import cross_validate
-    from lightning_debugkit.evaluation.studies.learning_curve import learning_curve
-    from lightning_debugkit.evaluation.studies.retrained_models import bias_variance_decomposition
-    from lightning_debugkit.monitors.activations.callback import ActivationMonitor
-    from lightning_debugkit.monitors.callback import GradientAnomalyDetector
-    from lightning_debugkit.monitors.clipping.callback import GradientClippingMonitor
-    from lightning_debugkit.preflight.callback import PreflightCheck
-    from lightning_debugkit.preset_callback import Preset
-    from lightning_debugkit.presets import debugkit
-    from lightning_debugkit.provenance.callback import CodeSnapshot
-    from lightning_debugkit.provenance.load_model.loading import load_model
-    from lightning_debugkit.report.read_report import Report, read_report
+    from lightning_debugkit.checkpointing.atomic_io import AtomicCheckpointIO as AtomicCheckpointIO
+    from lightning_debugkit.checkpointing.callback import NestedCheckpoint as NestedCheckpoint
+    from lightning_debugkit.checkpointing.resume.callback import ExactResume as ExactResume
+    from lightning_debugkit.core.anomaly import TrainingAnomaly as TrainingAnomaly
+    from lightning_debugkit.core.finding import Finding as Finding
+    from lightning_debugkit.core.finding import Severity as Severity
+    from lightning_debugkit.core.journal import read_journal as read_journal
+    from lightning_debugkit.core.reporting import Reporting as Reporting
+    from lightning_debugkit.data.callback import DataCheck as DataCheck
+    from lightning_debugkit.data.class_subset import ClassSubset as ClassSubset
+    from lightning_debugkit.evaluation.bias_variance.callback import BiasVarianceReport as BiasVarianceReport
+    from lightning_debugkit.evaluation.error_analysis.callback import ErrorAnalysis as ErrorAnalysis
+    from lightning_debugkit.evaluation.studies.cross_validation import cross_validate as cross_validate
+    from lightning_debugkit.evaluation.studies.learning_curve import learning_curve as learning_curve
+    from lightning_debugkit.evaluation.studies.retrained_models import (
+        bias_variance_decomposition as bias_variance_decomposition,
+    )
+    from lightning_debugkit.monitors.activations.callback import ActivationMonitor as ActivationMonitor
+    from lightning_debugkit.monitors.callback import GradientAnomalyDetector as GradientAnomalyDetector
+    from lightning_debugkit.monitors.clipping.callback import GradientClippingMonitor as GradientClippingMonitor
+    from lightning_debugkit.preflight.callback import PreflightCheck as PreflightCheck
+    from lightning_debugkit.preset_callback import Preset as Preset
+    from lightning_debugkit.presets import debugkit as debugkit
+    from lightning_debugkit.provenance.callback import CodeSnapshot as CodeSnapshot
+    from lightning_debugkit.provenance.load_model.loading import load_model as load_model
+    from lightning_debugkit.report.read_report import Report as Report
+    from lightning_debugkit.report.read_report import read_report as read_report
 
 _HOMES = {
     "ActivationMonitor": "monitors.activations.callback",
@@ -61,33 +65,7 @@ _HOMES = {
     "read_report": "report.read_report",
 }
 
-__all__ = [
-    "ActivationMonitor",
-    "AtomicCheckpointIO",
-    "BiasVarianceReport",
-    "ClassSubset",
-    "CodeSnapshot",
-    "DataCheck",
-    "ErrorAnalysis",
-    "ExactResume",
-    "Finding",
-    "GradientAnomalyDetector",
-    "GradientClippingMonitor",
-    "NestedCheckpoint",
-    "PreflightCheck",
-    "Preset",
-    "Report",
-    "Reporting",
-    "Severity",
-    "TrainingAnomaly",
-    "bias_variance_decomposition",
-    "cross_validate",
-    "debugkit",
-    "learning_curve",
-    "load_model",
-    "read_journal",
-    "read_report",
-]
+__all__ = [*_HOMES]
 
 
 def __getattr__(name: str) -> Any:

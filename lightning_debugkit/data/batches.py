@@ -21,32 +21,18 @@ from lightning_debugkit.data.batch_size import (
     own_length,
     sizes,
 )
+from lightning_debugkit.data.containers import CannotSplit as CannotSplit
 from lightning_debugkit.data.containers import (
-    CannotSplit,
     is_array,
     is_graphs,
     is_opaque,
     is_plain,
     items_of,
-    leaves,
     list_like,
     rebuilt,
-    tensors,
 )
-
-__all__ = [
-    "CannotSplit",
-    "batch_size",
-    "entry",
-    "indexed",
-    "is_floats",
-    "leaves",
-    "replaced",
-    "samples",
-    "take",
-    "tensors",
-    "why_whole",
-]
+from lightning_debugkit.data.containers import leaves as leaves
+from lightning_debugkit.data.containers import tensors as tensors
 
 _LONG = 120  # characters of another's error
 _DEEP = 16  # an object may hold what holds it

@@ -4,31 +4,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lightning_debugkit.report.parts import Chapter, Code, Drawing, Figure, Paragraph, Section, Table
-    from lightning_debugkit.report.read_report import Report, read_report
-    from lightning_debugkit.report.rendering import render
-    from lightning_debugkit.report.summary import Summary, summarize
-    from lightning_debugkit.report.to_html import html
-    from lightning_debugkit.report.to_json import as_json
-    from lightning_debugkit.report.to_markdown import markdown
-
-__all__ = [
-    "Chapter",
-    "Code",
-    "Drawing",
-    "Figure",
-    "Paragraph",
-    "Report",
-    "Section",
-    "Summary",
-    "Table",
-    "as_json",
-    "html",
-    "markdown",
-    "read_report",
-    "render",
-    "summarize",
-]
+    from lightning_debugkit.report.parts import Chapter as Chapter
+    from lightning_debugkit.report.parts import Code as Code
+    from lightning_debugkit.report.parts import Drawing as Drawing
+    from lightning_debugkit.report.parts import Figure as Figure
+    from lightning_debugkit.report.parts import Paragraph as Paragraph
+    from lightning_debugkit.report.parts import Section as Section
+    from lightning_debugkit.report.parts import Table as Table
+    from lightning_debugkit.report.read_report import Report as Report
+    from lightning_debugkit.report.read_report import read_report as read_report
+    from lightning_debugkit.report.rendering import render as render
+    from lightning_debugkit.report.summary import Summary as Summary
+    from lightning_debugkit.report.summary import summarize as summarize
+    from lightning_debugkit.report.to_html import html as html
+    from lightning_debugkit.report.to_json import as_json as as_json
+    from lightning_debugkit.report.to_markdown import markdown as markdown
 
 _ROOM = {
     **dict.fromkeys(("Chapter", "Code", "Drawing", "Figure", "Paragraph", "Section", "Table"), "parts"),
@@ -41,6 +31,7 @@ _ROOM = {
     "render": "rendering",
     "summarize": "summary",
 }
+__all__ = [*_ROOM]
 
 
 def __getattr__(name: str) -> Any:

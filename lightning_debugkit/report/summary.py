@@ -16,7 +16,6 @@ from lightning_debugkit.report.troubles import Trouble, troubles
 
 Status = Literal["finished", "exception", "interrupted", "stopped", "unfinished"]
 _WORST_FIRST: tuple[Status, ...] = ("exception", "interrupted", "stopped", "finished")
-_STOPS = ("KeyboardInterrupt", "SIGTERMException")  # of the journals of before, which called them exceptions
 
 
 @dataclass(frozen=True)
@@ -195,8 +194,6 @@ def _worst_and_earliest(end: Event) -> tuple[int, float]:
 
 def _status(end: Event) -> Status:
     named = end.get("status")
-    if named == "exception" and as_mapping(end.get("exception")).get("type") in _STOPS:
-        return "interrupted"
     return next((status for status in _WORST_FIRST if status == named), "stopped")
 
 
