@@ -23,8 +23,7 @@ class EvaluationHooks(DebugCallback):
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._tell(trainer, self.watches.loops.start_evaluation(trainer, pl_module, self.where(trainer)))
 
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._tell(trainer, self.watches.loops.start_evaluation(trainer, pl_module, self.where(trainer)))
+    on_test_start = on_validation_start
 
     def on_validation_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *place: int) -> None:
         where = self.where(trainer)
@@ -34,28 +33,20 @@ class EvaluationHooks(DebugCallback):
         self.watches.loops.evaluation.before_batch()
 
     def on_validation_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *place: int
-    ) -> None:
-        self._evaluated(trainer, pl_module, outputs, batch, *place)
-
-    def on_test_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *place: int
-    ) -> None:
-        self._evaluated(trainer, pl_module, outputs, batch, *place)
-
-    def _evaluated(
         self,
         trainer: Trainer,
-        module: LightningModule,
+        pl_module: LightningModule,
         outputs: Any,
         batch: Any,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
         place = batch_idx, dataloader_idx
-        found = list(self.watches.loops.evaluated(trainer, module, self.where(trainer), outputs, batch, place))
-        with self.telling(trainer, module, found):
+        found = list(self.watches.loops.evaluated(trainer, pl_module, self.where(trainer), outputs, batch, place))
+        with self.telling(trainer, pl_module, found):
             self._tell(trainer, found)
+
+    on_test_batch_end = on_validation_batch_end
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         found = list(self.watches.loops.end_evaluation(trainer, pl_module, self.where(trainer)))
@@ -64,11 +55,7 @@ class EvaluationHooks(DebugCallback):
         if trainer.state.fn != "fit":
             self._evaluation_over(trainer)
 
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        found = list(self.watches.loops.end_evaluation(trainer, pl_module, self.where(trainer)))
-        with self.telling(trainer, pl_module, found):
-            self._tell(trainer, found)
-        self._evaluation_over(trainer)
+    on_test_end = on_validation_end
 
     def _evaluation_over(self, trainer: Trainer) -> None:
         """Keep what a test or validation by itself has logged; a report that is there is brought up to date."""

@@ -147,12 +147,9 @@ class PreflightCheck(DebugCallback):
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *place: int
     ) -> None:
-        self._settle(trainer, "validation")
+        self._settle(trainer, _stage_of(trainer))
 
-    def on_test_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *place: int
-    ) -> None:
-        self._settle(trainer, "test")
+    on_test_batch_end = on_validation_batch_end
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn != "fit":
@@ -160,8 +157,7 @@ class PreflightCheck(DebugCallback):
         elif self._heard["training"] >= TRAINING_STEPS:
             self._flush(trainer)
 
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._flush_outside(trainer, pl_module)
+    on_test_end = on_validation_end
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._flush(trainer)

@@ -178,8 +178,7 @@ class ErrorAnalysis(DebugCallback):
     def on_validation_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *place: int) -> None:
         self.watch.begin(pl_module, evaluation_step(trainer), *place[1:])
 
-    def on_test_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *place: int) -> None:
-        self.on_validation_batch_start(trainer, pl_module, batch, *place)
+    on_test_batch_start = on_validation_batch_start
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *place: int
@@ -189,10 +188,7 @@ class ErrorAnalysis(DebugCallback):
         except PredictionsNotFound as error:
             self._miss(trainer, error, trainer.sanity_checking or self._stage != "fit")
 
-    def on_test_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *place: int
-    ) -> None:
-        self.on_validation_batch_end(trainer, pl_module, outputs, batch, *place)
+    on_test_batch_end = on_validation_batch_end
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.watch.metrics.close()
