@@ -51,7 +51,13 @@ class PowerLaw:
         return Interval(float(values[0]), float(min(low, values[0])), float(max(high, values[0])))
 
 
-def fit_power_law(sizes: Numbers, errors: Numbers, replicates: int = 500, seed: int = 0) -> PowerLaw:
+def fit_power_law(
+    sizes: Numbers,
+    errors: Numbers,
+    spreads: Numbers | None = None,
+    replicates: int = 500,
+    seed: int = 0,
+) -> PowerLaw:
     """Fit the errors of models that were trained on ``sizes`` samples.
 
     Floor and scale are kept from being negative. What the points leave open is found by refits to the curve with fresh
@@ -61,6 +67,7 @@ def fit_power_law(sizes: Numbers, errors: Numbers, replicates: int = 500, seed: 
     Args:
         sizes: (points,) training samples; three different ones or more, repeats welcome.
         errors: (points,) errors of the models trained on them, four or more; none is negative.
+        spreads: (points,) standard deviation of each error; by default one for all, from the residuals.
 
     Example:
         >>> curve = fit_power_law([100, 400, 900, 2500], [0.3, 0.2, 1 / 6, 0.14])  # 0.1 + 2 / sqrt(n)
@@ -76,14 +83,19 @@ def fit_power_law(sizes: Numbers, errors: Numbers, replicates: int = 500, seed: 
     if n.shape != seen.shape or len(n) < 4 or len(np.unique(n)) < 3 or (n <= 0).any() or not (seen >= 0).all():
         raise ValueError("fit_power_law needs four errors or more, none negative, at three positive sizes or more.")
     rng = np.random.default_rng(seed)
-    best = _fit(n, seen[None])[0]
-    fitted = _curve(_fit(n, seen[None], free=True), n)
-    left = len(n) - 3
-    # The spread itself is known from few residuals only: it is drawn as well.
-    found = math.sqrt(float(((seen - fitted) ** 2).sum()) / left)
-    drawn = rng.standard_normal((replicates, len(n))) * found * np.sqrt(left / rng.chisquare(left, (replicates, 1)))
+    noise = np.ones_like(n) if spreads is None else floats(spreads)
+    if noise.shape != n.shape or not (noise > 0).all():
+        raise ValueError("fit_power_law needs a positive spread of each error; leave spreads out if none is known.")
+    best = _fit(n, seen[None], noise)[0]
+    fitted = _curve(_fit(n, seen[None], noise, free=True), n)
+    drawn = rng.standard_normal((replicates, len(n))) * noise
+    if spreads is None:
+        left = len(n) - 3
+        # The spread itself is known from few residuals only: it is drawn as well.
+        found = math.sqrt(float(((seen - fitted) ** 2).sum()) / left)
+        drawn *= found * np.sqrt(left / rng.chisquare(left, (replicates, 1)))
     floor, scale, exponent = (float(part) for part in best)
-    return PowerLaw(floor, scale, exponent, _fit(n, fitted + drawn, free=True))
+    return PowerLaw(floor, scale, exponent, _fit(n, fitted + drawn, noise, free=True))
 
 
 def _curve(laws: Floats, n: float | Floats) -> Floats:
@@ -92,9 +104,9 @@ def _curve(laws: Floats, n: float | Floats) -> Floats:
     return found
 
 
-def _fit(n: Floats, errors: Floats, free: bool = False) -> Floats:
+def _fit(n: Floats, errors: Floats, spreads: Floats, free: bool = False) -> Floats:
     """Least squares: (curves, points) -> (curves, 3). For each exponent, floor and scale follow in closed form."""
-    weight = np.full_like(n, 1 / len(n))
+    weight = spreads**-2 / (spreads**-2).sum()
     unit = n.min()
     part = (n / unit) ** -_EXPONENTS[:, None]  # (exponents, points)
     centre, middle = part @ weight, errors @ weight

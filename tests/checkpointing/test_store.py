@@ -247,7 +247,7 @@ def test_a_record_that_cannot_be_written_takes_its_file_along(tmp_path: Path, mo
     def fails(*args: Any, **kwargs: Any) -> None:
         raise OSError(errno.ENOSPC, "full")
 
-    monkeypatch.setattr(stores, "write_text", fails)
+    monkeypatch.setattr(stores, "write_bytes", fails)
     with pytest.raises(OSError, match="full"):
         save(opened(tmp_path), 1)
     assert list(tmp_path.iterdir()) == []

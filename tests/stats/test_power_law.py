@@ -28,22 +28,23 @@ def test_a_curve_without_noise_comes_back(floor: float, scale: float, exponent: 
 
 def test_the_fit_is_scipys() -> None:
     rng = np.random.default_rng(0)
-    sizes = np.repeat(SIZES, 4)
-    errors = curve(sizes, 0.1, 4.0, 0.6) + 0.01 * rng.normal(size=20)
-    reference, _ = curve_fit(curve, sizes, errors, p0=(0.05, 2, 0.5), bounds=(0, [1, 100, 4]))
-    fitted = fit_power_law(sizes, errors, replicates=2)
+    sizes, spreads = np.repeat(SIZES, 4), np.repeat([0.02, 0.02, 0.01, 0.01, 0.005], 4)
+    errors = curve(sizes, 0.1, 4.0, 0.6) + spreads * rng.normal(size=20)
+    reference, _ = curve_fit(curve, sizes, errors, p0=(0.05, 2, 0.5), sigma=spreads, bounds=(0, [1, 100, 4]))
+    fitted = fit_power_law(sizes, errors, spreads, replicates=2)
     for n in (150, 3_200, 10_000):
         assert fitted.at(n).value == pytest.approx(float(curve(n, *reference)), rel=2e-3)
 
 
-@pytest.mark.parametrize(("floor", "repeats"), [(0.05, 3), (0.05, 1), (0.0, 3)])
-def test_what_more_data_bring_is_held_in_95_of_100_runs(floor: float, repeats: int) -> None:
+@pytest.mark.parametrize(("floor", "repeats", "known"), [(0.05, 3, True), (0.05, 1, False), (0.0, 3, False)])
+def test_what_more_data_bring_is_held_in_95_of_100_runs(floor: float, repeats: int, known: bool) -> None:
     """At five sizes; a floor of zero is the bound of what the fit allows."""
     rng = np.random.default_rng(1)
     sizes = np.repeat(SIZES, repeats)
     truth = curve(sizes, floor, 3.0, 0.5)
+    spreads = np.full(len(sizes), 0.01) if known else None
     runs = truth + rng.normal(0, 0.01, (RUNS, len(sizes)))
-    fits = [fit_power_law(sizes, run, replicates=200) for run in runs]
+    fits = [fit_power_law(sizes, run, spreads, replicates=200) for run in runs]
     now, then = float(truth[-1]), float(curve(3_200.0, floor, 3.0, 0.5))
     assert 0.93 <= holds((fit.at(3_200) for fit in fits), then) <= 0.97
     assert 0.93 <= holds((fit.gain(1_600, 3_200) for fit in fits), now - then) <= 0.97
@@ -99,3 +100,9 @@ def test_three_sizes_and_four_errors_are_the_least(sizes: list[int], errors: lis
         ValueError, match="fit_power_law needs four errors or more, none negative, at three positive sizes"
     ):
         fit_power_law(sizes, errors)
+
+
+@pytest.mark.parametrize("spreads", [[0.1, 0.1], [0.1, 0.1, 0.0, 0.1]])
+def test_each_error_has_a_spread(spreads: list[float]) -> None:
+    with pytest.raises(ValueError, match="needs a positive spread of each error; leave spreads out if none is known"):
+        fit_power_law([1, 2, 3, 4], [4, 3, 2, 1], spreads)
