@@ -48,8 +48,14 @@ class SampleRecord:
         """Return the first rows, all if there are no more than ``n``."""
         if len(self.loss) <= n:
             return self
-        columns = (self.classes, self.probabilities, self.confidence, self.probability, self.loss)
-        return SampleRecord(*(column[:n] for column in columns), width=self.width)
+        return SampleRecord(
+            classes=self.classes[:n],
+            probabilities=self.probabilities[:n],
+            confidence=self.confidence[:n],
+            probability=self.probability[:n],
+            loss=self.loss[:n],
+            width=self.width,
+        )
 
 
 def sample_record(scores: Tensor, target: Tensor, is_logits: bool = True) -> SampleRecord:
@@ -142,8 +148,14 @@ class RecordTable:
 
     def take(self, rows: Integers) -> RecordTable:
         """Return some of the samples."""
-        columns = (self.index, self.label, self.probability, self.classes, self.probabilities)
-        return RecordTable(*(column[rows] for column in columns), width=self.width)
+        return RecordTable(
+            self.index[rows],
+            self.label[rows],
+            self.probability[rows],
+            self.classes[rows],
+            self.probabilities[rows],
+            self.width,
+        )
 
 
 class Records:

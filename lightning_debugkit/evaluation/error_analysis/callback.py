@@ -178,7 +178,8 @@ class ErrorAnalysis(DebugCallback):
     def on_validation_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *place: int) -> None:
         self.watch.begin(pl_module, evaluation_step(trainer), *place[1:])
 
-    on_test_batch_start = on_validation_batch_start
+    def on_test_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *place: int) -> None:
+        self.on_validation_batch_start(trainer, pl_module, batch, *place)
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *place: int
@@ -188,7 +189,10 @@ class ErrorAnalysis(DebugCallback):
         except PredictionsNotFound as error:
             self._miss(trainer, error, trainer.sanity_checking or self._stage != "fit")
 
-    on_test_batch_end = on_validation_batch_end
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *place: int
+    ) -> None:
+        self.on_validation_batch_end(trainer, pl_module, outputs, batch, *place)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.watch.metrics.close()
