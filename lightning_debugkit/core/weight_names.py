@@ -11,6 +11,8 @@ from torch import nn
 from lightning_debugkit.core.patching import Hook
 
 _COMPILED = "_orig_mod."  # torch.compile(module) holds the module under this name
+_WRAPPED = ("_orig_mod", "module")  # so do DataParallel and AveragedModel, which counts its updates beside it
+_COUNTER = "n_averaged"
 _AVERAGES = ("ema", "average", "averaged", "swa", "shadow")
 _FEW = 3
 
@@ -18,8 +20,9 @@ _FEW = 3
 def renamed(saved: Collection[str], wanted: Collection[str]) -> dict[str, str]:
     """Return, by the name of a saved weight, the name that the model has for it, where that is certain and another.
 
-    Certain is that ``torch.compile`` adds ``_orig_mod.``, and that one prefix before every name, without which all
-    names are those of the model, is none of theirs.
+    Certain is that ``torch.compile`` adds ``_orig_mod.`` and other wrappers ``module.`` where one name alone becomes
+    the model's without it, and that one prefix before every name, without which all names are those of the model, is
+    none of theirs.
 
     Example:
         >>> renamed(["net._orig_mod.weight", "head.bias"], ["net.weight", "head.bias"])
@@ -27,7 +30,7 @@ def renamed(saved: Collection[str], wanted: Collection[str]) -> dict[str, str]:
         >>> renamed(["model.net.weight", "model.head.bias"], ["net.weight", "head.bias"])
         {'model.net.weight': 'net.weight', 'model.head.bias': 'head.bias'}
     """
-    found = _of_compiled(saved, wanted)
+    found = _of_wrapped(saved, wanted)
     rest = {found.get(name, name): name for name in saved}
     if not rest.keys() & set(wanted):
         for prefix in _prefixes(rest):
@@ -45,7 +48,7 @@ def explained_names(saved: Collection[str], wanted: Collection[str]) -> str:
 with the average, or load with strict=False, which leaves the average out"
     """
     extra, missing = sorted(set(saved) - set(wanted)), sorted(set(wanted) - set(saved))
-    if any(_COMPILED in name for name in [*extra, *missing]) and (compiled := _of_compiled(saved, wanted)):
+    if any(_COMPILED in name for name in [*extra, *missing]) and (compiled := _of_wrapped(saved, wanted)):
         left = [name for name in extra if name not in compiled]
         shown = ", ".join(left[:_FEW]) or ", ".join(missing[:_FEW])
         only = "1 weight differs" if len(compiled) == 1 else f"{len(compiled)} weights differ"
@@ -76,6 +79,9 @@ def fit_names(module: nn.Module, strict: bool = True, report: Callable[[str], No
         names = renamed(state.keys(), wanted)
         for name in [name for name in state if name in names]:
             state[names[name]] = state.pop(name)
+        for name in [name for name in state if name not in wanted and name.endswith(_COUNTER)]:
+            if any(each.startswith(f"{name.removesuffix(_COUNTER)}module.") for each in names):
+                del state[name]
         if names and report is not None:
             report(f"{len(names)} weights were loaded by other names, such as {next(iter(names.items()))}")
         if strict and state.keys() != wanted and (why := explained_names(state.keys(), wanted)):
@@ -84,13 +90,17 @@ def fit_names(module: nn.Module, strict: bool = True, report: Callable[[str], No
     return module.register_load_state_dict_pre_hook(Hook(fit))
 
 
-def _of_compiled(saved: Collection[str], wanted: Collection[str]) -> dict[str, str]:
-    ours = {name.replace(_COMPILED, ""): name for name in wanted}
+def _of_wrapped(saved: Collection[str], wanted: Collection[str]) -> dict[str, str]:
+    ours = {_plain(name): name for name in wanted}
     if len(ours) < len(wanted):
         return {}  # two of the model's names would be one
-    pairs = {name: ours.get(name.replace(_COMPILED, ""), name) for name in saved}
+    pairs = {name: ours.get(_plain(name), name) for name in saved}
     taken = Counter(pairs.values())
     return {name: own for name, own in pairs.items() if name != own and taken[own] == 1}
+
+
+def _plain(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part not in _WRAPPED)
 
 
 def _prefixes(names: Collection[str]) -> Iterator[str]:

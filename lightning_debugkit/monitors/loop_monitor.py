@@ -213,7 +213,8 @@ class LoopMonitor:
             yield from self.resets.after_batch(where, trainer, "validation")
             yield from self.monitored.judge(where, trainer) if self.monitored.hears else ()
         for finding in self.evaluation.after_batch(where, trainer, module, outputs, batch, place):
-            is_old = finding.evidence.get("origin") == "parameter"  # the numbers broke before this batch
+            # The numbers broke before this batch, or nothing is known of it, as when enough were run again.
+            is_old = finding.evidence.get("origin") in ("parameter", "")
             author = self.authors.blame(where, module) if is_old else None
             if author is not None or not (is_old and self.buffers.told):
                 yield finding if author is None else author

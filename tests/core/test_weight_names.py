@@ -20,9 +20,9 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 class Lit(pl.LightningModule):
-    """A network that is compiled, averaged, or neither."""
+    """A network that is compiled, averaged beside itself, within an average, or none of these."""
 
-    def __init__(self, compiled: bool = False, averaged: bool = False, width: int = 4) -> None:
+    def __init__(self, compiled: bool = False, averaged: bool = False, width: int = 4, within: bool = False) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.net: Any = nn.Sequential(nn.Linear(4, width), nn.Linear(width, 1))
@@ -30,6 +30,8 @@ class Lit(pl.LightningModule):
             self.net = torch.compile(self.net, backend="eager")
         if averaged:
             self.ema_net = torch.optim.swa_utils.AveragedModel(self.net)
+        if within:
+            self.net = torch.optim.swa_utils.AveragedModel(self.net)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         return self.net(batch[0]).square().mean()
@@ -82,6 +84,19 @@ def test_a_moving_average_that_the_model_does_not_have_is_named(tmp_path: Path) 
     with pytest.raises(RuntimeError, match=r"5 weights of the checkpoint begin with 'ema_net.', a moving average"):
         load_model(tmp_path / "end.ckpt", code="current", averaged=False)
     assert load_model(tmp_path / "end.ckpt", code="current", averaged=False, strict=False) is not None
+
+
+def test_a_network_within_an_average_loads_in_one_that_is_not(tmp_path: Path) -> None:
+    module = Lit(within=True)
+    fit(tmp_path, module)
+    loaded = load_model(tmp_path / "end.ckpt", code="current", within=False)
+    assert all(torch.equal(a, b) for a, b in zip(values(module), values(loaded), strict=True))
+
+
+def test_an_average_beside_the_network_is_not_taken_for_it() -> None:
+    saved = ["net.weight", "net.module.weight", "net.n_averaged", "ema.module.weight"]
+    assert renamed(saved, ["net.weight"]) == {}
+    assert renamed(saved[1:], ["net.weight"]) == {"net.module.weight": "net.weight"}
 
 
 NAMES = ["net.0.weight", "net.0.bias", "head.weight"]

@@ -473,6 +473,38 @@ def a_column_of_no_length(mended: bool) -> Program:
     return program(Chosen(mended, partial(ColumnWise, guard=1e-8 if mended else 0.0)))
 
 
+class UnitLength(torch.optim.Optimizer):
+    """Each gradient is brought to the length of its weights; one that is 0 has no length."""
+
+    def __init__(self, params: Any, guard: float) -> None:
+        super().__init__(params, {"lr": 1e-2, "guard": guard})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        with torch.enable_grad():
+            loss = closure()
+        for group in self.param_groups:
+            for p in group["params"]:
+                p -= group["lr"] * p.grad * (p.norm() / (p.grad.norm() + group["guard"]))
+        return loss
+
+
+class Gated(Chosen):
+    """A second branch, behind the square of a gate that begins at 0."""
+
+    def __init__(self, mended: bool, make: Any) -> None:
+        super().__init__(mended, make)
+        self.gate = nn.Parameter(torch.zeros(10))
+
+    def forward(self, x: Any) -> Any:
+        return super().forward(x) + self.gate**2
+
+
+@fault("optimizer-nonfinite", "gate", raises=True)
+def a_gradient_of_no_length(mended: bool) -> Program:
+    return program(Gated(mended, partial(UnitLength, guard=1e-8 if mended else 0.0)))
+
+
 @fault("optimizer-nonfinite", "", "net")
 def the_last_step_breaks_the_weights(mended: bool) -> Program:
     """No look comes after it but the one at the end of the fit."""

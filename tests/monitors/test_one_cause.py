@@ -78,3 +78,37 @@ def test_parts_that_are_never_used_are_one_finding(tmp_path: Path) -> None:
 
 def test_without_a_cut_nothing_is_said(tmp_path: Path) -> None:
     assert told("", tmp_path) == []
+
+
+class Normed(pl.LightningModule):
+    """Leaves out batches whose loss is not finite, which the statistics have taken in by then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 1))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
+        loss = (self.net(batch[0]) - batch[1]).square().mean()
+        return loss if torch.isfinite(loss) else None
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_loss", (self.net(batch[0]) - batch[1]).square().mean())
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=1e-2)
+
+
+@pytest.mark.parametrize("broken", [True, False])
+def test_statistics_that_one_batch_broke_are_told_once_in_however_many_validations(
+    broken: bool, tmp_path: Path
+) -> None:
+    x = torch.randn(96, 4, generator=torch.Generator().manual_seed(2))
+    y = x.sum(1, keepdim=True)
+    if broken:
+        x[20, 1] = torch.inf
+    data, sound = DataLoader(TensorDataset(x, y), batch_size=8), DataLoader(TensorDataset(x[32:], y[32:]), batch_size=8)
+    trainer = pl.Trainer(max_epochs=6, default_root_dir=tmp_path, callbacks=[GradientAnomalyDetector()], **QUIET)
+    trainer.fit(Normed(), data, sound)
+    told = [one for one in read_journal(tmp_path / "debugkit").findings if one.severity >= Severity.WARNING]
+    assert [one.rule for one in told] == ["nonfinite-buffer"] * broken
+    assert all("; numbers that are not finite of that batch are in sample 4" in one.message for one in told)

@@ -178,6 +178,36 @@ def test_what_such_an_optimizer_writes_is_its_own(tmp_path: Path):
     assert len(read_journal(tmp_path / "debugkit").findings) == 1
 
 
+class Window(Net):
+    """Steps once in so many batches of its ten, and clears what is left of an epoch."""
+
+    def __init__(self, window: int) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.window = window
+
+    def on_train_epoch_start(self) -> None:
+        self.optimizers().zero_grad()
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        self.manual_backward(nn.functional.mse_loss(self.net(batch[0]), batch[1]) / self.window)
+        if (batch_idx + 1) % self.window == 0:
+            self.optimizers().step()
+            self.optimizers().zero_grad()
+
+
+@pytest.mark.parametrize(("window", "told"), [(16, ["parameter-not-updated"]), (4, []), (10, [])])
+def test_a_window_that_is_longer_than_an_epoch_never_steps(window: int, told: list[str], tmp_path: Path):
+    x = torch.randn(320, 8, generator=torch.Generator().manual_seed(1))
+    quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    options: dict[str, Any] = {"accelerator": "cpu", "max_epochs": 4, "default_root_dir": tmp_path, **quiet}
+    fit = pl.Trainer(callbacks=[GradientAnomalyDetector()], **options).fit
+    fit(Window(window), DataLoader(TensorDataset(x, x.sum(1, keepdim=True)), 32))
+    found = read_journal(tmp_path / "debugkit").findings
+    assert [one.rule for one in found] == told
+    assert all("one of every so many batches, no batch of an epoch has met it" in one.advice for one in found)
+
+
 class CopiesStates(ByHand):
     """Copies what callbacks keep in mid-fit, but for what Lightning itself puts there."""
 

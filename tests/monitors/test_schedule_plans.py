@@ -75,6 +75,11 @@ def test_a_ramp_that_the_run_can_hold_or_only_tries_is_not_told_before(schedule:
     assert [one for one in told(Scheduled(schedule, interval), tmp_path) if one.where.step == 0] == []
 
 
+def test_a_ramp_that_is_too_long_by_steps_gets_no_advice_to_step_it_less_often(tmp_path: Path):
+    (finding,) = told(Scheduled(ramp(4000), "step"), tmp_path)
+    assert finding.advice == "Give LambdaLR a horizon that fits into the 120 calls of this run, or train for longer."
+
+
 def test_a_schedule_that_the_program_steps_gets_no_advice_about_an_interval(tmp_path: Path):
     def long(optimizer: Any) -> Any:
         return LinearLR(optimizer, 0.01, total_iters=5000)

@@ -70,13 +70,12 @@ class LearningRateSchedule:
                     f"{plan.name} warms up for {plan.warm_up:g} calls, but this run calls it {plan.calls:g} times: the "
                     "rate never arrives"
                 )
-                remedy = _remedy(plan, "epoch" if plan.interval == "step" else "step")
+                remedy = _remedy(plan, is_short=True)
                 numbers: dict[str, Any] = {"scheduler": plan.name, "interval": plan.interval, "calls": plan.calls}
                 yield SCHEDULE.found(where, told=told, remedy=remedy, warm_up=plan.warm_up, **numbers)
                 continue
             if plan.horizon is None or not math.isfinite(plan.calls):
                 continue
-            other = "epoch" if plan.interval == "step" else "step"
             facts: dict[str, Any] = {
                 "scheduler": plan.name,
                 "interval": plan.interval,
@@ -88,13 +87,13 @@ class LearningRateSchedule:
                     f"CosineAnnealingLR reaches its minimum after {plan.horizon:g} calls, but is called {plan.calls:g} "
                     "times: the rate swings up and down"
                 )
-                yield SCHEDULE.found(where, told=told, remedy=_remedy(plan, other), **facts)
+                yield SCHEDULE.found(where, told=told, remedy=_remedy(plan), **facts)
             elif plan.calls < 0.1 * plan.horizon and plan.horizon > 10:
                 told = (
                     f"{plan.name} needs {plan.horizon:g} calls, but this run calls it {plan.calls:g} times: the rate "
                     "stays near its start"
                 )
-                yield SCHEDULE.found(where, told=told, remedy=_remedy(plan, other), **facts)
+                yield SCHEDULE.found(where, told=told, remedy=_remedy(plan, is_short=True), **facts)
 
     def judge(self, where: Where, rate: float, total: float, plans: Sequence[SchedulePlan]) -> Iterator[Finding]:
         """Yield a collapse of the rate.
@@ -122,8 +121,7 @@ class LearningRateSchedule:
             )
             plan = plans[0]
             facts: dict[str, Any] = {"rate": rate, "peak": self.peak, "since": self.since, "scheduler": plan.name}
-            other = "epoch" if by_step else "step"
-            yield SCHEDULE.found(where, told=told, remedy=_remedy(plan, other), interval=plan.interval, **facts)
+            yield SCHEDULE.found(where, told=told, remedy=_remedy(plan), interval=plan.interval, **facts)
 
     def conclude(self, where: Where, plans: Sequence[SchedulePlan], steps: int) -> Iterator[Finding]:
         """Yield, at the end of fit, a rate that never arrived.
@@ -139,12 +137,11 @@ class LearningRateSchedule:
             "interval": plans[0].interval,
         }
         if self.peak == 0:
-            yield SCHEDULE.found(
-                where, told="the learning rate was 0 in the whole run", remedy=_remedy(plans[0], "step"), **facts
-            )
+            remedy = _remedy(plans[0], is_short=True)
+            yield SCHEDULE.found(where, told="the learning rate was 0 in the whole run", remedy=remedy, **facts)
         elif self.always_up and self.changes >= 2 and self.still <= self.longest_still:
             told = f"the learning rate was still rising at the last step: {self.first:.1e} to {self.last:.1e}"
-            yield SCHEDULE.found(where, told=told, remedy=_remedy(plans[0], "step"), **facts)
+            yield SCHEDULE.found(where, told=told, remedy=_remedy(plans[0], is_short=True), **facts)
 
     def _follow(self, rate: float) -> None:
         if self.first is None:
@@ -159,9 +156,14 @@ class LearningRateSchedule:
         self.peak = max(self.peak, rate)
 
 
-def _remedy(plan: SchedulePlan, other: str) -> str:
+def _remedy(plan: SchedulePlan, *, is_short: bool = False) -> str:
+    """Return what to do; a run that is too short by steps already has fewer epochs still."""
     if plan.by_hand:
         return f"Give {plan.name} its horizon in the calls that the code makes of its step(): Lightning makes none."
+    if is_short and plan.interval == "step":
+        calls = f"the {plan.calls:g} calls of this run" if math.isfinite(plan.calls) else "this run"
+        return f"Give {plan.name} a horizon that fits into {calls}, or train for longer."
+    other = "epoch" if plan.interval == "step" else "step"
     return (
         f"Give {plan.name} its horizon in the unit it is called in (now interval='{plan.interval}'), or return "
         f"{{'scheduler': ..., 'interval': '{other}'}} from configure_optimizers."

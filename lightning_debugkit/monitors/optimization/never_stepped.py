@@ -22,6 +22,11 @@ NO_STEP = Rule(
     section="optimization",
 )
 
+_CALL = "Call optimizer.step() (with the closure, where optimizer_step is overridden) after backward."
+_CALL_BY_HAND = (
+    "Call optimizer.step() after backward; if a condition guards it, such as one of every so many batches, no batch of "
+    "an epoch has met it."
+)
 _OTHERS = 10  # steps of other optimizers, after which one that was never stepped is no matter of the start
 
 
@@ -33,7 +38,8 @@ def never_stepped(where: Where, module: LightningModule, passes: int, before: tu
         before: Versions of its parameters early among them.
     """
     if versions(list(module.parameters())) == before:
-        yield not_updated(where, [], passes, ": no optimizer has stepped")
+        remedy = _CALL if module.automatic_optimization else _CALL_BY_HAND
+        yield not_updated(where, [], passes, ": no optimizer has stepped", remedy)
 
 
 def waiting(trainer: Trainer, module: LightningModule, stepped: Set[int], steps: int) -> list[str]:
@@ -47,7 +53,7 @@ def waiting(trainer: Trainer, module: LightningModule, stepped: Set[int], steps:
     return [name for name, p in fed.items() if p.grad is not None and bool(values(p.grad).any())]
 
 
-def not_updated(where: Where, names: list[str], steps: int, why: str) -> Finding:
+def not_updated(where: Where, names: list[str], steps: int, why: str, remedy: str = _CALL) -> Finding:
     """Return the finding for parameters, or without names for all, that no step has moved."""
     return NOT_UPDATED.found(
         where.at(common(names)) if names else where,
@@ -55,7 +61,7 @@ def not_updated(where: Where, names: list[str], steps: int, why: str) -> Finding
         weights="the weights",
         steps=steps,
         why=why,
-        remedy="Call optimizer.step() (with the closure, where optimizer_step is overridden) after backward.",
+        remedy=remedy,
         parameters=names,
     )
 

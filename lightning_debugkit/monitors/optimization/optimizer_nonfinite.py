@@ -192,6 +192,11 @@ def _of_state(
     if index is not None and norm is not None and norm * abs(look.rates[index]) > torch.finfo(parameter.dtype).max:
         kind = str(parameter.dtype).removeprefix("torch.")
         return f"rate {look.rates[index]:.3g} times a gradient of norm {norm:.3g} overflows {kind}", _GENERIC
+    if norm == 0 and bool(torch.isnan(values(parameter)).any()):
+        return (
+            "its gradient was 0 in each entry: a step that divides by the gradient's norm or size makes 0/0",
+            "Add a small number to what the step divides by, or leave a parameter alone whose gradient is 0.",
+        )
     return "", ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -65,7 +66,7 @@ class Buffers:
         one = where.step - before <= 1
         since = f"since step {before}" if one else f"since a step from {before} to {where.step - 1}"
         layer = names[0].rpartition(".")[0]
-        samples = _largest(batch) if one else []
+        samples, whose = _largest(batch) if one else ([], "")
         layers = dict(module.named_modules())
         is_norm = all(isinstance(layers.get(name.rpartition(".")[0]), _NormBase) for name in names)
         yield BUFFER.found(
@@ -76,7 +77,7 @@ class Buffers:
             held="the running statistics hold" if is_norm else "the buffer holds" if len(names) == 1 else "they hold",
             whose=": one batch is enough, as each statistic is a running mean" if is_norm else "",
             reset="call its reset_running_stats()" if is_norm else "set it anew",
-            samples_text=f"; the largest numbers of that batch are in sample {samples[0]}" if samples else "",
+            samples_text=f"; {whose} of that batch are in sample {samples[0]}" if samples else "",
             layer=layer or "the layer",
             buffers=names,
             samples=samples,
@@ -102,8 +103,8 @@ def _read(tensors: list[Tensor]) -> list[bool]:
     return [bool(flag) for flag in torch.stack([flag.to(flags[0].device) for flag in flags]).tolist()]
 
 
-def _largest(batch: object) -> list[int]:
-    """Return the sample with the largest or a broken number, if it stands out by far."""
+def _largest(batch: object) -> tuple[list[int], str]:
+    """Return the sample with the largest or a broken number, if it stands out by far, and which of them it is."""
     from lightning_debugkit.data.batches import batch_size, tensors
 
     size = batch_size(batch) if batch is not None else None
@@ -113,5 +114,6 @@ def _largest(batch: object) -> list[int]:
             top = float(peaks.max())
             rest = peaks[torch.isfinite(peaks)]
             if not top < 1e3 * float(rest.median() if rest.numel() else 0.0):
-                return [int(peaks.nan_to_num(nan=torch.inf).argmax())]
-    return []
+                whose = "the largest numbers" if math.isfinite(top) else "numbers that are not finite"
+                return [int(peaks.nan_to_num(nan=torch.inf).argmax())], whose
+    return [], ""
