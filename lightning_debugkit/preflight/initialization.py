@@ -47,12 +47,13 @@ SEED_NOT_SET = Rule(
 
 def judge(module: nn.Module, where: Where) -> Iterator[Finding]:
     """Yield what is wrong with the weights of ``module`` before they are trained."""
-    layers = [(name, part) for name, part in module.named_modules() if isinstance(part, LAYERS) and _trains(part)]
-    is_blank = len(layers) > 1 and not any(bool(layer.weight.detach().any()) for _, layer in layers)
-    for (name, layer), (after, follower) in pairwise(layers):
-        units = layer.weight.shape[0]
-        is_fed = units > 1 and units == follower.weight.shape[1]
-        if is_fed and _has_equal_rows(layer.weight, layer.bias, is_blank) and _has_equal_columns(follower.weight):
+    parts = [(name, part) for name, part in module.named_modules() if isinstance(part, LAYERS)]
+    layers = [(name, part, weight) for name, part in parts if (weight := _trained_weight(part)) is not None]
+    is_blank = len(layers) > 1 and not any(bool(weight.detach().any()) for *_, weight in layers)
+    for (name, layer, weight), (after, _, fed) in pairwise(layers):
+        units = weight.shape[0]
+        is_fed = units > 1 and units == fed.shape[1]
+        if is_fed and _has_equal_rows(weight, layer._parameters.get("bias"), is_blank) and _has_equal_columns(fed):
             yield SYMMETRIC_INIT.found(where.at(name), units=units, next=after)
 
 
@@ -63,7 +64,8 @@ def judge_biases(module: nn.Module, where: Where) -> Iterator[Finding]:
         for path, part in module.named_modules()
         if isinstance(part, nn.Sequential)
         for (at, layer), (_, norm) in pairwise(part.named_children())
-        if isinstance(layer, LAYERS) and _trains(layer) and layer.bias is not None and isinstance(norm, _BatchNorm)
+        if isinstance(layer, LAYERS) and isinstance(norm, _BatchNorm)
+        if _trained_weight(layer) is not None and layer._parameters.get("bias") is not None
     ]
     if names:
         shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
@@ -76,10 +78,12 @@ def judge_seed(where: Where) -> Iterator[Finding]:
         yield SEED_NOT_SET.found(where)
 
 
-def _trains(layer: nn.Module) -> bool:
-    weight = layer.weight
-    is_known = isinstance(weight, nn.Parameter) and not nn.parameter.is_lazy(weight) and weight.ndim > 1
-    return bool(is_known and weight.requires_grad)
+def _trained_weight(layer: nn.Module) -> Tensor | None:
+    # Never by `layer.weight`: a parametrization computes it at each reading, and spectral norm moves on by a step.
+    weight = layer._parameters.get("weight")
+    if weight is None or nn.parameter.is_lazy(weight):
+        return None
+    return weight if weight.ndim > 1 and weight.requires_grad else None
 
 
 def _has_equal_rows(weight: Tensor, bias: Tensor | None, is_blank: bool) -> bool:

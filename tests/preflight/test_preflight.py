@@ -72,6 +72,18 @@ def test_weights_and_random_states_are_those_of_a_run_without_it(tmp_path: Path)
     assert "training_step" not in vars(watched.module)
 
 
+def test_a_parametrization_that_moves_when_it_is_read_is_not_read(tmp_path: Path) -> None:
+    def spectral() -> Program:
+        pl.seed_everything(3, verbose=False)
+        norm = nn.utils.parametrizations.spectral_norm
+        net = nn.Sequential(norm(nn.Linear(64, 32)), nn.BatchNorm1d(32), nn.ReLU(), norm(nn.Linear(32, 10)))
+        return Program(preflight.Net(True, net), batches(*digits()), trainer={"max_epochs": 4})
+
+    expected = fit(spectral(), tmp_path / "alone")
+    found = fit(spectral(), tmp_path / "watched", PreflightCheck())
+    assert [key for key in expected if not torch.equal(expected[key], found[key])] == []
+
+
 def test_a_check_that_fails_inside_leaves_no_trace_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = fit(noisy(), tmp_path / "alone")
 
