@@ -15,6 +15,7 @@ from lightning_debugkit.core.compat import _DropoutNd, is_transformed
 from lightning_debugkit.core.loss_functions import CHECKED_LOSSES, DIFFERENCE_LOSSES
 from lightning_debugkit.preflight.calling_frame import calling_frame, is_by_default
 from lightning_debugkit.preflight.corners import GREATER, LESSER, Corners
+from lightning_debugkit.preflight.likelihoods import likelihood
 from lightning_debugkit.preflight.loss_calls import (
     ATTENTION,
     LAYERS,
@@ -32,7 +33,6 @@ from lightning_debugkit.preflight.operations import (
     FORMS,
     GREY,
     JOINED,
-    LOGARITHMS,
     MOVES,
     OPTIONS,
     OUTER,
@@ -243,12 +243,19 @@ class StepListener(TorchFunctionMode):
             self._hear_product(args[0], args[1])
         if name in DIFFERENCES and len(args) == 2:
             self._hear_difference(args[0], args[1], result)
+        if (likely := likelihood(name, args, self.made, self._origins)) is not None:
+            self._hear_likelihood(likely, result)
+            return
         source = args[0]
         if self._overlaps.follow(name, args, result, self.made) and result.requires_grad:
             self.shares.append(self._place())
         if name in SHAPING and source.ndim == 1 and result.ndim == 2:
             self._shaped[id(result)] = weakref.ref(result)
         self._follow(name, source, result, args, kwargs)
+        self._hear_cast(name, source, result)
+
+    def _hear_cast(self, name: str, source: Tensor, result: Tensor) -> None:
+        """Keep whole numbers that were made of others by cutting them off."""
         is_cast = name in TRUNCATING and source.is_floating_point() and not result.is_floating_point()
         if is_cast and result.numel() and bool((source.detach() != source.detach().trunc()).any()):
             self._truncated[id(result)] = weakref.ref(result)
@@ -265,6 +272,13 @@ class StepListener(TorchFunctionMode):
                 self.views.append(ViewCall(name, given, shape, self._place()))
         if origins.follow(name, args, kwargs, result):
             self.mixed.append(self._place())
+
+    def _hear_likelihood(self, made: Made, result: Tensor) -> None:
+        self._keep(result, made)
+        if made.is_repeated and result.requires_grad:
+            self.twice.append(made)
+        if result.numel() == 1:
+            self.likelihoods.append((result.detach(), self._place()))
 
     def _hear_product(self, one: Tensor, other: Tensor) -> None:
         """Keep where probabilities meet a mask of 0 and 255."""
@@ -295,20 +309,17 @@ class StepListener(TorchFunctionMode):
                     self._keep(result, how)
         elif made is not None and name in MOVES:
             self._keep(result, made)
-        elif made is not None and name in ("mean", "sum") and made.op in LOGARITHMS:
-            self._keep(result, made)
-            if result.numel() == 1:
-                self.likelihoods.append((result.detach(), self._place()))
 
     def _form(self, name: str, source: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Made:
         after = self.made(source)
-        if name not in ("softmax", "log_softmax"):
+        if name not in ("softmax", "log_softmax", "logsumexp"):
             return Made(name, self._place(), after=after)
         dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
         if dim is None:  # torch's own choice where none is given
             dim = 0 if source.ndim in (0, 1, 3) else 1
+        dim = dim[0] if isinstance(dim, list | tuple) else dim
         size = source.shape[int(dim)] if source.ndim else 1
-        return Made(name, self._place(), int(dim) % max(source.ndim, 1), size, after)
+        return Made(name, self._place(), int(dim) % max(source.ndim, 1), size, after, weakref.ref(source))
 
     def _keep(self, tensor: Tensor, made: Made) -> None:
         self._made[id(tensor)] = (weakref.ref(tensor), made)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,8 +16,9 @@ LAYERS = {
     "linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "matmul",
     "__matmul__", "bmm", "mm", "addmm", "bilinear",
 }  # fmt: skip
-# Those whose result lies between 0 and 1, of one kind each: given their own result, the second sees no logits.
+# Those whose result lies between 0 and 1, by kind, and their logarithms: given such a result, they see no logits.
 _SHARES = {"sigmoid": "sigmoid", "special_expit": "sigmoid", "softmax": "softmax"}
+_KINDS = _SHARES | {"log_softmax": "softmax", "logsigmoid": "sigmoid"}
 ATTENTION = "scaled_dot_product_attention"
 
 
@@ -30,6 +32,8 @@ class Made:
         dim: Dimension it worked along, ``None`` where it has none.
         size: Entries along that dimension, 0 where it has none.
         after: How its argument was made, ``None`` if that was not seen.
+        given: Its argument.
+        weight: Mean of the labels that it was multiplied with.
     """
 
     op: str
@@ -37,11 +41,13 @@ class Made:
     dim: int | None = None
     size: int = 0
     after: Made | None = None
+    given: weakref.ref[Tensor] | None = field(default=None, compare=False)
+    weight: float = 0.0
 
     @property
     def is_repeated(self) -> bool:
-        """Tell whether sigmoid was given the result of sigmoid, or softmax that of softmax, with nothing between."""
-        kind, before = _SHARES.get(self.op), self.after
+        """Tell whether sigmoid, or its logarithm, was given the result of sigmoid with nothing between; or softmax."""
+        kind, before = _KINDS.get(self.op), self.after
         return kind is not None and before is not None and kind == _SHARES.get(before.op) and self.dim == before.dim
 
 

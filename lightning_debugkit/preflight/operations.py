@@ -13,7 +13,7 @@ MOVES = {
 # Operations that say what range, or what form, their result has.
 FORMS = {
     "softmax", "log_softmax", "sigmoid", "logsigmoid", "special_expit", "hardsigmoid", "relu", "relu6", "tanh",
-    "softplus", "exp", "elu", "square", "abs", "log",
+    "softplus", "exp", "elu", "square", "abs", "log", "logsumexp",
 }  # fmt: skip
 LOGARITHMS = {"log_softmax", "logsigmoid"}
 SHAPING = {"unsqueeze", "view", "reshape", "__getitem__", "expand", "unflatten", "view_as", "reshape_as"}

@@ -94,7 +94,7 @@ def judge_twice(twice: Sequence[Made], said: Container[str], where: Where) -> It
         said: Rules that were told of this step, by its loss functions.
     """
     for made in twice[:1]:
-        rule = DOUBLE_SOFTMAX if made.op == "softmax" else DOUBLE_SIGMOID
+        rule = DOUBLE_SOFTMAX if "softmax" in made.op else DOUBLE_SIGMOID
         if rule.name in said or made.after is None:
             return
         first = f" at {at(made.after.place)}" if made.after.place.source else ""

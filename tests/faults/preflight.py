@@ -68,6 +68,29 @@ def softmax_in_validation_only(mended: bool) -> Program:
     return Program(Validated(mended), batches(*digits()), batches(*digits()), trainer=ONE_EPOCH)
 
 
+@fault("double-softmax", source="log_softmax", **BY)
+def softmax_before_a_cross_entropy_by_hand(mended: bool) -> Program:
+    class ByHand(Classifier):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            scores = self(x) if self.mended else self(x).softmax(dim=1)
+            return -scores.log_softmax(dim=1).gather(1, y[:, None]).mean()
+
+    return Program(ByHand(mended), batches(*digits()), trainer=ONE_EPOCH)
+
+
+@fault("double-softmax", source="logsumexp", **BY)
+def softmax_before_a_norm_of_logits_by_hand(mended: bool) -> Program:
+    class ByHand(Classifier):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            scores = self(x) if self.mended else self(x).softmax(dim=1)
+            logs = scores - scores.logsumexp(dim=1, keepdim=True)
+            return -logs[torch.arange(len(y)), y].mean()
+
+    return Program(ByHand(mended), batches(*digits()), trainer=ONE_EPOCH)
+
+
 @fault("double-sigmoid", source="binary_cross_entropy_with_logits", **BY)
 def sigmoid_before_logits_loss(mended: bool) -> Program:
     x, y = digits()
@@ -528,6 +551,45 @@ def likelihood_without_its_minus(mended: bool) -> Program:
             return -own.mean() if self.mended else own.mean()
 
     return Program(Likely(mended), batches(*digits()), trainer=ONE_EPOCH)
+
+
+@fault("negative-loss", source=".mean()", **BY)
+def likelihood_by_logsumexp_without_its_minus(mended: bool) -> Program:
+    class Likely(Classifier):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            scores = self(x)
+            own = (scores - torch.logsumexp(scores, 1, keepdim=True))[torch.arange(len(y)), y]
+            return -own.mean() if self.mended else own.mean()
+
+    return Program(Likely(mended), batches(*digits()), trainer=ONE_EPOCH)
+
+
+@fault("negative-loss", source="each.sum() / len(y)", **BY)
+def bernoulli_likelihood_without_its_minus(mended: bool) -> Program:
+    x, y = digits()
+
+    class Likely(Classifier):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            p = torch.sigmoid(self(x).squeeze(1))
+            each = y * torch.log(p + 1e-7) + (1 - y) * torch.log(1 - p + 1e-7)
+            return -each.mean() if self.mended else each.sum() / len(y)
+
+    return Program(Likely(mended, mlp(64, 32, 1)), batches(x, (y > 4).float()), trainer=ONE_EPOCH)
+
+
+@fault("negative-loss", source=".mean()", **BY)
+def one_hot_likelihood_without_its_minus(mended: bool) -> Program:
+    x, y = digits()
+
+    class Likely(Classifier):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            own = (y * self(x).softmax(1).log()).sum(1)
+            return -own.mean() if self.mended else own.mean()
+
+    return Program(Likely(mended), batches(x, F.one_hot(y, 10).float()), trainer=ONE_EPOCH)
 
 
 @fault("negative-loss", source="ink * p", **BY)

@@ -395,3 +395,41 @@ def nearest_place_of_labels_from_one() -> Program:
     x, y = images()
     x, y = x.flatten(1), y + 1
     return Program(Nearest(1), loader(x[:1400], y[:1400]), loader(x[1400:], y[1400:]), {"max_epochs": 2})
+
+
+class Policy(LightningModule):
+    """Learns to leave what costs, from stored actions: log-probabilities times a cost, of which none is negative."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = mlp(5, 32, 3)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        x, action, cost = batch
+        logs = self.net(x).log_softmax(1).gather(1, action[:, None]).squeeze(1)
+        return (logs * cost).mean()
+
+    def configure_optimizers(self) -> Any:
+        return Adam(self.parameters(), lr=1e-3)
+
+
+@program
+def log_probabilities_times_costs() -> Program:
+    x, action = torch.randn(512, 5), torch.randint(3, (512,))
+    cost = (x.argmax(1) != action).float()
+    return Program(Policy(), loader(x, action, cost), None, {"max_epochs": 2})
+
+
+class Gated(Supervised):
+    """Attention among parts, and classes by a logarithm over another dimension, as in mixtures written by hand."""
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        x, y = batch
+        gate = self.net(x).unflatten(1, (2, 10)).softmax(dim=1)
+        return -gate.log_softmax(dim=2)[torch.arange(len(y)), 0, y].mean()
+
+
+@program
+def softmax_over_parts_and_its_logarithm_over_classes() -> Program:
+    train, _ = digits(flat=True)
+    return Program(Gated(mlp(64, 64, 20), F.cross_entropy, Adam), train, None, {"max_epochs": 2})
