@@ -443,14 +443,14 @@ def journal() -> list[str]:
     import numpy as np
 
     from lightning_debugkit.core.journal import Journal
-    from lightning_debugkit.core.recorder import NamedNumbers, Recorder
+    from lightning_debugkit.core.journal_writer import JournalWriter, NamedNumbers
     from lightning_debugkit.core.sampling import Thinning
     from lightning_debugkit.report.rendering import render
 
     names = [f"layers.{at // 2}.{'bias' if at % 2 else 'weight'}" for at in range(NAMES)]
     random_norms = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
-        recorder, thinning = Recorder(Journal(Path(folder)), lambda error: None), Thinning()
+        recorder, thinning = JournalWriter(Journal(Path(folder)), lambda error: None), Thinning()
         began, points = time.process_time(), 0
         for step in range(LONG):
             if not thinning.keeps(step):

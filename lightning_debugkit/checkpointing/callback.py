@@ -18,12 +18,12 @@ from lightning_debugkit.checkpointing.atomic_io import AtomicCheckpointIO
 from lightning_debugkit.checkpointing.checkpoint_arguments import check_dirpath, check_saving, chosen_rules
 from lightning_debugkit.checkpointing.checkpoint_findings import Monitors
 from lightning_debugkit.checkpointing.fresh_metrics import FreshMetrics
+from lightning_debugkit.checkpointing.keep_reasons import EXCEPTION, PREEMPTED
 from lightning_debugkit.checkpointing.model_checkpoint_view import first_best
 from lightning_debugkit.checkpointing.object_store import is_url
 from lightning_debugkit.checkpointing.preemption import AgreedSigterm, SigtermAgreement
 from lightning_debugkit.checkpointing.records import Record
 from lightning_debugkit.checkpointing.repair import Repairs
-from lightning_debugkit.checkpointing.retention import EXCEPTION, PREEMPTED
 from lightning_debugkit.checkpointing.retention_rules import Best, KeepRule, Occasion
 from lightning_debugkit.checkpointing.session import CheckpointSession, Options
 from lightning_debugkit.core.callback import DebugCallback

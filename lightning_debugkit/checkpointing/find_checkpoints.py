@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from lightning_debugkit.checkpointing.keep_reasons import present
 from lightning_debugkit.checkpointing.model_checkpoint_view import ModelCheckpointView, model_checkpoint_view
 from lightning_debugkit.checkpointing.object_store import (
     ObjectStore,
@@ -21,7 +22,6 @@ from lightning_debugkit.checkpointing.object_store import (
 )
 from lightning_debugkit.checkpointing.records import Record
 from lightning_debugkit.checkpointing.repair import candidates, newest_sound
-from lightning_debugkit.checkpointing.retention import present
 from lightning_debugkit.checkpointing.retention_rules import KeepRule, urls_of
 from lightning_debugkit.checkpointing.store import read_records
 from lightning_debugkit.checkpointing.verification import DamagedCheckpoint, damage

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from lightning_debugkit.checkpointing.keep_reasons import RESUMED, kept
 from lightning_debugkit.checkpointing.object_store import ObjectStore, is_url
 from lightning_debugkit.checkpointing.records import DAMAGED, Record, head, history, in_order
-from lightning_debugkit.checkpointing.retention import RESUMED, kept
 from lightning_debugkit.checkpointing.retention_rules import Best, KeepRule
 from lightning_debugkit.checkpointing.rule_text import read_rules
 from lightning_debugkit.checkpointing.store import read_records

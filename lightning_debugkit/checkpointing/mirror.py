@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from lightning_debugkit.checkpointing.keep_reasons import kept, kept_by_rules
 from lightning_debugkit.checkpointing.object_store import ObjectStore
 from lightning_debugkit.checkpointing.records import Record
-from lightning_debugkit.checkpointing.retention import kept, kept_by_rules
 from lightning_debugkit.checkpointing.retention_rules import KeepRule
 
 SPOOL = 3  # files that may wait; of a store that is away the newest, behind one that is slow the training waits

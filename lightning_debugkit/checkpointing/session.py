@@ -12,11 +12,11 @@ from typing import Any
 
 from lightning_debugkit.checkpointing import strategy_saving
 from lightning_debugkit.checkpointing.fresh_metrics import FreshMetrics
+from lightning_debugkit.checkpointing.keep_reasons import RESUMED
 from lightning_debugkit.checkpointing.keeper import Keeper
 from lightning_debugkit.checkpointing.mirror import Mirror
 from lightning_debugkit.checkpointing.records import Moment, Record
 from lightning_debugkit.checkpointing.repair import MANIFEST, Repairs, repair
-from lightning_debugkit.checkpointing.retention import RESUMED
 from lightning_debugkit.checkpointing.retention_rules import Every, KeepRule, Latest, Occasion, urls_of
 from lightning_debugkit.checkpointing.save_times import Clock
 from lightning_debugkit.checkpointing.serialization import tensor_snapshot

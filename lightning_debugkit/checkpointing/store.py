@@ -12,6 +12,7 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
 
+from lightning_debugkit.checkpointing.keep_reasons import doomed, kept
 from lightning_debugkit.checkpointing.records import (
     FOLDER_RECORD,
     SUFFIX,
@@ -21,7 +22,6 @@ from lightning_debugkit.checkpointing.records import (
     history,
     in_order,
 )
-from lightning_debugkit.checkpointing.retention import doomed, kept
 from lightning_debugkit.checkpointing.retention_rules import Best, KeepRule
 from lightning_debugkit.checkpointing.verification import digest, mismatch
 from lightning_debugkit.core.atomic_files import (

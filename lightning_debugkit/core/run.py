@@ -29,8 +29,8 @@ from lightning_debugkit.core.compat import both_packages, callbacks_of, tree_lea
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.host_copy import HostCopy
 from lightning_debugkit.core.journal import Journal, read_journal
+from lightning_debugkit.core.journal_writer import JournalWriter
 from lightning_debugkit.core.optimizers import Parameters
-from lightning_debugkit.core.recorder import Recorder
 from lightning_debugkit.core.run_folders import claim, fold, unfold
 
 if TYPE_CHECKING:
@@ -91,14 +91,14 @@ class Run:
     copies: HostCopy = field(default_factory=HostCopy)
 
     def __post_init__(self) -> None:
-        self._recorder = Recorder(Journal(self.place, self.rank), self._failed)
+        self._writer = JournalWriter(Journal(self.place, self.rank), self._failed)
 
     @property
     def folder(self) -> Path:
         """The run folder."""
         if self.line:
             self.place, self.line = unfold(self.place.parent, self.line), ""
-            self._recorder = Recorder(Journal(self.place, self.rank), self._failed)
+            self._writer = JournalWriter(Journal(self.place, self.rank), self._failed)
         return self.place
 
     @property
@@ -111,14 +111,14 @@ class Run:
         try:
             if self.line:
                 _ = self.folder
-            self._recorder.append({"kind": kind, **fields})
+            self._writer.append({"kind": kind, **fields})
             self.written += 1
         except OSError as error:
             self._failed(error)
 
     def measure(self, where: Where, values: Mapping[str, Any]) -> None:
         """Take a point of each of some series, while training runs."""
-        self._recorder.take(where, values)
+        self._writer.take(where, values)
         self.written += len(values)
 
     def _failed(self, error: OSError) -> None:
@@ -148,7 +148,7 @@ class Run:
     def flush(self) -> None:
         """Write what waits to be written."""
         try:
-            self._recorder.flush()
+            self._writer.flush()
         except OSError as error:
             self._failed(error)
 
@@ -166,7 +166,7 @@ class Run:
         if self.facts is not None:
             self.facts.drop()
         try:
-            self._recorder.close()
+            self._writer.close()
             if is_plain and not self.line:
                 # The first ones of a program keep their folders: two programs of one moment have one each.
                 base = self.place.parent

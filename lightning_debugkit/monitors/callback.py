@@ -14,9 +14,9 @@ from torch.optim import Optimizer
 from lightning_debugkit.core.anomaly import TrainingAnomaly
 from lightning_debugkit.core.arguments import Needs
 from lightning_debugkit.core.finding import Finding
+from lightning_debugkit.core.journal_writer import NamedNumbers
 from lightning_debugkit.core.optimizer_steps import OptimizerSteps
 from lightning_debugkit.core.optimizers import raw
-from lightning_debugkit.core.recorder import NamedNumbers
 from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.core.run import Run, current_run
 from lightning_debugkit.core.sampling import Thinning

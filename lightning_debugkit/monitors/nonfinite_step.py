@@ -21,7 +21,7 @@ from lightning_debugkit.monitors.culprit_entries import entries_below, known_ent
 from lightning_debugkit.monitors.step_stats import ObservedBatch, StepStatsReader
 from lightning_debugkit.replay.diagnosis import Diagnosis
 from lightning_debugkit.replay.module_hooks import ModuleHooks
-from lightning_debugkit.replay.nonfinite import finding as worded
+from lightning_debugkit.replay.nonfinite_rules import finding as worded
 from lightning_debugkit.replay.step_raised import (
     device_is_lost,
     explained,

@@ -22,7 +22,7 @@ from lightning_debugkit.data.sample_order import Handed, ways_to
 from lightning_debugkit.monitors.culprit_entries import known_entries
 from lightning_debugkit.replay.diagnosis import Diagnosis
 from lightning_debugkit.replay.hidden_step_replay import replay_evaluation
-from lightning_debugkit.replay.nonfinite import finding as worded
+from lightning_debugkit.replay.nonfinite_rules import finding as worded
 
 VALIDATION = Rule(
     "nonfinite-validation",

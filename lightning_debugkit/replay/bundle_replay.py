@@ -11,7 +11,7 @@ from typing import Any, cast
 from lightning_debugkit.core.compat import LightningModule, MixedPrecision, Trainer, counterpart_of
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.replay import bundle
-from lightning_debugkit.replay.nonfinite import finding
+from lightning_debugkit.replay.nonfinite_rules import finding
 from lightning_debugkit.replay.step_raised import explained
 from lightning_debugkit.replay.step_replay import replay_step
 

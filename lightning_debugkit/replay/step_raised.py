@@ -11,7 +11,7 @@ from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.replay.diagnosis import Diagnosis
 from lightning_debugkit.replay.error_origins import about_numbers, in_a_line
-from lightning_debugkit.replay.nonfinite import GRADIENT, finding, named_entries, named_samples
+from lightning_debugkit.replay.nonfinite_rules import GRADIENT, finding, named_entries, named_samples
 
 RAISED = Rule(
     "step-raised",

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from lightning_debugkit import Finding
 from lightning_debugkit.core.finding import Where
-from lightning_debugkit.replay.nonfinite import finding
+from lightning_debugkit.replay.nonfinite_rules import finding
 
 Loss = Callable[[Any, Any], Tensor]
 LABELS = torch.full((8,), -100)

@@ -12,7 +12,7 @@ from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.monitors.parameters.broken_at_start import broken_parameters
 from lightning_debugkit.replay.diagnosis import Diagnosis
-from lightning_debugkit.replay.nonfinite import finding as worded
+from lightning_debugkit.replay.nonfinite_rules import finding as worded
 from lightning_debugkit.stats.tensor_norms import version
 
 NO_LOSS = Rule(

@@ -17,7 +17,7 @@ from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.monitors.observed_step import StepStats
 from lightning_debugkit.monitors.parameters.broken_at_start import broken_parameters
 from lightning_debugkit.monitors.parameters.parameter_registration import common
-from lightning_debugkit.replay.nonfinite import PARAMETER
+from lightning_debugkit.replay.nonfinite_rules import PARAMETER
 from lightning_debugkit.stats.tensor_norms import values, versions
 
 OPTIMIZER = Rule(

@@ -11,7 +11,7 @@ from torch.nn.parameter import is_lazy
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.core.name_lists import listed
 from lightning_debugkit.core.sharding import named_shards, unwrapped_name
-from lightning_debugkit.replay.nonfinite import PARAMETER
+from lightning_debugkit.replay.nonfinite_rules import PARAMETER
 from lightning_debugkit.stats.tensor_norms import is_readable, norms, values, version
 
 

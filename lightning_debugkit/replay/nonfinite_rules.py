@@ -11,7 +11,7 @@ from lightning_debugkit.core.name_lists import listed
 from lightning_debugkit.core.rule import BROKEN_NUMBERS, Rule
 from lightning_debugkit.data.batches import indexed
 from lightning_debugkit.replay.diagnosis import OF_ALL, Diagnosis
-from lightning_debugkit.replay.nonfinite_cause_messages import Circumstances, Words, mechanism
+from lightning_debugkit.replay.nonfinite_cause_messages import Circumstances, Words, words_of_operation
 
 _SAYS = "{seen} at step {step}: {what}{samples_text}"
 
@@ -26,36 +26,6 @@ PARAMETER = Rule(
 )
 
 _RULES = {"loss": LOSS, "gradient": GRADIENT, "activation": ACTIVATION, "input": INPUT, "parameter": PARAMETER}
-
-_INFINITE = "look for what is infinite in it; to leave entries out use torch.where or masked_fill, not a factor of 0"
-# What an operation does when it gives infinity, when it gives NaN, and what to do about it.
-_OPERATIONS = {
-    "log": ("log(0)", "log of a negative number", "clamp the argument of log from below"),
-    "log2": ("log2(0)", "log2 of a negative number", "clamp the argument from below"),
-    "log10": ("log10(0)", "log10 of a negative number", "clamp the argument from below"),
-    "log1p": ("log1p(-1)", "log1p of a number below -1", "clamp the argument from below"),
-    "div": ("division by 0", "0/0", "add a small epsilon to the denominator"),
-    "reciprocal": ("division by 0", "division by NaN", "add a small epsilon to the denominator"),
-    "sqrt": ("sqrt at 0", "sqrt of a negative number", "add a small epsilon under the root"),
-    "rsqrt": ("rsqrt(0)", "rsqrt of a negative number", "add a small epsilon under the root"),
-    "pow": ("a power at 0", "a broken power of a negative number", "clamp the base away from 0"),
-    "exp": ("overflow of exp", "exp of NaN", "subtract the maximum first, or use logsumexp or log_softmax"),
-    "expm1": ("overflow of expm1", "expm1 of NaN", "clamp its argument from above"),
-    "_softmax": ("softmax", "softmax of a row with nothing but -inf", "leave one position of each row unmasked"),
-    "_safe_softmax": ("softmax", "softmax of infinite scores", "keep the scores finite"),
-    "_log_softmax": ("log_softmax", "log_softmax of a row with nothing but -inf", "leave one class finite"),
-    "logsumexp": ("logsumexp", "logsumexp of infinite numbers", "keep its arguments finite"),
-    "sub": ("overflow of a difference", "inf - inf", "look for what is infinite in it"),
-    "add": ("overflow of a sum", "inf - inf", "look for what is infinite in it"),
-    "mul": ("overflow of a product", "0 * inf", _INFINITE),
-    "acos": ("acos", "acos of a number beyond 1", "clamp its argument to (-1, 1)"),
-    "asin": ("asin", "asin of a number beyond 1", "clamp its argument to (-1, 1)"),
-    "atanh": ("atanh(1)", "atanh of a number beyond 1", "clamp its argument to (-1, 1)"),
-    "_to_copy": ("overflow of a cast to fewer bits", "a cast of NaN", "use precision='bf16-mixed'"),
-    "linalg_vector_norm": ("a norm", "a norm at 0", "add a small epsilon under the root"),
-}
-_STEEP = ("sqrt", "rsqrt", "pow", "linalg_vector_norm", "log", "div", "reciprocal", "acos", "asin")
-_MATMULS = ("mm", "addmm", "bmm", "baddbmm", "convolution", "linear", "matmul", "dot", "mv", "addmv")
 
 
 def finding(
@@ -161,32 +131,11 @@ def _worded(found: Diagnosis, samples: list[int], entries: str, when: Circumstan
             f"a tensor that was made before the step holds {found.value}{used}{hidden}",
             "Look at where that tensor is made: it is neither in the batch nor in the model.",
         )
-    what, remedy = _of_operation(found, when)
+    what, remedy = words_of_operation(found, when)
     function = f" in {found.module or found.function}" if found.module or found.function else ""
     first, semicolon, more = remedy.partition(";")
     drop = "" if found.cause in OF_ALL and len(samples) == found.size else drop
     return f"{what}{function}", f"{first[0].upper()}{first[1:]}{place}{drop}{semicolon}{more}."
-
-
-def _of_operation(found: Diagnosis, when: Circumstances) -> Words:
-    """Return the words for an operation of the step: those of its mechanism, or else those of the operation."""
-    base = found.op.removeprefix("aten.").partition(".")[0].removesuffix("_")
-    known = mechanism(base, found, when)
-    if known is not None:
-        return known
-    infinite, undefined, remedy = _OPERATIONS.get(base, (f"{base} overflows", f"{base} gives NaN", "look at its input"))
-    if base in _MATMULS:
-        infinite, undefined = f"overflow of {base}", f"{base} gives NaN"
-        remedy = (
-            "use precision='bf16-mixed', or keep this layer in 32 bits"
-            if when.low_precision
-            else "look at the size of its weights and inputs; lower the learning rate"
-        )
-    # Backwards, a root or power at 0 gives infinity or, times 0, NaN: the place is the same.
-    what = infinite if found.value == "inf" or (found.origin == "gradient" and base in _STEEP) else undefined
-    if found.origin == "gradient":
-        what = f"the gradient of {what}" if base in _OPERATIONS else f"the backward of {found.backward or base}"
-    return what, remedy
 
 
 def named_entries(indices: Sequence[Any], below: Sequence[str], part: str) -> str:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lightning_debugkit.checkpointing.keep_reasons import doomed, present
 from lightning_debugkit.checkpointing.records import head, history
-from lightning_debugkit.checkpointing.retention import doomed, present
 from lightning_debugkit.checkpointing.retention_rules import Occasion
 from lightning_debugkit.checkpoints import Best, Every, KeepRule, Latest, Moment, Record, kept
 

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightning_debugkit.core import recorder as recorders
+from lightning_debugkit.core import journal_writer
 from lightning_debugkit.core.finding import Severity, Where
 from lightning_debugkit.core.journal import Journal, read_journal
-from lightning_debugkit.core.recorder import NamedNumbers, Recorder
+from lightning_debugkit.core.journal_writer import JournalWriter, NamedNumbers
 from lightning_debugkit.core.rule import Rule
 
 FOUND = Rule("r", Severity.WARNING, "m", "a").found(Where(epoch=0, step=2), parameters=[f"p{n}" for n in range(1000)])
@@ -30,8 +30,8 @@ def fails(error: OSError) -> None:
     raise AssertionError(error)
 
 
-def recorder(folder: Path) -> Recorder:
-    return Recorder(Journal(folder), fails)
+def recorder(folder: Path) -> JournalWriter:
+    return JournalWriter(Journal(folder), fails)
 
 
 POINTS = [
@@ -68,8 +68,9 @@ def test_points_come_back_as_they_were_given(tmp_path: Path) -> None:
 def test_a_finding_is_on_disk_at_once_and_measures_within_a_second(tmp_path: Path) -> None:
     script = (
         "import sys, os, time\nfrom pathlib import Path\n"
-        "from lightning_debugkit.core.journal import Journal\nfrom lightning_debugkit.core.recorder import Recorder\n"
-        "r = Recorder(Journal(Path(sys.argv[1])), print)\n"
+        "from lightning_debugkit.core.journal import Journal\n"
+        "from lightning_debugkit.core.journal_writer import JournalWriter\n"
+        "r = JournalWriter(Journal(Path(sys.argv[1])), print)\n"
         "m = lambda s: {'kind': 'measure', 'epoch': 0, 'step': s, 'rank': 0, 'name': 'loss', 'value': 1.0}\n"
         "r.append(m(0)); time.sleep(1.6); r.append(m(1))\n"
         "r.append({'kind': 'finding', 'rule': 'r'}); r.append(m(2)); os.kill(os.getpid(), 9)\n"
@@ -96,7 +97,8 @@ def test_a_point_opens_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_any_length_of_run_and_any_model_stays_within_five_megabytes(
     parameters: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recorders, "MEASURES", recorders.MEASURES // 40)  # the same in a fortieth of the time
+    # The same in a fortieth of the time.
+    monkeypatch.setattr(journal_writer, "MAX_MEASURE_BYTES", journal_writer.MAX_MEASURE_BYTES // 40)
     value = {f"layers.{n // 4}.{'wbqk'[n % 4]}": 1.0 + n / 7 for n in range(parameters)}
     written = recorder(tmp_path)
     for step in range(100_000 if parameters < 100 else 400):
@@ -105,7 +107,7 @@ def test_any_length_of_run_and_any_model_stays_within_five_megabytes(
             written.flush()
     written.append(FOUND.to_event())
     written.append({"kind": "end", "step": 1, "rank": 0})
-    names = len(json.dumps(list(value)[: recorders.NAMED])) + 4_000
+    names = len(json.dumps(list(value)[: journal_writer.NAMED])) + 4_000
     room = 200 * 12 * min(parameters, 300)  # the points that every series has in any case
     assert written.journal.path.stat().st_size < 5_000_000 / 40 + names + room
     events = read_journal(tmp_path)
@@ -121,7 +123,7 @@ def test_of_a_large_model_the_named_the_extreme_and_the_quantiles_are_told(tmp_p
     written.append(point(0, value, "gradient-norms"))
     written.close()
     (told,) = read_journal(tmp_path).of_kind("measure")
-    assert recorders.NAMED <= len(told["value"]) <= recorders.NAMED + 8
+    assert journal_writer.NAMED <= len(told["value"]) <= journal_writer.NAMED + 8
     assert told["value"]["block.3.333"] == "nan"
     assert {"block.0.0", "block.19.1999", "block.19.1998"} <= set(told["value"])
     assert told["of"] == 2000
@@ -157,8 +159,8 @@ def test_facts_that_come_late_are_those_of_the_run(tmp_path: Path) -> None:
 
 def test_a_disk_that_is_full_when_points_are_due_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lost: list[OSError] = []
-    written = Recorder(Journal(tmp_path / "gone"), lost.append)
-    monkeypatch.setattr(recorders, "SECONDS", 0.01)
+    written = JournalWriter(Journal(tmp_path / "gone"), lost.append)
+    monkeypatch.setattr(journal_writer, "SECONDS", 0.01)
     written.append(point(0, 1.0))
     until = time.monotonic() + 10
     while not lost and time.monotonic() < until:

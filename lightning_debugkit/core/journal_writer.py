@@ -16,7 +16,7 @@ from lightning_debugkit.core.finding import Where
 from lightning_debugkit.core.journal import Event, Journal, encode, write_lines
 
 SECONDS = 1.0  # that a measure may wait: what a killed process can lose
-MEASURES = 4_000_000  # bytes of a journal that measures may fill; findings, files and ends come beside
+MAX_MEASURE_BYTES = 4_000_000  # bytes of a journal that measures may fill; findings, files and ends come beside
 NAMED = 100  # values of a measure that keep their names; the others are told by group
 GROUPS = 30
 _OFTEN = 200  # points of a series that are kept in any case
@@ -52,7 +52,7 @@ class NamedNumbers(Mapping[str, float]):
         return dict(zip(self.names, self.numbers.tolist(), strict=True))
 
 
-class Recorder:
+class JournalWriter:
     """Append events to a journal; all but measures are on disk when the call returns.
 
     Args:
@@ -132,10 +132,10 @@ class Recorder:
 
     def _has_room(self, count: int) -> bool:
         """Tell whether a series may have another point: half of them when half is full, a quarter of them then."""
-        left = MEASURES - self._size
-        if count <= _OFTEN or 2 * left > MEASURES:
+        left = MAX_MEASURE_BYTES - self._size
+        if count <= _OFTEN or 2 * left > MAX_MEASURE_BYTES:
             return True
-        return left > 0 and count % 2 ** int(math.log2(MEASURES / left)) == 0
+        return left > 0 and count % 2 ** int(math.log2(MAX_MEASURE_BYTES / left)) == 0
 
     def _due(self) -> None:
         self._timer = None
