@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
 
 from lightning_debugkit.core.compat import LightningModule, LightningOptimizer, Trainer, both_packages
 from lightning_debugkit.core.sharding import unwrapped_name
@@ -41,6 +42,11 @@ def is_adaptive(optimizer: Optimizer) -> bool:
 def held_by(optimizers: Iterable[Optimizer]) -> set[int]:
     """Return the parameters that any of the optimizers holds, by ``id``."""
     return {id(p) for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
+
+
+def averages_in(module: nn.Module) -> set[int]:
+    """Return the parameters of averages (``AveragedModel``), by ``id``: they move without a gradient."""
+    return {id(p) for part in module.modules() if isinstance(part, AveragedModel) for p in part.parameters()}
 
 
 def rate_of(group: Mapping[str, Any]) -> float:

@@ -27,6 +27,7 @@ from lightning_debugkit.monitors.optimization.scheduler_never_stepped import Uns
 from lightning_debugkit.monitors.optimization.toggles import Toggles
 from lightning_debugkit.monitors.parameters.buffers import Buffers
 from lightning_debugkit.monitors.parameters.train_eval_mode import EvaluationMode
+from lightning_debugkit.monitors.parameters.validated_copies import ValidatedCopies
 from lightning_debugkit.monitors.parameters.validation_weights import SwappedWeights, ValidatedWeights
 from lightning_debugkit.monitors.parameters.weights_not_loaded import Loads
 from lightning_debugkit.monitors.step_stats import StepStatsReader
@@ -46,6 +47,7 @@ class LoopMonitor:
         self.wiring = wiring
         self.authors = Authors()
         self.buffers = Buffers()
+        self.copies = ValidatedCopies()
         self.doubles = DoubleSteps()
         self.empty = EmptyEpochs()
         self.evaluation = Evaluation()
@@ -80,7 +82,9 @@ class LoopMonitor:
         self.loads.stop()
         self.buffers.begin(where, module)
         if holds_whole_model(trainer):
-            self.validated.begin(where, module, held_by(trainer.optimizers))
+            held = held_by(trainer.optimizers)
+            self.validated.begin(where, module, held)
+            self.copies.begin(where, module, held)
         yield from self.loads.judge(where, module)
         if self.wiring:  # here on_train_start is over, in which a program may set its rates
             yield from self.rates.judge(where, trainer.optimizers)
@@ -199,6 +203,7 @@ class LoopMonitor:
             self.monitored.listen(trainer, module, "validation_step", batch)
         if batch_idx == 0 and _is_validation_of_fit(trainer):
             self.validated.validating(where, module)
+            self.copies.listen(where, module)
             if self.wiring:
                 self.swapped.validating(where, trainer, module)
                 yield from self.modes.validating(where, trainer.optimizers)
@@ -228,11 +233,13 @@ class LoopMonitor:
             yield from self.resets.end_validation(where)
             yield from self.empty.end(where, "validation", trainer.val_dataloaders)
         yield from self.validated.trained(where, trainer, module)
+        yield from self.copies.judge(where, module)
 
     def release(self) -> None:
         """Let go of the model and of what was listened to; may be called twice."""
         self.loads.stop()
         self.authors.release()
+        self.copies.release()
         self.doubles.release()
         self.evaluation_mode.release()
         self.monitored.release()

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from lightning_debugkit.core.compat import BaseFinetuning, LightningModule, Trainer, both_packages, callbacks_of
 from lightning_debugkit.core.finding import Finding, Where
-from lightning_debugkit.core.optimizers import has_entries, held_by
+from lightning_debugkit.core.optimizers import averages_in, has_entries, held_by
 from lightning_debugkit.core.sharding import holds_whole_model, is_sharded, named_shards, unwrapped_name
 from lightning_debugkit.data.batches import leaves
 from lightning_debugkit.monitors.gradients.missing_gradients import GradientFlow
@@ -314,7 +314,7 @@ class Monitor:
     def _trainable(self, trainer: Trainer, module: LightningModule) -> list[str]:
         """Return the trainable parameters that optimizers hold."""
         if holds_whole_model(trainer):
-            held = held_by(trainer.optimizers)
+            held = held_by(trainer.optimizers) - averages_in(module)
             named = module.named_parameters()
             return [name for name, p in named if p.requires_grad and id(p) in held and has_entries(p)]
         # After a validation a module may hold whole parameters in place of the shards that optimizers know.

@@ -176,11 +176,7 @@ class Checks:
         mixed = {path: 0.5 * (item + item.roll(1, 0)) for path, item in floats if item.shape[0] == size}
         calls = self.probe.calls(changed(self.probe.batch, mixed))
         own = [pair for pair in zip(base, calls, strict=False) if _is_by_sample(pair[0], size)]
-        if (
-            not own
-            or any(_is_bent(one, other) for one, other in own)
-            or not self._is_straight_across_zero(base, floats)
-        ):
+        if not own or any(_is_bent(one, other) for one, other in own) or not self._is_straight_across_zero(floats):
             return
         silenced = Silenced()
         self.probe.run(self.probe.batch, silenced)
@@ -188,16 +184,19 @@ class Checks:
         if not silenced.is_found:
             yield AFFINE_NETWORK.found(self.where, layers=layers)
 
-    def _is_straight_across_zero(self, base: list[LossCall], floats: list[tuple[str, Tensor]]) -> bool:
+    def _is_straight_across_zero(self, floats: list[tuple[str, Tensor]]) -> bool:
         """Tell whether predictions for an input and its negative have those for zeros in their middle.
 
-        Samples that hardly differ switch no unit between them: the network is straight there, and bent elsewhere.
+        Samples that hardly differ, or that are tiny beside the biases, switch no unit between them: the network is
+        straight there, and bent elsewhere. So inputs below 1 are brought to that size.
         """
+        sizes = {path: float(item.abs().max()) for path, item in floats}
+        lifted = {path: item / sizes[path] if 0 < sizes[path] < 1 else item for path, item in floats}
         sides = [
-            self.probe.calls(changed(self.probe.batch, {path: item * sign for path, item in floats}))
-            for sign in (-1, 0)
+            self.probe.calls(changed(self.probe.batch, {path: item * sign for path, item in lifted.items()}))
+            for sign in (1, -1, 0)
         ]
-        triples = [each for each in zip(base, *sides, strict=False) if all(c.prediction.ndim for c in each)]
+        triples = [each for each in zip(*sides, strict=False) if all(c.prediction.ndim for c in each)]
         return all(
             float((one.prediction + other.prediction - 2 * zero.prediction).float().abs().max())
             <= STRAIGHT * float(one.prediction.float().std(correction=0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import lightning.pytorch as pl
@@ -223,3 +224,37 @@ class Shadow(pl.Callback):
 @fault("untrained-weights-validated")
 def a_shadow_that_is_never_updated(mended: bool) -> Program:
     return averaged(Validates(mended), Shadow(updates=mended))
+
+
+class Copied(Validates):
+    """An average of its own beside the network, which validation calls; ``updates`` is the line that may be missing."""
+
+    def __init__(self, mended: bool, both: bool = False) -> None:
+        super().__init__(mended)
+        self.both = both
+        self.ema = torch.optim.swa_utils.AveragedModel(self.net)
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        if self.mended:
+            self.ema.update_parameters(self.net)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        x, y = batch
+        self.log("val_loss", nn.functional.cross_entropy(self.ema(x), y))
+        if self.both:
+            self.log("val_loss_trained", nn.functional.cross_entropy(self.net(x), y))
+
+
+@fault("untrained-weights-validated", "ema.module")
+def an_average_that_nobody_updates(mended: bool) -> Program:
+    """It is among the parameters that the optimizer is given."""
+    return averaged(Copied(mended))
+
+
+@fault("untrained-weights-validated", "ema")
+def a_frozen_copy_that_nobody_updates(mended: bool) -> Program:
+    """A copy by hand; ``mended`` validates what trains beside it."""
+    module = Copied(mended, both=mended)
+    module.ema = copy.deepcopy(module.net).requires_grad_(False)
+    module.on_train_batch_end = lambda *args: None
+    return averaged(module)

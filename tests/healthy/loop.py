@@ -1,5 +1,6 @@
 """Loops that come close to a fault: modes, metrics and schedules that are as they are on purpose."""
 
+import copy
 from functools import partial
 from typing import Any
 
@@ -185,3 +186,26 @@ def rate_that_was_searched_for() -> Program:
             return [LearningRateFinder(min_lr=1e-4, max_lr=1e-2, num_training_steps=20)]
 
     return on_digits(Finds())
+
+
+@program
+def a_reference_that_is_a_copy_and_stays() -> Program:
+    """The network is to stay near what it was: the copy of the begin is called in training and in validation."""
+
+    class Stays(Classifies):
+        def __init__(self) -> None:
+            super().__init__()
+            self.reference = copy.deepcopy(self.net).requires_grad_(False)
+
+        def on_train_epoch_start(self) -> None:
+            self.reference.eval()
+
+        def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+            far = F.mse_loss(self(batch[0]), self.reference(batch[0]))
+            return super().training_step(batch, batch_idx) + 0.01 * far
+
+        def validation_step(self, batch: Batch, batch_idx: int) -> None:
+            super().validation_step(batch, batch_idx)
+            self.log("moved", F.mse_loss(self(batch[0]), self.reference(batch[0])))
+
+    return on_digits(Stays())

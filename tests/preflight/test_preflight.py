@@ -230,10 +230,11 @@ def test_a_mode_of_the_users_own_sees_nothing_of_ours() -> None:
     assert beside.seen == alone.seen
 
 
-def test_a_network_is_not_straight_because_its_inputs_hardly_differ(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("level", "size"), [(1.0, 1e-4), (0.0, 1e-5)], ids=["hardly differ", "tiny"])
+def test_a_network_is_not_straight_because_its_inputs_are(level: float, size: float, tmp_path: Path) -> None:
     pl.seed_everything(0, verbose=False)
     x, y = digits()
-    program = Program(preflight.Net(True), batches(1 + 1e-4 * x, y), trainer={"max_epochs": 4})
+    program = Program(preflight.Net(True), batches(level + size * x, y), trainer={"max_epochs": 4})
     fit(program, tmp_path, PreflightCheck())
     assert "affine-network" not in [finding.rule for finding in read_journal(tmp_path / "debugkit").findings]
 

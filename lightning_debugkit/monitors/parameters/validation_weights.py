@@ -58,13 +58,13 @@ class SwappedWeights:
 
     def after_batch(self, where: Where, trainer: Trainer, module: LightningModule, held: set[int]) -> None:
         """Take the weights before a validation; called when one is due."""
-        self._trained = {} if self._told else _sample(module, held)
+        self._trained = {} if self._told else sample_of(module, held)
         self._validated, self._step, self._store = {}, where.step, ""
         self._kept = {key: [_copies(value)] for key, value in _attributes(trainer, module) if key in self._keepers}
 
     def starting(self, trainer: Trainer, module: LightningModule) -> None:
         """Take what is kept as validation begins, if the weights are still those that were trained."""
-        if self._kept and _changed(module, self._trained) == {}:
+        if self._kept and changed_entries(module, self._trained) == {}:
             for key, value in _attributes(trainer, module):
                 if key in self._kept:
                     self._kept[key].append(_copies(value))
@@ -73,7 +73,7 @@ class SwappedWeights:
         """Look at the weights that validation is about to use, and for who keeps them."""
         if not self._trained or self._step != where.step or self._validated:
             return
-        changed = self._validated = _changed(module, self._trained)
+        changed = self._validated = changed_entries(module, self._trained)
         if not changed:
             return
         trained = {name: self._trained[name] for name in changed}
@@ -89,7 +89,7 @@ class SwappedWeights:
         """Yield the finding if training goes on with what somebody has put in place for validation."""
         validated, store = self._validated, self._store
         self._trained, self._validated, self._store = {}, {}, ""
-        if store and not _changed(module, validated):
+        if store and not changed_entries(module, validated):
             self._told = True
             yield KEPT.found(where, store=store, parameters=list(validated))
 
@@ -106,7 +106,7 @@ class ValidatedWeights:
     def begin(self, where: Where, module: LightningModule, held: set[int]) -> None:
         """Keep a few entries of the weights that training starts from."""
         trains = {id(p) for p in module.parameters() if p.requires_grad}
-        self._first = _sample(module, held & trains)
+        self._first = sample_of(module, held & trains)
         self._begun = where.step
 
     def validating(self, where: Where, module: LightningModule) -> None:
@@ -159,12 +159,12 @@ class ValidatedWeights:
         return bool(torch.stack([flag.to(same[0].device) for flag in same]).all())
 
 
-def _sample(module: nn.Module, held: set[int]) -> Sample:
+def sample_of(module: nn.Module, held: set[int]) -> Sample:
     named = [(n, p) for n, p in module.named_parameters() if id(p) in held and not is_lazy(p) and is_readable(p)]
     return {name: some(p, _ENTRIES) for name, p in named[:: max(1, len(named) // _PARAMETERS)]}
 
 
-def _changed(module: nn.Module, sample: Sample) -> Sample:
+def changed_entries(module: nn.Module, sample: Sample) -> Sample:
     """Return the entries of now where they are not those of the sample."""
     held = dict(module.named_parameters())
     now = {name: some(held[name], _ENTRIES) for name in sample if name in held}
