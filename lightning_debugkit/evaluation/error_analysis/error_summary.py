@@ -109,15 +109,11 @@ def pair_rows(pairs: Any, samples: Samples, none: int | None) -> Iterator[dict[s
     """Yield the pairs of classes that are confused, the first ones with examples."""
     for at, pair in enumerate(pairs):
         shown = at < _PAIRS_SHOWN and none not in (pair.target, pair.predicted)
-        yield {
-            "target": pair.target,
-            "predicted": pair.predicted,
-            "count": pair.count,
-            "support": pair.support,
-            "share": pair.share,
-            "low": pair.low,
-            "high": pair.high,
-            "reverse": pair.reverse,
-            "lift": pair.lift,
-            "examples": samples.of_pair(pair.target, pair.predicted) if shown else [],
-        }
+        examples = samples.of_pair(pair.target, pair.predicted) if shown else []
+        names = ("target", "predicted", "count", "support", "share", "low", "high", "reverse", "lift")
+        yield {**picked(pair, *names), "examples": examples}
+
+
+def picked(thing: Any, *names: str) -> dict[str, Any]:
+    """Return some attributes by name."""
+    return {name: getattr(thing, name) for name in names}

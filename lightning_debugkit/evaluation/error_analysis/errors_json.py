@@ -28,6 +28,7 @@ from lightning_debugkit.evaluation.error_analysis.error_summary import (
     class_row,
     overall_scores,
     pair_rows,
+    picked,
 )
 from lightning_debugkit.evaluation.error_analysis.slice_columns import class_column, says_the_same
 from lightning_debugkit.stats.categories import Category, coded
@@ -150,7 +151,7 @@ class ErrorAnalysisResult:
             "per_class": [class_row(score) for score in per_class(found.confusion) if score.label != found.none],
             "calibration": self._calibration(),
             "weak_slices": [
-                {**_fields(part, "conditions", "n", "errors", "rate", "low", "high", "rest_rate"), "p": part.p_adjusted}
+                {**picked(part, "conditions", "n", "errors", "rate", "low", "high", "rest_rate"), "p": part.p_adjusted}
                 for part in self.scan.slices
             ],
             "tested_slices": self.scan.tested,
@@ -166,7 +167,7 @@ class ErrorAnalysisResult:
         names = ("first", "second", "count", "accuracy", "accuracy_merged", "kappa", "kappa_merged", "asymmetry")
         worth = worth_of_merging(self.found.confusion, merge.first, merge.second, self.found.totals.weight)
         return {
-            **_fields(merge, *names),
+            **picked(merge, *names),
             **bounds(worth.rise, "rise", "rise_"),
             **bounds(worth.apart, "told_apart", "told_apart_"),
             "cannot_tell": self.samples.cannot_tell(merge.first, merge.second),
@@ -210,7 +211,7 @@ class ErrorAnalysisResult:
         ece = calibration.ece()
         return {
             "bins": [
-                {**_fields(one, "low", "high", "n", "confidence"), **bounds(one.accuracy, "accuracy", "accuracy_")}
+                {**picked(one, "low", "high", "n", "confidence"), **bounds(one.accuracy, "accuracy", "accuracy_")}
                 for one in bins
             ],
             **{"ece": ece.value, "ece_low": ece.low, "ece_high": ece.high},
@@ -227,10 +228,6 @@ class ErrorAnalysisResult:
         lists = [held[name] for name in ("top_losses", "label_issues", "confident_mistakes")]
         first = [row["index"] for rows, most in zip(lists, (TOP, 12, 12), strict=True) for row in rows[:most]]
         return [*first, *(index for pair in held["most_confused"] for index in pair["examples"][:3])]
-
-
-def _fields(thing: Any, *names: str) -> dict[str, Any]:
-    return {name: getattr(thing, name) for name in names}
 
 
 def write_analysis(folder: Path, name: str, held: dict[str, Any]) -> None:

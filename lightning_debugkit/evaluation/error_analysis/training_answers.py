@@ -30,6 +30,7 @@ from lightning_debugkit.stats.training_dynamics import REGIONS, Course, Dynamics
 
 STEP = "training_step"
 HARDEST = 25
+_TOLD = ("confidence", "variability", "forgets", "ever_learnt", "aum")  # of each of them
 _POINTS = 2_000
 
 
@@ -178,14 +179,7 @@ def as_rows(course: Course, seed: int = 0) -> dict[str, Any] | None:
     return {
         "regions": {name: int((region == number).sum()) for number, name in REGIONS.items()},
         "hardest": [
-            {
-                "index": int(row),
-                "confidence": float(course.confidence[row]),
-                "variability": float(course.variability[row]),
-                "forgets": int(course.forgets[row]),
-                "ever_learnt": bool(course.ever_learnt[row]),
-                "aum": float(course.aum[row]),
-            }
+            {"index": row, **{name: getattr(course, name)[row].item() for name in _TOLD}}
             for row in order[:HARDEST].tolist()
         ],
         "points": [
