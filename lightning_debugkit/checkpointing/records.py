@@ -119,7 +119,7 @@ class Record:
     def to_json(self) -> str:
         """Return the record as one line of strict JSON; numbers that are not finite are words."""
         plain = self.to_plain()
-        plain["metrics"] = {name: _spelled(value) for name, value in self.metrics.items()}
+        plain["metrics"] = {name: value if math.isfinite(value) else str(value) for name, value in self.metrics.items()}
         return json.dumps(plain, allow_nan=False) + "\n"
 
     @classmethod
@@ -160,7 +160,3 @@ def head(records: Sequence[Record]) -> Record | None:
     if newest is None:
         return None
     return max((record for record in records if record.run == newest.run), key=lambda record: record.step)
-
-
-def _spelled(value: float) -> float | str:
-    return value if math.isfinite(value) else str(value)

@@ -38,7 +38,7 @@ def _underfitting(case: BiasVarianceCase, gap: Gap) -> list[str]:
         )
     found.append(f"Make the model larger: with {_parameters(facts)}, {unit.of('train')} is {_value(case, gap)}.")
     if facts.frozen > 0:
-        found.append(f"Train more of the model: {_percent(facts.frozen)} of its parameters are frozen.")
+        found.append(f"Train more of the model: {100 * facts.frozen:.0f} % of its parameters are frozen.")
     held = _regularised(case)
     if held:
         found.append(f"Regularise less: there is {held}.")
@@ -170,7 +170,3 @@ def _regularised(case: BiasVarianceCase) -> str:
     held = [f"a dropout of {facts.dropout:g}"] if facts.dropout else []
     held += [f"a weight decay of {facts.weight_decay:g}"] if facts.weight_decay else []
     return " and ".join(held)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"

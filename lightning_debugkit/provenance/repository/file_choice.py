@@ -94,7 +94,7 @@ def choose(repository: Repository, status: Status, max_file: int, max_total: int
             _leave(choice, _Candidate(path, in_index, 0), "not a regular file")
     total = count = 0
     for candidate in sorted(candidates, key=lambda each: each.order):
-        reason = _too_large(candidate, max_file)
+        reason = f"too large: {candidate.size:,} bytes" if candidate.size > max_file else None
         if reason is None and (total + candidate.size > max_total or count >= max_count):
             reason = f"more than {max_total:,} bytes or {max_count:,} files in all"
         reason = reason or _secret(root, candidate)
@@ -112,10 +112,6 @@ def _leave(choice: Choice, candidate: _Candidate, reason: str) -> None:
     choice.skip(candidate.path, reason, candidate.size)
     if candidate.in_index:
         choice.dropped.append(candidate.path)
-
-
-def _too_large(candidate: _Candidate, max_file: int) -> str | None:
-    return f"too large: {candidate.size:,} bytes" if candidate.size > max_file else None
 
 
 def _secret(root: bytes, candidate: _Candidate) -> str | None:

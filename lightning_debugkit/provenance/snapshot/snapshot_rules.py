@@ -102,7 +102,7 @@ def of_capture(manifest: Manifest, where: Where, limit: int, *, is_asked: bool) 
     skipped = {str(each["path"]): each for part in ("source", "tree") for each in manifest[part].get("skipped", ())}
     if skipped:
         shown = [f"{path} ({each['reason']})" for path, each in sorted(skipped.items())]
-        words = {"noun": _noun(len(shown)), "paths": listing(shown, len(shown))}
+        words = {"noun": "file" if len(shown) == 1 else "files", "paths": listing(shown, len(shown))}
         yield _said(FILE_SKIPPED, where, words, count=len(shown))
     if stale := sorted(str(file["path"]) for file in manifest.files if file.get("stale")):
         words = {
@@ -254,7 +254,3 @@ def listing(paths: Sequence[str], count: int) -> str:
     shown = paths[:_SHOWN]
     more = count - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
-
-
-def _noun(count: int) -> str:
-    return "file" if count == 1 else "files"

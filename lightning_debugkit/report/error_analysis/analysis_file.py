@@ -141,11 +141,6 @@ def filled(caption: str, header: Sequence[str], rows: Iterable[Iterable[str]]) -
     return table_of(caption, (header[at] for at in kept), ((row[at] for at in kept) for row in whole))
 
 
-def has_stage(summary: Summary, stage: str) -> bool:
-    """Tell whether the run left an analysis of a stage."""
-    return bool(_paths(summary, stage))
-
-
 def _told(summary: Summary) -> Iterator[tuple[str, str, str]]:
     """Yield path, stage and title of the analyses; the run's own have no title."""
     for event in summary.artifacts:
@@ -153,7 +148,8 @@ def _told(summary: Summary) -> Iterator[tuple[str, str, str]]:
             yield str(event["path"]), str(event.get("stage", "validate")), str(event.get("title", ""))
 
 
-def _paths(summary: Summary, stage: str) -> list[str]:
+def own_paths(summary: Summary, stage: str) -> list[str]:
+    """Return where the run's own analyses of a stage lie."""
     return [path for path, each, title in _told(summary) if each == stage and not title]
 
 
@@ -169,7 +165,7 @@ def of_stage(summary: Summary, folder: Path, stage: str) -> AnalysisFile | None:
         ValueError: It is no JSON object, too large, or lies outside the run folder.
         OSError: It cannot be read.
     """
-    paths = _paths(summary, stage)
+    paths = own_paths(summary, stage)
     return read_analysis(folder, paths[-1]) if paths else None
 
 

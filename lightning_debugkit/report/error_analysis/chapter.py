@@ -11,9 +11,9 @@ from lightning_debugkit.report.error_analysis.analysis_file import (
     AnalysisFile,
     finite,
     further,
-    has_stage,
     known,
     of_stage,
+    own_paths,
     read_analysis,
 )
 from lightning_debugkit.report.error_analysis.highest_losses import losses
@@ -36,7 +36,7 @@ def chapter(summary: Summary, folder: Path, stage: str, stem: str) -> Iterator[P
         yield _unreadable(error)
         return
     if analysis is not None:
-        tells_training = stage != "test" or not has_stage(summary, "validate")  # what does is told once
+        tells_training = stage != "test" or not own_paths(summary, "validate")  # what does is told once
         yield from _whole(analysis, Album(folder, analysis), stem, tells_training)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from lightning_debugkit.report.error_analysis.analysis_file import AnalysisFile, Row, finite, share
@@ -63,7 +62,7 @@ def _draw(bins: Sequence[Row]) -> Canvas:
         counts = [as_int(row.get("n")) for row in bins]
         strip.bar(left, counts, width=ends - left, align="edge", color=PALETTE.zero, edgecolor=PALETTE.background)
     for panel in (axes, strip):
-        _percents(panel)
+        panel.xaxis.set_major_formatter(lambda value, _: percent(value))
     axes.yaxis.set_major_formatter(lambda value, _: percent(value))
     axes.set_ylim(-0.02, 1.02)
     strip.set_xlim(-0.02, 1.02)
@@ -72,7 +71,3 @@ def _draw(bins: Sequence[Row]) -> Canvas:
     axes.set_ylabel("right")
     strip.set_xlabel("how sure the model is")
     return figure
-
-
-def _percents(axes: Axes) -> None:
-    axes.xaxis.set_major_formatter(lambda value, _: percent(value))
