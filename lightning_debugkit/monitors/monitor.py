@@ -13,7 +13,7 @@ from lightning_debugkit.core.compat import BaseFinetuning, LightningModule, Trai
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.core.optimizers import averages_in, has_entries, held_by
 from lightning_debugkit.core.sharding import holds_whole_model, is_sharded, named_shards, unwrapped_name
-from lightning_debugkit.data.batches import leaves
+from lightning_debugkit.data.batches import tensors
 from lightning_debugkit.monitors.gradients.missing_gradients import GradientFlow
 from lightning_debugkit.monitors.gradients.vanishing_exploding import GradientTrends
 from lightning_debugkit.monitors.gradients.zero_grad import ZeroGrad, cleared_by_hook
@@ -149,7 +149,7 @@ class Monitor:
             strange = any(identity not in own for identity in leaf)
             batch = sight.current
             wiring = audit(trainer, module, batch.batch, batch.batch_idx, batch.random, []) if strange else None
-            given = [tensor for _, tensor in leaves(batch.batch) if isinstance(tensor, Tensor)]
+            given = list(tensors(batch.batch))
             if wiring is not None:
                 leaf = {**leaf, **wiring.reached}
             yield from unregistered(

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode, resolve_name
 
 from lightning_debugkit.core.isolation import isolated
-from lightning_debugkit.data.batches import leaves
+from lightning_debugkit.data.batches import tensors
 from lightning_debugkit.replay.diagnosis import ReplayStep
 from lightning_debugkit.replay.source_lines import SourceLine, place_of
 from lightning_debugkit.replay.trace import Silent
@@ -106,12 +106,12 @@ class GraphFlow(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        given = [tensor for _, tensor in leaves((args, kwargs or {})) if isinstance(tensor, Tensor)]
+        given = list(tensors((args, kwargs or {})))
         carries = any(tensor.requires_grad for tensor in given)
         makers = [(tensor, self.maker.get(id(tensor))) for tensor in given]
         begin = torch._C._autograd._get_sequence_nr()
         result = func(*args, **(kwargs or {}))
-        made = [tensor for _, tensor in leaves(result) if isinstance(tensor, Tensor)]
+        made = list(tensors(result))
         name = _name(func)
         escapes = bool(given) and not made and name in ("item", "tolist", "numpy", "__float__", "__array__")
         if (made and given) or escapes:

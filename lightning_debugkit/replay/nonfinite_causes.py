@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lightning_debugkit.data.batches import leaves
+from lightning_debugkit.data.batches import leaves, tensors
 
 # Eigenvalues this close, relative to the largest, make the gradient of their vectors overflow or cancel.
 _REPEATED = 16
@@ -31,14 +31,14 @@ def cause_of(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], result
         >>> cause_of("mean", (torch.empty(0),), {}, None)
         'empty'
     """
-    tensors = [leaf for _, leaf in leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-    if any(tensor.device.type == "meta" or tensor.layout is not torch.strided for tensor in tensors):
+    given = list(tensors((args, kwargs)))
+    if any(tensor.device.type == "meta" or tensor.layout is not torch.strided for tensor in given):
         return ""
     if any(isinstance(leaf, float) and math.isnan(leaf) for _, leaf in leaves((args, kwargs))):
         return "number"
     facts = _FACTS.get(name)
     told = "" if facts is None else facts(args, kwargs, result)
-    return told or ("empty" if any(tensor.numel() == 0 and tensor.is_floating_point() for tensor in tensors) else "")
+    return told or ("empty" if any(tensor.numel() == 0 and tensor.is_floating_point() for tensor in given) else "")
 
 
 def _below(limit: float) -> Facts:
@@ -103,17 +103,11 @@ def _spectrum(at: int) -> Facts:
 
 
 def _norm(args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> str:
-    return "zero" if any(bool((part == 0).any()) for part in _tensors(result)) else ""
+    return "zero" if any(bool((part == 0).any()) for part in tensors(result)) else ""
 
 
 def _angle(args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> str:
     return "zero" if bool(((args[0] == 0) & (args[1] == 0)).any()) else ""
-
-
-def _tensors(tree: Any) -> Iterator[Tensor]:
-    for _, leaf in leaves(tree):
-        if isinstance(leaf, Tensor):
-            yield leaf
 
 
 _FACTS: dict[str, Facts] = {
