@@ -21,6 +21,7 @@ from lightning_debugkit.monitors.culprit_entries import entries_below, known_ent
 from lightning_debugkit.monitors.step_stats import ObservedBatch, StepStatsReader
 from lightning_debugkit.replay.diagnosis import Diagnosis
 from lightning_debugkit.replay.module_hooks import ModuleHooks
+from lightning_debugkit.replay.nonfinite_cause_messages import Circumstances
 from lightning_debugkit.replay.nonfinite_rules import finding as worded
 from lightning_debugkit.replay.step_raised import (
     device_is_lost,
@@ -121,21 +122,15 @@ class NonfiniteStep:
         is_culprit = hooked is not None or (not holds_whole_model(trainer) and seen.startswith("loss"))
         if found is None and trainer.world_size > 1 and not is_culprit:
             return None  # this rank's batch is sound: the one whose batch is not will tell
-        entries, unnamed = known_entries(batch.handed, batch.batch, found)
         is_current = batch is sight.current
         finding = worded(
             callback.where(trainer),
             found,
+            _circumstances(trainer, batch, found, note, is_last=trainer.is_last_batch and is_current),
             hooked=hooked,
             seen=seen,
             loss=sight.loss if is_current else None,
-            batch_idx=batch.batch_idx,
             parameters=broken if is_current else [],
-            dataset_indices=entries,
-            below=entries_below(batch.handed, found, entries),
-            low_precision=str(trainer.precision).startswith("16"),
-            is_last=trainer.is_last_batch and is_current,
-            note=note or unnamed,
         )
         finding = instead(finding)
         self._leave(callback, trainer, module, batch, finding, bundle=found is not None)
@@ -176,18 +171,8 @@ class NonfiniteStep:
             if scaler is None or not is_of_anomaly_mode(error) or not overflows(*step, scaler.get_scale()):
                 return None
             return scaled_overflow(where, error, scaler.get_scale(), batch_idx)
-        entries, unnamed = known_entries(batch.handed, batch.batch, found)
-        finding = explained(
-            where,
-            found,
-            error=type(error).__name__,
-            batch_idx=batch_idx,
-            dataset_indices=entries,
-            below=entries_below(batch.handed, found, entries),
-            note=unnamed,
-            low_precision=str(trainer.precision).startswith("16"),
-            is_last=trainer.is_last_batch,
-        )
+        when = _circumstances(trainer, batch, found, "", is_last=trainer.is_last_batch)
+        finding = explained(where, found, when, error=type(error).__name__)
         self._leave(callback, trainer, module, batch, finding, bundle=True)
         return finding
 
@@ -253,15 +238,9 @@ class NonfiniteStep:
         if first is None:
             # No rank's replay shows it: the first one tells what was seen.
             reason = cannot_rerun(trainer)
-            first = worded(
-                callback.where(trainer),
-                None,
-                seen="gradient is not finite",
-                loss=None,
-                batch_idx=-1,
-                parameters=broken if reason else [],
-                note=f"the step could not be run again: {reason}" if reason else "",
-            )
+            when = Circumstances(-1, note=f"the step could not be run again: {reason}" if reason else "")
+            parameters = broken if reason else []
+            first = worded(callback.where(trainer), None, when, seen="gradient is not finite", parameters=parameters)
             self.last = first  # told once
             if trainer.is_global_zero:
                 callback.emit(trainer, first)
@@ -296,6 +275,14 @@ class NonfiniteStep:
             run.norms = None  # they were of the gradients that are gone
         for buffer, kept in self._buffers:
             buffer.data.copy_(kept)
+
+
+def _circumstances(
+    trainer: Trainer, batch: ObservedBatch, found: Diagnosis | None, note: str, is_last: bool
+) -> Circumstances:
+    entries, unnamed = known_entries(batch.handed, batch.batch, found)
+    below, is_low = entries_below(batch.handed, found, entries), str(trainer.precision).startswith("16")
+    return Circumstances(batch.batch_idx, entries, below, note or unnamed, is_low, is_last)
 
 
 def _hooked(hooks: ModuleHooks | None) -> tuple[str, str] | None:

@@ -22,6 +22,7 @@ from lightning_debugkit.data.sample_order import Handed, ways_to
 from lightning_debugkit.monitors.culprit_entries import known_entries
 from lightning_debugkit.replay.diagnosis import Diagnosis
 from lightning_debugkit.replay.hidden_step_replay import replay_evaluation
+from lightning_debugkit.replay.nonfinite_cause_messages import Circumstances
 from lightning_debugkit.replay.nonfinite_rules import finding as worded
 
 VALIDATION = Rule(
@@ -109,18 +110,9 @@ class Evaluation:
         entries, unnamed = known_entries(_handed(trainer, place), batch, found)
         at = f"since {self._told(trainer)}, batch {place[0]}"
         at += f" of loader {place[1]}" if place[1] else ""
-        yield _finding(
-            where,
-            found,
-            note or unnamed,
-            names,
-            value,
-            at,
-            place[0],
-            entries,
-            str(trainer.precision),
-            is_grave,
-        )
+        is_low = str(trainer.precision).startswith("16")
+        when = Circumstances(place[0], entries, note=note or unnamed, low_precision=is_low)
+        yield _finding(where, found, when, names, value, at, is_grave)
 
     def end(self, where: Where, trainer: Trainer) -> Iterator[Finding]:
         """Yield the finding for metrics of the whole evaluation that are NaN though no batch showed it."""
@@ -142,7 +134,7 @@ class Evaluation:
             names = [value.name for value in broken]
             is_grave = any(value.is_loss for value in broken) or bool(set(names) & _monitored(trainer))
             note = "no batch of its own showed it, so it is made of what is gathered over the batches"
-            yield _finding(where, None, note, names, "nan", at, -1, [], "", is_grave)
+            yield _finding(where, None, Circumstances(-1, note=note), names, "nan", at, is_grave)
 
     def _told(self, trainer: Trainer) -> str:
         if trainer.sanity_checking:
@@ -166,26 +158,13 @@ class Evaluation:
 def _finding(
     where: Where,
     found: Diagnosis | None,
-    note: str,
+    when: Circumstances,
     names: Sequence[str],
     value: str,
     since: str,
-    batch_idx: int,
-    indices: Sequence[int],
-    precision: str,
     is_grave: bool,
 ) -> Finding:
-    told = worded(
-        where,
-        found,
-        seen="",
-        loss=None,
-        batch_idx=batch_idx,
-        parameters=[],
-        dataset_indices=indices,
-        low_precision=precision.startswith("16"),
-        note=note,
-    )
+    told = worded(where, found, when, seen="")
     what = told.message.partition(": ")[2]
     if found is not None and not found.samples and found.note:
         what += f"; {found.note}"  # such as that every sample shows it alone

@@ -11,6 +11,7 @@ from typing import Any, cast
 from lightning_debugkit.core.compat import LightningModule, MixedPrecision, Trainer, counterpart_of
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.replay import bundle
+from lightning_debugkit.replay.nonfinite_cause_messages import Circumstances
 from lightning_debugkit.replay.nonfinite_rules import finding
 from lightning_debugkit.replay.step_raised import explained
 from lightning_debugkit.replay.step_replay import replay_step
@@ -44,20 +45,12 @@ def _again(kept: bundle.Bundle) -> Finding | None:
     found = replay_step(trainer, module, kept.batch, batch_idx, kept.random, asked, Exception if raised else None)
     if found is None:
         return None
+    is_low = str(kept.facts["precision"]).startswith("16")
+    when = Circumstances(batch_idx, before.get("dataset_indices", []), low_precision=is_low)
     if raised:
-        entries = before.get("dataset_indices", [])
-        words: dict[str, Any] = {"error": raised, "batch_idx": batch_idx, "dataset_indices": entries}
-        return explained(kept.finding.where, found, **words)
-    return finding(
-        kept.finding.where,
-        found,
-        seen=kept.finding.message.partition(" at step ")[0],
-        loss=found.loss,
-        batch_idx=batch_idx,
-        parameters=found.parameters,
-        dataset_indices=before.get("dataset_indices", []),
-        low_precision=str(kept.facts["precision"]).startswith("16"),
-    )
+        return explained(kept.finding.where, found, when, error=raised)
+    seen = kept.finding.message.partition(" at step ")[0]
+    return finding(kept.finding.where, found, when, seen=seen, loss=found.loss, parameters=found.parameters)
 
 
 def same(kept: Finding, again: Finding | None) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from lightning_debugkit.data.batches import indexed
 from lightning_debugkit.replay.diagnosis import Diagnosis
@@ -57,23 +59,29 @@ def plain(base: str) -> str:
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What is known of the step beside its replay.
+    """What is known of a step beside its replay.
 
     Args:
-        step: Steps of the optimizers so far.
+        batch_idx: Position of the batch in the epoch, -1 if it is not one batch.
+        dataset_indices: Entries of the dataset that the samples are.
+        below: Which entries these are of the data that a subset or a chain of data sets is made of.
+        note: Why the replay could not tell, or why entries are not known.
         low_precision: The forward pass runs in 16 bits.
         is_last: The batch is the last of its epoch.
     """
 
-    step: int
-    low_precision: bool
-    is_last: bool
+    batch_idx: int
+    dataset_indices: Sequence[Any] = ()
+    below: Sequence[str] = ()
+    note: str = ""
+    low_precision: bool = False
+    is_last: bool = False
 
 
-def words_of_operation(found: Diagnosis, when: Circumstances) -> Words:
+def words_of_operation(found: Diagnosis, step: int, when: Circumstances) -> Words:
     """Return the words for an operation of the step: those of its mechanism, or else those of the operation."""
     base = found.op.removeprefix("aten.").partition(".")[0].removesuffix("_")
-    known = _of_mechanism(base, found, when)
+    known = _of_mechanism(base, found, step, when)
     if known is not None:
         return known
     infinite, undefined, remedy = _OPERATIONS.get(base, (f"{base} overflows", f"{base} gives NaN", "look at its input"))
@@ -91,14 +99,14 @@ def words_of_operation(found: Diagnosis, when: Circumstances) -> Words:
     return what, remedy
 
 
-def _of_mechanism(base: str, found: Diagnosis, when: Circumstances) -> Words | None:
+def _of_mechanism(base: str, found: Diagnosis, step: int, when: Circumstances) -> Words | None:
     """Return what happened and what to do, ``None`` if no mechanism is known by which ``base`` broke."""
     return (
         _nothing_there(base, found, when.is_last)
         or _by_hand(base, found)
         or _outside(base, found)
         or _backward(base, found)
-        or _overflow(base, found, when)
+        or _overflow(base, found, step, when.low_precision)
     )
 
 
@@ -176,7 +184,7 @@ def _backward(base: str, found: Diagnosis) -> Words | None:
     return None
 
 
-def _overflow(base: str, found: Diagnosis, when: Circumstances) -> Words | None:
+def _overflow(base: str, found: Diagnosis, step: int, low_precision: bool) -> Words | None:
     """Return the words for numbers that were too large already, with what made them so."""
     # A product of matrices makes NaN of finite numbers, too, where it overflows in both directions.
     if (found.value != "inf" and base not in _MATMULS) or found.reach is None or found.cause in _AT_A_POLE:
@@ -191,11 +199,11 @@ def _overflow(base: str, found: Diagnosis, when: Circumstances) -> Words | None:
         )
     if base not in _MATMULS:
         return (what, "look at the size of its input") if base in ("pow", "div", "reciprocal") else None
-    if when.low_precision:
+    if low_precision:
         return None
     if weights > max(1e3, others):
-        blame = "look at the initialisation" if when.step == 0 else "lower the learning rate, or clip the gradients"
+        blame = "look at the initialisation" if step == 0 else "lower the learning rate, or clip the gradients"
         return f"{what}, as its weights reach {weights:.2g}", f"{blame}; weights of a sound layer stay near 1"
     return f"{what}, as its input reaches {others:.2g}", "look at what makes its input so large" + (
-        "" if when.step == 0 else "; if it grew over the steps before, lower the learning rate"
+        "" if step == 0 else "; if it grew over the steps before, lower the learning rate"
     )

@@ -31,53 +31,48 @@ _RULES = {"loss": LOSS, "gradient": GRADIENT, "activation": ACTIVATION, "input":
 def finding(
     where: Where,
     found: Diagnosis | None,
+    when: Circumstances,
     *,
     seen: str,
-    loss: float | None,
-    batch_idx: int,
-    parameters: Sequence[str],
-    dataset_indices: Sequence[Any] = (),
-    below: Sequence[str] = (),
-    low_precision: bool = False,
-    is_last: bool = False,
-    note: str = "",
+    loss: float | None = None,
+    parameters: Sequence[str] = (),
     hooked: tuple[str, str] | None = None,
 ) -> Finding:
     """Return the finding for a step whose loss or gradients are not finite.
 
     Args:
         found: What the replay found, ``None`` if it could not tell.
+        when: What is known of the step beside it.
         seen: What the look at the step saw, such as ``"loss is inf"``.
         loss: The loss as the look saw it.
-        batch_idx: Position of the batch in the epoch.
         parameters: Parameters whose gradient the look found not finite.
-        dataset_indices: Entries of the dataset that the samples are.
-        below: Which entries these are of the data that a subset or a chain of data sets is made of.
-        low_precision: The forward pass runs in 16 bits.
-        is_last: The batch is the last of its epoch.
-        note: Why the replay could not tell, or why entries are not known.
         hooked: Pass (``activation`` or ``gradient``) and module where hooks in the step itself saw it first.
     """
-    evidence: dict[str, Any] = {"batch_idx": batch_idx}
+    evidence: dict[str, Any] = {"batch_idx": when.batch_idx}
     if found is None:
-        evidence |= {"loss": loss, "parameters": list(parameters), "note": note}
-        return _unexplained(where, seen, parameters, note, hooked, evidence)
+        evidence |= {"loss": loss, "parameters": list(parameters), "note": when.note}
+        return _unexplained(where, seen, parameters, when.note, hooked, evidence)
     samples = list(found.samples)
-    evidence |= {"samples": samples, "dataset_indices": list(dataset_indices), "op": found.op, "source": found.source}
+    evidence |= {
+        "samples": samples,
+        "dataset_indices": list(when.dataset_indices),
+        "op": found.op,
+        "source": found.source,
+    }
     evidence |= {"parameters": list(found.parameters or parameters), "loss": loss}
     optional = {
         "backward": found.backward,
         "backward_source": found.backward_source,
         "input": found.path if found.origin == "input" else "",
         "part": found.part,
-        "entries": list(below),
+        "entries": list(when.below),
         "cause": found.cause,
         "exception": found.error,
-        "note": "; ".join(filter(None, (found.note, note))),
+        "note": "; ".join(filter(None, (found.note, when.note))),
     }
     evidence |= {name: value for name, value in optional.items() if value}
-    circumstances = Circumstances(where.step, low_precision, is_last)
-    what, remedy = _worded(found, samples, named_entries(dataset_indices, below, found.part), circumstances)
+    entries = named_entries(when.dataset_indices, when.below, found.part)
+    what, remedy = _worded(found, samples, entries, where.step, when)
     at = where.at(found.module)
     words: dict[str, Any] = {"seen": seen, "what": what, "samples_text": named_samples(samples, found.part)}
     words["remedy"] = remedy
@@ -106,7 +101,7 @@ def _unexplained(
     return replace(rule.found(at, samples_text="", **words), evidence=evidence)
 
 
-def _worded(found: Diagnosis, samples: list[int], entries: str, when: Circumstances) -> Words:
+def _worded(found: Diagnosis, samples: list[int], entries: str, step: int, when: Circumstances) -> Words:
     entry = f" ({entries})" if entries and len(samples) == 1 else ""
     batch = indexed(found.part) if found.part else "the batch"
     drop = f", or drop sample {samples[0]} of {batch}{entry}" if len(samples) == 1 else ""
@@ -131,7 +126,7 @@ def _worded(found: Diagnosis, samples: list[int], entries: str, when: Circumstan
             f"a tensor that was made before the step holds {found.value}{used}{hidden}",
             "Look at where that tensor is made: it is neither in the batch nor in the model.",
         )
-    what, remedy = words_of_operation(found, when)
+    what, remedy = words_of_operation(found, step, when)
     function = f" in {found.module or found.function}" if found.module or found.function else ""
     first, semicolon, more = remedy.partition(";")
     drop = "" if found.cause in OF_ALL and len(samples) == found.size else drop

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +10,7 @@ from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.replay.diagnosis import Diagnosis
 from lightning_debugkit.replay.error_origins import about_numbers, in_a_line
+from lightning_debugkit.replay.nonfinite_cause_messages import Circumstances
 from lightning_debugkit.replay.nonfinite_rules import GRADIENT, finding, named_entries, named_samples
 
 RAISED = Rule(
@@ -80,72 +80,38 @@ def is_of_anomaly_mode(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "returned nan values in its" in str(error)
 
 
-def explained(
-    where: Where,
-    found: Diagnosis,
-    *,
-    error: str,
-    batch_idx: int,
-    dataset_indices: Sequence[Any],
-    below: Sequence[str] = (),
-    note: str = "",
-    low_precision: bool = False,
-    is_last: bool = False,
-) -> Finding:
-    """Return the finding for a step that raised an error, from what its replay found.
-
-    Args:
-        error: Type of the error.
-        batch_idx: Position of the batch in the epoch.
-        dataset_indices: Entries of the dataset that the samples are.
-        below: Which entries these are of the data that a subset or a chain of data sets is made of.
-        note: Why entries are not known.
-        low_precision: The forward pass runs in 16 bits.
-        is_last: The batch is the last of its epoch.
-    """
+def explained(where: Where, found: Diagnosis, when: Circumstances, *, error: str) -> Finding:
+    """Return the finding for a step that raised an ``error`` of that type, from what its replay found."""
     if found.origin == "raised":
-        return _of_samples(where, found, dataset_indices, below, batch_idx, note)
-    return finding(
-        where,
-        found,
-        seen=f"{_article(error)} is raised",
-        loss=found.loss,
-        batch_idx=batch_idx,
-        parameters=found.parameters,
-        dataset_indices=dataset_indices,
-        below=below,
-        note=note,
-        low_precision=low_precision,
-        is_last=is_last,
-    )
+        return _of_samples(where, found, when)
+    seen = f"{_article(error)} is raised"
+    return finding(where, found, when, seen=seen, loss=found.loss, parameters=found.parameters)
 
 
 def _article(error: str) -> str:
     return f"{'an' if error[:1] in 'AEIOU' else 'a'} {error}"
 
 
-def _of_samples(
-    where: Where, found: Diagnosis, indices: Sequence[Any], below: Sequence[str], batch_idx: int, note: str
-) -> Finding:
+def _of_samples(where: Where, found: Diagnosis, when: Circumstances) -> Finding:
     """Return the finding for an error that some samples raise though every number is finite."""
     samples = list(found.samples)
     function = f" in {found.module or found.function}" if found.module or found.function else ""
     values = f" ({found.value})" if found.value else ""
-    entries = named_entries(indices, below, found.part)
+    entries = named_entries(when.dataset_indices, when.below, found.part)
     which = entries or named_samples(samples, found.part).removeprefix(", ")
     line = f" at {':'.join(found.source.split(':')[:2])}" if found.source else ""
     remedy = f"Look at {which} in what is used{line}." if samples else f"Look at what is used{line}."
     told: dict[str, Any] = {
-        "batch_idx": batch_idx,
+        "batch_idx": when.batch_idx,
         "samples": samples,
-        "dataset_indices": list(indices),
+        "dataset_indices": list(when.dataset_indices),
         "op": found.op,
         "source": found.source,
         "parameters": [],
         "exception": found.error,
     }
-    optional = {"values": found.value, "part": found.part, "entries": list(below)}
-    optional["note"] = "; ".join(filter(None, (found.note, note)))
+    optional = {"values": found.value, "part": found.part, "entries": list(when.below)}
+    optional["note"] = "; ".join(filter(None, (found.note, when.note)))
     told |= {name: value for name, value in optional.items() if value}
     words: dict[str, Any] = {
         "error": f"{found.error}{values}",

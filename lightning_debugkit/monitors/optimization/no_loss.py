@@ -12,6 +12,7 @@ from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.monitors.parameters.broken_at_start import broken_parameters
 from lightning_debugkit.replay.diagnosis import Diagnosis
+from lightning_debugkit.replay.nonfinite_cause_messages import Circumstances
 from lightning_debugkit.replay.nonfinite_rules import finding as worded
 from lightning_debugkit.stats.tensor_norms import version
 
@@ -116,7 +117,7 @@ class Losses:
             remedy = "Load a checkpoint of before it broke. Let the fit end where a loss is not finite, not skip: what "
             remedy += "breaks weights can then be named."
         elif self._found is not None:
-            word = worded(where, self._found, seen="", loss=None, batch_idx=-1, parameters=[])
+            word = worded(where, self._found, Circumstances(-1), seen="")
             why = f"; in a batch run again, {word.message.partition(': ')[2]}"
             remedy, evidence = word.advice, dict(word.evidence)
             evidence.pop("batch_idx", None)
