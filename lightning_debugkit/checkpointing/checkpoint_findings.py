@@ -15,7 +15,7 @@ from lightning_debugkit.checkpointing.records import Record
 from lightning_debugkit.checkpointing.repair import Repairs
 from lightning_debugkit.checkpointing.store import is_full
 from lightning_debugkit.core.finding import Finding, Severity, Where
-from lightning_debugkit.core.name_lists import listed
+from lightning_debugkit.core.name_lists import listed, plural
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.core.shared_rules import MONITOR_MISSING
 
@@ -126,7 +126,7 @@ def repaired_finding(where: Where, repairs: Repairs, folder: Path) -> Finding | 
 
 def _done(repairs: Repairs) -> Iterator[str]:
     if repairs.swept:
-        yield f"removed {_many(len(repairs.swept), 'unfinished file')} of a killed run ({size(sum(repairs.swept))})"
+        yield f"removed {plural(len(repairs.swept), 'unfinished file')} of a killed run ({size(sum(repairs.swept))})"
     if repairs.adopted:
         yield f"gave a record to {listed(repairs.adopted, _FEW)}, whole but not committed"
     for name, why in repairs.set_aside[:_FEW]:
@@ -154,7 +154,7 @@ def left_behind(where: Where, aside: list[Record], folder: Path) -> Finding:
     finding = CHECKPOINT_REPAIRED.found(
         where,
         folder=str(folder),
-        done=f"{_many(len(aside), 'file')} up to step {newest} of a branch that is left behind stay as they are",
+        done=f"{plural(len(aside), 'file')} up to step {newest} of a branch that is left behind stay as they are",
         aside=[record.name for record in aside],
     )
     return replace(finding, advice="Delete them with their records (.json) when the branch is not wanted any more.")
@@ -262,7 +262,3 @@ class Monitors:
 
 def _shown(names: list[str]) -> str:
     return listed(names, _FEW) or "none at all"
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -17,6 +17,7 @@ from lightning_debugkit.checkpointing.retention_rules import Best, KeepRule
 from lightning_debugkit.checkpointing.rule_text import read_rules
 from lightning_debugkit.checkpointing.store import read_records
 from lightning_debugkit.checkpointing.verification import damage, mismatch
+from lightning_debugkit.core.name_lists import plural
 
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 _METRICS = 3
@@ -194,4 +195,4 @@ def _moment(time: float) -> str:
 
 def _total(records: Iterable[Record]) -> str:
     sizes = [record.size for record in records]
-    return f"{len(sizes)} {'file' if len(sizes) == 1 else 'files'} of {size(sum(sizes))}"
+    return f"{plural(len(sizes), 'file')} of {size(sum(sizes))}"

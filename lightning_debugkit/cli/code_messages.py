@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lightning_debugkit.core.name_lists import plural
 from lightning_debugkit.provenance.capture.notebook_cells import CELLS
 from lightning_debugkit.provenance.carried.manifest import Manifest
 from lightning_debugkit.provenance.diff.comparison import CodeComparison
-from lightning_debugkit.report.number_formats import plural
 
 _SAID = {"identical": "identical", "cosmetic": "changed in comments and docstrings only", "changed": "changed"}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from lightning_debugkit.cli.outcome import Told
-from lightning_debugkit.report.number_formats import plural
+from lightning_debugkit.core.name_lists import plural
 
 HELP = "write the code of a checkpoint into a new folder"
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lightning_debugkit.core.finding import Finding, Severity
+from lightning_debugkit.core.name_lists import plural
 
 _log = logging.getLogger("lightning_debugkit")
 _COLORS = {Severity.ERROR: "red", Severity.WARNING: "yellow"}
@@ -70,7 +71,7 @@ class Console:
             return ""
         errors = sum(finding.severity >= Severity.ERROR for finding in pressing)
         counts = ((errors, "error"), (len(pressing) - errors, "warning"))
-        told = " and ".join(f"{count} {noun}{'s' if count > 1 else ''}" for count, noun in counts if count)
+        told = " and ".join(plural(count, noun) for count, noun in counts if count)
         return f"{told}, told above{table(pressing)}"
 
 

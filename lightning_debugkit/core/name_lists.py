@@ -14,3 +14,13 @@ def listed(names: Sequence[str], most: int = 3) -> str:
     """
     rest = len(names) - most
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def plural(count: int, noun: str) -> str:
+    """Return ``count`` with its noun.
+
+    Example:
+        >>> plural(1, "step"), plural(96, "step")
+        ('1 step', '96 steps')
+    """
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -14,8 +14,9 @@ import numpy as np
 
 from lightning_debugkit.core.atomic_files import write_bytes
 from lightning_debugkit.core.finding import Severity
+from lightning_debugkit.core.name_lists import plural
 from lightning_debugkit.report.curves import Curve, curve_figure, curves, of_first_rank
-from lightning_debugkit.report.number_formats import as_mapping, as_number, cut, number, phrase, plural
+from lightning_debugkit.report.number_formats import as_mapping, as_number, cut, number, phrase
 from lightning_debugkit.report.parts import Cell, Drawing, Paragraph, Section, Table, table_of
 from lightning_debugkit.report.read_report import Report
 from lightning_debugkit.report.rendering import compose

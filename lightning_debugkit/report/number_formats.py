@@ -99,16 +99,6 @@ def _listed(items: list[str], most: int) -> str:
     return ", ".join([*items[:most], f"… ({len(items)} in all)"])
 
 
-def plural(count: int, noun: str) -> str:
-    """Return ``count`` with its noun.
-
-    Example:
-        >>> plural(1, "step"), plural(96, "step")
-        ('1 step', '96 steps')
-    """
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
 def duration(seconds: float) -> str:
     """Return a time span in its two largest units.
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lightning_debugkit.core.finding import Finding, Severity
-from lightning_debugkit.report.number_formats import headline, plural, sentence
+from lightning_debugkit.core.name_lists import plural
+from lightning_debugkit.report.number_formats import headline, sentence
 from lightning_debugkit.report.troubles import Trouble, others
 
 _EVALUATED = {"test": "tested", "validate": "validated", "predict": "asked for predictions"}

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from numpy.typing import NDArray
 
+from lightning_debugkit.core.name_lists import plural
 from lightning_debugkit.report.figures import (
     axes_of,
     blank_figure,
@@ -22,7 +23,7 @@ from lightning_debugkit.report.figures import (
     row_names,
 )
 from lightning_debugkit.report.heatmap import Heatmap, chosen_rows, heatmap, of_one_rank
-from lightning_debugkit.report.number_formats import number, plural
+from lightning_debugkit.report.number_formats import number
 from lightning_debugkit.report.palette import PALETTE
 from lightning_debugkit.report.parts import Cell, Drawing, Paragraph, Section, Table, table_of
 from lightning_debugkit.report.summary import Summary

@@ -11,18 +11,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure as Canvas
 
+from lightning_debugkit.core.name_lists import plural
 from lightning_debugkit.report.curves import Curve, curve_figure, curves
 from lightning_debugkit.report.figures import mark_findings
-from lightning_debugkit.report.number_formats import (
-    as_int,
-    as_list,
-    as_mapping,
-    as_number,
-    duration,
-    number,
-    phrase,
-    plural,
-)
+from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, as_number, duration, number, phrase
 from lightning_debugkit.report.palette import PALETTE
 from lightning_debugkit.report.parts import Cell, Drawing, Paragraph, Section, Table, table_of
 from lightning_debugkit.report.summary import Summary

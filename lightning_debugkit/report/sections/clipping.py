@@ -12,9 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
+from lightning_debugkit.core.name_lists import plural
 from lightning_debugkit.report.curves import curves, draw_curves
 from lightning_debugkit.report.figures import blank_figure, calm, legend_above, legend_height, mark_findings, room
-from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, as_number, number, plural, tail
+from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, as_number, number, tail
 from lightning_debugkit.report.palette import PALETTE
 from lightning_debugkit.report.parts import Drawing, Paragraph, Section
 from lightning_debugkit.report.summary import Measure, Summary

@@ -16,6 +16,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from lightning_debugkit.core.finding import Severity
+from lightning_debugkit.core.name_lists import plural
 from lightning_debugkit.report.figures import (
     axes_of,
     blank_figure,
@@ -29,7 +30,7 @@ from lightning_debugkit.report.figures import (
     row_names,
 )
 from lightning_debugkit.report.heatmap import Heatmap, chosen_rows, edges, evenly, heatmap, narrowed, of_one_rank
-from lightning_debugkit.report.number_formats import as_list, as_mapping, plural
+from lightning_debugkit.report.number_formats import as_list, as_mapping
 from lightning_debugkit.report.palette import GREY, RED
 from lightning_debugkit.report.parts import Drawing, Paragraph, Section
 from lightning_debugkit.report.summary import Summary

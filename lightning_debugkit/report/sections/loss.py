@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from lightning_debugkit.core.finding import Severity
+from lightning_debugkit.core.name_lists import plural
 from lightning_debugkit.report.curves import Curve, curve_figure, curves
-from lightning_debugkit.report.number_formats import plural
 from lightning_debugkit.report.parts import Drawing, Section
 from lightning_debugkit.report.sections.logged_metrics import is_validation_loss, logged
 from lightning_debugkit.report.summary import Summary

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lightning_debugkit.core.journal import Event
-from lightning_debugkit.report.number_formats import as_int, as_list, number, phrase, plural, sentence, shortened
+from lightning_debugkit.core.name_lists import plural
+from lightning_debugkit.report.number_formats import as_int, as_list, number, phrase, sentence, shortened
 from lightning_debugkit.report.parts import (
     FIGURES,
     Cell,
