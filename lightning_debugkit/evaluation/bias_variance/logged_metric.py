@@ -29,29 +29,24 @@ class LoggedValues:
         self.names = names
         self.values: dict[str, list[tuple[Any, int]]] = {}
         self._size = 1
-        self._before: dict[str, Any] = {}
+        self._standing: list[StandIn] = []
 
     def start(self, module: LightningModule, batch: Any = None) -> None:
         """Begin to hear what is logged for ``batch``; what is logged is passed on."""
-        self.stop(module)
+        self.stop()
         try:
             self._size = extract_batch_size(batch) if batch is not None else 1
         except Exception:  # no tensor in the batch: Lightning warns about that itself
             self._size = 1
-        own = vars(module)
-        self._before = {name: own.get(name) for name in ("log", "log_dict")}
-        # Not setattr: nn.Module would take some callables for submodules. A log_dict that is Lightning's calls log.
-        own["log"] = StandIn(module, "log", self._listener(module.log))
-        if "log_dict" in own:
-            own["log_dict"] = StandIn(module, "log_dict", self._dict_listener(own["log_dict"]))
+        self._standing = [StandIn(module, "log", self._listener(module.log)).stand()]
+        if "log_dict" in vars(module):  # one that is Lightning's calls log
+            self._standing.append(StandIn(module, "log_dict", self._dict_listener(module.log_dict)).stand())
 
-    def stop(self, module: LightningModule) -> None:
+    def stop(self) -> None:
         """Leave the module as it was; may be called at any time."""
-        for name, before in self._before.items():
-            vars(module).pop(name, None)
-            if before is not None:
-                vars(module)[name] = before
-        self._before = {}
+        for each in self._standing:
+            each.leave()
+        self._standing = []
 
     def _listener(self, passed_on: Callable[..., Any]) -> Callable[..., None]:
         def log(name: str, value: Any, *args: Any, **kwargs: Any) -> None:

@@ -144,10 +144,10 @@ class LoggedTake:
         self.heard.start(module, batch)
 
     def end(self, moment: MeasuredAt) -> None:
-        self.heard.stop(moment.module)
+        self.heard.stop()
 
     def stop(self, module: LightningModule) -> None:
-        self.heard.stop(module)
+        self.heard.stop()
 
     def payload(self) -> Any:
         return self.heard.payload()
