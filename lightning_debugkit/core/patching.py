@@ -200,8 +200,8 @@ def _hold_compiled(spaces: Sequence[Mapping[str, Any]]) -> bool:
     return any(map(is_compiled_function, functions))
 
 
-def hear_method(kind: type, name: str, hear: Callable[..., None]) -> Callable[[], None]:
-    """Call ``hear`` with all that a method of a class is called with, before each call; return what takes it away.
+def hear_method(kind: type, name: str, hear: Callable[..., None], after: bool = False) -> Callable[[], None]:
+    """Call ``hear`` with all that a method of a class is called with, before or ``after``; return what takes it away.
 
     For objects whose own attributes are their state, so that nothing may stand on them.
 
@@ -219,8 +219,12 @@ def hear_method(kind: type, name: str, hear: Callable[..., None]) -> Callable[[]
     @functools.wraps(usual)
     def heard(self: Any, *args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
-        hear(self, *args, **kwargs)
-        return usual(self, *args, **kwargs)
+        if not after:
+            hear(self, *args, **kwargs)
+        done = usual(self, *args, **kwargs)
+        if after:
+            hear(self, *args, **kwargs)
+        return done
 
     def leave() -> None:
         if vars(kind).get(name) is not heard:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.patching import hear_method
 from lightning_debugkit.core.rule import Rule
 
 NOT_LOADED = Rule(
@@ -41,30 +41,22 @@ class Loads:
 
     def __init__(self) -> None:
         self._loads: list[_Load] = []
-        self._original: Any = None
-        self._heard: Any = None
+        self._leave: Callable[[], None] | None = None
 
     def listen(self) -> None:
         """Hear each load from now on, those of submodules and of `load_from_checkpoint`, too."""
-        if self._heard is not None:
-            return
-        original = nn.Module.load_state_dict
+        if self._leave is None:
+            self._leave = hear_method(nn.Module, "load_state_dict", self._heard, after=True)
 
-        @functools.wraps(original)
-        def load_state_dict(module: nn.Module, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-            done = original(module, state_dict, *args, **kwargs)
-            if not (args[0] if args else kwargs.get("strict", True)):
-                self._take(module, state_dict)
-            return done
-
-        self._original, self._heard = original, load_state_dict
-        nn.Module.load_state_dict = self._heard  # type: ignore[method-assign]  # until `stop`
+    def _heard(self, module: nn.Module, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
+        if not (args[0] if args else kwargs.get("strict", True)):
+            self._take(module, state_dict)
 
     def stop(self) -> None:
         """Hear no more; may be called twice."""
-        if self._heard is not None and nn.Module.load_state_dict is self._heard:
-            nn.Module.load_state_dict = self._original  # type: ignore[method-assign]  # as it was
-        self._heard = None
+        if self._leave is not None:
+            self._leave()
+        self._leave = None
 
     def judge(self, where: Where, module: nn.Module) -> Iterator[Finding]:
         """Yield the loads that missed."""
