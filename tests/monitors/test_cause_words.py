@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from lightning_debugkit import Finding
 from lightning_debugkit.core.finding import Where
+from lightning_debugkit.replay.nonfinite_cause_messages import Circumstances
 from lightning_debugkit.replay.nonfinite_rules import finding
 
 Loss = Callable[[Any, Any], Tensor]
@@ -24,8 +25,7 @@ MASK = torch.zeros(8)
 def told(loss: Loss, batch: Any = X, middle: Any = None, step: int = 3, **options: Any) -> Finding:
     found = diagnosed(Net(middle), batch, loss)
     assert found is not None
-    words = {"seen": "loss is nan", "loss": None, "batch_idx": step, "parameters": []}
-    return finding(Where(0, step), found, **{**words, **options})
+    return finding(Where(0, step), found, Circumstances(step, **options), seen="loss is nan")
 
 
 def sound(loss: Loss, batch: Any = X, middle: Any = None) -> bool:
@@ -200,7 +200,7 @@ class TestScale:
             model.head.weight.fill_(3e38)
         found = diagnosed(model, X.abs() + 10, lambda model, part: model(part).mean())
         assert found is not None
-        words = {"seen": "loss is inf", "loss": None, "batch_idx": 0, "parameters": []}
+        words: Any = {"when": Circumstances(0), "seen": "loss is inf"}
         assert "as its weights reach 3e+38" in finding(Where(0, 7), found, **words).message
         assert "Lower the learning rate" in finding(Where(0, 7), found, **words).advice
         assert "Look at the initialisation" in finding(Where(0, 0), found, **words).advice
