@@ -80,7 +80,7 @@ ALLOWED = {
 }
 # Single arrows that run elsewhere, each with its reason.
 EXCEPTIONS = {
-    ("core/callback.py", "report"): "the end of a run renders its report",
+    ("core/run_sinks.py", "report"): "the end of a run renders its report",
     ("core/run.py", "provenance"): "a run's header names its commit",
     ("evaluation/studies/study.py", "report"): "a study of several runs has one report",
     ("provenance/load_model/", "checkpointing"): "a model is loaded from a checkpoint of any form",

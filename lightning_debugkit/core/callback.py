@@ -22,7 +22,7 @@ from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.guards import guarded, guarded_state, leave_out_passing_frames, tell_exceptions
 from lightning_debugkit.core.optimizers import epoch_of
 from lightning_debugkit.core.run import Run, current_run, open_run
-from lightning_debugkit.core.run_sinks import sinks_of
+from lightning_debugkit.core.run_sinks import render_report, sinks_of
 
 _log = logging.getLogger("lightning_debugkit")
 _PLACE = {"epoch", "step", "rank"}
@@ -246,21 +246,7 @@ class DebugCallback(Callback):
                 yield
 
     def _render(self, run: Run) -> None:
-        # Late: matplotlib takes a second to import, and a run that goes well has no need of it before its end.
-        from lightning_debugkit.report import Report, render
-        from lightning_debugkit.report.read_report import show_in_notebook
-
-        try:
-            summary = render(run.folder)
-        except Exception as error:
-            _log.warning(
-                f"lightning-debugkit could not render its report ({type(error).__name__}: {error}); "
-                f"try: lightning-debugkit report {run.folder}"
-            )
-            return
-        report = Report(run.folder, summary)
-        if run.sinks is not None:
-            run.sinks.ended(run, report, is_shown=show_in_notebook(report))
+        render_report(run)
 
     def where(self, trainer: Trainer, module: str = "") -> Where:
         """Return the place of now; where a checkpoint is validated or tested, the one that its weights are from."""

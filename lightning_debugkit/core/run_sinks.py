@@ -1,7 +1,8 @@
-"""What becomes of the findings of one run, by what the Trainer's `Reporting` says."""
+"""What becomes of the findings and the report of one run, by what the Trainer's `Reporting` says."""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from lightning_debugkit.core.sinks import Call, Sink, Sinks
 
 if TYPE_CHECKING:
     from lightning_debugkit.core.run import Run
+
+_log = logging.getLogger("lightning_debugkit")
 
 
 @dataclass
@@ -79,6 +82,25 @@ def sinks_of(trainer: Trainer, run: Run) -> RunSinks:
     if run.sinks is None:
         run.sinks = _made(trainer, run)
     return run.sinks
+
+
+def render_report(run: Run) -> None:
+    """Render the report of a run, and pass it on."""
+    # Late: matplotlib takes a second to import, and a run that goes well has no need of it before its end.
+    from lightning_debugkit.report import Report, render
+    from lightning_debugkit.report.read_report import show_in_notebook
+
+    try:
+        summary = render(run.folder)
+    except Exception as error:
+        _log.warning(
+            f"lightning-debugkit could not render its report ({type(error).__name__}: {error}); "
+            f"try: lightning-debugkit report {run.folder}"
+        )
+        return
+    report = Report(run.folder, summary)
+    if run.sinks is not None:
+        run.sinks.ended(run, report, is_shown=show_in_notebook(report))
 
 
 def _made(trainer: Trainer, run: Run) -> RunSinks:
