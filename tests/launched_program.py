@@ -24,6 +24,7 @@ from lightning_debugkit import ExactResume, NestedCheckpoint, debugkit
 from lightning_debugkit.checkpoints import Best, Latest
 
 TRAIN, VALIDATION, BATCH = 467, 41, 4  # 234 and 233 samples, and 21 and 20: the sampler repeats one of each
+PATIENCE = timedelta(seconds=60)  # to join, a process imports everything: not in 20 s on a busy machine
 FITS = ("bare", "healthy", "resumed", "softmax", "nan", "raises")
 
 
@@ -91,7 +92,7 @@ def fit(strategy: str, root: Path, name: str) -> None:
         max_epochs=1 if name in {"healthy", "softmax", "nan"} else 2,
         accelerator="cpu",
         devices=2,
-        strategy=DDPStrategy(start_method=starts, process_group_backend="gloo", timeout=timedelta(seconds=20)),
+        strategy=DDPStrategy(start_method=starts, process_group_backend="gloo", timeout=PATIENCE),
         callbacks=[] if name == "bare" else kit,
         logger=CSVLogger(folder, name="", version=""),
         default_root_dir=folder,
