@@ -253,8 +253,12 @@ class GradientAnomalyDetector(EvaluationHooks):
             # One of ours has been told, also where it was raised within the step: by an optimizer stepped by hand.
             if not isinstance(exception, TrainingAnomaly) and can_be_explained(exception):
                 assert isinstance(exception, Exception)
-                found = self.failure.explain(self, trainer, pl_module, exception, self._sight.current)
-                self._tell(trainer, [] if found is None else [found])
+                evaluation = self.watches.loops.evaluation
+                if evaluation.is_running:
+                    self._tell(trainer, evaluation.raised(self.where(trainer), trainer, pl_module, exception))
+                else:
+                    found = self.failure.explain(self, trainer, pl_module, exception, self._sight.current)
+                    self._tell(trainer, [] if found is None else [found])
             self._tell(trainer, self.watches.loops.raised(trainer, pl_module, self.where(trainer), exception))
             self._tell(trainer, self.watches.saves.conclude(trainer, self.where(trainer), broken=True))
         finally:

@@ -25,12 +25,16 @@ class EvaluationHooks(DebugCallback):
 
     on_test_start = on_validation_start
 
-    def on_validation_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *place: int) -> None:
-        where = self.where(trainer)
-        self._tell(trainer, self.watches.loops.before_evaluation_batch(trainer, pl_module, where, place[0], batch))
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        where, place = self.where(trainer), (batch_idx, dataloader_idx)
+        self._tell(trainer, self.watches.loops.before_evaluation_batch(trainer, pl_module, where, batch, place))
 
-    def on_test_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *place: int) -> None:
-        self.watches.loops.evaluation.before_batch()
+    def on_test_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self.watches.loops.evaluation.before_batch(batch, (batch_idx, dataloader_idx))
 
     def on_validation_batch_end(
         self,

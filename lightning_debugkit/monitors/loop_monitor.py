@@ -193,10 +193,11 @@ class LoopMonitor:
             yield from self.buffers.look(where, module)
 
     def before_evaluation_batch(
-        self, trainer: Trainer, module: LightningModule, where: Where, batch_idx: int, batch: Any
+        self, trainer: Trainer, module: LightningModule, where: Where, batch: Any, place: tuple[int, int]
     ) -> Iterator[Finding]:
         """Yield what is wrong with what validates, once all hooks of its begin have had their turn."""
-        self.evaluation.before_batch()
+        batch_idx = place[0]
+        self.evaluation.before_batch(batch, place)
         self.empty.batch("validation")
         if batch_idx == 0 and self.wiring and trainer.state.fn == "fit":
             self.resets.before_batch(module, "validation")
@@ -237,6 +238,7 @@ class LoopMonitor:
 
     def release(self) -> None:
         """Let go of the model and of what was listened to; may be called twice."""
+        self.evaluation.release()
         self.loads.stop()
         self.authors.release()
         self.copies.release()

@@ -24,6 +24,7 @@ from lightning_debugkit.replay.diagnosis import Diagnosis
 from lightning_debugkit.replay.hidden_step_replay import replay_evaluation
 from lightning_debugkit.replay.nonfinite_cause_messages import Circumstances
 from lightning_debugkit.replay.nonfinite_rules import finding as worded
+from lightning_debugkit.replay.step_raised import device_is_lost, explained, lost_device
 
 VALIDATION = Rule(
     "nonfinite-validation",
@@ -64,15 +65,38 @@ class Evaluation:
         self._seen: set[str] = set()
         self._infinite: set[str] = set()  # metrics that were infinite at the end of the evaluation before
         self._random: RandomState | None = None
+        self._running: tuple[Any, tuple[int, int]] | None = None  # the batch whose step has begun, and its place
         self._replays = 0
 
     def begin(self) -> None:
         """Begin an evaluation."""
         self._bad, self._seen = set(), set()
 
-    def before_batch(self) -> None:
+    def before_batch(self, batch: Any, place: tuple[int, int]) -> None:
         """Take the random state that a batch starts in."""
         self._random = RandomState.capture()
+        self._running = batch, place
+
+    @property
+    def is_running(self) -> bool:
+        """The step of a batch has begun and is not over."""
+        return self._running is not None
+
+    def raised(self, where: Where, trainer: Trainer, module: LightningModule, error: Exception) -> Iterator[Finding]:
+        """Yield what made the step of the batch that is running raise ``error``, if it is not all in the error."""
+        if self._running is None:
+            return
+        (batch, place), self._running = self._running, None
+        if device_is_lost(error):
+            yield lost_device(where, error, place[0])
+            return
+        hook = "test_step" if trainer.testing else "validation_step"
+        found, _ = self._replayed(trainer, module, hook, batch, place, type(error))
+        if found is not None:
+            entries, unnamed = known_entries(_handed(trainer, place), batch, found)
+            is_low = str(trainer.precision).startswith("16")
+            when = Circumstances(place[0], entries, note=unnamed, low_precision=is_low)
+            yield explained(where, found, when, error=type(error).__name__, hook=hook)
 
     def after_batch(
         self,
@@ -88,6 +112,7 @@ class Evaluation:
         Args:
             place: Position of the batch, and of its loader.
         """
+        self._running = None
         values = [v for v in (*_returned(outputs), *_logged(trainer, self._infinite)) if v.name not in self._bad]
         if trainer.sanity_checking:
             values = [value for value in values if value.is_loss]
@@ -136,13 +161,23 @@ class Evaluation:
             note = "no batch of its own showed it, so it is made of what is gathered over the batches"
             yield _finding(where, None, Circumstances(-1, note=note), names, "nan", at, is_grave)
 
+    def release(self) -> None:
+        """Let go of the batch that was running."""
+        self._running = None
+
     def _told(self, trainer: Trainer) -> str:
         if trainer.sanity_checking:
             return "the sanity check"
         return "the test" if trainer.testing else f"validation {self.passes}"
 
     def _replayed(
-        self, trainer: Trainer, module: LightningModule, hook: str, batch: Any, place: tuple[int, int]
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        hook: str,
+        batch: Any,
+        place: tuple[int, int],
+        raises: type[Exception] | None = None,
     ) -> tuple[Diagnosis | None, str]:
         self._replays += 1
         if self._replays > _REPLAYS:
@@ -152,7 +187,7 @@ class Evaluation:
             values = [*_returned(outputs), *_of(logged, self._infinite)]
             return next((v.tensor for v, flag in zip(values, _read(values), strict=True) if flag), None)
 
-        return replay_evaluation(trainer, module, hook, batch, place, self._random, bad)
+        return replay_evaluation(trainer, module, hook, batch, place, self._random, bad, raises)
 
 
 def _finding(

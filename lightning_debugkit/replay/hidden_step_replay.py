@@ -56,6 +56,7 @@ def replay_evaluation(
     place: Sequence[int],
     random: RandomState | None,
     bad: Callable[[Any, Mapping[str, Any]], Tensor | None],
+    raises: type[Exception] | None = None,
 ) -> tuple[Diagnosis | None, str]:
     """Run a step of validation or test once more and say where its numbers break.
 
@@ -65,6 +66,7 @@ def replay_evaluation(
         place: Position of the batch, and of its loader.
         random: Random state in which the step started.
         bad: Returns what is not finite of what a run returned and logged, ``None`` if all is.
+        raises: Kind of error that the step raised.
 
     Returns what was found, ``None`` if nothing, and then why.
     """
@@ -89,7 +91,7 @@ def replay_evaluation(
     parts = tuple((way, None) for way, _ in loaders if way)
     with muted(trainer, module):
         try:
-            found = diagnose(ReplayStep(module, batch, random, run, parts=parts))
+            found = diagnose(ReplayStep(module, batch, random, run, parts=parts), raises=raises)
         except Exception as error:
             return None, f"the batch could not be run again: {type(error).__name__}: {error}"
     return found, "" if found else "the replay of the batch did not show it again"

@@ -16,7 +16,7 @@ from lightning_debugkit.replay.nonfinite_rules import GRADIENT, finding, named_e
 RAISED = Rule(
     "step-raised",
     Severity.ERROR,
-    "the step raises {error} at step {step}{place}{samples_text}",
+    "{who} raises {error} at step {step}{place}{samples_text}",
     "{remedy}",
     section="loss",
     can_follow=("label-not-integral", "label-out-of-range", "nonfinite-input"),
@@ -38,14 +38,14 @@ _VALUES = re.compile(
     re.I,
 )
 _LOST = re.compile(r"device-side assert|CUDA error|HIP error|acceleratorerror", re.I)
-_LOOP = re.compile(r"(lightning\.pytorch|pytorch_lightning)\.loops\.optimization\.")
+_LOOP = re.compile(r"(lightning\.pytorch|pytorch_lightning)\.loops\.(optimization\.|evaluation_loop$)")
 
 
 def can_be_explained(error: BaseException) -> bool:
     """Tell whether a replay of the step may say more about ``error`` than it says itself.
 
-    Only what the training step, its backward pass or the optimizer's step raised counts, not what other callbacks or
-    loaders did; nor what is a mistake in the program for any batch, what ends a run by hand, or a full memory.
+    Only what a step, its backward pass or the optimizer's step raised counts, not what other callbacks or loaders did;
+    nor what is a mistake in the program for any batch, what ends a run by hand, or a full memory.
     """
     if not isinstance(error, Exception) or not _is_of_the_step(error):
         return False
@@ -80,11 +80,15 @@ def is_of_anomaly_mode(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "returned nan values in its" in str(error)
 
 
-def explained(where: Where, found: Diagnosis, when: Circumstances, *, error: str) -> Finding:
-    """Return the finding for a step that raised an ``error`` of that type, from what its replay found."""
+def explained(where: Where, found: Diagnosis, when: Circumstances, *, error: str, hook: str = "") -> Finding:
+    """Return the finding for a step that raised an ``error`` of that type, from what its replay found.
+
+    Args:
+        hook: The step, if it is not that of training.
+    """
     if found.origin == "raised":
-        return _of_samples(where, found, when)
-    seen = f"{_article(error)} is raised"
+        return _of_samples(where, found, when, hook)
+    seen = f"{_article(error)} is raised" + (f" in {hook}" if hook else "")
     return finding(where, found, when, seen=seen, loss=found.loss, parameters=found.parameters)
 
 
@@ -92,7 +96,7 @@ def _article(error: str) -> str:
     return f"{'an' if error[:1] in 'AEIOU' else 'a'} {error}"
 
 
-def _of_samples(where: Where, found: Diagnosis, when: Circumstances) -> Finding:
+def _of_samples(where: Where, found: Diagnosis, when: Circumstances, hook: str) -> Finding:
     """Return the finding for an error that some samples raise though every number is finite."""
     samples = list(found.samples)
     function = f" in {found.module or found.function}" if found.module or found.function else ""
@@ -114,6 +118,7 @@ def _of_samples(where: Where, found: Diagnosis, when: Circumstances) -> Finding:
     optional["note"] = "; ".join(filter(None, (found.note, when.note)))
     told |= {name: value for name, value in optional.items() if value}
     words: dict[str, Any] = {
+        "who": hook or "the step",
         "error": f"{found.error}{values}",
         "place": function,
         "samples_text": named_samples(samples, found.part),
@@ -129,7 +134,12 @@ def lost_device(where: Where, error: BaseException, batch_idx: int) -> Finding:
         "replayed; or set CUDA_LAUNCH_BLOCKING=1 to see the line."
     )
     note = "the device runs nothing after such an error, so that the step was not replayed"
-    words: dict[str, Any] = {"error": text.partition(". ")[0], "place": f": {note}", "samples_text": ""}
+    words: dict[str, Any] = {
+        "who": "the step",
+        "error": text.partition(". ")[0],
+        "place": f": {note}",
+        "samples_text": "",
+    }
     return replace(
         RAISED.found(where, remedy=remedy, **words), evidence={"batch_idx": batch_idx, "exception": text, "note": note}
     )

@@ -370,3 +370,67 @@ def test_what_was_raised_outside_of_a_step_is_nobodys_to_explain(error: BaseExce
     with pytest.raises(type(error)) as caught:
         raise error
     assert not can_be_explained(caught.value)
+
+
+# --- validation and test ------------------------------------------------------------------------------------------
+
+
+def out_of_the_table(module: Any, h: Tensor, y: Tensor) -> Tensor:
+    return (h * module.table(y.long())).mean()
+
+
+class Evaluated(Net):
+    """Trains without the other column; validates and tests with it."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return self.layer(batch[0]).square().mean()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_loss", self.loss(self, self.layer(batch[0]), batch[1]))
+
+    test_step = validation_step
+
+
+@pytest.mark.parametrize("stage", ["fit", "sanity check", "test"])
+@pytest.mark.parametrize(
+    ("loss", "usual", "bad", "rule", "says"),
+    [
+        (checked_by_torch, 3.0, -1.0, "nonfinite-loss", "a ValueError is raised in {hook} at step"),
+        (asserted, 2.0, -1.0, "nonfinite-loss", "an AssertionError is raised in {hook} at step"),
+        (out_of_the_table, 1.0, 7.0, "step-raised", "{hook} raises IndexError: index out of range in self (index 7"),
+    ],
+)
+@pytest.mark.parametrize("broken", [True, False])
+def test_an_error_of_an_evaluation_is_replayed(
+    loss: Any, usual: float, bad: float, rule: str, says: str, stage: str, broken: bool, tmp_path: Path
+) -> None:
+    trainer = pl.Trainer(
+        callbacks=[GradientAnomalyDetector()],
+        default_root_dir=tmp_path,
+        max_epochs=1,
+        num_sanity_val_steps=-1 if stage == "sanity check" else 0,
+        **QUIET,
+    )
+    module, held = Evaluated(loss), data(bad if broken else None, usual)
+    try:
+        trainer.fit(module, data(None, usual), None if stage == "test" else held)
+        if stage == "test":
+            trainer.test(module, held, verbose=False)
+    except Exception:
+        assert broken
+    journal = read_journal(tmp_path / "debugkit")
+    assert not journal.of_kind("trouble"), journal.of_kind("trouble")
+    found = [finding for finding in journal.findings if finding.severity >= 20]
+    assert [finding.rule for finding in found] == [rule] * broken
+    for finding in found:
+        assert says.format(hook="test_step" if stage == "test" else "validation_step") in finding.message
+        assert (finding.evidence["samples"], finding.evidence["dataset_indices"]) == ([BAD % SIZE], [BAD])
+        assert finding.evidence["batch_idx"] == BAD // SIZE
+
+
+def test_a_validation_by_itself_tells_it_on_the_terminal(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    trainer = pl.Trainer(callbacks=[GradientAnomalyDetector()], default_root_dir=tmp_path, **QUIET)
+    with pytest.raises(IndexError):
+        trainer.validate(Evaluated(out_of_the_table), data(7.0), verbose=False)
+    assert "step-raised: validation_step raises IndexError" in caplog.text
+    assert f"Look at entry {BAD} of the dataset" in caplog.text
