@@ -78,9 +78,20 @@ class Circumstances:
     is_last: bool = False
 
 
+def _base(found: Diagnosis) -> str:
+    return found.op.removeprefix("aten.").partition(".")[0].removesuffix("_")
+
+
+def overflowed(found: Diagnosis) -> bool:
+    """Tell whether the operation broke because its numbers were too large already."""
+    # A product of matrices makes NaN of finite numbers, too, where it overflows in both directions.
+    is_beyond = found.value == "inf" or _base(found) in _MATMULS
+    return is_beyond and found.reach is not None and found.cause not in _AT_A_POLE
+
+
 def words_of_operation(found: Diagnosis, step: int, when: Circumstances) -> Words:
     """Return the words for an operation of the step: those of its mechanism, or else those of the operation."""
-    base = found.op.removeprefix("aten.").partition(".")[0].removesuffix("_")
+    base = _base(found)
     known = _of_mechanism(base, found, step, when)
     if known is not None:
         return known
@@ -186,8 +197,7 @@ def _backward(base: str, found: Diagnosis) -> Words | None:
 
 def _overflow(base: str, found: Diagnosis, step: int, low_precision: bool) -> Words | None:
     """Return the words for numbers that were too large already, with what made them so."""
-    # A product of matrices makes NaN of finite numbers, too, where it overflows in both directions.
-    if (found.value != "inf" and base not in _MATMULS) or found.reach is None or found.cause in _AT_A_POLE:
+    if not overflowed(found) or found.reach is None:
         return None
     weights, others = found.reach
     path, largest = found.largest
@@ -202,7 +212,8 @@ def _overflow(base: str, found: Diagnosis, step: int, low_precision: bool) -> Wo
     if low_precision:
         return None
     if weights > max(1e3, others):
-        blame = "look at the initialisation" if step == 0 else "lower the learning rate, or clip the gradients"
+        grown = "lower the learning rate, clip the gradients, or bring inputs and targets to a size near 1"
+        blame = "look at the initialisation" if step == 0 else grown
         return f"{what}, as its weights reach {weights:.2g}", f"{blame}; weights of a sound layer stay near 1"
     return f"{what}, as its input reaches {others:.2g}", "look at what makes its input so large" + (
         "" if step == 0 else "; if it grew over the steps before, lower the learning rate"

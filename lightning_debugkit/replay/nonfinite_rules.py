@@ -11,7 +11,7 @@ from lightning_debugkit.core.name_lists import listed
 from lightning_debugkit.core.rule import BROKEN_NUMBERS, Rule
 from lightning_debugkit.data.batches import indexed
 from lightning_debugkit.replay.diagnosis import OF_ALL, Diagnosis
-from lightning_debugkit.replay.nonfinite_cause_messages import Circumstances, Words, words_of_operation
+from lightning_debugkit.replay.nonfinite_cause_messages import Circumstances, Words, overflowed, words_of_operation
 
 _SAYS = "{seen} at step {step}: {what}{samples_text}"
 
@@ -24,6 +24,9 @@ INPUT = Rule("nonfinite-input", Severity.ERROR, _SAYS, "{remedy}", section="data
 PARAMETER = Rule(
     "nonfinite-parameter", Severity.ERROR, _SAYS, "{remedy}", section="parameters", can_follow=BROKEN_NUMBERS
 )
+
+# By these, numbers grow until they overflow.
+_RUNAWAY = ("diverging-loss", "exploding-gradient", "input-not-normalized")
 
 _RULES = {"loss": LOSS, "gradient": GRADIENT, "activation": ACTIVATION, "input": INPUT, "parameter": PARAMETER}
 
@@ -76,7 +79,8 @@ def finding(
     at = where.at(found.module)
     words: dict[str, Any] = {"seen": seen, "what": what, "samples_text": named_samples(samples, found.part)}
     words["remedy"] = remedy
-    return replace(_RULES[found.origin].found(at, **words), evidence=evidence)
+    made = _RULES[found.origin].found(at, **words)
+    return replace(made, evidence=evidence, can_follow=(*made.can_follow, *(_RUNAWAY if overflowed(found) else ())))
 
 
 def _unexplained(

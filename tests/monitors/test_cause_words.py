@@ -12,10 +12,11 @@ from replay.steps import Net, X, diagnosed
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_debugkit import Finding
+from lightning_debugkit import Finding, Severity
 from lightning_debugkit.core.finding import Where
 from lightning_debugkit.replay.nonfinite_cause_messages import Circumstances
 from lightning_debugkit.replay.nonfinite_rules import finding
+from lightning_debugkit.report.folding import findings_in_order
 
 Loss = Callable[[Any, Any], Tensor]
 LABELS = torch.full((8,), -100)
@@ -203,7 +204,18 @@ class TestScale:
         words: Any = {"when": Circumstances(0), "seen": "loss is inf"}
         assert "as its weights reach 3e+38" in finding(Where(0, 7), found, **words).message
         assert "Lower the learning rate" in finding(Where(0, 7), found, **words).advice
+        assert "bring inputs and targets to a size near 1" in finding(Where(0, 7), found, **words).advice
         assert "Look at the initialisation" in finding(Where(0, 0), found, **words).advice
+
+
+def test_what_made_numbers_grow_stands_before_their_overflow() -> None:
+    grown = told(lambda model, part: F.mse_loss(model(part[0]), part[1]), (X, torch.full((8, 1), 1e25)))
+    born = told(lambda model, part: (model(part).mean() - torch.log(torch.zeros(8))).mean())
+    assert "overflow" in grown.message
+    assert "log(0)" in born.message
+    raw = Finding("input-not-normalized", Severity.WARNING, "the targets are of size 1e+25", Where(0, 1))
+    assert [one.rule for one in findings_in_order([grown, raw])] == ["input-not-normalized", grown.rule]
+    assert [one.rule for one in findings_in_order([born, raw])] == [born.rule, "input-not-normalized"]
 
 
 class Closed:
