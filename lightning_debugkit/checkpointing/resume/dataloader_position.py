@@ -47,7 +47,7 @@ class DataLoaderPosition:
         self.fetches: Fetches | None = None  # of loaders whose indices are not known
         self.stops = StopWatch(trainer, lambda: self._guarded(self.now))
         self.attributes = StreamAttributes(self._streams)
-        self._began: RngState | None = None  # before this epoch's pass over streams
+        self._began: RngState | None = None  # before this epoch's pass over loaders whose indices are not known
         self.ended: tuple[RngState, list[Any]] | None = None  # when the fit was over, and its loaders still there
         self._standing: list[StandIn] = []
 
@@ -170,7 +170,7 @@ class DataLoaderPosition:
 
     def stream_state(self, under_way: bool) -> dict[str, Any]:
         """Return where the streams are between epochs, or where they were when the epoch's pass began."""
-        if not self._streams():
+        if all(map(is_indexed, self.loaders())):
             return {}
         return {
             "attributes": self.attributes.state(under_way),
@@ -188,7 +188,7 @@ class DataLoaderPosition:
         return found
 
     def _begin(self, note: Callable[[], None]) -> None:
-        if self._streams():
+        if not all(map(is_indexed, self.loaders())):
             note()
             self._began = self.now()
 

@@ -50,7 +50,7 @@ def state(trainer: Trainer, module: LightningModule, place: DataLoaderPosition) 
     if not under_way:
         state["places"] = places
     if place.fetches is not None:
-        fetches = place.fetches.state(progress.ready, places, under_way)
+        fetches = place.fetches.state(progress.processed, places, under_way)
         # Places are of the types that the loaders chose: Lightning saves them, too.
         state["fetches"] = {**fetches, "moments": plain(fetches["moments"])}
     return state

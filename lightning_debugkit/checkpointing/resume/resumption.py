@@ -12,7 +12,7 @@ from lightning_debugkit.checkpointing.resume.fingerprints import fingerprint
 from lightning_debugkit.checkpointing.resume.inexact_causes import InexactCause
 from lightning_debugkit.checkpointing.resume.rng_state import RngState
 from lightning_debugkit.checkpointing.resume.sampler_epochs import recorder_of
-from lightning_debugkit.checkpointing.resume.worker_passes import begin_workers
+from lightning_debugkit.checkpointing.resume.worker_passes import begin_workers, start_workers
 from lightning_debugkit.core.compat import (
     LightningModule,
     Trainer,
@@ -233,9 +233,7 @@ class Resumption:
         pairs = list(zip(self.place.loaders(), self.saved["loaders"], strict=True))
         if any(has_persistent_workers(loader) and not state["reused"] for loader, state in pairs):
             fetcher.combined_loader.reset()  # these workers were started in this epoch, with a seed of then
-        for loader, state in pairs:
-            if has_persistent_workers(loader) and state["reused"] and loader._iterator is None:
-                iter(loader)
+        start_workers(loader for loader, state in pairs if state["reused"])
         self.place.set_streams(self.saved.get("streams", {}))
         self.place.play(self.saved["loaders"])
         self.place.play_fetches(self._fetches)
@@ -257,6 +255,8 @@ class Resumption:
         try:
             combined._load_state_dicts(places)
             self.place.play_fetches(self._fetches, offset=at)
+            if began := (self.saved.get("streams") or {}).get("began"):
+                RngState.of(began).restore(self.place.owned)  # a sampler without a state draws its order anew
             iter(fetcher)
             fetcher.fetched += at
             self.place.play_fetches(self._fetches)
@@ -272,8 +272,6 @@ class Resumption:
 
     def _checked_place(self, batches: int, known: bool) -> Iterator[InexactCause]:
         """Compare the last batch that was pulled with the last that was used, or else the places."""
-        if self.saved["in_batch"]:
-            return
         right, fetches = self._last_is_right(), self._fetches
         if right:
             return
@@ -282,7 +280,8 @@ class Resumption:
             return
         states = fingerprint(self.place.fetches.places(), whole=True)
         moves = states != fingerprint(fetches["place"][1], whole=True)
-        if states is not None and moves and states == fetches["states"]:
+        # Within a batch the loader was saved one batch further on.
+        if states is not None and moves and states == fetches["states"] and not self.saved["in_batch"]:
             if right is False:
                 yield inexact_causes.DRAWN
         elif right is None:
@@ -304,8 +303,6 @@ class Resumption:
 
     def _checked(self, batches: int) -> Iterator[InexactCause]:
         """Compare what was pulled with what was used: the same indices in the same order, or the same last batch."""
-        if self.saved["in_batch"]:
-            return  # one batch more had been fetched
         loaders = self.place.loaders()
         if not all(is_indexed(loader) for loader in loaders):
             right = self._last_is_right()
@@ -313,6 +310,8 @@ class Resumption:
                 yield inexact_causes.UNCHECKED.filled(batches=batches)
             elif not right:
                 yield inexact_causes.ORDER.filled(batches=batches)
+        if self.saved["in_batch"]:
+            return  # of indices one batch more had been asked for
         for loader, state, now in zip(loaders, self.saved["loaders"], self.place.current(), strict=True):
             if now is None or not is_indexed(loader):
                 continue
@@ -323,9 +322,8 @@ class Resumption:
     def _start_validation_workers(self) -> None:
         """Start persistent workers that the saved run had started: they draw a seed when they do."""
         with self._put_back():
-            for loader, had in zip(self.place.validation_loaders(), self.saved["validation_workers"], strict=False):
-                if had and has_persistent_workers(loader) and loader._iterator is None:
-                    iter(loader)
+            pairs = zip(self.place.validation_loaders(), self.saved["validation_workers"], strict=False)
+            start_workers(loader for loader, had in pairs if had)
 
     def _step_plateaus(self, trainer: Trainer, module: LightningModule) -> None:
         """Step the schedulers that waited for a metric when the checkpoint was saved, as the saved run did next."""

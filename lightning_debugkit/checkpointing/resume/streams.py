@@ -10,7 +10,7 @@ import copy
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from lightning_debugkit.checkpointing.resume.fingerprints import fingerprint
@@ -40,8 +40,8 @@ class Fetches:
         self._first: list[tuple[int, RngState]] = []  # of the epoch
         self._moments: deque[tuple[int, RngState]] = deque(maxlen=2)
         self._again: dict[int, Callable[[], Any]] = {}
-        self._print: int | None = None
-        self.passes = WorkerPasses()
+        self._prints: deque[tuple[int, int | None]] = deque(maxlen=2)  # of the batch in use, and the one before
+        self.passes = self._passes_before = WorkerPasses()
         self._offset = self._next = 0
         self._began = time.perf_counter()
         self._spent = 0.0
@@ -58,8 +58,10 @@ class Fetches:
 
         def converted(batch: Any) -> Any:
             if self.trainer.training:
-                self._print = guarded(fingerprint, batch)
-                self.passes.add(self._print, loop.batch_progress.current.ready)
+                index, found = loop.batch_progress.current.ready, guarded(fingerprint, batch)
+                self._prints.append((index, found))
+                self._passes_before = replace(self.passes)
+                self.passes.add(found, index)
             return convert(batch)
 
         self._standing = [
@@ -74,16 +76,20 @@ class Fetches:
         self._standing = []
 
     def state(self, used: int, places: list[Any], under_way: bool) -> dict[str, Any]:
-        """Return what is needed to come here again, behind ``used`` batches of the epoch; the loaders are at these."""
+        """Return what is needed to come here again, behind ``used`` batches of the epoch; the loaders are at these.
+
+        One batch more may be in use: it is run anew.
+        """
+        passes = self._passes_before if self._prints and self._prints[-1][0] >= used else self.passes
         found = [(at, place) for at, place in self._places if at < used]
         # One used batch more shows that the place is right.
         place = found[-1] if found else next(((at, place) for at, place in self._places if at == used), None)
         return {
             "moments": [[index, moment] for index, moment in dict([*self._first, *self._moments]).items()],
-            "print": self._print,
+            "print": dict(self._prints).get(used - 1),
             "place": place,
             "states": fingerprint(places, whole=True) if self.keep else None,
-            "passes": asdict(self.passes) if under_way else self.passes.over(),
+            "passes": asdict(passes) if under_way else passes.over(),
             "consumed": list(self._consumed),
         }
 

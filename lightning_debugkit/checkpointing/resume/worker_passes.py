@@ -7,13 +7,14 @@ run has new workers, with the stream as it was made.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from lightning_debugkit.checkpointing.resume import inexact_causes
 from lightning_debugkit.checkpointing.resume.fingerprints import fingerprint
 from lightning_debugkit.checkpointing.resume.inexact_causes import InexactCause
+from lightning_debugkit.data.loaders import has_persistent_workers
 
 
 @dataclass
@@ -66,6 +67,13 @@ class WorkerPasses:
         elif self.given:
             self.alike = self.alike is not False and self.total == self.whole
         self.total = 0
+
+
+def start_workers(loaders: Iterable[Any]) -> None:
+    """Start the persistent workers that are not there yet; they draw a seed when they do."""
+    for loader in loaders:
+        if has_persistent_workers(loader) and loader._iterator is None:
+            iter(loader)
 
 
 def begin_workers(combined: Any, saved: Mapping[str, Any] | None) -> Iterator[InexactCause]:

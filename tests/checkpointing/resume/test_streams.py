@@ -13,7 +13,7 @@ import pytest
 import torch
 from checkpointing.resume.interrupted import causes, resumed, same, told, whole
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, RandomSampler, TensorDataset
 
 from lightning_debugkit import Severity
 from lightning_debugkit.checkpointing.resume import streams
@@ -375,3 +375,58 @@ def test_a_place_is_kept_however_slow_the_machine_is(tmp_path: Path, monkeypatch
     for point in points:
         assert same(uninterrupted, resumed(tmp_path, point, **program))
         assert told(tmp_path / point) == []
+
+
+class EpochsInWorkers(IterableDataset[Any]):
+    """Counts its epochs where it is iterated: a persistent worker goes on counting, a new one begins."""
+
+    epoch = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        self.epoch += 1
+        yield from (row(100 * self.epoch + at) for at in range(24))
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_save_within_a_batch_is_compared_by_the_batch_before(tmp_path: Path, keeps: bool) -> None:
+    """As Ctrl-C saves: the batch in use is run anew, and is not the last that was used."""
+    make = partial(DataLoader, EpochsInWorkers(), batch_size=4, num_workers=1, persistent_workers=keeps)
+    uninterrupted = whole(tmp_path, ["on_train_batch_start-15"], make=make)
+    found = resumed(tmp_path, "on_train_batch_start-15", make=make)
+    assert (causes(tmp_path / "on_train_batch_start-15"), same(found, uninterrupted)) == (
+        (["order", "mid-batch"], False) if keeps else (["mid-batch"], True)
+    )
+
+
+class Forward(DataLoader[Any]):
+    """Goes forward to its place over a sampler without a state, as torchdata's `StatefulDataLoader` does."""
+
+    given = skip = 0
+
+    def __iter__(self) -> Any:
+        passed: Any = super().__iter__()
+        self.given, self.skip = self.skip, 0
+        for _ in range(self.given):
+            next(passed._sampler_iter)
+        return self.counted(passed)
+
+    def counted(self, passed: Iterator[Any]) -> Iterator[Any]:
+        for batch in passed:
+            self.given += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        return {"given": self.given}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.skip = state["given"]
+
+
+@pytest.mark.parametrize("point", ["on_train_batch_end-3", "on_train_batch_end-9"])
+def test_a_sampler_without_a_state_gives_its_order_again(tmp_path: Path, point: str) -> None:
+    def make() -> DataLoader[Any]:
+        data = TensorDataset(*(torch.stack(part) for part in zip(*map(row, range(24)), strict=True)))
+        return Forward(data, batch_size=4, sampler=RandomSampler(data, replacement=True))
+
+    uninterrupted = whole(tmp_path, [point], make=make)
+    assert (same(resumed(tmp_path, point, make=make), uninterrupted), causes(tmp_path / point)) == (True, [])
