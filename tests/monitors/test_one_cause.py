@@ -111,4 +111,4 @@ def test_statistics_that_one_batch_broke_are_told_once_in_however_many_validatio
     trainer.fit(Normed(), data, sound)
     told = [one for one in read_journal(tmp_path / "debugkit").findings if one.severity >= Severity.WARNING]
     assert [one.rule for one in told] == ["nonfinite-buffer"] * broken
-    assert all("; numbers that are not finite of that batch are in sample 4" in one.message for one in told)
+    assert all("; of that batch, sample 4 holds numbers that are not finite" in one.message for one in told)

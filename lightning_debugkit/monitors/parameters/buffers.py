@@ -77,7 +77,7 @@ class Buffers:
             held="the running statistics hold" if is_norm else "the buffer holds" if len(names) == 1 else "they hold",
             whose=": one batch is enough, as each statistic is a running mean" if is_norm else "",
             reset="call its reset_running_stats()" if is_norm else "set it anew",
-            samples_text=f"; {whose} of that batch are in sample {samples[0]}" if samples else "",
+            samples_text=f"; of that batch, sample {samples[0]} holds {whose}" if samples else "",
             layer=layer or "the layer",
             buffers=names,
             samples=samples,
