@@ -28,6 +28,29 @@ def owners(batch: Any, count: int) -> Tensor | None:
     return found[0] if are_one else None
 
 
+def bags(batch: Any) -> tuple[Tensor, ...]:
+    """Return what a batch of bags of words has of each sample: what is as long as the offsets into its words.
+
+    Example:
+        >>> bags((torch.tensor([4, 2, 9, 7, 7]), torch.tensor([0, 3]), torch.tensor([1, 0])))
+        (tensor([1, 0]),)
+    """
+    parts = [leaf for _, leaf in leaves(batch) if _is_plain(leaf) and leaf.ndim == 1]
+    found = [each for each in parts if any(_is_into(each, other) for other in parts)]
+    if len(found) != 1:
+        return ()
+    return tuple(part for part in parts if part is not found[0] and len(part) == len(found[0]))
+
+
+def _is_into(offsets: Tensor, words: Tensor) -> bool:
+    """Tell whether these are the places, each behind the one before, where bags begin in a row of words."""
+    is_whole = not any(part.is_floating_point() or part.is_complex() for part in (offsets, words))
+    if not is_whole or offsets.dtype == torch.bool or not 1 < len(offsets) < len(words):
+        return False
+    values = offsets.detach().cpu().long()
+    return not int(values[0]) and bool((values.diff() > 0).all()) and int(values[-1]) < len(words)
+
+
 def of_rows(owner: Tensor, rows: Sequence[int]) -> list[int]:
     """Return the samples that rows belong to."""
     return sorted(set(owner[list(rows)].tolist()))

@@ -17,6 +17,7 @@ from lightning_debugkit.core.tensor_numbers import numbers
 from lightning_debugkit.data.batches import batch_size, leaves
 from lightning_debugkit.data.label_forms import NAMES
 from lightning_debugkit.data.near_duplicates import SIDE, is_large_picture, thumbnails
+from lightning_debugkit.data.packed_rows import bags
 
 # Of so many a split, one shared sample in a hundred shows where each split is ten times as large.
 SAMPLES = 20_000
@@ -73,6 +74,7 @@ class Seen:
         self.batches += 1
         size = batch_size(batch)
         if size is None:
+            self._take_labels(bags(batch))
             return
         self.taken += size
         values, labels = parts_of(batch, size)
@@ -83,6 +85,14 @@ class Seen:
             self.numbers.append(wanted.detach())
         if values is not None and not self.is_full:
             self._keep(values.detach()[: self.most - self.count].cpu())
+
+    def _take_labels(self, parts: tuple[Tensor, ...]) -> None:
+        """Keep the labels of a batch whose inputs are not told apart by sample."""
+        whole = [part for part in parts if _is_whole(part)]
+        if len(whole) == 1 and self._held["labels"] < LABELS:
+            self.taken += len(whole[0])
+            self.labels.append(whole[0].detach())
+            self._held["labels"] += len(whole[0])
 
     @property
     def is_full(self) -> bool:

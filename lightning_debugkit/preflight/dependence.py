@@ -169,7 +169,7 @@ class Checks:
 
     def _affine(self, base: list[LossCall], size: int) -> Iterator[Finding]:
         layers = _stacked(self.probe.step.module)
-        inputs = inputs_of(self.probe.batch, base)
+        inputs = inputs_of(self.probe.batch, base) or inputs_of(self.probe.batch, [])  # which an autoencoder returns
         floats = [(path, item) for path, item in inputs if item.is_floating_point()]
         if layers < 2 or len(floats) != len(inputs) or not floats or not self._differ(floats):
             return

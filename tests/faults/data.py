@@ -60,6 +60,34 @@ def split_by_order(mended: bool) -> Program:
     return Program(Net(mended), batches(x[:800], y[:800]), batches(x[800:], y[800:], shuffle=False), trainer=ONE_EPOCH)
 
 
+class Bags(Classifier):
+    """Topics of bags of words, as ``(words, offsets, topics)``."""
+
+    def __init__(self, mended: bool) -> None:
+        super().__init__(mended, mlp(16, 16, 4))
+        self.words = nn.EmbeddingBag(80, 16)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        words, offsets, topics = batch
+        return nn.functional.cross_entropy(self(self.words(words, offsets)), topics)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_loss", self.training_step(batch, batch_idx), batch_size=len(batch[1]))
+
+
+def bagged(rows: list[tuple[Tensor, int]]) -> tuple[Tensor, Tensor, Tensor]:
+    starts = torch.tensor([0] + [len(words) for words, _ in rows]).cumsum(0)[:-1]
+    return torch.cat([words for words, _ in rows]), starts, torch.tensor([topic for _, topic in rows])
+
+
+@fault("class-shift", **BY)
+def bags_of_words_split_by_order(mended: bool) -> Program:
+    topics = torch.arange(800) % 4 if mended else torch.arange(4).repeat_interleave(200)
+    rows = [(torch.randint(20, (5 + at % 7,)) + 20 * topic, topic) for at, topic in enumerate(topics.tolist())]
+    train = DataLoader(rows[:600], batch_size=32, shuffle=True, collate_fn=bagged)
+    return Program(Bags(mended), train, DataLoader(rows[600:], batch_size=50, collate_fn=bagged), trainer=ONE_EPOCH)
+
+
 @fault("class-shift", **BY)
 def few_rows_split_by_order(mended: bool) -> Program:
     x, y = digits(1200)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 from faults.registry import Classifier, Module, Program, batches, diabetes, digits, fault, mlp, wine
 
@@ -290,6 +290,24 @@ def heavy_last_layer(mended: bool) -> Program:
     return Program(Classifier(mended, net), batches(*digits()), trainer=ONE_EPOCH)
 
 
+@fault("loss-at-init", source="cross_entropy", **BY)
+def embeddings_tied_at_unit_size(mended: bool) -> Program:
+    class Words(Classifier):
+        def __init__(self, mended: bool) -> None:
+            super().__init__(mended, nn.Linear(48, 60, bias=False))
+            self.words = nn.Embedding(60, 48)
+            nn.init.normal_(self.words.weight, std=0.02 if mended else 2.0)
+            self.net.weight = self.words.weight
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            (x,) = batch
+            return F.cross_entropy(self.net(self.words(x[:, :-1])).flatten(0, 1), x[:, 1:].flatten())
+
+    x = torch.randint(60, (512, 17))
+    loader = DataLoader(TensorDataset(x), batch_size=32, shuffle=True)
+    return Program(Words(mended), loader, trainer=ONE_EPOCH)
+
+
 @fault("negative-loss", **BY)
 def soft_targets_below_zero(mended: bool) -> Program:
     x, y = digits()
@@ -396,6 +414,18 @@ def input_replaced_in_forward(mended: bool) -> Program:
 def layers_without_activations(mended: bool) -> Program:
     net = mlp(64, 64, 32, 10, act=nn.ReLU if mended else nn.Identity)
     return Program(Classifier(mended, net), batches(*digits()), trainer=FOUR_EPOCHS)
+
+
+@fault("affine-network", **BY)
+def autoencoder_without_activations(mended: bool) -> Program:
+    class Restored(Regressor):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            (x,) = batch
+            return F.mse_loss(self(x), x)
+
+    net = mlp(64, 48, 8, 48, 64, act=nn.ReLU if mended else nn.Identity)
+    loader = DataLoader(TensorDataset(digits()[0]), batch_size=32, shuffle=True)
+    return Program(Restored(mended, net), loader, trainer=FOUR_EPOCHS)
 
 
 @fault("double-softmax", source="cross_entropy", **BY)

@@ -433,3 +433,49 @@ class Gated(Supervised):
 def softmax_over_parts_and_its_logarithm_over_classes() -> Program:
     train, _ = digits(flat=True)
     return Program(Gated(mlp(64, 64, 20), F.cross_entropy, Adam), train, None, {"max_epochs": 2})
+
+
+class Restored(Supervised):
+    """Gives back what it is given."""
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self.loss(self(batch[0]), batch[0])
+
+
+@program
+def principal_components_by_two_linear_layers() -> Program:
+    """A narrow code between two layers is one on purpose, and needs nothing between them."""
+    train, _ = digits(flat=True)
+    return Program(Restored(mlp(64, 8, 64, act=nn.Identity), F.mse_loss, Adam), train, None, {"max_epochs": 3})
+
+
+class Topics(LightningModule):
+    """Classes of bags of words, ``(words, offsets, classes)``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.head = nn.EmbeddingBag(60, 16), nn.Linear(16, 3)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        words, offsets, y = batch
+        return F.cross_entropy(self.head(self.words(words, offsets)), y)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_loss", self.training_step(batch, batch_idx), batch_size=len(batch[1]))
+
+    def configure_optimizers(self) -> Any:
+        return Adam(self.parameters(), lr=1e-2)
+
+
+@program
+def bags_of_words_with_a_rare_topic() -> Program:
+    """One in twelve, and by chance a few more of them in validation."""
+    y = [0 if at % 12 == 0 else 1 + at % 2 for at in torch.randperm(720).tolist()]
+    rows = [(torch.randint(20, (4 + at % 5,)) + 20 * label, label) for at, label in enumerate(y)]
+
+    def joined(part: list[tuple[Tensor, int]]) -> tuple[Tensor, Tensor, Tensor]:
+        starts = torch.tensor([0, *(len(words) for words, _ in part)]).cumsum(0)[:-1]
+        return torch.cat([words for words, _ in part]), starts, torch.tensor([label for _, label in part])
+
+    train = DataLoader(rows[:600], batch_size=20, shuffle=True, collate_fn=joined)
+    return Program(Topics(), train, DataLoader(rows[600:], batch_size=40, collate_fn=joined), {"max_epochs": 2})
