@@ -230,6 +230,7 @@ class PreflightCheck(DebugCallback):
             found += [*judge_masks(listener.turned, where), *evaluation_noise.judge(listener.noise, where)]
             if stage == "training":
                 found += targets.judge_shares(listener.shares, where)
+                found += [each for call in listener.by_hand for each in targets.judge(call, where)]
                 found += wrong_dimensions.judge_norms(listener.normed, where, *_last_batch(trainer))
                 found += output_activation.judge_twice(listener.twice, {each.rule for each in found}, where)
             if stage == "training" and self._loss is not None:

@@ -15,6 +15,7 @@ from lightning_debugkit.core.compat import _DropoutNd, is_transformed
 from lightning_debugkit.core.loss_functions import CHECKED_LOSSES, DIFFERENCE_LOSSES
 from lightning_debugkit.preflight.calling_frame import calling_frame, is_by_default
 from lightning_debugkit.preflight.corners import GREATER, LESSER, Corners
+from lightning_debugkit.preflight.errors_by_hand import Differences
 from lightning_debugkit.preflight.likelihoods import likelihood
 from lightning_debugkit.preflight.loss_calls import (
     ATTENTION,
@@ -28,7 +29,6 @@ from lightning_debugkit.preflight.loss_calls import (
 )
 from lightning_debugkit.preflight.operations import (
     COMPARING,
-    DIFFERENCES,
     DROPOUTS,
     FORMS,
     GREY,
@@ -76,6 +76,7 @@ class StepListener(TorchFunctionMode):
         self.calls: list[LossCall] = []
         self.outer: list[OuterCall] = []
         self.noise: list[NoiseCall] = []
+        self.by_hand: list[LossCall] = []
         self.likelihoods: list[tuple[Tensor, SourceLine]] = []
         self.grey: list[SourceLine] = []
         self.views: list[ViewCall] = []
@@ -96,7 +97,7 @@ class StepListener(TorchFunctionMode):
         # By id, with a weak reference: nothing of the step is kept alive for us.
         self._made: dict[int, tuple[weakref.ref[Tensor], Made]] = {}
         self._truncated: dict[int, weakref.ref[Tensor]] = {}
-        self._differences: dict[int, tuple[weakref.ref[Tensor], tuple[Tensor, Tensor, Made | None]]] = {}
+        self._differences = Differences()
         self._shaped: dict[int, weakref.ref[Tensor]] = {}
 
     def __torch_function__(
@@ -151,16 +152,9 @@ class StepListener(TorchFunctionMode):
 
     def _apart(self, name: str, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Made | None] | None:
         """Return what a difference was made of that is held against zeros, and how the first part was made."""
-        held = self._differences.get(id(prediction))
-        if name not in DIFFERENCE_LOSSES or held is None or held[0]() is not prediction or bool(target.any()):
+        if name not in DIFFERENCE_LOSSES or bool(target.any()):
             return None
-        return held[1]
-
-    def _hear_difference(self, one: Tensor, other: Any, result: Tensor) -> None:
-        if isinstance(other, Tensor) and one.requires_grad != other.requires_grad and one.shape == other.shape:
-            said, wanted = (one, other) if one.requires_grad else (other, one)
-            kept = said.detach(), wanted.detach(), self.made(said)
-            self._differences[id(result)] = weakref.ref(result), kept
+        return self._differences.parts_of(prediction)
 
     def _hear_outer(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         one, other = args if len(args) == 2 else (None, None)
@@ -241,8 +235,8 @@ class StepListener(TorchFunctionMode):
             return
         if name in PRODUCTS and len(args) == 2 and isinstance(args[1], Tensor):
             self._hear_product(args[0], args[1])
-        if name in DIFFERENCES and len(args) == 2:
-            self._hear_difference(args[0], args[1], result)
+        if call := self._differences.follow(name, args, result, self.made, self._origins, self._place):
+            self.by_hand.append(call)
         if (likely := likelihood(name, args, self.made, self._origins)) is not None:
             self._hear_likelihood(likely, result)
             return

@@ -641,6 +641,31 @@ def overlap_with_a_mask_of_grey_levels(mended: bool) -> Program:
     return Program(Precise(mended, pixels), batches(x, ink), trainer=ONE_EPOCH)
 
 
+@fault("output-range", source="torch.mean", **BY)
+def sigmoid_for_numbers_in_a_squared_error_by_hand(mended: bool) -> Program:
+    class ByHand(Regressor):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            said = self(x) if self.mended else torch.sigmoid(self(x))
+            return torch.mean((said - y) ** 2)
+
+    return Program(ByHand(mended), batches(*diabetes()), trainer=ONE_EPOCH)
+
+
+@fault("output-range", source="sum(1).mean()", **BY)
+def relu_for_signed_numbers_in_an_absolute_error_by_hand(mended: bool) -> Program:
+    x, _ = digits()
+    y = torch.randn(len(x), 3)
+
+    class ByHand(Regressor):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            said = self(x) if self.mended else F.relu(self(x))
+            return (y - said).abs().sum(1).mean()
+
+    return Program(ByHand(mended, mlp(64, 32, 3)), batches(x, y), trainer=ONE_EPOCH)
+
+
 @fault("output-range", **BY)
 def relu_before_sigmoid(mended: bool) -> Program:
     x, y = digits()

@@ -479,3 +479,38 @@ def bags_of_words_with_a_rare_topic() -> Program:
 
     train = DataLoader(rows[:600], batch_size=20, shuffle=True, collate_fn=joined)
     return Program(Topics(), train, DataLoader(rows[600:], batch_size=40, collate_fn=joined), {"max_epochs": 2})
+
+
+class Gaps(LightningModule):
+    """A softplus learns numbers that are not negative; -999 stands for those that were not measured, and is masked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(mlp(5, 32, 2), nn.Softplus())
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        x, y = batch
+        known = (y >= 0).float()
+        return ((self.net(x) - y) ** 2 * known).sum() / known.sum()
+
+    def configure_optimizers(self) -> Any:
+        return Adam(self.parameters(), lr=1e-3)
+
+
+@program
+def gaps_that_are_masked_behind_the_square() -> Program:
+    x, y = torch.randn(512, 5), torch.rand(512, 2)
+    return Program(Gaps(), loader(x, y.masked_fill(torch.rand(512, 2) < 0.3, -999.0)), None, {"max_epochs": 2})
+
+
+class Counted(Gaps):
+    """All of them measured, and none negative."""
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        x, y = batch
+        return (self.net(x) - y).square().mean()
+
+
+@program
+def a_softplus_for_numbers_above_zero_by_hand() -> Program:
+    return Program(Counted(), loader(torch.randn(512, 5), torch.rand(512, 2) * 3), None, {"max_epochs": 2})
