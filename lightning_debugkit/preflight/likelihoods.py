@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_debugkit.preflight.loss_calls import Made
-from lightning_debugkit.preflight.operations import DIFFERENCES, LOGARITHMS, PRODUCTS, SHARES, SUMS
+from lightning_debugkit.preflight.operations import DIFFERENCES, LOGARITHMS, PRODUCTS, SUMS
 from lightning_debugkit.preflight.origins import QUOTIENTS, Origin, Origins
 from lightning_debugkit.preflight.output_activation import are_probabilities
 
@@ -45,12 +45,16 @@ def likelihood(
         return replace(made, op=CHOSEN) if math.isclose(made.weight + beside.weight, 1, rel_tol=1e-5) else None
     is_count = name in QUOTIENTS and not (isinstance(other, Tensor) and other.requires_grad)
     is_kept = name in ("mean", "sum") or (is_count and bool(torch.as_tensor(other > 0).all()))
-    return made if is_kept and _is_logarithm(made) else None
+    return made if is_kept and _is_of_labels(made) else None
 
 
-def _is_logarithm(made: Made) -> bool:
-    is_log = made.op == "log" and made.after is not None and made.after.op in SHARES
-    return is_log or made.op in LOGARITHMS | {CHOSEN}
+def _is_of_labels(made: Made) -> bool:
+    """Tell whether logarithms are those of the labels: of sigmoid only where labels weigh them.
+
+    To make a judge's verdict unlikely is what the generator of Goodfellow et al. (2014) learns.
+    """
+    is_softmax = made.op == "log" and made.after is not None and made.after.op == "softmax"
+    return is_softmax or made.op in ("log_softmax", CHOSEN)
 
 
 def _weighted(made: Made, logs: Tensor, weights: Any, origins: Origins) -> Made | None:

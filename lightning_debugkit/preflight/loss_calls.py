@@ -18,7 +18,7 @@ LAYERS = {
 }  # fmt: skip
 # Those whose result lies between 0 and 1, by kind, and their logarithms: given such a result, they see no logits.
 _SHARES = {"sigmoid": "sigmoid", "special_expit": "sigmoid", "softmax": "softmax"}
-_KINDS = _SHARES | {"log_softmax": "softmax", "logsigmoid": "sigmoid"}
+_KINDS = _SHARES | {"log_softmax": "softmax", "log_sigmoid": "sigmoid"}
 ATTENTION = "scaled_dot_product_attention"
 
 

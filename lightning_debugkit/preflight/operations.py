@@ -12,10 +12,10 @@ MOVES = {
 }  # fmt: skip
 # Operations that say what range, or what form, their result has.
 FORMS = {
-    "softmax", "log_softmax", "sigmoid", "logsigmoid", "special_expit", "hardsigmoid", "relu", "relu6", "tanh",
+    "softmax", "log_softmax", "sigmoid", "log_sigmoid", "special_expit", "hardsigmoid", "relu", "relu6", "tanh",
     "softplus", "exp", "elu", "square", "abs", "log", "logsumexp",
 }  # fmt: skip
-LOGARITHMS = {"log_softmax", "logsigmoid"}
+LOGARITHMS = {"log_softmax", "log_sigmoid"}
 SHAPING = {"unsqueeze", "view", "reshape", "__getitem__", "expand", "unflatten", "view_as", "reshape_as"}
 TRUNCATING = {"long", "int", "short", "to", "type", "byte"}
 DROPOUTS = {"dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"}

@@ -35,7 +35,8 @@ RANGES = {
     "abs": (0.0, math.inf),
     "elu": (-1.0, math.inf),
     "log_softmax": (-math.inf, 0.0),
-    "logsigmoid": (-math.inf, 0.0),
+    # As torch itself calls functional.logsigmoid.
+    "log_sigmoid": (-math.inf, 0.0),
 }
 
 LABEL_OUT_OF_RANGE = Rule(

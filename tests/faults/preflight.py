@@ -610,6 +610,20 @@ def bernoulli_likelihood_without_its_minus(mended: bool) -> Program:
 
 
 @fault("negative-loss", source=".mean()", **BY)
+def bernoulli_likelihood_by_logsigmoid_without_its_minus(mended: bool) -> Program:
+    x, y = digits()
+
+    class Likely(Classifier):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            score = self(x).squeeze(1)
+            own = (y * F.logsigmoid(score) + (1 - y) * F.logsigmoid(-score)).mean()
+            return -own if self.mended else own
+
+    return Program(Likely(mended, mlp(64, 32, 1)), batches(x, (y > 4).float()), trainer=ONE_EPOCH)
+
+
+@fault("negative-loss", source=".mean()", **BY)
 def one_hot_likelihood_without_its_minus(mended: bool) -> Program:
     x, y = digits()
 

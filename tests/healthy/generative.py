@@ -91,6 +91,9 @@ class Gan(LightningModule):
         logits = self.discriminator(x)
         return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(real)))
 
+    def seen_through(self, fake: Tensor) -> Tensor:
+        return self.verdict(fake, True)
+
     def training_step(self, batch: list[Tensor], batch_idx: int) -> None:
         real = 2 * batch[0] - 1
         optimizers: Any = self.optimizers()
@@ -107,7 +110,7 @@ class Gan(LightningModule):
 
         self.toggle_optimizer(forge)
         fake = self.generator(noise)
-        forge_loss = self.verdict(fake, True)
+        forge_loss = self.seen_through(fake)
         forge.zero_grad()
         self.manual_backward(forge_loss)
         forge.step()
@@ -124,6 +127,18 @@ class Gan(LightningModule):
 @program
 def gan() -> Program:
     return Program(Gan(), loader(pixels()[0], drop_last=True), trainer={"max_epochs": 5})
+
+
+class SaturatingGan(Gan):
+    """The generator lowers log(1 - D(G(z))), as Goodfellow et al. (2014) first wrote it: without labels, below 0."""
+
+    def seen_through(self, fake: Tensor) -> Tensor:
+        return F.logsigmoid(-self.discriminator(fake)).mean()
+
+
+@program
+def gan_whose_generator_lowers_a_logarithm() -> Program:
+    return Program(SaturatingGan(), loader(pixels()[0], drop_last=True), trainer={"max_epochs": 5})
 
 
 class WassersteinGan(LightningModule):
