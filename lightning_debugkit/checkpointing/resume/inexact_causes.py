@@ -200,6 +200,12 @@ UNKNOWN = InexactCause(
 )
 
 
+def lost(batches: int, error: Exception) -> InexactCause:
+    """Return that a loader could not be pulled to its place, with what it raised."""
+    why = "it gives fewer" if isinstance(error, StopIteration) else f"it raised {type(error).__name__}: {error}"
+    return LOST.filled(batches=batches, why=why)
+
+
 def of_checkpoint(saved: list[dict[str, Any] | None] | None, world_size: int) -> InexactCause | None:
     """Return why the states in a checkpoint, one for each rank, are of no use, if so: the same on every rank."""
     if not saved or not any(saved):

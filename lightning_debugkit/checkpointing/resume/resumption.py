@@ -58,6 +58,7 @@ class Resumption:
         self._states: list[Any] = []
         self._last: Any = None
         self._takes_up = False
+        self._behind = -1  # batches of the whole fit when the place was set
         self._standing: list[StandIn] = []
 
     def arm(self, trainer: Trainer, module: LightningModule) -> None:
@@ -74,6 +75,7 @@ class Resumption:
         fit._last_train_dl_reload_epoch = self.saved["reloaded"]
         self._once(fit, "on_advance_start", self._set_random_states, lambda *args: None)
         self._once(fit.epoch_loop, "on_run_start", self._keep_moment, self._set_place)
+        self._once(fit.epoch_loop.val_loop, "reset", self._keep_moment, self._undraw)
 
     def end_epoch(self) -> list[InexactCause]:
         """Let loaders that keep their place themselves know that the epoch is over; return why it was not whole."""
@@ -142,13 +144,18 @@ class Resumption:
     def _keep_moment(self) -> None:
         self._before = self.place.now()
 
+    def _undraw(self) -> None:
+        """Lightning iterates the loaders of a cut validation again, and their workers draw a seed."""
+        if self._before is not None and self._loop.batch_progress.total.ready == self._behind:
+            self._before.restore(self.place.owned)
+
     def _set_place(self, fetcher: Any) -> None:
         """The epoch loop has begun: Lightning may have iterated the loaders, by its version, and fetches next."""
         now = self._before or self.place.now()
         now.restore(self.place.owned)
         if self._loop.restarted_on_train_batch_end and self._loop.batch_progress.is_last_batch:
             self._loop.batch_progress.reset_on_run()  # Lightning does so only if it knows the epoch's length
-        batches = self._loop.batch_progress.current.ready
+        batches, self._behind = self._loop.batch_progress.current.ready, self._loop.batch_progress.total.ready
         if batches == 0:
             self._begin(fetcher, now)
         elif self._loop._num_ready_batches_reached():
@@ -211,7 +218,7 @@ class Resumption:
         except Exception as error:
             iter(fetcher)
             fetcher.fetched += batches  # as Lightning has it
-            return [_lost(batches, error)]
+            return [inexact_causes.lost(batches, error)]
         finally:
             self.place.played(batches)
         return list(self._checked(batches))
@@ -265,7 +272,7 @@ class Resumption:
             if known and self._fetches and self.place.fetches is not None:
                 self.place.fetches.set_consumed(self._fetches["consumed"])
         except Exception as error:
-            return [_lost(batches, error)]
+            return [inexact_causes.lost(batches, error)]
         finally:
             self.place.played(0)
         return list(self._checked_place(batches, known))
@@ -339,8 +346,3 @@ class Resumption:
         now = self.place.now()
         yield
         now.restore(self.place.owned)
-
-
-def _lost(batches: int, error: Exception) -> InexactCause:
-    why = "it gives fewer" if isinstance(error, StopIteration) else f"it raised {type(error).__name__}: {error}"
-    return inexact_causes.LOST.filled(batches=batches, why=why)

@@ -10,7 +10,7 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
-from checkpointing.resume.interrupted import Net, causes, loader, same, told, train
+from checkpointing.resume.interrupted import Net, causes, loader, resumed, same, told, train, whole
 from checkpointing.resume.test_exact_resume import Placed
 from checkpointing.resume.test_resumption import equal, ranks
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
@@ -223,3 +223,20 @@ def test_every_rank_goes_on(tmp_path: Path) -> None:
     ranks(tmp_path / "stopped", 1, ExactResume(), StopAt(8), saves)
     assert equal(uninterrupted, ranks(tmp_path / "goes on", 99, ExactResume(), file=tmp_path / "saved" / "end.ckpt"))
     assert causes(tmp_path / "goes on") == []
+
+
+class SavesInValidation(Net):
+    """As Ctrl-C in the last batch of a validation does; no random number is drawn there."""
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        if self.trainer.fit_loop.total_batch_idx == 5 and batch_idx == 1:
+            self.trainer.save_checkpoint(Path(self.trainer.default_root_dir).parent / "in-6.ckpt")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_rest_of_a_validation_does_not_move_the_next_epoch(tmp_path: Path, workers: int) -> None:
+    """Lightning iterates the validation's loader once more: workers draw a seed."""
+    val = partial(loader, workers, shuffle=False, n=8, draws=())
+    uninterrupted = whole(tmp_path, ["in-6"], SavesInValidation, val=val)
+    found = resumed(tmp_path, "in-6", SavesInValidation, val=val)
+    assert (same(found, uninterrupted), causes(tmp_path / "in-6")) == (True, ["validation"])
