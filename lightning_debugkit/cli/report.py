@@ -26,17 +26,28 @@ def make_parser() -> ArgumentParser:
 def run(run_folder: str, others: list[str] | None = None, to: str = "") -> Told:
     """Render the report of a run, also of one that was killed, and print its verdict; of several, side by side."""
     from lightning_debugkit.report import render
-    from lightning_debugkit.report.experiments import newest
-    from lightning_debugkit.report.read_report import read_report
+    from lightning_debugkit.report.read_report import Report
 
     if others:
         from lightning_debugkit.report.compared_runs import compare_runs
 
-        page = Path(to or "runs.html")
-        return f"{compare_runs([*map(read_report, (run_folder, *others))], page)}\nReport: {page.resolve()}", 0
+        page, given = Path(to or "runs.html"), [run_folder, *others]
+        folders, more = zip(*map(_newest, given), strict=True)
+        told = compare_runs([*map(Report, folders)], page, [_above_page(Path(name)) for name in given])
+        return f"{told}\nReport: {page.resolve()}{''.join(more)}", 0
     if to:
         raise ValueError(f"report needs two runs or more for --to, got {to!r} for one; its page is in the run folder.")
-    given = Path(run_folder)
-    folder, older = newest(given.parent if given.is_file() else given)
-    more = f"\nThe newest of {older + 1} runs; lightning-debugkit log {given} lists them." if older else ""
-    return f"{render(folder).verdict}\nReport: {(folder / 'report.html').resolve()}{more}", 0
+    folder, older = _newest(run_folder)
+    return f"{render(folder).verdict}\nReport: {(folder / 'report.html').resolve()}{older}", 0
+
+
+def _newest(given: str) -> tuple[Path, str]:
+    """Return the newest run folder at or below a path, and a line on the others, empty if there are none."""
+    from lightning_debugkit.report.experiments import newest
+
+    folder, older = newest(_above_page(Path(given)))
+    return folder, f"\nThe newest of {older + 1} runs; lightning-debugkit log {given} lists them." if older else ""
+
+
+def _above_page(given: Path) -> Path:
+    return given.parent if given.is_file() else given

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning_debugkit.core.finding import Finding, Severity
 
+_FIGURE = re.compile(r"!\[([^\]]*)\]\([^)]*\)")
 _MOCK = "DummyLogger"  # of fast_dev_run: it takes everything and keeps nothing
 
 
@@ -72,7 +74,8 @@ class TensorBoard(LoggerSink):
         self.logger.experiment.flush()
 
     def report(self, path: Path) -> None:
-        text = path.with_suffix(".md").read_text(encoding="utf-8")
+        # It shows neither HTML nor figures of a folder: what is folded stays there, and of a figure its words.
+        text = _FIGURE.sub(r"\1", path.with_suffix(".md").read_text(encoding="utf-8").partition("\n<details>")[0])
         self.logger.experiment.add_text("debugkit/report", f"{text}\n\nThe whole report: `{path}`", self.step)
         self.logger.experiment.flush()
 

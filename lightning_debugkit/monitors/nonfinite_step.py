@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -33,6 +34,7 @@ from lightning_debugkit.replay.step_raised import (
 from lightning_debugkit.replay.step_replay import NotReplayable, overflows, replay_step
 
 _SMALL_BUFFER = 65_536  # entries; statistics are smaller, tables and queues larger
+_GIVEN_UP = "max_skips={most} updates were dropped before it, and no more may be"
 _MAX_REPLAYS = 5  # in a run that goes on: the first few say what there is to say
 
 
@@ -255,6 +257,8 @@ class NonfiniteStep:
             trainer.should_stop = True
             return
         run = current_run(trainer)
+        if self.action == "skip":
+            first = replace(first, message=f"{first.message}; {_GIVEN_UP.format(most=self.max_skips)}")
         error = TrainingAnomaly(first, str(run.folder / "report.html") if run else "")
         # A worker process of a spawning strategy never reaches on_exception: the report is rendered now.
         callback.finish(trainer, "exception", error, force=True)

@@ -25,7 +25,7 @@ PROBABILITIES = ("sigmoid", "special_expit", "hardsigmoid")
 DOUBLE_SOFTMAX = Rule(
     "double-softmax",
     Severity.WARNING,
-    "{function} is given probabilities, rows that sum to 1, at {place}: it applies softmax itself, so that softmax "
+    "{function} is given probabilities, rows that sum to 1, at {place}: {function} applies softmax itself, so that it "
     "works twice and the {stage} loss cannot fall below {floor:.3g}",
     "Give {function} the numbers from before softmax{made}.",
     section="preflight",
@@ -34,8 +34,8 @@ DOUBLE_SOFTMAX = Rule(
 DOUBLE_SIGMOID = Rule(
     "double-sigmoid",
     Severity.WARNING,
-    "{function} is given the result of {op} at {place}: it applies {own} itself, so that the {stage} loss sees numbers "
-    "between 0 and 1 in place of logits",
+    "{function} is given the result of {op} at {place}: {function} applies {own} itself, so that the {stage} loss sees "
+    "numbers between 0 and 1 in place of logits",
     "Give {function} the numbers from before {op}{made}.",
     section="preflight",
     cost="once",

@@ -32,19 +32,29 @@ _SAVED = "hyper-parameters"
 _ASKED = ("commit", "state of the code", "seed", "batch size", _SAVED)
 
 
-def compare_runs(reports: Sequence[Report], page: Path) -> str:
+def compare_runs(reports: Sequence[Report], page: Path, given: Sequence[Path] = ()) -> str:
     """Write one self-contained page on several runs, and return what it says first.
+
+    Args:
+        reports: Of the runs.
+        page: Where it is written.
+        given: What the user calls each run by, a folder above it for one; the run folders if not given.
 
     Raises:
         ValueError: There are fewer than two runs, or more than six.
     """
     if not 2 <= len(reports) <= MOST:
         raise ValueError(f"A comparison needs two to {MOST} runs, got {len(reports)}; name as many run folders.")
-    names = run_names([report.folder for report in reports])
+    names = run_names(given or [report.folder for report in reports])
     runs = {name: report.summary for name, report in zip(names, reports, strict=True)}
     worst = next((each for each in runs.values() if not each.is_well), reports[0].summary)
-    verdict = f"{len(runs)} runs side by side: {', '.join(names)}."
-    whole = replace(worst, verdict=verdict, start_here="", findings=(), events=(), remarks=(), exception="")
+    pressing = {name: len(each.of(Severity.ERROR, Severity.WARNING)) for name, each in runs.items()}
+    named = [name + (f" ({plural(pressing[name], 'finding')})" if pressing[name] else "") for name in names]
+    verdict = f"{len(runs)} runs side by side: {', '.join(named)}."
+    status = "stopped" if any(pressing.values()) else worst.status  # no page on what went wrong is green
+    whole = replace(
+        worst, verdict=verdict, start_here="", status=status, findings=(), events=(), remarks=(), exception=""
+    )
     sections = (
         Section("Findings", 0, _told(_findings, runs), is_open=True),
         Section("Loss", 1, _told(_losses, runs), is_open=True),

@@ -94,9 +94,14 @@ def newest(folder: Path) -> tuple[Path, int]:
     for index in indexes(folder):
         runs += [(_started(events), index.parent / name) for name, events in folded(index).items()]
     if not runs:
+        if not folder.exists():
+            raise FileNotFoundError(
+                f"A report needs a folder with a run, got {str(folder)!r}, which does not exist; it is usually "
+                "LOG_DIR/debugkit."
+            )
         raise FileNotFoundError(
-            f"A report needs a run folder with a journal, and none is in {str(folder)!r} or below; "
-            "it is usually LOG_DIR/debugkit."
+            f"A report needs a run folder with a journal, and none is in {str(folder)!r} or below; it is usually "
+            "LOG_DIR/debugkit, and a run that nobody watched has none: LIGHTNING_DEBUGKIT=standard watches one."
         )
     last = max(runs)[1]
     return last if last.exists() else unfold(last.parent.parent, last.name), len(runs) - 1

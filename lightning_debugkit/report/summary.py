@@ -17,6 +17,7 @@ from lightning_debugkit.report.troubles import Trouble, troubles
 
 Status = Literal["finished", "exception", "interrupted", "stopped", "unfinished"]
 _WORST_FIRST: tuple[Status, ...] = ("exception", "interrupted", "stopped", "finished")
+_STOPS = ("KeyboardInterrupt", "SIGTERMException")  # of the journals of before, which called them exceptions
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,11 @@ def summarize(events: Events) -> Summary:
     trained = None if counted is None else int(counted)
     stage = str((end or {}).get("stage", ""))
     ignored = tuple(dict.fromkeys(str(event.get("rule", "")) for event in events.of_kind("ignored")))
-    ending = verdicts.Ending(status, steps, told_exception, broken, callbacks, trained, step, stage, ignored)
+    checks = [event for event in events.of_kind("measure") if event.get("name") == "preflight"]
+    is_unheard = any("listening" in as_mapping(as_mapping(each.get("value")).get("left_out")) for each in checks[-1:])
+    ending = verdicts.Ending(
+        status, steps, told_exception, broken, callbacks, trained, step, stage, ignored, is_unheard
+    )
     return Summary(
         verdict=_told(end) or verdicts.verdict(ending, shown),
         start_here=verdicts.start_here(shown),
@@ -195,6 +200,8 @@ def _worst_and_earliest(end: Event) -> tuple[int, float]:
 
 def _status(end: Event) -> Status:
     named = end.get("status")
+    if named == "exception" and as_mapping(end.get("exception")).get("type") in _STOPS:
+        return "interrupted"
     return next((status for status in _WORST_FIRST if status == named), "stopped")
 
 

@@ -11,6 +11,7 @@ from lightning_debugkit.core.name_lists import plural
 from lightning_debugkit.report.number_formats import headline, sentence
 from lightning_debugkit.report.troubles import Trouble, others
 
+_UNHEARD = "; what loss functions are given was not looked at"
 _EVALUATED = {"test": "tested", "validate": "validated", "predict": "asked for predictions"}
 
 
@@ -28,6 +29,7 @@ class Ending:
         last: Optimizer steps taken in all, those of the runs that it went on from included; ``steps`` if not given.
         stage: What the Trainer was asked for, ``fit`` or ``test`` for one; empty if unknown.
         ignored: Rules that found what calls for action and are ignored, as the user asked.
+        is_unheard: Nobody could look at what loss functions are given.
     """
 
     status: str
@@ -39,6 +41,7 @@ class Ending:
     last: int | None = None
     stage: str = ""
     ignored: tuple[str, ...] = ()
+    is_unheard: bool = False
 
     @property
     def counted(self) -> int:
@@ -61,6 +64,8 @@ def verdict(ending: Ending, findings: Sequence[Finding]) -> str:
         'No fault found in 36 steps.'
         >>> verdict(Ending("finished", 96, ignored=("constant-input",)), [])
         'No fault found in 96 steps; constant-input was found and is ignored.'
+        >>> verdict(Ending("finished", 96, is_unheard=True), [])
+        'No fault found in 96 steps; what loss functions are given was not looked at.'
         >>> verdict(Ending("exception", 96, "ValueError: bad shape"), [])
         'The run ended with an exception at step 96: ValueError: bad shape.'
     """
@@ -69,7 +74,7 @@ def verdict(ending: Ending, findings: Sequence[Finding]) -> str:
     if error is not None:
         said = _broken(ending, error) if error is pressing[0] else _led_to(ending, pressing[0], error)
     elif not pressing:
-        said = _quiet(ending) + _of_the_data(findings)
+        said = _quiet(ending) + (_UNHEARD if ending.is_unheard else "") + _of_the_data(findings)
     else:
         said = f"{_course(ending)}; {_attention(pressing)}"
     ignored = [f"{rule} was found and is ignored" for rule in ending.ignored]

@@ -107,7 +107,11 @@ def test_tensorboard_has_findings_and_report_as_text_scalars_and_figures(tmp_pat
     assert told.step == 32
     assert "unused.weight" in told.tensor_proto.string_val[0].decode()
     (report,) = read.Tensors("debugkit/report/text_summary")
-    assert "report.html" in report.tensor_proto.string_val[0].decode()
+    text = report.tensor_proto.string_val[0].decode()
+    assert "report.html" in text
+    assert text.startswith("# The run finished; one thing needs attention: unused.weight")
+    assert "<details>" not in text, "TensorBoard shows no HTML"
+    assert "](figures/" not in text, "nor what lies in a folder"
     assert {"debugkit/grad_norm", "debugkit/clip_coefficient", "debugkit/grad_norm/net"} <= set(tags["scalars"])
     assert any(tag.startswith("debugkit/") for tag in tags["images"])
     assert read_journal(Path(logger.log_dir, "debugkit")).of_kind("unsent") == []

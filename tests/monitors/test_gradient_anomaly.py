@@ -168,7 +168,7 @@ def test_skip_takes_the_batch_off_the_buffers(tmp_path: Path) -> None:
 
 def test_skip_raises_when_it_has_dropped_too_many(tmp_path: Path) -> None:
     weights = Weights()
-    with pytest.raises(TrainingAnomaly):
+    with pytest.raises(TrainingAnomaly, match="; max_skips=2 updates were dropped before it, and no more may be"):
         fit(make(at=(2, 4, 6, 8)), tmp_path, weights, Detector(action="skip", max_skips=2))
     assert len(weights.before) == 7
 

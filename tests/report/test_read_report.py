@@ -97,14 +97,34 @@ def test_runs_side_by_side_are_one_page(
 ) -> None:
     page = tmp_path / "both.html"
     assert main(["report", str(two[0]), str(two[1] / "journal-0.jsonl"), "--to", str(page)]) == 0
-    assert "2 runs side by side: version_0, version_1." in capsys.readouterr().out
+    assert "2 runs side by side: version_0 (1 finding), version_1." in capsys.readouterr().out
     text = page.read_text()
+    assert '<header class="info">' in text, "a page on what went wrong is not green"
     for title in ("Loss of each step", "val/loss", "val/acc", "Norm of the whole gradient", "Learning rate"):
         assert f"<strong>{title}</strong>" in text, title
     assert text.count(">version_0</text>") == 5  # a legend in each figure
     assert "error, step 24" in text
     assert "max_epochs" in text
     assert "accumulate_grad_batches" not in text, "what is the same is no difference"
+
+
+def test_runs_side_by_side_are_called_as_they_were_asked_for(
+    two: tuple[Path, Path], journal: Writer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The newest below a folder bears the folder's name, and the older ones are told of."""
+    last = tmp_path / "wide/version_0/debugkit"
+    last.mkdir(parents=True)
+    journal(RUN, SEED, END, folder=last)
+    assert main(["report", str(tmp_path / "logs"), str(tmp_path / "wide"), "--to", str(tmp_path / "both.html")]) == 0
+    told = capsys.readouterr().out
+    assert "2 runs side by side: logs" in told
+    assert f"The newest of 2 runs; lightning-debugkit log {tmp_path / 'logs'} lists them." in told
+    assert '<header class="well">' in (tmp_path / "both.html").read_text()
+
+
+def test_a_folder_that_is_not_there_is_called_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(tmp_path / "gone")]) == 2
+    assert f"got '{tmp_path / 'gone'}', which does not exist" in capsys.readouterr().err
 
 
 def test_a_page_for_several_runs_is_not_written_of_one(
