@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 from torch.utils.hooks import RemovableHandle
 
 from lightning_debugkit.core.compat import LightningModule
@@ -46,6 +47,8 @@ class ValidatedCopies:
         copies: list[tuple[str, nn.Module]] = []
         for name, part in module.named_modules():
             parameters = list(part.parameters())
+            if any(map(is_lazy, parameters)):
+                continue  # without numbers so far
             if name and any(id(p) in held for p in parameters):
                 trained.setdefault(_shapes(part), name)
             elif name and parameters:
