@@ -56,7 +56,7 @@ class DebugCallback(Callback):
     # Those at whose end it writes something.
     writes_on: tuple[str, ...] = ()
     idle = False
-    _has_left_out = False
+    _said_left_out = ""
     _may_rest = False
     _told: list[str]
     _troubles: dict[str, int]
@@ -108,7 +108,7 @@ class DebugCallback(Callback):
             self.wake()
             self.idle = self.gives_way(trainer)
             if not self.idle:
-                self._told, self._troubles, self._has_left_out = [], {}, False
+                self._told, self._troubles, self._said_left_out = [], {}, ""
                 self._may_rest = any(each is self for each in callbacks_of(trainer))
                 self.rest(*batch_hooks.unused(type(self)))
                 open_run(trainer, pl_module)
@@ -129,11 +129,13 @@ class DebugCallback(Callback):
 
     def left_out(self, trainer: Trainer, text: str, error: Exception) -> None:
         """Say what is left out: to those who have arguments to mend it by, all; to the others one line, once a run."""
+        if text == self._said_left_out:
+            return  # in another stage
+        callbacks = [each for each in callbacks_of(trainer) if isinstance(each, DebugCallback)]
+        is_said, self._said_left_out = any(each._said_left_out for each in callbacks), text
         if not self.autoloaded:
             _log.warning(text)
             return
-        callbacks = [each for each in callbacks_of(trainer) if isinstance(each, DebugCallback)]
-        is_said, self._has_left_out = any(each._has_left_out for each in callbacks), True
         name = type(self).__name__
         first = str(error).partition("\n")[0].partition("; ")[0].rstrip(".")
         level = logging.INFO if is_said else logging.WARNING

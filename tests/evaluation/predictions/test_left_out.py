@@ -110,11 +110,12 @@ def windows(samples: list[int]) -> Any:
     return {"encoder": y[:, :24], "decoder_time_idx": times, "length": times[:, 0]}, (y[:, 24:], None)
 
 
-def forecast(folder: Path, *callbacks: pl.Callback, is_torchs: bool = False) -> None:
+def forecast(folder: Path, *callbacks: pl.Callback, is_torchs: bool = False, again: bool = False) -> None:
     data = DataLoader(range(64), 16, collate_fn=windows)
-    pl.Trainer(default_root_dir=folder, callbacks=list(callbacks), max_epochs=1, **QUIET).fit(
-        Forecasts(is_torchs), data, data
-    )
+    trainer = pl.Trainer(default_root_dir=folder, callbacks=list(callbacks), max_epochs=1, **QUIET)
+    trainer.fit(Forecasts(is_torchs), data, data)
+    if again:
+        trainer.validate(Forecasts(is_torchs), data)
 
 
 @pytest.mark.parametrize("is_torchs", [False, True])
@@ -142,8 +143,9 @@ def test_who_has_no_arguments_to_give_gets_one_line(tmp_path: Path, caplog: Any)
 
 
 @pytest.mark.usefixtures("no_code")
-def test_who_has_them_gets_all(tmp_path: Path, caplog: Any) -> None:
-    forecast(tmp_path, *debugkit("thorough"))
+@pytest.mark.parametrize("again", [False, True])
+def test_who_has_them_gets_all_once(again: bool, tmp_path: Path, caplog: Any) -> None:
+    forecast(tmp_path, *debugkit("thorough"), again=again)
     assert caplog.text.count("Mend it in one of three ways") == 2
 
 
