@@ -43,16 +43,15 @@ class ValidatedCopies:
         """Find copies that are equal to the bit to a module that trains."""
         self._begun = where.step
         held = held - {id(p) for p in module.parameters() if not p.requires_grad} - averages_in(module)
-        trained: dict[tuple[object, ...], str] = {}
+        trains: list[tuple[str, nn.Module]] = []
         copies: list[tuple[str, nn.Module]] = []
         for name, part in module.named_modules():
             parameters = list(part.parameters())
-            if any(map(is_lazy, parameters)):
-                continue  # without numbers so far
-            if name and any(id(p) in held for p in parameters):
-                trained.setdefault(_shapes(part), name)
-            elif name and parameters:
-                copies.append((name, part))
+            if name and parameters and not any(map(is_lazy, parameters)):  # those are without numbers so far
+                (trains if any(id(p) in held for p in parameters) else copies).append((name, part))
+        if not copies:
+            return
+        trained = {_shapes(part): name for name, part in reversed(trains)}  # the first of each
         for name, part in copies:
             own = trained.get(_shapes(part))
             is_inner = any(name.startswith(f"{pair.copy}.") for pair in self._pairs)
