@@ -28,8 +28,8 @@ from lightning_debugkit.monitors.activations.unit_rules import Units
 from lightning_debugkit.stats.tensor_norms import unobserved
 
 # Operations of a step for which it is looked at in every step of a young run: a look goes through Python for each, and
-# in a deeper model looks lie as many times further apart.
-_CALLS = 300
+# in a deeper model looks lie as many times further apart. Of 500 small layers a look takes the time of six steps.
+_CALLS = 100
 _OF_LOOKS = ("on_before_backward", "on_train_batch_end")  # hooks that only a look has need of
 
 

@@ -298,6 +298,16 @@ def test_it_looks_often_at_first_and_then_as_asked(tmp_path: Path) -> None:
     assert list(measures(events, "activation-scale")) == expected == [0, 1, 2, 3, 4, 6, 9, 13, 19, 28, 38, 48, 58]
 
 
+def test_looks_at_a_deep_model_lie_further_apart_and_still_tell(tmp_path: Path) -> None:
+    """Of 80 more layers a step has three operations each: a look at most in every second step, in a young run too."""
+    deep = layers(nn.ReLU(), dead=30)
+    deep.extend([nn.Sequential(nn.Linear(1, 1), nn.Tanh()) for _ in range(80)])
+    events = run(Model(deep), tmp_path)
+    steps = list(measures(events, "activation-scale"))
+    assert min(later - step for step, later in zip(steps, steps[1:], strict=False)) >= 2
+    assert [one.where.module for one in warned(events) if one.rule == "dead-units"] == ["net.1"]
+
+
 class Fancy(Model):
     """Manual optimisation, a part computed again in the backward pass, and a closure called more than once."""
 
