@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
-from lightning_debugkit.core.loss_functions import CHECKED_LOSSES, INDEX_LOSSES
 from lightning_debugkit.core.rule import Rule
+from lightning_debugkit.preflight.batch_leak import judge_leak
 from lightning_debugkit.preflight.future_leak import judge_tokens
 from lightning_debugkit.preflight.loss_calls import LAYERS, LossCall, at
 from lightning_debugkit.preflight.operation_traces import (
@@ -20,30 +20,17 @@ from lightning_debugkit.preflight.operation_traces import (
     LOST_AT,
     NORM_OF_ONE,
     InputTrace,
-    RowTrace,
     Silenced,
-    first_mixing,
     last_alike,
 )
 from lightning_debugkit.preflight.places import judge_first_place, judge_padding
-from lightning_debugkit.preflight.probe import NotProbed, Probe, changed, distance, inputs_of
+from lightning_debugkit.preflight.probe import NotProbed, Probe, changed, inputs_of, is_by_sample
 from lightning_debugkit.preflight.unused_input import UNUSED_INPUT, judge_arguments
 
-# A dependence is told from rounding by its size in units of the prediction's spread: rounding in float32 stays some
-# thousand times below. What depends by less would be of no matter.
-MATERIAL = 1e-2
+# Of the spread of predictions, by which those of a straight line may lie beside it: rounding in float32.
 STRAIGHT = 1e-4
+FEWEST = 3  # samples of a batch in which one may be replaced
 
-BATCH_LEAK = Rule(
-    "batch-leak",
-    Severity.WARNING,
-    "the prediction for one sample depends on the other samples of its batch, in eval mode, too: with another "
-    "sample 0, {count} of {others} other predictions moved, by up to {most:.2g} of their spread{first}",
-    "{remedy}",
-    section="preflight",
-    cost="once",
-    can_follow=("softmax-over-one", "view-for-transpose"),
-)
 AFFINE_NETWORK = Rule(
     "affine-network",
     Severity.WARNING,
@@ -80,6 +67,8 @@ class Checks:
         except NotProbed as error:
             self.left_out["passes"] = str(error)
             return
+        if not base:
+            yield from self._try("batch-leak", self._leak(base, size))
         if not base or len(base) != len(again):
             self.left_out["passes"] = "no loss function of torch was called by the training step"
             return
@@ -89,7 +78,7 @@ class Checks:
         yield from self._try("future-leak", judge_tokens(self.probe, base, self.where))
         unread: dict[str, Tensor] = {}
         yield from self._try("unread argument", judge_arguments(self.probe, self.where, unread))
-        if size is None or size < 3:
+        if size is None or size < FEWEST:
             self.left_out["batch-leak, unused-input, affine-network"] = "the batch cannot be split into samples"
             return
         yield from self._try("batch-leak", self._leak(base, size))
@@ -104,39 +93,15 @@ class Checks:
         except NotProbed as error:
             self.left_out[name] = str(error)
 
-    def _leak(self, base: list[LossCall], size: int) -> Iterator[Finding]:
+    def _leak(self, base: list[LossCall], size: int | None) -> Iterator[Finding]:
         # Without a loader that puts samples together, the first dimension need not be of samples: nodes of a graph.
-        if self.batch_size != size:
+        if size is None or size < FEWEST or self.batch_size != size:
             self.left_out["batch-leak"] = "the loader does not say that the batch is made of as many samples"
             return
-        moved = self.probe.reordered([1, *range(1, size)])
-        for one, other in zip(base, self.probe.calls(moved), strict=False):
-            rows = _rows(one, self.probe.batch, size)
-            if rows is not None and one.prediction.shape == other.prediction.shape:
-                apart = distance(rows, other.prediction.reshape(rows.shape))[1:]
-                many = int((apart > MATERIAL).sum())
-                # Where the step draws, it may pair samples on purpose, as mixup does: that moves a few.
-                if many > (0.5 * (size - 1) if self.probe.draws else 0):
-                    yield self._leak_at(moved, size, {"count": many, "others": size - 1, "most": float(apart.max())})
-                    return
-
-    def _leak_at(self, moved: Any, size: int, seen: dict[str, Any]) -> Finding:
-        """Return the finding with the operation that mixes, as far as two more runs can tell it."""
-        one, other = (RowTrace(self.probe.names, size) for _ in range(2))
-        self.probe.run(self.probe.batch, one)
-        self.probe.run(moved, other)
-        found = first_mixing(one, other)
-        if found is None or not found[1].source:
-            remedy = "Look for an operation over dimension 0: softmax, mean, norm or a reshape that mixes samples."
-            return BATCH_LEAK.found(self.where, first="", remedy=remedy, **seen)
-        op, place = found
-        first = f"; by {op} at {at(place)} they have met"
-        remedy = "Look at that line, and at what it is given, for an operation over the batch: dimension 0."
-        where = self.where.at(place.module or "")
-        return BATCH_LEAK.found(where, first=first, remedy=remedy, op=op, source=place.source, **seen)
+        yield from judge_leak(self.probe, base, size, self.where)
 
     def _unused(self, base: list[LossCall], size: int) -> Iterator[Finding]:
-        own = [one for one in base if _is_by_sample(one, size) and bool(one.prediction.isfinite().all())]
+        own = [one for one in base if is_by_sample(one, size) and bool(one.prediction.isfinite().all())]
         inputs = inputs_of(self.probe.batch, own) or inputs_of(self.probe.batch, [])
         # What the last activation has made one number everywhere is its own matter, and told as such.
         if not own or not self._differ(inputs) or any(_is_flattened(one) for one in own):
@@ -175,7 +140,7 @@ class Checks:
             return
         mixed = {path: 0.5 * (item + item.roll(1, 0)) for path, item in floats if item.shape[0] == size}
         calls = self.probe.calls(changed(self.probe.batch, mixed))
-        own = [pair for pair in zip(base, calls, strict=False) if _is_by_sample(pair[0], size)]
+        own = [pair for pair in zip(base, calls, strict=False) if is_by_sample(pair[0], size)]
         if not own or any(_is_bent(one, other) for one, other in own) or not self._is_straight_across_zero(floats):
             return
         silenced = Silenced()
@@ -209,37 +174,8 @@ class Checks:
 
 
 def _are_equal(one: list[LossCall], other: list[LossCall], size: int) -> bool:
-    pairs = [pair for pair in zip(one, other, strict=False) if _is_by_sample(pair[0], size)]
+    pairs = [pair for pair in zip(one, other, strict=False) if is_by_sample(pair[0], size)]
     return all(torch.equal(before.prediction, after.prediction) for before, after in pairs)
-
-
-def _is_by_sample(call: LossCall, size: int) -> bool:
-    """Tell whether each row of the prediction is one sample's, and has a target of its own.
-
-    As many classes as samples is a comparison of pairs within the batch, as contrastive losses make it.
-    """
-    prediction = call.prediction
-    if prediction.ndim == 0 or prediction.shape[0] != size or call.function not in CHECKED_LOSSES:
-        return False
-    is_pairs = prediction.ndim == 2 and prediction.shape[1] == size and call.function in INDEX_LOSSES
-    return not is_pairs and call.target.ndim > 0 and call.target.shape[0] == size
-
-
-def _rows(call: LossCall, batch: Any, size: int) -> Tensor | None:
-    """Return the prediction with a row a sample, ``None`` if it has none.
-
-    That of tokens may lie flat; in which order is read off the targets: they are those of the batch, sample by sample.
-    """
-    if _is_by_sample(call, size):
-        return call.prediction
-    targets, prediction = call.target.reshape(-1), call.prediction
-    is_flat = call.target.ndim == 1 and prediction.ndim > 0 and len(prediction) == len(targets) > size
-    for _, leaf in inputs_of(batch, []) if is_flat and call.function in CHECKED_LOSSES else ():
-        if leaf.ndim > 1 and leaf.shape[0] == size and leaf.numel() == len(targets) and leaf.dtype == targets.dtype:
-            by_sample, by_place = leaf.reshape(-1), leaf.transpose(0, 1).reshape(-1)
-            if torch.equal(by_sample, targets) and not torch.equal(by_sample, by_place):
-                return prediction.reshape(size, -1)
-    return None
 
 
 def _is_flattened(call: LossCall) -> bool:

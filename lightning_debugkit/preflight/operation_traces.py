@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from lightning_debugkit.core.compat import is_transformed
 from lightning_debugkit.core.loss_functions import CHECKED_LOSSES
 from lightning_debugkit.preflight.calling_frame import calling_frame
+from lightning_debugkit.preflight.operations import DIFFERENCES, PRODUCTS
 from lightning_debugkit.replay.source_lines import SourceLine, place_of
 from lightning_debugkit.stats.tensor_norms import unobserved
 
@@ -32,6 +33,8 @@ _NORMS = {"layer_norm", "rms_norm"}
 FLOORS = {"relu", "relu6"}
 # Relative difference of two sums in float64 that is no rounding of what was summed in float32.
 SAME = 1e-5
+MATRIX = 2  # dimensions
+PAIRS = {"matmul", "__matmul__", "__rmatmul__", "mm", "einsum", "cdist", "cosine_similarity", "pairwise_distance"}
 
 
 class OperationTrace(TorchFunctionMode):
@@ -101,10 +104,10 @@ def last_alike(one: InputTrace, other: InputTrace) -> Operation | None:
 
 
 class RowTrace(OperationTrace):
-    """Keep, for each operation with a row a sample, two numbers that tell whether the rows but the first have changed.
+    """Keep, for each operation, sums over the slices of its result along the dimensions that samples may lie in.
 
-    Enter it around two runs of one step that differ in sample 0 alone; the first operation that differs is the one
-    that mixes samples.
+    Enter it around two runs of one step that differ in sample 0 alone; the first operation that differs in more than
+    that sample's share of each such dimension is the one that mixes samples, whichever way they lie.
 
     Args:
         names: Dotted path of each module of the model, by ``id``.
@@ -113,27 +116,71 @@ class RowTrace(OperationTrace):
 
     def __init__(self, names: Mapping[int, str], size: int) -> None:
         super().__init__()
-        self.rows: list[tuple[str, SourceLine, float, float]] = []
+        self.results: list[tuple[str, SourceLine, list[Tensor]]] = []
+        self.size = size
         self._names = names
+
+    def saw(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
+        if name in CHECKED_LOSSES or is_transformed():
+            return
+        # Attention and recurrent layers return several.
+        for part in result if isinstance(result, tuple) else (result,):
+            if _is_plain(part) and part.is_floating_point() and part.numel():
+                dims = [dim for dim, count in enumerate(part.shape) if count % self.size == 0]
+                if dims:
+                    values, place = part.detach().double(), place_of(calling_frame(), self._names)
+                    self.results.append((name, place, [_sums(values, dim) for dim in dims]))
+
+
+class PairTrace(OperationTrace):
+    """Enter it around one step; `is_found` says whether it compares each sample with each, or columns over all of them.
+
+    Args:
+        size: Samples in the batch.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.is_found = False
         self._size = size
 
     def saw(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
-        is_floats = _is_plain(result) and result.is_floating_point()
-        is_by_sample = is_floats and result.ndim > 0 and result.shape[0] == self._size
-        if is_by_sample and name not in CHECKED_LOSSES and not is_transformed():
-            others = result.detach()[1:].double()
-            place = place_of(calling_frame(), self._names)
-            self.rows.append((name, place, float(others.sum()), float(others.abs().sum())))
+        if not isinstance(result, Tensor) or result.is_nested or result.ndim < MATRIX:
+            return
+        is_square = result.shape[0] == result.shape[1]
+        is_of_samples = result.shape[0] % self._size == 0
+        if name in PAIRS:
+            is_over_samples = isinstance(args[0], Tensor) and args[0].shape[-1] % self._size == 0
+            self.is_found = self.is_found or (is_square and (is_of_samples or is_over_samples))
+        # (N, 1, D) with (1, N, D). Of a matrix, the layers of a network make squares, too.
+        elif name in DIFFERENCES | PRODUCTS and result.ndim > MATRIX:
+            self.is_found = self.is_found or (is_square and is_of_samples)
 
 
 def first_mixing(one: RowTrace, other: RowTrace) -> tuple[str, SourceLine] | None:
-    """Return the first operation, with its place, whose rows but the first differ; ``None`` if none could be told."""
-    for (name, place, total, size), (again, _, moved, wide) in zip(one.rows, other.rows, strict=False):
-        if name != again:
+    """Return the first operation, with its place, that mixes samples; ``None`` if none could be told."""
+    for (name, place, before), (again, _, after) in zip(one.results, other.results, strict=False):
+        if name != again or [each.shape for each in before] != [each.shape for each in after]:
             return None
-        if max(abs(total - moved), abs(size - wide)) > SAME * max(size, wide, 1e-12):
+        if all(_differ(a, b) > a.shape[1] // one.size for a, b in zip(before, after, strict=True)):
             return name, place
     return None
+
+
+def _sums(values: Tensor, dim: int) -> Tensor:
+    """Return a sum of each slice along ``dim``, and that of its sizes, by which it is judged ``(2, n)``.
+
+    It is weighed: what softmax or a norm over the samples leaves as it was is the plain sum.
+    """
+    slices = values.movedim(dim, 0).reshape(values.shape[dim], -1)
+    weights = torch.linspace(1, 2, slices.shape[1], dtype=values.dtype, device=values.device)
+    return torch.stack([slices @ weights, slices.abs().sum(1)])
+
+
+def _differ(one: Tensor, other: Tensor) -> int:
+    """Return in how many slices two results differ by more than rounding."""
+    scale = torch.maximum(one[1], other[1]).clamp_min(1e-12)
+    return int(((one - other).abs() > SAME * scale).any(0).sum())
 
 
 class Silenced(OperationTrace):

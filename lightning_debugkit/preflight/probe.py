@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_debugkit.core.isolation import isolated
+from lightning_debugkit.core.loss_functions import CHECKED_LOSSES, INDEX_LOSSES
+from lightning_debugkit.core.patching import Hearing
 from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.data.batches import batch_size, leaves, replaced, take
 from lightning_debugkit.preflight.listener import StepListener
@@ -95,6 +97,26 @@ class Probe:
             raise NotProbed("the step puts parts of the model into training mode itself")
         self.draws = self.draws or not self.step.random.is_as(RandomState.capture())
 
+    def said(self, batch: Any, mode: AbstractContextManager[Any] | None = None) -> list[Tensor]:
+        """Return what ``forward`` of the user's module returns in the step: matrices with a row a sample.
+
+        Raises:
+            NotProbed: It raised.
+        """
+        heard: list[Tensor] = []
+
+        def hear(part: nn.Module, args: Any, output: Any) -> None:
+            is_plain = isinstance(output, Tensor) and output.is_floating_point() and output.requires_grad
+            if is_plain and output.ndim == 2 and len(output) == self.size != output.shape[1]:
+                heard.append(output.detach().clone())
+
+        hearing = Hearing([self.step.module], hear)
+        try:
+            self.run(batch, mode or nullcontext())
+        finally:
+            hearing.remove()
+        return heard
+
     def session(self) -> AbstractContextManager[None]:
         """Enter it around all runs: it puts back whatever they change."""
         return _Session(self)
@@ -167,3 +189,15 @@ def distance(one: Tensor, other: Tensor) -> Tensor:
     """Return how far two predictions ``(N, ...)`` lie apart, sample by sample ``(N,)``, in their own spread."""
     spread = one.float().std(correction=0).clamp_min(1e-12)
     return (one.float() - other.float()).abs().reshape(len(one), -1).amax(1) / spread
+
+
+def is_by_sample(call: LossCall, size: int) -> bool:
+    """Tell whether each row of the prediction is one sample's, and has a target of its own.
+
+    As many classes as samples is a comparison of pairs within the batch, as contrastive losses make it.
+    """
+    prediction = call.prediction
+    if prediction.ndim == 0 or prediction.shape[0] != size or call.function not in CHECKED_LOSSES:
+        return False
+    is_pairs = prediction.ndim == 2 and prediction.shape[1] == size and call.function in INDEX_LOSSES
+    return not is_pairs and call.target.ndim > 0 and call.target.shape[0] == size

@@ -11,7 +11,7 @@ import torch
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.loss_functions import BINARY_LOSSES, DIFFERENCE_LOSSES
 from lightning_debugkit.core.rule import Rule
-from lightning_debugkit.preflight.dependence import BATCH_LEAK
+from lightning_debugkit.preflight.batch_leak import BATCH_LEAK
 from lightning_debugkit.preflight.loss_calls import LossCall, NormCall, OuterCall, ViewCall, at
 from lightning_debugkit.replay.source_lines import SourceLine
 from lightning_debugkit.replay.step_raised import RAISED

@@ -470,6 +470,48 @@ def attention_over_the_batch(mended: bool) -> Program:
     return Program(Net(mended, Pooled(1 if mended else 0)), batches(*digits()), trainer=FOUR_EPOCHS)
 
 
+@fault("batch-leak", "", source="x.softmax(0)", op="softmax", **BY)
+def answers_that_sum_to_one_over_the_batch_by_hand(mended: bool) -> Program:
+    class ByHand(Classifier):
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.net(x)
+            return x.softmax(1) if self.mended else x.softmax(0)
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            return -(self(x)[torch.arange(len(y)), y] + 1e-8).log().mean()
+
+    return Program(ByHand(mended), batches(*digits()), trainer=FOUR_EPOCHS)
+
+
+@fault("batch-leak", "", source="x.mean(0)", **BY)
+def a_large_batch_is_centred(mended: bool) -> Program:
+    """Each sample moves the others by a two-hundredth of its way: too little for the eye, and not for rounding."""
+
+    class Centred(Classifier):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.net(x) if self.mended else self.net(x - x.mean(0))
+
+    net = nn.Sequential(nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 10))
+    return Program(Centred(mended, net), batches(*digits(1024), size=256), trainer={"max_epochs": 16})
+
+
+@fault("batch-leak", "attention", source="self.attention(tokens", op="multi_head_attention_forward", **BY)
+def tokens_of_all_samples_in_one_sequence(mended: bool) -> Program:
+    class Flat(Classifier):
+        def __init__(self, mended: bool) -> None:
+            super().__init__(mended, nn.Linear(64, 10))
+            self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            tokens = x.reshape(-1, 8, 8) if self.mended else x.reshape(1, -1, 8)
+            mixed, _ = self.attention(tokens, tokens, tokens)
+            together = mixed + tokens
+            return self.net(together.reshape(len(x), 64))
+
+    return Program(Flat(mended), batches(*digits()), trainer=FOUR_EPOCHS)
+
+
 class Clamped(nn.Module):
     """Logits that are clamped where training cannot bring them back; one of many ways to stop all learning."""
 

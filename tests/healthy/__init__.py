@@ -5,6 +5,7 @@
 
 from healthy import (
     activations,
+    beginnings,
     clipping,
     generative,
     lookalikes,
@@ -23,6 +24,7 @@ __all__ = [
     "PROGRAMS",
     "Program",
     "activations",
+    "beginnings",
     "clipping",
     "fit",
     "generative",
