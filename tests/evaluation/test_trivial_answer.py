@@ -100,3 +100,31 @@ def test_a_run_that_learned_nothing_is_not_green(by: Any, blind: bool, tmp_path:
     assert [finding.severity for finding in told] == ([Severity.WARNING] if blind else [])
     if blind:
         assert "more data" not in told[0].advice
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("when", "is_told"), [("untrained", False), ("trained", True), ("loaded", True)])
+def test_a_model_that_is_validated_before_its_training_is_not_accused(when: str, is_told: bool, tmp_path: Path) -> None:
+    pl.seed_everything(1, verbose=False)
+    data = DataLoader(TensorDataset(torch.randn(300, 4), (torch.arange(300) % 5 > 2).long()), batch_size=100)
+    model, kept = Seeing(blind=True), tmp_path / "kept.ckpt"
+    trainer = pl.Trainer(max_epochs=1, callbacks=[ErrorAnalysis()], default_root_dir=tmp_path, **QUIET)
+    if when == "trained":
+        trainer.fit(model, data)
+    if when == "loaded":
+        pl.Trainer(max_epochs=1, **QUIET).fit(model, data)
+        torch.save({"state_dict": model.state_dict(), "pytorch-lightning_version": pl.__version__}, kept)
+    trainer.validate(model, data, ckpt_path=kept if when == "loaded" else None, verbose=False)
+    told = {finding.rule for finding in read_journal(tmp_path / "debugkit").findings}
+    assert ("no-better-than-trivial" in told, "class-never-predicted" in told) == (is_told, is_told)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("by", [BiasVarianceReport, ErrorAnalysis])
+def test_a_fit_of_a_few_batches_that_only_tries_the_code_is_not_accused(by: Any, tmp_path: Path) -> None:
+    pl.seed_everything(1, verbose=False)
+    data = DataLoader(TensorDataset(torch.randn(300, 4), (torch.arange(300) % 5 > 2).long()), batch_size=50)
+    trainer = pl.Trainer(fast_dev_run=3, callbacks=[by()], default_root_dir=tmp_path, **QUIET)
+    trainer.fit(Seeing(blind=True), data, data)
+    told = {finding.rule for finding in read_journal(tmp_path / "debugkit").findings}
+    assert not told & {"no-better-than-trivial", "class-never-predicted"}

@@ -263,6 +263,8 @@ class BiasVarianceReport(DebugCallback):
         run = current_run(trainer)
         if run is None or not (self.memory.moments or self.memory.test) or not trainer.is_global_zero:
             return
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]  # set by a connector; so few batches teach nothing
+            return
         moment, speaks_of = results.subject(trainer, self.memory)
         case = results.case_of(self, trainer, moment)
         conclusion = conclude(case)

@@ -206,7 +206,8 @@ class ErrorAnalysis(DebugCallback):
         with self.ending(trainer, self._stage):
             self._gather(trainer, pl_module, "validate")
             if self._stage == "validate":
-                self._conclude(trainer, pl_module, is_over=True)
+                # Validated before a fit: the weights may be the initial ones.
+                self._conclude(trainer, pl_module, is_over=trainer.global_step > 0 or trainer.ckpt_path is not None)
             elif self._affords(trainer):
                 self._conclude(trainer, pl_module, is_last=False)
 
@@ -218,7 +219,8 @@ class ErrorAnalysis(DebugCallback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._release()
         self._take_training(trainer, pl_module)
-        self._conclude(trainer, pl_module, is_over=not trainer.interrupted)
+        is_smoke = bool(trainer.fast_dev_run)  # type: ignore[attr-defined]  # set by a connector
+        self._conclude(trainer, pl_module, is_over=not (trainer.interrupted or is_smoke))
         super().on_fit_end(trainer, pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
