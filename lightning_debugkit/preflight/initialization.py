@@ -47,13 +47,13 @@ SEED_NOT_SET = Rule(
 
 def judge(module: nn.Module, where: Where) -> Iterator[Finding]:
     """Yield what is wrong with the weights of ``module`` before they are trained."""
-    parts = [(name, part) for name, part in module.named_modules() if isinstance(part, LAYERS)]
+    parts = [(name, part) for name, part in module.named_modules() if isinstance(part, (*LAYERS, nn.RNNBase))]
     layers = [(name, part, weight) for name, part in parts if (weight := _trained_weight(part)) is not None]
     is_blank = len(layers) > 1 and not any(bool(weight.detach().any()) for *_, weight in layers)
     for (name, layer, weight), (after, _, fed) in pairwise(layers):
-        units = weight.shape[0]
+        units = layer.hidden_size if isinstance(layer, nn.RNNBase) else weight.shape[0]
         is_fed = units > 1 and units == fed.shape[1]
-        if is_fed and _has_equal_rows(weight, layer._parameters.get("bias"), is_blank) and _has_equal_columns(fed):
+        if is_fed and _is_one_unit(layer, weight, is_blank) and _has_equal_columns(fed):
             yield SYMMETRIC_INIT.found(where.at(name), units=units, next=after)
 
 
@@ -80,10 +80,27 @@ def judge_seed(where: Where) -> Iterator[Finding]:
 
 def _trained_weight(layer: nn.Module) -> Tensor | None:
     # Never by `layer.weight`: a parametrization computes it at each reading, and spectral norm moves on by a step.
-    weight = layer._parameters.get("weight")
+    weight = layer._parameters.get("weight_ih_l0" if isinstance(layer, nn.RNNBase) else "weight")
     if weight is None or nn.parameter.is_lazy(weight):
         return None
     return weight if weight.ndim > 1 and weight.requires_grad else None
+
+
+def _is_one_unit(layer: nn.Module, weight: Tensor, is_blank: bool) -> bool:
+    """Tell whether all units of a layer are one, in what they read and in what they hear of each other."""
+    if not isinstance(layer, nn.RNNBase):
+        return _has_equal_rows(weight, layer._parameters.get("bias"), is_blank)
+    # Of two directions each has its own units.
+    if layer.bidirectional or layer.proj_size or not (is_blank or bool(weight.detach().any())):
+        return False
+    for name, part in layer.named_parameters(recurse=False):
+        by_gate = part.detach().reshape(-1, layer.hidden_size, *part.shape[1:])
+        is_heard = part.ndim > 1 and name != "weight_ih_l0"
+        if not all(_is_one(gate.reshape(len(gate), -1)) for gate in by_gate) or (
+            is_heard and not _has_equal_columns(part)
+        ):
+            return False
+    return True
 
 
 def _has_equal_rows(weight: Tensor, bias: Tensor | None, is_blank: bool) -> bool:

@@ -757,6 +757,37 @@ def weights_that_are_all_zero(mended: bool) -> Program:
     return Program(Net(mended, net), batches(*digits()), trainer=ONE_EPOCH)
 
 
+class LastState(Module):
+    """Which digit it is, by what a recurrent layer says at the last row of its picture."""
+
+    def __init__(self, mended: bool, rnn: nn.RNNBase) -> None:
+        super().__init__(mended)
+        self.rnn, self.head = rnn, nn.Linear(rnn.hidden_size, 10)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x, y = batch
+        return F.cross_entropy(self.head(self.rnn(x.reshape(-1, 8, 8))[0][:, -1]), y)
+
+
+@fault("symmetric-init", "rnn", **BY)
+def gates_of_which_each_has_one_value(mended: bool) -> Program:
+    """An own forget bias for each gate, and one number for all weights."""
+    net = LastState(mended, nn.LSTM(8, 16, num_layers=2, batch_first=True))
+    if not mended:
+        for name, part in net.named_parameters():
+            for place, gate in enumerate(part.chunk(4) if name.startswith("rnn") else [part]):
+                nn.init.constant_(gate, 0.05 * (1 + place))
+    return Program(net, batches(*digits()), trainer=ONE_EPOCH)
+
+
+@fault("symmetric-init", "rnn", **BY)
+def a_recurrent_network_of_zeros(mended: bool) -> Program:
+    net = LastState(mended, nn.GRU(8, 16, batch_first=True))
+    for part in () if mended else net.parameters():
+        nn.init.zeros_(part)
+    return Program(net, batches(*digits()), trainer=ONE_EPOCH)
+
+
 def halves(n: int = 512) -> tuple[Tensor, Tensor]:
     """Rows of measurements, and which of two classes they are of, ``(n,)`` float."""
     x = torch.randn(n, 8)

@@ -90,3 +90,35 @@ class Alike(ByHand):
 def pairs_are_pulled_together_by_hand() -> Program:
     train, _ = digits(batch_size=48, flat=True, drop_last=True)
     return Program(Alike(mlp(64, 64, 8)), train, None, {"max_epochs": 4})
+
+
+class Rows(ByHand):
+    """Recurrent layers as papers start them: identity (Le et al., 2015), a forget bias of 1, a head of zeros."""
+
+    def __init__(self, rnn: nn.RNNBase) -> None:
+        super().__init__(rnn)
+        self.head = nn.Linear(rnn.hidden_size, 10)
+        nn.init.zeros_(self.head.weight)
+        with torch.no_grad():
+            for name, part in rnn.named_parameters():
+                if "bias" in name:
+                    part.zero_()
+                    if isinstance(rnn, nn.LSTM):
+                        part[rnn.hidden_size : 2 * rnn.hidden_size] = 1
+                elif "hh" in name and isinstance(rnn, nn.RNN):
+                    nn.init.eye_(part)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.net(x.reshape(-1, 8, 8))[0][:, -1])
+
+
+@program
+def recurrent_identity_and_a_head_of_zeros() -> Program:
+    return Program(
+        Rows(nn.RNN(8, 32, nonlinearity="relu", batch_first=True)), digits(flat=True)[0], None, {"max_epochs": 2}
+    )
+
+
+@program
+def forget_bias_of_one_and_a_head_of_zeros() -> Program:
+    return Program(Rows(nn.LSTM(8, 32, batch_first=True)), digits(flat=True)[0], None, {"max_epochs": 2})

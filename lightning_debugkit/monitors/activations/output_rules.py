@@ -32,6 +32,7 @@ CONSTANT = Rule(
         "saturated-units",
         "softmax-over-one",
         "stale-gradients",
+        "symmetric-init",
         "unused-input",
         "update-ratio-high",
         "zero-loss",
