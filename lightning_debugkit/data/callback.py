@@ -218,7 +218,7 @@ class DataCheck(DebugCallback):
         if known is not None:
             is_single = is_plain and not (train.is_rich and duplicates.has_copies(train.prints))
             yield from labels.judge_counts(known, told if self._is_val_whole else None, is_single, where)
-        yield from values.judge(_finite(train.values), _finite(val.values), where)
+        yield from values.judge(_finite(train.values), _finite(val.values), where, train.shape)
         small, small_val = _finite(train.thumbnails), _finite(val.thumbnails)
         is_table = len(train.shape) <= 1
         if small_val is not None and is_table and not is_same and self._is_val_whole and len(small_val) == val.taken:

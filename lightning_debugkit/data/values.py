@@ -34,6 +34,12 @@ ENTRIES = 16
 FIT = 0.95
 SLOPE = 2.0
 AGREE = 1.15
+# Pictures whose parts lie anywhere have no such means: their channels are compared by quantiles. Where one split has
+# raw pixels, 0 to 1 or 255, and the other numbers below 0, less of a slope tells: Normalize(0.5, 0.5) makes 2.
+PIXEL_SLOPE = 1.5
+PIXELS = 100_000  # of a channel that are looked at
+RAW = (1.0, 255.0)
+CHANNELS = (1, 3, 4)
 # Means of so many columns of a sample that training's statistics have standardised do not all lie this near 0: of
 # 20,000 rows one does with a chance of a hundredth.
 COLUMNS = 3
@@ -65,8 +71,8 @@ INPUT_NOT_NORMALIZED = Rule(
 )
 
 
-def judge(train: Tensor | None, val: Tensor | None, where: Where) -> Iterator[Finding]:
-    """Yield what is wrong with the inputs of both splits, each ``(n, d)`` float or ``None``."""
+def judge(train: Tensor | None, val: Tensor | None, where: Where, shape: tuple[int, ...] = ()) -> Iterator[Finding]:
+    """Yield what is wrong with the inputs of both splits, each ``(n, d)`` float or ``None``; ``shape`` is a sample's."""
     if train is None or len(train) < SAMPLES:
         return
     if train.shape[1] > 1 and bool((train == train[:1]).all()):
@@ -77,7 +83,7 @@ def judge(train: Tensor | None, val: Tensor | None, where: Where) -> Iterator[Fi
     mean, std, other, spread = (float(n) for n in (train.mean(), train.std(), val.mean(), val.std()))
     widest, least = max(std, spread), max(min(std, spread), 1e-12)
     is_far = abs(mean - other) > MEANS * max(widest, 1e-12) or widest / least > SPREADS
-    if is_far or _is_rescaled(train, val):
+    if is_far or _is_rescaled(train, val) or _is_raw(train, val, shape) or _is_raw(val, train, shape):
         told = (
             f"training inputs have mean {mean:.3g} and standard deviation {std:.3g}, validation inputs {other:.3g} and "
             f"{spread:.3g}: they are not scaled alike"
@@ -114,6 +120,37 @@ def _is_rescaled(train: Tensor, val: Tensor) -> bool:
     ratio = float((other.std(0) / one.std(0)).median())
     is_one_map = slope > 0 and 1 - left >= FIT and 1 / AGREE <= ratio / slope <= AGREE
     return is_one_map and not 1 / SLOPE < slope < SLOPE
+
+
+def _is_raw(raw: Tensor, scaled: Tensor, shape: tuple[int, ...]) -> bool:
+    """Tell whether pictures of one split hold raw pixels, and those of the other the same, scaled by channel.
+
+    Args:
+        raw: ``(n, d)``.
+        scaled: ``(m, d)``.
+        shape: Of one picture, ``(C, H, W)``.
+    """
+    if len(shape) != IMAGES - 1 or shape[0] not in CHANNELS or float(raw.min()) < 0 or float(scaled.min()) >= 0:
+        return False
+    largest = float(raw.max())
+    # Most of the range is used: what is small by nature is no raw picture.
+    if not any(level / 2 < largest <= level for level in RAW):
+        return False
+    for one, other in zip(_quantiles(raw, shape[0]), _quantiles(scaled, shape[0]), strict=True):
+        x, y = one - one.mean(), other - other.mean()
+        if not bool(x.any()) or not bool(y.any()):
+            return False
+        slope = float((x * y).sum() / x.square().sum())
+        left = float((y - slope * x).square().sum() / y.square().sum())
+        if 1 - left < FIT or 1 / PIXEL_SLOPE < slope < PIXEL_SLOPE:
+            return False
+    return True
+
+
+def _quantiles(pictures: Tensor, channels: int) -> Iterator[Tensor]:
+    for channel in pictures.reshape(len(pictures), channels, -1).unbind(1):
+        values = channel.reshape(-1)
+        yield values[:: max(1, len(values) // PIXELS)].quantile(torch.linspace(0.05, 0.95, 19))
 
 
 def judge_first(module: str, given: Tensor, is_normed: bool, where: Where) -> Iterator[Finding]:

@@ -182,6 +182,24 @@ def test_the_same_map_for_every_entry_is_another_normalisation(slope: float, shi
     assert found == ["input-shift"] * is_told
 
 
+def test_pictures_of_another_light_are_no_raw_pixels() -> None:
+    """Noise, another exposure, other colours or one of both splits in fractions: not the same pixels scaled."""
+    images, _ = data.anywhere()
+    x, val = images[:384], images[384:]
+    noisy, tinted = x + 0.1 * torch.randn_like(x), val * torch.tensor([0.4, 1.0, 1.6])[:, None, None]
+    pairs = [
+        (x, val),
+        (noisy, val),
+        (x, val * 0.5),
+        (data.standardised(x), data.standardised(tinted)),
+        (x * 2 - 1, val - 1),
+    ]
+    for one, other in pairs:
+        assert rules(values.judge(one.flatten(1), other.flatten(1), HERE, (3, 8, 8))) == []
+    for one, other in ((x * 2 - 1, val), (x * 255, data.standardised(val))):
+        assert rules(values.judge(one.flatten(1), other.flatten(1), HERE, (3, 8, 8))) == ["input-shift"]
+
+
 def test_a_table_that_was_standardised_by_itself_is_noted_and_one_by_training_is_not() -> None:
     train, val = torch.randn(2, 300, 5, generator=torch.Generator().manual_seed(0)) * 3 + 2
     for correction in (0, 1):

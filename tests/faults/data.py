@@ -148,6 +148,23 @@ def colours_normalised_in_the_dataset_and_in_forward(mended: bool) -> Program:
     return Program(Patches(mended, net), batches(images, y), trainer=ONE_EPOCH)
 
 
+def anywhere(n: int = 512) -> tuple[Tensor, Tensor]:
+    """Digits in three tints ``(n, 3, 8, 8)`` between 0 and 1, each at another place: no pixel has a mean of its own."""
+    x, y = digits(n)
+    shifts = torch.randint(8, (n, 2)).tolist()
+    images = torch.stack([one.roll(shift, (0, 1)) for one, shift in zip(x.reshape(-1, 8, 8), shifts, strict=True)])
+    return images[:, None] * torch.tensor([1.0, 0.8, 0.6])[:, None, None], y
+
+
+@fault("input-shift", **BY)
+def validation_of_raw_pixels(mended: bool) -> Program:
+    x, y = anywhere()
+    net = nn.Sequential(nn.Conv2d(3, 16, 3), nn.GroupNorm(4, 16), nn.GELU(), nn.Flatten(), nn.Linear(576, 10))
+    val = standardised(x[384:]) if mended else x[384:]
+    loaders = batches(standardised(x[:384]), y[:384]), batches(val, y[384:], shuffle=False)
+    return Program(Net(mended, net), *loaders, trainer=ONE_EPOCH)
+
+
 class Files(Dataset[Any]):
     """A dataset whose index is forgotten."""
 
