@@ -72,7 +72,14 @@ INPUT_NOT_NORMALIZED = Rule(
 
 
 def judge(train: Tensor | None, val: Tensor | None, where: Where, shape: tuple[int, ...] = ()) -> Iterator[Finding]:
-    """Yield what is wrong with the inputs of both splits, each ``(n, d)`` float or ``None``; ``shape`` is a sample's."""
+    """Yield what is wrong with the inputs of both splits, each ``(n, d)`` float or ``None``.
+
+    Args:
+        train: Training samples.
+        val: Those of validation.
+        where: Place of now.
+        shape: Of one sample, before it was flattened.
+    """
     if train is None or len(train) < SAMPLES:
         return
     if train.shape[1] > 1 and bool((train == train[:1]).all()):
