@@ -12,7 +12,8 @@ from packaging.requirements import Requirement
 from lightning_debugkit import GradientAnomalyDetector
 from lightning_debugkit.cli import main, parser
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
 
 
 def test_the_help_text_is_the_real_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,6 +36,20 @@ def test_what_it_tells_pip_to_install_pip_can_read() -> None:
     for each in asked:
         place = re.fullmatch(r"\.(\[[\w,]+\])?", each)
         assert place or Requirement(each).name  # raises at what is neither
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
+def test_what_it_costs_is_what_was_measured(page: str) -> None:
+    row = next(line for line in (ROOT / page).read_text(encoding="utf-8").splitlines() if "does it cost?" in line)
+    said = re.findall(r"(\d+) % of (?:a step|one) of (\d+) ms", row)
+    steps = [line.split("|") for line in (ROOT / "docs/cost.md").read_text(encoding="utf-8").splitlines()]
+    measured = {
+        (f"{(float(cells[5]) - 1) * 100:.0f}", f"{float(cells[2]):.0f}")
+        for cells in steps
+        if len(cells) == 15 and re.fullmatch(r"[\d.]+", cells[2].strip())
+    }
+    assert said
+    assert set(said) <= measured
 
 
 def test_the_yaml_names_a_callback_and_its_arguments() -> None:
