@@ -151,7 +151,9 @@ class Monitor:
             wiring = audit(trainer, module, batch.batch, batch.batch_idx, batch.random, []) if strange else None
             given = list(tensors(batch.batch))
             if wiring is not None:
-                leaf = {**leaf, **wiring.reached}
+                # What the step builds anew is another tensor in each run: the second one knows its line.
+                kept = {key: one for key, one in leaf.items() if key in own or not wiring.reached}
+                leaf = {**kept, **wiring.reached}
             yield from unregistered(
                 where, module, given, leaf, wiring.first_use if wiring else {}, held_by(trainer.optimizers)
             )

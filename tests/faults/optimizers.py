@@ -241,7 +241,7 @@ class Adapter(nn.Module):
         return F.relu(linear(x))
 
 
-@fault("unregistered-parameter", "backbone.2")
+@fault("unregistered-parameter", "backbone.2", source="linear = nn.Linear(x.shape[1], 32)")
 def layer_built_in_forward(mended: bool) -> Program:
     """A new layer in each call, with new weights that nobody trains."""
     module = TwoParts(mended)
