@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 DIAGNOSES = ("batch-leak",)
-PLACE = "attention_over_flat_batch.py:31"
+PLACE = "attention_over_flat_batch.py:32"
 PRESET = "standard"
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 DIAGNOSES = ("stochastic-eval",)
-PLACE = "functional_dropout.py:31"
+PLACE = "functional_dropout.py:32"
 PRESET = "standard"
 
 

@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset, random_split
 
 DIAGNOSES = ("stochastic-eval",)
-PLACE = "noise_layer_in_eval.py:28"
+PLACE = "noise_layer_in_eval.py:30"
 PRESET = "standard"
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 DIAGNOSES = ("batch-leak",)
-PLACE = "view_swaps_batch_and_channel.py:30"
+PLACE = "view_swaps_batch_and_channel.py:31"
 PRESET = "standard"
 
 
