@@ -9,6 +9,7 @@ from itertools import permutations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.data.first_loss import FirstLoss
@@ -122,10 +123,25 @@ def judge_unlearned(
         yield LABELS_UNRELATED.found(where, told=told, steps=steps, loss=last, trivial=trivial)
 
 
+def _huber(targets: Tensor) -> float:
+    from scipy import optimize  # late: it takes a while to import
+
+    def least(column: Tensor) -> float:
+        def loss(answer: float) -> float:
+            return float(functional.huber_loss(torch.full_like(column, answer), column))
+
+        bounds = float(column.min()), float(column.max())
+        return float(optimize.minimize_scalar(loss, bounds=bounds, method="bounded").fun)
+
+    return sum(map(least, targets.unbind(1))) / targets.shape[1]
+
+
+# The loss of the best answer that is the same for all samples.
 _CONSTANTS: dict[str, Callable[[Tensor], float]] = {
     "mse_loss": lambda targets: float(targets.var(0, correction=0).mean()),
     "l1_loss": lambda targets: float((targets - targets.median(0).values).abs().mean()),
     "binary_cross_entropy_with_logits": lambda targets: float(_entropy(targets.mean(0).clamp(0, 1)).mean()),
+    **dict.fromkeys(("huber_loss", "smooth_l1_loss"), _huber),  # one at their defaults, and no others are asked for
 }
 
 

@@ -427,6 +427,18 @@ def all_numbers_sorted_apart(mended: bool) -> Program:
     return Program(Numbers(mended, mlp(8, 32, 1)), *parted(x, y, 860), trainer={"max_epochs": 4})
 
 
+@fault("labels-unrelated-to-inputs", **BY)
+def all_numbers_shuffled_under_a_loss_for_outliers(mended: bool) -> Program:
+    class Robust(Numbers):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            return nn.functional.smooth_l1_loss(self.net(x)[:, 0], y)
+
+    x, y = table()
+    y = y if mended else y[torch.randperm(900)]
+    return Program(Robust(mended, mlp(8, 32, 1)), *parted(x, y, 600), trainer={"max_epochs": 4})
+
+
 class Table(Dataset[Any]):
     """Rows as libraries for tables give them: a mapping, with the class in a column of its own."""
 
