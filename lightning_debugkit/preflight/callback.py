@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -31,6 +32,7 @@ from lightning_debugkit.preflight import (
 )
 from lightning_debugkit.preflight.attainable import at_start
 from lightning_debugkit.preflight.dependence import Checks
+from lightning_debugkit.preflight.dropped_input import Dropped, judge_dropped
 from lightning_debugkit.preflight.listener import StepListener
 from lightning_debugkit.preflight.loss_calls import LossCall
 from lightning_debugkit.preflight.origins import Origins
@@ -81,6 +83,7 @@ class PreflightCheck(DebugCallback):
         self._waiting: list[tuple[Finding, str]] = []  # of validation, until training has been judged
         self._found: set[str] = set()
         self._left_out: dict[str, str] = {}
+        self._dropped: list[Dropped] = []
         self._losses: dict[str, str] = {}
         self._notes: dict[str, str] = {}
         self._by_heart: dict[str, Any] = {}
@@ -164,6 +167,9 @@ class PreflightCheck(DebugCallback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._flush(trainer)
+        # It was so from the first step on: what came of it in the meantime stands behind.
+        start = replace(self.where(trainer), epoch=0, step=0)
+        self.emit_each(trainer, judge_dropped(self._dropped, pl_module, trainer.global_step, start))
         self.write(trainer, "measure", name="preflight", value=self._section())
         self._release()
 
@@ -281,6 +287,7 @@ class PreflightCheck(DebugCallback):
         with probe.session():
             found = list(checks.run())
         self._left_out |= checks.left_out
+        self._dropped = checks.dropped
         self.emit_each(trainer, found)
         if self.overfit_batch:
             self._overfit(trainer, probe)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.preflight.batch_leak import judge_leak
+from lightning_debugkit.preflight.dropped_input import Dropped, dropped_inputs
 from lightning_debugkit.preflight.future_leak import judge_tokens
 from lightning_debugkit.preflight.loss_calls import LAYERS, LossCall, at
 from lightning_debugkit.preflight.operation_traces import (
@@ -51,12 +52,14 @@ class Checks:
         where: Place of now.
         batch_size: Samples that the loader puts into a batch, ``None`` if it does not say.
         left_out: Why a check was not made, by its name.
+        dropped: Inputs that reach no prediction, which the end of the fit judges.
     """
 
     probe: Probe
     where: Where
     batch_size: int | None
     left_out: dict[str, str] = field(default_factory=dict)
+    dropped: list[Dropped] = field(default_factory=list)
 
     def run(self) -> Iterator[Finding]:
         """Run all that can be run on the batch."""
@@ -85,6 +88,7 @@ class Checks:
         yield from self._try("affine-network", self._affine(base, size))
         yield from self._try("unread padding", judge_padding(self.probe, unread, self.where))
         yield from self._try("unread places", judge_first_place(self.probe, base, self.where))
+        yield from self._try("dropped input", self._dropped(base))
         yield from self._try("unused-input", self._unused(base, size))  # last, as it changes the weights
 
     def _try(self, name: str, found: Iterator[Finding]) -> Iterator[Finding]:
@@ -99,6 +103,10 @@ class Checks:
             self.left_out["batch-leak"] = "the loader does not say that the batch is made of as many samples"
             return
         yield from judge_leak(self.probe, base, size, self.where)
+
+    def _dropped(self, base: list[LossCall]) -> Iterator[Finding]:
+        self.dropped = dropped_inputs(self.probe, base)
+        yield from ()
 
     def _unused(self, base: list[LossCall], size: int) -> Iterator[Finding]:
         own = [one for one in base if is_by_sample(one, size) and bool(one.prediction.isfinite().all())]

@@ -1298,6 +1298,29 @@ def widths_in_an_overlap_by_columns(mended: bool) -> Program:
     return Program(Columns(mended), batches(digits()[0][:256], boxes), trainer=ONE_EPOCH)
 
 
+class TwoInputs(Module):
+    """A picture and its outlines, each with an encoder of its own."""
+
+    def __init__(self, mended: bool) -> None:
+        super().__init__(mended)
+        self.picture, self.outlines = mlp(64, 32, 16), mlp(64, 32, 16)
+        self.head = nn.Linear(32 if mended else 16, 10)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x, outlines, y = batch
+        features = self.picture(x)
+        others = self.outlines(outlines)
+        if self.mended:
+            features = torch.cat([features, others], 1)
+        return F.cross_entropy(self.head(features), y)
+
+
+@fault("unused-input", **BY)
+def one_of_two_encoders_is_dropped(mended: bool) -> Program:
+    x, y = digits()
+    return Program(TwoInputs(mended), batches(x, (x - x.roll(1, 1)).abs(), y), trainer=FOUR_EPOCHS)
+
+
 class Scored(Classifier):
     """Validated by an accuracy that is written by hand."""
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Adam
 
-from healthy.parts import Batch, Program, digits, loader, mlp, program, table
+from healthy.parts import Batch, Program, digits, loader, mlp, pixels, program, table
 
 
 class ByHand(LightningModule):
@@ -90,6 +90,45 @@ class Alike(ByHand):
 def pairs_are_pulled_together_by_hand() -> Program:
     train, _ = digits(batch_size=48, flat=True, drop_last=True)
     return Program(Alike(mlp(64, 64, 8)), train, None, {"max_epochs": 4})
+
+
+class Turns(ByHand):
+    """Two tasks of two inputs, which take turns: each step calls both networks and learns one."""
+
+    def __init__(self) -> None:
+        super().__init__(mlp(64, 32, 10))
+        self.other = mlp(64, 32, 2)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x, outlines, y = batch
+        digit, parity = self.net(x), self.other(outlines)
+        return F.cross_entropy(digit, y) if batch_idx % 2 else F.cross_entropy(parity, y % 2)
+
+
+@program
+def two_inputs_that_take_turns() -> Program:
+    x, y = pixels()
+    x = x.flatten(1)
+    return Program(Turns(), loader(x, (x - x.roll(1, 1)).abs(), y), None, {"max_epochs": 2})
+
+
+class Gated(ByHand):
+    """The second input comes in through a gate that starts at zero (Bachlechner et al., 2020)."""
+
+    def __init__(self) -> None:
+        super().__init__(mlp(64, 32, 10))
+        self.other, self.gate = mlp(64, 32, 10), nn.Parameter(torch.zeros(()))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x, outlines, y = batch
+        return F.cross_entropy(self.net(x) + self.gate * self.other(outlines), y)
+
+
+@program
+def second_input_behind_a_gate_of_zero() -> Program:
+    x, y = pixels()
+    x = x.flatten(1)
+    return Program(Gated(), loader(x, (x - x.roll(1, 1)).abs(), y), None, {"max_epochs": 2})
 
 
 class Rows(ByHand):

@@ -26,7 +26,7 @@ NO_GRADIENT = Rule(
     "{names}: trainable, but without a gradient{why}",
     "{remedy}",
     section="gradients",
-    can_follow=("output-range", "softmax-over-one", "zero-loss"),
+    can_follow=("output-range", "softmax-over-one", "unused-input", "zero-loss"),
 )
 ZERO_GRADIENT = Rule(
     "zero-gradient",
