@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import git
+import warm_process
 
 KIT = Path(__file__).resolve().parents[1]
 
@@ -160,7 +160,7 @@ def python(*arguments: Any, cwd: Path, path: Path | None = None, status: int = 0
         "HOME": str(cwd.parent),
     }
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", *map(str, arguments)], cwd=cwd, env=environment, capture_output=True,
+        [warm_process.python(), "-W", "ignore", *map(str, arguments)], cwd=cwd, env=environment, capture_output=True,
         text=True, timeout=200, check=False,
     )  # fmt: skip
     assert done.returncode == status, done.stdout[-2000:] + done.stderr[-4000:]

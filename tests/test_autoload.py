@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import warnings
 from pathlib import Path
 
 import pytest
+import warm_process
 
 from lightning_debugkit import read_journal
 
@@ -53,7 +53,7 @@ def run(tmp_path: Path):
     def run(value: str | None, *arguments: str) -> subprocess.CompletedProcess[str]:
         environment = {name: text for name, text in os.environ.items() if name != "LIGHTNING_DEBUGKIT"}
         environment |= {"OMP_NUM_THREADS": "1", **({} if value is None else {"LIGHTNING_DEBUGKIT": value})}
-        command = [sys.executable, str(script), str(tmp_path / "root"), *arguments]
+        command = [warm_process.python(), str(script), str(tmp_path / "root"), *arguments]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         return done

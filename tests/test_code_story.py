@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import code_projects as projects
 import git
 import nbformat
 import pytest
+import warm_process
 from code_projects import OUTPUTS, V1, V2, kit, python
 from nbclient import NotebookClient
 
@@ -220,7 +222,7 @@ print("bit-identical")
 
 def test_a_model_of_a_notebook_cell_outlives_the_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(projects.KIT))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(sys, "executable", warm_process.python())
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell.strip()) for cell in CELLS])
     NotebookClient(notebook, timeout=200, resources={"metadata": {"path": str(tmp_path)}}).execute()
     assert notebook.cells[-1].outputs[0].text == "bit-identical\n"

@@ -11,13 +11,13 @@ import pkgutil
 import re
 import shutil
 import subprocess
-import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+import warm_process
 
 import lightning_debugkit
 from lightning_debugkit import (
@@ -172,7 +172,7 @@ def example(tmp_path: Path) -> Path:
 def run(folder: Path, *arguments: str, script: str = "train_cli.py") -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
     environment.pop("LIGHTNING_DEBUGKIT", None)
-    command = [sys.executable, script, "fit", *arguments]
+    command = [warm_process.python(), script, "fit", *arguments]
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=200, check=False
     )

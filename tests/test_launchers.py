@@ -6,11 +6,11 @@ import csv
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import warm_process
 
 from lightning_debugkit import Severity, read_journal
 from lightning_debugkit.core.journal import Events
@@ -34,7 +34,7 @@ class Job:
         self.folder = folder
         here = os.pathsep.join(map(str, (PROGRAM.parent, PROGRAM.parents[1])))
         done = subprocess.run(
-            [sys.executable, PROGRAM, strategy, folder, *fits],
+            [warm_process.python(), PROGRAM, strategy, folder, *fits],
             env={**os.environ, "PYTHONPATH": here, "OMP_NUM_THREADS": "1"},
             capture_output=True,
             text=True,

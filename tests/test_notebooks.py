@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
+import warm_process
 
 nbclient = pytest.importorskip("nbclient")
 
@@ -117,7 +119,9 @@ def test_a_notebook_is_committed_with_what_it_shows(path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs(path: Path, tmp_path: Path) -> None:
+def test_a_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", warm_process.python())
+    monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # as the kernel says before it draws
     notebook = nbformat.read(path, as_version=4)
     nbclient.NotebookClient(notebook, timeout=280, resources={"metadata": {"path": str(tmp_path)}}).execute()
     if (point := POINTS.get(path.stem[:2])) is not None:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import warm_process
 import yaml
 from packaging.requirements import Requirement
 
@@ -60,7 +61,10 @@ def test_the_yaml_names_a_callback_and_its_arguments() -> None:
     assert GradientAnomalyDetector(**callback["init_args"]).action == "raise"
 
 
-def test_the_demo_ends_as_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_demo_ends_as_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", warm_process.python())
     assert main(["demo", str(tmp_path / "demo")]) == 0
     printed = capsys.readouterr().out
     for line in ("t = torch.log(wh)", "dataset entries 777", "log(0) in training_step"):
@@ -68,7 +72,7 @@ def test_the_demo_ends_as_shown(tmp_path: Path, capsys: pytest.CaptureFixture[st
         assert line in README
     bundles = list((tmp_path / "demo" / "debugkit" / "bundles").iterdir())
     again = subprocess.run(
-        [sys.executable, "-m", "lightning_debugkit", "replay", "--trust-code", str(bundles[0])],
+        [warm_process.python(), "-m", "lightning_debugkit", "replay", "--trust-code", str(bundles[0])],
         capture_output=True,
         text=True,
         check=False,

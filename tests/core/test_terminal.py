@@ -9,13 +9,13 @@ import os
 import pty
 import struct
 import subprocess
-import sys
 import termios
 import textwrap
 from pathlib import Path
 
 import pyte
 import pytest
+import warm_process
 
 from lightning_debugkit.core import console
 from lightning_debugkit.core.finding import Finding, Severity, Where
@@ -85,7 +85,7 @@ def test_a_warning_stands_once_and_whole_above_the_bar(bar: str, tmp_path: Path)
         pytest.importorskip("rich")
     program = tmp_path / "train.py"
     program.write_text(textwrap.dedent(PROGRAM))
-    lines = screen([sys.executable, str(program), bar, str(tmp_path)], tmp_path)
+    lines = screen([warm_process.python(), str(program), bar, str(tmp_path)], tmp_path)
     shown = "\n".join(line for line in lines if line)
     (at,) = [place for place, line in enumerate(lines) if line.startswith(("warning ", "error "))]
     assert "nonfinite-validation" in lines[at], shown
@@ -102,7 +102,7 @@ def test_a_warning_stands_once_and_whole_above_the_bar(bar: str, tmp_path: Path)
 def test_the_end_is_a_table_where_rich_is_installed(tmp_path: Path) -> None:
     program = tmp_path / "train.py"
     program.write_text(textwrap.dedent(PROGRAM))
-    lines = screen([sys.executable, str(program), "tqdm", str(tmp_path)], tmp_path)
+    lines = screen([warm_process.python(), str(program), "tqdm", str(tmp_path)], tmp_path)
     at = next(place for place, line in enumerate(lines) if line.startswith("lightning-debugkit: "))
     is_rich = importlib.util.find_spec("rich") is not None
     assert (lines[at + 1].split() == ["severity", "rule", "step", "where"]) == is_rich

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import warm_process
 
 import lightning_debugkit
 from lightning_debugkit.provenance.carried.archive import pack
@@ -67,7 +68,7 @@ def run(root: Path, *arguments: str, path: tuple[Path, ...] = (), timeout: float
     environment["OMP_NUM_THREADS"] = "1"
     write(root, {"saving/saving_for_tests.py": SAVING})
     done = subprocess.run(
-        [sys.executable, *arguments], cwd=root, env=environment, capture_output=True, text=True, timeout=timeout
+        [warm_process.python(), *arguments], cwd=root, env=environment, capture_output=True, text=True, timeout=timeout
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

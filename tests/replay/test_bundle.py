@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+import warm_process
 from replay.steps import Net, X
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
@@ -238,7 +239,7 @@ print(*importlib.machinery.PathFinder.find_spec("project").submodule_search_loca
 def run(cwd: Path, *arguments: str) -> str:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
-        [sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=120
+        [warm_process.python(), *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import subprocess
-import sys
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 import torch.distributed as dist
+import warm_process
 from checkpointing.resume.interrupted import Net, Noisy, Save, causes, loader, resumed, same, told, train, whole
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import DDPStrategy
@@ -123,7 +123,7 @@ def test_a_new_process_ends_the_same(tmp_path: Path) -> None:
     )
     paths = [str(Path(__file__).parents[2]), str(Path(exact_resume.__file__).parents[3])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", program, str(tmp_path), str(tmp_path / "end.pt")]
+    command = [warm_process.python(), "-c", program, str(tmp_path), str(tmp_path / "end.pt")]
     subprocess.run(command, env=environment, check=True, timeout=200, capture_output=True)
     end = torch.load(tmp_path / "end.pt", weights_only=True)
     assert all(torch.equal(value, end[name]) for name, value in uninterrupted.state_dict().items())

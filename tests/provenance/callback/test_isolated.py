@@ -9,10 +9,10 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+import warm_process
 from provenance.snapshots import KIT, run, write
 
 from lightning_debugkit.provenance.load_model.isolated import IsolatedError, IsolatedModel
@@ -75,6 +75,12 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "net.ckpt"
 
 
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process of a model has what it needs imported, but for that of `model`, which starts as the user's."""
+    monkeypatch.setattr(sys, "executable", warm_process.python())
+
+
 @pytest.fixture(scope="module")
 def model(saved: Path) -> Iterator[IsolatedModel]:
     with load(saved) as loaded:
@@ -131,7 +137,7 @@ def test_its_errors_come_with_their_traceback_and_it_goes_on(model: IsolatedMode
     assert model(torch.zeros(1, 3)).shape == (1, 2)
 
 
-def test_a_process_that_dies_is_told(saved: Path) -> None:
+def test_a_process_that_dies_is_told(saved: Path, quick: None) -> None:
     with load(saved) as model:
         with pytest.raises(IsolatedError, match="has ended with exit code -9"):
             model.call("die")
@@ -139,7 +145,7 @@ def test_a_process_that_dies_is_told(saved: Path) -> None:
             model(torch.zeros(1, 3))
 
 
-def test_close_ends_the_process_and_leaves_nothing(saved: Path) -> None:
+def test_close_ends_the_process_and_leaves_nothing(saved: Path, quick: None) -> None:
     model = load(saved)
     process, folder, _ = model.call("where")
     model.close()
@@ -154,7 +160,7 @@ class Rang(Exception):
     """A time limit by a signal, as test runners set it."""
 
 
-def test_an_answer_never_comes_to_another_question(saved: Path) -> None:
+def test_an_answer_never_comes_to_another_question(saved: Path, quick: None) -> None:
     def ring(*_: object) -> None:
         raise Rang
 
@@ -244,6 +250,6 @@ def test_it_ends_with_its_parent_even_in_the_middle_of_a_call(saved: Path, tmp_p
         assert ends(child)
 
 
-def test_a_model_that_cannot_be_built_leaves_no_process(saved: Path, tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_model_that_cannot_be_built_leaves_no_process(saved: Path, quick: None) -> None:
     with pytest.raises(IsolatedError, match=r"(?s)TypeError.*In the process of the model"):
         load_model(saved, trust_code=True, isolated=True, map_location=7)
