@@ -184,7 +184,7 @@ def _become(asked: _Asked) -> None:
     if kind == "-c":
         name, text = "<string>", rest.pop(0).encode()
     else:
-        main.__file__ = name = kind
+        main.__file__ = name = str(Path(kind).absolute())
         text = Path(kind).read_bytes()
     sys.argv = [kind, *rest]
     exec(compile(text, name, "exec", dont_inherit=True), main.__dict__)
