@@ -299,7 +299,9 @@ class GradientAnomalyDetector(EvaluationHooks):
             return
         points: dict[str, Any] = {} if look.loss is None else {"loss": look.loss}
         points["learning-rate"] = {
-            type(o).__name__ + (f"-{i}" if i else ""): look.run_rates[i][0] for i, o in enumerate(trainer.optimizers)
+            type(o).__name__ + (f"-{i}" if i else ""): rates[0]
+            for i, (o, rates) in enumerate(zip(trainer.optimizers, look.run_rates, strict=False))
+            if rates  # Lightning's stand-in for no optimizer has no groups
         }
         if look.has_gradients:
             names = look.names if look.present is None else [look.names[at] for at in look.present]

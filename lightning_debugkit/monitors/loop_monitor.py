@@ -139,7 +139,8 @@ class LoopMonitor:
             yield from self.doubles.after_batch(trainer, where)
             if _validates_next(trainer, sight.current.batch_idx) and holds_whole_model(trainer):
                 self.swapped.after_batch(where, trainer, module, held_by(trainer.optimizers))
-        if skips_backward(trainer):
+        # A model that is fitted without gradients, as by counting, has no optimizer, and no loss is asked of it.
+        if skips_backward(trainer) or not any(optimizer.param_groups for optimizer in trainer.optimizers):
             return
         batch = sight.current
 

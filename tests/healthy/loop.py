@@ -209,3 +209,26 @@ def a_reference_that_is_a_copy_and_stays() -> Program:
             self.log("moved", F.mse_loss(self(batch[0]), self.reference(batch[0])))
 
     return on_digits(Stays())
+
+
+@program
+def means_of_classes_are_counted() -> Program:
+    """Fitted in one pass without gradients, as banks of features and Gaussians for anomalies are: no optimizer."""
+
+    class Counts(Classifies):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = nn.Identity()
+            self.sums, self.counts = nn.Buffer(torch.zeros(10, 64)), nn.Buffer(torch.ones(10))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return -torch.cdist(x, self.sums / self.counts[:, None])
+
+        def training_step(self, batch: Batch, batch_idx: int) -> None:  # type: ignore[override]
+            self.sums.index_add_(0, batch[1], batch[0])
+            self.counts.index_add_(0, batch[1], torch.ones(len(batch[1])))
+
+        def configure_optimizers(self) -> None:  # type: ignore[override]
+            return None
+
+    return on_digits(Counts(), max_epochs=1)
