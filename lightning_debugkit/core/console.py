@@ -35,7 +35,8 @@ class Console:
 
     def finding(self, finding: Finding) -> None:
         """Say what calls for action."""
-        if finding.severity >= Severity.WARNING:
+        # What a program's logging lets through later only has not been said.
+        if finding.severity >= Severity.WARNING and _log.isEnabledFor(logging.WARNING):
             self._said.add(finding.message)
             if self.is_first(f"{finding.rule}|{finding.where.module}|{int(finding.severity)}"):
                 say(f"{finding.severity} {finding.rule}: {finding.message}\n  {finding.advice}")
@@ -72,7 +73,7 @@ class Console:
         errors = sum(finding.severity >= Severity.ERROR for finding in pressing)
         counts = ((errors, "error"), (len(pressing) - errors, "warning"))
         told = " and ".join(plural(count, noun) for count, noun in counts if count)
-        return f"{told}, told above{table(pressing)}"
+        return f"{told}{table(pressing)}"
 
 
 def say(text: str, level: int = logging.WARNING) -> None:
@@ -100,7 +101,8 @@ def table(findings: Sequence[Finding]) -> str:
         severity = Text(f"  {each.severity}", style=_COLORS.get(each.severity, ""))
         drawn.add_row(severity, each.rule, str(each.where.step), " ".join(filter(None, [each.where.module, each.line])))
     file = io.StringIO()
-    Terminal(file=file, force_terminal=sys.stderr.isatty(), width=shutil.get_terminal_size().columns).print(drawn)
+    width = shutil.get_terminal_size().columns
+    Terminal(file=file, force_terminal=sys.stderr.isatty(), force_jupyter=False, width=width).print(drawn)
     return ":\n" + "\n".join(line.rstrip() for line in file.getvalue().splitlines())
 
 

@@ -16,6 +16,16 @@ def listed(names: Sequence[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
+def operation_name(op: str) -> str:
+    """Return an operation as a program calls it, however torch's dispatcher does.
+
+    Example:
+        >>> [operation_name(op) for op in ("aten.relu_.default", "aten._softmax.default", "gelu")]
+        ['relu', 'softmax', 'gelu']
+    """
+    return op.removeprefix("aten.").partition(".")[0].strip("_")
+
+
 def plural(count: int, noun: str) -> str:
     """Return ``count`` with its noun.
 

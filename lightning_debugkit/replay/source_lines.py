@@ -60,7 +60,8 @@ def shown_place(file: str) -> str:
 @lru_cache
 def _shown(file: str, path: Sequence[str], here: Path) -> str:
     """Return ``file`` as it is found from ``here`` by an import ``path``."""
-    roots = [f"{here / (root or '.')}{os.sep}" for root in path]
+    file = os.path.normpath(file)  # of python ../train.py
+    roots = [f"{os.path.normpath(here / (root or '.'))}{os.sep}" for root in path]
     inside = [root for root in roots if file.startswith(root)]
     return file[len(max(inside, key=len)) :] if inside else Path(file).name
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from lightning_debugkit.core.finding import Severity
 from lightning_debugkit.core.journal import Events, read_journal
+from lightning_debugkit.core.name_lists import plural
 from lightning_debugkit.core.run_folders import INDEX, folded, unfold
 from lightning_debugkit.report.number_formats import as_list, as_mapping, as_number, cut, number, phrase
 from lightning_debugkit.report.summary import Summary, summarize
@@ -221,7 +222,8 @@ def experiments_as_json(runs: Iterable[Experiment]) -> str:
 
 def _cells(run: Experiment) -> tuple[str, ...]:
     commit = f"{run.commit[:8]}{'+' if run.dirty else ''}" if run.commit else "-"
-    told = ", ".join(f"{count} {name}" for name, count in (run.findings or {}).items())
+    found = (run.findings or {}).items()
+    told = ", ".join(plural(count, "note" if name == "info" else name) for name, count in found)
     files = [Path(path).name for path in run.checkpoints]
     cells = (
         run.when[:16].replace("T", " "),

@@ -24,6 +24,8 @@ from lightning_debugkit import (
     read_journal,
     read_report,
 )
+from lightning_debugkit.core.console import Console
+from lightning_debugkit.core.finding import Where
 from lightning_debugkit.core.logger_sinks import scalars
 from lightning_debugkit.report.compared_runs import compare_runs
 
@@ -272,7 +274,20 @@ def test_what_was_said_in_training_is_not_said_again_at_the_end(
     fit(tmp_path, *debugkit())
     own = [record.getMessage() for record in caplog.records if record.name == "lightning_debugkit"]
     assert sum(text.count("never used by the loss") for text in own) == 1
-    assert own[-1].startswith("lightning-debugkit: 1 warning, told above: no-gradient (step 32)\n  Report: ")
+    assert own[-1].startswith("lightning-debugkit: 1 warning: no-gradient (step 32)\n  Report: ")
+
+
+def test_what_logging_held_back_in_training_is_said_at_the_end() -> None:
+    found = Finding("no-gradient", Severity.WARNING, "head is never used by the loss", Where(0, 1))
+    console = Console()
+    logging.disable(logging.WARNING)
+    try:
+        console.finding(found)
+    finally:
+        logging.disable(logging.NOTSET)
+    assert console.ending("One thing: head is never used by the loss.", [found]).startswith("One thing")
+    console.finding(found)
+    assert console.ending("One thing: head is never used by the loss.", [found]).startswith("1 warning")
 
 
 def test_measures_that_are_meant_for_no_logger_have_no_scalars() -> None:

@@ -94,7 +94,7 @@ def test_a_warning_stands_once_and_whole_above_the_bar(bar: str, tmp_path: Path)
     assert not [line for line in lines[at : end + 1] if "it/s" in line or "━" in line or "█" in line], shown
     assert sum(line.count("nonfinite-validation") for line in lines) == 2, shown  # said, and named at the end
     (last,) = [line for line in lines if line.startswith("lightning-debugkit: ")]
-    assert "told above" in last, shown
+    assert last.startswith("lightning-debugkit: 1 error"), shown
     assert sum("report.html" in line for line in lines) == 1, shown
     assert sum(line.startswith("Epoch ") for line in lines) <= 4, shown  # bars are drawn over, not torn off
 
@@ -109,8 +109,10 @@ def test_the_end_is_a_table_where_rich_is_installed(tmp_path: Path) -> None:
     assert ("nonfinite-validation (step" in lines[at]) != is_rich
 
 
-def test_the_table_says_where_by_module_and_by_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("rich")
+@pytest.mark.parametrize("in_jupyter", [False, True])
+def test_the_table_says_where_by_module_and_by_line(in_jupyter: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a notebook rich would show what it prints as an output of its own, beside the verdict."""
+    monkeypatch.setattr(pytest.importorskip("rich.console"), "_is_jupyter", lambda: in_jupyter)
     monkeypatch.setattr(logging.getLogger("lightning_debugkit"), "hasHandlers", lambda: False)
     line = {"source": "train.py:28: t = torch.log(wh)"}
     found = [

@@ -7,6 +7,7 @@ import errno
 import math
 import os
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 from lightning_debugkit import GradientAnomalyDetector, TrainingAnomaly, read_journal
 from lightning_debugkit.core.journal import strict
+from lightning_debugkit.report.evidence_rows import rows
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
 
@@ -610,3 +612,24 @@ def test_without_wiring_no_wiring_is_told(tmp_path: Path) -> None:
     fit(Forgets(), tmp_path / "with", Detector())
     fit(Forgets(), tmp_path / "without", Detector(wiring=False))
     assert (rules("with"), rules("without")) == ({"parameter-not-in-optimizer"}, set())
+
+
+class Rash(Net):
+    """Steps that move each weight by far more than its size."""
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.Adam(self.parameters(), lr=3e3)
+
+
+def test_weights_thrown_far_are_told_in_numbers_that_can_be_read_with_the_share_of_a_step(tmp_path: Path) -> None:
+    pl.seed_everything(11, verbose=False)
+    fit(Rash(), tmp_path, Detector(action="warn"))
+    (found,) = [each for each in warned(journal(tmp_path)) if each.rule == "update-ratio-high"]
+    told = re.fullmatch(
+        r"10 steps moved the weights by (\d+) times their initial size, (\d+) times at each, in net\.[04]\.weight",
+        found.message,
+    )
+    assert told is not None, found.message
+    assert int(told[1]) == pytest.approx(10 * int(told[2]), rel=0.02)
+    assert found.evidence["ratio"] == int(told[2])
+    assert rows(found) == []

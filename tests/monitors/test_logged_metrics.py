@@ -25,13 +25,15 @@ class Logs(pl.LightningModule):
         loss: Tensor = self.net(batch[0]).square().mean()
         self.log("train/loss", loss, on_step=True, on_epoch=True)
         self.log("train/size", loss.sqrt(), on_step=False, on_epoch=True)
+        self.log("train/batch", float(batch_idx))
         return loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         loss = self.net(batch[0]).square().mean()
-        self.said.append(float(loss))
+        self.said.append(float(loss.detach()))
         self.log("val/loss", loss)
         self.log("val/size", loss.sqrt())
+        self.log("val/count", float(batch_idx))
 
     def configure_optimizers(self) -> Any:
         return torch.optim.SGD(self.parameters(), 0.05)
@@ -41,23 +43,30 @@ class Logs(pl.LightningModule):
 def test_what_is_logged_is_in_the_journal_once_and_in_the_report(tmp_path: Path) -> None:
     module = Logs()
     data = DataLoader(TensorDataset(torch.randn(32, 4)), batch_size=8)
-    val = DataLoader(TensorDataset(torch.randn(8, 4)), batch_size=8)
+    val = DataLoader(TensorDataset(torch.randn(24, 4)), batch_size=8)
     trainer = pl.Trainer(max_epochs=3, default_root_dir=tmp_path, callbacks=[GradientAnomalyDetector()], **QUIET)
     trainer.fit(module, data, val)
     folder = tmp_path / "debugkit"
     points = [event for event in read_journal(folder).of_kind("measure") if event["name"] == "logged"]
     losses = [(event["step"], event["value"]["val/loss"]) for event in points if "val/loss" in event["value"]]
-    assert losses == [(4 * epoch, pytest.approx(loss)) for epoch, loss in enumerate(module.said[-3:], start=1)]
+    means = [sum(module.said[-9:][at : at + 3]) / 3 for at in (0, 3, 6)]
+    assert losses == [(4 * epoch, pytest.approx(loss)) for epoch, loss in enumerate(means, start=1)]
     assert sum("train/size" in event["value"] for event in points) == 3
     assert {name for event in points for name in event["value"]} == {
         "train/loss_epoch",
         "train/size",
+        "train/batch",
         "val/loss",
         "val/size",
+        "val/count",
     }
     render(folder)
     text = (folder / "report.md").read_text()
     assert "val/loss at 3 points" in text.replace("Val", "val")
+    # What the section says of them: the last batch of four in training, the mean of three in validation.
+    assert "what training_step logs is the value of one batch" in text
+    last = {name: value for event in points for name, value in event["value"].items()}
+    assert (last["train/batch"], last["val/count"]) == (3.0, 1.0)
     assert "## Logged metrics" in text
     assert text.count("(figures/logged-size.svg)") == 1
     assert "logged-loss" not in text

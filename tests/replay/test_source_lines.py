@@ -124,6 +124,7 @@ def test_a_file_is_shown_as_it_is_imported(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.syspath_prepend(str(tmp_path))
     assert shown_place(str(tmp_path / "pkg" / "model.py")) == "pkg/model.py"
     assert shown_place("/nowhere/at/all/train.py") == "train.py"
+    assert shown_place(str(tmp_path / "run" / ".." / "train.py")) == "train.py"  # of python ../train.py
 
 
 def test_no_place_has_no_source() -> None:

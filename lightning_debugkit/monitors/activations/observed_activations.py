@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lightning_debugkit.core.name_lists import operation_name
 from lightning_debugkit.core.sharding import unwrapped_name
 from lightning_debugkit.monitors.activations.output_rules import TOLERANCE, Variation, relative
 from lightning_debugkit.monitors.activations.recording import ActivationRecording
@@ -41,7 +42,7 @@ class ObservedActivations:
         shares: dict[str, dict[str, float]] = {"inactive-units": {}, "saturated-entries": {}}
         for seen in self.seen:
             kind = "inactive-units" if seen.site.kind == "floor" else "saturated-entries"
-            label = f"{seen.name or 'training_step'} ({seen.site.op.split('.')[1].strip('_')})"
+            label = f"{seen.name or 'training_step'} ({operation_name(seen.site.op)})"
             shares[kind][label] = round(max(seen.share, shares[kind].get(label, 0.0)), 4)
         return {"activation-scale": self.layers, "norm-input-scale": self.norms, **shares}
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.name_lists import operation_name
 from lightning_debugkit.core.rule import Rule
 
 CONSTANT = Rule(
@@ -102,7 +103,7 @@ class Outputs:
                     where.at(now.name),
                     name=now.name or "training_step",
                     layer=layer,
-                    op=now.op,
+                    op=operation_name(now.op),
                     looks=len(window),
                     steps=where.step - window[0][0],
                     samples_seen=sum(each.rows for _, each in window),

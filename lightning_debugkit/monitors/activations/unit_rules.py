@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.name_lists import operation_name
 from lightning_debugkit.core.rule import WILD_STEPS, Rule
 from lightning_debugkit.monitors.activations.sites import Site
 from lightning_debugkit.stats.consecutive import Consecutive
@@ -18,8 +19,8 @@ from lightning_debugkit.stats.consecutive import Consecutive
 DEAD = Rule(
     "dead-units",
     Severity.WARNING,
-    "{dead} of {units} units of {name} ({op}) never left their flat part in {looks} looks at {samples_seen} samples "
-    "over {steps} steps: they get no gradient",
+    "{dead} of {units} units of {name} ({op}) are dead: they {gave} for all {samples_seen} samples of {looks} looks, "
+    "over {steps} steps, and {get}",
     "Lower the learning rate, and check the scale of what enters {layer} and its biases. A normalisation before the "
     "activation, or LeakyReLU or GELU, keeps units alive.",
     section="activations",
@@ -152,6 +153,8 @@ def _dead(where: Where, seen: UnitCounts, flat: Consecutive, is_cut: bool) -> It
         where,
         severity=Severity.ERROR if is_whole and is_cut else None,
         **_evidence(seen, flat, window, where.step),
+        gave="gave 0" if site.is_exact else "stayed where the function is flat",
+        get="get no gradient" if site.is_exact else "get next to no gradient",
         dead=count,
         units=units,
         first_units=dead.nonzero().flatten()[:_SHOWN].tolist(),
@@ -176,6 +179,6 @@ def _evidence(seen: UnitCounts, streaks: Consecutive, window: int, step: int) ->
     site = seen.site
     begun = list(streaks.seen)[-window:][0][0]
     name = seen.name or "training_step"
-    told = {"name": name, "layer": site.layer or name, "op": site.op}
+    told = {"name": name, "layer": site.layer or name, "op": operation_name(site.op)}
     told["source"] = site.place.source
     return {**told, "looks": window, "steps": step - begun, "samples_seen": streaks.within(window)[0]}

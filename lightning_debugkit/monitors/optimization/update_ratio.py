@@ -239,9 +239,10 @@ class UpdateRatio:
                 found = max(found, (float(moved.square().mean()) ** 0.5 / start.scale, name))
         if found[0] > 5:
             many = f"{steps} steps" if steps > 1 else "one step"
-            told = f"{many} moved the weights by {found[0]:.3g} times their initial size"
+            each = f", {_rounded(found[0] / steps):g} times at each," if steps > 1 else ""
+            told = f"{many} moved the weights by {_rounded(found[0]):g} times their initial size{each}"
             where = look.where.at(found[1])
-            yield RATIO_HIGH.found(where, told=told, ratio=found[0] / steps)
+            yield RATIO_HIGH.found(where, told=told, ratio=_rounded(found[0] / steps))
 
     def _stepped(self, look: StepStats, kept: list[Tensor]) -> Iterator[Finding]:
         now = [some(p, 1024) for p in look.parameters]
@@ -262,10 +263,9 @@ class UpdateRatio:
             ratio = moved[i] / usual
             self.far[name] = self.far.get(name, 0) + 1 if ratio > 0.5 else 0
             if self.far[name] == 3:
-                where = look.where.at(name)
-                yield RATIO_HIGH.found(
-                    where, told=f"a step moves the weights by {ratio:.2g} of their size", ratio=ratio
-                )
+                ratio = _rounded(ratio)
+                told = f"a step moves the weights by {ratio:g} {'times' if ratio > 1 else 'of'} their size"
+                yield RATIO_HIGH.found(look.where.at(name), told=told, ratio=ratio)
 
     def crawling(self, look: StepStats, total: float, fallen: Callable[[], bool]) -> Finding | None:
         """Return the finding if all planned steps together cannot move the weights, and the loss does not fall.
@@ -300,6 +300,11 @@ class UpdateRatio:
             if dims > 1 and name in self.starts and name not in self.starved
         ]
         return bool(held) and not any(held)
+
+
+def _rounded(ratio: float) -> float:
+    """Return as much of a ratio as is told of it: three digits, and ``81900`` is easier to read than ``8.19e+04``."""
+    return float(f"{ratio:.3g}")
 
 
 def _remembers(optimizer: Optimizer, parameter: Tensor) -> bool:

@@ -17,6 +17,10 @@ from lightning_debugkit.report.summary import Summary
 
 _STAGE = re.compile(r"(?:^|(?<=[/_.\- ]))(?:train|training|val|valid|validation|dev|test)(?:[/_.\- ]|$)", re.IGNORECASE)
 _OPEN, _MOST, _NAMED = 2, 6, 6
+_MEANING = (
+    "As self.log keeps them: what training_step logs is the value of one batch, unless with on_epoch=True; "
+    "what validation_step logs is the mean over the validation."
+)
 _AS_FILE = re.compile(r"\W+")
 
 
@@ -51,6 +55,7 @@ def _parts(summary: Summary, _folder: Path) -> Iterator[Paragraph | Table | Deta
     named = [curve for curve in everything if not _is_drawn(curve.label) or is_validation_loss(curve.label)]
     last = ", ".join(f"{cut(curve.label, 40)} {number(float(curve.values[-1]))}" for curve in named[:_NAMED])
     yield Paragraph(f"At the last: {last}{f' and {len(named) - _NAMED} more' if named[_NAMED:] else ''}.")
+    yield Paragraph(_MEANING)
     figures = [_drawing(name, group) for name, group in _groups(found) if max(c.steps.size for c in group) > 1]
     yield from figures[:_OPEN]
     rest: tuple[Drawing | Table, ...] = (*figures[_OPEN:_MOST], *([_table(found)] if found[1:] else []))
