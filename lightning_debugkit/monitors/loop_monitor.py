@@ -12,6 +12,7 @@ from lightning_debugkit.core.optimizers import held_by
 from lightning_debugkit.core.run import current_run
 from lightning_debugkit.core.sharding import holds_whole_model
 from lightning_debugkit.monitors.empty_epochs import EmptyEpochs
+from lightning_debugkit.monitors.gradients.kept_graphs import KeptGraphs
 from lightning_debugkit.monitors.metric_resets import MetricResets
 from lightning_debugkit.monitors.monitor_mode import MonitorModes
 from lightning_debugkit.monitors.nonfinite_validation import Evaluation
@@ -52,6 +53,7 @@ class LoopMonitor:
         self.empty = EmptyEpochs()
         self.evaluation = Evaluation()
         self.evaluation_mode = EvaluationMode()
+        self.kept = KeptGraphs()
         self.loads = Loads()
         self.losses = Losses()
         self.modes = OptimizerModes()
@@ -110,6 +112,7 @@ class LoopMonitor:
     def new_epoch(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
         """Yield what the epoch before did not do, and what this one is not going to."""
         self.empty.begin("training")
+        yield from self.kept.new_epoch(module, where) if self.wiring else ()
         if self.wiring and not is_limited(trainer):
             yield from self.unstepped.judge(where, trainer, module)
             yield from _window(trainer, module, where, float(trainer.num_training_batches))

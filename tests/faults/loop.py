@@ -410,3 +410,42 @@ def an_average_that_is_never_taken_out(mended: bool) -> Program:
             return torch.optim.Adam(self.net.parameters(), lr=self.rate)
 
     return validated(Exchanged(mended), max_epochs=4)
+
+
+# --- graph-kept ----------------------------------------------------------------------------------------------------
+
+
+class Curve(Classifier):
+    """Keeps its losses for a curve."""
+
+    def __init__(self, mended: bool) -> None:
+        super().__init__(mended)
+        self.curve: list[Tensor] = []
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
+        self.curve.append(loss.detach() if self.mended else loss)
+        return loss
+
+
+@fault("graph-kept", "", source="self.curve.append(loss")
+def losses_in_a_list(mended: bool) -> Program:
+    return Program(Curve(mended), batches(*digits()), trainer={"max_epochs": 3})
+
+
+class Sum(Classifier):
+    """Adds up its losses, for a mean that is logged."""
+
+    def __init__(self, mended: bool) -> None:
+        super().__init__(mended)
+        self.total: Any = 0.0
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
+        self.total += loss.item() if self.mended else loss
+        return loss
+
+
+@fault("graph-kept", "", source="self.total += loss")
+def losses_in_a_sum(mended: bool) -> Program:
+    return Program(Sum(mended), batches(*digits()), trainer={"max_epochs": 3})

@@ -1,6 +1,7 @@
 """Loops that come close to a fault: modes, metrics and schedules that are as they are on purpose."""
 
 import copy
+from collections import deque
 from functools import partial
 from typing import Any
 
@@ -9,7 +10,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateFinder
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim import SGD, AdamW
+from torch.optim import SGD, Adam, AdamW
 from torch.optim.lr_scheduler import CosineAnnealingLR
 from torchmetrics import MaxMetric, MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
@@ -232,3 +233,29 @@ def means_of_classes_are_counted() -> Program:
             return None
 
     return on_digits(Counts(), max_epochs=1)
+
+
+class Collected(Supervised):
+    """Predictions of an epoch with their graphs, as Lightning's guide collects them; the last loss; a few of before."""
+
+    def __init__(self) -> None:
+        super().__init__(mlp(64, 32, 10), F.cross_entropy, lambda parts: Adam(parts, lr=1e-3))
+        self.outputs: list[Tensor] = []
+        self.recent: deque[Tensor] = deque(maxlen=50)
+        self.last: Tensor | None = None
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
+        scores = self(batch[0])
+        self.last = F.cross_entropy(scores, batch[1])
+        self.outputs.append(scores)
+        self.recent.append(self.last)
+        return self.last
+
+    def on_train_epoch_end(self) -> None:
+        self.log("spread", torch.cat(self.outputs).std())
+        self.outputs.clear()
+
+
+@program
+def predictions_are_collected_for_an_epoch() -> Program:
+    return Program(Collected(), digits(flat=True)[0], None, {"max_epochs": 4})
