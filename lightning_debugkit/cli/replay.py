@@ -25,7 +25,12 @@ def run(bundle: str, trust_code: bool = False) -> Told:
     from lightning_debugkit.replay.bundle_replay import replay_bundle, same
 
     kept, again = replay_bundle(Path(bundle), trust_code)
-    seen = "\n".join(lines_of(kept if again is None else again))
+    if again is None:
+        return (
+            "The step did not break this time: what it depends on is not in its bundle, such as a file, the device or "
+            f"the versions of libraries.\nIn the run: {kept.message}"
+        ), 1
+    seen = "\n".join(lines_of(again))
     if same(kept, again):
         return f"{seen}\n\nThe step broke again, in the same place.", 0
-    return f"{seen}\n\nThe step did not break in the same way. Before: {kept.message}", 1
+    return f"{seen}\n\nThe step broke in another way. In the run: {kept.message}", 1

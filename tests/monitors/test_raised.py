@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_debugkit import Finding, GradientAnomalyDetector, read_journal
+from lightning_debugkit.cli import main
 from lightning_debugkit.replay.bundle_replay import replay_bundle, same
 from lightning_debugkit.replay.step_raised import can_be_explained
 
@@ -161,6 +162,31 @@ def test_without_the_bad_sample_nothing_is_said(loss: Any, tmp_path: Path) -> No
     usual = 3.0 if loss is checked_by_torch else 2.0
     assert fit(Net(loss), data(None, usual), tmp_path) == (None, [])
     assert len(RUNS) == 4
+
+
+class OfSomethingElse:
+    """A loss that breaks by what no bundle carries."""
+
+    factor = 0.0
+
+    def __call__(self, module: Any, h: Tensor, y: Tensor) -> Tensor:
+        return (h.mean(1) * torch.log(y * OfSomethingElse.factor + 1)).mean()
+
+
+@pytest.mark.parametrize(
+    ("factor", "told"), [(-1.0, "broke again"), (0.0, "did not break"), (-2.5, "broke in another way")]
+)
+def test_a_bundle_that_does_not_break_is_no_bundle_that_breaks_otherwise(
+    factor: float, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(OfSomethingElse, "factor", -1.0)
+    fit(Net(OfSomethingElse()), data(10.0, 0.5), tmp_path)
+    (folder,) = (tmp_path / "debugkit" / "bundles").iterdir()
+    monkeypatch.setattr(OfSomethingElse, "factor", factor)
+    assert main(["replay", "--trust-code", str(folder)]) == (told != "broke again")
+    said = capsys.readouterr().out
+    assert f"The step {told}" in said
+    assert ("error: " in said) == (told != "did not break")
 
 
 def test_what_anomaly_detection_raises_is_replayed(tmp_path: Path) -> None:
