@@ -7,8 +7,11 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Adam
+from torch.utils.data import DataLoader, Dataset
 
 from healthy.parts import Batch, Program, digits, loader, mlp, pixels, program, table
+
+EPOCHS = {"max_epochs": 3}
 
 
 class ByHand(LightningModule):
@@ -161,3 +164,202 @@ def recurrent_identity_and_a_head_of_zeros() -> Program:
 @program
 def forget_bias_of_one_and_a_head_of_zeros() -> Program:
     return Program(Rows(nn.LSTM(8, 32, batch_first=True)), digits(flat=True)[0], None, {"max_epochs": 2})
+
+
+class Plain(ByHand):
+    """Cross entropy in training and validation."""
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        x, y = batch
+        return F.cross_entropy(self(x), y)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.log("val_loss", self.training_step(batch, batch_idx))
+
+
+# --- not affine ----------------------------------------------------------------------------------------------------
+
+
+class Gates(nn.Module):
+    """The only bend is a product of two lines (a bilinear gate, Shazeer, 2020)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.value, self.gate, self.out = nn.Linear(64, 32), nn.Linear(64, 32), nn.Linear(32, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.value(x) * self.gate(x))
+
+
+@program
+def a_product_of_two_lines() -> Program:
+    return Program(Plain(Gates()), *digits(flat=True), {"max_epochs": 3})
+
+
+@program
+def a_norm_is_the_only_bend() -> Program:
+    net = nn.Sequential(nn.Linear(64, 32), nn.LayerNorm(32), nn.Linear(32, 10))
+    return Program(Plain(net), *digits(flat=True), {"max_epochs": 3})
+
+
+@program
+def the_largest_of_a_window_is_the_only_bend() -> Program:
+    net = nn.Sequential(nn.Conv2d(1, 16, 3), nn.MaxPool2d(2), nn.Conv2d(16, 32, 3), nn.Flatten(), nn.Linear(32, 10))
+    return Program(Plain(net), *digits(), {"max_epochs": 3})
+
+
+# --- the first loss ------------------------------------------------------------------------------------------------
+
+
+@program
+def a_bias_that_starts_at_the_shares_of_the_classes() -> Program:
+    """The first loss lies far below ln C, at the entropy of the labels."""
+    x, y = pixels()
+    y = (y > 8).long() + (y > 7).long()
+    net = mlp(64, 32, 3)
+    with torch.no_grad():
+        net[-1].weight.mul_(0.01)
+        net[-1].bias.copy_((torch.bincount(y) / len(y)).log())
+    return Program(Plain(net), loader(x.flatten(1)[:1400], y[:1400]), loader(x.flatten(1)[1400:], y[1400:]), EPOCHS)
+
+
+class Smoothed(Plain):
+    """Weights by the inverse of the shares, and smoothed labels."""
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        x, y = batch
+        return F.cross_entropy(self(x), y, weight=torch.tensor([0.4, 1.0, 6.0]), label_smoothing=0.2)
+
+
+@program
+def rare_classes_weigh_more_under_smoothed_labels() -> Program:
+    x, y = pixels()
+    y = (y > 4).long() + (y > 8).long()
+    x = x.flatten(1)
+    return Program(Smoothed(mlp(64, 32, 3)), loader(x[:1400], y[:1400]), loader(x[1400:], y[1400:]), EPOCHS)
+
+
+class Priors(Plain):
+    """One of ten classes against the rest, each, from a prior of a hundredth (RetinaNet, Lin et al., 2017)."""
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        x, y = batch
+        return F.binary_cross_entropy_with_logits(self(x), F.one_hot(y, 10).float(), reduction="sum") / len(x)
+
+
+@program
+def each_class_starts_at_a_prior() -> Program:
+    net = mlp(64, 32, 10)
+    with torch.no_grad():
+        net[-1].weight.mul_(0.1)
+        net[-1].bias.fill_(-4.6)
+    return Program(Priors(net), *digits(flat=True), {"max_epochs": 3})
+
+
+# --- labels of both splits, and what columns know of them ------------------------------------------------------------
+
+
+@program
+def a_small_validation_with_shares_of_its_own() -> Program:
+    """Forty rows: by chance alone their shares are others."""
+    x, y = table("wine")
+    return Program(
+        Plain(mlp(13, 16, 3)), loader(x[:138], y[:138], batch_size=16), loader(x[138:], y[138:]), {"max_epochs": 8}
+    )
+
+
+@program
+def a_stratified_validation_in_order_of_its_classes() -> Program:
+    x, y = pixels()
+    x = x.flatten(1)
+    order = y.argsort(stable=True)
+    held = order[::5]
+    kept = torch.tensor(sorted({*range(len(y))} - {*held.tolist()}))
+    return Program(Plain(mlp(64, 32, 10)), loader(x[kept], y[kept]), loader(x[held], y[held], shuffle=False), EPOCHS)
+
+
+class Numbers(ByHand):
+    """Squared error of one number."""
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        x, y = batch
+        return F.mse_loss(self(x), y)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.log("val_loss", self.training_step(batch, batch_idx))
+
+
+@program
+def a_column_that_nearly_tells() -> Program:
+    """The value of the day before, as a forecast is given it; a row number; a flag of its sign that is mostly right."""
+    y = torch.randn(900, 1)
+    before = y + 0.1 * torch.randn(900, 1)
+    band = ((y > 0) ^ (torch.rand(900, 1) < 0.05)).float()
+    x = torch.cat([before, torch.arange(900)[:, None] / 900, band, torch.randn(900, 4)], 1)
+    return Program(Numbers(mlp(7, 16, 1)), loader(x[:700], y[:700]), loader(x[700:], y[700:]), EPOCHS)
+
+
+@program
+def a_column_that_parts_the_classes() -> Program:
+    """One number lies apart for each class, with a spread of its own, and a flag agrees in most rows."""
+    y = torch.randint(3, (900,))
+    flag = torch.where(torch.rand(900) < 0.03, torch.randint(3, (900,)), y).float()
+    x = torch.cat([(y + 0.1 * torch.randn(900))[:, None], flag[:, None], torch.randn(900, 5)], 1)
+    return Program(Plain(mlp(7, 16, 3)), loader(x[:700], y[:700]), loader(x[700:], y[700:]), EPOCHS)
+
+
+# --- boxes ---------------------------------------------------------------------------------------------------------
+
+
+class Scenes(Dataset[Any]):
+    """Bright rectangles, up to the whole picture, or none; boxes are corners, or centre and size in fractions."""
+
+    def __init__(self, is_centred: bool) -> None:
+        self.is_centred = is_centred
+
+    def __len__(self) -> int:
+        return 256
+
+    def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
+        draw = torch.Generator().manual_seed(index)
+        image, count = 0.1 * torch.randn(1, 16, 16, generator=draw), int(torch.randint(3, (), generator=draw))
+        corners = torch.stack(
+            [torch.randperm(17, generator=draw)[:4].float() for _ in range(count)] or [torch.zeros(4)]
+        )
+        corners = corners[:count].reshape(count, 2, 2).sort(1).values  # (2 corners) x (x, y)
+        if index == 7:
+            corners = torch.tensor([[[0.0, 0.0], [16.0, 16.0]]])
+        for (left, top), (right, bottom) in corners.long().tolist():
+            image[:, top:bottom, left:right] += 1
+        boxes = corners.flatten(1)
+        if self.is_centred:
+            boxes = torch.cat([corners.mean(1), corners[:, 1] - corners[:, 0]], 1) / 16
+        return image, {"boxes": boxes, "labels": torch.zeros(len(boxes), dtype=torch.long)}
+
+
+class Finds(ByHand):
+    """How many boxes there are, and where their middle lies on average."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        images, targets = batch
+        known = [target["boxes"].reshape(-1, 4).mean(0) for target in targets if len(target["boxes"])]
+        has = torch.tensor([len(target["boxes"]) > 0 for target in targets])
+        found = self(torch.stack(images).flatten(1))
+        return F.l1_loss(found[has], torch.stack(known)) + 0 * found.sum()
+
+
+def scenes(is_centred: bool) -> Program:
+    train = DataLoader(
+        Scenes(is_centred), batch_size=16, shuffle=True, collate_fn=lambda rows: tuple(zip(*rows, strict=True))
+    )
+    return Program(Finds(mlp(256, 32, 4)), train, None, {"max_epochs": 2})
+
+
+@program
+def boxes_that_touch_the_border_and_pictures_without() -> Program:
+    return scenes(is_centred=False)
+
+
+@program
+def boxes_as_centre_and_size_in_fractions() -> Program:
+    return scenes(is_centred=True)
