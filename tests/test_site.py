@@ -15,7 +15,7 @@ import yaml
 from test_docs import DOCS, ROOT, blocks
 from torch.utils.data import DataLoader, TensorDataset
 
-NAMES = "index loss-is-nan validation-is-worse resume-differs old-weights silence-a-rule loggers ci"
+NAMES = "index loss-is-nan validation-is-worse resume-differs old-weights silence-a-rule reports loggers ci"
 GUIDES = [DOCS / f"{name}.md" for name in NAMES.split()]
 
 
