@@ -28,6 +28,7 @@ from lightning_debugkit.checkpointing.retention_rules import Best, KeepRule, Occ
 from lightning_debugkit.checkpointing.session import CheckpointSession, Options
 from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.compat import in_training_step, is_sigterm
+from lightning_debugkit.core.optimizer_steps import OptimizerSteps, steps_taken
 from lightning_debugkit.core.run import current_run
 
 _log = logging.getLogger("lightning_debugkit")
@@ -110,10 +111,11 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
         self._seen_step = -1
         self._has_validated = False
         self._agreement: SigtermAgreement | None = None
+        self._steps: OptimizerSteps | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # The files of a fit in progress stay with it.
-        return {**self.__dict__, "_session": None, "_skipped": [], "_io": None, "_agreement": None}
+        return {**self.__dict__, "_session": None, "_skipped": [], "_io": None, "_agreement": None, "_steps": None}
 
     @property
     def state_key(self) -> str:
@@ -204,11 +206,12 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
         self._settling.settle(self, trainer, session, met=True)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._seen_step = trainer.global_step
+        self._seen_step = steps_taken(trainer)
         if self._session is not None:
             self._session.start(trainer)
             self._agreement = SigtermAgreement(trainer)
             self._agreement.install()
+            self._steps = OptimizerSteps(self, trainer, pl_module, own=True)
         elif not save_times.is_trial(trainer):
             _log.warning("warning NestedCheckpoint saves nothing in this fit: it could not be set up.")
 
@@ -219,9 +222,9 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
             return
         if self.async_save:
             self._settling.settle(self, trainer, self._session, met=False)
-        if trainer.global_step == self._seen_step:
+        if steps_taken(trainer) == self._seen_step:
             return  # gradients are still accumulated
-        self._seen_step = trainer.global_step
+        self._seen_step = steps_taken(trainer)
         self._waits = save_times.is_last_batch(trainer) or save_times.validation_follows(trainer)
         if not self._waits:
             self._decide(trainer, Occasion.FINAL if save_times.is_stopping(trainer) else Occasion.STEP)
@@ -261,7 +264,7 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
             if session is not None and trainer.state.fn == TrainerFn.FITTING:
                 # Only a process that is alone knows that no other waits for it, or one of many in the same place.
                 are_together = isinstance(exception, AgreedSigterm)
-                if (trainer.world_size == 1 or are_together) and trainer.global_step > 0:
+                if (trainer.world_size == 1 or are_together) and steps_taken(trainer) > 0:
                     self._save_what_waits(trainer, session, is_preempted=is_sigterm(exception))
                 self._close(trainer, session, met=are_together)
         finally:
@@ -275,6 +278,9 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
         if self._agreement is not None:
             self._agreement.remove()
             self._agreement = None
+        if self._steps is not None:
+            self._steps.remove()
+            self._steps = None
 
     def _save_what_waits(self, trainer: Trainer, session: CheckpointSession, *, is_preempted: bool) -> None:
         """Save a step whose validation did not come to its end, and any step if that was asked for, or at a SIGTERM."""

@@ -21,7 +21,7 @@ class Moment:
     """How far a training has come.
 
     Args:
-        step: Optimizer steps taken (Lightning's ``global_step``).
+        step: Optimizer steps taken: Lightning's ``global_step``, and those that it does not count.
         epochs: Epochs that were completed.
         seconds: Time spent in training, that of the runs it was resumed from included.
     """

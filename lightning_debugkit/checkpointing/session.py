@@ -24,6 +24,7 @@ from lightning_debugkit.checkpointing.sharded_saving import ShardWriter
 from lightning_debugkit.checkpointing.store import Store
 from lightning_debugkit.core.atomic_files import draft_folder
 from lightning_debugkit.core.compat import CheckpointIO, Trainer
+from lightning_debugkit.core.optimizer_steps import steps_taken
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class CheckpointSession:
         done = self.parent.moment if self.parent is not None else Moment(0)
         self._clock = Clock(done.seconds)
         epochs = max(done.epochs, trainer.current_epoch) if self.parent is not None else trainer.current_epoch
-        self._before = Moment(trainer.global_step, epochs, done.seconds)
+        self._before = Moment(steps_taken(trainer), epochs, done.seconds)
 
     def decide(
         self,
@@ -152,7 +153,7 @@ class CheckpointSession:
         return True
 
     def _now(self, trainer: Trainer, occasion: Occasion, epochs: int) -> Moment:
-        step = trainer.global_step
+        step = steps_taken(trainer)
         if not self._is_timed:
             return Moment(step, epochs, self._clock.seconds)
         agreed = self._clock.agreed(trainer, step, always=occasion is not Occasion.STEP)

@@ -20,6 +20,7 @@ from lightning_debugkit.core.arguments import check_names
 from lightning_debugkit.core.compat import belong_to_both, callbacks_of, is_launched, is_search, stage_of
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.guards import guarded, guarded_state, leave_out_passing_frames, tell_exceptions
+from lightning_debugkit.core.optimizer_steps import load_uncounted, save_uncounted, steps_taken, uncounted_steps
 from lightning_debugkit.core.optimizers import epoch_of
 from lightning_debugkit.core.run import Run, current_run, open_run
 from lightning_debugkit.core.run_sinks import render_report, sinks_of
@@ -141,11 +142,16 @@ class DebugCallback(Callback):
         level = logging.INFO if is_said else logging.WARNING
         _log.log(level, f"{name} leaves its section out: {first.replace(f'{name} ', 'it ', 1)}.")
 
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        save_uncounted(trainer, checkpoint)
+
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         place = int(checkpoint.get("epoch", 0)), int(checkpoint.get("global_step", 0))
         if trainer.state.fn != "fit":
             _loaded[trainer] = place
             return
+        load_uncounted(trainer, checkpoint)
+        place = place[0], place[1] + uncounted_steps(trainer)
         run = current_run(trainer)
         if run is not None and not (run.ended or run.is_resumed or is_search(trainer)):
             run.is_resumed, run.first_step = True, place[1]
@@ -185,8 +191,8 @@ class DebugCallback(Callback):
         if not run.ended:
             run.ended = True
             runs.tell_batch_size(trainer, run)
-            place = {"epoch": trainer.current_epoch, "step": trainer.global_step, "rank": trainer.global_rank}
-            steps = trainer.global_step - run.first_step
+            place = {"epoch": trainer.current_epoch, "step": steps_taken(trainer), "rank": trainer.global_rank}
+            steps = steps_taken(trainer) - run.first_step
             counted: dict[str, Any] = {"steps": steps, "stage": stage_of(trainer)}
             counted |= {} if run.trained is None else {"trained": run.trained}
             run.append("end", **place, status=status, exception=as_event(exception), seconds=run.seconds, **counted)
@@ -252,7 +258,7 @@ class DebugCallback(Callback):
 
     def where(self, trainer: Trainer, module: str = "") -> Where:
         """Return the place of now; where a checkpoint is validated or tested, the one that its weights are from."""
-        epoch, step = _loaded.get(trainer) or (epoch_of(trainer), trainer.global_step)
+        epoch, step = _loaded.get(trainer) or (epoch_of(trainer), steps_taken(trainer))
         return Where(epoch, step, trainer.global_rank, module)
 
     def in_batch(self, trainer: Trainer) -> Where:

@@ -183,6 +183,12 @@ def skips_backward(trainer: Trainer) -> bool:
     return bool(getattr(trainer.fit_loop, "_skip_backward", False))
 
 
+def is_in_counted_step(trainer: Trainer) -> bool:
+    """Tell, under manual optimization, whether a step runs that Lightning counts: one of its own class's."""
+    steps = trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total
+    return bool(steps.ready > steps.completed)
+
+
 def toggled_parameters(module: LightningModule) -> dict[Tensor, bool]:
     """Return the parameters whose flags ``toggle_optimizer`` has set aside, with the flags they had."""
     return getattr(module, "_param_requires_grad_state", None) or {}

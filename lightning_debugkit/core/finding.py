@@ -39,7 +39,7 @@ class Where:
 
     Args:
         epoch: Epoch, counted from 0.
-        step: Optimizer steps taken before it (Lightning's ``global_step``).
+        step: Optimizer steps taken before it: Lightning's ``global_step``, and those that it does not count.
         rank: Process of a distributed run that saw it.
         module: Dotted module or parameter path in the LightningModule, empty if none.
     """

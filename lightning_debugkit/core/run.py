@@ -30,6 +30,7 @@ from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.host_copy import HostCopy
 from lightning_debugkit.core.journal import Journal, read_journal
 from lightning_debugkit.core.journal_writer import JournalWriter
+from lightning_debugkit.core.optimizer_steps import steps_taken
 from lightning_debugkit.core.optimizers import Parameters
 from lightning_debugkit.core.run_folders import claim, fold, unfold
 
@@ -191,7 +192,7 @@ def open_run(trainer: Trainer, module: LightningModule) -> Run:
         base = _base(trainer)
         folder = _claim(base.absolute()) if trainer.is_global_zero else ""
         folder = trainer.strategy.broadcast(folder)
-        run = _runs[trainer] = Run(Path(folder), trainer.global_rank, first_step=trainer.global_step)
+        run = _runs[trainer] = Run(Path(folder), trainer.global_rank, first_step=steps_taken(trainer))
         root = _root(module) if trainer.is_global_zero else None
         run.append("run", **_header(trainer, module, root))
         if trainer.is_global_zero:
@@ -244,7 +245,7 @@ def _header(trainer: Trainer, module: LightningModule, root: Path | None) -> dic
     return {
         "rank": trainer.global_rank,
         "world_size": trainer.world_size,
-        "first_step": trainer.global_step,
+        "first_step": steps_taken(trainer),
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "seed": int(seed) if seed and seed.isdigit() else None,
         "commit": _known_commit(root),

@@ -16,6 +16,7 @@ from lightning_debugkit.core.arguments import Needs
 from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.compat import _NormBase
 from lightning_debugkit.core.finding import Finding, Where
+from lightning_debugkit.core.optimizer_steps import steps_taken
 from lightning_debugkit.core.patching import Hearing, has_compiled_code
 from lightning_debugkit.data import (
     boxes,
@@ -97,7 +98,7 @@ class DataCheck(DebugCallback):
             checkpoint.setdefault("class_mapping", kept)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._is_done = trainer.global_step > 0 or not trainer.is_global_zero
+        self._is_done = steps_taken(trainer) > 0 or not trainer.is_global_zero
         if not self._is_done:
             self.emit_each(trainer, workers.judge(trainer.train_dataloader, self.where(trainer)))
 
@@ -164,7 +165,7 @@ class DataCheck(DebugCallback):
         if self._unrelated is not None and self._losses:
             losses = [float(loss) * trainer.accumulate_grad_batches for loss in self._losses]
             start = replace(self.where(trainer), epoch=0, step=0)
-            self.emit_each(trainer, self._unrelated(losses, trainer.global_step, start))
+            self.emit_each(trainer, self._unrelated(losses, steps_taken(trainer), start))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._release()

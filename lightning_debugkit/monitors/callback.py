@@ -135,7 +135,7 @@ class GradientAnomalyDetector(EvaluationHooks):
         if (run := current_run(trainer)) is not None:
             run.trained = 0
             run.norm_readers += 1
-        self._steps = OptimizerSteps(self, trainer, pl_module, partial(self._stepped, trainer))
+        self._steps = OptimizerSteps(self, trainer, pl_module, partial(self._stepped, trainer), own=True)
         if (why := unseen_shards(trainer, self.wiring)) and trainer.is_global_zero:
             self.write(trainer, "measure", name="gradients-unseen", value={"why": why})
         self._tell(trainer, self.watches.start(trainer, pl_module, self.where(trainer)))
@@ -298,11 +298,10 @@ class GradientAnomalyDetector(EvaluationHooks):
         if not (self._drawn[id(look.optimizer)].keeps(look.where.step) or always):
             return
         points: dict[str, Any] = {} if look.loss is None else {"loss": look.loss}
-        points["learning-rate"] = {
-            type(o).__name__ + (f"-{i}" if i else ""): rates[0]
-            for i, (o, rates) in enumerate(zip(trainer.optimizers, look.run_rates, strict=False))
-            if rates  # Lightning's stand-in for no optimizer has no groups
-        }
+        known = enumerate(zip(trainer.optimizers, look.run_rates, strict=True))
+        # Lightning's stand-in for no optimizer has no groups.
+        rates = {type(o).__name__ + (f"-{i}" if i else ""): of_groups[0] for i, (o, of_groups) in known if of_groups}
+        points["learning-rate"] = rates or {type(look.optimizer).__name__: rate for rate in look.group_rates[:1]}
         if look.has_gradients:
             names = look.names if look.present is None else [look.names[at] for at in look.present]
             points["gradient-norms"] = NamedNumbers(names, look.found)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_debugkit.core.optimizer_steps import steps_taken
 from lightning_debugkit.core.sampling import Thinning
 
 _MOST = 64  # names: a figure shows a few, and a table no more
@@ -24,7 +25,7 @@ class LoggedMetrics:
     def record(self, callback: Any, trainer: Any, occasion: str) -> None:
         """Journal what the user logged, on the first rank; every rank looks, as a metric may gather when it is read."""
         with contextlib.suppress(Exception):  # of a metric of the user's, which Lightning reads next
-            fresh = self.look(occasion, trainer.global_step, trainer.callback_metrics)
+            fresh = self.look(occasion, steps_taken(trainer), trainer.callback_metrics)
             if fresh and trainer.is_global_zero:
                 callback.write(trainer, "measure", name="logged", value=fresh)
 

@@ -26,6 +26,7 @@ from lightning_debugkit.monitors.optimization.optimizer_mode import OptimizerMod
 from lightning_debugkit.monitors.optimization.optimizer_nonfinite import Authors
 from lightning_debugkit.monitors.optimization.scheduler_never_stepped import Unstepped
 from lightning_debugkit.monitors.optimization.toggles import Toggles
+from lightning_debugkit.monitors.optimization.uncounted_steps import UncountedSteps
 from lightning_debugkit.monitors.parameters.buffers import Buffers
 from lightning_debugkit.monitors.parameters.train_eval_mode import EvaluationMode
 from lightning_debugkit.monitors.parameters.validated_copies import ValidatedCopies
@@ -62,6 +63,7 @@ class LoopMonitor:
         self.resets = MetricResets()
         self.swapped = SwappedWeights()
         self.toggles = Toggles()
+        self.uncounted = UncountedSteps()
         self.unmet = UnmetMonitors()
         self.unstepped = Unstepped()
         self.validated = ValidatedWeights()
@@ -77,6 +79,7 @@ class LoopMonitor:
         """Take flags and counts as they are before the first step."""
         if self.wiring:
             self.toggles.begin(module)
+            self.uncounted.begin(trainer)
             self.unstepped.begin(trainer)
 
     def first_batch(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
@@ -140,6 +143,8 @@ class LoopMonitor:
             yield from self.resets.after_batch(where, trainer, "training")
             yield from self.monitored.judge(where, trainer) if self.monitored.hears else ()
             yield from self.doubles.after_batch(trainer, where)
+            if not module.automatic_optimization and (told := self.uncounted.judge(where, trainer)) is not None:
+                yield told
             if _validates_next(trainer, sight.current.batch_idx) and holds_whole_model(trainer):
                 self.swapped.after_batch(where, trainer, module, held_by(trainer.optimizers))
         # A model that is fitted without gradients, as by counting, has no optimizer, and no loss is asked of it.

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from lightning_debugkit.core.compat import BaseFinetuning, LightningModule, Trainer, both_packages, callbacks_of
 from lightning_debugkit.core.finding import Finding, Where
+from lightning_debugkit.core.optimizer_steps import steps_taken
 from lightning_debugkit.core.optimizers import averages_in, has_entries, held_by
 from lightning_debugkit.core.sharding import holds_whole_model, is_sharded, named_shards, unwrapped_name
 from lightning_debugkit.data.batches import tensors
@@ -157,7 +158,7 @@ class Monitor:
             yield from unregistered(
                 where, module, given, leaf, wiring.first_use if wiring else {}, held_by(trainer.optimizers)
             )
-            if trainer.optimizers:
+            if held_by(trainer.optimizers):
                 suspects = not_in_optimizer(where, module, trainer.optimizers, leaf, _finetuning(trainer))
                 self._suspect(trainer, module, suspects)
 
@@ -178,7 +179,7 @@ class Monitor:
         """Judge when some steps have passed: code of the user's own may move what no optimizer holds."""
         for suspect in suspects:
             versions = versions_of(module, suspect.evidence["parameters"])
-            self._suspects.append((trainer.global_step + 3, suspect, versions))
+            self._suspects.append((steps_taken(trainer) + 3, suspect, versions))
 
     def after_backward(self, trainer: Trainer, module: LightningModule) -> None:
         # A backward that no step follows is usual within a window: only behind it is it worth a look at all weights.
@@ -300,8 +301,8 @@ class Monitor:
         if idle:
             yield not_updated(where, idle, self.flow.looks, ": their optimizer was never stepped")
         # A run cut short, by early stopping or for a trial, says nothing about its schedule.
-        if trainer.global_step >= 0.95 * self._total and not is_limited(trainer):
-            yield from self.schedule.conclude(where, self._plans, trainer.global_step)
+        if steps_taken(trainer) >= 0.95 * self._total and not is_limited(trainer):
+            yield from self.schedule.conclude(where, self._plans, steps_taken(trainer))
 
     def release(self) -> None:
         """Let go of the model."""

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from lightning_debugkit.core.arguments import Needs
 from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.finding import Finding
+from lightning_debugkit.core.optimizer_steps import steps_taken
 from lightning_debugkit.core.patching import around_next, has_compiled_code
 from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.core.run import batch_size_of
@@ -320,7 +321,7 @@ def _stage_of(trainer: Trainer) -> str:
 
 def _is_first(trainer: Trainer, steps: int = 0) -> bool:
     """Tell whether the weights are those that the program starts with."""
-    return trainer.global_step <= steps and trainer.ckpt_path is None
+    return steps_taken(trainer) <= steps and trainer.ckpt_path is None
 
 
 def _cannot_pass(trainer: Trainer, module: LightningModule) -> str:

@@ -165,6 +165,75 @@ def toggled_until_no_loss_has_a_gradient(mended: bool) -> Program:
     return program(Net(mended))
 
 
+# --- steps-not-counted ---------------------------------------------------------------------------------------------
+
+
+class StepsPast(Manual):
+    """Steps torch's optimizer, past Lightning's class around it."""
+
+    def update(self, optimizer: Any, loss: Tensor) -> None:
+        super().update(optimizer if self.mended else optimizer.optimizer, loss)
+
+
+@fault("steps-not-counted")
+def a_limit_of_steps_that_are_not_counted(mended: bool) -> Program:
+    """Forty steps are asked for, and the fit ends after its epochs."""
+    return program(StepsPast(mended), max_steps=40, max_epochs=4)
+
+
+class Sharp(torch.optim.Optimizer):
+    """Two steps of its own names around two gradients; the second ends with that of the optimizer inside."""
+
+    def __init__(self, parameters: Any) -> None:
+        self.inside = torch.optim.SGD(parameters, 0.05)
+        super().__init__(self.inside.param_groups, {})
+
+    @torch.no_grad()
+    def first_step(self) -> None:
+        self.kept = [(p, p.clone()) for group in self.param_groups for p in group["params"]]
+        for p, _ in self.kept:
+            p += 0.01 * p.grad / (p.grad.norm() + 1e-12)
+        self.zero_grad()
+
+    @torch.no_grad()
+    def second_step(self) -> None:
+        for p, was in self.kept:
+            p.copy_(was)
+        self.inside.step()
+        self.zero_grad()
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        raise NotImplementedError("first_step, second_step")
+
+
+@fault("steps-not-counted")
+def an_optimizer_with_steps_of_its_own_names(mended: bool) -> Program:
+    """Sharpness-aware minimization by hand; Lightning counts steps named ``step`` alone."""
+
+    class Net(Classifier):
+        def __init__(self) -> None:
+            super().__init__(mended)
+            self.automatic_optimization = False
+
+        def training_step(self, batch: Any, batch_idx: int) -> None:
+            self.manual_backward(super().training_step(batch, batch_idx))
+            self.sharp.first_step()
+            self.manual_backward(super().training_step(batch, batch_idx))
+            if mended:  # what configure_optimizers has returned is the one inside
+                for p, was in self.sharp.kept:
+                    p.data.copy_(was)
+                self.optimizers().step()
+                self.sharp.zero_grad()
+            else:
+                self.sharp.second_step()
+
+        def configure_optimizers(self) -> Any:
+            self.sharp = Sharp(self.parameters())
+            return self.sharp.inside if mended else self.sharp
+
+    return program(Net(), max_steps=40, max_epochs=4)
+
+
 # --- scheduler-never-stepped ---------------------------------------------------------------------------------------
 
 

@@ -1,6 +1,7 @@
 """Programs that step an optimizer themselves, and rates of 0: what trains is not called untrained."""
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,14 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_debugkit import GradientAnomalyDetector, GradientClippingMonitor, TrainingAnomaly, read_journal
+from lightning_debugkit import (
+    GradientAnomalyDetector,
+    GradientClippingMonitor,
+    NestedCheckpoint,
+    TrainingAnomaly,
+    read_journal,
+)
+from lightning_debugkit.checkpoints import Latest
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore")]
 
@@ -176,6 +184,131 @@ def test_what_such_an_optimizer_writes_is_its_own(tmp_path: Path):
     assert raised.value.finding.rule == "optimizer-nonfinite"
     assert "step 0 of Trusting wrote nan into net.0.weight" in raised.value.finding.message
     assert len(read_journal(tmp_path / "debugkit").findings) == 1
+
+
+class Past(ByHand):
+    """Steps torch's own optimizer, past Lightning's class around it, which alone counts steps and announces them."""
+
+    def __init__(self, way: str, breaks: int = -1) -> None:
+        super().__init__(torch.optim.Adam, breaks)
+        self.way = way
+
+    def optimizers(self, use_pl_optimizer: bool = True) -> Any:
+        if self.way == "kept":
+            return self.kept
+        return self.trainer.optimizers[0] if self.way == "trainer" else super().optimizers(use_pl_optimizer=False)
+
+    def configure_optimizers(self) -> Any:
+        self.kept = self.kind(self.parameters())
+        return None if self.way == "kept" else self.kept
+
+
+WAYS = pytest.mark.parametrize("way", ["use_pl_optimizer", "trainer", "kept"])
+
+
+@WAYS
+def test_a_step_past_lightning_is_looked_at_and_counted(way: str, tmp_path: Path) -> None:
+    module = Past(way, breaks=6)
+    with pytest.raises(TrainingAnomaly) as raised:
+        fit_by_hand(module, tmp_path)
+    assert raised.value.finding.rule == "nonfinite-loss"
+    assert "log(0) in training_step" in raised.value.finding.message
+    assert raised.value.finding.where.step == 6
+    assert all(bool(torch.isfinite(weight).all()) for weight in module.parameters())
+    assert len(read_journal(tmp_path / "debugkit").findings) == 1
+
+
+@WAYS
+def test_a_healthy_run_past_lightning_is_left_in_peace(way: str, tmp_path: Path) -> None:
+    pl.seed_everything(1)
+    first, second = Past(way), Past(way)
+    second.load_state_dict(first.state_dict())
+    alone = fit_by_hand(first, tmp_path / "alone", watched=False)
+    watched = fit_by_hand(second, tmp_path / "watched")
+    assert all(torch.equal(alone[name], watched[name]) for name in alone)
+    events = read_journal(tmp_path / "watched" / "debugkit")
+    assert (events.findings, events.of_kind("trouble")) == ([], [])
+    end = events.of_kind("end")[-1]
+    assert (end["steps"], end["trained"]) == (10, 10)
+    assert [event["step"] for event in events.of_kind("measure") if event["name"] == "loss"] == list(range(10))
+
+
+class Generates(Past):
+    """Two optimizers that Lightning does not know; one steps in every fifth batch."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        loss = nn.functional.mse_loss(self.net(batch[0]), batch[1])
+        self.manual_backward(loss)
+        for place, optimizer in enumerate(self.both):
+            if not place or batch_idx % 5 == 4:
+                optimizer.step()
+                optimizer.zero_grad()
+
+    def configure_optimizers(self) -> None:
+        self.both = [torch.optim.SGD(part.parameters(), 1e-2) for part in (self.net[0], self.net[2])]
+
+
+def test_two_optimizers_of_ones_own_are_left_in_peace(tmp_path: Path) -> None:
+    fit_by_hand(Generates("kept"), tmp_path)
+    events = read_journal(tmp_path / "debugkit")
+    assert (events.findings, events.of_kind("trouble")) == ([], [])
+    assert events.of_kind("end")[-1]["steps"] == 12
+
+
+class Minimizes(Past):
+    """Gives its closure to torch's own LBFGS: its gradients are made within the step."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        optimizer = self.optimizers()
+
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            loss = nn.functional.mse_loss(self.net(batch[0]), batch[1])
+            self.manual_backward(loss)
+            return loss
+
+        optimizer.step(closure)
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.LBFGS(self.parameters(), 0.1, max_iter=3)
+
+
+def test_a_closure_that_is_given_past_lightning_is_left_in_peace(tmp_path: Path) -> None:
+    fit_by_hand(Minimizes("use_pl_optimizer"), tmp_path)
+    events = read_journal(tmp_path / "debugkit")
+    assert (events.findings, events.of_kind("trouble")) == ([], [])
+    assert events.of_kind("end")[-1]["steps"] == 10
+
+
+def fit_past(module: pl.LightningModule, folder: Path, *callbacks: Any, epochs: int = 2, resume: Any = None) -> Any:
+    x = torch.randn(320, 8, generator=torch.Generator().manual_seed(1))
+    options: dict[str, Any] = {"max_epochs": epochs, "logger": False, "enable_progress_bar": False}
+    trainer = pl.Trainer(
+        accelerator="cpu", default_root_dir=folder, callbacks=[GradientAnomalyDetector(), *callbacks], **options
+    )
+    trainer.fit(module, DataLoader(TensorDataset(x, x.sum(1, keepdim=True)), 32), ckpt_path=resume)
+    return read_journal(folder / "debugkit")
+
+
+@pytest.mark.parametrize(("module", "told"), [(Past("trainer"), 1), (ByHand(torch.optim.Adam), 0)])
+def test_a_stock_checkpoint_that_waits_for_the_count_is_told(module: Any, told: int, tmp_path: Path) -> None:
+    stock = pl.callbacks.ModelCheckpoint(tmp_path / "stock")
+    found = fit_past(module, tmp_path, stock).findings
+    assert [one.rule for one in found] == ["steps-not-counted"] * told
+    assert all("10 steps were taken" in one.message and "ModelCheckpoint saves nothing" in one.message for one in found)
+    assert bool(stock.best_model_path) is not bool(told)  # it does as is said
+
+
+def test_our_own_checkpoints_count_such_steps_and_go_on_from_them(tmp_path: Path) -> None:
+    rules = [Latest(n=3, every_n_steps=4)]
+    events = fit_past(Past("trainer"), tmp_path / "first", NestedCheckpoint(tmp_path / "kept", rules=rules))
+    assert (events.findings, events.of_kind("end")[-1]["steps"]) == ([], 20)
+    steps = [re.search(r"step-0*(\d+)", path.name) for path in (tmp_path / "kept").glob("step-*.ckpt")]
+    assert sorted(int(step[1]) for step in steps if step) == [12, 16, 20]
+    resumed = fit_past(
+        Past("trainer"), tmp_path / "second", NestedCheckpoint(tmp_path / "kept", rules=rules), epochs=3, resume="last"
+    )
+    assert (resumed.of_kind("resume")[-1]["step"], resumed.of_kind("end")[-1]["step"]) == (20, 30)
 
 
 class Window(Net):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_debugkit.core.compat import LightningModule, Trainer, trainer_of
+from lightning_debugkit.core.optimizer_steps import steps_taken
 from lightning_debugkit.core.sharding import holds_whole_model, named_shards
 from lightning_debugkit.evaluation.bias_variance.measured_case import EarlierErrors
 from lightning_debugkit.evaluation.bias_variance.measurement import Measured
@@ -38,7 +39,7 @@ class ErrorHistory:
         if self.moments and self.moments[-1]["weights"] == weights:
             moment = self.moments[-1]
         else:
-            moment = {"epoch": trainer.current_epoch, "step": trainer.global_step, "weights": weights}
+            moment = {"epoch": trainer.current_epoch, "step": steps_taken(trainer), "weights": weights}
             self.moments.append(moment)
         _put(moment, measured)
         self._remember_bits(moment, measured.get("val"))

@@ -13,6 +13,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning_debugkit.core.anomaly import TrainingAnomaly
 from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.finding import Where
+from lightning_debugkit.core.optimizer_steps import steps_taken
 from lightning_debugkit.core.run import current_run, open_run
 from lightning_debugkit.data.loaders import class_mapping
 from lightning_debugkit.evaluation.error_analysis import error_analysis_arguments
@@ -207,7 +208,7 @@ class ErrorAnalysis(DebugCallback):
             self._gather(trainer, pl_module, "validate")
             if self._stage == "validate":
                 # Validated before a fit: the weights may be the initial ones.
-                self._conclude(trainer, pl_module, is_over=trainer.global_step > 0 or trainer.ckpt_path is not None)
+                self._conclude(trainer, pl_module, is_over=steps_taken(trainer) > 0 or trainer.ckpt_path is not None)
             elif self._affords(trainer):
                 self._conclude(trainer, pl_module, is_last=False)
 

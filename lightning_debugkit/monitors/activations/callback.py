@@ -14,6 +14,7 @@ from torch import Tensor
 from lightning_debugkit.core.arguments import Needs
 from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.dispatch_modes import cannot_enter, entered
+from lightning_debugkit.core.optimizer_steps import steps_taken
 from lightning_debugkit.core.optimizers import rate_of
 from lightning_debugkit.core.patching import around_next
 from lightning_debugkit.core.sampling import SampledSteps, Thinning
@@ -75,7 +76,7 @@ class ActivationMonitor(DebugCallback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if self._watch is not None:
             self._release()
-        if not self._looks.takes(trainer.global_step):
+        if not self._looks.takes(steps_taken(trainer)):
             return
         if (reason := cannot_look(pl_module)) is not None:
             self._tell_unseen(trainer, {"everything": reason})

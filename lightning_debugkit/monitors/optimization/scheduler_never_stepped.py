@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from lightning_debugkit.core.compat import LightningModule, Trainer, callbacks_of, overrides
 from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.optimizer_steps import steps_taken
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.monitors.optimization.double_steps import is_due
 
@@ -47,7 +48,7 @@ class Unstepped:
 
     def begin(self, trainer: Trainer) -> None:
         """Take the counts."""
-        self._begun, self._epoch = trainer.global_step, trainer.current_epoch
+        self._begun, self._epoch = steps_taken(trainer), trainer.current_epoch
         self._counts = {id(s): _state(s) for s in _schedulers(trainer)}
 
     def silent(self, trainer: Trainer, module: LightningModule, epochs: int, is_over: bool = False) -> list[Any]:
@@ -57,7 +58,7 @@ class Unstepped:
             epochs: Epochs that are over.
             is_over: So is the run: what Lightning was not due to step in it, nobody steps any more.
         """
-        if trainer.global_step - self._begun < _STEPS:
+        if steps_taken(trainer) - self._begun < _STEPS:
             return []
         # Lightning itself steps what is due, unless the hook that does is the user's.
         is_lightnings = module.automatic_optimization and not overrides(module, "lr_scheduler_step")
@@ -91,7 +92,7 @@ class Unstepped:
         yield UNSTEPPED.found(
             where,
             name=" and ".join(dict.fromkeys(type(s).__name__ for s in still)),
-            told=f"was never stepped in {trainer.global_step - self._begun} steps",
+            told=f"was never stepped in {steps_taken(trainer) - self._begun} steps",
             rate=max(float(group["lr"]) for group in still[0].optimizer.param_groups),
             why=why,
             remedy=remedy,

@@ -11,6 +11,7 @@ from typing import Any
 
 from lightning_debugkit.core.compat import ModelCheckpoint, Trainer, both_packages
 from lightning_debugkit.core.journal import read_journal
+from lightning_debugkit.core.optimizer_steps import steps_taken
 from lightning_debugkit.provenance.repository.commit_tree import end_run
 from lightning_debugkit.provenance.repository.git import Unavailable, open_repository
 from lightning_debugkit.provenance.snapshot.snapshot_session import SnapshotSession, metrics_of
@@ -35,7 +36,7 @@ def keep_outcome(
     name, value = _best(trainer)
     told = {
         "Debugkit-Outcome": " ".join(filter(None, (outcome.status, outcome.said)))[:300],
-        "Debugkit-Step": str(trainer.global_step),
+        "Debugkit-Step": str(steps_taken(trainer)),
         "Debugkit-Best": "" if value is None else f"{name} {value:.4g}",
         "Debugkit-Metrics": " ".join(f"{name}={value}" for name, value in sorted(metrics_of(trainer).items())),
         "Debugkit-Findings": _findings(run_folder),

@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning_debugkit.core.compat import Trainer
 from lightning_debugkit.core.journal import strict
+from lightning_debugkit.core.optimizer_steps import steps_taken
 from lightning_debugkit.data.loaders import class_mapping
 from lightning_debugkit.provenance.capture.capture import Capture
 from lightning_debugkit.provenance.capture.drift import DriftWatch
@@ -34,7 +35,7 @@ class SnapshotSession:
 
     def manifest_for(self, trainer: Trainer) -> Manifest:
         """Return the manifest with the facts of the checkpoint that is being written."""
-        facts = {"epoch": trainer.current_epoch, "step": trainer.global_step, "metrics": metrics_of(trainer)}
+        facts = {"epoch": trainer.current_epoch, "step": steps_taken(trainer), "metrics": metrics_of(trainer)}
         facts |= {"class_mapping": kept} if (kept := class_mapping(trainer)) else {}
         return self.taken.manifest.with_checkpoint({**facts, "drifted": self._drifted()})
 
