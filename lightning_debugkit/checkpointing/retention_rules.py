@@ -128,7 +128,7 @@ class Best(KeepRule):
         metric: Name under which it is logged.
         k: How many to keep.
         mode: ``min`` if smaller is better, ``max`` if larger is.
-        within: Keep the best of each of these intervals, instead of those of the whole run.
+        within: Keep the best of each of these intervals that has a value, instead of those of the whole run.
         to: URL of an object store to keep them in; if None, where the callback keeps its files.
     """
 
@@ -161,11 +161,14 @@ class Best(KeepRule):
     def ranked(self, history: Sequence[Record]) -> list[Record]:
         """Return the records with a finite value, the best first, of equal ones the earlier first."""
         sign = 1.0 if self.mode == "min" else -1.0
-        finite = [record for record in history if math.isfinite(record.metrics.get(self.metric, math.nan))]
-        return sorted(finite, key=lambda record: sign * record.metrics[self.metric])
+        return sorted(self._finite(history), key=lambda record: sign * record.metrics[self.metric])
+
+    def _finite(self, history: Sequence[Record]) -> list[Record]:
+        return [record for record in history if math.isfinite(record.metrics.get(self.metric, math.nan))]
 
     def keeps(self, history: Sequence[Record]) -> dict[str, str]:
-        pieces = [history] if self.within is None else self.within.intervals(history)
+        # An interval without a value is none: whether it counts would depend on whether its files are still there.
+        pieces = [history] if self.within is None else self.within.intervals(self._finite(history))
         reason = str(self)
         return {record.name: reason for piece in pieces for record in self.ranked(piece)[: self.k]}
 

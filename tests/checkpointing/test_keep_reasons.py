@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lightning_debugkit.checkpointing.keep_reasons import doomed, present
@@ -40,7 +40,8 @@ SCORED = [record(step, loss=loss) for step, loss in SCORES]
         (Best("loss", mode="max"), [1]),
         (Best("loss", k=2, mode="max"), [1, 6]),
         (Best("loss", within=Every(steps=3)), [2, 4]),  # intervals 1-3, 4-6 and 7, which has no finite value
-        (Best("loss", within=Every(steps=3, keep=2)), [4]),
+        (Best("loss", within=Every(steps=3, keep=2)), [2, 4]),  # of the intervals that have a value, the newest two
+        (Best("loss", within=Every(steps=3, keep=1)), [4]),
         (Latest(), [7]),
         (Latest(n=3), [5, 6, 7]),
         (Every(steps=2), [2, 4, 6]),
@@ -147,6 +148,10 @@ def test_the_order_of_arrival_is_irrelevant(run: Any, rules: list[KeepRule], cha
     assert kept(shuffled, rules) == kept(found, rules)
 
 
+@example(
+    run=[(1, {"loss": 0.0}), (1, {"loss": 0.0}), (1, {}), (1, {})],
+    rules=[Best("loss", within=Every(steps=1, keep=3))],
+)
 @given(runs, all_rules)
 def test_deleting_as_one_goes_leaves_what_looking_back_would(run: Any, rules: list[KeepRule]) -> None:
     """What was deleted would never have been wanted later: else files would be lost by bad luck."""
