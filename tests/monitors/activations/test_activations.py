@@ -101,6 +101,8 @@ def test_a_layer_that_is_dead_as_a_whole_is_an_error_with_a_constant_output(tmp_
         ("dead-units", "error", "net.1"),
         ("constant-output", "warning", "net.2"),
     }
+    (constant,) = [one for one in found if one.rule == "constant-output"]
+    assert constant.message.endswith("it varied by 0 of its size at most")
 
 
 class Beside(nn.Module):
