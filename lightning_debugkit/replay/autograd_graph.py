@@ -24,6 +24,10 @@ from lightning_debugkit.replay.trace import Silent
 # product with a zero weight or mask, an index) it is the value's, as with an idle expert or a zero-initialised factor.
 _FLAT = ("Floor", "Ceil", "Round", "Trunc", "Sign", "Sgn", "Heaviside")
 _NEAR = 8  # operations from a softmax to the sum of what it weighs
+# They read the shape of what they are given, not its values: a branch that they stand in for is left out, not cut off.
+_OF_SHAPE = frozenset(
+    f"{kind}_like" for kind in ("zeros", "ones", "full", "empty", "rand", "randn", "randint")
+) | frozenset(("new_zeros", "new_ones", "new_full", "new_empty"))
 _SATURATING = ("Relu", "Threshold", "Softmax", "Sigmoid", "Tanh", "Clamp", "Hardtanh", "Hardsigmoid")
 
 
@@ -106,13 +110,13 @@ class GraphFlow(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        given = list(tensors((args, kwargs or {})))
+        name = _name(func)
+        given = [] if name in _OF_SHAPE else list(tensors((args, kwargs or {})))
         carries = any(tensor.requires_grad for tensor in given)
         makers = [(tensor, self.maker.get(id(tensor))) for tensor in given]
         begin = torch._C._autograd._get_sequence_nr()
         result = func(*args, **(kwargs or {}))
         made = list(tensors(result))
-        name = _name(func)
         escapes = bool(given) and not made and name in ("item", "tolist", "numpy", "__float__", "__array__")
         if (made and given) or escapes:
             place = place_of(sys._getframe(1), self.names)

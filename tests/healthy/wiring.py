@@ -663,3 +663,28 @@ def last_layer_renewed_after_loading() -> Program:
 
     module.setup = setup
     return Program(module, train, val, {"max_epochs": 2})
+
+
+class Halves(Supervised):
+    """Two encoders, of the upper and the lower half of an image; every third batch goes without the second."""
+
+    def __init__(self) -> None:
+        parts = {"upper": mlp(32, 32, 16), "lower": mlp(32, 32, 16), "head": nn.Linear(32, 10)}
+        super().__init__(nn.ModuleDict(parts), F.cross_entropy, partial(Adam, lr=3e-3))
+        self.goes_without = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        upper, lower = self.net["upper"](x[:, :32]), self.net["lower"](x[:, 32:])
+        if self.training and self.goes_without:
+            lower = torch.zeros_like(lower)
+        return self.net["head"](torch.cat([upper, lower], -1))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
+        self.goes_without = batch_idx % 3 == 0
+        return super().training_step(batch, batch_idx)
+
+
+@program
+def modality_left_out_of_some_batches() -> Program:
+    train, val = digits(batch_size=32, flat=True)
+    return Program(Halves(), train, val, {"max_epochs": 3})
