@@ -50,7 +50,7 @@ def judge(train: Prints, val: Prints, is_plain: bool, is_same: bool, is_rich: bo
     Args:
         train: Fingerprints of training samples.
         val: Fingerprints of validation samples.
-        is_plain: The training sampler gives each sample once.
+        is_plain: The training sampler gives each sample once: twins within training are of the data then, not drawn.
         is_same: Both splits are one dataset, on purpose.
         is_rich: A sample has so many values that two are equal by copying only; rows of a table may be by chance.
     """
@@ -60,7 +60,7 @@ def judge(train: Prints, val: Prints, is_plain: bool, is_same: bool, is_rich: bo
         yield DUPLICATE_SAMPLES.found(where, count=copies, seen=len(train), share=twins)
     shared = np.flatnonzero(np.isin(val, kinds))
     share = len(shared) / len(val) if len(val) else 0.0
-    within = max(twins, _repeated(val, len(np.unique(val)))) if is_plain else 0.0
+    within = max(twins, _repeated(val, len(np.unique(val)))) if is_plain else _by_chance(val, len(kinds))
     if not is_same and len(shared) >= FEWEST and share >= SHARE and (is_rich or share > EXCESS * within):
         places = first[np.searchsorted(kinds, val[shared[:3]])]
         pairs = [[int(at), int(of)] for at, of in zip(shared[:3], places, strict=True)]
@@ -72,6 +72,16 @@ def judge(train: Prints, val: Prints, is_plain: bool, is_same: bool, is_rich: bo
 def has_copies(prints: Prints) -> bool:
     """Tell whether so many of a split are copies of others that they may be meant, to balance it."""
     return _repeated(prints, len(np.unique(prints))) >= TWINS
+
+
+def _by_chance(val: Prints, kinds: int) -> float:
+    """Return the share of ``val`` that would stand among ``kinds`` others if they were drawn as it was, with twins.
+
+    Of n samples of which two are equal with probability q, n q / 2 are copies of others, and of those others N q are
+    met. One copy more is counted than there is: of few samples, none may be by luck.
+    """
+    copies = len(val) - len(np.unique(val)) + 1
+    return 2 * copies * kinds / len(val) ** 2 if len(val) else 0.0
 
 
 def _repeated(prints: Prints, kinds: int) -> float:

@@ -96,6 +96,14 @@ def test_rows_that_are_equal_by_chance_are_no_overlap() -> None:
     assert "train-val-overlap" in rules(duplicates.judge(few[:300], few[300:], is_rich=True, **common))
 
 
+def test_rows_that_are_equal_by_chance_are_no_overlap_under_a_sampler_of_ones_own() -> None:
+    draw = np.random.default_rng(0)
+    few, many = (draw.integers(0, kinds, 2240).astype(np.uint64) for kinds in (12_000, 2**60))
+    common = {"is_plain": False, "is_same": False, "is_rich": False, "where": HERE}
+    assert rules(duplicates.judge(few[:1920], few[1920:], **common)) == []
+    assert rules(duplicates.judge(many[:1920], many[1840:2160], **common)) == ["train-val-overlap"]
+
+
 def test_a_split_that_validates_on_training_on_purpose_is_no_overlap() -> None:
     prints = np.arange(200, dtype=np.uint64)
     assert rules(duplicates.judge(prints, prints, True, True, True, HERE)) == []
