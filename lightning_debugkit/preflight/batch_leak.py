@@ -25,8 +25,8 @@ BEYOND = 100
 BATCH_LEAK = Rule(
     "batch-leak",
     Severity.WARNING,
-    "the prediction for one sample depends on the other samples of its batch, in eval mode, too: with another "
-    "sample 0, {count} of {others} other predictions moved, by up to {most:.2g} of their spread{first}",
+    "the prediction for one sample depends on the other samples of its batch, in eval mode, too: with {changed}, "
+    "{count} of {others} other predictions moved, by up to {most:.2g} of their spread{first}",
     "{remedy}",
     section="preflight",
     cost="once",
@@ -35,7 +35,9 @@ BATCH_LEAK = Rule(
 
 
 def judge_leak(probe: Probe, base: list[LossCall], size: int, where: Where) -> Iterator[Finding]:
-    """Yield that predictions of other samples move with sample 0.
+    """Yield that predictions move with sample 0, or with the first half of the batch.
+
+    One sample among many weighs little in a mean or a softmax over all of them: half of them weigh more.
 
     Without a loss of torch's that is given predictions, they are what ``forward`` of the module returns.
 
@@ -48,20 +50,27 @@ def judge_leak(probe: Probe, base: list[LossCall], size: int, where: Where) -> I
     Raises:
         NotProbed: The step raised.
     """
-    before = _Predictions(probe, size, base)
-    moved = [1, *range(1, size)]
-    after = before.again(moved)
-    for place, (one, other) in enumerate(zip(before.rows, after, strict=False)):
-        if one is None or other is None or one.shape != other.shape:
-            continue
-        apart = distance(one, other)[1:]
-        many = int((apart > MATERIAL).sum())
-        # Where the step draws, it may pair samples on purpose, as mixup does: that moves a few.
-        if many <= (0.5 * (size - 1) if probe.draws else 0):
-            many = _beyond_rounding(before, place, apart)
-        if many:
-            yield _found(probe, moved, size, where, {"count": many, "others": size - 1, "most": float(apart.max())})
-            return
+    before, half = _Predictions(probe, size, base), size // 2
+    for count, changed in ((1, "another sample 0"), (half, f"other samples in the first {half} places")):
+        order = [*range(count, 2 * count), *range(count, size)]
+        if count == 1 or not probe.draws:
+            for place, (one, other) in enumerate(zip(before.rows, before.again(order), strict=False)):
+                if one is None or other is None or one.shape != other.shape:
+                    continue
+                apart = distance(one, other)[count:]
+                if many := _moved(before, place, apart, is_one=count == 1):
+                    seen = {"changed": changed, "count": many, "others": len(apart), "most": float(apart.max())}
+                    yield _found(probe, order, count, size, where, seen)
+                    return
+
+
+def _moved(before: _Predictions, place: int, apart: Tensor, is_one: bool) -> int:
+    """Return how many of the others have moved, 0 where that may be rounding or meant."""
+    many = int((apart > MATERIAL).sum())
+    # Where the step draws, it may pair samples on purpose, as mixup does; experts with room for so many samples send
+    # some elsewhere where others come: that moves a few.
+    few = 0 if is_one and not before.draws else 0.5 * len(apart)
+    return many if many > few else _beyond_rounding(before, place, apart)
 
 
 class _Predictions:
@@ -78,6 +87,10 @@ class _Predictions:
             # What compares samples with each other, as contrastive losses do, may also prepare that in forward.
             self.rows = said if is_known and not pairs.is_found else []
 
+    @property
+    def draws(self) -> bool:
+        return self._probe.draws
+
     def again(self, order: list[int]) -> Sequence[Tensor | None]:
         """Return the predictions for other samples in the places of the batch's own."""
         batch = self._probe.reordered(order)
@@ -89,23 +102,23 @@ class _Predictions:
 
 def _beyond_rounding(before: _Predictions, place: int, apart: Tensor) -> int:
     """Return how many of the others have moved by more than rounding, 0 if not more than half of them have."""
-    size = len(apart) + 1
-    if before._probe.draws or int((apart > ROUNDING).sum()) <= 0.5 * len(apart):
+    one = before.rows[place]
+    if one is None or before.draws or int((apart > ROUNDING).sum()) <= 0.5 * len(apart):
         return 0
-    turned, one = before.again([*reversed(range(size))]), before.rows[place]
+    turned = before.again([*reversed(range(len(one)))])
     other = turned[place] if place < len(turned) else None
-    if one is None or other is None or other.shape != one.shape:
+    if other is None or other.shape != one.shape:
         return 0
     many = int((apart > max(ROUNDING, BEYOND * float(distance(one, other.flip(0)).max()))).sum())
     return many if many > 0.5 * len(apart) else 0
 
 
-def _found(probe: Probe, order: list[int], size: int, where: Where, seen: dict[str, Any]) -> Finding:
+def _found(probe: Probe, order: list[int], count: int, size: int, where: Where, seen: dict[str, Any]) -> Finding:
     """Return the finding with the operation that mixes, as far as two more runs can tell it."""
     one, other = (RowTrace(probe.names, size) for _ in range(2))
     probe.run(probe.batch, one)
     probe.run(probe.reordered(order), other)
-    found = first_mixing(one, other)
+    found = first_mixing(one, other, count)
     if found is None or not found[1].source:
         remedy = "Look for an operation over dimension 0: softmax, mean, norm or a reshape that mixes samples."
         return BATCH_LEAK.found(where, first="", remedy=remedy, **seen)

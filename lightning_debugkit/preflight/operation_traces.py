@@ -106,8 +106,8 @@ def last_alike(one: InputTrace, other: InputTrace) -> Operation | None:
 class RowTrace(OperationTrace):
     """Keep, for each operation, sums over the slices of its result along the dimensions that samples may lie in.
 
-    Enter it around two runs of one step that differ in sample 0 alone; the first operation that differs in more than
-    that sample's share of each such dimension is the one that mixes samples, whichever way they lie.
+    Enter it around two runs of one step that differ in the first samples alone; the first operation that differs in
+    more than their share of each such dimension is the one that mixes samples, whichever way they lie.
 
     Args:
         names: Dotted path of each module of the model, by ``id``.
@@ -157,12 +157,15 @@ class PairTrace(OperationTrace):
             self.is_found = self.is_found or (is_square and is_of_samples)
 
 
-def first_mixing(one: RowTrace, other: RowTrace) -> tuple[str, SourceLine] | None:
-    """Return the first operation, with its place, that mixes samples; ``None`` if none could be told."""
+def first_mixing(one: RowTrace, other: RowTrace, changed: int) -> tuple[str, SourceLine] | None:
+    """Return the first operation, with its place, that mixes samples, so many of which are others in one of two runs.
+
+    ``None`` if none could be told.
+    """
     for (name, place, before), (again, _, after) in zip(one.results, other.results, strict=False):
         if name != again or [each.shape for each in before] != [each.shape for each in after]:
             return None
-        if all(_differ(a, b) > a.shape[1] // one.size for a, b in zip(before, after, strict=True)):
+        if all(_differ(a, b) > changed * a.shape[1] // one.size for a, b in zip(before, after, strict=True)):
             return name, place
     return None
 
