@@ -69,8 +69,10 @@ def _line(name: str, result: Mapping[str, Any]) -> str:
     healthy = _healthy(result)
     faults = [row for row in result["rows"] if row["named"] is not None]
     through = " ".join(f"{kind} {versions[kind]}" for kind in ("lightning", "pytorch-lightning") if versions.get(kind))
+    package = result["package"]
+    part = "" if name.replace("_", "-") in package else f", {name}"
     return (
-        f"| {result['package']} {versions[result['package']]} | {through} | "
+        f"| {package} {versions[package]}{part} | {through} | "
         f"{len({row['program'] for row in healthy})} | {sum(row['same'] for row in healthy)} of {len(healthy)} | "
         f"{_sum(healthy, 'accusations')} | {_sum(healthy, 'true')} | {_sum(result['rows'], 'troubles')} | "
         f"{_named(faults)} | {_seconds(healthy)} |"
