@@ -27,13 +27,18 @@ FACTOR = 6.0
 GAP = 4.0
 SHIFT = 0.3  # of the gaps' own spread; a margin of 0.35 on cosines of 64 numbers is 2.8
 SAMPLES = 8
+# A last bias that states how rare a class is (T.-Y. Lin et al., Focal Loss for Dense Object Detection, 2017, 4.1) with
+# its sign turned: one label in ten or fewer, and logits that are much the same and on the other side of 0. The factor
+# is a choice; at one label in ten the loss is six times that of the logits turned round.
+RARE = 0.1
+SAME = 0.25  # of the mean logit, that they spread by
+TURNED = 4.0
 
 LOSS_AT_INIT = Rule(
     "loss-at-init",
     Severity.WARNING,
-    "the first loss is {loss:.3g} where untrained weights should have {expected:.3g} ({why}): logits spread over "
-    "{spread:.3g} before anything is learned",
-    "Scale the inputs to about unit size, or start the last layer with smaller weights.",
+    "the first loss is {loss:.3g} where untrained weights should have {expected:.3g} ({why}): {what}",
+    "{remedy}",
     section="loss",
     cost="once",
     can_follow=("input-not-normalized",),
@@ -152,6 +157,8 @@ def _at_init(call: LossCall, where: Where) -> Iterator[Finding]:
             return
         target = target.float()
         loss, expected = float(F.binary_cross_entropy_with_logits(logits, target)), math.log(2)
+        if call.options.get("weight") is None and call.options.get("pos_weight") is None:
+            yield from _turned_prior(call, logits, target, loss, where)
         gaps = (logits * (2 * target - 1)).reshape(-1)
         rows, why = logits, "ln 2, both classes alike"
     else:
@@ -160,8 +167,25 @@ def _at_init(call: LossCall, where: Where) -> Iterator[Finding]:
     is_chance = abs(float(gaps.mean())) <= max(GAP * error, SHIFT * float(gaps.std()) if len(gaps) > 1 else 0.0)
     if math.isfinite(loss) and loss > FACTOR * expected and is_chance:
         yield LOSS_AT_INIT.found(
-            where, loss=loss, expected=expected, why=why, spread=float(rows.max() - rows.min()),
-            source=call.place.source,
+            where, loss=loss, expected=expected, why=why, source=call.place.source,
+            what=f"logits spread over {float(rows.max() - rows.min()):.3g} before anything is learned",
+            remedy="Scale the inputs to about unit size, or start the last layer with smaller weights.",
+        )  # fmt: skip
+
+
+def _turned_prior(call: LossCall, logits: Tensor, target: Tensor, loss: float, where: Where) -> Iterator[Finding]:
+    """Yield that the logits begin where the rare label would be the common one."""
+    share, mean = float(target.mean()), float(logits.mean())
+    rare = min(share, 1 - share)
+    if not 0 < rare <= RARE or mean * (share - 0.5) >= 0 or float(logits.std()) > SAME * abs(mean):
+        return
+    expected = float(F.binary_cross_entropy_with_logits(-logits, target))
+    # Logits of the size that states a rare label, and no small offset of weights drawn at random.
+    if loss > TURNED * expected and abs(mean) >= math.log((1 - RARE) / RARE):
+        yield LOSS_AT_INIT.found(
+            where, loss=loss, expected=expected, why="the same logits with the other sign", source=call.place.source,
+            what=f"they are {mean:.3g} on average, though {share:.2g} of the labels are positive",
+            remedy="Turn the sign of the last layer's bias: log(p / (1 - p)) for a share p of positive labels.",
         )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -288,6 +289,19 @@ def heavy_last_layer(mended: bool) -> Program:
     if not mended:
         nn.init.normal_(net[-1].weight, std=10)
     return Program(Classifier(mended, net), batches(*digits()), trainer=ONE_EPOCH)
+
+
+@fault("loss-at-init", source="binary_cross_entropy_with_logits", **BY)
+def prior_of_the_rare_class_turned(mended: bool) -> Program:
+    class Rare(Classifier):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            return F.binary_cross_entropy_with_logits(self.net(x), y)
+
+    net, (x, _) = mlp(64, 32, 16), digits()
+    nn.init.constant_(net[-1].bias, math.log(0.05 / 0.95) * (1 if mended else -1))
+    score = x @ torch.randn(64, 16)
+    return Program(Rare(mended, net), batches(x, (score > score.quantile(0.95, 0)).float()), trainer=ONE_EPOCH)
 
 
 @fault("loss-at-init", source="cross_entropy", **BY)
