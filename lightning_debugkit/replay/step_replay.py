@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
+from torch.optim import Optimizer
 
 from lightning_debugkit.core.compat import (
     DummyLogger,
@@ -21,7 +23,7 @@ from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.core.run import current_run
 from lightning_debugkit.core.sharding import cannot_rerun
 from lightning_debugkit.core.step_hooks import aside
-from lightning_debugkit.replay.autograd_graph import Wiring, wiring
+from lightning_debugkit.replay.autograd_graph import Wiring, reached, wiring
 from lightning_debugkit.replay.diagnosis import Backward, Diagnosis, ReplayStep, breaks_scaled, diagnose
 
 
@@ -75,13 +77,31 @@ def step_of(trainer: Trainer, module: LightningModule, batch: Any, batch_idx: in
     def run(part: Any, backward: Backward) -> None:
         # An instance attribute, as the replay's own backward changes with every run.
         module.__dict__["manual_backward"] = backward
-        with trainer.precision_plugin.train_step_context():
+        with (
+            trainer.precision_plugin.train_step_context(),
+            _attribute(Tensor, "backward", _of_tensors(module, backward)),
+        ):
             output = module.training_step(part, *arguments)
         loss = output.get("loss") if isinstance(output, dict) else output
         if module.automatic_optimization and isinstance(loss, Tensor):
             backward(loss)
 
     return ReplayStep(module, batch, random, run)
+
+
+def _of_tensors(module: LightningModule, backward: Backward) -> Callable[..., None]:
+    """Return what stands for ``loss.backward()``: `backward` for the module's weights, torch's own for other leaves."""
+    usual: Any = Tensor.backward
+    own = {id(parameter) for parameter in module.parameters()}
+
+    def stands_in(loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        # Those that the step makes and reads, as the input of an attack that follows its gradient.
+        others = [leaf for key, leaf in reached(loss).items() if key not in own]
+        if others and "inputs" not in kwargs:
+            usual(loss, *args[:1], **{**kwargs, "retain_graph": True, "inputs": others})
+        backward(loss, *args, **kwargs)
+
+    return stands_in
 
 
 def overflows(
@@ -103,11 +123,14 @@ def muted(trainer: Trainer, module: LightningModule) -> Iterator[None]:
         return None
 
     schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
+    optimizers = _optimizers(trainer, module)
     with contextlib.ExitStack() as stack:
         stack.enter_context(aside())
         for name in ("log", "log_dict", "manual_backward", "clip_gradients", "toggle_optimizer", "untoggle_optimizer"):
             stack.enter_context(_attribute(module, name, nothing))
-        for owner in (*trainer.optimizers, *schedulers):
+        for optimizer in optimizers:
+            stack.callback(_kept(optimizer))
+        for owner in (*optimizers, *schedulers):
             stack.enter_context(_attribute(owner, "step", nothing))
         for kind in both_packages(LightningOptimizer):
             stack.enter_context(_attribute(kind, "step", nothing))
@@ -120,6 +143,27 @@ def muted(trainer: Trainer, module: LightningModule) -> Iterator[None]:
             stack.callback(setattr, run, "is_replaying", run.is_replaying)
             run.is_replaying = True
         yield
+
+
+def _optimizers(trainer: Trainer, module: LightningModule) -> list[Optimizer]:
+    """Return the Trainer's optimizers; under manual optimization all that there are, as a program may keep some."""
+    if module.automatic_optimization:
+        return list(trainer.optimizers)
+    return [each for each in gc.get_objects() if issubclass(type(each), Optimizer)]
+
+
+def _kept(optimizer: Optimizer) -> Callable[[], None]:
+    """Return what puts back what an optimizer holds: its steps of other names, as `first_step`, write there."""
+    held = dict(vars(optimizer))
+    state = {key: dict(value) if isinstance(value, dict) else value for key, value in optimizer.state.items()}
+
+    def put_back() -> None:
+        vars(optimizer).clear()
+        vars(optimizer).update(held)
+        optimizer.state.clear()
+        optimizer.state.update(state)
+
+    return put_back
 
 
 @contextlib.contextmanager

@@ -311,6 +311,67 @@ def test_our_own_checkpoints_count_such_steps_and_go_on_from_them(tmp_path: Path
     assert (resumed.of_kind("resume")[-1]["step"], resumed.of_kind("end")[-1]["step"]) == (20, 30)
 
 
+class Plain(Past):
+    """Calls ``loss.backward()`` itself, of which Lightning tells nobody: what breaks is seen in the gradients."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        loss = nn.functional.mse_loss(self.net(batch[0]), batch[1])
+        if batch_idx == self.breaks:
+            loss = loss + (self.net(batch[0]) * 0).log().mean()
+        self.optimizers().zero_grad()
+        loss.backward()
+        self.optimizers().step()
+
+
+@WAYS
+def test_a_backward_by_hand_is_replayed_as_one(way: str, tmp_path: Path) -> None:
+    with pytest.raises(TrainingAnomaly) as raised:
+        fit_by_hand(Plain(way, breaks=6), tmp_path)
+    assert "log(0) in training_step" in raised.value.finding.message
+    assert raised.value.finding.where.step == 6
+    events = read_journal(tmp_path / "debugkit")
+    assert (len(events.findings), events.of_kind("trouble")) == (1, [])
+
+
+class Attacked(Plain):
+    """Trains on the input moved along its gradient, which ``backward`` leaves on it."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        x = batch[0].clone().requires_grad_()
+        nn.functional.mse_loss(self.net(x), batch[1]).backward()
+        moved = (x + 0.01 * x.grad.sign()).detach()
+        super().training_step([moved, batch[1]], batch_idx)
+
+
+def test_an_attack_that_reads_the_gradient_of_the_input_is_replayed(tmp_path: Path) -> None:
+    with pytest.raises(TrainingAnomaly) as raised:
+        fit_by_hand(Attacked("kept", breaks=6), tmp_path)
+    assert "log(0) in training_step" in raised.value.finding.message
+
+
+class Idle(Past):
+    """A part that the loss never uses, for which steps are run again."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__(way)
+        self.idle = nn.Linear(8, 8)
+
+
+@WAYS
+def test_a_step_that_is_run_again_leaves_optimizers_as_they_were(way: str, tmp_path: Path) -> None:
+    pl.seed_everything(1)
+    first, second = Idle(way), Idle(way)
+    second.load_state_dict(first.state_dict())
+    alone = fit_by_hand(first, tmp_path / "alone", watched=False)
+    watched = fit_by_hand(second, tmp_path / "watched")
+    found = [one.rule for one in read_journal(tmp_path / "watched" / "debugkit").findings]
+    assert found == ([] if way == "kept" else ["no-gradient"])  # what a program keeps to itself is not asked for
+    assert all(torch.equal(alone[name], watched[name]) for name in alone)
+    held = [list(module.kept.state.values()) for module in (first, second)]
+    for one, other in zip(*held, strict=True):
+        assert all(torch.equal(torch.as_tensor(one[key]), torch.as_tensor(other[key])) for key in one)
+
+
 class Window(Net):
     """Steps once in so many batches of its ten, and clears what is left of an epoch."""
 
