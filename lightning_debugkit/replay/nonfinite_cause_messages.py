@@ -27,7 +27,11 @@ _OPERATIONS = {
     "sqrt": ("sqrt at 0", "sqrt of a negative number", "add a small epsilon under the root"),
     "rsqrt": ("rsqrt(0)", "rsqrt of a negative number", "add a small epsilon under the root"),
     "pow": ("a power at 0", "a broken power of a negative number", "clamp the base away from 0"),
-    "exp": ("overflow of exp", "exp of NaN", "subtract the maximum first, or use logsumexp or log_softmax"),
+    "exp": (
+        "overflow of exp",
+        "exp of NaN",
+        "clamp its argument from above, as of a log-variance; in a softmax by hand use logsumexp or log_softmax",
+    ),
     "expm1": ("overflow of expm1", "expm1 of NaN", "clamp its argument from above"),
     "_softmax": ("softmax", "softmax of a row with nothing but -inf", "leave one position of each row unmasked"),
     "_safe_softmax": ("softmax", "softmax of infinite scores", "keep the scores finite"),
