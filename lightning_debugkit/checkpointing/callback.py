@@ -278,6 +278,9 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
         if self._agreement is not None:
             self._agreement.remove()
             self._agreement = None
+        self._release()
+
+    def _release(self) -> None:
         if self._steps is not None:
             self._steps.remove()
             self._steps = None

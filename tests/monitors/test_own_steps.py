@@ -1,5 +1,6 @@
 """Programs that step an optimizer themselves, and rates of 0: what trains is not called untrained."""
 
+import contextlib
 import copy
 import re
 from pathlib import Path
@@ -9,6 +10,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.optim import optimizer as optimizers
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -370,6 +372,23 @@ def test_a_step_that_is_run_again_leaves_optimizers_as_they_were(way: str, tmp_p
     held = [list(module.kept.state.values()) for module in (first, second)]
     for one, other in zip(*held, strict=True):
         assert all(torch.equal(torch.as_tensor(one[key]), torch.as_tensor(other[key])) for key in one)
+
+
+class Raises(Past):
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        super().training_step(batch, batch_idx)
+        if batch_idx == 5:
+            raise KeyError("a sample without a label")
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_torchs_own_hooks_are_as_they_were_after_a_fit(ends: bool, tmp_path: Path) -> None:
+    module = (Past if ends else Raises)("kept")
+    with contextlib.nullcontext() if ends else pytest.raises(KeyError):
+        fit_past(module, tmp_path, NestedCheckpoint(tmp_path / "kept", rules=[Latest()]))
+    hooks = (optimizers._global_optimizer_pre_hooks, optimizers._global_optimizer_post_hooks)
+    assert [len(each) for each in hooks] == [0, 0]
+    assert [len(each._optimizer_step_post_hooks) for each in (module.kept,)] == [0]
 
 
 class Window(Net):
