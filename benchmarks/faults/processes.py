@@ -71,6 +71,7 @@ def _child(folder: str, printed: str, environment: dict[str, str]) -> None:
         runpy.run_path(str(Path(folder, "train.py")), run_name="__main__")
     except SystemExit as left:
         if isinstance(left.code, str):
+            sys.stdout.flush()  # both go into one file, in the order in which they were said
             print(left.code, file=sys.stderr)
             raise SystemExit(1) from None
         raise

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,6 +105,17 @@ def against_constant(hits: NDArray[np.int64], support: NDArray[np.int64]) -> Aga
     recall, blind = float(recalls.mean()) - _Z * error, 1 / len(recalls)
     right, baseline = float(hits.sum()) / n, float(support[top]) / n
     return AgainstTrivial(top, n, right, baseline, gain - spread, gain + spread, recall, blind)
+
+
+def unless_guessed(finding: Finding, guessed: Collection[str]) -> Finding:
+    """Return the finding, an info where nothing but their kind says that what was compared are predictions and targets.
+
+    What a batch holds beside its inputs may be actions that were taken, or classes that are wrong.
+
+    Args:
+        guessed: Steps whose targets no loss function was heard to take, nor anybody has named.
+    """
+    return replace(finding, severity=Severity.INFO) if guessed and finding.rule == TRIVIAL.name else finding
 
 
 def trivial_finding(where: Where, found: AgainstTrivial | None, name: str, unit: str) -> Finding | None:

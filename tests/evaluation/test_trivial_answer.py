@@ -128,3 +128,39 @@ def test_a_fit_of_a_few_batches_that_only_tries_the_code_is_not_accused(by: Any,
     trainer.fit(Seeing(blind=True), data, data)
     told = {finding.rule for finding in read_journal(tmp_path / "debugkit").findings}
     assert not told & {"no-better-than-trivial", "class-never-predicted"}
+
+
+class Acting(Seeing):
+    """Makes logged actions the likelier the more they have earned: they are no answers that would be right."""
+
+    def loss(self, batch: Any) -> Tensor:
+        picked = self(batch[0]).log_softmax(1).gather(1, batch[1][:, None])[:, 0]
+        return -(picked * (batch[2] - batch[2].mean())).mean()
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return self.loss(batch)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_loss", self.loss(batch))
+
+
+class Classifying(Acting):
+    """The same, but the classes go through a loss function of torch."""
+
+    def loss(self, batch: Any) -> Tensor:
+        return F.cross_entropy(self(batch[0]), batch[1])
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("by", [BiasVarianceReport, ErrorAnalysis])
+@pytest.mark.parametrize(("kind", "severity"), [(Acting, Severity.INFO), (Classifying, Severity.WARNING)])
+def test_what_no_loss_was_heard_to_take_is_no_label_beyond_doubt(
+    by: Any, kind: Any, severity: Severity, tmp_path: Path
+) -> None:
+    pl.seed_everything(1, verbose=False)
+    x, taken = torch.randn(600, 4), torch.randint(0, 3, (600,))
+    data = TensorDataset(x, taken, x[torch.arange(600), taken])
+    trainer = pl.Trainer(max_epochs=4, callbacks=[by()], default_root_dir=tmp_path, **QUIET)
+    trainer.fit(kind(blind=True), DataLoader(data, batch_size=30, shuffle=True), DataLoader(data, batch_size=100))
+    told = [one for one in read_journal(tmp_path / "debugkit").findings if one.rule == "no-better-than-trivial"]
+    assert [one.severity for one in told] == [severity]

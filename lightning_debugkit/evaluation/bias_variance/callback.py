@@ -23,6 +23,7 @@ from lightning_debugkit.evaluation.bias_variance.holdout import Holdout
 from lightning_debugkit.evaluation.bias_variance.measurement import Measurement
 from lightning_debugkit.evaluation.bias_variance.training_facts import TrainingFacts, training_facts_of
 from lightning_debugkit.evaluation.predictions.reader import PredictionReader, PredictionsNotFound
+from lightning_debugkit.evaluation.trivial_answer import unless_guessed
 
 _log = logging.getLogger("lightning_debugkit")
 Goal = float | tuple[int, int] | dict[str, float] | None
@@ -277,5 +278,5 @@ class BiasVarianceReport(DebugCallback):
             where = Where(moment["epoch"], moment["step"], trainer.global_rank)
         for finding in bias_variance_findings(case, conclusion, where):
             run.is_trivial_told |= finding.rule == "no-better-than-trivial"
-            self.emit(trainer, finding)
+            self.emit(trainer, unless_guessed(finding, self.looks.gauge.reader.guessed))
         _log.info(f"{type(self).__name__}: {conclusion.verdict}")

@@ -27,6 +27,7 @@ from lightning_debugkit.evaluation.error_analysis.evaluation_pass import Evaluat
 from lightning_debugkit.evaluation.error_analysis.task import TaskName
 from lightning_debugkit.evaluation.error_analysis.training_answers import TrainingAnswers
 from lightning_debugkit.evaluation.predictions.reader import PredictionReader, PredictionsNotFound
+from lightning_debugkit.evaluation.trivial_answer import unless_guessed
 
 _log = logging.getLogger("lightning_debugkit")
 _SHARE = 0.05  # of a run's time that analyses on the way may take; the last is always made
@@ -299,5 +300,5 @@ class ErrorAnalysis(DebugCallback):
             for finding in analysis.findings(where, is_over, files.analysis):
                 if finding.rule == "no-better-than-trivial" and run.is_trivial_told:
                     continue
-                self.emit(trainer, finding, about=files.analysis)
+                self.emit(trainer, unless_guessed(finding, self.watch.reader.guessed), about=files.analysis)
         self._spent += time.monotonic() - began

@@ -58,6 +58,7 @@ class PredictionReader:
         self._forward: ForwardWatch | None = None
         self._losses: LossWatch | None = None
         self._compiled: bool | None = None
+        self.guessed: set[str] = set()  # steps whose targets no loss function was heard to take
         self.masked: set[str] = set()  # steps that leave answers out of their loss by a mask of each batch
 
     def begin(self, step: str, module: LightningModule, watch: bool = False) -> None:
@@ -214,6 +215,8 @@ class PredictionReader:
             # that nobody uses. What is named is meant.
             heard = loss_inputs.loss_inputs(compared, predictions[1], target[1])
             if heard or not compared or self.predictions or is_detections(predictions[1]):
+                if losses is not None and not (heard or self.predictions or self.target):
+                    self.guessed.add(step)
                 self._heard[step] = heard or self._without_mask(step)
                 found = Reading(predictions[1], target[1], (predictions[0], target[0]))
                 return self._heard[step].applied(found), "forward"
