@@ -156,6 +156,7 @@ def test_what_a_run_leaves_does_not_make_its_tree_dirty(project: Path, monkeypat
 def test_a_preset_writes_nothing_into_the_repository(project: Path) -> None:
     root = project.parent
     git(root, "init", "-q")
+    (root / ".git" / "info" / "exclude").write_text("__pycache__/\n")  # what Python itself writes beside a module
     git(root, "add", "-A")
     git(root, "commit", "-qm", "v1")
     (project / "notes.txt").write_text("private")
