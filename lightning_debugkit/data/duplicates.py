@@ -15,9 +15,10 @@ from lightning_debugkit.core.rule import Rule
 EXCESS = 5.0
 SHARE = 0.01
 FEWEST = 3
-# Validation on training data and on nothing else is often meant, in a trial or to see whether it can be fitted; a leak
-# never is, and leaves samples that are new.
+# Validation on all of the training data and on nothing else is often meant, in a trial or to see whether it can be
+# fitted; on a part of it, it is a split that training does not leave out.
 WHOLE = 0.95
+PART = 0.5  # of the training samples, that validation has at most
 # Twins within training from which on it is worth a word.
 TWINS = 0.05
 
@@ -64,7 +65,7 @@ def judge(train: Prints, val: Prints, is_plain: bool, is_same: bool, is_rich: bo
     if not is_same and len(shared) >= FEWEST and share >= SHARE and (is_rich or share > EXCESS * within):
         places = first[np.searchsorted(kinds, val[shared[:3]])]
         pairs = [[int(at), int(of)] for at, of in zip(shared[:3], places, strict=True)]
-        severity = Severity.INFO if share >= WHOLE else None
+        severity = Severity.INFO if share >= WHOLE and len(val) > PART * len(train) else None
         seen = {"count": len(shared), "seen": len(val), "share": share, "trained": len(train)}
         yield TRAIN_VAL_OVERLAP.found(where, severity=severity, **seen, pairs=pairs)
 

@@ -34,7 +34,7 @@ from lightning_debugkit.replay.step_raised import (
 from lightning_debugkit.replay.step_replay import NotReplayable, overflows, replay_step
 
 _SMALL_BUFFER = 65_536  # entries; statistics are smaller, tables and queues larger
-_GIVEN_UP = "max_skips={most} updates were dropped before it, and no more may be"
+_GIVEN_UP = "max_skips={most} updates were dropped before it, and no more may be: a larger max_skips drops more"
 _MAX_REPLAYS = 5  # in a run that goes on: the first few say what there is to say
 
 

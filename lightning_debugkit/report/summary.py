@@ -12,7 +12,7 @@ from lightning_debugkit.core.journal import VERSION, Event, Events
 from lightning_debugkit.core.name_lists import plural
 from lightning_debugkit.report import verdict as verdicts
 from lightning_debugkit.report.folding import Folded, findings_in_order, fold_findings
-from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, as_number, headline, sentence
+from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, as_number, begun, headline, sentence
 from lightning_debugkit.report.troubles import Trouble, troubles
 
 Status = Literal["finished", "exception", "interrupted", "stopped", "unfinished"]
@@ -93,7 +93,7 @@ class Summary:
     def untold(self, finding: Finding) -> str:
         """Return what the verdict leaves out of the message of a finding that it tells."""
         rest = headline(finding.message)[1]
-        return f"{rest[:1].upper()}{rest[1:]}." if rest else ""
+        return f"{begun(rest)}." if rest else ""
 
     @property
     def other_exception(self) -> str:
@@ -171,7 +171,7 @@ def summarize(events: Events) -> Summary:
 def _told(end: Event | None) -> str:
     """Return the sentence that an end brings with it, as one does that no Trainer wrote."""
     said = sentence(str((end or {}).get("told", "")))
-    return f"{said[:1].upper()}{said[1:]}." if said else ""
+    return f"{begun(said)}." if said else ""
 
 
 def _from(resumed: Mapping[str, Any], first: int, steps: int) -> Iterable[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_debugkit.report.curves import curve_figure, curves
-from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, as_number, phrase
+from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, as_number, begun, phrase
 from lightning_debugkit.report.parts import Cell, Details, Drawing, Paragraph, Section, Table, table_of
 from lightning_debugkit.report.stacked_bar import Stack, draw_stack, stack
 from lightning_debugkit.report.summary import Measure, Summary
@@ -42,9 +42,7 @@ def _parts(summary: Summary, _folder: Path) -> Iterator[Paragraph | Table | Deta
 
 def _analysis(held: Mapping[str, Any]) -> Iterator[Paragraph | Table | Details | Drawing]:
     verdict = str(held.get("verdict", ""))
-    yield Paragraph(
-        f"{verdict[:1].upper()}{verdict[1:]}. The numbers are of {held.get('speaks_of', 'the last weights')}."
-    )
+    yield Paragraph(f"{begun(verdict)}. The numbers are of {held.get('speaks_of', 'the last weights')}.")
     found = stack(held)
     if found is not None:
         yield Drawing(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_debugkit.core.name_lists import plural
-from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, number, phrase, sentence
+from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, begun, number, phrase, sentence
 from lightning_debugkit.report.parts import Cell, Code, Details, Paragraph, Section, Table, table_of
 from lightning_debugkit.report.summary import Summary
 
@@ -26,7 +26,7 @@ def _parts(summary: Summary, folder: Path) -> Iterator[Paragraph | Table | Detai
         yield Paragraph(_said(identity, source, as_mapping(manifest.get("model")), is_noted=bool(notes)))
     for note in notes:
         said = sentence(note.message, 500)
-        yield Paragraph(f"{said[:1].upper()}{said[1:]}. {note.advice}")
+        yield Paragraph(f"{begun(said)}. {note.advice}")
     if not manifest:
         return
     yield table_of("The code of this run", (), _facts(manifest))

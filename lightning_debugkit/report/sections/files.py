@@ -13,10 +13,12 @@ from lightning_debugkit.report.summary import Summary
 _MOST = 40
 
 
-def _parts(summary: Summary, _folder: Path) -> Iterator[Table]:
-    # Checkpoints have a section of their own; a file that was written again is the same file.
+def _parts(summary: Summary, folder: Path) -> Iterator[Table]:
+    # Checkpoints have a section of their own; a file that was written again is the same file; of the sources of a short
+    # run there may be no more than what checkpoints carry.
     held = [event for event in summary.artifacts if event.get("path") and event.get("name") != "checkpoint"]
-    files = list({str(event["path"]): event for event in held}.values())
+    named = {str(event["path"]): event for event in held}
+    files = [event for path, event in named.items() if "://" in path or (folder / path).exists()]
     rows = tuple(
         (_what(event), Cell(str(event["path"]), is_code=True), str(as_int(event.get("step"))))
         for event in files[-_MOST:]

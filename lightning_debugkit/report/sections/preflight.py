@@ -12,7 +12,7 @@ from matplotlib.figure import Figure as Canvas
 
 from lightning_debugkit.report.curves import Curve, curve_figure
 from lightning_debugkit.report.figures import axes_of, blank_figure, room
-from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, as_number, number
+from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, as_number, begun, number
 from lightning_debugkit.report.palette import PALETTE
 from lightning_debugkit.report.parts import Cell, Drawing, Paragraph, Section, Table, table_of
 from lightning_debugkit.report.summary import Summary
@@ -29,7 +29,7 @@ def _parts(summary: Summary, _folder: Path) -> Iterator[Paragraph | Table | Draw
         rows = tuple((Cell(str(source), is_code=True), str(name)) for source, name in losses.items())
         yield table_of("The calls", ("line", "loss"), rows)
     for note in as_mapping(value.get("notes", {})).values():
-        yield Paragraph(f"{str(note)[:1].upper()}{str(note)[1:]}")
+        yield Paragraph(begun(str(note)))
     yield from _at_start(as_mapping(value.get("at_start")))
     yield from _by_heart(as_mapping(value.get("by_heart")))
     left_out = as_mapping(value.get("left_out", {}))
