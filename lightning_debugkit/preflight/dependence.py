@@ -21,7 +21,7 @@ from lightning_debugkit.preflight.operation_traces import (
     LOST_AT,
     NORM_OF_ONE,
     InputTrace,
-    Silenced,
+    Straightened,
     last_alike,
 )
 from lightning_debugkit.preflight.places import judge_first_place, judge_padding
@@ -151,10 +151,10 @@ class Checks:
         own = [pair for pair in zip(base, calls, strict=False) if is_by_sample(pair[0], size)]
         if not own or any(_is_bent(one, other) for one, other in own) or not self._is_straight_across_zero(floats):
             return
-        silenced = Silenced()
-        self.probe.run(self.probe.batch, silenced)
-        # The non-linearity is there, but dead from the start: told by who looks at units and gradients.
-        if not silenced.is_found:
+        straightened = Straightened()
+        self.probe.run(self.probe.batch, straightened)
+        # The non-linearity is there, but does nothing from the start: told by who looks at units and gradients.
+        if not straightened.is_found:
             yield AFFINE_NETWORK.found(self.where, layers=layers)
 
     def _is_straight_across_zero(self, floats: list[tuple[str, Tensor]]) -> bool:

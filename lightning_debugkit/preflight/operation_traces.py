@@ -31,6 +31,10 @@ _FRESH = {
 }  # fmt: skip
 _NORMS = {"layer_norm", "rms_norm"}
 FLOORS = {"relu", "relu6"}
+SMOOTH = {
+    "sigmoid", "hardsigmoid", "tanh", "gelu", "silu", "mish", "elu", "selu", "celu", "softplus", "softsign", "hardswish",
+}  # fmt: skip
+LAYERS = {"linear", "conv1d", "conv2d", "conv3d", "matmul", "__matmul__", "addmm", "bmm", "einsum"}
 # Relative difference of two sums in float64 that is no rounding of what was summed in float32.
 SAME = 1e-5
 MATRIX = 2  # dimensions
@@ -186,16 +190,28 @@ def _differ(one: Tensor, other: Tensor) -> int:
     return int(((one - other).abs() > SAME * scale).any(0).sum())
 
 
-class Silenced(OperationTrace):
-    """Enter it around one step; `is_found` says whether one of its activations is dead: it gave nothing but 0."""
+class Straightened(OperationTrace):
+    """Enter it around one step; `is_found` says whether it has activations, and what they are given leaves no bend.
+
+    One is dead, and gave nothing but 0; or a smooth one, whose result a layer takes, was given so small a range that it
+    is straight there.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.is_found = False
+        self._smooth: dict[int, Tensor] = {}  # results of smooth ones, and what was made of them
 
     def saw(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
-        if name.rstrip("_") in FLOORS and isinstance(result, Tensor) and result.numel() > 1:
+        if not isinstance(result, Tensor):
+            return
+        if name.rstrip("_") in FLOORS and result.numel() > 1:
             self.is_found = self.is_found or bool((result == 0).all())
+        if any(id(each) in self._smooth for each in args):
+            self.is_found = self.is_found or name in LAYERS
+            self._smooth[id(result)] = result
+        elif name.rstrip("_") in SMOOTH:
+            self._smooth[id(result)] = result
 
 
 def _is_plain(value: Any) -> bool:

@@ -208,6 +208,17 @@ def the_largest_of_a_window_is_the_only_bend() -> Program:
     return Program(Plain(net), *digits(), {"max_epochs": 3})
 
 
+@program
+def weights_so_small_that_tanh_is_straight() -> Program:
+    """The bend is there, and grows with the weights."""
+    net = mlp(64, 32, 32, 10, act=nn.Tanh)
+    with torch.no_grad():
+        for layer in net:
+            if isinstance(layer, nn.Linear):
+                layer.weight.mul_(0.05)
+    return Program(Plain(net), *digits(flat=True), {"max_epochs": 3})
+
+
 # --- the first loss ------------------------------------------------------------------------------------------------
 
 
