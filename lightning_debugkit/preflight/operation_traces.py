@@ -32,7 +32,8 @@ _FRESH = {
 _NORMS = {"layer_norm", "rms_norm"}
 FLOORS = {"relu", "relu6"}
 SMOOTH = {
-    "sigmoid", "hardsigmoid", "tanh", "gelu", "silu", "mish", "elu", "selu", "celu", "softplus", "softsign", "hardswish",
+    "sigmoid", "hardsigmoid", "tanh", "gelu", "silu", "mish", "elu", "selu", "celu", "softplus", "softsign",
+    "hardswish",
 }  # fmt: skip
 LAYERS = {"linear", "conv1d", "conv2d", "conv3d", "matmul", "__matmul__", "addmm", "bmm", "einsum"}
 # Relative difference of two sums in float64 that is no rounding of what was summed in float32.
