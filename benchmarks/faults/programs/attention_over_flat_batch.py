@@ -2,7 +2,6 @@
 
 Source: https://github.com/DaoyuanLi2816/Molecule-Generator/pull/22 (attention mixes different molecules of the batch).
 Added: 2026-11-28. Rules changed because of it: batch-leak (its place).
-Missed: the line after it is named.
 """
 
 import torch
@@ -12,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 DIAGNOSES = ("batch-leak",)
-PLACE = "attention_over_flat_batch.py:32"
+PLACE = "attention_over_flat_batch.py:31"
 PRESET = "standard"
 
 

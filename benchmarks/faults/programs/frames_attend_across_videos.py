@@ -2,8 +2,7 @@
 
 Source: https://github.com/facebookresearch/sam2/issues/619 (frames are flattened over the batch, so that attention is
 between tokens of different videos).
-Added: 2026-11-30. Rules changed because of it: none.
-Missed: the line after it is named, where the mixed tokens are brought back to their clips.
+Added: 2026-11-30. Rules changed because of it: batch-leak (its place).
 """
 
 import torch
@@ -12,9 +11,8 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 DIAGNOSES = ("batch-leak",)
-PLACE = "frames_attend_across_videos.py:51"
+PLACE = "frames_attend_across_videos.py:49"
 PRESET = "standard"
-AGAIN = "attention_over_flat_batch"
 
 
 class Clips(Dataset):

@@ -2,7 +2,6 @@
 
 Source: https://github.com/nishnik/Deep-Semantic-Similarity-Model-PyTorch/issues/2 (softmax before a loss that has one).
 Added: 2026-11-30. Rules changed because of it: none.
-Missed: `log_softmax` is judged where `F.nll_loss` or `F.cross_entropy` takes it, not in a loss written by hand.
 """
 
 import torch
@@ -12,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 DIAGNOSES = ("double-softmax",)
-PLACE = "label_smoothing_of_probabilities.py:44"
+PLACE = "label_smoothing_of_probabilities.py:43"
 PRESET = "standard"
 AGAIN = "softmax_then_log_softmax"
 

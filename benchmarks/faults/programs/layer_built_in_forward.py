@@ -1,8 +1,7 @@
 """The output layer is created where it is used: the loss trembles around ln 3 and no checkpoint can be reloaded.
 
 Source: https://github.com/wangyida/softpool/issues/11 (layers created in forward).
-Added: 2026-11-28. Rules changed because of it: none.
-Missed: the layer is named, not the line that builds it.
+Added: 2026-11-28. Rules changed because of it: unregistered-parameter (its place).
 """
 
 import torch
@@ -12,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 DIAGNOSES = ("stochastic-eval", "unregistered-parameter")
-PLACE = "layer_built_in_forward.py:29"
+PLACE = "layer_built_in_forward.py:28"
 PRESET = "standard"
 
 

@@ -3,6 +3,8 @@
 Source: https://github.com/Lightning-AI/pytorch-lightning/issues/9694 (half precision and its scaler), with targets that
 are too large for float16.
 Added: 2026-11-28. Rules changed because of it: none.
+Missed: `input-not-normalized` is named first, for the targets that float16 cannot hold; the diagnoses are not changed
+after a run.
 """
 
 import torch

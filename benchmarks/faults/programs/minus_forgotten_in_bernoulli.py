@@ -2,7 +2,6 @@
 
 Source: https://github.com/cs231n/cs231n.github.io/pull/216 (the missing negative sign of the logistic loss).
 Added: 2026-11-30. Rules changed because of it: none.
-Missed: the loss is heard as a mean of `logsigmoid`, not as a sum of two of them that targets weigh.
 """
 
 import torch

@@ -2,7 +2,6 @@
 
 Source: https://github.com/facebookresearch/InterHand2.6M/issues/110 (divided by 255 after ``ToTensor``, which did so).
 Added: 2026-11-30. Rules changed because of it: none.
-Missed: named second: ELU is all but straight for inputs below 0.004, and `affine-network` comes first.
 """
 
 import numpy as np

@@ -2,6 +2,7 @@
 
 Source: https://stackoverflow.com/questions/52800582 (inputs and targets that are not scaled).
 Added: 2026-11-28. Rules changed because of it: none.
+Missed: `input-not-normalized` is named first, for the targets; the diagnoses are not changed after a run.
 """
 
 import torch

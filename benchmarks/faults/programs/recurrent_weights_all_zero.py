@@ -1,8 +1,7 @@
 """All weights of an LSTM and its head are set to 0 "to start from a neutral point": only one bias ever moves.
 
 Source: https://github.com/wagonhelm/NaNmnist/issues/2 (all weights are initialised as zeros).
-Added: 2026-11-30. Rules changed because of it: none.
-Missed: the consequence is told, `constant-output`; that all weights are 0 is not told of a recurrent layer.
+Added: 2026-11-30. Rules changed because of it: symmetric-init (recurrent layers).
 """
 
 import torch
@@ -13,7 +12,6 @@ from torch.utils.data import DataLoader, TensorDataset
 DIAGNOSES = ("symmetric-init",)
 PLACE = None
 PRESET = "standard"
-AGAIN = "zero_init_convnet"
 
 
 class Counter(LightningModule):

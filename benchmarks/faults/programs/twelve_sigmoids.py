@@ -1,7 +1,7 @@
 """An autoencoder of stacked sigmoids gives the same grey picture for everything.
 
 Source: https://stackoverflow.com/questions/39217567 (a deep stack of sigmoids does not learn).
-Added: 2026-11-28. Rules changed because of it: none.
+Added: 2026-11-28. Rules changed because of it: affine-network (smooth activations).
 """
 
 from itertools import pairwise

@@ -1,8 +1,7 @@
 """A generator of batches shuffles inputs and targets, each with a permutation of its own, at the start of training.
 
 Source: https://github.com/udacity/sdc-issue-reports/issues/1326 (features and labels shuffled in different orders).
-Added: 2026-11-30. Rules changed because of it: none.
-Missed: the reason is not known; the run is short for a verdict on what it learned.
+Added: 2026-11-30. Rules changed because of it: labels-unrelated-to-inputs (the Huber loss).
 """
 
 import numpy as np
@@ -15,7 +14,6 @@ from torch.utils.data import DataLoader, TensorDataset
 DIAGNOSES = ("no-better-than-trivial", "labels-unrelated-to-inputs")
 PLACE = None
 PRESET = "thorough"
-AGAIN = "targets_shuffled_apart"
 
 
 class Circuit(LightningDataModule):

@@ -2,8 +2,7 @@
 
 Source: https://github.com/JeasunLok/ResNet-pytorch/issues/1 (normalised in training, not in testing) and
 https://github.com/Reza-Safdari/SimSiam-91.9-top1-acc-on-CIFAR10/issues/4.
-Added: 2026-11-30. Rules changed because of it: none.
-Missed: the reason is not known; the mean of a channel moves by half of its spread.
+Added: 2026-11-30. Rules changed because of it: input-shift (pictures whose parts lie anywhere).
 """
 
 import numpy as np
@@ -16,7 +15,6 @@ from torch.utils.data import DataLoader, Dataset
 DIAGNOSES = ("input-shift",)
 PLACE = None
 PRESET = "standard"
-AGAIN = "validation_not_normalised_images"
 
 
 class Scale:
