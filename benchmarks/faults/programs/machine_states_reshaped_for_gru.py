@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 DIAGNOSES = ("batch-leak",)
-PLACE = "machine_states_reshaped_for_gru.py:31"
+PLACE = "machine_states_reshaped_for_gru.py:32"
 PRESET = "standard"
 AGAIN = "frames_attend_across_videos"
 

@@ -2,6 +2,7 @@
 
 Source: https://github.com/ctallec/world-models/issues/10 (the log-softmax of pi is taken over the batch dimension).
 Added: 2026-11-30. Rules changed because of it: none.
+Missed: the predictions are several tensors, none of which is `(N, C)` scores that `forward` returns.
 """
 
 import torch
