@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 from lightning_debugkit.core.arguments import Needs
 from lightning_debugkit.core.callback import DebugCallback
-from lightning_debugkit.core.compat import _NormBase
+from lightning_debugkit.core.compat import _NormBase, tree_leaves
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.core.optimizer_steps import steps_taken
 from lightning_debugkit.core.patching import Hearing, has_compiled_code
@@ -212,7 +212,8 @@ class DataCheck(DebugCallback):
         train, val = self._train, self._val
         loader, others = trainer.train_dataloader, trainer.val_dataloaders
         is_plain, is_same = _gives_each_once(loader), _is_same(loader, others)
-        copies = list(duplicates.judge(train.prints, val.prints, is_plain, is_same, train.is_rich, where))
+        given = (train.prints, val.prints, is_plain, is_same, train.is_rich, where)
+        copies = list(duplicates.judge(*given, is_part=_is_part(loader, others)))
         yield from copies
         known, told = train.classes, val.classes
         yield from labels.judge_order(list(train.by_batch), where)
@@ -282,6 +283,15 @@ def _gives_each_once(loader: Any) -> bool:
         return not sampler.replacement
     known = isinstance(sampler, SequentialSampler | DistributedSampler)
     return known and (isinstance(batches, BatchSampler) or type(batches).__module__.startswith("lightning"))
+
+
+def _is_part(loader: Any, others: Any) -> bool:
+    """Tell whether validation is on much less data than training, however few batches of it a fit is limited to."""
+    datasets = [getattr(each, "dataset", None) for each in (loader, *tree_leaves(others))]
+    if not all(isinstance(each, Sized) for each in datasets):
+        return False
+    own, *rest = (len(each) for each in datasets if isinstance(each, Sized))
+    return sum(rest) <= duplicates.PART * own
 
 
 def _is_same(loader: Any, others: Any) -> bool:
