@@ -222,9 +222,9 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
             return
         if self.async_save:
             self._settling.settle(self, trainer, self._session, met=False)
-        if steps_taken(trainer) == self._seen_step:
+        if (step := steps_taken(trainer)) == self._seen_step:
             return  # gradients are still accumulated
-        self._seen_step = steps_taken(trainer)
+        self._seen_step = step
         self._waits = save_times.is_last_batch(trainer) or save_times.validation_follows(trainer)
         if not self._waits:
             self._decide(trainer, Occasion.FINAL if save_times.is_stopping(trainer) else Occasion.STEP)

@@ -20,7 +20,7 @@ from lightning_debugkit.core.arguments import check_names
 from lightning_debugkit.core.compat import belong_to_both, callbacks_of, is_launched, is_search, stage_of
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.guards import guarded, guarded_state, leave_out_passing_frames, tell_exceptions
-from lightning_debugkit.core.optimizer_steps import load_uncounted, save_uncounted, steps_taken, uncounted_steps
+from lightning_debugkit.core.optimizer_steps import load_uncounted, save_uncounted, steps_in, steps_taken
 from lightning_debugkit.core.optimizers import epoch_of
 from lightning_debugkit.core.run import Run, current_run, open_run
 from lightning_debugkit.core.run_sinks import render_report, sinks_of
@@ -146,12 +146,11 @@ class DebugCallback(Callback):
         save_uncounted(trainer, checkpoint)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        place = int(checkpoint.get("epoch", 0)), int(checkpoint.get("global_step", 0))
+        place = int(checkpoint.get("epoch", 0)), steps_in(checkpoint)
         if trainer.state.fn != "fit":
             _loaded[trainer] = place
             return
         load_uncounted(trainer, checkpoint)
-        place = place[0], place[1] + uncounted_steps(trainer)
         run = current_run(trainer)
         if run is not None and not (run.ended or run.is_resumed or is_search(trainer)):
             run.is_resumed, run.first_step = True, place[1]

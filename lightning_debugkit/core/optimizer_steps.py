@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dis
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakKeyDictionary
@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from lightning_debugkit.core.compat import LightningModule, Trainer, is_in_counted_step, unseen
-from lightning_debugkit.core.optimizers import held_by, raw
+from lightning_debugkit.core.optimizers import raw
 
 if TYPE_CHECKING:
     from lightning_debugkit.core.callback import DebugCallback
@@ -44,9 +44,16 @@ def save_uncounted(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
 
 
 def load_uncounted(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
-    """Count on from a checkpoint that a fit goes on from."""
+    """Count on from a checkpoint that a fit goes on from, whatever this Trainer has counted before."""
     if steps := checkpoint.get(_KEY, 0):
         _uncounted[trainer] = int(steps)
+    else:
+        _uncounted.pop(trainer, None)
+
+
+def steps_in(checkpoint: dict[str, Any]) -> int:
+    """Return the optimizer steps that a checkpoint was saved after, as `steps_taken` counts them."""
+    return int(checkpoint.get("global_step", 0)) + int(checkpoint.get(_KEY, 0))
 
 
 class OptimizerSteps:
@@ -80,24 +87,17 @@ class OptimizerSteps:
         self._handles: list[Any] = []
         self._running: int | None = None  # the optimizer that a step runs of which Lightning does not count
 
-        @unseen
-        def stepped(optimizer: Optimizer, *_: Any) -> None:
-            try:
-                if after is not None:
-                    after(optimizer)
-            except Exception as error:
-                callback.trouble(trainer, "optimizer step", error)
-
+        behind = [] if after is None else [_safely(after, lambda e: callback.trouble(trainer, "optimizer step", e))]
+        behind += [self._after] if manual else []
         for optimizer in trainer.optimizers:
-            self._handles.append(optimizer.register_step_post_hook(stepped))
+            self._handles += [optimizer.register_step_post_hook(hook) for hook in behind]
             if manual:
                 self._handles.append(optimizer.register_step_pre_hook(self._before))
-                self._handles.append(optimizer.register_step_post_hook(self._after))
         if manual and own:
             self._counting[trainer] = self
-            self._hear_others(module, stepped)
+            self._hear_others(module, behind)
 
-    def _hear_others(self, module: LightningModule, stepped: Callable[..., None]) -> None:
+    def _hear_others(self, module: LightningModule, behind: Iterable[Callable[..., None]]) -> None:
         """Hear optimizers that are not the Trainer's, by the weights of the module that they hold."""
         weights = {id(parameter) for parameter in module.parameters()}
         known = set(map(id, self._trainer.optimizers))
@@ -107,13 +107,14 @@ class OptimizerSteps:
                 # Within another's step it is a part of that.
                 if id(optimizer) in known or self._running not in (None, id(optimizer)):
                     return
-                if not is_in_counted_step(self._trainer) and not weights.isdisjoint(held_by([optimizer])):
+                held = (id(p) for group in optimizer.param_groups for p in group["params"])
+                if not is_in_counted_step(self._trainer) and any(each in weights for each in held):
                     hook(optimizer, *given)
 
             return heard
 
         self._handles.append(register_optimizer_step_pre_hook(of_others(self._before)))
-        for hook in (stepped, self._after):
+        for hook in behind:
             self._handles.append(register_optimizer_step_post_hook(of_others(hook)))
 
     def announced(self, optimizer: Optimizer) -> None:
@@ -146,6 +147,19 @@ class OptimizerSteps:
         elif id(optimizer) not in self._announced and "closure" in kwargs:
             self._ignoring.add(id(optimizer))
         self._announced.discard(id(optimizer))
+
+
+def _safely(after: Callable[[Optimizer], None], tell: Callable[[Exception], None]) -> Callable[..., None]:
+    """Return a hook that calls ``after`` and lets nothing of it into the step."""
+
+    @unseen
+    def stepped(optimizer: Optimizer, *_: Any) -> None:
+        try:
+            after(optimizer)
+        except Exception as error:
+            tell(error)
+
+    return stepped
 
 
 def _closure(optimizer: Optimizer, args: Any, kwargs: dict[str, Any]) -> Any:

@@ -170,7 +170,7 @@ class PreflightCheck(DebugCallback):
         self._flush(trainer)
         # It was so from the first step on: what came of it in the meantime stands behind.
         start = replace(self.where(trainer), epoch=0, step=0)
-        self.emit_each(trainer, judge_dropped(self._dropped, pl_module, trainer.global_step, start))
+        self.emit_each(trainer, judge_dropped(self._dropped, pl_module, steps_taken(trainer), start))
         self.write(trainer, "measure", name="preflight", value=self._section())
         self._release()
 

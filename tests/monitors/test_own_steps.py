@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,17 @@ def fit_by_hand(module: pl.LightningModule, folder: Path, watched: bool = True) 
     return module.state_dict()
 
 
+def fit_twice(make: Callable[[], pl.LightningModule], folder: Path) -> tuple[Any, Any]:
+    """Fit from the same weights without and with the kit, which must end with the same; return both modules."""
+    pl.seed_everything(1)
+    first, second = make(), make()
+    second.load_state_dict(first.state_dict())
+    alone = fit_by_hand(first, folder / "alone", watched=False)
+    watched = fit_by_hand(second, folder / "watched")
+    assert all(torch.equal(alone[name], watched[name]) for name in alone)
+    return first, second
+
+
 @pytest.mark.parametrize("kind", [Descent, Wrapping])
 def test_a_step_whose_optimizer_leaves_the_closure_alone_is_looked_at(kind: Any, tmp_path: Path):
     with pytest.raises(TrainingAnomaly) as raised:
@@ -164,12 +176,7 @@ def test_a_step_whose_optimizer_leaves_the_closure_alone_is_looked_at(kind: Any,
 
 @pytest.mark.parametrize(("kind", "steps"), [(Descent, 10), (Wrapping, 9), (torch.optim.SGD, 10)])
 def test_a_healthy_run_with_such_an_optimizer_is_left_in_peace(kind: Any, steps: int, tmp_path: Path):
-    pl.seed_everything(1)
-    first, second = ByHand(kind), ByHand(kind)
-    second.load_state_dict(first.state_dict())
-    alone = fit_by_hand(first, tmp_path / "alone", watched=False)
-    watched = fit_by_hand(second, tmp_path / "watched")
-    assert all(torch.equal(alone[name], watched[name]) for name in alone)
+    fit_twice(lambda: ByHand(kind), tmp_path)
     events = read_journal(tmp_path / "watched" / "debugkit")
     assert events.findings == []
     assert events.of_kind("trouble") == []
@@ -222,12 +229,7 @@ def test_a_step_past_lightning_is_looked_at_and_counted(way: str, tmp_path: Path
 
 @WAYS
 def test_a_healthy_run_past_lightning_is_left_in_peace(way: str, tmp_path: Path) -> None:
-    pl.seed_everything(1)
-    first, second = Past(way), Past(way)
-    second.load_state_dict(first.state_dict())
-    alone = fit_by_hand(first, tmp_path / "alone", watched=False)
-    watched = fit_by_hand(second, tmp_path / "watched")
-    assert all(torch.equal(alone[name], watched[name]) for name in alone)
+    fit_twice(lambda: Past(way), tmp_path)
     events = read_journal(tmp_path / "watched" / "debugkit")
     assert (events.findings, events.of_kind("trouble")) == ([], [])
     end = events.of_kind("end")[-1]
@@ -313,6 +315,25 @@ def test_our_own_checkpoints_count_such_steps_and_go_on_from_them(tmp_path: Path
     assert (resumed.of_kind("resume")[-1]["step"], resumed.of_kind("end")[-1]["step"]) == (20, 30)
 
 
+def test_a_checkpoint_that_counts_fewer_steps_is_gone_on_from_as_it_is(tmp_path: Path) -> None:
+    """Whatever the Trainer that goes on from it has counted in a fit before."""
+    module, kept = Past("trainer"), tmp_path / "kept.ckpt"
+    x = torch.randn(320, 8, generator=torch.Generator().manual_seed(1))
+    data = DataLoader(TensorDataset(x, x.sum(1, keepdim=True)), 32)
+    options: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = pl.Trainer(accelerator="cpu", max_epochs=1, default_root_dir=tmp_path, **options)
+    trainer.fit(module, data)
+    trainer.save_checkpoint(kept)  # nobody counted: none of its steps is known
+    again = pl.Trainer(
+        accelerator="cpu", max_epochs=2, default_root_dir=tmp_path, callbacks=[GradientAnomalyDetector()], **options
+    )
+    again.fit(module, data)
+    again.fit_loop.max_epochs = 4
+    again.fit(module, data, ckpt_path=kept)
+    ends = [read_journal(folder).of_kind("end")[-1]["step"] for folder in sorted(tmp_path.glob("debugkit*"))]
+    assert ends == [20, 30]
+
+
 class Plain(Past):
     """Calls ``loss.backward()`` itself, of which Lightning tells nobody: what breaks is seen in the gradients."""
 
@@ -361,14 +382,9 @@ class Idle(Past):
 
 @WAYS
 def test_a_step_that_is_run_again_leaves_optimizers_as_they_were(way: str, tmp_path: Path) -> None:
-    pl.seed_everything(1)
-    first, second = Idle(way), Idle(way)
-    second.load_state_dict(first.state_dict())
-    alone = fit_by_hand(first, tmp_path / "alone", watched=False)
-    watched = fit_by_hand(second, tmp_path / "watched")
+    first, second = fit_twice(lambda: Idle(way), tmp_path)
     found = [one.rule for one in read_journal(tmp_path / "watched" / "debugkit").findings]
     assert found == ([] if way == "kept" else ["no-gradient"])  # what a program keeps to itself is not asked for
-    assert all(torch.equal(alone[name], watched[name]) for name in alone)
     held = [list(module.kept.state.values()) for module in (first, second)]
     for one, other in zip(*held, strict=True):
         assert all(torch.equal(torch.as_tensor(one[key]), torch.as_tensor(other[key])) for key in one)
