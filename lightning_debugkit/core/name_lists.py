@@ -34,3 +34,14 @@ def plural(count: int, noun: str) -> str:
         ('1 step', '96 steps')
     """
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def begun(text: str) -> str:
+    """Return ``text`` with a large first letter, but for a name of code.
+
+    Example:
+        >>> begun("look at its input"), begun("cross_entropy applies softmax itself"), begun("")
+        ('Look at its input', 'cross_entropy applies softmax itself', '')
+    """
+    is_name = any(sign in text.partition(" ")[0].rstrip(".,:;") for sign in "_.(=")
+    return text if is_name else text[:1].upper() + text[1:]

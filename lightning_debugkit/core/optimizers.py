@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from lightning_debugkit.core.compat import LightningModule, LightningOptimizer, 
 from lightning_debugkit.core.sharding import unwrapped_name
 from lightning_debugkit.stats.tensor_norms import alike, is_readable
 
+T = TypeVar("T")
 # What optimizers call the running mean of squared gradients that they divide by.
 _SECOND_MOMENTS = {"exp_avg_sq", "exp_inf", "square_avg", "sum", "max_exp_avg_sq", "exp_avg_sq_row"}
 
@@ -29,6 +31,11 @@ def raw(optimizer: Optimizer | LightningOptimizer) -> Optimizer:
         inner: Optimizer = optimizer.optimizer
         return inner
     return optimizer  # type: ignore[return-value]  # what is left is torch's own
+
+
+def alive(kind: type[T]) -> list[T]:
+    """Return all objects of a class, wherever a program keeps them; asked seldom, as it takes a while."""
+    return [each for each in gc.get_objects() if issubclass(type(each), kind)]
 
 
 def is_adaptive(optimizer: Optimizer) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from lightning_debugkit.core.name_lists import begun
 from lightning_debugkit.core.patching import Hook
 
 _COMPILED = "_orig_mod."  # torch.compile(module) holds the module under this name
@@ -85,7 +86,7 @@ def fit_names(module: nn.Module, strict: bool = True, report: Callable[[str], No
         if names and report is not None:
             report(f"{len(names)} weights were loaded by other names, such as {next(iter(names.items()))}")
         if strict and state.keys() != wanted and (why := explained_names(state.keys(), wanted)):
-            rest[-1].append(why[0].upper() + why[1:] + ".")
+            rest[-1].append(f"{begun(why)}.")
 
     return module.register_load_state_dict_pre_hook(Hook(fit))
 

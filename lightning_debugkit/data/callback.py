@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -32,7 +32,7 @@ from lightning_debugkit.data.baseline import baselines
 from lightning_debugkit.data.data_summary import pairs_of, sketch
 from lightning_debugkit.data.first_loss import FirstLoss
 from lightning_debugkit.data.input_target_checks import InputTargetChecks, Unrelated
-from lightning_debugkit.data.loaders import class_mapping
+from lightning_debugkit.data.loaders import class_mapping, length_of_loader
 from lightning_debugkit.data.samples_seen import SAMPLES, Seen
 
 # Training batches after which labels and copies are judged though the epoch goes on: long epochs take hours.
@@ -212,8 +212,8 @@ class DataCheck(DebugCallback):
         train, val = self._train, self._val
         loader, others = trainer.train_dataloader, trainer.val_dataloaders
         is_plain, is_same = _gives_each_once(loader), _is_same(loader, others)
-        given = (train.prints, val.prints, is_plain, is_same, train.is_rich, where)
-        copies = list(duplicates.judge(*given, is_part=_is_part(loader, others)))
+        is_part = _is_part(loader, others)
+        copies = list(duplicates.judge(train.prints, val.prints, is_plain, is_same, train.is_rich, where, is_part))
         yield from copies
         known, told = train.classes, val.classes
         yield from labels.judge_order(list(train.by_batch), where)
@@ -287,11 +287,8 @@ def _gives_each_once(loader: Any) -> bool:
 
 def _is_part(loader: Any, others: Any) -> bool:
     """Tell whether validation is on much less data than training, however few batches of it a fit is limited to."""
-    datasets = [getattr(each, "dataset", None) for each in (loader, *tree_leaves(others))]
-    if not all(isinstance(each, Sized) for each in datasets):
-        return False
-    own, *rest = (len(each) for each in datasets if isinstance(each, Sized))
-    return sum(rest) <= duplicates.PART * own
+    own, *rest = (length_of_loader(getattr(each, "dataset", None)) for each in (loader, *tree_leaves(others)))
+    return all(rest) and sum(rest) <= duplicates.PART * own
 
 
 def _is_same(loader: Any, others: Any) -> bool:

@@ -122,11 +122,16 @@ def _is_rescaled(train: Tensor, val: Tensor) -> bool:
         return False
     one, other = train[:, moves], val[:, moves]
     x, y = one.mean(0) - one.mean(), other.mean(0) - other.mean()
-    slope = float((x * y).sum() / x.square().sum().clamp_min(1e-30))
-    left = float((y - slope * x).square().sum() / y.square().sum().clamp_min(1e-30))
+    slope, left = _line(x, y)
     ratio = float((other.std(0) / one.std(0)).median())
     is_one_map = slope > 0 and 1 - left >= FIT and 1 / AGREE <= ratio / slope <= AGREE
     return is_one_map and not 1 / SLOPE < slope < SLOPE
+
+
+def _line(x: Tensor, y: Tensor) -> tuple[float, float]:
+    """Return the slope of the line through 0 that fits ``y`` best, and the share of its squares that it leaves."""
+    slope = float((x * y).sum() / x.square().sum().clamp_min(1e-30))
+    return slope, float((y - slope * x).square().sum() / y.square().sum().clamp_min(1e-30))
 
 
 def _is_raw(raw: Tensor, scaled: Tensor, shape: tuple[int, ...]) -> bool:
@@ -147,8 +152,7 @@ def _is_raw(raw: Tensor, scaled: Tensor, shape: tuple[int, ...]) -> bool:
         x, y = one - one.mean(), other - other.mean()
         if not bool(x.any()) or not bool(y.any()):
             return False
-        slope = float((x * y).sum() / x.square().sum())
-        left = float((y - slope * x).square().sum() / y.square().sum())
+        slope, left = _line(x, y)
         if 1 - left < FIT or 1 / PIXEL_SLOPE < slope < PIXEL_SLOPE:
             return False
     return True

@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from lightning_debugkit.core.compat import is_transformed
 from lightning_debugkit.core.loss_functions import CHECKED_LOSSES
 from lightning_debugkit.preflight.calling_frame import calling_frame
+from lightning_debugkit.preflight.loss_calls import LAYERS
 from lightning_debugkit.preflight.operations import DIFFERENCES, PRODUCTS
 from lightning_debugkit.replay.source_lines import SourceLine, place_of
 from lightning_debugkit.stats.tensor_norms import unobserved
@@ -35,7 +36,6 @@ SMOOTH = {
     "sigmoid", "hardsigmoid", "tanh", "gelu", "silu", "mish", "elu", "selu", "celu", "softplus", "softsign",
     "hardswish",
 }  # fmt: skip
-LAYERS = {"linear", "conv1d", "conv2d", "conv3d", "matmul", "__matmul__", "addmm", "bmm", "einsum"}
 # Relative difference of two sums in float64 that is no rounding of what was summed in float32.
 SAME = 1e-5
 MATRIX = 2  # dimensions
@@ -209,7 +209,7 @@ class Straightened(OperationTrace):
         if name.rstrip("_") in FLOORS and result.numel() > 1:
             self.is_found = self.is_found or bool((result == 0).all())
         if any(id(each) in self._smooth for each in args):
-            self.is_found = self.is_found or name in LAYERS
+            self.is_found = self.is_found or name in LAYERS or name == "einsum"
             self._smooth[id(result)] = result
         elif name.rstrip("_") in SMOOTH:
             self._smooth[id(result)] = result

@@ -34,14 +34,15 @@ _SATURATING = ("Relu", "Threshold", "Softmax", "Sigmoid", "Tanh", "Clamp", "Hard
 def reached(loss: Tensor) -> dict[int, Tensor]:
     """Return the leaf tensors that a backward from ``loss`` gives a gradient to, by ``id``."""
     found = {}
-    for node in _nodes(loss.grad_fn):
+    for node in nodes(loss.grad_fn):
         leaf = getattr(node, "variable", None)
         if isinstance(leaf, Tensor):
             found[id(leaf)] = leaf
     return found
 
 
-def _nodes(root: Any) -> Iterator[Any]:
+def nodes(root: Any) -> Iterator[Any]:
+    """Yield the operations that a backward from ``root``, a ``grad_fn`` or none, comes to, each once."""
     waiting, seen = [root] if root is not None else [], set()
     while waiting:
         node = waiting.pop()
@@ -229,7 +230,7 @@ def _find_zeros(found: Wiring, flow: GraphFlow, loss: Tensor, parameters: Sequen
 
         return node.register_hook(hook)
 
-    handles = [watch(node) for node in _nodes(loss.grad_fn) if getattr(node, "variable", None) is None]
+    handles = [watch(node) for node in nodes(loss.grad_fn) if getattr(node, "variable", None) is None]
     try:
         with torch._C.DisableTorchFunction():
             grads = torch.autograd.grad(loss, wanted, retain_graph=True, allow_unused=True)
@@ -271,7 +272,7 @@ def _is_over_one(node: Any, root: Any) -> bool | None:
 def _summed_entries(node: Any, root: Any) -> int | None:
     """Return over how many entries the first sum or product runs that uses what ``node`` made, ``None`` if unknown."""
     users: dict[Any, list[Any]] = {}
-    for above in _nodes(root):
+    for above in nodes(root):
         for below, _ in above.next_functions:
             users.setdefault(below, []).append(above)
     reach = [node]
@@ -292,7 +293,7 @@ def _signed(dim: int) -> int:
 
 
 def _leaf_ids(node: Any) -> set[int]:
-    return {id(below.variable) for below in _nodes(node) if getattr(below, "variable", None) is not None}
+    return {id(below.variable) for below in nodes(node) if getattr(below, "variable", None) is not None}
 
 
 def _any(grads: Iterable[Tensor | None]) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
-from lightning_debugkit.core.name_lists import listed
+from lightning_debugkit.core.name_lists import begun, listed
 from lightning_debugkit.core.rule import BROKEN_NUMBERS, Rule
 from lightning_debugkit.data.batches import indexed
 from lightning_debugkit.replay.diagnosis import OF_ALL, Diagnosis
@@ -134,7 +134,7 @@ def _worded(found: Diagnosis, samples: list[int], entries: str, step: int, when:
     function = f" in {found.module or found.function}" if found.module or found.function else ""
     first, semicolon, more = remedy.partition(";")
     drop = "" if found.cause in OF_ALL and len(samples) == found.size else drop
-    return f"{what}{function}", f"{first[0].upper()}{first[1:]}{place}{drop}{semicolon}{more}."
+    return f"{what}{function}", f"{begun(first)}{place}{drop}{semicolon}{more}."
 
 
 def named_entries(indices: Sequence[Any], below: Sequence[str], part: str) -> str:

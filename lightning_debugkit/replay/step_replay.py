@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,6 +18,7 @@ from lightning_debugkit.core.compat import (
     both_packages,
     is_param_in_hook_signature,
 )
+from lightning_debugkit.core.optimizers import alive
 from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.core.run import current_run
 from lightning_debugkit.core.sharding import cannot_rerun
@@ -147,9 +147,7 @@ def muted(trainer: Trainer, module: LightningModule) -> Iterator[None]:
 
 def _optimizers(trainer: Trainer, module: LightningModule) -> list[Optimizer]:
     """Return the Trainer's optimizers; under manual optimization all that there are, as a program may keep some."""
-    if module.automatic_optimization:
-        return list(trainer.optimizers)
-    return [each for each in gc.get_objects() if issubclass(type(each), Optimizer)]
+    return list(trainer.optimizers) if module.automatic_optimization else alive(Optimizer)
 
 
 def _kept(optimizer: Optimizer) -> Callable[[], None]:

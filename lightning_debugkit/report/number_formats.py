@@ -119,17 +119,6 @@ def sentence(text: str, most: int = 400) -> str:
     return cut(line, most)
 
 
-def begun(text: str) -> str:
-    """Return ``text`` with a large first letter, but for a name of code.
-
-    Example:
-        >>> begun("look at its input"), begun("cross_entropy applies softmax itself"), begun("")
-        ('Look at its input', 'cross_entropy applies softmax itself', '')
-    """
-    is_name = any(sign in text.partition(" ")[0].rstrip(".,:;") for sign in "_.(=")
-    return text if is_name else text[:1].upper() + text[1:]
-
-
 def headline(text: str, most: int = 130) -> tuple[str, str]:
     """Return a message on one line, without its last period; if it is long, its first clause and what follows.
 

@@ -17,7 +17,8 @@ def _data() -> tuple[Any, Any, Any]:
 
     x, y = load_digits(return_X_y=True)
     data = TensorDataset(torch.tensor(x / 16, dtype=torch.float32), torch.tensor(y))
-    return tuple(random_split(data, [1200, 297, 300]))  # type: ignore[return-value]
+    train, val, test = random_split(data, [1200, 297, 300])
+    return train, val, test
 
 
 def _loaders(batch: int = 64) -> tuple[Any, Any, Any]:
@@ -123,7 +124,7 @@ def batch_size_scaler() -> Any:
 
     base = type(_net())
 
-    class Net(base):  # type: ignore[misc, valid-type]
+    class Net(base):  # type: ignore[misc, valid-type]  # a class that is made where Lightning is
         def train_dataloader(self) -> Any:
             return DataLoader(_data()[0], self.batch_size, shuffle=True)
 
@@ -195,7 +196,7 @@ def _combined(mode: str) -> Any:
 
     base = type(_net())
 
-    class Net(base):  # type: ignore[misc, valid-type]
+    class Net(base):  # type: ignore[misc, valid-type]  # a class that is made where Lightning is
         def __init__(self) -> None:
             super().__init__()
             self.rebuild = nn.Linear(32, 64)
@@ -299,7 +300,7 @@ def pruning_as_a_lottery_ticket() -> Any:
 def manual_optimization() -> Any:
     base = type(_net())
 
-    class Manual(base):  # type: ignore[misc, valid-type]
+    class Manual(base):  # type: ignore[misc, valid-type]  # a class that is made where Lightning is
         def __init__(self) -> None:
             super().__init__()
             self.automatic_optimization = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from lightning_debugkit.core.name_lists import begun
 from lightning_debugkit.evaluation.bias_variance.advice import best_epoch, onset, optimism
 from lightning_debugkit.evaluation.bias_variance.measured_case import BiasVarianceCase
 from lightning_debugkit.evaluation.bias_variance.units_of_error import NAMES
@@ -29,16 +30,16 @@ def bias_variance_notes(case: BiasVarianceCase) -> Iterator[str]:
         n = errors["train"].n
         of = f" of {case.train_samples:,}" if case.train_samples and n and n < case.train_samples else ""
         yield (
-            f"{_capital(unit.of('train'))} is {unit.value(errors['train'].value)} in eval mode on {n:,}{of} samples; "
+            f"{begun(unit.of('train'))} is {unit.value(errors['train'].value)} in eval mode on {n:,}{of} samples; "
             f"{case.running[0]} as it was logged is {case.running[1]:.4g}, averaged while the weights moved."
         )
     for name, gap in case.gaps.items():
         if gap.side == "below":
-            yield f"{_capital(WORDS[name])} is negative, {unit.gap(gap.value)}: {_causes(name)}."
+            yield f"{begun(WORDS[name])} is negative, {unit.gap(gap.value)}: {_causes(name)}."
         elif case.side(gap) == "across":
             visible = smallest_visible_gap(gap.before, gap.after)
             yield (
-                f"{_capital(unit.of(gap.to))} and {start_of(case, gap)} cannot be told apart: {unit.gap(gap.value)} "
+                f"{begun(unit.of(gap.to))} and {start_of(case, gap)} cannot be told apart: {unit.gap(gap.value)} "
                 f"({unit.gap_between(gap.interval)}); these samples could show a gap of {unit.gap(visible)}."
             )
     if "variance" in case.gaps and "train_dev" not in errors:
@@ -86,7 +87,7 @@ def _about_test(case: BiasVarianceCase) -> Iterator[str]:
 def _over_time(case: BiasVarianceCase) -> Iterator[str]:
     best = best_epoch(case)
     if best is not None and len(case.past) > 1:
-        yield f"{_capital(case.unit.of('val'))} was best in epoch {best[0]}: {case.unit.value(best[1])}."
+        yield f"{begun(case.unit.of('val'))} was best in epoch {best[0]}: {case.unit.value(best[1])}."
     since = onset(case)
     if since is not None and len(case.past) > 1:
         yield f"Variance has been beyond doubt since epoch {since}."
@@ -110,7 +111,3 @@ def _tables(case: BiasVarianceCase) -> Any:
     size = max(val.shape[1], test.shape[1])
     padded = [[[*row.tolist(), *[0] * (size - len(row))] for row in table] for table in (val, test)]
     return tuple((supports, wrong) for supports, wrong in padded)
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -6,12 +6,14 @@ import inspect
 import re
 from collections import deque
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from torch import Tensor, nn
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
+from lightning_debugkit.replay.autograd_graph import nodes
 from lightning_debugkit.replay.source_lines import SourceLine
 
 GRAPH_KEPT = Rule(
@@ -81,14 +83,7 @@ def _held(value: Any, depth: int) -> int:
 
 def _nodes(tensor: Tensor) -> int:
     """Return how many operations a tensor hangs on."""
-    waiting: list[Any] = [tensor.grad_fn]
-    seen: set[Any] = set()
-    while waiting and len(seen) < LARGEST:
-        node = waiting.pop()
-        if node is not None and node not in seen:
-            seen.add(node)
-            waiting += [after for after, _ in node.next_functions]
-    return len(seen)
+    return sum(1 for _ in islice(nodes(tensor.grad_fn), LARGEST))
 
 
 def _at(module: nn.Module, path: str) -> Any:

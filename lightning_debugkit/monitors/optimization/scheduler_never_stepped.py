@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import gc
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from lightning_debugkit.core.compat import LightningModule, Trainer, callbacks_of, overrides
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.optimizer_steps import steps_taken
+from lightning_debugkit.core.optimizers import alive
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.monitors.optimization.double_steps import is_due
 
@@ -103,9 +103,9 @@ class Unstepped:
         if trainer.lr_scheduler_configs or any(_searches_rates(callback) for callback in callbacks_of(trainer)):
             return
         marked = [optimizer for optimizer in trainer.optimizers if hasattr(optimizer.step, _MARK)]
-        alive = {id(o.optimizer) for o in gc.get_objects() if issubclass(type(o), LRScheduler)} if marked else set()
+        scheduled = {id(scheduler.optimizer) for scheduler in alive(LRScheduler)} if marked else set()
         for optimizer in marked:
-            if id(optimizer) not in alive:
+            if id(optimizer) not in scheduled:
                 yield UNSTEPPED.found(
                     where,
                     name=f"a scheduler built on {type(optimizer).__name__}",

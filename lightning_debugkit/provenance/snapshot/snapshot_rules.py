@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.name_lists import begun
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.provenance.capture.left_out import left_out, skipped_of
 from lightning_debugkit.provenance.carried.manifest import Manifest
@@ -188,7 +189,7 @@ def of_left_out(manifest: Manifest, where: Where) -> Finding | None:
     words = {
         "told": f"load_model cannot rebuild {model.get('qualname')} from a checkpoint alone: its code is left out of "
         f"the snapshot in {listing(shown, len(shown))}",
-        "todo": f"{todo[:1].upper()}{todo[1:]}. Where the same file lies on the import path, it is taken from there.",
+        "todo": f"{begun(todo)}. Where the same file lies on the import path, it is taken from there.",
     }
     return _said(NOT_LOADABLE, where, words, files=lacking[:_MOST])
 

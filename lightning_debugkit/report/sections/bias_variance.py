@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lightning_debugkit.core.name_lists import begun
 from lightning_debugkit.report.curves import curve_figure, curves
-from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, as_number, begun, phrase
+from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, as_number, phrase
 from lightning_debugkit.report.parts import Cell, Details, Drawing, Paragraph, Section, Table, table_of
 from lightning_debugkit.report.stacked_bar import Stack, draw_stack, stack
 from lightning_debugkit.report.summary import Measure, Summary

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning_debugkit.core.name_lists import plural
-from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, begun, number, phrase, sentence
+from lightning_debugkit.core.name_lists import begun, plural
+from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, number, phrase, sentence
 from lightning_debugkit.report.parts import Cell, Code, Details, Paragraph, Section, Table, table_of
 from lightning_debugkit.report.summary import Summary
 

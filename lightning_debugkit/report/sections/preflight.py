@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure as Canvas
 
+from lightning_debugkit.core.name_lists import begun
 from lightning_debugkit.report.curves import Curve, curve_figure
 from lightning_debugkit.report.figures import axes_of, blank_figure, room
-from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, as_number, begun, number
+from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, as_number, number
 from lightning_debugkit.report.palette import PALETTE
 from lightning_debugkit.report.parts import Cell, Drawing, Paragraph, Section, Table, table_of
 from lightning_debugkit.report.summary import Summary
