@@ -14,7 +14,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 from lightning_debugkit.core.arguments import Needs
 from lightning_debugkit.core.callback import DebugCallback
-from lightning_debugkit.core.compat import _NormBase, tree_leaves
+from lightning_debugkit.core.compat import _NormBase
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.core.optimizer_steps import steps_taken
 from lightning_debugkit.core.patching import Hearing, has_compiled_code
@@ -32,7 +32,7 @@ from lightning_debugkit.data.baseline import baselines
 from lightning_debugkit.data.data_summary import pairs_of, sketch
 from lightning_debugkit.data.first_loss import FirstLoss
 from lightning_debugkit.data.input_target_checks import InputTargetChecks, Unrelated
-from lightning_debugkit.data.loaders import class_mapping, length_of_loader
+from lightning_debugkit.data.loaders import class_mapping
 from lightning_debugkit.data.samples_seen import SAMPLES, Seen
 
 # Training batches after which labels and copies are judged though the epoch goes on: long epochs take hours.
@@ -212,8 +212,7 @@ class DataCheck(DebugCallback):
         train, val = self._train, self._val
         loader, others = trainer.train_dataloader, trainer.val_dataloaders
         is_plain, is_same = _gives_each_once(loader), _is_same(loader, others)
-        is_part = _is_part(loader, others)
-        copies = list(duplicates.judge(train.prints, val.prints, is_plain, is_same, train.is_rich, where, is_part))
+        copies = list(duplicates.judge(train.prints, val.prints, is_plain, is_same, train.is_rich, where))
         yield from copies
         known, told = train.classes, val.classes
         yield from labels.judge_order(list(train.by_batch), where)
@@ -283,12 +282,6 @@ def _gives_each_once(loader: Any) -> bool:
         return not sampler.replacement
     known = isinstance(sampler, SequentialSampler | DistributedSampler)
     return known and (isinstance(batches, BatchSampler) or type(batches).__module__.startswith("lightning"))
-
-
-def _is_part(loader: Any, others: Any) -> bool:
-    """Tell whether validation is on much less data than training, however few batches of it a fit is limited to."""
-    own, *rest = (length_of_loader(getattr(each, "dataset", None)) for each in (loader, *tree_leaves(others)))
-    return all(rest) and sum(rest) <= duplicates.PART * own
 
 
 def _is_same(loader: Any, others: Any) -> bool:

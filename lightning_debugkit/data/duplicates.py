@@ -15,10 +15,9 @@ from lightning_debugkit.core.rule import Rule
 EXCESS = 5.0
 SHARE = 0.01
 FEWEST = 3
-# Validation on all of the training data and on nothing else is often meant, in a trial or to see whether it can be
-# fitted; on a part of it, it is a split that training does not leave out.
+# Validation on training data and on nothing else is often meant, in a trial or to see whether it can be fitted; a leak
+# never is, and leaves samples that are new.
 WHOLE = 0.95
-PART = 0.5  # of the training dataset, that the one of validation has at most
 # Twins within training from which on it is worth a word.
 TWINS = 0.05
 
@@ -45,9 +44,7 @@ DUPLICATE_SAMPLES = Rule(
 )
 
 
-def judge(
-    train: Prints, val: Prints, is_plain: bool, is_same: bool, is_rich: bool, where: Where, is_part: bool = False
-) -> Iterator[Finding]:
+def judge(train: Prints, val: Prints, is_plain: bool, is_same: bool, is_rich: bool, where: Where) -> Iterator[Finding]:
     """Yield what the fingerprints of two splits have in common.
 
     Args:
@@ -56,7 +53,6 @@ def judge(
         is_plain: The training sampler gives each sample once: twins within training are of the data then, not drawn.
         is_same: Both splits are one dataset, on purpose.
         is_rich: A sample has so many values that two are equal by copying only; rows of a table may be by chance.
-        is_part: The dataset of validation is known to be much smaller than that of training.
     """
     kinds, first = np.unique(train, return_index=True)
     copies, twins = len(train) - len(kinds), _repeated(train, len(kinds))
@@ -68,7 +64,7 @@ def judge(
     if not is_same and len(shared) >= FEWEST and share >= SHARE and (is_rich or share > EXCESS * within):
         places = first[np.searchsorted(kinds, val[shared[:3]])]
         pairs = [[int(at), int(of)] for at, of in zip(shared[:3], places, strict=True)]
-        severity = Severity.INFO if share >= WHOLE and not is_part else None
+        severity = Severity.INFO if share >= WHOLE else None
         seen = {"count": len(shared), "seen": len(val), "share": share, "trained": len(train)}
         yield TRAIN_VAL_OVERLAP.found(where, severity=severity, **seen, pairs=pairs)
 

@@ -109,30 +109,11 @@ def test_a_split_that_validates_on_training_on_purpose_is_no_overlap() -> None:
     assert rules(duplicates.judge(prints, prints, True, True, True, HERE)) == []
 
 
-def test_validation_on_all_training_data_may_be_meant_and_a_part_or_a_leak_is_not() -> None:
+def test_validation_on_training_data_alone_may_be_meant_and_a_leak_is_not() -> None:
     prints = np.arange(200, dtype=np.uint64)
-    whole, part, leak = prints[:150], prints[:50], prints[120:]
-    for val, is_part, told in (
-        (whole, False, "info"),
-        (part, False, "info"),
-        (part, True, "warning"),
-        (leak, False, "warning"),
-    ):
-        [found] = duplicates.judge(prints[:150], val, True, False, True, HERE, is_part=is_part)
-        assert str(found.severity) == told
-
-
-@pytest.mark.parametrize(("count", "told"), [(320, "info"), (100, "warning")])
-def test_a_part_of_training_is_one_by_its_dataset_however_little_is_looked_at(
-    count: int, told: str, tmp_path: Path
-) -> None:
-    x, y = torch.randn(320, 64, generator=torch.Generator().manual_seed(0)), torch.arange(320) % 10
-    train, val = TensorDataset(x, y), TensorDataset(x[:count], y[:count])
-    few = {**QUIET, "max_epochs": 1, "limit_val_batches": 1}
-    trainer = pl.Trainer(default_root_dir=tmp_path, callbacks=[DataCheck()], **few)
-    trainer.fit(Net(True, mlp(64, 16, 10)), DataLoader(train, 32, shuffle=True), DataLoader(val, 32))
-    found = read_journal(tmp_path / "debugkit").findings
-    assert [str(one.severity) for one in found if one.rule == "train-val-overlap"] == [told]
+    [meant] = duplicates.judge(prints[:150], prints[:50], True, False, True, HERE)
+    [leak] = duplicates.judge(prints[:150], prints[120:], True, False, True, HERE)
+    assert (str(meant.severity), str(leak.severity)) == ("info", "warning")
 
 
 @pytest.mark.parametrize("classes_a_batch", [1, 4])
