@@ -122,7 +122,7 @@ def overrides(thing: LightningModule | Callback, name: str, kind: type[Any] = Li
 def scale_of(scaler: Any) -> Tensor | float:
     """Return the loss scale of a ``GradScaler`` where it lies: asked by its public name, it is copied to the host.
 
-    ``_scale`` was seen in torch 2.4 to 2.13.
+    ``_scale`` was seen in torch 2.6 to 2.13.
     """
     held = getattr(scaler, "_scale", None)
     return held if isinstance(held, Tensor) else float(scaler.get_scale())
@@ -131,7 +131,7 @@ def scale_of(scaler: Any) -> Tensor | float:
 def is_unscaled(scaler: Any, optimizer: Optimizer) -> bool:
     """Tell whether a ``GradScaler`` has taken the scale out of the optimizer's gradients for the step to come.
 
-    ``_per_optimizer_states`` was seen in torch 2.4 to 2.13.
+    ``_per_optimizer_states`` was seen in torch 2.6 to 2.13.
     """
     states = getattr(scaler, "_per_optimizer_states", {})
     stage = states[id(optimizer)]["stage"] if id(optimizer) in states else None

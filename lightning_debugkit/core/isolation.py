@@ -39,8 +39,7 @@ def isolated(module: nn.Module) -> Iterator[None]:
             warnings.simplefilter("ignore")
             stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
             stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
-            if hasattr(torch.compiler, "set_stance"):  # torch 2.6
-                stack.enter_context(torch.compiler.set_stance("force_eager"))
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
             torch.clear_autocast_cache()
             yield
     finally:

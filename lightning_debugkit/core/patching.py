@@ -56,6 +56,12 @@ class Hearing:
         warnings.filterwarnings("ignore", message=_WARNING)
         self._filter = warnings.filters[0]
 
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *error: Any) -> None:
+        self.remove()
+
     def remove(self) -> None:
         """Hear no more; may be called twice."""
         self._handle.remove()

@@ -11,7 +11,7 @@ from torch import Tensor
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.loss_functions import CHECKED_LOSSES
 from lightning_debugkit.core.rule import Rule
-from lightning_debugkit.preflight.loss_calls import LossCall, at
+from lightning_debugkit.preflight.loss_calls import LossCall
 from lightning_debugkit.preflight.operation_traces import PairTrace, RowTrace, first_mixing
 from lightning_debugkit.preflight.probe import Probe, distance, inputs_of, is_by_sample
 
@@ -123,7 +123,7 @@ def _found(probe: Probe, order: list[int], count: int, size: int, where: Where, 
         remedy = "Look for an operation over dimension 0: softmax, mean, norm or a reshape that mixes samples."
         return BATCH_LEAK.found(where, first="", remedy=remedy, **seen)
     op, place = found
-    first = f"; by {op} at {at(place)} they have met"
+    first = f"; by {op} at {place.short} they have met"
     remedy = "Look at that line, and at what it is given, for an operation over the batch: dimension 0."
     return BATCH_LEAK.found(
         where.at(place.module or ""), first=first, remedy=remedy, op=op, source=place.source, **seen

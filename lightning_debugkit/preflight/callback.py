@@ -177,7 +177,7 @@ class PreflightCheck(DebugCallback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         with contextlib.suppress(Exception):
             # A label that is out of range has ended the step: what was heard before it is the finding.
-            self._settle(trainer, _stage_of(trainer))
+            self._settle(trainer, "training" if trainer.training else "test" if trainer.testing else "validation")
             self._flush(trainer)
         super().on_exception(trainer, pl_module, exception)
 
@@ -313,10 +313,6 @@ class PreflightCheck(DebugCallback):
 
 def _nothing() -> None:
     """Undo nothing."""
-
-
-def _stage_of(trainer: Trainer) -> str:
-    return "training" if trainer.training else "test" if trainer.testing else "validation"
 
 
 def _is_first(trainer: Trainer, steps: int = 0) -> bool:

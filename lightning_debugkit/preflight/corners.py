@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from lightning_debugkit.core.finding import Finding, Where
+from lightning_debugkit.core.tensor_notes import TensorNotes
 from lightning_debugkit.data.boxes import DEGENERATE_BOX
-from lightning_debugkit.preflight.loss_calls import at
 from lightning_debugkit.preflight.origins import Origin, Origins
 from lightning_debugkit.replay.source_lines import SourceLine
 
@@ -49,7 +48,7 @@ class Corners:
     """
 
     read: list[Read] = field(default_factory=list)
-    _firsts: dict[int, weakref.ref[Tensor]] = field(default_factory=dict)
+    _firsts: TensorNotes[bool] = field(default_factory=TensorNotes)
 
     def follow(self, name: str, args: Sequence[Any], origins: Origins, place: Callable[[], SourceLine]) -> None:
         """Take note of a call of torch, before it is made."""
@@ -60,11 +59,10 @@ class Corners:
             boxes, column = _columns(part)
             if boxes is None or origins.of(boxes) != Origin.BATCH or Origin.NETWORK not in origins.of(other):
                 continue
-            held = self._firsts.get(id(boxes))
             if name in GREATER and column == 0:
-                self._firsts[id(boxes)] = weakref.ref(boxes)
-            elif name in LESSER and column == 2 and held is not None and held() is boxes:
-                del self._firsts[id(boxes)]
+                self._firsts[boxes] = True
+            elif name in LESSER and column == 2 and self._firsts.get(boxes):
+                self._firsts[boxes] = False
                 rows = boxes.detach().reshape(-1, 4)
                 turned = int((rows[:, 2:] < rows[:, :2]).any(1).sum())
                 self.read.append(Read(len(rows), turned, place()))
@@ -76,7 +74,7 @@ def judge(reads: Sequence[Read], where: Where) -> Iterator[Finding]:
     for read in {read.place.source: read for read in reads if read.turned > TURNED * read.boxes}.values():
         if read.turned >= FEWEST:
             yield rule.found(
-                where.at(read.place.module or ""), boxes=read.boxes, count=read.turned, place=at(read.place),
+                where.at(read.place.module or ""), boxes=read.boxes, count=read.turned, place=read.place.short,
                 source=read.place.source, remedy=CONVERT,
             )  # fmt: skip
 

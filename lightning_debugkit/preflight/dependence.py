@@ -15,7 +15,7 @@ from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.preflight.batch_leak import judge_leak
 from lightning_debugkit.preflight.dropped_input import Dropped, dropped_inputs
 from lightning_debugkit.preflight.future_leak import judge_tokens
-from lightning_debugkit.preflight.loss_calls import LAYERS, LossCall, at
+from lightning_debugkit.preflight.loss_calls import LAYERS, LossCall
 from lightning_debugkit.preflight.operation_traces import (
     LOST,
     LOST_AT,
@@ -138,7 +138,7 @@ class Checks:
         norm = ": a norm over one number gives 0, whatever it is" if lost.is_norm_of_one else ""
         rule = replace(UNUSED_INPUT, says=LOST, advice=NORM_OF_ONE if norm else LOST_AT)
         where = self.where.at(lost.place.module or "")
-        return rule.found(where, op=lost.op, place=at(lost.place), norm=norm, inputs=inputs, source=lost.place.source)
+        return rule.found(where, op=lost.op, place=lost.place.short, norm=norm, inputs=inputs, source=lost.place.source)
 
     def _affine(self, base: list[LossCall], size: int) -> Iterator[Finding]:
         layers = _stacked(self.probe.step.module)

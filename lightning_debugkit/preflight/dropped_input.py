@@ -83,11 +83,8 @@ def _heard(probe: Probe, batch: Any) -> tuple[dict[str, float], list[LossCall]]:
             weighed = float(values @ torch.linspace(1, 2, len(values), dtype=values.dtype, device=values.device))
             heard[names[id(part)]] = heard.get(names[id(part)], 0.0) + weighed
 
-    hearing = Hearing([part for part in probe.step.module.modules() if id(part) in names], hear)
-    try:
+    with Hearing([part for part in probe.step.module.modules() if id(part) in names], hear):
         return heard, probe.calls(batch)
-    finally:
-        hearing.remove()
 
 
 def _weights(part: nn.Module) -> list[nn.Parameter]:

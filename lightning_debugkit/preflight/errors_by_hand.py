@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from torch import Tensor
 
+from lightning_debugkit.core.tensor_notes import TensorNotes
 from lightning_debugkit.preflight.loss_calls import LossCall, Made
 from lightning_debugkit.preflight.operations import DIFFERENCES
 from lightning_debugkit.preflight.origins import BOTH, Origin, Origins
@@ -18,16 +18,11 @@ REDUCTIONS = {"mean", "sum"}
 
 
 class Differences:
-    """The differences of one step, by ``id`` with a weak reference: none is kept alive."""
+    """The differences of one step, what each was made of, and the losses that are made of them."""
 
     def __init__(self) -> None:
-        self._of: dict[int, tuple[weakref.ref[Tensor], Parts]] = {}
-        self._sizes: dict[int, tuple[weakref.ref[Tensor], str, Parts]] = {}
-
-    def parts_of(self, tensor: Tensor) -> Parts | None:
-        """Return what a difference was made of, ``None`` if it is none."""
-        held = self._of.get(id(tensor))
-        return held[1] if held is not None and held[0]() is tensor else None
+        self.parts: TensorNotes[Parts] = TensorNotes()
+        self._sizes: TensorNotes[tuple[str, Parts]] = TensorNotes()
 
     def follow(
         self,
@@ -47,18 +42,18 @@ class Differences:
             if isinstance(other, Tensor) and one.requires_grad != other.requires_grad and one.shape == other.shape:
                 said, wanted = (one, other) if one.requires_grad else (other, one)
                 parts = said.detach(), wanted.detach(), made(said)
-                self._of[id(result)] = weakref.ref(result), parts
+                self.parts[result] = parts
                 if origins is not None and origins.of(wanted) == Origin.BATCH and origins.of(said) == BOTH:
-                    self._sizes[id(result)] = weakref.ref(result), "", parts
+                    self._sizes[result] = "", parts
             return None
-        held = self._sizes.get(id(one))
-        function = _loss(name, other, held[1]) if held is not None and held[0]() is one else ""
+        held = self._sizes.get(one)
+        function = _loss(name, other, held[0]) if held is not None else ""
         if held is None or not function:
             return None
-        self._sizes[id(result)] = weakref.ref(result), function, held[2]
+        self._sizes[result] = function, held[1]
         if name not in REDUCTIONS or result.numel() != 1:
             return None
-        said, wanted, how = held[2]
+        said, wanted, how = held[1]
         return LossCall(function, said, wanted, {"reduction": name}, place(), how)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
-from lightning_debugkit.preflight.loss_calls import ATTENTION, NoiseCall, at
+from lightning_debugkit.preflight.loss_calls import ATTENTION, NoiseCall
 
 STOCHASTIC_EVAL = Rule(
     "stochastic-eval",
@@ -32,6 +32,6 @@ def judge(calls: Sequence[NoiseCall], where: Where) -> Iterator[Finding]:
             remedy = f"Pass training=self.training to {call.op}, or use the module nn.Dropout."
         module = call.place.module or ""
         yield STOCHASTIC_EVAL.found(
-            where.at(module), op=call.op, place=at(call.place) or call.op, why=why, remedy=remedy,
+            where.at(module), op=call.op, place=call.place.short or call.op, why=why, remedy=remedy,
             source=call.place.source, probability=call.probability,
         )  # fmt: skip

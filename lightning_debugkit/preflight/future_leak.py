@@ -12,7 +12,7 @@ from torch import Tensor
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.loss_functions import DIFFERENCE_LOSSES, INDEX_LOSSES
 from lightning_debugkit.core.rule import Rule
-from lightning_debugkit.preflight.loss_calls import LossCall, at
+from lightning_debugkit.preflight.loss_calls import LossCall
 from lightning_debugkit.preflight.probe import Probe, changed, inputs_of
 
 MATERIAL = 1e-2  # of the spread of an output: what rounding moves is some thousand times less
@@ -82,7 +82,7 @@ def judge_tokens(probe: Probe, base: list[LossCall], where: Where) -> Iterator[F
         # What no output hangs on are the targets, given once more.
         if apart is None or float(apart.max()) <= MATERIAL:
             continue
-        most, place = float(apart[:, :position].max()), at(call.place) or call.function
+        most, place = float(apart[:, :position].max()), call.place.short or call.function
         if shift == 1 and most > MATERIAL:
             kind = "numbers" if held.is_floating_point() else "tokens"
             what = LATER.format(place=place, what=kind, position=position, most=most)

@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from lightning_debugkit.core.compat import _DropoutNd, is_transformed
 from lightning_debugkit.core.loss_functions import CHECKED_LOSSES, DIFFERENCE_LOSSES
+from lightning_debugkit.core.tensor_notes import TensorNotes
 from lightning_debugkit.preflight.calling_frame import calling_frame, is_by_default
 from lightning_debugkit.preflight.corners import GREATER, LESSER, Corners
 from lightning_debugkit.preflight.errors_by_hand import Differences
@@ -94,11 +95,10 @@ class StepListener(TorchFunctionMode):
         self._origins = origins
         self._masks = masks
         self._overlaps = Overlaps()
-        # By id, with a weak reference: nothing of the step is kept alive for us.
-        self._made: dict[int, tuple[weakref.ref[Tensor], Made]] = {}
-        self._truncated: dict[int, weakref.ref[Tensor]] = {}
+        self._made: TensorNotes[Made] = TensorNotes()
+        self._truncated: TensorNotes[bool] = TensorNotes()
+        self._shaped: TensorNotes[bool] = TensorNotes()
         self._differences = Differences()
-        self._shaped: dict[int, weakref.ref[Tensor]] = {}
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -132,8 +132,7 @@ class StepListener(TorchFunctionMode):
 
     def made(self, tensor: Any) -> Made | None:
         """Return how ``tensor`` was made, ``None`` if that was not seen."""
-        held = self._made.get(id(tensor))
-        return held[1] if held is not None and held[0]() is tensor else None
+        return self._made.get(tensor)
 
     def _loss(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> LossCall | None:
         prediction = args[0] if args else kwargs.get("input")
@@ -142,8 +141,7 @@ class StepListener(TorchFunctionMode):
             return None
         options = {key: value for key, value in kwargs.items() if key not in ("input", "target")}
         options |= dict(zip(OPTIONS.get(name, ()), args[2:], strict=False))
-        held = self._truncated.get(id(target))
-        is_truncated = held is not None and held() is target
+        is_truncated = self._truncated.get(target) is not None
         given = self._apart(name, prediction, target) or (prediction.detach(), target.detach(), self.made(prediction))
         call = LossCall(name, given[0], given[1], options, self._place(), given[2], is_truncated)
         if self._judge is not None:
@@ -154,7 +152,7 @@ class StepListener(TorchFunctionMode):
         """Return what a difference was made of that is held against zeros, and how the first part was made."""
         if name not in DIFFERENCE_LOSSES or bool(target.any()):
             return None
-        return self._differences.parts_of(prediction)
+        return self._differences.parts.get(prediction)
 
     def _hear_outer(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         one, other = args if len(args) == 2 else (None, None)
@@ -185,9 +183,7 @@ class StepListener(TorchFunctionMode):
         # Equally many entries, one dimension more on one side, and it is the last, of size 1: nobody has asked for
         # all pairs, as those who want them write the missing dimension.
         count, wide = one.numel(), one if one.ndim > other.ndim else other
-        held = self._shaped.get(id(wide))
-        is_meant = held is not None and held() is wide
-        return count > 1 and count == other.numel() and wide.shape == (count, 1) and not is_meant
+        return count > 1 and count == other.numel() and wide.shape == (count, 1) and not self._shaped.get(wide)
 
     def _hear_mask(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         if self._masks is not None and (padding := self._masks.turned(name, args, kwargs)):
@@ -244,7 +240,7 @@ class StepListener(TorchFunctionMode):
         if self._overlaps.follow(name, args, result, self.made) and result.requires_grad:
             self.shares.append(self._place())
         if name in SHAPING and source.ndim == 1 and result.ndim == 2:
-            self._shaped[id(result)] = weakref.ref(result)
+            self._shaped[result] = True
         self._follow(name, source, result, args, kwargs)
         self._hear_cast(name, source, result)
 
@@ -252,9 +248,9 @@ class StepListener(TorchFunctionMode):
         """Keep whole numbers that were made of others by cutting them off."""
         is_cast = name in TRUNCATING and source.is_floating_point() and not result.is_floating_point()
         if is_cast and result.numel() and bool((source.detach() != source.detach().trunc()).any()):
-            self._truncated[id(result)] = weakref.ref(result)
-        if name in MOVES and not result.is_floating_point() and id(source) in self._truncated:
-            self._truncated[id(result)] = weakref.ref(result)
+            self._truncated[result] = True
+        if name in MOVES and not result.is_floating_point() and self._truncated.get(source):
+            self._truncated[result] = True
 
     def _hear_origins(
         self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any, origins: Origins
@@ -268,7 +264,7 @@ class StepListener(TorchFunctionMode):
             self.mixed.append(self._place())
 
     def _hear_likelihood(self, made: Made, result: Tensor) -> None:
-        self._keep(result, made)
+        self._made[result] = made
         if made.is_repeated and result.requires_grad:
             self.twice.append(made)
         if result.numel() == 1:
@@ -290,19 +286,19 @@ class StepListener(TorchFunctionMode):
         made = self.made(source)
         if name in FORMS or name.rstrip("_") in FORMS:
             form = self._form(name.rstrip("_"), source, args, kwargs)
-            self._keep(result, form)
+            self._made[result] = form
             # What only a metric is given has no gradient.
             if form.is_repeated and result.requires_grad:
                 self.twice.append(form)
         elif name in LAYERS:
-            self._keep(result, Made(name))
+            self._made[result] = Made(name)
         elif name in ADDING:  # what is added to a layer's result leaves it without bounds, as on a residual connection
             for part in args[:2]:
                 how = self.made(part)
                 if how is not None and how.op in LAYERS and part.shape == result.shape:
-                    self._keep(result, how)
+                    self._made[result] = how
         elif made is not None and name in MOVES:
-            self._keep(result, made)
+            self._made[result] = made
 
     def _form(self, name: str, source: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Made:
         after = self.made(source)
@@ -314,9 +310,6 @@ class StepListener(TorchFunctionMode):
         dim = dim[0] if isinstance(dim, list | tuple) else dim
         size = source.shape[int(dim)] if source.ndim else 1
         return Made(name, self._place(), int(dim) % max(source.ndim, 1), size, after, weakref.ref(source))
-
-    def _keep(self, tensor: Tensor, made: Made) -> None:
-        self._made[id(tensor)] = (weakref.ref(tensor), made)
 
     def _place(self) -> SourceLine:
         return place_of(calling_frame(), self._names)

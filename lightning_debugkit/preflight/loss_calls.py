@@ -75,16 +75,15 @@ class LossCall:
     truncated: bool = False
     result: Tensor | None = None
 
+    @property
+    def told(self) -> dict[str, Any]:
+        """What each finding says of the call."""
+        return {"function": self.function, "place": self.place.short or self.function, "source": self.place.source}
+
 
 @dataclass(frozen=True)
 class OuterCall:
-    """A difference or comparison of ``(N, 1)`` with ``(N,)``: each entry of one meets all of the other.
-
-    Args:
-        op: Name of torch's function.
-        shapes: Shapes of the two.
-        place: The user's line.
-    """
+    """A difference or comparison of ``(N, 1)`` with ``(N,)``: each entry of one meets all of the other."""
 
     op: str
     shapes: tuple[tuple[int, ...], tuple[int, ...]]
@@ -93,14 +92,7 @@ class OuterCall:
 
 @dataclass(frozen=True)
 class ViewCall:
-    """A tensor of the batch that is given another shape, across the dimensions that it has.
-
-    Args:
-        op: Name of torch's function.
-        given: Shape before.
-        shape: Shape after.
-        place: The user's line.
-    """
+    """A tensor of the batch of shape ``given`` that is read as another shape, across the dimensions that it has."""
 
     op: str
     given: tuple[int, ...]
@@ -120,18 +112,7 @@ class NoiseCall:
 
 @dataclass(frozen=True)
 class NormCall:
-    """A batch norm in training that is given one number a sample and channel: it needs two samples.
-
-    Args:
-        size: Samples.
-        place: The user's line.
-    """
+    """A batch norm in training that is given one number a sample and channel: it needs two samples."""
 
     size: int
     place: SourceLine
-
-
-def at(place: SourceLine) -> str:
-    """Return a line as a message names it: ``train.py:28``."""
-    file, _, rest = place.source.partition(":")
-    return f"{file}:{rest.partition(':')[0]}" if rest else ""

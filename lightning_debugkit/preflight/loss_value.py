@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
-from lightning_debugkit.core.loss_functions import DIFFERENCE_LOSSES
+from lightning_debugkit.core.loss_functions import BINARY_LOSSES, DIFFERENCE_LOSSES
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.data.values import judge_targets
-from lightning_debugkit.preflight.loss_calls import LossCall, at
+from lightning_debugkit.preflight.loss_calls import LossCall
 from lightning_debugkit.replay.source_lines import SourceLine
 
 # Weights that know nothing give each of C classes the same chance: ln C (A. Karpathy, A Recipe for Training Neural
@@ -73,17 +72,12 @@ ZERO_LOSS = Rule(
 
 def judge(call: LossCall, where: Where, is_untrained: bool) -> Iterator[Finding]:
     """Yield what is wrong with the value of one loss call of the first training step."""
-    common: dict[str, Any] = {
-        "function": call.function,
-        "place": at(call.place) or call.function,
-        "source": call.place.source,
-    }
     if call.result is not None and call.result.numel() and call.result.is_floating_point():
-        yield from _negative(call, where, common)
+        yield from _negative(call, float(call.result.float().min()), where)
     if is_untrained:
         yield from _at_init(call, where)
         if call.function in DIFFERENCE_LOSSES:
-            named = f"{call.function} at {common['place']}"
+            named = "{function} at {place}".format(**call.told)
             yield from judge_targets(call.prediction, call.target, named, where)
 
 
@@ -94,8 +88,7 @@ def judge_sum(calls: Sequence[LossCall], loss: Tensor, where: Where) -> Iterator
         if not is_sum or call.prediction.shape[0] < 2 or call.result is None:
             continue
         if torch.equal(call.result.reshape(-1).float(), loss.detach().reshape(-1).float()):
-            place = at(call.place) or call.function
-            yield LOSS_REDUCTION.found(where, function=call.function, place=place, source=call.place.source)
+            yield LOSS_REDUCTION.found(where, **call.told)
             return
 
 
@@ -108,7 +101,7 @@ def judge_likelihoods(
         if is_loss and float(value) < 0:
             fault = f"is the loss itself ({float(value):.3g}), and not its negative: training makes the labels unlikely"
             yield NEGATIVE_LOSS.found(
-                where, function="the mean of log-probabilities", place=at(line) or "training_step", loss=float(value),
+                where, function="the mean of log-probabilities", place=line.short or "training_step", loss=float(value),
                 fault=fault, remedy="Put a minus before it.", source=line.source,
             )  # fmt: skip
             return
@@ -120,21 +113,18 @@ def judge_grey(places: Sequence[SourceLine], loss: Tensor, where: Where) -> Iter
         fault = f"counts each pixel 255 times: the loss is {float(loss):.3g}, and the overlap is no share any more"
         yield NEGATIVE_LOSS.found(
             where, function="the product of probabilities and a mask of 0 and 255",
-            place=at(places[0]) or "training_step", loss=float(loss), fault=fault,
+            place=places[0].short or "training_step", loss=float(loss), fault=fault,
             remedy="Divide the mask by 255.", source=places[0].source,
         )  # fmt: skip
 
 
-def _negative(call: LossCall, where: Where, common: dict[str, Any]) -> Iterator[Finding]:
-    assert call.result is not None
-    least = float(call.result.float().min())
-    if call.function in ("cross_entropy", "binary_cross_entropy_with_logits", "binary_cross_entropy"):
+def _negative(call: LossCall, least: float, where: Where) -> Iterator[Finding]:
+    if call.function in ("cross_entropy", *BINARY_LOSSES):
         outside = call.target.is_floating_point() and bool(((call.target < 0) | (call.target > 1)).any())
         if least < 0 and outside:
             fault = f"returns {least:.3g}, though it cannot be negative"
-            yield NEGATIVE_LOSS.found(
-                where, loss=least, fault=fault, remedy="Bring the targets between 0 and 1.", **common
-            )
+            remedy = "Bring the targets between 0 and 1."
+            yield NEGATIVE_LOSS.found(where, loss=least, fault=fault, remedy=remedy, **call.told)
 
 
 def _at_init(call: LossCall, where: Where) -> Iterator[Finding]:
@@ -145,8 +135,9 @@ def _at_init(call: LossCall, where: Where) -> Iterator[Finding]:
         kept = labels != int(call.options.get("ignore_index", -100))
         rows, labels = rows[kept], labels[kept]
         classes = rows.shape[1]
+        is_valid = bool(((labels >= 0) & (labels < classes)).all())
         # As many classes as samples: pairs within the batch are compared, whose logits have a temperature.
-        if len(labels) < SAMPLES or classes < 2 or classes == logits.shape[0] or not _is_valid(labels, classes):
+        if len(labels) < SAMPLES or classes < 2 or classes == logits.shape[0] or not is_valid:
             return
         loss, expected = float(F.cross_entropy(rows, labels)), math.log(classes)
         own = rows.gather(1, labels[:, None]).squeeze(1)
@@ -187,7 +178,3 @@ def _turned_prior(call: LossCall, logits: Tensor, target: Tensor, loss: float, w
             what=f"they are {mean:.3g} on average, though {share:.2g} of the labels are positive",
             remedy="Turn the sign of the last layer's bias: log(p / (1 - p)) for a share p of positive labels.",
         )  # fmt: skip
-
-
-def _is_valid(labels: Tensor, classes: int) -> bool:
-    return bool(((labels >= 0) & (labels < classes)).all())

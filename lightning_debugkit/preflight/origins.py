@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightning_debugkit.core.tensor_notes import TensorNotes
 from lightning_debugkit.data.batches import batch_size, leaves
 from lightning_debugkit.preflight.loss_calls import LAYERS
 
@@ -37,7 +38,7 @@ BOTH = Origin.BATCH | Origin.NETWORK
 
 @dataclass
 class Origins:
-    """The origin of each result of a step, by ``id`` with a weak reference: nothing is kept alive.
+    """The origin of each result of a step.
 
     Args:
         samples: How many the batch holds, ``None`` if it cannot be told.
@@ -46,12 +47,12 @@ class Origins:
 
     samples: int | None
     given: Mapping[int, tuple[int, ...]]
-    _of: dict[int, tuple[weakref.ref[Tensor], Origin]] = field(default_factory=dict)
+    _of: TensorNotes[Origin] = field(default_factory=TensorNotes)
     # Along which dimension the rows of a matrix have unit length, and of what matrix a norm was taken along which.
-    _unit: dict[int, tuple[weakref.ref[Tensor], int]] = field(default_factory=dict)
-    _norms: dict[int, tuple[weakref.ref[Tensor], weakref.ref[Tensor], int]] = field(default_factory=dict)
+    _unit: TensorNotes[int] = field(default_factory=TensorNotes)
+    _norms: TensorNotes[tuple[weakref.ref[Tensor], int]] = field(default_factory=TensorNotes)
     # What a layer of one output says of each sample ``(N, 1)``, and what was made of it entry by entry.
-    _columns: dict[int, weakref.ref[Tensor]] = field(default_factory=dict)
+    _columns: TensorNotes[bool] = field(default_factory=TensorNotes)
 
     @classmethod
     def of_batch(cls, batch: Any) -> Origins:
@@ -62,9 +63,9 @@ class Origins:
 
     def of(self, tensor: Tensor) -> Origin:
         """Return of what a tensor was made."""
-        held = self._of.get(id(tensor))
-        if held is not None and held[0]() is tensor:
-            return held[1]
+        known = self._of.get(tensor)
+        if known is not None:
+            return known
         if isinstance(tensor, nn.Parameter):
             return Origin.NETWORK
         return Origin.BATCH if _memory(tensor) in self.given else Origin.NOTHING
@@ -79,12 +80,8 @@ class Origins:
         """Tell whether one is what the network says of each sample, and the other what the batch says of each."""
         origins = {self.of(one), self.of(other)}
         # Of two that the network has said, the column is one that nobody has shaped to meet all samples.
-        is_pair = origins == {Origin.BATCH, BOTH} or (origins == {BOTH} and self._is_column(one, other))
+        is_pair = origins == {Origin.BATCH, BOTH} or (origins == {BOTH} and any(map(self._columns.get, (one, other))))
         return is_pair and one.shape[0] == other.shape[0] == self.samples
-
-    def _is_column(self, *parts: Any) -> bool:
-        held = [(part, self._columns.get(id(part))) for part in parts if isinstance(part, Tensor)]
-        return any(ref is not None and ref() is part for part, ref in held)
 
     def follow(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> bool:
         """Keep the origin of a result; tell whether it compares samples that are scaled along the wrong dimension."""
@@ -92,11 +89,12 @@ class Origins:
         for part in _tensors((*args, *kwargs.values())):
             origin |= self.of(part)
         for part in _tensors((result,)):
-            self._of[id(part)] = (weakref.ref(part), origin)
+            self._of[part] = origin
         if not isinstance(result, Tensor) or origin != BOTH:
             return False
-        if type(result) is Tensor and result.shape == (self.samples, 1) and (name in LAYERS or self._is_column(*args)):
-            self._columns[id(result)] = weakref.ref(result)
+        is_column = type(result) is Tensor and result.shape == (self.samples, 1)
+        if is_column and (name in LAYERS or any(map(self._columns.get, args))):
+            self._columns[result] = True
         self._follow_scale(name, args, kwargs, result)
         return self._is_mixed(name, args)
 
@@ -107,19 +105,15 @@ class Origins:
         if name == "normalize":
             dim = kwargs.get("dim", args[2] if len(args) > 2 else 1)
             if isinstance(dim, int):
-                self._unit[id(result)] = (weakref.ref(result), dim % 2)
+                self._unit[result] = dim % 2
         elif name in NORMS and isinstance(dim := _only(kwargs.get("dim", args[2] if len(args) > 2 else None)), int):
-            self._norms[id(result)] = (weakref.ref(result), weakref.ref(source), dim % 2)
+            self._norms[result] = weakref.ref(source), dim % 2
         elif name in QUOTIENTS and len(args) > 1 and isinstance(args[1], Tensor):
-            held = self._norms.get(id(args[1]))
-            if held is not None and held[0]() is args[1] and held[1]() is source:
-                self._unit[id(result)] = (weakref.ref(result), held[2])
-        elif name in TURNS and result.shape == source.shape[::-1] and (along := self._along(source)) is not None:
-            self._unit[id(result)] = (weakref.ref(result), 1 - along)
-
-    def _along(self, matrix: Tensor) -> int | None:
-        held = self._unit.get(id(matrix))
-        return held[1] if held is not None and held[0]() is matrix else None
+            held = self._norms.get(args[1])
+            if held is not None and held[0]() is source:
+                self._unit[result] = held[1]
+        elif name in TURNS and result.shape == source.shape[::-1] and (along := self._unit.get(source)) is not None:
+            self._unit[result] = 1 - along
 
     def _is_mixed(self, name: str, args: Sequence[Any]) -> bool:
         """Tell whether rows are multiplied with rows that have unit length along the samples instead.
@@ -135,7 +129,7 @@ class Origins:
         pair = [part for part in parts if isinstance(part, Tensor)]
         if len(pair) != 2 or summed is None or not self.samples or any(self.of(part) != BOTH for part in pair):
             return False
-        along = [self._along(part) for part in pair]
+        along = [self._unit.get(part) for part in pair]
         rows = [part.shape[1 - dim] for part, dim in zip(pair, summed, strict=True)]
         is_wrong = all(unit is not None and unit != dim for unit, dim in zip(along, summed, strict=True))
         return is_wrong and all(count % self.samples == 0 for count in rows)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +11,7 @@ from torch import Tensor
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.loss_functions import INDEX_LOSSES
 from lightning_debugkit.core.rule import Rule
-from lightning_debugkit.preflight.loss_calls import LAYERS, LossCall, Made, at
+from lightning_debugkit.preflight.loss_calls import LAYERS, LossCall, Made
 from lightning_debugkit.replay.source_lines import SourceLine
 
 # How far from 1 a row of probabilities may sum, by rounding: some units in the last place of each type.
@@ -62,17 +61,16 @@ _TWICE = "{told}: what it takes for logits lies between 0 and 1, and the model i
 
 def judge(call: LossCall, where: Where, stage: str) -> Iterator[Finding]:
     """Yield what is wrong between the last activation and the loss of one call."""
-    place = at(call.place) or call.function
-    common: dict[str, Any] = {"function": call.function, "place": place, "stage": stage, "source": call.place.source}
+    common = {**call.told, "stage": stage}
     over_one = _over_one(call)
     if over_one is not None:
         told, line = over_one
-        origin = {"place": at(line), "source": line.source} if line.source else {}
+        origin = {"place": line.short, "source": line.source} if line.source else {}
         yield SOFTMAX_OVER_ONE.found(where.at(line.module or ""), **{**common, **origin, **told})
         return
     made = call.made
     first = made.after if made is not None and made.after is not None and _is_repeated(made) else made
-    said = f", which is applied at {at(first.place)}" if first is not None and first.place.source else ""
+    said = f", which is applied at {first.place.short}" if first is not None and first.place.source else ""
     if call.function in INDEX_LOSSES and _is_twice(call):
         yield DOUBLE_SOFTMAX.found(where, made=said, floor=_floor(call), **common)
     elif call.function == "cross_entropy" and made is not None and made.op in PROBABILITIES:
@@ -97,8 +95,8 @@ def judge_twice(twice: Sequence[Made], said: Container[str], where: Where) -> It
         rule = DOUBLE_SOFTMAX if "softmax" in made.op else DOUBLE_SIGMOID
         if rule.name in said or made.after is None:
             return
-        first = f" at {at(made.after.place)}" if made.after.place.source else ""
-        told = f"{made.op} at {at(made.place) or 'training_step'} is given the result of {made.after.op}{first}"
+        first = f" at {made.after.place.short}" if made.after.place.source else ""
+        told = f"{made.op} at {made.place.short or 'training_step'} is given the result of {made.after.op}{first}"
         worded = replace(rule, says=_TWICE, advice="Leave one of the two out: the model's own, if the loss has one.")
         yield worded.found(where, told=told, op=made.op, source=made.place.source)
 
@@ -109,7 +107,7 @@ def judge_picks(picks: Sequence[Made], where: Where) -> Iterator[Finding]:
         yield SOFTMAX_OVER_ONE.found(
             where.at(made.place.module or ""), what=f"{made.op} works along dimension 0, the samples of the batch",
             consequence="it picks a sample for each class, and compared with labels that says nothing of the model",
-            remedy=f"Pass dim=1 to {made.op}, the classes.", place=at(made.place), source=made.place.source,
+            remedy=f"Pass dim=1 to {made.op}, the classes.", place=made.place.short, source=made.place.source,
         )  # fmt: skip
 
 
@@ -171,18 +169,13 @@ def _over_one(call: LossCall) -> tuple[dict[str, str], SourceLine] | None:
             "remedy": "Give the last layer one output for each class, or use binary_cross_entropy_with_logits for one.",
         }, call.place
     is_wrong = op in ("softmax", "log_softmax") and made is not None and made.dim == 0
-    if (
-        made is not None
-        and is_wrong
-        and prediction.ndim == 2
-        and prediction.shape[0] > 1
-        and not are_probabilities(prediction, 1)
-    ):
+    is_matrix = prediction.ndim == 2 and prediction.shape[0] > 1
+    if made is not None and is_wrong and is_matrix and not are_probabilities(prediction, 1):
+        left_out = ", or leave it out: cross_entropy applies it." if call.function == "cross_entropy" else "."
         return {
             "what": f"{op} works along dimension 0, the samples of the batch",
             "consequence": "what is said of one sample depends on the others, and its classes do not sum to 1",
-            "remedy": f"Pass dim=1 to {op}"
-            + (", or leave it out: cross_entropy applies it." if call.function == "cross_entropy" else "."),
+            "remedy": f"Pass dim=1 to {op}{left_out}",
         }, made.place
     return None
 

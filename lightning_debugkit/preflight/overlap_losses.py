@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Sequence
 from enum import Flag
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_debugkit.core.tensor_notes import TensorNotes
 from lightning_debugkit.preflight.loss_calls import LAYERS, Made
 from lightning_debugkit.preflight.operations import PRODUCTS
 
@@ -30,10 +30,10 @@ class Part(Flag):
 
 
 class Overlaps:
-    """Follow the totals of logits through one step, by ``id`` with a weak reference."""
+    """Follow the totals of logits through one step."""
 
     def __init__(self) -> None:
-        self._of: dict[int, tuple[weakref.ref[Tensor], Part]] = {}
+        self._of: TensorNotes[Part] = TensorNotes()
 
     def follow(self, name: str, args: Sequence[Any], result: Tensor, made: Callable[[Any], Made | None]) -> bool:
         """Tell whether a result is the share that a total of logits in a mask has in totals of logits.
@@ -42,7 +42,7 @@ class Overlaps:
             made: Tells how a tensor was made.
         """
         parts = [arg for arg in args[:2] if isinstance(arg, Tensor)]
-        known = [self._part(part) for part in parts]
+        known = [self._of.get(part) or Part.NOTHING for part in parts]
         if name in QUOTIENTS and len(parts) == 2:
             below, above = known if name.startswith("__r") else known[::-1]
             return above == Part.SHARED and bool(below & (Part.SHARED | Part.WHOLE))
@@ -60,12 +60,8 @@ class Overlaps:
             for each in known:
                 part |= each
         if part:
-            self._of[id(result)] = (weakref.ref(result), part)
+            self._of[result] = part
         return False
-
-    def _part(self, tensor: Tensor) -> Part:
-        held = self._of.get(id(tensor))
-        return held[1] if held is not None and held[0]() is tensor else Part.NOTHING
 
 
 def _is_logits(tensor: Tensor, made: Callable[[Any], Made | None]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,7 +11,8 @@ from torch import Tensor
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.core.loss_functions import INDEX_LOSSES
 from lightning_debugkit.core.shared_rules import METRIC_DISAGREES
-from lightning_debugkit.preflight.loss_calls import LossCall, Made, at
+from lightning_debugkit.core.tensor_notes import TensorNotes
+from lightning_debugkit.preflight.loss_calls import LossCall, Made
 from lightning_debugkit.preflight.operations import DIFFERENCES, MOVES, PICKS, SUMS
 from lightning_debugkit.preflight.origins import BOTH, Origin, Origins
 from lightning_debugkit.replay.source_lines import SourceLine
@@ -51,7 +51,7 @@ class Picks:
 
     across: list[Made] = field(default_factory=list)
     misread: list[tuple[Pick, int]] = field(default_factory=list)
-    _of: dict[int, tuple[weakref.ref[Tensor], Pick]] = field(default_factory=dict)
+    _of: TensorNotes[Pick] = field(default_factory=TensorNotes)
 
     def follow(
         self,
@@ -74,36 +74,29 @@ class Picks:
                 places = result if isinstance(result, Tensor) else result[1]
                 what = "the class of the lowest score is picked" if name in LEAST else ""
                 step = Made(name, place(), dim % 2, source.shape[dim])
-                self._keep(places, Pick(step, _memory(source), what))
-        pick = self._pick(source)
+                self._of[places] = Pick(step, _memory(source), what)
+        pick = self._of.get(source)
         if pick is None:
             return
         if isinstance(result, tuple | list):
             for part in result:  # entry by entry, as a loop takes them
-                self._keep(part, pick)
-        elif name in MOVES:
-            self._keep(result, pick)
-        elif name in DIFFERENCES | SUMS and _is_number(args[1:]):
+                if isinstance(part, Tensor):
+                    self._of[part] = pick
+        elif isinstance(result, Tensor) and name in MOVES:
+            self._of[result] = pick
+        elif isinstance(result, Tensor) and name in DIFFERENCES | SUMS and _is_number(args[1:]):
             step = replace(pick.made, place=place())
-            self._keep(result, replace(pick, made=step, what="the number of the picked class is changed"))
+            self._of[result] = replace(pick, made=step, what="the number of the picked class is changed")
 
     def compare(self, picked: Tensor, labels: Tensor, origins: Origins) -> None:
         """Take note of a comparison of what was picked with the labels of the batch."""
-        pick = self._pick(picked)
+        pick = self._of.get(picked)
         if pick is None or origins.of(labels) != Origin.BATCH:
             return
         if pick.made.dim == 0:
             self.across.append(pick.made)
         elif pick.what:
             self.misread.append((pick, _memory(labels)))
-
-    def _pick(self, tensor: Tensor) -> Pick | None:
-        held = self._of.get(id(tensor))
-        return held[1] if held is not None and held[0]() is tensor else None
-
-    def _keep(self, tensor: Any, pick: Pick) -> None:
-        if isinstance(tensor, Tensor):
-            self._of[id(tensor)] = weakref.ref(tensor), pick
 
 
 def judge_misread(picks: Sequence[tuple[Pick, int]], calls: Sequence[LossCall], where: Where) -> Iterator[Finding]:
@@ -118,7 +111,7 @@ def judge_misread(picks: Sequence[tuple[Pick, int]], calls: Sequence[LossCall], 
     for source, (pick, call) in told.items():
         place = pick.made.place
         yield rule.found(
-            where.at(place.module or ""), what=pick.what, place=at(place), loss=call.function, source=source
+            where.at(place.module or ""), what=pick.what, place=place.short, loss=call.function, source=source
         )
 
 

@@ -96,11 +96,8 @@ def _heard(probe: Probe, parts: list[nn.RNNBase], batch: Any) -> tuple[list[tupl
         if isinstance(part, nn.RNNBase) and isinstance(output, tuple) and isinstance(output[0], Tensor):
             heard.append((part, output[0].detach().clone()))
 
-    hearing = Hearing(parts, hear)
-    try:
+    with Hearing(parts, hear):
         return heard, probe.calls(batch)
-    finally:
-        hearing.remove()
 
 
 def _lengths(mask: Tensor, places: int) -> Tensor | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,29 +110,15 @@ class Probe:
             if is_plain and output.ndim == 2 and len(output) == self.size != output.shape[1]:
                 heard.append(output.detach().clone())
 
-        hearing = Hearing([self.step.module], hear)
-        try:
+        with Hearing([self.step.module], hear):
             self.run(batch, mode or nullcontext())
-        finally:
-            hearing.remove()
         return heard
 
-    def session(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def session(self) -> Iterator[None]:
         """Enter it around all runs: it puts back whatever they change."""
-        return _Session(self)
-
-
-class _Session(AbstractContextManager[None]):
-    def __init__(self, probe: Probe) -> None:
-        self._parts = [probe.muted(), isolated(probe.step.module)]
-
-    def __enter__(self) -> None:
-        for part in self._parts:
-            part.__enter__()
-
-    def __exit__(self, *error: Any) -> None:
-        for part in reversed(self._parts):
-            part.__exit__(None, None, None)
+        with self.muted(), isolated(self.step.module):
+            yield
 
 
 def cannot_probe(module: nn.Module) -> str:
@@ -157,14 +143,10 @@ def _is_plain(value: Any, depth: int) -> bool:
     if isinstance(value, Mapping):
         return depth > 0 and all(_is_plain(item, depth - 1) for item in value.values())
     if isinstance(value, list | tuple | set | frozenset):
-        return depth > 0 and _all_plain(value, depth - 1)
+        return depth > 0 and all(_is_plain(item, depth - 1) for item in value)
     if hasattr(value, "__dataclass_fields__") or type(value).__name__ in ("Namespace", "SimpleNamespace"):
         return depth > 0 and all(_is_plain(item, depth - 1) for item in vars(value).values())
     return callable(value) and (hasattr(value, "__code__") or hasattr(value, "__wrapped__") or hasattr(value, "func"))
-
-
-def _all_plain(items: Iterable[Any], depth: int) -> bool:
-    return all(_is_plain(item, depth) for item in items)
 
 
 def inputs_of(batch: Any, calls: list[LossCall]) -> list[tuple[str, Tensor]]:

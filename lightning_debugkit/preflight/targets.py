@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.loss_functions import BINARY_LOSSES, DIFFERENCE_LOSSES, INDEX_LOSSES
 from lightning_debugkit.core.rule import Rule
-from lightning_debugkit.preflight.loss_calls import LossCall, Made, at
+from lightning_debugkit.preflight.loss_calls import LossCall, Made
 from lightning_debugkit.replay.source_lines import SourceLine
 
 # Targets beyond the output's range: the share of them, and how far in standard deviations of all, from which on it is
@@ -77,30 +75,25 @@ SHARE = (
 
 def judge(call: LossCall, where: Where) -> Iterator[Finding]:
     """Yield what is wrong with the targets of one loss call."""
-    common: dict[str, Any] = {
-        "function": call.function,
-        "place": at(call.place) or call.function,
-        "source": call.place.source,
-    }
     if call.function in INDEX_LOSSES and not call.target.is_floating_point():
         if call.truncated:
-            yield LABEL_NOT_INTEGRAL.found(where, **common)
-        yield from _classes_out_of_range(call, where, common)
+            yield LABEL_NOT_INTEGRAL.found(where, **call.told)
+        yield from _classes_out_of_range(call, where)
     elif call.function == "cross_entropy" and call.target.shape == call.prediction.shape:
-        yield from _several_classes(call, where, common)
+        yield from _several_classes(call, where)
     elif call.function in BINARY_LOSSES:
-        yield from _binary_out_of_range(call, where, common)
-    yield from _unreachable(call, where, common)
+        yield from _binary_out_of_range(call, where)
+    yield from _unreachable(call, where)
 
 
 def judge_shares(places: Sequence[SourceLine], where: Where) -> Iterator[Finding]:
     """Yield each line at which the overlap of a mask with logits is taken, as for a Dice loss without its sigmoid."""
     for place in {place.source: place for place in places if place.source}.values():
         rule = replace(OUTPUT_RANGE, says=SHARE, advice="Apply sigmoid to the logits, or softmax over the classes.")
-        yield rule.found(where.at(place.module or ""), place=at(place), source=place.source)
+        yield rule.found(where.at(place.module or ""), place=place.short, source=place.source)
 
 
-def _several_classes(call: LossCall, where: Where, common: dict[str, Any]) -> Iterator[Finding]:
+def _several_classes(call: LossCall, where: Where) -> Iterator[Finding]:
     target = call.target.float()
     if target.ndim < 2 or not target.numel() or not bool(((target == 0) | (target == 1)).all()):
         return
@@ -108,10 +101,10 @@ def _several_classes(call: LossCall, where: Where, common: dict[str, Any]) -> It
     share = float((sums > 1).float().mean())
     if share >= OUTSIDE_SHARE:
         rule = replace(LABEL_OUT_OF_RANGE, severity=Severity.WARNING, says=SEVERAL, advice=APART)
-        yield rule.found(where, share=share, most=float(sums.max()), **common)
+        yield rule.found(where, share=share, most=float(sums.max()), **call.told)
 
 
-def _classes_out_of_range(call: LossCall, where: Where, common: dict[str, Any]) -> Iterator[Finding]:
+def _classes_out_of_range(call: LossCall, where: Where) -> Iterator[Finding]:
     prediction, target = call.prediction, call.target
     classes = prediction.shape[1] if prediction.ndim > 1 else prediction.shape[0]
     ignored = int(call.options.get("ignore_index", -100))
@@ -133,12 +126,11 @@ def _classes_out_of_range(call: LossCall, where: Where, common: dict[str, Any]) 
         remedy = f"Map the labels to 0..{classes - 1}, or give the last layer {high + 1} outputs."
     else:
         remedy = f"Give the last layer {high + 1} outputs, or drop these labels."
-    yield LABEL_OUT_OF_RANGE.found(
-        where, labels=_listed(bad), room=f"{classes} classes, 0..{classes - 1}", remedy=remedy, **common
-    )
+    room = f"{classes} classes, 0..{classes - 1}"
+    yield LABEL_OUT_OF_RANGE.found(where, labels=_listed(bad), room=room, remedy=remedy, **call.told)
 
 
-def _binary_out_of_range(call: LossCall, where: Where, common: dict[str, Any]) -> Iterator[Finding]:
+def _binary_out_of_range(call: LossCall, where: Where) -> Iterator[Finding]:
     # Without a reduction the step may mask what stands for "unknown".
     if call.options.get("reduction", "mean") == "none" or not call.target.numel():
         return
@@ -148,22 +140,22 @@ def _binary_out_of_range(call: LossCall, where: Where, common: dict[str, Any]) -
         remedy = "Map the two labels to 0 and 1." if low in (-1.0, 1.0) else "Bring the targets between 0 and 1."
         bad = torch.unique(wrong).tolist()
         yield LABEL_OUT_OF_RANGE.found(
-            where, labels=_listed(bad), room="targets between 0 and 1", remedy=remedy, low=low, high=high, **common
+            where, labels=_listed(bad), room="targets between 0 and 1", remedy=remedy, low=low, high=high, **call.told
         )
 
 
-def _unreachable(call: LossCall, where: Where, common: dict[str, Any]) -> Iterator[Finding]:
+def _unreachable(call: LossCall, where: Where) -> Iterator[Finding]:
     made, target = call.made, call.target
     if made is None or not target.numel():
         return
     if (logits := _logits_of(call)) is not None and logits.op in ("relu", "softplus", "exp", "square", "abs"):
         low = float((target < 0.5).float().mean())
         if low >= OUTSIDE_SHARE:
-            line = f" at {at(logits.place)}" if logits.place.source else ""
+            line = f" at {logits.place.short}" if logits.place.source else ""
             remedy = f"Leave {logits.op} out{line}: sigmoid takes any number."
             yield OUTPUT_RANGE.found(
                 where, op=f"{logits.op} and sigmoid", share=low, low=0.0, high=1.0, least=0.5, most=1.0,
-                remedy=remedy, **common,
+                remedy=remedy, **call.told,
             )  # fmt: skip
         return
     if call.function not in DIFFERENCE_LOSSES or made.op not in RANGES or not target.is_floating_point():
@@ -172,11 +164,12 @@ def _unreachable(call: LossCall, where: Where, common: dict[str, Any]) -> Iterat
     values = target.float()
     slack = OUTSIDE_SPREAD * float(values.std(correction=0))
     share = float(((values < least - slack) | (values > most + slack)).float().mean())
-    if share >= OUTSIDE_SHARE and _is_spread(values):
-        remedy = f"Leave {made.op} out{_at(call)}, or scale the targets into its range."
+    if share >= OUTSIDE_SHARE and values.numel() > 1:  # one number alone says little of the others
+        line = f" at {made.place.short}" if made.place.source else ""
+        remedy = f"Leave {made.op} out{line}, or scale the targets into its range."
         yield OUTPUT_RANGE.found(
             where, op=made.op, share=share, low=float(values.min()), high=float(values.max()), least=least, most=most,
-            remedy=remedy, **common,
+            remedy=remedy, **call.told,
         )  # fmt: skip
 
 
@@ -186,15 +179,6 @@ def _logits_of(call: LossCall) -> Made | None:
         return call.made
     is_sigmoid = call.made is not None and call.made.op in ("sigmoid", "special_expit", "hardsigmoid")
     return call.made.after if call.function == "binary_cross_entropy" and is_sigmoid and call.made is not None else None
-
-
-def _is_spread(values: Tensor) -> bool:
-    """Tell whether there are several targets: one number alone says little of the others."""
-    return values.numel() > 1
-
-
-def _at(call: LossCall) -> str:
-    return f" at {at(call.made.place)}" if call.made is not None and call.made.place.source else ""
 
 
 def _listed(numbers: list[float]) -> str:

@@ -14,7 +14,7 @@ from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.data.batches import indexed
 from lightning_debugkit.preflight.calling_frame import calling_frame
-from lightning_debugkit.preflight.loss_calls import ATTENTION, LossCall, at
+from lightning_debugkit.preflight.loss_calls import ATTENTION, LossCall
 from lightning_debugkit.preflight.operation_traces import OperationTrace
 from lightning_debugkit.preflight.padding_masks import ADD, ADDING, FILL, MULTI_HEAD, TurnedMask
 from lightning_debugkit.preflight.probe import NotProbed, Probe, inputs_of
@@ -80,7 +80,7 @@ def judge_masks(masks: Sequence[TurnedMask], where: Where) -> Iterator[Finding]:
         op = ADD if mask.op in ADDING else mask.op.rstrip("_")
         rule = replace(UNUSED_INPUT, says=TURNED, advice=TURN[op])
         yield rule.found(
-            where.at(mask.place.module or ""), op=op, place=at(mask.place), padding=mask.padding,
+            where.at(mask.place.module or ""), op=op, place=mask.place.short, padding=mask.padding,
             source=mask.place.source,
         )  # fmt: skip
 
@@ -96,7 +96,7 @@ def judge_pairs(call: LossCall, where: Where) -> Iterator[Finding]:
     is_itself = (scores - scores.T).abs().max() <= noise and (scores.diagonal() >= scores.amax(1) - noise).all()
     if torch.equal(target, order.to(target.dtype)) and bool(is_itself) and bool(scores.std() > noise):
         rule = replace(UNUSED_INPUT, says=SELF, advice=PAIR)
-        yield rule.found(where, place=at(call.place) or "training_step", source=call.place.source)
+        yield rule.found(where, place=call.place.short or "training_step", source=call.place.source)
 
 
 class ArgumentTrace(OperationTrace):

@@ -12,7 +12,7 @@ from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.loss_functions import BINARY_LOSSES, DIFFERENCE_LOSSES
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.preflight.batch_leak import BATCH_LEAK
-from lightning_debugkit.preflight.loss_calls import LossCall, NormCall, OuterCall, ViewCall, at
+from lightning_debugkit.preflight.loss_calls import LossCall, NormCall, OuterCall, ViewCall
 from lightning_debugkit.replay.source_lines import SourceLine
 from lightning_debugkit.replay.step_raised import RAISED
 
@@ -57,7 +57,7 @@ def judge_views(calls: Sequence[ViewCall], samples: int | None, where: Where) ->
         is_moved = samples in call.given and call.given.index(samples) != _place(call.shape, samples)
         yield VIEW_FOR_TRANSPOSE.found(
             where.at(call.place.module or ""), op=call.op, given=call.given, shape=call.shape,
-            place=at(call.place) or call.op, samples=_SAMPLES if is_moved else "", source=call.place.source,
+            place=call.place.short or call.op, samples=_SAMPLES if is_moved else "", source=call.place.source,
         )  # fmt: skip
 
 
@@ -65,7 +65,7 @@ def judge_scales(places: Sequence[SourceLine], where: Where) -> Iterator[Finding
     """Yield each line at which embeddings are compared that were normalised along the samples."""
     rule = replace(BATCH_LEAK, says=_SCALED, advice=_ALONG)
     for place in {place.source: place for place in places if place.source}.values():
-        yield rule.found(where.at(place.module or ""), place=at(place), source=place.source)
+        yield rule.found(where.at(place.module or ""), place=place.short, source=place.source)
 
 
 def judge_norms(calls: Sequence[NormCall], where: Where, last: int, batches: int) -> Iterator[Finding]:
@@ -77,7 +77,7 @@ def judge_norms(calls: Sequence[NormCall], where: Where, last: int, batches: int
         batches: In an epoch.
     """
     for call in calls[:1] if last == 1 else ():
-        told: dict[str, Any] = {"place": at(call.place) or "batch_norm", "size": call.size, "batches": batches}
+        told: dict[str, Any] = {"place": call.place.short or "batch_norm", "size": call.size, "batches": batches}
         rule = replace(RAISED, severity=Severity.WARNING, says=_ALONE, advice=_DROP)
         yield rule.found(where.at(call.place.module or ""), **told, source=call.place.source)
 
@@ -118,6 +118,6 @@ def _found(
         consequence = "what is counted says nothing of the model"
     meets = "is compared with the targets" if op in COMPARED else "meets the targets or weights"
     return SHAPE_BROADCAST.found(
-        where, op=op, one=one, other=other, many=many, meets=meets, consequence=consequence, place=at(place) or op,
+        where, op=op, one=one, other=other, many=many, meets=meets, consequence=consequence, place=place.short or op,
         source=place.source,
     )  # fmt: skip

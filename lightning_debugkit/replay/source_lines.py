@@ -47,7 +47,12 @@ class SourceLine:
         if not self.file:
             return ""
         text = linecache.getline(self.file, self.line).strip()
-        return f"{shown_place(self.file)}:{self.line}: {text}"
+        return f"{self.short}: {text}"
+
+    @property
+    def short(self) -> str:
+        """The line as ``train.py:28``, empty if there is none."""
+        return f"{shown_place(self.file)}:{self.line}" if self.file else ""
 
 
 def shown_place(file: str) -> str:

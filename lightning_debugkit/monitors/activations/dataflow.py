@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from torch import Tensor
-
+from lightning_debugkit.core.tensor_notes import TensorNotes
 from lightning_debugkit.monitors.activations.sites import Output, Site
 
 Shape = Sequence[int]
@@ -64,23 +62,12 @@ class Dataflow:
 Known = Weight | Dataflow
 
 
-@dataclass
-class Register:
+class Register(TensorNotes[Known]):
     """What is known of the tensors that are alive."""
-
-    _known: dict[int, tuple[weakref.ref[Tensor], Known]] = field(default_factory=dict)
-
-    def __getitem__(self, tensor: Tensor) -> Known | None:
-        found = self._known.get(id(tensor))
-        # An id may have passed to another tensor.
-        return found[1] if found is not None and found[0]() is tensor else None
-
-    def __setitem__(self, tensor: Tensor, known: Known) -> None:
-        self._known[id(tensor)] = (weakref.ref(tensor), known)
 
     def made_by(self, nodes: set[object]) -> list[Known]:
         """Return what is known of the tensors that these autograd nodes made."""
-        alive = [(ref(), known) for ref, known in self._known.values()]
+        alive = [(ref(), known) for ref, known in self._of.values()]
         return [known for tensor, known in alive if tensor is not None and tensor.grad_fn in nodes]
 
 

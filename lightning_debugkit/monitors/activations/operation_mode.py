@@ -124,7 +124,7 @@ class OperationMode(TorchDispatchMode):
             call.frame = None
 
     def _of(self, tensor: Tensor) -> Known | None:
-        known = self._known[tensor]
+        known = self._known.get(tensor)
         if known is not None:
             return known
         if isinstance(tensor, nn.Parameter):

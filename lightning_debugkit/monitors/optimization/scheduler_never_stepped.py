@@ -34,7 +34,7 @@ _DROPPED = (
     "Return {'optimizer': optimizer, 'lr_scheduler': scheduler} from configure_optimizers: under another key it is "
     "lost."
 )
-_MARK = "_wrapped_by_lr_sched"  # left by schedulers of torch on the step of their optimizer; seen in torch 2.4 to 2.13
+_MARK = "_wrapped_by_lr_sched"  # left by schedulers of torch on the step of their optimizer; seen in torch 2.6 to 2.13
 _AUTOMATIC = "Call scheduler.step() in your lr_scheduler_step, or leave that hook to Lightning."
 
 
