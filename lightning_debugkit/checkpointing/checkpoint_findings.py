@@ -218,11 +218,7 @@ class Monitors:
             )
 
     def unlogged(self, where: Where, validated: Mapping[str, float], logged: Iterable[str]) -> Iterator[Named]:
-        """Return, by metric, those of earlier validations that this one did not log.
-
-        Args:
-            logged: All that the Trainer holds.
-        """
+        """Return, by metric, those of earlier validations that this one did not log."""
         for name in self.metrics:
             if name in validated:
                 self.validated.add(name)

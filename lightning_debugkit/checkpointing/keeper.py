@@ -24,8 +24,6 @@ class SaveOutcome:
     Args:
         draft: The record it was to have.
         record: The record as committed, ``None`` if it failed.
-        error: Why it failed.
-        dropped: Files that were deleted.
         seconds: Time it took; none if only its record was renewed.
         free: Bytes left on the disk.
         away: The URL of an object store that could not be reached: the file waits for it here.
@@ -44,7 +42,6 @@ class Keeper:
     """The one hand that writes into a store, and lets object stores follow.
 
     Args:
-        store: The folder.
         mirrors: What is kept elsewhere; until it is there, it stays in the folder.
         rules: When to save; those of ``store`` if None.
         beside: Write in a thread beside the training, not only delete there. Deletions stay behind the commit that

@@ -26,8 +26,6 @@ class Mirror:
     is deleted, the record first. A thread of its own does it: a store that is away, or slow, holds nobody up.
 
     Args:
-        url: Where.
-        rules: What to keep there.
         is_only: Whether nothing else keeps files but for a while: then the newest stays, whatever the rules say.
     """
 

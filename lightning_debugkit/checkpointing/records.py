@@ -36,12 +36,10 @@ class Record:
     """One checkpoint file: where the training stood, what it scored, and by what its bytes are known again.
 
     Args:
-        name: File name, unique in its folder.
         moment: How far the training had come.
         epoch: Epoch of the last step, counted from 0.
         metrics: Values that belong to these very weights; numbers that are not finite never rank.
         time: Seconds since 1970 when it was made.
-        size: Bytes.
         digest: CRC-32 of the file's directory, which holds the CRC-32s of its parts; empty if it has none.
         run: The fit that made it.
         lineage: The fits that one was resumed from, each with the step at which it was left, the oldest first.

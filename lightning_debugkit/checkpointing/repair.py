@@ -46,9 +46,7 @@ def repair(folder: Path, *, suspects: Sequence[str] = (), fsync: bool = True) ->
     Only files that carry a name of ours are touched, and none that could be a checkpoint is deleted.
 
     Args:
-        folder: A folder of checkpoints.
         suspects: Names that are known to be damaged, though size and directory are right.
-        fsync: Wait for the device.
     """
     swept = sweep_drafts(folder)
     lost, set_aside, adopted = [], [], []
@@ -88,7 +86,6 @@ def newest_sound(
     changed: every process that looks finds the same.
 
     Args:
-        records: Of one folder, or of several that hold one run.
         check: Returns what is wrong with a checkpoint, empty if it is sound.
         tell: Is told of each newer one that is damaged, and how.
         place: What to call where they lie.

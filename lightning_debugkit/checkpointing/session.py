@@ -62,9 +62,6 @@ class CheckpointSession:
     """The checkpoints of one fit.
 
     Args:
-        folder: Where they are.
-        rules: What to keep.
-        options: How they are written.
         is_first: Whether this is the first rank, the only one that touches the folder.
     """
 

@@ -58,10 +58,8 @@ class ShardWriter:
         this one.
 
         Args:
-            trainer: Makes the checkpoint.
             draft: The same folder on every rank.
             weights_only: Leave out what is needed to resume.
-            add: May put something into the checkpoint, before it is written.
         """
         self.wait()
         begun: list[Future[Any]] = []

@@ -51,13 +51,7 @@ def read_records(folder: Path) -> list[Record]:
 
 @dataclass(frozen=True)
 class Saved:
-    """What one save has done.
-
-    Args:
-        record: The record as committed.
-        seconds: Time it took, deletions included.
-        free: Bytes left on the disk.
-    """
+    """What one save has done."""
 
     record: Record
     seconds: float
@@ -71,8 +65,6 @@ class Store:
     order. Records are read once, at the start; this object is then the only one that changes the files of its fit.
 
     Args:
-        folder: Where the checkpoints are.
-        rules: What to keep.
         run: Name of this fit.
         fsync: Wait for the device at each commit.
     """

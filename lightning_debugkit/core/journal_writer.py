@@ -56,7 +56,6 @@ class JournalWriter:
     """Append events to a journal; all but measures are on disk when the call returns.
 
     Args:
-        journal: Where to.
         lost: Told of an error when what had waited could not be written.
     """
 
@@ -186,12 +185,7 @@ class _Series:
 
 
 class _Table:
-    """The names of a measure's values, written once.
-
-    Args:
-        id: By which points refer to it.
-        keys: The names.
-    """
+    """The names of a measure's values, written once."""
 
     def __init__(self, number: int, keys: Iterable[str]) -> None:
         self.id = number

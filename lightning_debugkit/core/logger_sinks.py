@@ -20,7 +20,6 @@ class LoggerSink:
     A finding is a point then, named after its rule. What a program reads of its own metrics stays what it was, else.
 
     Args:
-        logger: The logger.
         takes_all: It gets scalars and figures, too.
     """
 

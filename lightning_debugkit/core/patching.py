@@ -101,11 +101,6 @@ class Hook:
 class StandIn:
     """Stands on one object for one of its methods; in a pickle and in a copy, it is the object's own method.
 
-    Args:
-        owner: The object.
-        name: Of the method.
-        call: What is called in its place.
-
     Example:
         >>> import copy
         >>> class Bell:

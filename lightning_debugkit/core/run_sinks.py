@@ -23,9 +23,6 @@ class RunSinks:
     """The places that findings go to, besides the journal.
 
     Args:
-        console: The terminal.
-        loggers: Those of the Trainer.
-        others: The user's function.
         ignored: Rules that are neither reported nor acted upon.
         takes_all: The loggers take scalars and figures.
         left_out: Of the ignored rules, those that have found what calls for action.

@@ -132,7 +132,6 @@ class Sums:
     One call is one collective: every rank must make it at the same place.
 
     Args:
-        trainer: The Trainer.
         parameters: Of one optimizer, in its order, equal on all ranks.
     """
 

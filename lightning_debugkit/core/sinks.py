@@ -31,10 +31,6 @@ class Sinks:
     """Several places at once. One that fails is told of, and asked for nothing more in this run.
 
     What a place draws from random generators is put back: the training is the one without it.
-
-    Args:
-        sinks: The places.
-        failed: Told of a place that failed, and why.
     """
 
     def __init__(self, sinks: Iterable[Sink], failed: Callable[[Sink, Exception], None]) -> None:

@@ -31,10 +31,6 @@ class InputTargetChecks:
     """The samples of both splits, with what they are to be told as.
 
     Args:
-        train: Training samples that were looked at.
-        val: Those of validation.
-        first: What the first training loss was given.
-        where: Place of the findings.
         unrelated: Set by `findings` where the end of training has the last word.
     """
 

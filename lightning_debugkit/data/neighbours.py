@@ -96,11 +96,9 @@ def judge_unlearned(
     """Yield that labels are unrelated to inputs in both splits, where training has found no relation either.
 
     Args:
-        first: What the first training loss was given.
         train: Agreement of the training samples, by chance in both splits.
         labels: Labels ``(n,)`` of the training samples.
         losses: The first training loss, then the last ones.
-        steps: Steps that were trained.
     """
     shares = np.unique(labels, return_counts=True)[1] / len(labels)
     entropy = float(-(shares * np.log(shares)).sum())

@@ -46,7 +46,6 @@ class Seen:
         small: More of them, pictures reduced to a few pixels.
         labels: Labels of all batches, each ``(n,)`` integers on the loader's device.
         numbers: Targets of all batches that are numbers, each ``(n, k)``, where there are no labels.
-        batches: Batches that were seen.
         taken: Samples that flowed by.
         is_measured: Inputs are numbers with a fraction.
         is_float: Inputs are stored as floats.

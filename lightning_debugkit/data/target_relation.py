@@ -51,12 +51,7 @@ class Test:
 
 @dataclass(frozen=True)
 class Relation:
-    """How much targets have to do with inputs.
-
-    Args:
-        tests: Each look.
-        targets: Numbers that are predicted of a sample.
-    """
+    """How much targets have to do with inputs."""
 
     tests: tuple[Test, ...]
     targets: int
@@ -109,10 +104,8 @@ def judge_unlearned(
     """Yield that targets are unrelated to inputs in both splits, where training has found no relation either.
 
     Args:
-        first: What the first training loss was given.
         targets: Targets ``(n, k)`` of the training samples.
         losses: The first training loss, then the last ones.
-        steps: Steps that were trained.
     """
     if steps < STEPS or len(losses) < 2 or not first.is_all(losses[0], *_CONSTANTS):
         return

@@ -75,9 +75,6 @@ def judge(train: Tensor | None, val: Tensor | None, where: Where, shape: tuple[i
     """Yield what is wrong with the inputs of both splits, each ``(n, d)`` float or ``None``.
 
     Args:
-        train: Training samples.
-        val: Those of validation.
-        where: Place of now.
         shape: Of one sample, before it was flattened.
     """
     if train is None or len(train) < SAMPLES:

@@ -24,7 +24,6 @@ class GradientNorms:
     """The norms of the gradients that an optimizer is about to use.
 
     Args:
-        held: The parameters.
         present: Which of them have a gradient; ``None`` if all have one.
         each: Norm of each gradient, each of shape () on its device; the loss scale is still in them where an optimizer
             takes it out itself.

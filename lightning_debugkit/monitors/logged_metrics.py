@@ -34,7 +34,6 @@ class LoggedMetrics:
 
         Args:
             occasion: ``validation`` or ``epoch`` of a fit, or an ``evaluation`` by itself, which has ended.
-            step: Optimizer steps taken.
             logged: Values by name; one read of each device is made.
         """
         if not logged or (occasion in self._thinning and not self._thinning[occasion].keeps(step)):

@@ -37,14 +37,7 @@ _LASTING = ("MaxMetric", "MinMetric", "SumMetric", "CatMetric", "Running", "Runn
 
 @dataclass
 class _Begin:
-    """A metric as a pass over the data begins.
-
-    Args:
-        name: Its path in the module.
-        metric: Itself.
-        updates: Batches that it has counted.
-        value: What was computed of them, ``None`` if nothing was.
-    """
+    """A metric as a pass over the data begins."""
 
     name: str
     metric: Any

@@ -43,7 +43,6 @@ class NonfiniteStep:
 
     Args:
         action: ``raise``, ``stop``, ``skip`` or ``warn``.
-        max_skips: Updates that may be dropped.
         max_bundle: Bytes of model and batch that may be left to run the step again; 0 leaves nothing.
     """
 

@@ -12,11 +12,7 @@ from lightning_debugkit.monitors.stock_checkpoints import SavedCheckpoints
 
 
 class OrderAndSaves:
-    """Looks at the samplers and at Lightning's own checkpoint callbacks, which come after the kit's in each hook.
-
-    Args:
-        wanted: Whether to look at all.
-    """
+    """Looks at the samplers and at Lightning's own checkpoint callbacks, which come after the kit's in each hook."""
 
     def __init__(self, wanted: bool) -> None:
         self.wanted = wanted

@@ -86,9 +86,6 @@ class StepStatsReader:
 
     An optimizer step costs one read of the device: losses, norms, rates and loss scale in one vector, whatever their
     number. A batch that no step follows costs none.
-
-    Args:
-        run: The run that it reads for.
     """
 
     def __init__(self, run: Run | None = None) -> None:

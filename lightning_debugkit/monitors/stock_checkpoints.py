@@ -66,7 +66,6 @@ class SavedCheckpoints:
         """Yield the files called the last that are of an earlier epoch than the last that was saved or could have been.
 
         Args:
-            trainer: Trainer whose fit ends.
             broken: Whether it ends with an exception, so that it is to be resumed.
         """
         for callback in _stock(trainer):

@@ -41,12 +41,6 @@ def judge_leak(probe: Probe, base: list[LossCall], size: int, where: Where) -> I
 
     Without a loss of torch's that is given predictions, they are what ``forward`` of the module returns.
 
-    Args:
-        probe: Runs the step.
-        base: Loss calls of the step on the batch.
-        size: Samples in the batch.
-        where: Place of now.
-
     Raises:
         NotProbed: The step raised.
     """

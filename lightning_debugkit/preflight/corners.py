@@ -26,13 +26,7 @@ CONVERT = "They may be (x, y, width, height): convert them with torchvision.ops.
 
 @dataclass(frozen=True)
 class Read:
-    """Boxes that were read as corners.
-
-    Args:
-        boxes: How many.
-        turned: Of them, with a second corner before the first.
-        place: The user's line.
-    """
+    """Boxes that were read as corners."""
 
     boxes: int
     turned: int
@@ -41,11 +35,7 @@ class Read:
 
 @dataclass
 class Corners:
-    """Watch for the overlap of boxes: the greater of two first corners, and the lesser of two second ones.
-
-    Args:
-        read: What was read so, once for each tensor.
-    """
+    """Watch for the overlap of boxes: the greater of two first corners, and the lesser of two second ones."""
 
     read: list[Read] = field(default_factory=list)
     _firsts: TensorNotes[bool] = field(default_factory=TensorNotes)

@@ -48,8 +48,6 @@ class Checks:
     """The checks of one program; each runs the step a few times and yields what it finds.
 
     Args:
-        probe: Runs the step.
-        where: Place of now.
         batch_size: Samples that the loader puts into a batch, ``None`` if it does not say.
         left_out: Why a check was not made, by its name.
         dropped: Inputs that reach no prediction, which the end of the fit judges.

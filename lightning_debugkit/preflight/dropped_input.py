@@ -31,7 +31,6 @@ class Dropped:
     """An input on which no prediction of the first step depends, though layers read it.
 
     Args:
-        path: Of the input in the batch.
         starts: Sums of the trainable weights of each layer that read it before the first step, by its name.
     """
 

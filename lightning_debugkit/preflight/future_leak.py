@@ -53,7 +53,6 @@ class Foretold:
     """A loss whose targets are a sequence of the batch.
 
     Args:
-        call: The loss.
         sequence: ``(N, T)`` tokens, or numbers with any dimensions more.
         time: Its dimension of places.
         length: Places that have a target.

@@ -23,14 +23,7 @@ ROUNDING = 1e-4  # how far above 0 the logarithm of a probability may lie to whi
 def likelihood(
     name: str, args: Sequence[Any], made_of: Callable[[Any], Made | None], origins: Origins | None
 ) -> Made | None:
-    """Return what one operation makes of log-probabilities, ``None`` if its result is no such thing.
-
-    Args:
-        name: Name of torch's function.
-        args: What it is given.
-        made_of: How a tensor was made, ``None`` if that was not seen.
-        origins: What comes of the batch.
-    """
+    """Return what one operation makes of log-probabilities, ``None`` if its result is no such thing."""
     one, other = (*args[:2], None)[:2]
     made, beside = made_of(one), made_of(other)
     if name in DIFFERENCES and beside is not None and beside.op == "logsumexp":

@@ -27,12 +27,9 @@ class Made:
     """How a tensor was made.
 
     Args:
-        op: Name of torch's function.
-        place: The user's line that called it.
         dim: Dimension it worked along, ``None`` where it has none.
         size: Entries along that dimension, 0 where it has none.
         after: How its argument was made, ``None`` if that was not seen.
-        given: Its argument.
         weight: Mean of the labels that it was multiplied with.
     """
 
@@ -60,7 +57,6 @@ class LossCall:
         prediction: Its first argument, detached; any shape.
         target: Its second argument, detached.
         options: Its further arguments by name.
-        place: The user's line that called it.
         made: How the prediction was made, ``None`` if that was not seen.
         truncated: The target was made of numbers that are not whole, by `Tensor.long` or its like.
         result: What it returned, detached; ``None`` until it has.

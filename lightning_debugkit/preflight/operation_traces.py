@@ -64,8 +64,6 @@ class Operation:
     """One operation of a step that returned floats.
 
     Args:
-        op: Name of torch's function.
-        place: The user's line.
         given: A number of its arguments that another order of entries changes, too.
         returned: The same of its result.
         is_norm_of_one: It is a norm over one number.
@@ -79,11 +77,7 @@ class Operation:
 
 
 class InputTrace(OperationTrace):
-    """Keep a number of what each operation is given and returns; enter it around two runs and compare them.
-
-    Args:
-        names: Dotted path of each module of the model, by ``id``.
-    """
+    """Keep a number of what each operation is given and returns; enter it around two runs and compare them."""
 
     def __init__(self, names: Mapping[int, str]) -> None:
         super().__init__()
@@ -113,10 +107,6 @@ class RowTrace(OperationTrace):
 
     Enter it around two runs of one step that differ in the first samples alone; the first operation that differs in
     more than their share of each such dimension is the one that mixes samples, whichever way they lie.
-
-    Args:
-        names: Dotted path of each module of the model, by ``id``.
-        size: Samples in the batch.
     """
 
     def __init__(self, names: Mapping[int, str], size: int) -> None:
@@ -138,11 +128,7 @@ class RowTrace(OperationTrace):
 
 
 class PairTrace(OperationTrace):
-    """Enter it around one step; `is_found` says whether it compares each sample with each, or columns over all of them.
-
-    Args:
-        size: Samples in the batch.
-    """
+    """Enter it around one step; `is_found` says whether it compares each sample with each, or columns over all."""
 
     def __init__(self, size: int) -> None:
         super().__init__()

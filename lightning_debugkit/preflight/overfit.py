@@ -68,7 +68,6 @@ class Overfitting:
     """What became of it.
 
     Args:
-        samples: How many were learned.
         curves: Losses step by step, by what moved the weights.
         reach: What the loss can reach, ``None`` where that is not known.
         left_out: Why it was not judged, empty if it was.

@@ -36,11 +36,7 @@ class Overlaps:
         self._of: TensorNotes[Part] = TensorNotes()
 
     def follow(self, name: str, args: Sequence[Any], result: Tensor, made: Callable[[Any], Made | None]) -> bool:
-        """Tell whether a result is the share that a total of logits in a mask has in totals of logits.
-
-        Args:
-            made: Tells how a tensor was made.
-        """
+        """Tell whether a result is the share that a total of logits in a mask has in totals of logits."""
         parts = [arg for arg in args[:2] if isinstance(arg, Tensor)]
         known = [self._of.get(part) or Part.NOTHING for part in parts]
         if name in QUOTIENTS and len(parts) == 2:

@@ -25,9 +25,7 @@ class TurnedMask:
     """A call of an attention whose mask leaves it nothing but padding.
 
     Args:
-        op: Name of torch's function.
         padding: What its entries hold.
-        place: The user's line.
     """
 
     op: str
@@ -36,11 +34,7 @@ class TurnedMask:
 
 
 class PaddingMasks:
-    """Compare the masks of one step with the sequences of its batch; nothing is kept alive.
-
-    Args:
-        leaves: Tensors of the batch.
-    """
+    """Compare the masks of one step with the sequences of its batch; nothing is kept alive."""
 
     def __init__(self, leaves: Iterable[Any]) -> None:
         self._sequences = [weakref.ref(leaf) for leaf in leaves if _is_plain(leaf) and _is_sequences(leaf)]

@@ -30,7 +30,6 @@ class Pick:
     """Classes that were picked for samples, or samples for classes.
 
     Args:
-        made: The operation.
         scores: Where the scores lie in memory.
         what: What was done to them that the loss does not do, empty if nothing was.
     """

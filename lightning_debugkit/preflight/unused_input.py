@@ -100,12 +100,7 @@ def judge_pairs(call: LossCall, where: Where) -> Iterator[Finding]:
 
 
 class ArgumentTrace(OperationTrace):
-    """Enter it around one step; nothing is changed.
-
-    Args:
-        names: Dotted path of each module of the model, by ``id``.
-        leaves: Tensors of the batch, by path.
-    """
+    """Enter it around one step; nothing is changed."""
 
     def __init__(self, names: Mapping[int, str], leaves: Mapping[str, Tensor]) -> None:
         super().__init__()

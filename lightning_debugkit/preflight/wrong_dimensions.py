@@ -72,9 +72,7 @@ def judge_norms(calls: Sequence[NormCall], where: Where, last: int, batches: int
     """Yield a batch norm of one number a sample that is going to be given one sample, of which it raises.
 
     Args:
-        calls: Batch norms of the step.
         last: Samples in the last batch of an epoch, 0 if that is not known.
-        batches: In an epoch.
     """
     for call in calls[:1] if last == 1 else ():
         told: dict[str, Any] = {"place": call.place.short or "batch_norm", "size": call.size, "batches": batches}

@@ -21,8 +21,6 @@ def culprits(fails: Fails, size: int, hint: Sequence[int] = (), max_runs: int = 
     Each sample that shows the fault alone is named; where none does, the smallest set found that does together.
 
     Args:
-        fails: Runs some of the samples.
-        size: Samples in the batch.
         hint: Samples whose numbers were seen to break; tried first.
         max_runs: Parts of the batch that may be run.
 

@@ -38,13 +38,11 @@ class Diagnosis:
             ``raised`` if all numbers are finite and some samples raise an error.
         op: Operation, such as ``aten.log.default``.
         source: The user's line, such as ``train.py:28: t = torch.log(wh)``.
-        function: The function of that line.
         module: Dotted path of the module, or of the parameter or buffer.
         backward: Autograd node, if it was born in the backward pass.
         backward_source: The user's line in the backward of a custom autograd function.
         path: Place in the batch, if it came with it.
         value: ``"nan"`` or ``"inf"``.
-        loss: Value of the loss.
         parameters: Parameters whose gradient is not finite.
         samples: Positions in the batch of the samples that cause it.
         part: Place of the loader's own batch that they are of, where several loaders are read at once.
@@ -55,7 +53,6 @@ class Diagnosis:
         largest: Place in the batch of its largest number, and its size.
         error: The error that the step raises, in one line.
         unentered: Types in the batch that cannot be entered.
-        size: Samples in the batch.
     """
 
     origin: Origin
@@ -87,7 +84,6 @@ def diagnose(step: ReplayStep, max_runs: int = 64, raises: type[Exception] | Non
     The model and the process are left as they were.
 
     Args:
-        step: The step that went wrong.
         max_runs: Parts of the batch that may be run to find the samples.
         raises: Kind of error that the step raised; then that is the fault, and what led to it is told.
 

@@ -62,8 +62,6 @@ def replay_evaluation(
 
     Args:
         module: The user's module, in the mode and with the weights of the evaluation.
-        batch: The batch as the step received it.
-        place: Position of the batch, and of its loader.
         random: Random state in which the step started.
         bad: Returns what is not finite of what a run returned and logged, ``None`` if all is.
         raises: Kind of error that the step raised.

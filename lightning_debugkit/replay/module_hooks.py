@@ -21,9 +21,6 @@ class ModuleHooks:
     carries NaN and infinities. The gradients are this rank's own, from before they are averaged.
 
     What cannot be summed is passed over, and the first such error kept in ``error``: it must not end the step.
-
-    Args:
-        module: The model; all of its parts are heard until `remove`.
     """
 
     def __init__(self, module: nn.Module) -> None:

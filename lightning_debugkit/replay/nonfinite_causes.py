@@ -20,11 +20,6 @@ Facts = Callable[[tuple[Any, ...], Mapping[str, Any], Any], str]
 def cause_of(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> str:
     """Return why the operation ``name`` may break, forward or backward, empty if no known reason applies.
 
-    Args:
-        name: Plain name of the operation, such as ``sqrt``.
-        kwargs: What it was given by name.
-        result: What it made of it.
-
     Example:
         >>> cause_of("sqrt", (torch.tensor([4.0, -1.0]),), {}, None)
         'negative'

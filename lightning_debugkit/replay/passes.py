@@ -22,7 +22,6 @@ class ReplayStep:
     """A training step that can be run again.
 
     Args:
-        module: The model.
         batch: The batch as the step received it.
         random: Random state in which the step started.
         run: Runs the step on a batch and hands each loss to the function given, in place of its ``backward``.

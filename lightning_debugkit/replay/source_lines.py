@@ -30,7 +30,6 @@ class SourceLine:
     Args:
         file: Path of the source file, empty if none of the user's is on the stack.
         line: Line number, counted from 1.
-        function: Name of the function.
         module: Dotted path of the innermost module of the model, ``None`` if none was running.
         applied: Where the custom autograd function was applied that this line is of, ``None`` elsewhere.
     """
@@ -79,7 +78,6 @@ def place_of(frame: FrameType | None, names: Mapping[int, str]) -> SourceLine:
     frame of the kit itself, what called the replay is not to blame; only a mode of the kit's is looked through.
 
     Args:
-        frame: Where to start.
         names: Dotted path of each module of the model, by ``id``.
     """
     mine: FrameType | None = None

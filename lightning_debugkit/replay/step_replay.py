@@ -45,8 +45,6 @@ def replay_step(
     Returns ``None`` if the fault does not strike again.
 
     Args:
-        module: The module whose step it is.
-        batch: What the step was given.
         random: Random state that the step began in.
         asked: The way to each loader's own batch in it, and how many samples that loader asked for.
         raises: Kind of error that the step raised.

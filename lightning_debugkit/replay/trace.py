@@ -50,7 +50,6 @@ class Born:
     Args:
         index: Position among all that was seen.
         op: Operation such as ``aten.log.default``, empty for a tensor that came from outside of the step.
-        place: Where it was called.
         nan: It holds NaN.
         inf: It holds infinities.
         parents: Non-finite arguments.

@@ -36,8 +36,6 @@ def compare_runs(reports: Sequence[Report], page: Path, given: Sequence[Path] = 
     """Write one self-contained page on several runs, and return what it says first.
 
     Args:
-        reports: Of the runs.
-        page: Where it is written.
         given: What the user calls each run by, a folder above it for one; the run folders if not given.
 
     Raises:

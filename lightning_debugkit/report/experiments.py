@@ -29,12 +29,10 @@ class Experiment:
     Args:
         id: Its name, empty for a run without a snapshot.
         label: The name that its author gave it.
-        note: Why it was made.
         commit: What was checked out, empty if that is not known.
         dirty: Whether files differed from it.
         when: When it began, ISO 8601.
         outcome: ``finished``, ``stopped``, ``interrupted``, ``exception`` or ``unfinished``, and what that said.
-        step: Optimizer steps taken.
         best: Name and value of the monitored metric at its best.
         checkpoints: Files that were left.
         findings: How many, by severity.

@@ -67,7 +67,6 @@ def as_svg(written: str, name: str) -> str:
     """Return matplotlib's SVG as one that a page can hold: its policy refuses styles, and ids must differ.
 
     Args:
-        written: The file.
         name: Begins every id, so that two figures have none in common.
     """
     text = _UNWRITABLE.sub("\ufffd", written)

@@ -19,7 +19,6 @@ class Folded:
     Args:
         number: Its place in the report, counted from 1; figures refer to it.
         finding: The gravest; of these the earliest.
-        ranks: All processes that saw it.
         others: Those that say something else: another step, another sample, a time when it was less grave.
         surplus: Several of its rule and severity are shown before it.
         causes: Numbers and rules of the first that it can have come of.

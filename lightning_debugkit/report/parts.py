@@ -76,7 +76,6 @@ class Drawing:
 
     Args:
         name: File name without its ending, unlike any other in the report.
-        title: What it shows.
         alt: What there is to see in it, for those who cannot.
         draw: Returns the figure, made with the object API of matplotlib: the user's pyplot is not ours.
         caption: How to read it.
@@ -150,7 +149,6 @@ class Section:
     """A capability's place in the report.
 
     Args:
-        title: Heading.
         order: Sections stand by this number, smaller first.
         parts: Yields what to show, from the summary and the run folder; nothing if there is nothing.
         key: Findings whose ``section`` this is are referred to under the heading.

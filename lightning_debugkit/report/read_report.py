@@ -29,7 +29,6 @@ class Report:
     """What a run left, read from its journal; the last line of a notebook's cell shows the verdict.
 
     Args:
-        folder: The run folder.
         summary: What its journal says, if that has been read already.
 
     Raises:

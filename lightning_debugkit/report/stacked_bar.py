@@ -38,11 +38,9 @@ class Stack:
     """What the figure draws.
 
     Args:
-        metric: Its name.
         is_rate: Whether values are shares, to be written in percent.
         start: The goal, or the metric's best value; ``None`` if the bar starts at the first error.
         is_goal: Whether ``start`` is a stated goal.
-        parts: The parts of the bar.
         errors: Name, value, low and high of each error.
     """
 

@@ -41,9 +41,7 @@ class Summary:
         step: Those of the runs that it went on from, too.
         notes: What a section tells that is no finding.
         resumed: From which checkpoint, epoch and step it went on, empty if it began anew.
-        seconds: How long it ran.
         exception: Type and message of what ended it, empty if nothing did.
-        world_size: Processes of the run.
         findings: Findings to show: the gravest first, then the earliest, but none before what can have caused it.
         events: The same findings as journal events, none folded.
         measures: The series, by name, in the journal's order.

@@ -29,8 +29,6 @@ def html(summary: Summary, chapters: Sequence[Chapter] = (), status: str = "") -
     """Return the page: it loads nothing, runs no script, and follows the reader's light or dark.
 
     Args:
-        summary: The run.
-        chapters: What to show of it.
         status: The line below the verdict; how many findings there are, and how the run ended, by default.
     """
     style = _shipped("style.css")

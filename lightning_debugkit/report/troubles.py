@@ -18,11 +18,9 @@ class Trouble:
     """A callback of the kit that failed in one of its hooks.
 
     Args:
-        callback: Its name.
         step: Optimizer steps taken when it failed first.
         error: Type and message of the first fault.
         times: Faults of that hook in the journal.
-        hook: The hook.
         at: Where in the kit the first was raised, empty if unknown.
     """
 

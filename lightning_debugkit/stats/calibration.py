@@ -29,7 +29,6 @@ class Bin:
     Args:
         low: Lower bound of the confidence, left out.
         high: Upper bound, included.
-        n: Samples.
         confidence: Mean of them.
         accuracy: Share of them that is right, with Wilson's interval.
     """
@@ -45,9 +44,6 @@ class Calibration:
     """Confidence and correctness, summed in bins of equal width.
 
     Samples whose confidence is not a number between 0 and 1 are left out and counted in ``broken``.
-
-    Args:
-        bins: Bins between 0 and 1.
 
     Example:
         >>> calibration = Calibration(bins=2)

@@ -23,7 +23,6 @@ class Category:
     """A column.
 
     Args:
-        name: Of it.
         codes: (n,) number of each sample's value, -1 where it has none that is looked at.
         values: What the values are called.
         numbers: (n,) the numbers that were cut into ranges; None of a category.

@@ -96,7 +96,6 @@ class Prune(NamedTuple):
     """How many samples of a label are to be doubted.
 
     Args:
-        label: The label.
         others: Classes that the rest seem to be.
         counts: Samples of each of them.
     """

@@ -26,7 +26,6 @@ class Pair:
         support: Samples of the class.
         share: ``count / support``.
         low: Lower bound of the share, by Wilson's interval.
-        high: Upper bound.
         reverse: Samples of ``predicted`` that are taken for ``target``.
         lift: ``count`` over what it would be if the errors of a class fell on the others as errors in general do.
     """
@@ -83,7 +82,6 @@ class Merge:
         support: Samples of both.
         share: ``count / support``.
         low: Lower bound of the share, by Wilson's interval.
-        high: Upper bound.
         accuracy: Of the model as it is.
         accuracy_merged: With the two as one. Rises with every merge, so it proves nothing.
         kappa: Agreement beyond chance as it is.

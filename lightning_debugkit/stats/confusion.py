@@ -24,9 +24,6 @@ class Confusion:
     samples are left out and counted in ``outside``. Sums of integers do not depend on the order of the batches, and no
     operation used here is refused by ``torch.use_deterministic_algorithms``.
 
-    Args:
-        classes: Classes known beforehand.
-
     Example:
         >>> confusion = Confusion(2)
         >>> confusion.update(torch.tensor([0, 1, 1]), torch.tensor([0, 1, 0]))

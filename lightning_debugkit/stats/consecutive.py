@@ -15,7 +15,6 @@ class Consecutive:
     at a sample each see next to nothing.
 
     Args:
-        units: How many units are followed.
         looks: Least looks in a row.
         steps: Least steps from the first of them to the last.
         samples: Least samples in all of them.

@@ -19,10 +19,8 @@ class ClassShare:
     """The issues of one class.
 
     Args:
-        label: The class.
         support: Its samples.
         issues: Those whose label is likely wrong.
-        share: Of its samples.
     """
 
     label: int
@@ -75,7 +73,6 @@ def label_issues(records: Records, classes: int | None = None) -> LabelIssues:
     trained on.
 
     Args:
-        records: Of the samples.
         classes: How many there are; as many as there were scores of by default.
 
     References:

@@ -14,7 +14,6 @@ class ClassScore:
     """What became of the samples of one class.
 
     Args:
-        label: The class.
         support: Its samples.
         predicted_count: Samples predicted as it; 0 of a class with support is one that is never predicted.
         precision: Share of those that are of it; nan between 0 and 1 where there are none.

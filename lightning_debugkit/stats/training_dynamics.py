@@ -31,7 +31,6 @@ class Course:
     """A row a sample, nan or 0 where it was never seen.
 
     Args:
-        seen: Times.
         correct: Times it was right.
         confidence: Mean probability of its target.
         variability: Standard deviation of it.

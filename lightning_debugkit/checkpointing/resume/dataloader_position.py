@@ -29,13 +29,7 @@ _MOST_PASSES = 32
 
 
 class DataLoaderPosition:
-    """Watches the training loaders of a fit.
-
-    Args:
-        trainer: Trainer whose fit it is.
-        module: Its model.
-        trouble: Takes a fault of the kit.
-    """
+    """Watches the training loaders of a fit."""
 
     def __init__(
         self, trainer: Trainer, module: LightningModule, trouble: Callable[[str, BaseException], None]

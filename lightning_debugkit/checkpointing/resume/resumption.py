@@ -34,12 +34,10 @@ class Resumption:
     iterated anew when the epoch loop begins: Lightning began to do so earlier, with other random states.
 
     Args:
-        place: The loaders of the fit that resumes.
         saved: This rank's state in the checkpoint.
         rewind: Whether to pull the batches again that were used in the epoch.
         stopped: Whether the saved run was stopped within the epoch.
         tell: Takes all causes why the resume is not exact, and the number of batches used in the epoch.
-        trouble: Takes a fault of the kit.
     """
 
     def __init__(

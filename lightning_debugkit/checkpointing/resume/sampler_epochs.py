@@ -19,8 +19,6 @@ class SamplerEpoch:
     """One iteration over a sampler.
 
     Args:
-        sampler: What to iterate over.
-        now: Returns the moment of now.
         began: Moment when the loader was iterated.
         go_back: Goes back to the moment when an earlier pass gave first; a loader without workers asks for its first
             batch later than it is iterated.
@@ -55,7 +53,6 @@ class SamplerRecorder:
 
     Args:
         loader: Loader to watch; its data, workers and random numbers are left alone.
-        now: Returns the moment of now.
     """
 
     def __init__(self, loader: DataLoader[Any], now: Callable[[], Any]) -> None:

@@ -42,10 +42,6 @@ class StopWatch:
     """Keeps the random states of the end of the last batch of a run that is stopped within an epoch.
 
     What comes after it, a validation and the hooks of the epoch's end, the run that is not stopped does not have.
-
-    Args:
-        trainer: Trainer whose fit it is.
-        now: Returns the moment of now.
     """
 
     def __init__(self, trainer: Trainer, now: Callable[[], RngState | None]) -> None:

@@ -28,8 +28,6 @@ class Fetches:
     """Notes before each fetch where the loaders are, and what the batch in use holds.
 
     Args:
-        trainer: Trainer whose fit it is.
-        now: Returns the moment of now.
         keep: Whether the loaders keep their place themselves.
         draw: Whether they draw random numbers in this process.
     """

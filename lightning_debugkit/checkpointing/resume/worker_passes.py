@@ -80,10 +80,6 @@ def begin_workers(combined: Any, saved: Mapping[str, Any] | None) -> Iterator[In
     """Let streams begin in new workers, where Lightning's first iterator has not moved them, and tell what is lost.
 
     These have another seed than those of the saved run: a first batch that is the same was not drawn.
-
-    Args:
-        combined: Lightning's loader of all loaders.
-        saved: What was saved of the fetches.
     """
     passes = (saved or {}).get("passes") or asdict(WorkerPasses())
     if passes["alike"]:

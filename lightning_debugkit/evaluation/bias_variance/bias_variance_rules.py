@@ -45,10 +45,8 @@ class Conclusion:
     """The end of an analysis.
 
     Args:
-        verdict: One sentence.
         next: What to try, first things first.
         gaps: The parts of the last error.
-        notes: How to read the numbers.
         told: Gaps beyond doubt, the most limiting first.
         pressing: Those that a missed goal makes a warning.
         trivial: The comparison with always answering the same, where the model is no better.

@@ -23,14 +23,7 @@ from lightning_debugkit.evaluation.predictions.reader import PredictionsNotFound
 
 
 class DataPasses:
-    """What is looked at, split by split.
-
-    Args:
-        gauge: What is measured.
-        train_samples: Training samples that are looked at.
-        train_loader: Where they come from, if not from the training loader.
-        roles: What each validation loader holds.
-    """
+    """What is looked at, split by split."""
 
     def __init__(self, gauge: Measurement, train_samples: int, train_loader: Any, roles: Sequence[str] | None) -> None:
         self.gauge = gauge

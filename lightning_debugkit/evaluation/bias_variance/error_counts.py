@@ -29,7 +29,6 @@ class Counts:
     Args:
         wrong: Wrong answers in all.
         size: Answers in all.
-        rows: Samples.
         broken: Samples with predictions that are not finite.
         by_class: Samples and wrong samples of each class, ``(2, classes)``.
         clusters: Wrong answers and answers of each sample or group, ``(2, n)``, where answers come in clusters.

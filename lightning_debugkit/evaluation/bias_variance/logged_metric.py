@@ -92,7 +92,6 @@ def estimate_logged(payloads: Sequence[dict[str, Any]], logged: Any = None) -> I
     Its interval takes batches as what was drawn. A metric object has one value and tells nothing of its uncertainty.
 
     Args:
-        payloads: What each rank heard.
         logged: The value that Lightning made of it, if nothing was heard.
     """
     batches = [pair for payload in payloads for pair in payload["batches"]]

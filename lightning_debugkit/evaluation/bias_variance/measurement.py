@@ -158,9 +158,7 @@ class Measurement:
 
     Args:
         metric: ``error``, a torchmetrics metric, or the name of a logged metric.
-        reader: Finds predictions and targets.
         group: Entry of the batch that says which samples belong together.
-        method: Interval of error rates.
     """
 
     def __init__(self, metric: str | Metric, reader: PredictionReader, group: str | None, method: Method) -> None:

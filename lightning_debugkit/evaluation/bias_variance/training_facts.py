@@ -36,12 +36,8 @@ class TrainingFacts:
     Args:
         dropout: Largest probability of dropout.
         weight_decay: Largest weight decay of an optimizer.
-        norms: Normalisation layers.
         augmentation: Whether a training sample comes out otherwise when it is read again.
         early_stopping: Whether the run stops early.
-        parameters: Trainable parameters.
-        samples: Training samples.
-        epochs: Epochs trained.
         frozen: Share of the parameters that are frozen.
     """
 

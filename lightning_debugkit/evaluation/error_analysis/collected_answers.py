@@ -49,7 +49,6 @@ class AnswerCollector:
     A batch is copied to where it waits with others on their device; the host is asked once for many of them.
 
     Args:
-        form: How answers are read.
         columns: Names of what else is known of a sample.
         most: Samples that are remembered one by one.
     """
@@ -73,7 +72,6 @@ class AnswerCollector:
         """Take up a batch whose repeated rows are gone.
 
         Args:
-            found: Its predictions and targets.
             index: Dataset index of each sample, ``None`` if unknown.
             columns: What else is known of each sample.
         """
@@ -177,12 +175,9 @@ class CollectedAnswers:
     """What all ranks saw together.
 
     Args:
-        form: How answers were read.
         confusion: Counts of target and prediction.
         calibration: How often answers of each confidence are right.
-        top: Samples of largest loss.
         records: Probabilities of each sample in short, ``None`` where a sample has many answers.
-        totals: Sums.
         table: A row for each remembered sample, by dataset index.
         columns: What else is known of these.
         none: Class that stands for nothing, no label or background; ``None`` where there is no such.
@@ -271,7 +266,6 @@ class Totals:
     """Sums over all samples, also over those that are too many to be remembered.
 
     Args:
-        samples: Samples that count.
         answers: Answers that count: one a sample, or its pixels, labels or boxes.
         wrong: Of these, the wrong ones.
         broken: Samples whose scores are not finite.

@@ -18,15 +18,12 @@ class ErrorCase:
     """All that is judged.
 
     Args:
-        found: What was gathered.
-        names: Of the classes.
         stage: ``validate`` or ``test``.
         accuracy: Share of right answers.
         pairs: Confusions, most first.
         merges: Pairs whose merge raises kappa.
         issues: Labels that look wrong, ``None`` where probabilities are not known.
         slices: Parts of the data where mistakes gather.
-        history: Validations so far.
         is_over: Whether training has come to its end, or a finished model is tested.
     """
 

@@ -61,8 +61,6 @@ def files_of(
     A fit has its own; a validation or a test of a run that has one already is another result.
 
     Args:
-        stage: What is analysed.
-        is_fit: Whether a fit validates.
         number: Which one of its kind in the Trainer the callback is.
         asked: How it was asked for, for the title of a second one.
     """
@@ -92,7 +90,6 @@ class Named:
     """What was gathered, with the names of its samples, or without.
 
     Args:
-        found: What was gathered.
         notes: What to say of the names.
         may_draw: Whether the data set has the samples at their indices.
     """
@@ -123,9 +120,7 @@ def write_error_files(
     """Write an analysis, and the samples that go with it; yield the artifacts.
 
     Args:
-        trainer: Whose loaders hold the samples.
         course: How training samples fared, ``None`` if that is not known.
-        pictures: Samples to draw at most.
     """
     stage = analysis.moment.stage
     held = analysis.as_dict()

@@ -52,9 +52,6 @@ class AnalysedAt:
 
     Args:
         stage: ``validate`` or ``test``.
-        epoch: Epoch.
-        step: Step.
-        names: Of the classes.
         mapping: Their labels in the whole dataset, where a `ClassSubset` was evaluated.
     """
 
@@ -67,14 +64,7 @@ class AnalysedAt:
 
 @dataclass
 class ErrorAnalysisResult:
-    """One analysis of what was gathered; the costly parts are made once.
-
-    Args:
-        found: What was gathered.
-        moment: Place in the run, and the names of the classes.
-        history: Validations so far.
-        notes: How to read the numbers.
-    """
+    """One analysis of what was gathered; the costly parts are made once."""
 
     found: CollectedAnswers
     moment: AnalysedAt

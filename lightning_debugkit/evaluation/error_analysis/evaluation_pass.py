@@ -46,7 +46,6 @@ class EvaluationPass:
     """Looks at every batch of a pass; what stays from pass to pass is how the module is read.
 
     Args:
-        reader: Finds predictions and targets.
         task: Kind of question, ``None`` to tell by the first batch.
         loaders: Loaders that count, all if ``None``.
         slices: Entries of the batch to search weak slices by, all that fit if ``None``.

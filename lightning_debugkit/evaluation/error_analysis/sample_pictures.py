@@ -30,7 +30,6 @@ class SampleGallery:
     """Draws samples by their index and leaves pictures in the run folder, or texts.
 
     Args:
-        folder: Run folder.
         loaders: Loaders whose data are counted through, one after another.
         tokenizer: Turns numbers into text, ``None`` if there is none.
         prefix: Begins the names of the pictures.

@@ -33,8 +33,6 @@ def columns_of(
     """Return what is known of the ``n`` samples of a batch, by name.
 
     Args:
-        batch: What the step was given.
-        outputs: What it returned.
         n: Samples.
         names: Entries wanted; every one that holds a number or a word for each sample if ``None``.
         taken: Tensors that are predictions and targets.
@@ -112,11 +110,7 @@ def _inputs(batch: Any) -> Iterator[Any]:
 
 
 class Columns:
-    """Turns columns into one tensor of numbers a batch; words become codes.
-
-    Args:
-        names: Columns, those of the first batch.
-    """
+    """Turns columns into one tensor of numbers a batch; words become codes."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = list(names)

@@ -33,7 +33,6 @@ class Task:
     """How the answers of a batch are to be read.
 
     Args:
-        task: Kind of question.
         unit: What is counted: ``samples``, ``labels``, ``pixels``, ``tokens`` or ``boxes``.
         scores: What the scores are.
         classes: Classes that they tell apart, 0 if that is not known.

@@ -35,11 +35,7 @@ _POINTS = 2_000
 
 
 class TrainingAnswers:
-    """Watch training batches; what was seen survives a checkpoint.
-
-    Args:
-        reader: Finds predictions and targets of training steps.
-    """
+    """Watch training batches; what was seen survives a checkpoint."""
 
     def __init__(self, reader: PredictionReader) -> None:
         self.reader = reader

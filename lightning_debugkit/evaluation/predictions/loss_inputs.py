@@ -27,7 +27,6 @@ class LossInputs:
 
     Args:
         ignore_index: Targets of this value are not counted.
-        function: Name of the loss.
         has_classes_last: Whether scores have their classes last where the shape leaves it open.
         has_classes: Whether targets were given to the loss as classes: floats are classes written as such.
         counted: Which answers the step does not leave out of its loss by a mask, ``None`` if all count.

@@ -107,7 +107,6 @@ class PredictionReader:
         Args:
             step: Name of the step, such as ``validation_step``.
             module: Module whose step it is.
-            batch: What it was given.
             rerun: Runs the step once more, without a trace, and returns its outputs.
 
         Raises:

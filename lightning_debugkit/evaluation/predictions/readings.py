@@ -21,7 +21,6 @@ class Reading:
 
     Args:
         predictions: Scores or classes, one row a sample; anything else only if an adapter gave it.
-        target: What they should have been.
         places: Such as ``("validation_step()['logits']", "batch[1]")``.
         ignore_index: Targets of this value are not counted, if the loss function says so.
         function: Name of the loss function that was seen to compare the two, empty if none was.

@@ -28,7 +28,6 @@ class CrossValidation:
         spread: Standard deviation between folds.
         folds: Training and validation error of each fold, by split.
         verdicts: What limits the model of each fold.
-        verdict: One sentence.
     """
 
     mean: Interval

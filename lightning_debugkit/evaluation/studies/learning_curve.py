@@ -34,11 +34,8 @@ class LearningCurve:
 
     Args:
         sizes: Training samples of each fit.
-        train: Training error of each fit.
-        val: Validation error of each fit.
         law: The power law of the validation error, ``None`` if there are too few points or it is no error.
         gain: What twice the training data would take off the validation error, ``None`` without a law.
-        verdict: One sentence.
     """
 
     sizes: tuple[int, ...]

@@ -32,7 +32,6 @@ class Study:
 
     Args:
         folder: Run folder whose report will show the series.
-        name: What the series is.
         key: All that the results depend on and that this side of ``fit`` knows.
     """
 

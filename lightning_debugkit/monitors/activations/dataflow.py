@@ -21,12 +21,7 @@ MOVES = {
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """A parameter, or what was made of parameters alone.
-
-    Args:
-        layer: Dotted path of the module that owns it.
-        trains: It gets a gradient.
-    """
+    """A parameter, or what was made of parameters alone."""
 
     layer: str
     trains: bool

@@ -26,7 +26,6 @@ class ObservedActivations:
     Args:
         layers: Root mean square of each layer's output, in the order of first execution.
         norms: The same of each normalisation's input.
-        seen: Activation functions.
         outputs: What reached the loss; nothing if the samples of the batch do not differ.
         unseen: What could not be seen, and why.
     """

@@ -20,9 +20,6 @@ class OperationCall:
     Args:
         name: Name such as ``relu_``.
         func: The operation itself.
-        args: Its positional arguments.
-        kwargs: Its named arguments.
-        tensors: All tensors among them.
         known: What is known of each.
         before: What was read of its input before it ran: the peak of each unit, the share of active entries.
         frame: Where it was called.

@@ -44,9 +44,6 @@ class OperationMode(TorchDispatchMode):
     It lies below autograd and above the kernels: it sees each operation whatever calls it, installs nothing on the
     model, and hands each on as it is. What runs without gradients, within a backward pass or within compiled code is
     passed over.
-
-    Args:
-        module: The model.
     """
 
     supports_higher_order_operators = True

@@ -52,9 +52,7 @@ class Variation:
     Args:
         layer: Dotted path of the layer.
         name: The module to name: the one behind which samples no longer differ, else the layer.
-        op: Its operation.
         last: Largest difference between samples where it meets the loss, relative to the size of the output.
-        rows: Samples.
     """
 
     layer: str

@@ -24,11 +24,7 @@ _NODES = 100_000
 
 
 class ActivationRecording:
-    """All that one look has seen; tensors stay on their device until they are asked for.
-
-    Args:
-        names: Dotted path of each module, by ``id``.
-    """
+    """All that one look has seen; tensors stay on their device until they are asked for."""
 
     def __init__(self, names: Mapping[int, str]) -> None:
         self.names = names

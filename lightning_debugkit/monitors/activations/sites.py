@@ -66,7 +66,6 @@ class Stage:
     """A layer's output after one operation on its way to the loss.
 
     Args:
-        op: The operation.
         place: Line and module that called it, ``None`` if it is the layer itself.
     """
 
@@ -85,7 +84,6 @@ class Output:
         tensor: As far as it has got, after views.
         wanted: How far the targets differ that it is compared with.
         numbers: After each stage, how far samples differ, and the size of the largest entry.
-        rows: Samples.
     """
 
     layer: str

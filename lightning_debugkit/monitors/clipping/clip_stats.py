@@ -29,15 +29,10 @@ _OWN_CLIPPING = ("configure_gradient_clipping", "on_before_optimizer_step", "opt
 
 @dataclass(frozen=True)
 class _Before:
-    """The norms of an optimizer's gradients before they are clipped.
-
-    Args:
-        shared: They, and the parameters.
-        scale: Loss scale that is still in those on the device.
-    """
+    """The norms of an optimizer's gradients before they are clipped."""
 
     shared: GradientNorms
-    scale: float = 1.0
+    scale: float = 1.0  # still in those on the device
 
     @property
     def norms(self) -> Tensor | Sequence[float]:
@@ -73,13 +68,7 @@ class _Pending:
 
 
 class ClipStatsReader:
-    """Hears the clipping of one fit.
-
-    Args:
-        trainer: Its Trainer.
-        module: Its module.
-        every_n_steps: Distance of the steps that are looked at closely.
-    """
+    """Hears the clipping of one fit."""
 
     def __init__(self, trainer: Trainer, module: LightningModule, every_n_steps: int) -> None:
         self.trainer = trainer

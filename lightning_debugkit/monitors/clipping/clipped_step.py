@@ -26,7 +26,6 @@ class ClippedStep:
     """What clipping did to one optimizer step.
 
     Args:
-        where: Place in the run.
         optimizer: Position among the Trainer's optimizers.
         norm: Norm of the gradients before clipping, the loss scale taken out.
         after: Norm after clipping.

@@ -70,7 +70,6 @@ class _Unfed:
     """The parameters of an optimizer that have had no gradient but zero so far.
 
     Args:
-        held: All of its parameters.
         at: Places of the unfed among them, ``(n,)``.
         zeros: For each, steps with a gradient of exactly zero, ``(n,)``.
     """

@@ -100,7 +100,6 @@ class ZeroGrad:
         """Notice whether a gradient was cleared since it was last seen.
 
         Args:
-            optimizers: Of the run.
             first_of_batch: No backward of this batch came before.
             later: Takes what is to be read with the next step.
         """

@@ -180,11 +180,7 @@ _FAR = 100  # times the run, as far as is looked for the end of a warm-up
 
 
 def plans_of(trainer: Trainer, total: float) -> list[SchedulePlan]:
-    """Return the schedulers of ``trainer`` and how often this run will call each.
-
-    Args:
-        trainer: With its schedulers set up.
-    """
+    """Return the schedulers of ``trainer`` and how often this run will call each."""
     plans = []
     for config in trainer.lr_scheduler_configs:
         name = type(config.scheduler).__name__

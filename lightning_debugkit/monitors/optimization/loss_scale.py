@@ -30,7 +30,6 @@ class LossScale:
 
         Args:
             overflow: The gradients of this step are not finite, so that it will be skipped.
-            scale: The scaler's factor in this step.
         """
         self.skipped = self.skipped + 1 if overflow else 0
         if self.skipped >= 4 and scale < _COLLAPSED:

@@ -55,7 +55,6 @@ class Unstepped:
         """Return the schedulers that have not moved though they should have.
 
         Args:
-            epochs: Epochs that are over.
             is_over: So is the run: what Lightning was not due to step in it, nobody steps any more.
         """
         if steps_taken(trainer) - self._begun < _STEPS:

@@ -47,7 +47,6 @@ def not_in_optimizer(
     """Yield the findings for trainable parameters in the graph of the loss that no optimizer holds.
 
     Args:
-        optimizers: All of its optimizers.
         reached: Leaves of the graph of the loss.
         finetuning: Class of a `BaseFinetuning` callback, which leaves batch norm out if told so: that is ``info``.
     """

@@ -31,17 +31,13 @@ class Wanted:
     """What to take a picture of.
 
     Args:
-        model: Class of the model.
         made_of: Modules that define the classes of its parts.
         main: Script that runs, ``None`` in a notebook.
-        run: What is known of the run.
-        note: Why it is run.
         label: Its name in the experiment log.
         side_ref: Keep the whole working tree as a commit on ``refs/debugkit/runs/<id>``.
         include: Names of further files of the project to take, such as ``*.yaml``.
         max_file: Bytes of the largest file taken.
         max_bundle: Bytes of the sources that travel with a checkpoint, packed.
-        seconds: Time limit.
     """
 
     model: type
@@ -64,7 +60,6 @@ class Capture:
     Args:
         manifest: What is known, plain types.
         source: The sources, packed; ``None`` if there are none or they are too large.
-        root: Folder of the project.
         seconds: How long it took.
     """
 

@@ -64,7 +64,6 @@ def project_modules(root: Path, main: Path | None = None) -> list[ProjectModule]
 
     Args:
         root: Folder of the project; one that was put among the installed packages is the project's all the same.
-        main: The script.
     """
     found = []
     is_installed = not _is_own_folder(root.absolute())

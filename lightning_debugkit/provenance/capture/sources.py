@@ -30,7 +30,6 @@ class Source:
     """What was collected.
 
     Args:
-        root: Folder of the project.
         files: ``path``, ``sha256``, ``bytes``, ``kind``, ``module``, ``stale`` of each file, in order of the paths.
         skipped: ``path``, ``reason``, ``bytes`` of what was left out; of files that are no secret by their name also
             ``sha256``, ``kind``, ``module``.

@@ -28,11 +28,7 @@ class RefusedArchive(ValueError):
 
 @dataclass(frozen=True)
 class Archive:
-    """Files whose names are harmless and whose contents have the recorded hashes.
-
-    Args:
-        contents: Bytes of each file by its POSIX path.
-    """
+    """Files whose names are harmless and whose contents have the recorded hashes."""
 
     contents: Mapping[str, bytes]
 

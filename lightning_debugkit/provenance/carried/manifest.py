@@ -27,11 +27,7 @@ class Malformed(ValueError):
 
 @dataclass(frozen=True)
 class Manifest:
-    """What is known of the code behind a checkpoint; see `docs/code-snapshot.md` for its fields.
-
-    Args:
-        data: The fields, plain types.
-    """
+    """What is known of the code behind a checkpoint; see `docs/code-snapshot.md` for its fields."""
 
     data: Mapping[str, Any]
 

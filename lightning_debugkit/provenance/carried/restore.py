@@ -15,10 +15,6 @@ _SPARE = 20_000_000  # bytes that a disk keeps free
 def restore_files(archive: Archive, to: Path) -> list[Path]:
     """Write the files of ``archive`` below ``to``; return where they lie.
 
-    Args:
-        archive: What `open_archive` has checked.
-        to: A folder that does not exist yet or is empty.
-
     Raises:
         Refused: ``to`` holds something, or the disk has too little room.
         OSError: It cannot be written; nothing is left then.

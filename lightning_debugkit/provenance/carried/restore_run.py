@@ -16,13 +16,7 @@ from lightning_debugkit.provenance.repository.git import Unavailable, open_repos
 
 @dataclass(frozen=True)
 class Restored:
-    """What was written.
-
-    Args:
-        count: Files.
-        origin: Where they came from, in words.
-        remarks: What is not there, in sentences.
-    """
+    """What was written."""
 
     count: int
     origin: str

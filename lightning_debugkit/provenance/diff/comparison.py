@@ -21,7 +21,6 @@ class FileVerdict:
     """What became of one file.
 
     Args:
-        path: Its path in the snapshot.
         verdict: ``cosmetic``: comments, docstrings and layout apart, it is the same program.
         is_model: Whether the model's class uses it.
     """

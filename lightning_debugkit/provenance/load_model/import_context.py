@@ -26,7 +26,6 @@ def import_context(captured: Captured, arguments: Sequence[str] = ()) -> Iterato
     Other threads that import one of these packages meanwhile get the captured one.
 
     Args:
-        captured: The modules.
         arguments: Command line of the run: a script's class may ask for it.
     """
     with _lock:

@@ -39,14 +39,6 @@ class IsolatedModel:
     Called like the model, it takes and returns tensors, numbers, text, and lists, tuples and mappings of them. Its code
     sees its own packages under their own names, so that nothing of the snapshot's limits applies; it is no sandbox, as
     it runs with the user's rights. A call that is interrupted, by Ctrl-C or a time limit, ends the process.
-
-    Args:
-        path: The checkpoint.
-        manifest: What is known of its code.
-        archive: Its code.
-        map_location: Where the weights go.
-        strict: Whether the weights must fit exactly.
-        hyper_parameters: Arguments of the model that replace those in the checkpoint.
     """
 
     def __init__(

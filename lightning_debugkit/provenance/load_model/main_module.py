@@ -20,9 +20,7 @@ class MainModule(ModuleType):
     So a class of a training script is rebuilt without training again.
 
     Args:
-        name: Name of the module.
         file: Where the script lies.
-        text: What it holds.
         package: Package of a script that was run as ``python -m package.train``.
         builtins: Built-in names for it, if not Python's own.
 

@@ -25,8 +25,6 @@ class Skipped:
 
     Args:
         path: A file, or a folder, which ends in a slash.
-        reason: Why.
-        bytes: How large it is.
     """
 
     path: str

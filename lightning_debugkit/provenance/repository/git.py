@@ -62,8 +62,6 @@ class Unavailable(Exception):
 
     Args:
         reason: ``no-git``, ``no-repository``, ``bare``, ``dubious-ownership``, ``timeout`` or ``failed``.
-        advice: What to do about it.
-        detail: What git said.
     """
 
     def __init__(self, reason: str, advice: str = "", detail: str = "") -> None:
@@ -83,9 +81,7 @@ class Repository:
 
     Args:
         program: gitpython's command line.
-        folder: Where commands run.
         until: When the time is up, on ``time.monotonic``.
-        version: Of git.
     """
 
     def __init__(self, program: Any, folder: Path, until: float, version: str) -> None:
@@ -124,8 +120,6 @@ class Repository:
         """Run one git command and return the bytes it prints.
 
         Args:
-            args: The command and its arguments.
-            stdin: What it reads.
             env: Variables beyond the scrubbed environment.
             settings: Configuration beyond that of every command.
             folder: Where to run it; the root of the working tree if not given.

@@ -25,7 +25,6 @@ class RunRef:
     """One run, as its side reference tells it.
 
     Args:
-        id: Of the run.
         start: The commit of the working tree when the run began.
         end: The commit of the working tree when it ended, ``None`` if it did not, or was killed.
         trailers: What was noted, of the end where both have it.

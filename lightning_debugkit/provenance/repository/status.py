@@ -83,7 +83,6 @@ class WorkingTree:
 
     Args:
         index: The variable by which git takes the draft for its index.
-        status: What differs.
     """
 
     index: dict[str, str]

@@ -18,11 +18,7 @@ from lightning_debugkit.provenance.diff.disk_comparison import compare_with_disk
 
 
 class SnapshotSession:
-    """The snapshot of the fit in progress.
-
-    Args:
-        taken: What was captured when it started.
-    """
+    """The snapshot of the fit in progress."""
 
     def __init__(self, taken: Capture) -> None:
         self.taken = taken
