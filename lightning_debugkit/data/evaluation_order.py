@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,20 +13,7 @@ from torch.utils.data import BatchSampler, DataLoader, DistributedSampler
 from lightning_debugkit.core.compat import Trainer
 from lightning_debugkit.data.batches import entry, tensors
 from lightning_debugkit.data.loaders import loaders_given, own_sampler
-from lightning_debugkit.data.sample_order import AroundSampler, LoaderListener, keeps_order, kept, ways_to
-
-
-class Given(AroundSampler):
-    """A batch sampler that keeps what it gave in its last pass until it is asked for."""
-
-    def __init__(self, sampler: Any) -> None:
-        super().__init__(sampler)
-        self.given: deque[list[Any]] = deque()
-
-    def __iter__(self) -> Iterator[Any]:
-        # Of each pass its own: another may still be under way where a loader is trained and validated on.
-        self.given = deque()
-        return kept(self.inner, self.given)
+from lightning_debugkit.data.sample_order import LoaderListener, keeps_order, ways_to
 
 
 @dataclass(frozen=True)
@@ -53,24 +39,12 @@ class Rows:
         return self if all(len(part) == n for part in known) else Rows(None, may_repeat=_is_shared())
 
 
-class LoaderOrder:
-    """Record the dataset indices of batches, without touching data, loader workers or random numbers.
-
-    Args:
-        training: Whether to listen to training loaders, not to those of validation and test.
-    """
+class LoaderOrder(LoaderListener):
+    """Record the dataset indices of batches, without touching data, loader workers or random numbers."""
 
     def __init__(self, training: bool = False) -> None:
-        self._ear = LoaderListener(Given, training)
+        super().__init__(training)
         self._begun: dict[int, int] = {}
-
-    def install(self, trainer: Trainer) -> None:
-        """Listen from before a loader's first iterator is made."""
-        self._ear.install(trainer)
-
-    def remove(self) -> None:
-        """Leave strategy and loaders as they were."""
-        self._ear.remove()
 
     def begin(self) -> None:
         """Take note that the loaders are read from their start."""
@@ -78,7 +52,7 @@ class LoaderOrder:
 
     def rows(self, loader: Any) -> Rows:
         """Return where the rows of the next batch of a loader come from; ask once for each batch, in order."""
-        given = self._ear.heard(loader)
+        given = self.heard(loader)
         if given is None or not given.given:
             return Rows(None, may_repeat=_is_shared())
         entries = given.given.popleft()
@@ -90,9 +64,6 @@ class LoaderOrder:
             indices = None
         counted, may_repeat = _counted(loader, given.inner, first, len(entries))
         return Rows(indices, counted, may_repeat, keeps_order(loader))
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_ear": self._ear, "_begun": {}}
 
 
 def answered_loader(

@@ -6,7 +6,7 @@ import weakref
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from torch.utils.data import DataLoader, IterableDataset, Subset, default_collate, default_convert
@@ -64,33 +64,29 @@ def _kept(batches: Iterator[Any], given: deque[list[Any]]) -> Iterator[Any]:
 
 
 class OrderRecorder(AroundSampler):
-    """A batch sampler that remembers what it gave, in order."""
+    """A batch sampler that keeps what it gave in its last pass until it is asked for."""
 
     def __init__(self, sampler: Any) -> None:
         super().__init__(sampler)
-        self.given: deque[list[int]] = deque()
+        self.given: deque[list[Any]] = deque()
 
     def __iter__(self) -> Iterator[Any]:
-        self.given.clear()
+        # Of each pass its own: another may still be under way where a loader is trained and validated on.
+        self.given = deque()
         return kept(self.inner, self.given)
 
 
-_Around = TypeVar("_Around", bound=AroundSampler)
-
-
-class LoaderListener(Generic[_Around]):
-    """Stands something around the batch sampler of each map-style `DataLoader`, for as long as the loader is there.
+class LoaderListener:
+    """Records the order of each map-style `DataLoader` from its batch sampler, for as long as the loader is there.
 
     Args:
-        around: What to stand there.
         training: Whether to listen to training loaders, not to those of validation and test.
     """
 
-    def __init__(self, around: type[_Around], training: bool) -> None:
-        self.around = around
+    def __init__(self, training: bool) -> None:
         self.training = training
         # Nothing of a loader is kept alive: data that are loaded anew every few epochs would pile up.
-        self._heard: WeakKeyDictionary[DataLoader[Any], _Around] = WeakKeyDictionary()
+        self._heard: WeakKeyDictionary[DataLoader[Any], OrderRecorder] = WeakKeyDictionary()
         self._standing: StandIn | None = None
 
     def install(self, trainer: Trainer) -> None:
@@ -115,20 +111,19 @@ class LoaderListener(Generic[_Around]):
             take_out(loader, around)
         self._heard.clear()
 
-    def heard(self, loader: Any) -> _Around | None:
-        """Return what stands around a loader's batch sampler, ``None`` if nothing does."""
+    def heard(self, loader: Any) -> OrderRecorder | None:
+        """Return the recorder around a loader's batch sampler, ``None`` if there is none."""
         return self._heard.get(loader) if isinstance(loader, DataLoader) else None
 
     def _listen(self, loader: DataLoader[Any]) -> None:
         if loader.batch_sampler is None or loader in self._heard or isinstance(loader.dataset, IterableDataset):
             return
-        around = self.around(loader.batch_sampler)
+        self._heard[loader] = OrderRecorder(loader.batch_sampler)
         # Set as in `take_out`.
-        object.__setattr__(loader, "batch_sampler", around)
-        self._heard[loader] = around
+        object.__setattr__(loader, "batch_sampler", self._heard[loader])
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"around": self.around, "training": self.training}
+        return {"training": self.training}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]  # it has no state but its arguments
@@ -156,28 +151,20 @@ class Handed:
         return self.batch_size if self.entries is None else len(self.entries)
 
 
-class SampleOrder:
+class SampleOrder(LoaderListener):
     """Record what each training batch was asked for, without touching data, loader workers or random numbers.
 
     Known for map-style `DataLoader`s with a batch sampler; anything else has no indices to know.
     """
 
-    def __init__(self) -> None:
-        self._ear = LoaderListener(OrderRecorder, training=True)
+    def __init__(self, training: bool = True) -> None:
+        super().__init__(training)
         self.handed: list[Handed] = []
 
     @property
     def current(self) -> list[Any] | None:
         """What the only loader was asked for, ``None`` if there are several or it is not known."""
         return self.handed[0].entries if len(self.handed) == 1 else None
-
-    def install(self, trainer: Trainer) -> None:
-        """Listen from before the loader's first iterator is made."""
-        self._ear.install(trainer)
-
-    def remove(self) -> None:
-        """Leave strategy and loaders as they were."""
-        self._ear.remove()
 
     def advance(self, trainer: Trainer) -> None:
         """Take note that the next batch has been handed out."""
@@ -191,11 +178,8 @@ class SampleOrder:
         ]
 
     def _next(self, loader: Any) -> list[Any] | None:
-        heard = self._ear.heard(loader)
+        heard = self.heard(loader)
         return heard.given.popleft() if heard is not None and heard.given else None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_ear": self._ear, "handed": []}
 
 
 def keeps_order(loader: Any) -> bool:

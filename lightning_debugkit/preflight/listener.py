@@ -16,8 +16,6 @@ from lightning_debugkit.core.loss_functions import CHECKED_LOSSES, DIFFERENCE_LO
 from lightning_debugkit.core.tensor_notes import TensorNotes
 from lightning_debugkit.preflight.calling_frame import calling_frame, is_by_default
 from lightning_debugkit.preflight.corners import GREATER, LESSER, Corners
-from lightning_debugkit.preflight.errors_by_hand import Differences
-from lightning_debugkit.preflight.likelihoods import likelihood
 from lightning_debugkit.preflight.loss_calls import (
     ATTENTION,
     LAYERS,
@@ -28,6 +26,7 @@ from lightning_debugkit.preflight.loss_calls import (
     OuterCall,
     ViewCall,
 )
+from lightning_debugkit.preflight.losses_by_hand import Differences, Overlaps, likelihood
 from lightning_debugkit.preflight.operations import (
     COMPARING,
     DROPOUTS,
@@ -44,7 +43,6 @@ from lightning_debugkit.preflight.operations import (
     VIEWS,
 )
 from lightning_debugkit.preflight.origins import Origins, is_torn
-from lightning_debugkit.preflight.overlap_losses import Overlaps
 from lightning_debugkit.preflight.padding_masks import ADDING, MASKING, PaddingMasks, TurnedMask
 from lightning_debugkit.preflight.picks import Picks
 from lightning_debugkit.replay.source_lines import SourceLine, place_of

@@ -140,7 +140,7 @@ def test_indices_of_batches_that_nobody_counts_do_not_wait(tmp_path: Path) -> No
     class Looks(pl.Callback):
         def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
             orders = [callback.watch.order, callback.learning.order] if callback.learning else []
-            waiting.append(sum(len(given.given) for order in orders for given in order._ear._heard.values()))
+            waiting.append(sum(len(given.given) for order in orders for given in order._heard.values()))
 
     loaders = [DataLoader(TensorDataset(logits, target), 8) for _ in range(2)]
     trainer = pl.Trainer(default_root_dir=tmp_path, callbacks=[callback, Looks()], max_epochs=2, **QUIET)

@@ -19,7 +19,7 @@ from monitors.breaking import QUIET, differing
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lightning_debugkit import ErrorAnalysis, GradientAnomalyDetector, read_journal
+from lightning_debugkit import ErrorAnalysis, ExactResume, GradientAnomalyDetector, read_journal
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -111,6 +111,19 @@ def test_a_run_that_resumes_knows_what_was_before(tmp_path: Path) -> None:
     assert [row["epoch"] for row in read(tmp_path / "rest")["history"]] == [0, 1, 2, 3]
     held = again.state_dict()["learnt"]
     assert held["seen"].tolist() == whole.state_dict()["learnt"]["seen"].tolist() == [4] * 150
+
+
+def test_a_resume_within_an_epoch_goes_on_with_the_samples_of_the_next_batch(tmp_path: Path) -> None:
+    """Batches that are pulled again only to be passed over are none of those that train."""
+    whole, again = ErrorAnalysis(training_dynamics=True), ErrorAnalysis(training_dynamics=True)
+    fit(tmp_path / "whole", whole, ExactResume(), epochs=2)
+    save = pl.callbacks.ModelCheckpoint(dirpath=tmp_path / "kept", filename="{step}", every_n_train_steps=2)
+    options = {"enable_checkpointing": True, "max_steps": 2}
+    fit(tmp_path / "half", ErrorAnalysis(training_dynamics=True), ExactResume(), save, epochs=2, **options)
+    fit(tmp_path / "rest", again, ExactResume(), epochs=2, ckpt_path=tmp_path / "kept/step=2.ckpt")
+    expected, found = whole.state_dict()["learnt"], again.state_dict()["learnt"]
+    assert expected.keys() == found.keys()
+    assert [name for name, held in expected.items() if not torch.equal(held, found[name])] == []
 
 
 def test_a_checkpoint_that_is_tested_brings_no_history_over_that_of_the_run(tmp_path: Path) -> None:
