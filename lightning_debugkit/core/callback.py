@@ -194,6 +194,7 @@ class DebugCallback(Callback):
             steps = steps_taken(trainer) - run.first_step
             counted: dict[str, Any] = {"steps": steps, "stage": stage_of(trainer)}
             counted |= {} if run.trained is None else {"trained": run.trained}
+            counted |= {"skipped": run.skipped} if run.skipped else {}
             run.append("end", **place, status=status, exception=as_event(exception), seconds=run.seconds, **counted)
         if not trainer.is_global_zero:
             # Who started the processes ends the others with the first that fails: that one makes the report.

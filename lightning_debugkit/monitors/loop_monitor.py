@@ -27,6 +27,7 @@ from lightning_debugkit.monitors.optimization.optimizer_nonfinite import Authors
 from lightning_debugkit.monitors.optimization.scheduler_never_stepped import Unstepped
 from lightning_debugkit.monitors.optimization.toggles import Toggles
 from lightning_debugkit.monitors.optimization.uncounted_steps import UncountedSteps
+from lightning_debugkit.monitors.parameters.broken_at_start import broken_parameters
 from lightning_debugkit.monitors.parameters.buffers import Buffers
 from lightning_debugkit.monitors.parameters.train_eval_mode import EvaluationMode
 from lightning_debugkit.monitors.parameters.validated_copies import ValidatedCopies
@@ -158,14 +159,14 @@ class LoopMonitor:
         # Automatic optimization looks at each step, also where there was no loss.
         marks = (sight.passes, 0 if module.automatic_optimization else sight.looks)
         yield from self._lossless(where, module, self.losses.after_batch(where, batch.batch_idx, module, marks, ask))
-        if self.buffers.due(where.step):
+        if self.buffers.due(where.step) and not _is_told(trainer):
             yield from self.buffers.look(where, module, batch.batch)
         self.validated.moved(where, module)
 
     def end_epoch(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
         """Yield what the epoch shows."""
         yield from self._lossless(where, module, self.losses.end_epoch(where, module))
-        yield from self.buffers.look(where, module)
+        yield from () if _is_told(trainer) else self.buffers.look(where, module)
         if self.wiring:
             yield from self.empty.end(where, "training", trainer.train_dataloader)
         if self.wiring and not math.isfinite(trainer.num_training_batches) and not is_limited(trainer):
@@ -198,7 +199,7 @@ class LoopMonitor:
         if not trainer.testing:
             self.empty.begin("validation")
             self.swapped.starting(trainer, module)
-        if not trainer.sanity_checking and not trainer.testing:
+        if not (trainer.sanity_checking or trainer.testing or _is_told(trainer)):
             yield from self.buffers.look(where, module)
 
     def before_evaluation_batch(
@@ -231,8 +232,10 @@ class LoopMonitor:
             # The numbers broke before this batch, or nothing is known of it, as when enough were run again.
             is_old = finding.evidence.get("origin") in ("parameter", "")
             author = self.authors.blame(where, module) if is_old else None
-            if author is not None or not (is_old and self.buffers.told):
-                yield finding if author is None else author
+            if author is not None:
+                yield author
+            elif not (is_old and (self.buffers.told or (_is_told(trainer) and broken_parameters(module)))):
+                yield finding
 
     def end_evaluation(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
         """Yield what the whole evaluation shows."""
@@ -262,6 +265,12 @@ class LoopMonitor:
             if finding.evidence["broken"]:
                 yield from self.authors.conclude(where, module)
             yield finding
+
+
+def _is_told(trainer: Trainer) -> bool:
+    """Tell whether a broken step was reported and went into the weights: they and their buffers are no news then."""
+    run = current_run(trainer)
+    return run is not None and run.is_broken
 
 
 def is_limited(trainer: Trainer) -> bool:

@@ -15,7 +15,7 @@ from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.compat import LightningModule, Trainer
 from lightning_debugkit.core.dispatch_modes import cannot_enter
 from lightning_debugkit.core.finding import Finding
-from lightning_debugkit.core.run import current_run
+from lightning_debugkit.core.run import Run, current_run
 from lightning_debugkit.core.sharding import cannot_rerun, holds_whole_model, is_sharded, unwrapped_name
 from lightning_debugkit.monitors.artifacts import save_bundle, save_samples
 from lightning_debugkit.monitors.culprit_entries import entries_below, known_entries
@@ -231,6 +231,7 @@ class NonfiniteStep:
         """
         self.pending = None
         if found is not None:
+            found = self._marked(found)
             callback.emit(trainer, found, is_raised=self.action == "raise" and trainer.world_size == 1)
         if trainer.world_size > 1 and holds_whole_model(trainer) and not broken:
             return  # the other ranks do not know: what is done alone would make them wait for ever
@@ -242,16 +243,15 @@ class NonfiniteStep:
             when = Circumstances(-1, note=f"the step could not be run again: {reason}" if reason else "")
             parameters = broken if reason else []
             first = worded(callback.where(trainer), None, when, seen="gradient is not finite", parameters=parameters)
+            first = self._marked(first)
             self.last = first  # told once
             if trainer.is_global_zero:
                 callback.emit(trainer, first)
-        if self.action == "warn" or callback.is_ignored(trainer, first):
+        if callback.is_ignored(trainer, first) or self._goes_on(current_run(trainer), broken):
             return
         self._drop(trainer, optimizer)
-        if self.action == "skip":
-            self.skips += 1
-            if self.skips <= self.max_skips:
-                return
+        if self.action == "skip" and self.skips <= self.max_skips:
+            return
         if self.action == "stop":
             trainer.should_stop = True
             return
@@ -264,6 +264,18 @@ class NonfiniteStep:
         # All ranks are here. The first to leave takes the others down with it: rank 0 is to finish the report first.
         trainer.strategy.barrier("debugkit")
         raise error
+
+    def _goes_on(self, run: Run | None, broken: Sequence[str]) -> bool:
+        """Count what is skipped; tell whether the broken update is made all the same."""
+        self.skips += self.action == "skip"
+        if run is not None:
+            run.skipped += self.action == "skip"
+            run.is_broken |= self.action == "warn" and bool(broken)
+        return self.action == "warn"
+
+    def _marked(self, found: Finding) -> Finding:
+        """Return ``found`` with what becomes of the update, if the run goes on without it."""
+        return replace(found, evidence={**found.evidence, "update": "skipped"}) if self.action == "skip" else found
 
     def _drop(self, trainer: Trainer, optimizer: Optimizer) -> None:
         """Let the update that follows change nothing, and take its mark off the buffers."""

@@ -62,6 +62,7 @@ class Evaluation:
     def __init__(self) -> None:
         self.passes = 0  # evaluations in this fit, without the sanity check
         self._bad: set[str] = set()  # names that have been reported as broken in this evaluation
+        self._lasting: set[str] = set()  # names that have been reported as broken in any
         self._seen: set[str] = set()
         self._infinite: set[str] = set()  # metrics that were infinite at the end of the evaluation before
         self._random: RandomState | None = None
@@ -127,6 +128,9 @@ class Evaluation:
         named = [value for value, _ in broken if not value.name.startswith("outputs")]
         if not named and (found is None or found.origin == "input"):
             return  # a batch that marks what is missing by NaN, and a step that hands it on
+        if found is None and self._replays > _REPLAYS and self._lasting.issuperset(names):
+            return  # it recurs, and nothing more is going to be known of it
+        self._lasting.update(names)
         value = "nan" if any(flag in (1, 3) for _, flag in broken) else "inf"
         is_grave = any(value.is_loss and value.name not in self._infinite for value, _ in broken)
         is_grave = is_grave or bool(set(names) & _monitored(trainer))

@@ -137,8 +137,9 @@ def summarize(events: Events) -> Summary:
     ignored = tuple(dict.fromkeys(str(event.get("rule", "")) for event in events.of_kind("ignored")))
     checks = [event for event in events.of_kind("measure") if event.get("name") == "preflight"]
     is_unheard = any("listening" in as_mapping(as_mapping(each.get("value")).get("left_out")) for each in checks[-1:])
+    skipped = as_int((end or {}).get("skipped"))
     ending = verdicts.Ending(
-        status, steps, told_exception, broken, callbacks, trained, step, stage, ignored, is_unheard
+        status, steps, told_exception, broken, callbacks, trained, step, stage, ignored, is_unheard, skipped
     )
     return Summary(
         verdict=_told(end) or verdicts.verdict(ending, shown),

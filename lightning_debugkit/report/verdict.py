@@ -30,6 +30,7 @@ class Ending:
         stage: What the Trainer was asked for, ``fit`` or ``test`` for one; empty if unknown.
         ignored: Rules that found what calls for action and are ignored, as the user asked.
         is_unheard: Nobody could look at what loss functions are given.
+        skipped: Broken steps whose update was dropped, after which the run went on.
     """
 
     status: str
@@ -42,6 +43,7 @@ class Ending:
     stage: str = ""
     ignored: tuple[str, ...] = ()
     is_unheard: bool = False
+    skipped: int = 0
 
     @property
     def counted(self) -> int:
@@ -91,6 +93,9 @@ def _broken(ending: Ending, first: Finding) -> str:
     said, _ = headline(first.message)
     # The message often names its step already.
     at = "" if re.search(rf"\bstep {first.where.step}\b", said) else f" at step {first.where.step}"
+    if _went_on(ending, first):
+        skipped = "1 step was skipped" if ending.skipped == 1 else f"{ending.skipped} steps were skipped, the first"
+        return f"{_course(ending)}; {skipped}{at}: {said}"
     if ending.status == "finished":
         return f"The run finished, but went wrong{at}: {said}"
     return f"The run broke{at}: {said}"
@@ -98,8 +103,15 @@ def _broken(ending: Ending, first: Finding) -> str:
 
 def _led_to(ending: Ending, cause: Finding, error: Finding) -> str:
     course = "The run finished, but went wrong" if ending.status == "finished" else "The run broke"
+    if _went_on(ending, error):
+        course = f"{_course(ending)}; {plural(ending.skipped, 'step')} skipped"
     first, then = headline(cause.message)[0], headline(error.message)[0]
     return f"{course}, first at step {cause.where.step}: {first}; then at step {error.where.step}: {then}"
+
+
+def _went_on(ending: Ending, broken: Finding) -> bool:
+    is_ours = ending.exception.startswith("TrainingAnomaly")  # too many were skipped
+    return ending.skipped > 0 and broken.evidence.get("update") == "skipped" and not is_ours
 
 
 def _quiet(ending: Ending) -> str:

@@ -84,12 +84,12 @@ def fit(module: pl.LightningModule, folder: Path, *callbacks: pl.Callback, **opt
     """Fit from the same seed as any other fit."""
     pl.seed_everything(5, verbose=False)
     ckpt_path = options.pop("ckpt_path", None)
-    loader = options.pop("train", None)
+    loader, validation = options.pop("train", None), options.pop("validation", None)
     loader = data() if loader is None else loader
     saves = any(isinstance(callback, Checkpoint) for callback in callbacks)
     options = {**QUIET, "max_epochs": 2, "enable_checkpointing": saves, **options}
     trainer = pl.Trainer(default_root_dir=folder, callbacks=list(callbacks), **options)
-    trainer.fit(module, loader, ckpt_path=ckpt_path)
+    trainer.fit(module, loader, validation, ckpt_path=ckpt_path)
     return trainer
 
 

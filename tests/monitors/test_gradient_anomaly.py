@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from lightning_debugkit import GradientAnomalyDetector, TrainingAnomaly, read_journal
 from lightning_debugkit.core.journal import strict
+from lightning_debugkit.report import summarize
 from lightning_debugkit.report.evidence_rows import rows
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
@@ -166,6 +167,9 @@ def test_skip_takes_the_batch_off_the_buffers(tmp_path: Path) -> None:
     (finding,) = warned(journal(tmp_path))
     assert (finding.rule, finding.evidence["samples"]) == ("nonfinite-input", [4])
     assert finding.evidence["dataset_indices"] == [20]
+    summary = summarize(journal(tmp_path))
+    first = f"loss is nan at step {finding.where.step}: batch[0] holds nan, sample 4 of the batch"
+    assert summary.verdict == f"The run finished; 2 steps were skipped, the first: {first}."
 
 
 def test_skip_raises_when_it_has_dropped_too_many(tmp_path: Path) -> None:
@@ -176,10 +180,39 @@ def test_skip_raises_when_it_has_dropped_too_many(tmp_path: Path) -> None:
 
 
 def test_warn_tells_once_and_lets_the_weights_break(tmp_path: Path) -> None:
+    """Weights, running statistics, validation and test are broken for one cause, which has been told."""
     module = make(at=(3, 5))
-    fit(module, tmp_path, Detector(action="warn"))
-    assert [finding.rule for finding in warned(journal(tmp_path))][:1] == ["nonfinite-loss"]
+    trainer = fit(module, tmp_path, Detector(action="warn"), max_epochs=5, validation=data(32))
+    trainer.test(module, data(16), verbose=False)
+    assert [finding.rule for finding in warned(journal(tmp_path))] == ["nonfinite-loss"]
     assert module.net[0].weight.isnan().all()
+    assert module.net[1].running_mean.isnan().all()
+
+
+def test_a_validation_that_breaks_by_itself_is_told_under_warn_too(tmp_path: Path) -> None:
+    """An infinite loss whose gradients are sound leaves the weights whole: what breaks later has its own cause."""
+
+    class Logs(Net):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.log("val_loss", (batch[0][0, 0] * 0).log() * 0)
+
+    pl.seed_everything(11, verbose=False)
+    fit(Logs("harmless", (3,)), tmp_path, Detector(action="warn"), validation=data(32))
+    assert {finding.rule for finding in warned(journal(tmp_path))} == {"nonfinite-loss", "nonfinite-validation"}
+
+
+def test_a_validation_that_stays_broken_is_told_once_however_long(tmp_path: Path) -> None:
+    """Broken before the fit, by what no gradient reaches; replays end after a few, and with them what is known."""
+
+    class Broken(Net):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.log("val_loss", (self.net(batch[0]) * self.weight).mean())
+
+    pl.seed_everything(11, verbose=False)
+    module = Broken()
+    module.weight = torch.nn.Parameter(torch.tensor(math.nan), requires_grad=False)
+    fit(module, tmp_path, Detector(), max_epochs=6, validation=data(32))
+    assert [finding.rule for finding in warned(journal(tmp_path))].count("nonfinite-validation") == 1
 
 
 @pytest.mark.parametrize("action", ["skip", "stop", "raise"])

@@ -32,6 +32,9 @@ def end(status: str, step: int = 96, **more: Any) -> dict[str, Any]:
 
 CRASH = end("exception", exception={"type": "ValueError", "message": "bad shape."})
 
+SKIPPED = replace(ERROR, evidence={"update": "skipped"})
+GIVEN_UP = {"type": "TrainingAnomaly", "message": "loss is nan; max_skips=2 updates were dropped before it."}
+
 
 @pytest.mark.parametrize(
     ("said", "verdict"),
@@ -43,6 +46,22 @@ CRASH = end("exception", exception={"type": "ValueError", "message": "bad shape.
         ([ERROR, end("exception")], "The run broke at step 24: loss is nan."),
         ([replace(ERROR, message="loss is nan at step 24"), CRASH], "The run broke: loss is nan at step 24."),
         ([ERROR, end("finished")], "The run finished, but went wrong at step 24: loss is nan."),
+        (
+            [SKIPPED, end("finished", skipped=3)],
+            "The run finished; 3 steps were skipped, the first at step 24: loss is nan.",
+        ),
+        ([SKIPPED, end("finished", skipped=1)], "The run finished; 1 step was skipped at step 24: loss is nan."),
+        (
+            [SKIPPED, end("interrupted", skipped=2)],
+            "The run was interrupted at step 96; 2 steps were skipped, the first at step 24: loss is nan.",
+        ),
+        (
+            [SKIPPED, {**CRASH, "skipped": 2}],
+            "The run ended with an exception at step 96: ValueError: bad shape; 2 steps were skipped, the first at "
+            "step 24: loss is nan.",
+        ),
+        ([SKIPPED, end("exception", exception=GIVEN_UP, skipped=3)], "The run broke at step 24: loss is nan."),
+        ([ERROR, end("finished", skipped=3)], "The run finished, but went wrong at step 24: loss is nan."),
         ([WARNING, end("finished")], "The run finished; one thing needs attention: 40 of 64 units never fire."),
         (
             [WARNING, replace(WARNING, rule="constant-output"), end("finished")],

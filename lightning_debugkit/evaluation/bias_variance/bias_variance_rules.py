@@ -104,8 +104,11 @@ def bias_variance_findings(case: BiasVarianceCase, conclusion: Conclusion, where
 
 
 def _compared(case: BiasVarianceCase, split: str) -> AgainstTrivial | None:
-    """Return the comparison of a split whose classes are known; of one class there is nothing to tell apart."""
-    table = case.by_class.get(split)
+    """Return the comparison of a split whose classes are known; of one class there is nothing to tell apart.
+
+    A prediction that is not finite counts as wrong, and says nothing of what was learned.
+    """
+    table = None if case.broken.get(split) else case.by_class.get(split)
     return None if table is None or (table[0] > 0).sum() < 2 else against_constant(table[0] - table[1], table[0])
 
 
@@ -188,6 +191,9 @@ def _unjudgeable(case: BiasVarianceCase) -> str:
             return f"{unit.of(split)} is nan"
         if not math.isfinite(error.value):
             return f"{unit.of(split)} is {error.value}"
+        broken = case.broken.get(split, 0)
+        if 2 * broken >= (error.n or 0) > 0 and broken:
+            return f"predictions of {broken:,} of {error.n:,} {NAMES[split]} samples are not finite"
         classes = case.by_class.get(split)
         if classes is not None and (classes[0] > 0).sum() == 1:
             return f"all targets of the {NAMES[split]} data are of one class, {int(classes[0].argmax())}"
@@ -200,7 +206,7 @@ def _unjudgeable(case: BiasVarianceCase) -> str:
 
 def _without_verdict(case: BiasVarianceCase) -> list[str]:
     found = []
-    if any(not math.isfinite(error.value) for error in case.chain.values()):
+    if any(case.broken.get(split) or not math.isfinite(error.value) for split, error in case.chain.items()):
         found.append("Find out where the numbers break: GradientAnomalyDetector names operation and samples.")
     if any((table[0] > 0).sum() == 1 for table in case.by_class.values()):
         found.append("Shuffle before splitting: a set of one class cannot tell a good model from a constant.")

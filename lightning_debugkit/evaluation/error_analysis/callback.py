@@ -21,6 +21,7 @@ from lightning_debugkit.evaluation.error_analysis.class_names import class_names
 from lightning_debugkit.evaluation.error_analysis.collected_answers import CollectedAnswers
 from lightning_debugkit.evaluation.error_analysis.confusion_history import ConfusionHistory
 from lightning_debugkit.evaluation.error_analysis.error_analysis_arguments import evaluation_step, one_of_several
+from lightning_debugkit.evaluation.error_analysis.error_analysis_rules import is_all_broken
 from lightning_debugkit.evaluation.error_analysis.error_files import files_of, settled_files, write_error_files
 from lightning_debugkit.evaluation.error_analysis.errors_json import AnalysedAt, ErrorAnalysisResult
 from lightning_debugkit.evaluation.error_analysis.evaluation_pass import EvaluationPass
@@ -298,7 +299,8 @@ class ErrorAnalysis(DebugCallback):
             self._last = None
             where = Where(moment.epoch, moment.step, trainer.global_rank)
             for finding in analysis.findings(where, is_over, files.analysis):
-                if finding.rule == "no-better-than-trivial" and run.is_trivial_told:
+                is_told = finding.rule == "no-better-than-trivial" and run.is_trivial_told
+                if is_told or (run.is_broken and is_all_broken(finding)):
                     continue
                 self.emit(trainer, unless_guessed(finding, self.watch.reader.guessed), about=files.analysis)
         self._spent += time.monotonic() - began

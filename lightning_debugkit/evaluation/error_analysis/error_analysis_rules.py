@@ -76,7 +76,15 @@ NONFINITE = Rule(
     "Look at what the module gives for the first of them; GradientAnomalyDetector names the operation in training.",
     section="error-analysis",
     cost="once",
-    can_follow=BROKEN_NUMBERS,
+    can_follow=(
+        *BROKEN_NUMBERS,
+        "nonfinite-activation",
+        "nonfinite-buffer",
+        "nonfinite-gradient",
+        "nonfinite-loss",
+        "nonfinite-parameter",
+        "optimizer-nonfinite",
+    ),
 )
 _PASSES = {"validate": "in validation", "test": "in the test"}
 _CHANCE = 0.01
@@ -108,6 +116,11 @@ def _findings(case: ErrorCase, where: Where) -> Iterator[Finding]:
         yield from _sure(case, where)
     if case.is_over:
         yield from never_predicted(case, where)
+
+
+def is_all_broken(finding: Finding) -> bool:
+    """Tell whether a finding says that no sample has scores that are finite, as weights that broke give."""
+    return finding.rule == NONFINITE.name and finding.evidence["broken"] == finding.evidence["samples"]
 
 
 def _name(case: ErrorCase, index: int) -> str:
