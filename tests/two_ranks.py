@@ -20,13 +20,19 @@ from torch import nn
 
 
 class OnCpu(FSDPStrategy):
-    """FSDP as it is, but for torch's refusal of CPUs when it is given no device, and Lightning's of this very class."""
+    """FSDP as it is, but for torch's refusal of CPUs when it is given no device, and Lightning's of this very class.
+
+    Of two times two ranks, if it is hybrid: Lightning makes such a mesh of GPUs only.
+    """
 
     def _setup_model(self, model: nn.Module) -> nn.Module:
-        from torch.distributed.fsdp import FullyShardedDataParallel
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import FullyShardedDataParallel, ShardingStrategy
 
+        is_hybrid = self.sharding_strategy == ShardingStrategy.HYBRID_SHARD
+        mesh: Any = {"device_mesh": init_device_mesh("cpu", (2, 2))} if is_hybrid else {}
         return FullyShardedDataParallel(
-            model, sharding_strategy=self.sharding_strategy, device_id=torch.device("cpu"), **self.kwargs
+            model, sharding_strategy=self.sharding_strategy, device_id=torch.device("cpu"), **self.kwargs, **mesh
         )
 
 
@@ -61,7 +67,11 @@ def _copied_states() -> None:
     torchs._unflatten_orig_param_states = copied
 
 
-SIZES = {"fsdp2": (2, 1), "tensor": (1, 2), "one": (1, 1), "four": (4, 1), "both": (2, 2)}  # data and tensor parallel
+# Data and tensor parallel; "hybrid" and "fsdp-hybrid" have two copies of the model, each cut in two.
+SIZES = {
+    "fsdp2": (2, 1), "tensor": (1, 2), "one": (1, 1), "four": (4, 1), "both": (2, 2), "hybrid": (4, 1),
+    "fsdp-hybrid": (4, 1),
+}  # fmt: skip
 
 
 def strategy(kind: str) -> Strategy:
@@ -71,10 +81,13 @@ def strategy(kind: str) -> Strategy:
     if kind.startswith("fsdp "):
         fsdp._get_full_state_dict_context = _whole_weights
         _copied_states()
-    if kind in ("fsdp", "fsdp full"):
+    if kind in ("fsdp", "fsdp full", "fsdp-hybrid"):
         policy: Any = {nn.Linear}
         form: Any = "full" if is_full else "sharded"
-        return OnCpu(timeout=wait, process_group_backend="gloo", state_dict_type=form, auto_wrap_policy=policy)
+        return OnCpu(
+            timeout=wait, process_group_backend="gloo", state_dict_type=form, auto_wrap_policy=policy,
+            sharding_strategy="HYBRID_SHARD" if kind == "fsdp-hybrid" else "FULL_SHARD",
+        )  # fmt: skip
     return ModelParallelStrategy(*SIZES[kind.split()[0]], save_distributed_checkpoint=not is_full, timeout=wait)
 
 

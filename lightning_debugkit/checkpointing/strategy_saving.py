@@ -10,6 +10,7 @@ from typing import Any
 
 from lightning_debugkit.checkpointing import find_checkpoints, serialization
 from lightning_debugkit.checkpointing.atomic_io import AtomicCheckpointIO, verify
+from lightning_debugkit.checkpointing.hybrid_states import is_hybrid, read_states_again
 from lightning_debugkit.checkpointing.keeper import Write
 from lightning_debugkit.checkpointing.object_store import is_url, local_path
 from lightning_debugkit.core.callback import RefusedSetup
@@ -79,7 +80,12 @@ class _Verified:
         local = local_path(checkpoint_path)
         if local is not None:
             verify(local)
-        return self.load(checkpoint_path, *args, **options)
+        return self._read(checkpoint_path, *args, **options)
+
+    def _read(self, path: Any, *args: Any, **options: Any) -> Any:
+        loaded = self.load(path, *args, **options)
+        read_states_again(self._trainer, path)
+        return loaded
 
     def _from_store(self, url: str, *args: Any, **options: Any) -> Any:
         strategy, path, failed = self._trainer.strategy, url, None
@@ -92,11 +98,17 @@ class _Verified:
         path, failed = strategy.broadcast((path, failed))
         if failed is not None:
             raise failed
-        loaded = self.load(path, *args, **options)
+        loaded = self._read(path, *args, **options)
         strategy.barrier("NestedCheckpoint.load")
         if self._trainer.is_global_zero:
             find_checkpoints.forget_fetched(spool)
         return loaded
+
+
+def reads_states_wrong(trainer: Trainer) -> bool:
+    """Tell whether Lightning alone has read the states of optimizers under hybrid sharding, and so wrongly."""
+    is_ours = isinstance(vars(trainer.strategy).get("load_checkpoint"), _Verified)
+    return not is_ours and saves_in_shards(trainer) and is_hybrid(trainer)
 
 
 def install_io(trainer: Trainer, fsync: bool) -> AtomicCheckpointIO | None:

@@ -43,15 +43,19 @@ class Shared(pl.LightningModule):
     def configure_model(self) -> None:
         if self.kind == "fsdp" or any(hasattr(p, "to_local") for p in self.parameters()):
             return
+        from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
         from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
         if self.kind == "tensor":
             plan = {"0": ColwiseParallel(), "1": RowwiseParallel()}
             parallelize_module(self.net, self.device_mesh["tensor_parallel"], plan)
-        if self.kind == "fsdp2" or self.device_mesh["data_parallel"].size() > 1:
+        if self.kind in ("fsdp2", "hybrid") or self.device_mesh["data_parallel"].size() > 1:
+            mesh = self.device_mesh["data_parallel"]
+            if self.kind == "hybrid":
+                mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("replicas", "shards"))
             for layer in (*self.net, self.net):
-                fully_shard(layer, mesh=self.device_mesh["data_parallel"])
+                fully_shard(layer, mesh=mesh)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         return self.net(batch[0]).square().mean()
@@ -93,8 +97,9 @@ def fit(
     """Fit two batches an epoch on each of two ranks."""
     pl.seed_everything(3, verbose=False)
     if module is None:
-        is_tensor = kind in ("tensor", "both")
-        module = Shared("tensor", wide=8) if is_tensor else Shared("fsdp" if kind.split()[0] == "fsdp" else "fsdp2")
+        named = {"tensor": "tensor", "both": "tensor", "fsdp": "fsdp", "fsdp-hybrid": "fsdp", "hybrid": "hybrid"}
+        cut = named.get(kind.split()[0], "fsdp2")
+        module = Shared(cut, wide=8 if cut == "tensor" else 9)
     saves = NestedCheckpoint(**{"dirpath": folder / "checkpoints", "rules": list(rules), **(keeps or {})})
     trainer = pl.Trainer(
         accelerator="cpu", devices=count_of(kind), strategy=strategy(kind), default_root_dir=folder, logger=False,

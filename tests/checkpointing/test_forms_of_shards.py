@@ -6,13 +6,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 import torch
 from checkpointing.folders import flip
-from checkpointing.sharding import fit, whole
-from two_ranks import count_of, on_two_ranks
+from checkpointing.sharding import Shared, fit, whole
+from torch.utils.data import DataLoader, TensorDataset
+from two_ranks import count_of, on_two_ranks, strategy
 
-from lightning_debugkit import read_journal
+from lightning_debugkit import ExactResume, Severity, read_journal
 from lightning_debugkit.checkpointing.store import read_records
 from lightning_debugkit.checkpointing.verification import DamagedCheckpoint, damage
 
@@ -26,6 +28,8 @@ FORMS = {
     "four": "four ranks, FSDP2",
     "tensor": "tensor parallel",
     "both": "two by two ranks, FSDP2 and tensor parallel",
+    "hybrid": "two copies of two ranks, FSDP2",
+    "fsdp-hybrid": "two copies of two ranks, FSDP",
     "fsdp full": "FSDP, one file",
     "fsdp2 full": "FSDP2, one file",
 }
@@ -96,3 +100,24 @@ def test_a_whole_file_that_is_asked_for_by_name_is_verified_too(job: tuple[Path,
     flip(path, 0.5)
     answers = on_two_ranks(resume_on, tmp_path, "fsdp2 full", str(path))
     assert ["load another one." in str(answer) for answer in answers] == [True, True]
+
+
+def resume_alone(rank: int, folder: Path, saved: Path) -> None:
+    pl.seed_everything(3, verbose=False)
+    trainer = pl.Trainer(
+        accelerator="cpu", devices=4, strategy=strategy("fsdp-hybrid"), default_root_dir=folder, logger=False,
+        max_epochs=5, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        callbacks=[ExactResume()],
+    )  # fmt: skip
+    data = DataLoader(TensorDataset(torch.randn(16, 4)), 4)
+    trainer.fit(Shared("fsdp"), data, data, ckpt_path=str(saved))
+
+
+@pytest.mark.parametrize("job", ["fsdp-hybrid"], indirect=True)
+def test_exact_resume_alone_says_that_hybrid_states_are_wrong(job: tuple[Path, list[Any]], tmp_path: Path) -> None:
+    """`findings/torch-hybrid-sharding-loads-wrong-moments.sh`; the twin is the form itself, which says nothing."""
+    saved = job[0] / "first/checkpoints"
+    on_two_ranks(resume_alone, tmp_path, saved / read_records(saved)[-1].name, count=4)
+    found = [each for each in read_journal(tmp_path / "debugkit").findings if each.rule == "resume-not-exact"]
+    assert {each.severity for each in found} == {Severity.WARNING}
+    assert all("hybrid-sharding" in each.evidence["names"] for each in found)

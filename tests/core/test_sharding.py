@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint import FileSystemReader
 from torch.distributed.tensor import Shard, distribute_tensor
 from torch.utils.data import DataLoader, TensorDataset
-from two_ranks import OnCpu, on_two_ranks, strategy
+from two_ranks import SIZES, OnCpu, count_of, on_two_ranks, strategy
 
 from lightning_debugkit import ExactResume, GradientAnomalyDetector, Severity, debugkit, load_model, read_journal
 from lightning_debugkit.cli import diff, restore, show
@@ -49,7 +49,7 @@ class Net(pl.LightningModule):
         self.net = nn.Sequential(nn.Linear(8, wide), nn.ReLU(), nn.Linear(wide, 6), nn.ReLU(), nn.Linear(6, 3))
 
     def configure_model(self) -> None:
-        if self.kind == "fsdp" or any(hasattr(p, "to_local") for p in self.parameters()):
+        if self.kind in ("fsdp", "fsdp-hybrid") or any(hasattr(p, "to_local") for p in self.parameters()):
             return
         if self.kind == "tensor":
             from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
@@ -57,10 +57,14 @@ class Net(pl.LightningModule):
             mesh = self.device_mesh["tensor_parallel"]
             parallelize_module(self.net, mesh, {"0": ColwiseParallel(), "2": RowwiseParallel()})
             return
+        from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
 
+        mesh = self.device_mesh["data_parallel"]
+        if self.kind == "hybrid":
+            mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("replicas", "shards"))
         for layer in [self.net[0], self.net[2], self.net]:
-            fully_shard(layer, mesh=self.device_mesh["data_parallel"])
+            fully_shard(layer, mesh=mesh)
 
     def on_train_epoch_start(self) -> None:
         if self.fault == "weights" and self.global_rank == 1:
@@ -125,13 +129,13 @@ def fit(
     pl.seed_everything(3, verbose=False)
     module = Net(kind, fault)
     samples = torch.Generator().manual_seed(0)
-    batch = 8 if kind == "tensor" else 4
+    batch = 8 // SIZES.get(kind, (2, 1))[0]
     count = 8 * STEPS + 30
     x = torch.randn(count, 8, generator=samples)
     y = (3 * x[:, :3]).argmax(1)  # something that can be learned: else validation is rightly no better than a guess
     trainer = pl.Trainer(
         accelerator="cpu",
-        devices=2,
+        devices=count_of(kind),
         strategy=strategy(kind),
         max_epochs=epochs,
         default_root_dir=folder,
@@ -207,13 +211,33 @@ def test_nothing_is_said_against_a_healthy_run(job: Job, run: str) -> None:
     assert grave(job[0] / run) == []
 
 
-def test_norms_are_those_of_the_whole(job: Job) -> None:
-    measures = read_journal(job[0] / "kit/debugkit").of_kind("measure")
-    for rank, answer in enumerate(job[1]):
+def assert_norms_of_the_whole(folder: Path, answers: Sequence[dict[str, Any]]) -> None:
+    measures = read_journal(folder / "debugkit").of_kind("measure")
+    for rank, answer in enumerate(answers):
         told = [each["value"] for each in measures if each["name"] == "gradient-norms" and each["rank"] == rank]
         assert len(told) == len(answer["norms"]) == STEPS
         for seen, whole in zip(told, answer["norms"], strict=True):
             assert seen == pytest.approx(whole, rel=1e-5)
+
+
+def test_norms_are_those_of_the_whole(job: Job) -> None:
+    assert_norms_of_the_whole(job[0] / "kit", job[1])
+
+
+def work_of_copies(rank: int, folder: Path, kind: str) -> dict[str, Any]:
+    bare, told = fit(folder / "bare", kind, [])
+    without, whole = shares(bare), WholeNorms()
+    watched, said = fit(folder / "kit", kind, [*debugkit("thorough"), whole])
+    return {"alike": shares(watched) == without, "errors": [told, said], "norms": whole.norms}
+
+
+@pytest.mark.parametrize("kind", ["hybrid", "fsdp-hybrid"])
+def test_two_copies_that_are_each_cut_in_two_are_one_model(kind: str, tmp_path: Path) -> None:
+    """Hybrid sharding: each entry lies on two of four ranks, and counts once."""
+    answers = on_two_ranks(work_of_copies, tmp_path, kind, count=4)
+    assert [(rank["alike"], rank["errors"]) for rank in answers] == [(True, ["", ""])] * 4
+    assert grave(tmp_path / "kit") == []
+    assert_norms_of_the_whole(tmp_path / "kit", answers)
 
 
 def test_what_is_left_out_is_said_once(job: Job) -> None:

@@ -13,6 +13,7 @@ from lightning_debugkit.checkpointing.resume.dataloader_position import DataLoad
 from lightning_debugkit.checkpointing.resume.inexact_causes import InexactCause
 from lightning_debugkit.checkpointing.resume.resumption import Resumption
 from lightning_debugkit.checkpointing.resume.stopped import batches_of_stopped, reopen_epoch
+from lightning_debugkit.checkpointing.strategy_saving import reads_states_wrong
 from lightning_debugkit.core.arguments import Needs
 from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.compat import is_search
@@ -95,11 +96,11 @@ class ExactResume(DebugCallback):
             self._resume(trainer, pl_module, place)
 
     def _resume(self, trainer: Trainer, module: LightningModule, place: DataLoaderPosition) -> None:
-        cause = self._useless
+        cause, wrong = self._useless, [inexact_causes.HYBRID] if reads_states_wrong(trainer) else []
         mine = None if cause or not self._saved else self._saved[trainer.global_rank]
         self._saved = None
         if cause or not mine:
-            self._tell_useless(trainer, place, cause)
+            self._tell_useless(trainer, place, cause, wrong)
             return
         self._resumption = Resumption(
             place,
@@ -110,15 +111,18 @@ class ExactResume(DebugCallback):
             trouble=lambda hook, error: self.trouble(trainer, hook, error),
         )
         try:
+            self._resumption.causes += wrong
             self._resumption.causes += inexact_causes.of_state(mine, resume_state.state(trainer, module, place))
             self._resumption.arm(trainer, module)
         except AttributeError as error:
             self._resumption.release()
             self._tell(trainer, [inexact_causes.UNKNOWN.filled(why=error)], 0)
 
-    def _tell_useless(self, trainer: Trainer, place: DataLoaderPosition, cause: InexactCause | None) -> None:
+    def _tell_useless(
+        self, trainer: Trainer, place: DataLoaderPosition, cause: InexactCause | None, wrong: list[InexactCause]
+    ) -> None:
         """Tell of a checkpoint without states, and what becomes of the batches of its epoch."""
-        found = [cause] if cause else []
+        found = [*wrong, *([cause] if cause else [])]
         batches = self._stopped_behind or place.batches_under_way()
         if self._stopped_behind:
             left = trainer.num_training_batches - batches

@@ -142,6 +142,13 @@ IN_WORKERS = InexactCause(
     "load_state_dict.",
     Severity.WARNING,
 )
+HYBRID = InexactCause(
+    "hybrid-sharding",
+    "torch reads the states of optimizers wrongly under HYBRID_SHARD: they are those of other weights, and the copies "
+    "of the model drift apart",
+    "Keep a NestedCheckpoint in the Trainer, which reads them as they were saved, or save with state_dict_type='full'.",
+    Severity.WARNING,
+)
 OUT_OF_ORDER = InexactCause(
     "in-order",
     "with in_order=False batches come as workers finish them",

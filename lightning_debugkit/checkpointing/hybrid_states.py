@@ -1,0 +1,56 @@
+"""States of optimizers under hybrid sharding of FSDP, read from a folder of shards.
+
+Lightning reads them by ``load_sharded_optimizer_state_dict`` of ``torch.distributed.checkpoint.optimizer``, which deals
+each state out over all ranks. Under hybrid sharding fewer of them hold the whole model: they get moments of other
+weights, or zeros, and the copies of the model drift apart (torch 2.13.0, Lightning 2.6.6;
+``findings/torch-hybrid-sharding-loads-wrong-moments.sh``).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch.distributed import checkpoint
+
+from lightning_debugkit.core.compat import FSDPStrategy, Trainer, TrainerFn
+
+
+def is_hybrid(trainer: Trainer) -> bool:
+    """Tell whether several groups of ranks hold a copy of the model each, in shards."""
+    strategy = trainer.strategy
+    if not isinstance(strategy, FSDPStrategy):
+        return False
+    from torch.distributed.fsdp import FullyShardedDataParallel, ShardingStrategy  # late: it takes a while
+
+    hybrid = (ShardingStrategy.HYBRID_SHARD, ShardingStrategy._HYBRID_SHARD_ZERO2)
+    parts = FullyShardedDataParallel.fsdp_modules(strategy.model) if strategy.model is not None else []
+    return any(part.sharding_strategy in hybrid for part in parts)
+
+
+def read_states_again(trainer: Trainer, path: Any) -> None:
+    """Give the optimizers their states as they were saved, where Lightning has not; every rank must call this.
+
+    Lightning has loaded the checkpoint before: each state has the right shape, and its place in an optimizer.
+
+    Args:
+        trainer: The Trainer.
+        path: The checkpoint, of which the first rank's is read.
+    """
+    if trainer.state.fn != TrainerFn.FITTING or not is_hybrid(trainer):
+        return
+    from torch.distributed.fsdp import FullyShardedDataParallel, StateDictType
+    from torch.distributed.fsdp.api import ShardedOptimStateDictConfig, ShardedStateDictConfig
+
+    folder = Path(trainer.strategy.broadcast(path))
+    if not (folder / ".metadata").is_file():  # one file, which Lightning reads otherwise
+        return
+    model: Any = trainer.strategy.model
+    in_host_memory = ShardedStateDictConfig(offload_to_cpu=True), ShardedOptimStateDictConfig(offload_to_cpu=True)
+    with FullyShardedDataParallel.state_dict_type(model, StateDictType.SHARDED_STATE_DICT, *in_host_memory):
+        for index, optimizer in enumerate(trainer.strategy.optimizers):
+            saved = {f"optimizer_{index}": FullyShardedDataParallel.optim_state_dict(model, optimizer)}
+            checkpoint.load(saved, checkpoint_id=folder)
+            (states,) = saved.values()
+            flat = FullyShardedDataParallel.optim_state_dict_to_load(model, optimizer, states)
+            optimizer.load_state_dict(flat)
