@@ -17,7 +17,7 @@ from lightning_debugkit.core import batch_hooks
 from lightning_debugkit.core import run as runs
 from lightning_debugkit.core.anomaly import TrainingAnomaly, as_event
 from lightning_debugkit.core.arguments import check_names
-from lightning_debugkit.core.compat import belong_to_both, callbacks_of, is_launched, is_search, stage_of
+from lightning_debugkit.core.compat import belong_to_both, callbacks_of, is_search, stage_of
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.guards import guarded, guarded_state, leave_out_passing_frames, tell_exceptions
 from lightning_debugkit.core.optimizer_steps import load_uncounted, save_uncounted, steps_in, steps_taken
@@ -113,8 +113,9 @@ class DebugCallback(Callback):
                 self._may_rest = any(each is self for each in callbacks_of(trainer))
                 self.rest(*batch_hooks.unused(type(self)))
                 open_run(trainer, pl_module)
-                if is_launched(trainer):
-                    tell_exceptions(trainer, lambda error: self.on_exception(trainer, pl_module, error))
+                company = self._company(trainer) if self._may_rest else [self]
+                if company[:1] == [self]:
+                    tell_exceptions(trainer, pl_module, company)
 
     def rest(self, *hooks: str) -> None:
         """Let the Trainer pass over hooks of batches, in which nothing is left to do in this fit.

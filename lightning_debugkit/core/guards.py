@@ -10,12 +10,21 @@ import contextlib
 import functools
 import itertools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from lightning_debugkit.core.compat import RUN_STAGE, Trainer, _dispatch_modes, _function_modes, modes_aside
+from lightning_debugkit.core.compat import (
+    RUN_STAGE,
+    LightningModule,
+    Trainer,
+    _dispatch_modes,
+    _function_modes,
+    callbacks_of,
+    is_launched,
+    modes_aside,
+)
 from lightning_debugkit.core.patching import around_next
 
 if TYPE_CHECKING:
@@ -110,15 +119,25 @@ def _passes(traceback: TracebackType) -> bool:
     return _MARK in code.co_varnames and code.co_filename.startswith(_PACKAGE)
 
 
-def tell_exceptions(trainer: Trainer, tell: Callable[[BaseException], Any]) -> None:
-    """Call ``tell`` with what ends the fit that is about to start, if anything does."""
+def tell_exceptions(trainer: Trainer, module: LightningModule, callbacks: Sequence[DebugCallback]) -> None:
+    """Let ``callbacks`` hear what ends the fit that is about to start, if anything does, where Lightning tells none.
+
+    It tells none in a process that it has started, nor where the program has taken them all out of the Trainer: some
+    clear its callbacks before they pass an error on. They are put back.
+    """
+    held = [each for each in callbacks if each in callbacks_of(trainer)]
 
     @contextlib.contextmanager
     def told() -> Iterator[None]:
         try:
             yield
         except BaseException as error:
-            tell(error)
+            left = callbacks_of(trainer)
+            if held and not any(each in left for each in held):
+                trainer.callbacks = [*left, *held]  # type: ignore[attr-defined]  # set by a connector
+            if is_launched(trainer):
+                for each in callbacks:
+                    each.on_exception(trainer, module, error)
             raise
 
     around_next(trainer, RUN_STAGE, told)

@@ -16,8 +16,10 @@ from lightning_debugkit.core.compat import (
     LightningOptimizer,
     Trainer,
     both_packages,
+    callbacks_of,
     is_param_in_hook_signature,
 )
+from lightning_debugkit.core.isolation import attributes_kept
 from lightning_debugkit.core.optimizers import alive
 from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.core.run import current_run
@@ -134,6 +136,9 @@ def muted(trainer: Trainer, module: LightningModule) -> Iterator[None]:
             stack.enter_context(_attribute(kind, "step", nothing))
         loggers = trainer.loggers
         stack.callback(setattr, trainer, "loggers", loggers)
+        stack.callback(_told(trainer))
+        stack.enter_context(_attribute(trainer, "save_checkpoint", nothing))
+        stack.enter_context(attributes_kept(trainer.datamodule))  # type: ignore[attr-defined]  # set by a connector
         trainer.loggers = [DummyLogger() for _ in loggers]
         run = current_run(trainer)
         if run is not None:
@@ -146,6 +151,19 @@ def muted(trainer: Trainer, module: LightningModule) -> Iterator[None]:
 def _optimizers(trainer: Trainer, module: LightningModule) -> list[Optimizer]:
     """Return the Trainer's optimizers; under manual optimization all that there are, as a program may keep some."""
     return list(trainer.optimizers) if module.automatic_optimization else alive(Optimizer)
+
+
+def _told(trainer: Trainer) -> Callable[[], None]:
+    """Return what takes back what a step tells its Trainer: to stop, as many do at a loss, or to have no callbacks."""
+    callbacks, is_asked = callbacks_of(trainer), trainer.should_stop
+    held = list(callbacks)
+
+    def take_back() -> None:
+        callbacks[:] = held
+        trainer.callbacks = callbacks  # type: ignore[attr-defined]  # set by a connector
+        trainer.should_stop = is_asked
+
+    return take_back
 
 
 def _kept(optimizer: Optimizer) -> Callable[[], None]:

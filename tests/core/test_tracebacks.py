@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 import lightning_debugkit
-from lightning_debugkit import debugkit
+from lightning_debugkit import debugkit, read_journal
 from lightning_debugkit.core.guards import leave_out_passing_frames
 from lightning_debugkit.core.patching import around_next
 
@@ -75,3 +75,37 @@ def test_a_frame_of_ours_that_raises_stays() -> None:
         door.open()
     leave_out_passing_frames(broken.value)
     assert frames(broken.value)[-1].startswith(KIT)
+
+
+class Clears(Raises):
+    """Takes all callbacks out of the Trainer before it passes an error on, so that none of them hears of it."""
+
+    def __init__(self, at: int, names: tuple[str, ...]) -> None:
+        super().__init__(at)
+        self.names = names
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        try:
+            return super().training_step(batch, batch_idx)
+        except ValueError:
+            left = [each for each in self.trainer.callbacks if type(each).__name__ not in self.names]
+            self.trainer.callbacks[:] = left if self.names else []
+            raise
+
+
+@pytest.mark.parametrize("at", [0, 10])
+@pytest.mark.parametrize("names", [(), ("DataCheck",)])
+def test_a_step_that_clears_the_callbacks_and_raises_is_explained_once(
+    tmp_path: Path, at: int, names: tuple[str, ...], with_report: None
+) -> None:
+    loader = DataLoader(TensorDataset(torch.randn(128, 4)), batch_size=8)
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = Trainer(max_epochs=1, accelerator="cpu", default_root_dir=tmp_path, callbacks=debugkit(), **quiet)
+    with pytest.raises(ValueError, match="no such class") as raised:
+        trainer.fit(Clears(at, names), loader)
+    assert [file for file in frames(raised.value) if file.startswith(KIT)] == []
+    (journal,) = tmp_path.rglob("journal-0.jsonl")
+    events = read_journal(journal)
+    assert [finding.rule for finding in events.findings].count("step-raised") == 1
+    assert [end["status"] for end in events.of_kind("end")] == ["exception"]
+    assert (journal.parent / "report.html").exists()

@@ -272,3 +272,26 @@ def test_regression_is_judged_too(tmp_path: Path) -> None:
     )
     assert (found, left_out) == ([], {})
     assert told["reach"]["least"] == 0
+
+
+class StopsItself(Classifier):
+    """Saves itself and ends the fit at a loss that one batch reaches in a few steps, and all data later."""
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
+        if loss.item() < 0.7:
+            self.trainer.should_stop = True
+            self.trainer.save_checkpoint(Path(self.trainer.default_root_dir) / f"{self.trainer.global_step}.ckpt")
+        return loss
+
+
+def test_a_loss_reached_in_the_check_alone_stops_and_saves_nothing(tmp_path: Path) -> None:
+    taken = []
+    for folder, watched in (("bare", []), ("watched", [PreflightCheck(overfit_batch=True)])):
+        torch.manual_seed(0)
+        trainer = pl.Trainer(max_epochs=8, default_root_dir=tmp_path / folder, callbacks=watched, **QUIET)
+        trainer.fit(StopsItself(True, rate=1e-2), batches(*digits()))
+        saved = sorted(path.name for path in (tmp_path / folder).glob("*.ckpt"))
+        taken.append((trainer.global_step, trainer.should_stop, saved))
+    assert taken[0] == taken[1]
+    assert 16 < taken[0][0] < 128
