@@ -28,9 +28,9 @@ from pathlib import Path
 from statistics import median, quantiles
 
 import lightning_debugkit
+from lightning_debugkit.provenance.repository.commit_facts import identity
 from lightning_debugkit.provenance.repository.commit_tree import commit_tree
 from lightning_debugkit.provenance.repository.git import open_repository
-from lightning_debugkit.provenance.repository.identity import identity
 
 BUDGETS = {100: 0.05, 5_000: 0.1, 50_000: 0.5}
 FIRST = """

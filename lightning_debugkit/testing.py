@@ -77,7 +77,7 @@ def watched(
     from lightning_debugkit.monitors.callback import GradientAnomalyDetector
     from lightning_debugkit.monitors.clipping.callback import GradientClippingMonitor
     from lightning_debugkit.preflight.callback import PreflightCheck
-    from lightning_debugkit.report.folding import findings_in_order
+    from lightning_debugkit.report.finding_order import findings_in_order
 
     check_rules(ignore)
     # What is found is returned, and a page in a temporary folder is gone when it could be read.

@@ -118,7 +118,7 @@ def test_the_table_of_options_is_the_signature(kind: type) -> None:
 
 
 def test_an_example_line_of_the_journal_stands_for_each_kind() -> None:
-    events = [json.loads(line) for block in blocks(DOCS / "architecture.md", "json") for line in block.splitlines()]
+    events = [json.loads(line) for block in blocks(DOCS / "journal.md", "json") for line in block.splitlines()]
     assert all(event["v"] == 1 for event in events)
     assert {event["kind"] for event in events} == {
         "run",

@@ -11,7 +11,7 @@ from typing import Any
 from scipy.stats import binomtest
 
 from lightning_debugkit import Finding, Severity, read_journal
-from lightning_debugkit.report.folding import findings_in_order
+from lightning_debugkit.report.finding_order import findings_in_order
 
 
 @dataclass(frozen=True)

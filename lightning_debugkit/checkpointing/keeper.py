@@ -11,7 +11,7 @@ from pathlib import Path
 from lightning_debugkit.checkpointing.mirror import Mirror
 from lightning_debugkit.checkpointing.records import Moment, Record, Shards, history
 from lightning_debugkit.checkpointing.retention_rules import KeepRule, Latest, Occasion
-from lightning_debugkit.checkpointing.store import Store, cause_of, is_full
+from lightning_debugkit.checkpointing.store import Store, is_full, origin_of
 
 Write = Callable[[Path], object]
 WAITS = "waits for"
@@ -174,7 +174,7 @@ class Keeper:
         if is_full(error):
             self.store.make_room(draft)
         dropped = tuple(self.store.take_dropped())
-        self._outcomes.append(SaveOutcome(draft, error=cause_of(error), dropped=dropped))
+        self._outcomes.append(SaveOutcome(draft, error=origin_of(error), dropped=dropped))
 
     def outcomes(self) -> list[SaveOutcome]:
         """Return what has become of saves since this was asked last."""
@@ -226,7 +226,7 @@ class Keeper:
                     self.store.pinned.setdefault(draft.name, f"{WAITS} {mirror.store.url}")
             saved = self.store.save(draft, write, in_folder=in_folder, shards=shards)
         except Exception as error:
-            self._outcomes.append(SaveOutcome(draft, error=cause_of(error), dropped=tuple(self.store.take_dropped())))
+            self._outcomes.append(SaveOutcome(draft, error=origin_of(error), dropped=tuple(self.store.take_dropped())))
         else:
             self.follow()
             gone = tuple(self.store.take_dropped())

@@ -55,7 +55,7 @@ class StrangeShards(ValueError):
     """A record names shards that lie elsewhere than in its folder."""
 
 
-def parts_of(record: Record) -> list[str]:
+def objects_of(record: Record) -> list[str]:
     """Return the names of the objects of a checkpoint: of its file, or of its shards.
 
     Raises:
@@ -63,7 +63,7 @@ def parts_of(record: Record) -> list[str]:
 
     Example:
         >>> from lightning_debugkit.checkpointing.records import Moment
-        >>> parts_of(Record("a.ckpt", Moment(1), shards={"__0_0.distcp": (9, "0"), "meta.pt": (1, "0")}))
+        >>> objects_of(Record("a.ckpt", Moment(1), shards={"__0_0.distcp": (9, "0"), "meta.pt": (1, "0")}))
         ['a.ckpt/__0_0.distcp', 'a.ckpt/meta.pt']
     """
     outside = next((name for name in record.shards if Path(name).name != name), None)
@@ -103,7 +103,7 @@ class ObjectStore:
         Raises:
             Exception: As the store gives it; without a record, what is there is no checkpoint.
         """
-        for name in parts_of(record):
+        for name in objects_of(record):
             file = path / name.partition("/")[2]  # of a file itself
             self.fs.put_file(str(file), self._key(name))
             self._compare(file, self._key(name))
@@ -119,7 +119,7 @@ class ObjectStore:
 
     def remove(self, record: Record) -> None:
         """Delete a record and then its objects; what is gone is gone."""
-        for name in (record.name + SUFFIX, *parts_of(record)):
+        for name in (record.name + SUFFIX, *objects_of(record)):
             with contextlib.suppress(FileNotFoundError):
                 self.fs.rm_file(self._key(name))
 
@@ -151,7 +151,7 @@ class ObjectStore:
         try:
             if record.shards:
                 draft.mkdir()
-            for name in parts_of(record):
+            for name in objects_of(record):
                 self.fs.get_file(self._key(name), str(draft / name.partition("/")[2]))
             return draft.replace(path)
         finally:
@@ -178,7 +178,7 @@ class ObjectStore:
     def damage(self, record: Record, folder: Path | None) -> str:
         """Return what is wrong with an object, empty if nothing is: by its size, or by all of it, in ``folder``."""
         try:
-            size = sum(int(self.fs.info(self._key(name))["size"]) for name in parts_of(record))
+            size = sum(int(self.fs.info(self._key(name))["size"]) for name in objects_of(record))
             if size != record.size:
                 return f"it has {size} bytes of {record.size}"
             return damage(self.fetch(record, folder), record) if folder is not None else ""

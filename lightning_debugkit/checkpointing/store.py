@@ -295,7 +295,7 @@ def _sealed(path: Path, draft: Record, size: int, shards: Shards | None) -> Reco
     return record
 
 
-def cause_of(error: Exception) -> Exception:
+def origin_of(error: Exception) -> Exception:
     """Return what the system said, where torch has made a ``RuntimeError`` of it; else ``error`` itself."""
     beneath: BaseException | None = error if isinstance(error, RuntimeError) else None
     while beneath is not None:
@@ -307,5 +307,5 @@ def cause_of(error: Exception) -> Exception:
 
 def is_full(error: Exception) -> bool:
     """Tell whether a disk or quota is full."""
-    cause = cause_of(error)
+    cause = origin_of(error)
     return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)

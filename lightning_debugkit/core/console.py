@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lightning_debugkit.core.finding import Finding, Severity
-from lightning_debugkit.core.name_lists import plural
+from lightning_debugkit.core.name_lists import listed, plural
 
 _log = logging.getLogger("lightning_debugkit")
 _COLORS = {Severity.ERROR: "red", Severity.WARNING: "yellow"}
@@ -91,9 +91,7 @@ def table(findings: Sequence[Finding]) -> str:
         from rich.table import Table
         from rich.text import Text
     except ImportError:
-        named = [f"{finding.rule} (step {finding.where.step})" for finding in findings[:_NAMED]]
-        more = f" and {len(findings) - _NAMED} more" if len(findings) > _NAMED else ""
-        return f": {', '.join(named)}{more}"
+        return f": {listed([f'{finding.rule} (step {finding.where.step})' for finding in findings], _NAMED)}"
     drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in ("  severity", "rule", "step", "where"):
         drawn.add_column(name, style="dim" if name == "where" else None, header_style="dim", no_wrap=True)

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def listed(names: Sequence[str], most: int = 3) -> str:
-    """Return the first of ``names`` and how many more there are.
+def listed(names: Sequence[str], most: int = 3, of: int | None = None) -> str:
+    """Return the first of ``names`` and how many more there are, of so many in all if not all are given.
 
     Example:
-        >>> listed(["a", "b", "c", "d", "e"])
-        'a, b, c and 2 more'
+        >>> listed(["a", "b", "c", "d", "e"]), listed(["a", "b"], of=7)
+        ('a, b, c and 2 more', 'a, b and 5 more')
     """
-    rest = len(names) - most
-    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+    shown = names[:most]
+    rest = (len(names) if of is None else of) - len(shown)
+    return ", ".join(shown) + (f" and {rest:,} more" if rest > 0 else "")
 
 
 def operation_name(op: str) -> str:

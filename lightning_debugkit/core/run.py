@@ -318,7 +318,7 @@ def _version() -> str:
 def _known_commit(root: Path | None) -> str | None:
     """Return the commit of a project, if it can be read without git."""
     try:
-        from lightning_debugkit.provenance.repository.identity import (
+        from lightning_debugkit.provenance.repository.commit_facts import (
             bare_identity,  # late, as is all that asks for the project
         )
 

@@ -80,11 +80,11 @@ def _heard_by(watch: LossWatch) -> Iterator[None]:
         finally:
             _LossListener.now.watches.remove(watch)
         return
-    ear = _LossListener()
-    ear.watches.append(watch)
-    _LossListener.now = ear
+    listener = _LossListener()
+    listener.watches.append(watch)
+    _LossListener.now = listener
     try:
-        with ear:
+        with listener:
             yield
     finally:
         _LossListener.now = None

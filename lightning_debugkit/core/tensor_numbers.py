@@ -64,6 +64,20 @@ def held(tensor: Tensor) -> Tensor | None:
         return None
 
 
+def storage(tensor: Tensor) -> int:
+    """Return the address of the numbers of ``tensor``, or of itself where they cannot be looked at."""
+    plain = held(tensor)
+    return id(tensor) if plain is None else plain.untyped_storage().data_ptr()
+
+
+def shares_memory(one: Tensor, other: Any) -> bool:
+    """Tell whether two tensors of one length are one, or a view and what it is of."""
+    if one is other or not isinstance(other, Tensor):
+        return one is other
+    plain = all(tensor.layout is torch.strided and not tensor.is_nested for tensor in (one, other))
+    return plain and one.numel() == other.numel() > 0 and storage(one) == storage(other)
+
+
 def _held(tensor: Any) -> Tensor | None:
     if tensor.is_nested or tensor.layout is not torch.strided:
         return held(tensor._values() if tensor.layout is torch.sparse_coo else tensor.values())

@@ -219,15 +219,15 @@ class DataCheck(DebugCallback):
         if known is not None:
             is_single = is_plain and not (train.is_rich and duplicates.has_copies(train.prints))
             yield from labels.judge_counts(known, told if self._is_val_whole else None, is_single, where)
-        yield from values.judge(_finite(train.values), _finite(val.values), where, train.shape)
-        small, small_val = _finite(train.thumbnails), _finite(val.thumbnails)
+        yield from values.judge(values.finite(train.values), values.finite(val.values), where, train.shape)
+        small, small_val = values.finite(train.thumbnails), values.finite(val.thumbnails)
         is_table = len(train.shape) <= 1
         if small_val is not None and is_table and not is_same and self._is_val_whole and len(small_val) == val.taken:
             yield from values.judge_own_scale(small_val, where)
         # Numbers that are names, such as those of words, have no distance.
         if self.neighbours and small is not None and train.is_measured:
             yield from near_duplicates.judge(small, small_val, is_table, is_same, where)
-        inputs, asked = _finite(train.values), _finite(val.values)
+        inputs, asked = values.finite(train.values), values.finite(val.values)
         if inputs is not None and asked is not None and train.is_measured and not is_same and not _overlaps(copies):
             yield from shared_windows.judge(inputs, asked, train.shape, where)
         is_whole = trainer.is_last_batch and known is not None and len(known) == train.taken
@@ -260,11 +260,6 @@ def _baselines(train: Seen, val: Seen) -> dict[str, Any]:
 
 def _overlaps(found: list[Finding]) -> bool:
     return any(finding.rule == duplicates.TRAIN_VAL_OVERLAP.name for finding in found)
-
-
-def _finite(samples: Tensor | None) -> Tensor | None:
-    """Return the samples, ``None`` if there are none or not all numbers are finite."""
-    return samples if values.is_finite(samples) else None
 
 
 def _is_normed(module: nn.Module, name: str) -> bool:

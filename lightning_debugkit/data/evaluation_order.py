@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, DistributedSampler
 
 from lightning_debugkit.core.compat import Trainer
+from lightning_debugkit.core.tensor_numbers import shares_memory
 from lightning_debugkit.data.batches import entry, tensors
 from lightning_debugkit.data.loaders import loaders_given, own_sampler
 from lightning_debugkit.data.sample_order import LoaderListener, keeps_order, ways_to
@@ -74,20 +75,11 @@ def answered_loader(
     It is the one that their targets came with; where that is none or more than one, samples have no index.
     """
     parts = [entry(batch, way) for way, _ in ways_to(loaders_given(trainer, is_test))]
-    mine = [at for at, part in enumerate(parts) if any(_is_same(leaf, target) for leaf in tensors(part))]
+    mine = [at for at, part in enumerate(parts) if any(shares_memory(leaf, target) for leaf in tensors(part))]
     if len(mine) == 1:
         return mine[0], of_each[mine[0]], parts[mine[0]], ""
     note = "Several loaders are read at once, and of which one an answer is is not known: samples have no index."
     return 0, Rows(None, may_repeat=of_each[0].may_repeat), batch, note
-
-
-def _is_same(one: Tensor, other: Any) -> bool:
-    """Tell whether two tensors are one, or a view and what it is of."""
-    if not isinstance(other, Tensor) or one.is_nested or not one.numel() or one.numel() != other.numel():
-        return False
-    if one.layout is not torch.strided or other.layout is not torch.strided:
-        return one is other
-    return one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
 
 
 def _counted(loader: DataLoader[Any], sampler: Any, first: int, rows: int) -> tuple[Tensor | None, bool]:

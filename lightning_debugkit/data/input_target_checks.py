@@ -17,6 +17,7 @@ from lightning_debugkit.data import neighbours, target_leak, target_relation
 from lightning_debugkit.data.first_loss import FirstLoss
 from lightning_debugkit.data.samples_seen import Seen
 from lightning_debugkit.data.shared_windows import are_shifted
+from lightning_debugkit.data.values import finite
 
 # Of neighbouring columns: more on average, and they are steps of a series or pixels of a picture.
 SMOOTH = 0.5
@@ -46,7 +47,7 @@ class InputTargetChecks:
         Args:
             neighbours: Compare the targets of samples that are alike.
         """
-        inputs, others = (_finite(split.values) for split in (self.train, self.val))
+        inputs, others = (finite(split.values) for split in (self.train, self.val))
         if inputs is None:
             return
         if self.train.is_float:
@@ -114,7 +115,3 @@ def _classes(wanted: Tensor) -> Labels | None:
     if wanted.shape[1] != 1 or len(wanted.unique()) != 2 or bool((wanted != wanted.round()).any()):
         return None
     return wanted[:, 0].numpy().astype(np.int64)
-
-
-def _finite(samples: Tensor | None) -> Tensor | None:
-    return samples if samples is not None and bool(torch.isfinite(samples).all()) else None

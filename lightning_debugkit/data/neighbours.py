@@ -131,7 +131,7 @@ def agreement(values: Tensor, labels: NDArray[np.int64], are_words: bool = False
     values, labels, count = values[first], labels[first], len(first)
     if count < FEWEST or len(np.unique(labels)) < 2:
         return None
-    values = bags(values) if are_words else values
+    values = words_of(values) if are_words else values
     spread = values.std(0)
     # Centred: of numbers far from 0, float32 leaves nothing of small distances.
     values = values[:, spread > 0] if are_words else ((values - values.mean(0)) / spread)[:, spread > 0]
@@ -147,13 +147,13 @@ def agreement(values: Tensor, labels: NDArray[np.int64], are_words: bool = False
     return Agreement(same, chance, (same - chance) / sigma)
 
 
-def bags(texts: Tensor) -> Tensor:
+def words_of(texts: Tensor) -> Tensor:
     """Return texts ``(n, length)`` as which words they hold, rare ones counting more, each of length 1: ``(n, words)``.
 
     A word of one text alone, and one of most texts, as what fills them up, tell no texts apart.
 
     Example:
-        >>> bags(torch.tensor([[7, 5, 0], [5, 7, 7], [9, 1, 0], [2, 9, 0]])).sign().int().tolist()
+        >>> words_of(torch.tensor([[7, 5, 0], [5, 7, 7], [9, 1, 0], [2, 9, 0]])).sign().int().tolist()
         [[1, 1, 0], [1, 1, 0], [0, 0, 1], [0, 0, 1]]
     """
     words, places = texts.unique(return_inverse=True)

@@ -15,7 +15,7 @@ from lightning_debugkit.core.isolation import attributes_kept
 from lightning_debugkit.core.rng import RandomState, kept_generators
 from lightning_debugkit.data.batches import CannotSplit, batch_size, leaves, take
 from lightning_debugkit.data.packed_rows import owners, sample
-from lightning_debugkit.data.same_samples import Leaves, are_alike, tells_orders_apart
+from lightning_debugkit.data.sample_identity import Leaves, are_alike, tells_orders_apart
 from lightning_debugkit.data.sample_order import Handed, keeps_order
 
 INDICES = ("index", "idx", "indices", "sample_id", "dataset_index")

@@ -48,14 +48,14 @@ def take_out(loader: Any, around: AroundSampler) -> None:
         outer = outer.inner
 
 
-def kept(sampler: Any, given: deque[list[Any]]) -> Iterator[Any]:
+def recorded(sampler: Any, given: deque[list[Any]]) -> Iterator[Any]:
     """Iterate over a batch sampler, and keep what it gives."""
     # Begun here and now, not with the first batch: a sampler may draw its order when it is asked for an iterator,
     # before the loader draws the seed of its workers.
-    return _kept(iter(sampler), given)
+    return _recorded(iter(sampler), given)
 
 
-def _kept(batches: Iterator[Any], given: deque[list[Any]]) -> Iterator[Any]:
+def _recorded(batches: Iterator[Any], given: deque[list[Any]]) -> Iterator[Any]:
     for indices in batches:
         entries = list(indices)
         given.append(entries)
@@ -73,7 +73,7 @@ class OrderRecorder(AroundSampler):
     def __iter__(self) -> Iterator[Any]:
         # Of each pass its own: another may still be under way where a loader is trained and validated on.
         self.given = deque()
-        return kept(self.inner, self.given)
+        return recorded(self.inner, self.given)
 
 
 class LoaderListener:

@@ -48,7 +48,7 @@ def judge(inputs: Tensor, shape: Sequence[int], targets: Tensor, where: Where) -
     x, y = inputs[:count].double().numpy(), targets[:count].double().numpy()
     if count < SAMPLES or not 0 < len(shape) < 3 or x.shape[1] < 2 or not np.isfinite(y).all():
         return
-    found = [_like(x, wanted, newest(shape)) for wanted in y.T]
+    found = [_like(x, wanted, newest_values(shape)) for wanted in y.T]
     # Where several are predicted, each may be an input as in a reconstruction: all of them, and little else, is none.
     if any(each is None for each in found) or (len(found) > 1 and 2 * len(found) > x.shape[1]):
         return
@@ -75,13 +75,13 @@ def judge_classes(inputs: Tensor, classes: NDArray[np.int64], where: Where) -> I
             return
 
 
-def newest(shape: Sequence[int]) -> list[int]:
+def newest_values(shape: Sequence[int]) -> list[int]:
     """Return the entries in which a target may not lie: all of a row, the last step of a window, its longer dimension.
 
     To give back what was seen first is a task of its own for what remembers.
 
     Example:
-        >>> newest([3]), newest([2, 3]), newest([3, 1])
+        >>> newest_values([3]), newest_values([2, 3]), newest_values([3, 1])
         ([0, 1, 2], [2, 5], [2])
     """
     places = torch.arange(int(np.prod(shape))).reshape(*shape)

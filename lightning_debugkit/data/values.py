@@ -223,3 +223,8 @@ def judge_targets(prediction: Tensor, target: Tensor, named: str, where: Where) 
 def is_finite(values: Tensor | None) -> bool:
     """Tell whether there are values that can be compared."""
     return values is not None and bool(torch.isfinite(values).all())
+
+
+def finite(values: Tensor | None) -> Tensor | None:
+    """Return the values, ``None`` if there are none or not all numbers are finite."""
+    return values if is_finite(values) else None

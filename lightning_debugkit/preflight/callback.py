@@ -23,7 +23,7 @@ from lightning_debugkit.core.run import batch_size_of
 from lightning_debugkit.core.sharding import cannot_rerun
 from lightning_debugkit.data.batches import leaves
 from lightning_debugkit.preflight import (
-    corners,
+    box_corners,
     evaluation_noise,
     initialization,
     loss_value,
@@ -32,6 +32,7 @@ from lightning_debugkit.preflight import (
     wrong_dimensions,
 )
 from lightning_debugkit.preflight.attainable import at_start
+from lightning_debugkit.preflight.class_picks import judge_misread
 from lightning_debugkit.preflight.dependence import Checks
 from lightning_debugkit.preflight.dropped_input import Dropped, judge_dropped
 from lightning_debugkit.preflight.listener import StepListener
@@ -39,7 +40,6 @@ from lightning_debugkit.preflight.loss_calls import LossCall
 from lightning_debugkit.preflight.origins import Origins
 from lightning_debugkit.preflight.overfit import CANNOT_OVERFIT, overfit
 from lightning_debugkit.preflight.padding_masks import PaddingMasks
-from lightning_debugkit.preflight.picks import judge_misread
 from lightning_debugkit.preflight.probe import Probe, cannot_probe
 from lightning_debugkit.preflight.unused_input import judge_masks, judge_pairs
 from lightning_debugkit.replay.step_replay import NotReplayable, muted, step_of
@@ -233,7 +233,7 @@ class PreflightCheck(DebugCallback):
             found += wrong_dimensions.judge_scales(listener.mixed, where)
             found += output_activation.judge_picks(listener.picks.across, where)
             found += judge_misread(listener.picks.misread, listener.calls, where)
-            found += corners.judge(listener.corners.read, where)
+            found += box_corners.judge(listener.corners.read, where)
             found += [*judge_masks(listener.turned, where), *evaluation_noise.judge(listener.noise, where)]
             if stage == "training":
                 found += targets.judge_shares(listener.shares, where)

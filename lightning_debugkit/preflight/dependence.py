@@ -24,8 +24,8 @@ from lightning_debugkit.preflight.operation_traces import (
     Straightened,
     last_alike,
 )
-from lightning_debugkit.preflight.places import judge_first_place, judge_padding
 from lightning_debugkit.preflight.probe import NotProbed, Probe, changed, inputs_of, is_by_sample
+from lightning_debugkit.preflight.sequence_places import judge_first_place, judge_padding
 from lightning_debugkit.preflight.unused_input import UNUSED_INPUT, judge_arguments
 
 # Of the spread of predictions, by which those of a straight line may lie beside it: rounding in float32.

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lightning_debugkit.core.compat import _BatchNorm
 from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.name_lists import listed
 from lightning_debugkit.core.rule import Rule
 
 # torch's own seed of a new process has more bits than anybody writes.
@@ -68,8 +69,7 @@ def judge_biases(module: nn.Module, where: Where) -> Iterator[Finding]:
         if _trained_weight(layer) is not None and layer._parameters.get("bias") is not None
     ]
     if names:
-        shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
-        yield BIAS_BEFORE_NORM.found(where, names=shown, layers=names)
+        yield BIAS_BEFORE_NORM.found(where, names=listed(names, SHOWN), layers=names)
 
 
 def judge_seed(where: Where) -> Iterator[Finding]:

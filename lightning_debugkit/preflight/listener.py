@@ -14,8 +14,9 @@ from torch.overrides import TorchFunctionMode
 from lightning_debugkit.core.compat import _DropoutNd, is_transformed
 from lightning_debugkit.core.loss_functions import CHECKED_LOSSES, DIFFERENCE_LOSSES
 from lightning_debugkit.core.tensor_notes import TensorNotes
+from lightning_debugkit.preflight.box_corners import GREATER, LESSER, Corners
 from lightning_debugkit.preflight.calling_frame import calling_frame, is_by_default
-from lightning_debugkit.preflight.corners import GREATER, LESSER, Corners
+from lightning_debugkit.preflight.class_picks import Picks
 from lightning_debugkit.preflight.loss_calls import (
     ATTENTION,
     LAYERS,
@@ -44,7 +45,6 @@ from lightning_debugkit.preflight.operations import (
 )
 from lightning_debugkit.preflight.origins import Origins, is_torn
 from lightning_debugkit.preflight.padding_masks import ADDING, MASKING, PaddingMasks, TurnedMask
-from lightning_debugkit.preflight.picks import Picks
 from lightning_debugkit.replay.source_lines import SourceLine, place_of
 from lightning_debugkit.stats.tensor_norms import unobserved
 

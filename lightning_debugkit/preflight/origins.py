@@ -57,7 +57,7 @@ class Origins:
     @classmethod
     def of_batch(cls, batch: Any) -> Origins:
         """Return what is known before the step."""
-        known = [(leaf, memory) for _, leaf in leaves(batch) if (memory := _memory(leaf))]
+        known = [(leaf, memory) for _, leaf in leaves(batch) if (memory := _plain_storage(leaf))]
         given = {memory: tuple(leaf.shape) for leaf, memory in known if not leaf.is_nested}  # which have no shape
         return cls(batch_size(batch), given)
 
@@ -68,7 +68,7 @@ class Origins:
             return known
         if isinstance(tensor, nn.Parameter):
             return Origin.NETWORK
-        return Origin.BATCH if _memory(tensor) in self.given else Origin.NOTHING
+        return Origin.BATCH if _plain_storage(tensor) in self.given else Origin.NOTHING
 
     def is_given(self, tensor: Any) -> bool:
         """Tell whether these are numbers of the batch in the shape in which the batch has them."""
@@ -175,7 +175,7 @@ def _only(dim: Any) -> Any:
     return dim[0] if isinstance(dim, list | tuple) and len(dim) == 1 else dim
 
 
-def _memory(tensor: Any) -> int:
+def _plain_storage(tensor: Any) -> int:
     """Return where the numbers of a plain tensor lie, 0 for any other."""
     is_plain = type(tensor) in (Tensor, nn.Parameter) and tensor.layout is torch.strided
     return tensor.untyped_storage().data_ptr() if is_plain else 0

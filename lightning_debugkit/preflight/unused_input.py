@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
+from lightning_debugkit.core.tensor_numbers import storage
 from lightning_debugkit.data.batches import indexed
 from lightning_debugkit.preflight.calling_frame import calling_frame
 from lightning_debugkit.preflight.loss_calls import ATTENTION, LossCall
@@ -105,18 +106,18 @@ class ArgumentTrace(OperationTrace):
     def __init__(self, names: Mapping[int, str], leaves: Mapping[str, Tensor]) -> None:
         super().__init__()
         self._names = names
-        self._paths = {_memory(leaf): path for path, leaf in leaves.items()}
+        self._paths = {storage(leaf): path for path, leaf in leaves.items()}
         self._read: set[int] = set()
         self._given: dict[int, tuple[str, str]] = {}
 
     def saw(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
         self._hear_arguments(calling_frame())
         if name not in FORM and (name != "__get__" or isinstance(result, Tensor)):
-            self._read.update(map(_memory, _tensors((*args, *kwargs.values()))))
+            self._read.update(map(storage, _tensors((*args, *kwargs.values()))))
 
     def is_read(self, leaf: Tensor) -> bool:
         """Tell whether an operation has read the numbers of a tensor."""
-        return _memory(leaf) in self._read
+        return storage(leaf) in self._read
 
     def unread(self) -> Iterator[tuple[str, str, str]]:
         """Yield path in the batch, name of the argument, and path of the module of each that is given and not read."""
@@ -131,14 +132,9 @@ class ArgumentTrace(OperationTrace):
                 module = self._names[id(frame.f_locals["self"])]
                 for name in code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]:
                     value = frame.f_locals.get(name)
-                    if isinstance(value, Tensor) and _memory(value) in self._paths:
-                        self._given.setdefault(_memory(value), (name, module))
+                    if isinstance(value, Tensor) and storage(value) in self._paths:
+                        self._given.setdefault(storage(value), (name, module))
             frame = frame.f_back
-
-
-def _memory(tensor: Tensor) -> int:
-    is_plain = tensor.layout is torch.strided and not tensor.is_nested
-    return tensor.untyped_storage().data_ptr() if is_plain else id(tensor)
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

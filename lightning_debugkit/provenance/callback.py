@@ -29,7 +29,7 @@ from lightning_debugkit.provenance.snapshot.snapshot_session import SnapshotSess
 
 _log = logging.getLogger("lightning_debugkit")
 _LATER = 1.0  # seconds after which a preset's snapshot is begun: many fits are over by then and save nothing
-_OF_FIT = ("_standing", "_taking", "_leaving", "_names")
+_OF_FIT = ("_session", "_taking", "_leaving", "_names")
 
 
 class CodeSnapshot(DebugCallback):
@@ -74,7 +74,7 @@ class CodeSnapshot(DebugCallback):
         self.max_bundle = max_bundle
         self.timeout = timeout
         self.export = export
-        self._standing: SnapshotSession | None = None
+        self._session: SnapshotSession | None = None
         self._taking: BackgroundTask | None = None
         self._leaving: BackgroundTask | None = None
         self._example = Example()
@@ -101,7 +101,7 @@ class CodeSnapshot(DebugCallback):
     def _begin(self, trainer: Trainer, module: LightningModule) -> None:
         """Ask now what may change in training; look at files and repository beside the steps."""
         self._drop()
-        self._standing = None
+        self._session = None
         wanted = Wanted(
             model=type(module),
             main=main_file(),
@@ -135,7 +135,7 @@ class CodeSnapshot(DebugCallback):
 
     def _take(self, trainer: Trainer, wanted: Wanted, missing: Mapping[str, Any], where: Where) -> None:
         taken = capture(wanted)
-        self._standing = SnapshotSession(taken)
+        self._session = SnapshotSession(taken)
         manifest, kept = taken.manifest, taken.manifest["tree"]
         run = current_run(trainer)
         if run is not None:
@@ -158,15 +158,15 @@ class CodeSnapshot(DebugCallback):
                 self.emit(trainer, finding)
 
     def _leave(self, trainer: Trainer) -> None:
-        standing, run = self._taken(), current_run(trainer)
-        if standing is not None and run is not None:
-            write_snapshot_files(standing.taken, run.folder)
+        session, run = self._taken(), current_run(trainer)
+        if session is not None and run is not None:
+            write_snapshot_files(session.taken, run.folder)
 
     def _taken(self) -> SnapshotSession | None:
         """Return the snapshot of the fit, taken now if it has not been; ``None`` if there is none."""
         if self._taking is not None:
             self._taking.now()
-        return self._standing
+        return self._session
 
     def _tell_renamed(self, trainer: Trainer, told: str) -> None:
         if trainer.is_global_zero:
@@ -183,7 +183,7 @@ class CodeSnapshot(DebugCallback):
             checkpoint_hooks.remove(trainer, Loading)
             manifest, source = taken_from(checkpoint)
             is_fit = trainer.state.fn == "fit"
-            comparison = compared(manifest, source, self._taken() if is_fit else self._standing)
+            comparison = compared(manifest, source, self._taken() if is_fit else self._session)
             finding = snapshot_rules.differing(comparison, str(path), self.where(trainer))
             if finding is not None:
                 self.emit(trainer, finding, about=str(path))
@@ -195,10 +195,10 @@ class CodeSnapshot(DebugCallback):
     def _add(self, trainer: Trainer, checkpoint: dict[str, Any], path: Any) -> None:
         """Put the snapshot into a checkpoint that is about to be written; never in the way of it."""
         try:
-            standing = self._taken()
-            if standing is not None:
-                manifest = standing.manifest_for(trainer)
-                checkpoint.setdefault(KEY, embedded(manifest, standing.source))
+            session = self._taken()
+            if session is not None:
+                manifest = session.manifest_for(trainer)
+                checkpoint.setdefault(KEY, embedded(manifest, session.source))
         except Exception as error:
             self.trouble(trainer, "save_checkpoint", error)
 
@@ -237,16 +237,16 @@ class CodeSnapshot(DebugCallback):
         is_kept = self.chosen or run.seconds >= runs.SHORT or outcome.status == "exception" or run.is_alarmed(1)
         if is_kept and self._leaving is not None:
             self._leaving.now()
-        standing = self._taken() if is_kept or self._taking.is_begun else None
-        if standing is not None and not standing.has_ended:
-            standing.has_ended = True
-            self._part(trainer, "drift", lambda: self._tell_drift(trainer, standing))
+        session = self._taken() if is_kept or self._taking.is_begun else None
+        if session is not None and not session.has_ended:
+            session.has_ended = True
+            self._part(trainer, "drift", lambda: self._tell_drift(trainer, session))
         self._part(trainer, "outcome", lambda: self.write(trainer, "artifact", name="code-end", **summary_of(trainer)))
-        if standing is not None:
-            self._part(trainer, "commit", lambda: self._keep(trainer, outcome, standing, run.folder))
+        if session is not None:
+            self._part(trainer, "commit", lambda: self._keep(trainer, outcome, session, run.folder))
 
-    def _keep(self, trainer: Trainer, outcome: RunEnd, standing: SnapshotSession, folder: Path) -> None:
-        keep_outcome(standing, trainer, outcome, folder, max_file=self.max_file, seconds=self.timeout)
+    def _keep(self, trainer: Trainer, outcome: RunEnd, session: SnapshotSession, folder: Path) -> None:
+        keep_outcome(session, trainer, outcome, folder, max_file=self.max_file, seconds=self.timeout)
 
     def _part(self, trainer: Trainer, name: str, do: Callable[[], object]) -> None:
         try:
@@ -254,12 +254,12 @@ class CodeSnapshot(DebugCallback):
         except Exception as error:
             self.trouble(trainer, name, error)
 
-    def _tell_drift(self, trainer: Trainer, standing: SnapshotSession) -> None:
-        finding = snapshot_rules.drifted(*standing.drift(), self.where(trainer))
+    def _tell_drift(self, trainer: Trainer, session: SnapshotSession) -> None:
+        finding = snapshot_rules.drifted(*session.drift(), self.where(trainer))
         if finding is not None:
             self.emit(trainer, finding, about="drift")
 
     def _leave_programs(self, trainer: Trainer, module: LightningModule) -> None:
-        if self._standing is not None:
+        if self._session is not None:
             for event in write_programs(trainer, module, self._example):
                 self.write(trainer, "artifact", name="export", **event)

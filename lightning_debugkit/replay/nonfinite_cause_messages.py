@@ -51,11 +51,11 @@ _STEEP = ("sqrt", "rsqrt", "pow", "linalg_vector_norm", "log", "div", "reciproca
 Words = tuple[str, str]
 
 
-def plain(base: str) -> str:
+def shown_name(base: str) -> str:
     """Return the name under which users know an operation.
 
     Example:
-        >>> plain("_linalg_eigh"), plain("mean")
+        >>> shown_name("_linalg_eigh"), shown_name("mean")
         ('eigh', 'mean')
     """
     return _PLAIN.get(base, base)
@@ -127,7 +127,7 @@ def _of_mechanism(base: str, found: Diagnosis, step: int, when: Circumstances) -
 
 def _nothing_there(base: str, found: Diagnosis, is_last: bool) -> Words | None:
     """Return the words for an operation that had nothing, or too little, to work on."""
-    name = plain(base)
+    name = shown_name(base)
     if found.cause == "ignored":
         return (
             f"{name} over no label (all labels of the batch are ignored: ignore_index)",
@@ -161,7 +161,7 @@ def _by_hand(base: str, found: Diagnosis) -> Words | None:
     if base == "lift_fresh":
         return f"torch.tensor is given {found.value}", "look at the numbers that the tensor is made of"
     if found.cause == "number":
-        return f"{plain(base)} is given the number nan by the code", "look for float('nan') or a broken float"
+        return f"{shown_name(base)} is given the number nan by the code", "look for float('nan') or a broken float"
     return None
 
 
@@ -176,7 +176,7 @@ def _outside(base: str, found: Diagnosis) -> Words | None:
 
 def _backward(base: str, found: Diagnosis) -> Words | None:
     """Return the words for a gradient that breaks by what the forward operation was given."""
-    name = plain(base)
+    name = shown_name(base)
     if found.origin != "gradient":
         return None
     if found.cause in ("negative", "beyond"):
@@ -205,7 +205,7 @@ def _overflow(base: str, found: Diagnosis, step: int, low_precision: bool) -> Wo
         return None
     weights, others = found.reach
     path, largest = found.largest
-    what = f"overflow of {plain(base)}"
+    what = f"overflow of {shown_name(base)}"
     if largest > _LARGE:
         return (
             f"{what}, as {indexed(path)} reaches {largest:.2g}",

@@ -1,11 +1,11 @@
-"""Whether the numbers of a tensor are finite, in which of its entries, and where they lie in memory."""
+"""Whether the numbers of a tensor are finite, and in which of its entries they are not."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from lightning_debugkit.core.tensor_numbers import held, numbers
+from lightning_debugkit.core.tensor_numbers import numbers
 
 
 def broken_rows(tensor: Tensor) -> list[int]:
@@ -20,12 +20,6 @@ def broken_rows(tensor: Tensor) -> list[int]:
     bad = ~torch.isfinite(plain.float() if plain.dtype.itemsize == 1 else plain)
     found: list[int] = bad.reshape(plain.shape[0], -1).any(dim=1).nonzero().flatten().tolist()
     return found
-
-
-def storage(tensor: Tensor) -> int:
-    """Return the address of the numbers of ``tensor``, or of itself where they cannot be looked at."""
-    plain = held(tensor)
-    return id(tensor) if plain is None else plain.untyped_storage().data_ptr()
 
 
 def broken(tensor: Tensor) -> tuple[bool, bool]:

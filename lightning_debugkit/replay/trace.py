@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lightning_debugkit.core.tensor_numbers import numbers, plainly
+from lightning_debugkit.core.tensor_numbers import numbers, plainly, storage
 from lightning_debugkit.data.batches import leaves, tensors
 from lightning_debugkit.replay.nonfinite_causes import cause_of, counts, out_of_range
-from lightning_debugkit.replay.nonfinite_entries import broken, broken_rows, storage
+from lightning_debugkit.replay.nonfinite_entries import broken, broken_rows
 from lightning_debugkit.replay.source_lines import SourceLine, place_of
 
 # Operations whose output is uninitialised memory: what it holds says nothing.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_debugkit.core.finding import Finding
-from lightning_debugkit.report.folding import Folded
+from lightning_debugkit.report.finding_order import Folded
 from lightning_debugkit.report.number_formats import cut
 from lightning_debugkit.report.summary import Summary
 

@@ -11,7 +11,7 @@ from lightning_debugkit.core.finding import Finding, Severity
 from lightning_debugkit.core.journal import VERSION, Event, Events
 from lightning_debugkit.core.name_lists import begun, plural
 from lightning_debugkit.report import verdict as verdicts
-from lightning_debugkit.report.folding import Folded, findings_in_order, fold_findings
+from lightning_debugkit.report.finding_order import Folded, findings_in_order, fold_findings
 from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, as_number, headline, sentence
 from lightning_debugkit.report.troubles import Trouble, troubles
 

@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 
 from lightning_debugkit.core.finding import Severity
 from lightning_debugkit.report import evidence_rows
-from lightning_debugkit.report.folding import place
+from lightning_debugkit.report.finding_order import place
 from lightning_debugkit.report.palette import PALETTE
 from lightning_debugkit.report.parts import Chapter, Figure
 from lightning_debugkit.report.summary import Summary

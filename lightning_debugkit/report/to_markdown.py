@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from lightning_debugkit.core.finding import Finding, Severity
 from lightning_debugkit.report.evidence_rows import note, rows, source
-from lightning_debugkit.report.folding import Folded, place
+from lightning_debugkit.report.finding_order import Folded, place
 from lightning_debugkit.report.parts import (
     Cell,
     Chapter,

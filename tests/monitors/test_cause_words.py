@@ -16,7 +16,7 @@ from lightning_debugkit import Finding, Severity
 from lightning_debugkit.core.finding import Where
 from lightning_debugkit.replay.nonfinite_cause_messages import Circumstances
 from lightning_debugkit.replay.nonfinite_rules import finding
-from lightning_debugkit.report.folding import findings_in_order
+from lightning_debugkit.report.finding_order import findings_in_order
 
 Loss = Callable[[Any, Any], Tensor]
 LABELS = torch.full((8,), -100)

@@ -13,7 +13,7 @@ from torch import Tensor
 _ENTRIES, _NUMBERS = 10_000, 100_000
 
 
-def is_same(one: Any, other: Any) -> bool:
+def is_unchanged(one: Any, other: Any) -> bool:
     """Tell whether two values are of one type and alike to the bit."""
     return type(one) is type(other) and pickle.dumps(one) == pickle.dumps(other)
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DistributedSampler
 
-from lightning_debugkit.checkpointing.resume.kept_values import is_same, is_small
+from lightning_debugkit.checkpointing.resume.kept_values import is_small, is_unchanged
 from lightning_debugkit.data.loaders import own_sampler, samplers_of
 
 _DEEP, _WIDE, _MOST = 5, 32, 512
@@ -55,7 +55,7 @@ class Owned:
                 for key, value in _attributes(sampler).items():
                     # What had not moved then is as it was made.
                     then = rest.pop(f"{path}.{key}", first.get(key, value))
-                    if not is_same(then, value):
+                    if not is_unchanged(then, value):
                         setattr(sampler, key, copy.deepcopy(then))
         return list(rest)
 
@@ -72,7 +72,7 @@ class Owned:
             for key, value in _attributes(sampler).items():
                 # Lightning makes its own distributed sampler from the seed of the process.
                 seed = isinstance(sampler, DistributedSampler) and key == "seed"
-                if seed or key not in first or not is_same(first[key], value):
+                if seed or key not in first or not is_unchanged(first[key], value):
                     yield f"{path}.{key}", value
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
 
-from lightning_debugkit.checkpointing.resume.kept_values import is_same, is_small
+from lightning_debugkit.checkpointing.resume.kept_values import is_small, is_unchanged
 from lightning_debugkit.checkpointing.resume.rng_state import plain, unplain
 
 # Objects that are followed: of a stream, within each other, and beside each other in a list.
@@ -164,7 +164,7 @@ def _kept(item: Any) -> dict[str, Any]:
 def _is_same(one: Any, other: Any) -> bool:
     if isinstance(one, _Opaque) or isinstance(other, _Opaque):
         return isinstance(one, _Opaque) and isinstance(other, _Opaque) and one.value is other.value
-    return is_same(one, other)
+    return is_unchanged(one, other)
 
 
 def _is_suspended(value: Any) -> bool:

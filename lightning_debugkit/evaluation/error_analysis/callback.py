@@ -75,7 +75,7 @@ class ErrorAnalysis(DebugCallback):
         adapter: str | Callable[[Any, Any], Any] | None = None,
         on_missing: Literal["raise", "warn"] = "raise",
     ) -> None:
-        error_analysis_arguments.check_names(class_names, slices, loaders)
+        error_analysis_arguments.check_selections(class_names, slices, loaders)
         error_analysis_arguments.check_numbers(pictures, max_samples)
         error_analysis_arguments.check_choices(task, training_dynamics, on_missing)
         error_analysis_arguments.check_sources(predictions, target, adapter)

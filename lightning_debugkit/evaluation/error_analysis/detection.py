@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from lightning_debugkit.evaluation.error_analysis.batch_scores import NONE, BatchScores, blank_scores
+from lightning_debugkit.stats.box_matching import Matches, match_boxes
 from lightning_debugkit.stats.confusion import Confusion
-from lightning_debugkit.stats.matching import Matches, match_boxes
 
 # Stands for nothing until all classes are known.
 NOTHING = 1 << 20

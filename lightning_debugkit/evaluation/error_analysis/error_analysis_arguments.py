@@ -27,7 +27,7 @@ def check_choices(task: Any, training_dynamics: Any, on_missing: Any) -> None:
     _NEEDS.one_of("on_missing", on_missing, ("raise", "warn"), "'raise' says it at once")
 
 
-def check_names(class_names: Any, slices: Any, loaders: Any) -> None:
+def check_selections(class_names: Any, slices: Any, loaders: Any) -> None:
     """Raise unless names are words, and loaders numbers."""
     numbered = isinstance(class_names, Mapping) and class_names and is_listing([*class_names], int)
     fits = class_names is None or is_listing(class_names, str) or numbered

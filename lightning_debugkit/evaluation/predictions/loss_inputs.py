@@ -12,6 +12,7 @@ from torch import Tensor
 from lightning_debugkit.core.loss_functions import CLASS_LOSSES, VALUE_LOSSES
 from lightning_debugkit.core.sharding import gathered_shards
 from lightning_debugkit.core.step_hooks import LossWatch
+from lightning_debugkit.core.tensor_numbers import shares_memory, storage
 from lightning_debugkit.data.batches import tensors
 from lightning_debugkit.evaluation.predictions import readings
 from lightning_debugkit.evaluation.predictions.readings import Reading
@@ -76,7 +77,7 @@ def is_of_residuals(call: Reading, batch: Any) -> bool:
     """
     if call.function not in VALUE_LOSSES or not call.target.numel():
         return False
-    if any(is_part_of(call.target, leaf) for leaf in tensors(batch)):
+    if any(shares_memory(call.target, leaf) for leaf in tensors(batch)):
         return False
     return bool((call.target == call.target.flatten()[0]).all())
 
@@ -143,7 +144,7 @@ def chosen_inputs(compared: Sequence[Reading], target: Any) -> int | None:
     if not isinstance(target, Tensor):
         return None
     # In a small batch targets made of the batch's own may have its values by chance: the tensor itself comes first.
-    for is_own in (_is_part, _is_alike):
+    for is_own in (lambda one, other: storage(one) == storage(other), _is_alike):
         own = [at for at, call in enumerate(compared) if is_own(call.target, target)]
         if len(own) == 1:
             return own[0]
@@ -187,13 +188,3 @@ def _is_alike(one: Tensor, other: Tensor) -> bool:
         return False
     one, other = gathered_shards(one), gathered_shards(other)
     return torch.equal(one.flatten().float(), other.flatten().float().to(one.device))
-
-
-def is_part_of(one: Tensor, other: Tensor) -> bool:
-    """Tell whether two tensors of one length share their memory."""
-    plain = all(tensor.layout is torch.strided and not tensor.is_nested for tensor in (one, other))
-    return plain and one.numel() == other.numel() > 0 and _is_part(one, other)
-
-
-def _is_part(one: Tensor, other: Tensor) -> bool:
-    return one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()

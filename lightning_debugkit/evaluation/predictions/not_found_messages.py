@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from lightning_debugkit.core.step_hooks import LossWatch
+from lightning_debugkit.core.tensor_numbers import shares_memory
 from lightning_debugkit.data.batches import indexed, leaves
 from lightning_debugkit.evaluation.predictions import loss_inputs, named_entries, readings
 from lightning_debugkit.evaluation.predictions.named_entries import Place
@@ -67,7 +68,7 @@ def _given(batch: Any, losses: LossWatch | None) -> str:
         indexed(path)
         for path, leaf in leaves(batch)
         for target in targets
-        if isinstance(leaf, Tensor) and loss_inputs.is_part_of(target, leaf)
+        if isinstance(leaf, Tensor) and shares_memory(target, leaf)
     }
     return places.pop() if len(places) == 1 else ""
 

@@ -162,11 +162,11 @@ def _dead(where: Where, seen: UnitCounts, flat: Consecutive, is_cut: bool) -> It
 
 
 def _saturated(
-    where: Where, seen: UnitCounts, streaks: Consecutive, window: int, stuck: Tensor | None = None
+    where: Where, seen: UnitCounts, consecutive: Consecutive, window: int, stuck: Tensor | None = None
 ) -> Finding:
     """Return what to say of a layer that is flat from the start on, or stuck at one end."""
     rule, share = SATURATED, seen.share
-    evidence = _evidence(seen, streaks, window, where.step)
+    evidence = _evidence(seen, consecutive, window, where.step)
     if stuck is not None:
         rule, share = replace(rule, says=_STUCK, advice=_STUCK_ADVICE), float(stuck.float().mean())
         evidence |= {"units": len(stuck), "first_units": stuck.nonzero().flatten()[:_SHOWN].tolist()}
@@ -175,10 +175,10 @@ def _saturated(
     return rule.found(where, **evidence, share=round(share, 4))
 
 
-def _evidence(seen: UnitCounts, streaks: Consecutive, window: int, step: int) -> dict[str, Any]:
+def _evidence(seen: UnitCounts, consecutive: Consecutive, window: int, step: int) -> dict[str, Any]:
     site = seen.site
-    begun = list(streaks.seen)[-window:][0][0]
+    begun = list(consecutive.seen)[-window:][0][0]
     name = seen.name or "training_step"
     told = {"name": name, "layer": site.layer or name, "op": operation_name(site.op)}
     told["source"] = site.place.source
-    return {**told, "looks": window, "steps": step - begun, "samples_seen": streaks.within(window)[0]}
+    return {**told, "looks": window, "steps": step - begun, "samples_seen": consecutive.within(window)[0]}

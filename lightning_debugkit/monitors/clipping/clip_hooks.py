@@ -30,32 +30,32 @@ class ClipListener(Protocol):
         """Entries are about to be cut to the threshold; what is returned is called afterwards."""
 
 
-_ears: list[ClipListener] = []
-_taps: list[tuple[Any, str, Any, Any]] = []  # owner, name, what stood there, what stands there now
+_listeners: list[ClipListener] = []
+_hooks: list[tuple[Any, str, Any, Any]] = []  # owner, name, what stood there, what stands there now
 _lock = threading.Lock()
 _turns = itertools.count(1)
 _turn = 0  # taps of earlier turns that somebody has wrapped, and so cannot be taken away, are deaf
 
 
-def listen(ear: ClipListener) -> None:
-    """Let ``ear`` hear until `unlisten`."""
+def listen(listener: ClipListener) -> None:
+    """Let ``listener`` hear until `unlisten`."""
     with _lock:
-        if ear not in _ears:
-            _ears.append(ear)
-        if not _taps:
+        if listener not in _listeners:
+            _listeners.append(listener)
+        if not _hooks:
             _install()
 
 
-def unlisten(ear: ClipListener) -> None:
-    """Let ``ear`` hear no more; the last one leaves torch as it was. May be called twice."""
+def unlisten(listener: ClipListener) -> None:
+    """Let ``listener`` hear no more; the last one leaves torch as it was. May be called twice."""
     with _lock:
-        if ear in _ears:
-            _ears.remove(ear)
-        if not _ears:
-            for owner, name, before, tap in reversed(_taps):
-                if getattr(owner, name) is tap:
+        if listener in _listeners:
+            _listeners.remove(listener)
+        if not _listeners:
+            for owner, name, before, hook in reversed(_hooks):
+                if getattr(owner, name) is hook:
                     setattr(owner, name, before)
-            _taps.clear()
+            _hooks.clear()
 
 
 def _install() -> None:
@@ -70,16 +70,16 @@ def _install() -> None:
 
 
 def _clip_hook(wrap: Callable[[Callable[..., Any], int], Callable[..., Any]], *names: str) -> None:
-    tap = wrap(getattr(_MODULE, names[0]), _turn)
+    hook = wrap(getattr(_MODULE, names[0]), _turn)
     for owner in (_MODULE, torch.nn.utils):
         for name in names:
             if hasattr(owner, name):
-                _taps.append((owner, name, getattr(owner, name), tap))
-                setattr(owner, name, tap)
+                _hooks.append((owner, name, getattr(owner, name), hook))
+                setattr(owner, name, hook)
 
 
 def _listening(turn: int) -> list[ClipListener]:
-    return list(_ears) if turn == _turn else []
+    return list(_listeners) if turn == _turn else []
 
 
 def _listed(parameters: Any) -> list[Tensor]:
@@ -90,8 +90,8 @@ def _scaling(original: Callable[..., Any], turn: int) -> Callable[..., Any]:
     @functools.wraps(original)
     def clip_grads_with_norm(parameters: Any, max_norm: float, total_norm: Tensor, *args: Any, **kwargs: Any) -> Any:
         held = _listed(parameters)
-        for ear in _listening(turn):
-            unseen(ear.clipped_by_norm)(held, float(max_norm), total_norm)
+        for listener in _listening(turn):
+            unseen(listener.clipped_by_norm)(held, float(max_norm), total_norm)
         return original(held, max_norm, total_norm, *args, **kwargs)
 
     return clip_grads_with_norm
@@ -102,8 +102,8 @@ def _norm(original: Callable[..., Any], turn: int) -> Callable[..., Any]:
     def clip_grad_norm(parameters: Any, max_norm: float, *args: Any, **kwargs: Any) -> Any:
         held = _listed(parameters)
         norm = original(held, max_norm, *args, **kwargs)
-        for ear in _listening(turn):
-            unseen(ear.clipped_by_norm)(held, float(max_norm), norm)
+        for listener in _listening(turn):
+            unseen(listener.clipped_by_norm)(held, float(max_norm), norm)
         return norm
 
     return clip_grad_norm
@@ -113,7 +113,7 @@ def _value(original: Callable[..., Any], turn: int) -> Callable[..., Any]:
     @functools.wraps(original)
     def clip_grad_value(parameters: Any, clip_value: float, *args: Any, **kwargs: Any) -> Any:
         held = _listed(parameters)
-        afterwards = [unseen(ear.clipping_by_value)(held, float(clip_value)) for ear in _listening(turn)]
+        afterwards = [unseen(listener.clipping_by_value)(held, float(clip_value)) for listener in _listening(turn)]
         done = original(held, clip_value, *args, **kwargs)
         for told in afterwards:
             unseen(told)()

@@ -27,7 +27,7 @@ NO_LOSS = Rule(
 
 # Choices, not laws. Programs skip batches on purpose (no object in the picture, no positive pair): even with half of
 # the batches skipped at random, twenty in a row come once in a million.
-_STREAK = 20
+_CONSECUTIVE = 20
 _LONG = 100  # in a row: nobody's data is sorted like that by intent
 _MOST = 0.5  # of an epoch's batches
 _FEW = 10  # batches that are judged together at least
@@ -40,7 +40,7 @@ class Losses:
     def __init__(self) -> None:
         self.given = 0
         self.without = 0
-        self.streak = 0
+        self.consecutive = 0
         self._since = Where(0, 0)
         self._batch = 0
         self._epoch = [0, 0]  # batches since the last judgement: all, without a loss
@@ -74,24 +74,24 @@ class Losses:
         self._epoch[0] += 1
         if gave:
             self.given += 1
-            self.streak = 0
+            self.consecutive = 0
             self._versions = []  # those of the next row are compared with each other alone
             return
-        if self.streak == 0:
+        if self.consecutive == 0:
             self._since, self._batch = where, batch_idx
-        self.streak += 1
+        self.consecutive += 1
         self.without += 1
         self._epoch[1] += 1
         if self.without == _ASKED and not self._asked:
             self._asked = True
             self._found = ask()
-        if (self.streak == _STREAK and not self.given) or self.streak == _LONG:
+        if (self.consecutive == _CONSECUTIVE and not self.given) or self.consecutive == _LONG:
             yield self._row(where, module)
 
     def end_epoch(self, where: Where, module: LightningModule, last: bool = False) -> Iterator[Finding]:
         """Yield the finding for an epoch whose last batches, or most of them, gave no loss."""
         total, without = self._epoch
-        if self.streak >= _STREAK or (last and not self.given and self.without):
+        if self.consecutive >= _CONSECUTIVE or (last and not self.given and self.without):
             yield self._row(where, module)
         elif total >= _FEW and without > _MOST * total:
             told = f"{without} of {total} batches of epoch {where.epoch}"
@@ -103,7 +103,7 @@ class Losses:
         if not self.given:
             told = f"any of the {self.without} batches so far"
         else:
-            told = f"the last {self.streak} batches, since batch {self._batch} of epoch {self._since.epoch}"
+            told = f"the last {self.consecutive} batches, since batch {self._batch} of epoch {self._since.epoch}"
         return self._finding(where, module, told, batches=self.given + self.without, without=self.without)
 
     def _finding(
@@ -129,13 +129,13 @@ class Losses:
 
         From then on nothing is judged: the batches so far have trained, too, and those to come are not heard either.
         """
-        if self._unheard or self.streak < _STREAK - 2:
+        if self._unheard or self.consecutive < _CONSECUTIVE - 2:
             return self._unheard
         trained = [p for p in module.parameters() if p.requires_grad]
         before, self._versions = self._versions, [(_version(p), version(p)) for p in trained]
         self._unheard = bool(before) and before != self._versions
         if self._unheard:
-            self.without = self.streak = 0
+            self.without = self.consecutive = 0
             self._epoch = [0, 0]
         return self._unheard
 

@@ -6,13 +6,13 @@ from collections.abc import Set
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from lightning_debugkit.core.finding import Finding, Severity
 from lightning_debugkit.core.patching import Hearing
 from lightning_debugkit.monitors.parameters.parameter_registration import common
+from lightning_debugkit.monitors.parameters.validation_weights import same_entries
 from lightning_debugkit.stats.tensor_norms import is_readable, some
 
 _ENTRIES = 64  # of a tensor that stand for it
@@ -67,7 +67,7 @@ class EmaNetworks:
     def _moved(self, module: nn.Module, held: Set[int]) -> list[str]:
         """Return the parameters that have changed, though no optimizer holds them and they get no gradient."""
         apart = {n: p for n, p in module.named_parameters() if n in self._kept and id(p) not in held and p.grad is None}
-        return [name for name, p in apart.items() if not _same(some(p, _ENTRIES), self._kept[name])]
+        return [name for name, p in apart.items() if not same_entries(some(p, _ENTRIES), self._kept[name])]
 
     def _listen(self, module: nn.Module, moved: list[str]) -> None:
         owners = {name.rpartition(".")[0] for name in moved}
@@ -88,7 +88,3 @@ class EmaNetworks:
             f"rate, or let {self._asked} follow more slowly.",
             evidence={**finding.evidence, "follower": self._asked},
         )
-
-
-def _same(now: Tensor, then: Tensor) -> bool:
-    return now.shape == then.shape and torch.equal(now, then.to(now.device))

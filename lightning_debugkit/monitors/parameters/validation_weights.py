@@ -168,10 +168,11 @@ def changed_entries(module: nn.Module, sample: Sample) -> Sample:
     """Return the entries of now where they are not those of the sample."""
     held = dict(module.named_parameters())
     now = {name: some(held[name], _ENTRIES) for name in sample if name in held}
-    return {name: entries for name, entries in now.items() if not _same(entries, sample[name])}
+    return {name: entries for name, entries in now.items() if not same_entries(entries, sample[name])}
 
 
-def _same(now: Tensor, then: Tensor) -> bool:
+def same_entries(now: Tensor, then: Tensor) -> bool:
+    """Tell whether entries are those of then, wherever they lie."""
     return now.shape == then.shape and torch.equal(now, then.to(now.device))
 
 
@@ -196,7 +197,7 @@ def _holds(copies: Copies, sample: Sample, module: nn.Module) -> bool:
     """Tell whether all of a sample's parameters are among the copies."""
     held = dict(module.named_parameters())
     return all(
-        any(shape == held[name].shape and _same(entries, wanted) for shape, entries in copies)
+        any(shape == held[name].shape and same_entries(entries, wanted) for shape, entries in copies)
         for name, wanted in sample.items()
     )
 

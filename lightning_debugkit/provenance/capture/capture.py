@@ -18,8 +18,8 @@ from lightning_debugkit.provenance.capture.environment import environment
 from lightning_debugkit.provenance.capture.notebook_cells import notebook_source
 from lightning_debugkit.provenance.capture.secrets import scrub_arguments, scrub_text
 from lightning_debugkit.provenance.carried.manifest import FORMAT, Manifest
+from lightning_debugkit.provenance.repository import commit_facts as identities
 from lightning_debugkit.provenance.repository import commit_tree, git
-from lightning_debugkit.provenance.repository import identity as identities
 
 Part = dict[str, Any]
 _OF_GIT = 0.8  # share of the time left that git may take, so that some is left to find out what the model uses

@@ -8,7 +8,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
-from lightning_debugkit.provenance.capture.project_modules import editable_roots, is_own, is_shared
+from lightning_debugkit.provenance.capture.project_modules import editable_roots, is_shared, is_users_file
 
 
 def located(module: str) -> ModuleSpec | None:
@@ -65,7 +65,7 @@ def newcomer(module: str, captured: Collection[str]) -> tuple[str, Path] | None:
             continue
         place = file_of(name)
         if place is not None:
-            is_new = place.is_file() and is_own(place) and not _is_installed(place, captured)
+            is_new = place.is_file() and is_users_file(place) and not _is_installed(place, captured)
             return (name, place) if is_new else None
         spec = located(name)
         if spec is None or spec.origin is not None:

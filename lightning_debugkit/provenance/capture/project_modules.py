@@ -69,7 +69,7 @@ def project_modules(root: Path, main: Path | None = None) -> list[ProjectModule]
     is_installed = not _is_own_folder(root.absolute())
     for name, module in sys.modules.copy().items():
         path = _file_of(name, module, is_installed)
-        if path is not None and (is_own(path) or (is_installed and path.is_relative_to(root))):
+        if path is not None and (is_users_file(path) or (is_installed and path.is_relative_to(root))):
             found.append(ProjectModule(name, path))
     running = main.absolute() if main else None
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
@@ -108,7 +108,7 @@ def is_shared(name: str) -> bool:
     return name.startswith(_TOOLS) or name.partition(".")[0] in FRAMEWORKS
 
 
-def is_own(path: Path) -> bool:
+def is_users_file(path: Path) -> bool:
     """Tell whether ``path`` is a user's file: not the standard library's, nor an installed package's or script."""
     return _is_own_folder(path.parent)
 
@@ -160,7 +160,7 @@ def main_file() -> Path | None:
     if not file or not Path(file).is_file():
         return None
     path = _straight(str(Path(file).absolute()))
-    return path if path.suffix == ".py" and is_own(path) else None
+    return path if path.suffix == ".py" and is_users_file(path) else None
 
 
 def main_module() -> str | None:
@@ -177,7 +177,7 @@ def project_root(model_class: type, main: Path | None, repository_root: Path | N
     """
     module = sys.modules.get(model_class.__module__)
     path = _file_of(model_class.__module__, module)
-    model = ProjectModule(model_class.__module__, path) if path and is_own(path) else None
+    model = ProjectModule(model_class.__module__, path) if path and is_users_file(path) else None
     anchors = [anchor for anchor in (model and model.path, main and main.absolute()) if anchor]
     base = (model.base or model.path.parent) if model else None
     root = _root_of(anchors, base, repository_root)

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning_debugkit.provenance.capture.project_modules import is_own
+from lightning_debugkit.provenance.capture.project_modules import is_users_file
 from lightning_debugkit.provenance.carried.archive import Archive
 from lightning_debugkit.provenance.carried.manifest import Manifest
 from lightning_debugkit.provenance.carried.restore import restore_files
@@ -79,7 +79,7 @@ class IsolatedModel:
             "qualname": str(manifest["model"].get("qualname")),
             "main": main if entry else None,
             "main_module": entry.get("module"),
-            "arguments": arguments_of(manifest),
+            "arguments": command_line_of(manifest),
             "map_location": map_location,
             "strict": strict,
             "hyper_parameters": dict(hyper_parameters or {}),
@@ -154,7 +154,7 @@ class IsolatedModel:
         return answer["value"]
 
 
-def arguments_of(manifest: Manifest) -> list[str]:
+def command_line_of(manifest: Manifest) -> list[str]:
     """Return the command line of the run, empty if it is not known."""
     told = manifest["environment"].get("arguments")
     return [str(each) for each in told] if isinstance(told, list) else []
@@ -173,7 +173,7 @@ def _import_path(manifest: Manifest, source: Path, roots: list[str]) -> list[str
 
 def _holds(folder: Path, tops: set[str]) -> bool:
     """Tell whether a folder of the user's has modules of the project: another copy of it."""
-    if not is_own(folder / "_"):
+    if not is_users_file(folder / "_"):
         return False
     return any((folder / f"{top}.py").is_file() or (folder / top / "__init__.py").is_file() for top in tops)
 

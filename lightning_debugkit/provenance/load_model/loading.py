@@ -17,6 +17,7 @@ from lightning_debugkit.checkpointing.shard_metadata import NotWhole, is_sharded
 from lightning_debugkit.checkpointing.sharded_weights import load_sharded
 from lightning_debugkit.core.arguments import Needs
 from lightning_debugkit.core.compat import BUILDER, LightningModule
+from lightning_debugkit.core.name_lists import listed
 from lightning_debugkit.core.weight_names import fit_names
 from lightning_debugkit.provenance.capture.left_out import known_files, with_unchanged, writable
 from lightning_debugkit.provenance.capture.locating import file_of
@@ -26,7 +27,7 @@ from lightning_debugkit.provenance.carried.read_checkpoint import read_snapshot
 from lightning_debugkit.provenance.diff.comparison import CodeComparison, verdicts
 from lightning_debugkit.provenance.diff.current_code import appeared, defines, reader
 from lightning_debugkit.provenance.load_model.import_context import import_context, show_imported
-from lightning_debugkit.provenance.load_model.isolated import IsolatedModel, arguments_of
+from lightning_debugkit.provenance.load_model.isolated import IsolatedModel, command_line_of
 from lightning_debugkit.provenance.load_model.load_request import Request, demand_plain, demand_trust, whence
 from lightning_debugkit.provenance.load_model.main_module import mount_snapshot
 from lightning_debugkit.provenance.load_model.private_import import Captured, LeftOut
@@ -118,9 +119,7 @@ def _why_snapshot(request: Request) -> str:
     comparison = compare_with_current(request.manifest, request.archive() if request.source is not None else None)
     if comparison.model == "changed":
         files = comparison.model_changes
-        more = f" and {len(files) - 5} more" if len(files) > 5 else ""
-        verb = "has" if len(files) == 1 else "have"
-        return f"{', '.join(files[:5])}{more} {verb} changed since or cannot be found"
+        return f"{listed(files, 5)} {'has' if len(files) == 1 else 'have'} changed since or cannot be found"
     if request.source is not None and (names := appeared(request.manifest, request.archive().contents)):
         return f"{', '.join(names[:5])}, which its code tries to import, has appeared since"
     if request.module == "__main__" and _living_class(request) is None:
@@ -174,7 +173,7 @@ def _is_as_captured(request: Request) -> bool:
 def _from_snapshot(request: Request) -> LightningModule:
     captured = mount_snapshot(request.manifest, request.archive())
     try:
-        with import_context(captured, arguments_of(request.manifest) if captured.main else ()):
+        with import_context(captured, command_line_of(request.manifest) if captured.main else ()):
             found: Any = _module_of(request, captured)
             for name in request.qualname.split("."):
                 found = getattr(found, name, None)

@@ -20,7 +20,7 @@ from typing import Any
 
 from lightning_debugkit.provenance.capture.left_out import writable
 from lightning_debugkit.provenance.capture.locating import located, newcomer
-from lightning_debugkit.provenance.capture.project_modules import is_own
+from lightning_debugkit.provenance.capture.project_modules import is_users_file
 from lightning_debugkit.provenance.carried.archive import Archive
 from lightning_debugkit.provenance.carried.restore import restore_files
 from lightning_debugkit.provenance.load_model.redirected_import import redirected_builtins
@@ -114,7 +114,7 @@ class Captured:
             if living is not None:
                 return ModuleSpec(full, Alias(living))
             return importlib.util.spec_from_file_location(full, origin, loader=ExtensionFileLoader(full, origin))
-        if module.partition(".")[0] in self.namespaces and found is not None and not is_own(Path(origin)):
+        if module.partition(".")[0] in self.namespaces and found is not None and not is_users_file(Path(origin)):
             return ModuleSpec(full, Alias(importlib.import_module(module)))
         self._explain(module, full)
         return None

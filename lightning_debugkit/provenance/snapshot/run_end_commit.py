@@ -26,10 +26,10 @@ class RunEnd:
 
 
 def keep_outcome(
-    standing: SnapshotSession, trainer: Trainer, outcome: RunEnd, run_folder: Path, max_file: int, seconds: float
+    session: SnapshotSession, trainer: Trainer, outcome: RunEnd, run_folder: Path, max_file: int, seconds: float
 ) -> None:
     """Add the commit of the end to the run's reference; without one, there is nothing to do."""
-    manifest = standing.taken.manifest
+    manifest = session.taken.manifest
     kept = manifest["tree"]
     if not kept.get("present"):
         return
@@ -43,7 +43,7 @@ def keep_outcome(
         "Debugkit-Checkpoint": shlex.join(best_and_last(trainer)),
     }
     trailers = {name: " ".join(value.split()) for name, value in told.items() if value}
-    with contextlib.suppress(Unavailable), open_repository(standing.taken.root, seconds) as repository:
+    with contextlib.suppress(Unavailable), open_repository(session.taken.root, seconds) as repository:
         known_as = manifest.data.get("note") or manifest.data.get("label") or manifest.id
         message = f"{outcome.status}: {' '.join(str(known_as).split())}"
         end_run(repository, manifest.id, str(kept["commit"]), message, trailers, max_file=max_file)

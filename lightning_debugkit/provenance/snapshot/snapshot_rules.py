@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
-from lightning_debugkit.core.name_lists import begun
+from lightning_debugkit.core.name_lists import begun, listed
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.provenance.capture.left_out import left_out, skipped_of
 from lightning_debugkit.provenance.carried.manifest import Manifest
@@ -95,7 +95,7 @@ def of_capture(manifest: Manifest, where: Where, limit: int, *, is_asked: bool) 
         )
         words = {
             "noun": "file differs" if count == 1 else "files differ",
-            "paths": listing(changed, count),
+            "paths": listed(changed, _SHOWN, of=count),
             "commit": manifest.commit[:10],
             "todo": f"{kept}; what the run imports travels with every checkpoint.",
         }
@@ -103,12 +103,12 @@ def of_capture(manifest: Manifest, where: Where, limit: int, *, is_asked: bool) 
     skipped = {str(each["path"]): each for part in ("source", "tree") for each in manifest[part].get("skipped", ())}
     if skipped:
         shown = [f"{path} ({each['reason']})" for path, each in sorted(skipped.items())]
-        words = {"noun": "file" if len(shown) == 1 else "files", "paths": listing(shown, len(shown))}
+        words = {"noun": "file" if len(shown) == 1 else "files", "paths": listed(shown, _SHOWN)}
         yield _said(FILE_SKIPPED, where, words, count=len(shown))
     if stale := sorted(str(file["path"]) for file in manifest.files if file.get("stale")):
         words = {
             "told": "changed on disk after this process had started, and before its code was captured",
-            "paths": listing(stale, len(stale)),
+            "paths": listed(stale, _SHOWN),
             "todo": "The snapshot may not be what ran: start the run again if the weights are worth keeping.",
         }
         yield _said(CODE_CHANGED, where, words, files=stale[:_MOST])
@@ -153,7 +153,7 @@ def of_model(model: str, missing: Mapping[str, Any], where: Where) -> Finding | 
         return _said(NOT_LOADABLE, where, words)
     required = [name for name, default in missing.items() if default is REQUIRED]
     if required:
-        names = f"argument{'s' if len(required) > 1 else ''} {listing(required, len(required))}"
+        names = f"argument{'s' if len(required) > 1 else ''} {listed(required, _SHOWN)}"
         words = {
             "told": f"load_model cannot rebuild {model} from a checkpoint alone: its hyper-parameters lack the {names}",
             "todo": f"Call self.save_hyperparameters() in its __init__, or give load_model {required[0]}=....",
@@ -162,7 +162,7 @@ def of_model(model: str, missing: Mapping[str, Any], where: Where) -> Finding | 
     if missing:
         pairs = [f"{name}={default!r:.40}" for name, default in missing.items()]
         words = {
-            "told": f"load_model rebuilds {model} with its default {listing(pairs, len(pairs))}: its hyper-parameters "
+            "told": f"load_model rebuilds {model} with its default {listed(pairs, _SHOWN)}: its hyper-parameters "
             "do not say what this run used",
             "todo": "Call self.save_hyperparameters() in its __init__ if the run may have used another value.",
         }
@@ -188,7 +188,7 @@ def of_left_out(manifest: Manifest, where: Where) -> Finding | None:
     todo = ", and ".join(help for word, help in helps.items() if any(word in each for each in shown))
     words = {
         "told": f"load_model cannot rebuild {model.get('qualname')} from a checkpoint alone: its code is left out of "
-        f"the snapshot in {listing(shown, len(shown))}",
+        f"the snapshot in {listed(shown, _SHOWN)}",
         "todo": f"{begun(todo)}. Where the same file lies on the import path, it is taken from there.",
     }
     return _said(NOT_LOADABLE, where, words, files=lacking[:_MOST])
@@ -203,14 +203,14 @@ def drifted(paths: Sequence[str], mixed: Sequence[str], where: Where) -> Finding
     if mixed:
         words = {
             "told": "imported during the run, after it had been changed on disk",
-            "paths": listing(mixed, len(mixed)),
+            "paths": listed(mixed, _SHOWN),
             "todo": "The run has mixed old and new code: run it again from one state, or import these at the start.",
         }
         return _said(CODE_CHANGED, where, words, files=list(mixed[:_MOST]))
     if paths:
         words = {
             "told": "changed on disk during the run, which went on with the code it had",
-            "paths": listing(paths, len(paths)),
+            "paths": listed(paths, _SHOWN),
             "todo": "Nothing to mend: the checkpoints hold the code that ran, not what is on disk now.",
         }
         return _said(CODE_CHANGED, where, words, severity=Severity.INFO, files=list(paths[:_MOST]))
@@ -232,9 +232,7 @@ def differing(comparison: CodeComparison, checkpoint: str, where: Where) -> Find
     else:
         return None
     evidence = {"checkpoint": checkpoint, "files": shown[:_MOST]}
-    return _said(
-        CODE_DIFFERS, where, {"told": told, "paths": listing(shown, len(shown))}, severity=severity, **evidence
-    )
+    return _said(CODE_DIFFERS, where, {"told": told, "paths": listed(shown, _SHOWN)}, severity=severity, **evidence)
 
 
 def _said(
@@ -243,15 +241,3 @@ def _said(
     """Return a finding whose ``words`` stand in its sentences and not, once more, in its evidence."""
     finding = rule.found(where, severity=severity, **words, **evidence)
     return replace(finding, evidence=evidence)
-
-
-def listing(paths: Sequence[str], count: int) -> str:
-    """Return the first few of ``paths`` in words.
-
-    Example:
-        >>> listing(["a.py", "b.py"], 7)
-        'a.py, b.py and 5 more'
-    """
-    shown = paths[:_SHOWN]
-    more = count - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from lightning_debugkit.core.name_lists import listed
 from lightning_debugkit.report.error_analysis.analysis_file import AnalysisFile, Row, finite, known, share
 from lightning_debugkit.report.number_formats import as_int, as_mapping, number, percent, phrase
 from lightning_debugkit.report.parts import Cell, Details, Heading, Paragraph, Part, Table, table_of
@@ -20,9 +21,7 @@ def never_predicted_parts(analysis: AnalysisFile) -> str:
     silent = [row for row in rows if as_int(row.get("support")) > 0 and as_int(row.get("predicted"), 1) == 0]
     if not silent:
         return ""
-    named = ", ".join(analysis.name(row.get("class")) for row in silent[:_NAMED])
-    more = f" and {len(silent) - _NAMED:,} more" if len(silent) > _NAMED else ""
-    return f"Never predicted: {named}{more}."
+    return f"Never predicted: {listed([analysis.name(row.get('class')) for row in silent], _NAMED)}."
 
 
 def scores(analysis: AnalysisFile) -> Iterator[Part]:

@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from lightning_debugkit.core.finding import Severity
-from lightning_debugkit.core.name_lists import plural
+from lightning_debugkit.core.name_lists import listed, plural
 from lightning_debugkit.report.figures import (
     axes_of,
     blank_figure,
@@ -71,7 +71,7 @@ def _alt(whole: Heatmap, marked: set[int], shown: Heatmap) -> str:
     said = f"Gradient norms of {plural(len(whole.layers), 'parameter')} over {plural(whole.steps.size, 'look')}"
     broken = [whole.layers[row] for row in np.flatnonzero(whole.is_nonfinite.any(axis=1))]
     if broken:
-        said += f"; not finite in {', '.join(broken[:3])}" + (f" and {len(broken) - 3} more" if broken[3:] else "")
+        said += f"; not finite in {listed(broken)}"
     if marked:
         said += f"; marked as faulty: {', '.join(shown.layers[row] for row in sorted(marked)[:3])}"
     return said + "."

@@ -74,7 +74,7 @@ def test_a_repository_that_hangs_does_not_cost_the_sources(project: Path, monkey
         time.sleep(5)
 
     git(project.parent, "init", "-q")
-    monkeypatch.setattr("lightning_debugkit.provenance.repository.identity.identity", hangs)
+    monkeypatch.setattr("lightning_debugkit.provenance.repository.commit_facts.identity", hangs)
     trainer = fit(project, CodeSnapshot(timeout=2.0), enable_checkpointing=False)
     manifest, packed = saved(trainer, project)
     assert packed is not None

@@ -15,7 +15,7 @@ import torch
 from lightning_debugkit.provenance.capture import project_modules as modules
 from lightning_debugkit.provenance.capture.project_modules import (
     ProjectModule,
-    is_own,
+    is_users_file,
     main_file,
     project_modules,
     project_root,
@@ -89,11 +89,11 @@ def test_a_name_that_the_file_does_not_have_gives_no_base() -> None:
 
 
 def test_files_of_libraries_are_not_own(tmp_path: Path) -> None:
-    assert not is_own(Path(torch.__file__))
-    assert not is_own(Path(sysconfig.get_path("stdlib")) / "json" / "__init__.py")
-    assert not is_own(Path(sysconfig.get_path("scripts")) / "pytest")
-    assert not is_own(tmp_path / "env" / "lib" / "site-packages" / "x.py")
-    assert is_own(tmp_path / "x.py")
+    assert not is_users_file(Path(torch.__file__))
+    assert not is_users_file(Path(sysconfig.get_path("stdlib")) / "json" / "__init__.py")
+    assert not is_users_file(Path(sysconfig.get_path("scripts")) / "pytest")
+    assert not is_users_file(tmp_path / "env" / "lib" / "site-packages" / "x.py")
+    assert is_users_file(tmp_path / "x.py")
 
 
 def test_pytest_is_no_script_of_the_project() -> None:

@@ -17,10 +17,10 @@ from provenance.working_trees import commit, fingerprint, git, new, project, put
 
 import lightning_debugkit
 from lightning_debugkit.provenance.repository import commit_tree as trees
+from lightning_debugkit.provenance.repository.commit_facts import identity
 from lightning_debugkit.provenance.repository.commit_tree import CommittedTree, commit_tree, end_run, write_tree
 from lightning_debugkit.provenance.repository.file_choice import Skipped, folded_skips
 from lightning_debugkit.provenance.repository.git import Unavailable, open_repository
-from lightning_debugkit.provenance.repository.identity import identity
 from lightning_debugkit.provenance.repository.side_refs import listed_runs
 
 pytestmark = [
@@ -197,12 +197,12 @@ def one_of_many(folder: Path, name: str) -> tuple[str, str]:
 FOR_EVER = """
 import sys, itertools, os
 from pathlib import Path
-from lightning_debugkit.provenance.repository import commit_tree, git, identity
+from lightning_debugkit.provenance.repository import commit_tree, git, commit_facts
 folder = Path(sys.argv[1])
 for n in itertools.count():
     (folder / "new.py").write_text(f"{os.getpid()} {n}")
     with git.open_repository(folder, 60) as repository:
-        identity.identity(repository)
+        commit_facts.identity(repository)
         kept = commit_tree.commit_tree(repository, f"run-{os.getpid()}-{n}", "message")
         print(kept.commit, flush=True)
         commit_tree.end_run(repository, f"run-{os.getpid()}-{n}", kept.commit, "done", {})

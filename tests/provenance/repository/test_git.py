@@ -16,9 +16,9 @@ import pytest
 from provenance.working_trees import fingerprint, git, new, project, script, write
 
 import lightning_debugkit
+from lightning_debugkit.provenance.repository.commit_facts import identity
 from lightning_debugkit.provenance.repository.commit_tree import commit_tree, write_tree
 from lightning_debugkit.provenance.repository.git import Unavailable, open_repository
-from lightning_debugkit.provenance.repository.identity import identity
 
 pytestmark = [
     pytest.mark.usefixtures("own_home"),

@@ -19,9 +19,9 @@ from provenance.working_trees import (
     tree_of,
 )
 
+from lightning_debugkit.provenance.repository.commit_facts import identity
 from lightning_debugkit.provenance.repository.commit_tree import CommittedTree, commit_tree, end_run
 from lightning_debugkit.provenance.repository.git import Repository, Unavailable, open_repository
-from lightning_debugkit.provenance.repository.identity import identity
 
 pytestmark = [
     pytest.mark.usefixtures("own_home"),

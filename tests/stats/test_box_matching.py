@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lightning_debugkit.stats.box_matching import match_boxes, overlap
 from lightning_debugkit.stats.confusion import Confusion
-from lightning_debugkit.stats.matching import match_boxes, overlap
 
 box = st.tuples(*[st.integers(0, 6)] * 4).map(lambda b: (b[0], b[1], b[0] + b[2], b[1] + b[3]))
 boxes = st.lists(st.tuples(box, st.integers(0, 2), st.integers(0, 10)), max_size=6)

@@ -12,6 +12,7 @@ from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.core.loss_functions import INDEX_LOSSES
 from lightning_debugkit.core.shared_rules import METRIC_DISAGREES
 from lightning_debugkit.core.tensor_notes import TensorNotes
+from lightning_debugkit.core.tensor_numbers import storage
 from lightning_debugkit.preflight.loss_calls import LossCall, Made
 from lightning_debugkit.preflight.operations import DIFFERENCES, MOVES, PICKS, SUMS
 from lightning_debugkit.preflight.origins import BOTH, Origin, Origins
@@ -73,7 +74,7 @@ class Picks:
                 places = result if isinstance(result, Tensor) else result[1]
                 what = "the class of the lowest score is picked" if name in LEAST else ""
                 step = Made(name, place(), dim % 2, source.shape[dim])
-                self._of[places] = Pick(step, _memory(source), what)
+                self._of[places] = Pick(step, storage(source), what)
         pick = self._of.get(source)
         if pick is None:
             return
@@ -95,7 +96,7 @@ class Picks:
         if pick.made.dim == 0:
             self.across.append(pick.made)
         elif pick.what:
-            self.misread.append((pick, _memory(labels)))
+            self.misread.append((pick, storage(labels)))
 
 
 def judge_misread(picks: Sequence[tuple[Pick, int]], calls: Sequence[LossCall], where: Where) -> Iterator[Finding]:
@@ -104,7 +105,7 @@ def judge_misread(picks: Sequence[tuple[Pick, int]], calls: Sequence[LossCall], 
     told: dict[str, tuple[Pick, LossCall]] = {}
     for pick, labels in picks:
         for call in calls:
-            is_own = _memory(call.prediction) == pick.scores and _memory(call.target) == labels
+            is_own = storage(call.prediction) == pick.scores and storage(call.target) == labels
             if call.function in INDEX_LOSSES and is_own:
                 told.setdefault(pick.made.place.source, (pick, call))
     for source, (pick, call) in told.items():
@@ -117,7 +118,3 @@ def judge_misread(picks: Sequence[tuple[Pick, int]], calls: Sequence[LossCall], 
 def _is_number(others: Sequence[Any]) -> bool:
     other = others[0] if len(others) == 1 else None
     return isinstance(other, int | float) and not isinstance(other, bool) and other != 0
-
-
-def _memory(tensor: Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()

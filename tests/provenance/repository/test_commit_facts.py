@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from provenance.working_trees import commit, git, new, project, put, write
 
+from lightning_debugkit.provenance.repository.commit_facts import bare_identity, identity
 from lightning_debugkit.provenance.repository.git import open_repository
-from lightning_debugkit.provenance.repository.identity import bare_identity, identity
 
 pytestmark = pytest.mark.usefixtures("own_home")
 
