@@ -22,17 +22,19 @@ from torch import nn
 class OnCpu(FSDPStrategy):
     """FSDP as it is, but for torch's refusal of CPUs when it is given no device, and Lightning's of this very class.
 
-    Of two times two ranks, if it is hybrid: Lightning makes such a mesh of GPUs only.
+    Hybrid, it has two copies of the model, where torch would look for the GPUs of each machine.
     """
 
     def _setup_model(self, model: nn.Module) -> nn.Module:
-        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed import new_subgroups_by_enumeration
         from torch.distributed.fsdp import FullyShardedDataParallel, ShardingStrategy
 
-        is_hybrid = self.sharding_strategy == ShardingStrategy.HYBRID_SHARD
-        mesh: Any = {"device_mesh": init_device_mesh("cpu", (2, 2))} if is_hybrid else {}
+        groups: dict[str, Any] = {}
+        if self.sharding_strategy == ShardingStrategy.HYBRID_SHARD:
+            shards, copies = ([[0, 1], [2, 3]], [[0, 2], [1, 3]])
+            groups["process_group"] = tuple(new_subgroups_by_enumeration(each)[0] for each in (shards, copies))
         return FullyShardedDataParallel(
-            model, sharding_strategy=self.sharding_strategy, device_id=torch.device("cpu"), **self.kwargs, **mesh
+            model, sharding_strategy=self.sharding_strategy, device_id=torch.device("cpu"), **self.kwargs, **groups
         )
 
 

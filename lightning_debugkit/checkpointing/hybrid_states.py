@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
 from torch.distributed.checkpoint.state_dict_loader import load
 
 from lightning_debugkit.core.compat import FSDPStrategy, Trainer, TrainerFn
@@ -50,7 +51,8 @@ def read_states_again(trainer: Trainer, path: Any) -> None:
     with FullyShardedDataParallel.state_dict_type(model, StateDictType.SHARDED_STATE_DICT, *in_host_memory):
         for index, optimizer in enumerate(trainer.strategy.optimizers):
             saved = {f"optimizer_{index}": FullyShardedDataParallel.optim_state_dict(model, optimizer)}
-            load(saved, checkpoint_id=folder)
+            # Flattened, a state of which this rank holds no row is missing, and torch asks for keys of before 2.4.
+            load(saved, checkpoint_id=folder, planner=DefaultLoadPlanner(flatten_sharded_tensors=False))
             (states,) = saved.values()
             flat = FullyShardedDataParallel.optim_state_dict_to_load(model, optimizer, states)
             optimizer.load_state_dict(flat)

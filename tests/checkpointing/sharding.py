@@ -99,7 +99,8 @@ def fit(
     if module is None:
         named = {"tensor": "tensor", "both": "tensor", "fsdp": "fsdp", "fsdp-hybrid": "fsdp", "hybrid": "hybrid"}
         cut = named.get(kind.split()[0], "fsdp2")
-        module = Shared(cut, wide=8 if cut == "tensor" else 9)
+        # One row cannot be dealt out: a rank has nothing of it.
+        module = Shared(cut, wide={"tensor": 8, "both": 8, "fsdp-hybrid": 1}.get(kind, 9))
     saves = NestedCheckpoint(**{"dirpath": folder / "checkpoints", "rules": list(rules), **(keeps or {})})
     trainer = pl.Trainer(
         accelerator="cpu", devices=count_of(kind), strategy=strategy(kind), default_root_dir=folder, logger=False,

@@ -110,7 +110,7 @@ def resume_alone(rank: int, folder: Path, saved: Path) -> None:
         callbacks=[ExactResume()],
     )  # fmt: skip
     data = DataLoader(TensorDataset(torch.randn(16, 4)), 4)
-    trainer.fit(Shared("fsdp"), data, data, ckpt_path=str(saved))
+    trainer.fit(Shared("fsdp", wide=1), data, data, ckpt_path=str(saved))
 
 
 @pytest.mark.parametrize("job", ["fsdp-hybrid"], indirect=True)
