@@ -17,7 +17,7 @@ from lightning_debugkit.core import batch_hooks
 from lightning_debugkit.core import run as runs
 from lightning_debugkit.core.anomaly import TrainingAnomaly, as_event
 from lightning_debugkit.core.arguments import check_names
-from lightning_debugkit.core.compat import belong_to_both, callbacks_of, is_search, stage_of
+from lightning_debugkit.core.compat import belong_to_both, callbacks_of, is_fit, is_search, stage_of
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.guards import guarded, guarded_state, leave_out_passing_frames, tell_exceptions
 from lightning_debugkit.core.optimizer_steps import load_uncounted, save_uncounted, steps_in, steps_taken
@@ -259,7 +259,10 @@ class DebugCallback(Callback):
 
     def where(self, trainer: Trainer, module: str = "") -> Where:
         """Return the place of now; where a checkpoint is validated or tested, the one that its weights are from."""
-        epoch, step = _loaded.get(trainer) or (epoch_of(trainer), steps_taken(trainer))
+        if is_fit(trainer):
+            epoch, step = trainer.current_epoch, steps_taken(trainer)
+        else:
+            epoch, step = _loaded.get(trainer) or (epoch_of(trainer), steps_taken(trainer))
         return Where(epoch, step, trainer.global_rank, module)
 
     def in_batch(self, trainer: Trainer) -> Where:

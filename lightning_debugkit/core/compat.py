@@ -209,6 +209,11 @@ def before_transfer(module: LightningModule, batch: Any) -> Any:
     return module._on_before_batch_transfer(batch, dataloader_idx=0)
 
 
+def is_fit(trainer: Trainer) -> bool:
+    """Tell whether the Trainer was asked for a fit; stages compare by code of their own, which takes long."""
+    return trainer.state.fn is TrainerFn.FITTING or trainer.state.fn == "fit"
+
+
 def stage_of(trainer: Trainer) -> str:
     """Return what the Trainer was asked for: ``fit``, ``validate``, ``test`` or ``predict``."""
     return "" if trainer.state.fn is None else trainer.state.fn.value

@@ -66,6 +66,7 @@ class JournalWriter:
         self._lock = threading.RLock()
         self._handle: int | None = None
         self._size = 0
+        self._taken: list[tuple[Where, Mapping[str, Any]]] = []  # points as they came: steps must not wait for more
         self._series: dict[str, _Series] = {}
         self._timer: threading.Timer | None = None
         self._tables = 0
@@ -79,6 +80,7 @@ class JournalWriter:
             return
         with self._lock:
             if event["kind"] == "measure" and "value" in event and isinstance(event.get("step"), int):
+                self._sort()
                 self._take(event)
                 return
             # What was measured before stands before; a finding is never lost with the process.
@@ -91,10 +93,9 @@ class JournalWriter:
         """Let a point of each of some series wait to be written."""
         if os.getpid() != self._process:
             return
-        place = {"epoch": where.epoch, "step": where.step, "rank": where.rank}
         with self._lock:
-            for name, value in values.items():
-                self._take({"kind": "measure", **place, "name": name, "value": value})
+            self._taken.append((where, values))
+            self._start()
 
     def flush(self) -> None:
         """Write what waits."""
@@ -113,6 +114,14 @@ class JournalWriter:
                 os.close(self._handle)
                 self._handle = None
 
+    def _sort(self) -> None:
+        """Give the points that have come to their series."""
+        taken, self._taken = self._taken, []
+        for where, values in taken:
+            place = {"epoch": where.epoch, "step": where.step, "rank": where.rank}
+            for name, value in values.items():
+                self._take({"kind": "measure", **place, "name": name, "value": value})
+
     def _take(self, event: Mapping[str, Any]) -> None:
         name = str(event.get("name"))
         series = self._series.get(name)
@@ -124,6 +133,10 @@ class JournalWriter:
             return
         series.last = None
         series.points.append(event)
+        self._start()
+
+    def _start(self) -> None:
+        """See to it that what waits is written soon."""
         if self._timer is None:
             self._timer = threading.Timer(SECONDS, self._due)
             self._timer.daemon = True
@@ -145,6 +158,7 @@ class JournalWriter:
 
     def _waiting(self, final: bool = False) -> Iterator[bytes]:
         """Yield the lines of what waits, and let it wait no more."""
+        self._sort()
         for series in self._series.values():
             if final and series.last is not None:
                 series.points.append(series.last)

@@ -82,7 +82,7 @@ class OptimizerSteps:
         self._look = None if after is None else partial(callback.on_before_optimizer_step, trainer, module)
         self._trainer = trainer
         self._announced: set[int] = set()
-        manual = not module.automatic_optimization
+        manual = self._is_manual = not module.automatic_optimization
         self._ignoring = {id(each) for each in trainer.optimizers if manual and _never_reads_closure(each)}
         self._handles: list[Any] = []
         self._running: int | None = None  # the optimizer that a step runs of which Lightning does not count
@@ -118,8 +118,9 @@ class OptimizerSteps:
             self._handles.append(register_optimizer_step_post_hook(of_others(hook)))
 
     def announced(self, optimizer: Optimizer) -> None:
-        """Take note that Lightning announces the next step."""
-        self._announced.add(id(raw(optimizer)))
+        """Take note that Lightning announces the next step; under automatic optimization it announces each."""
+        if self._is_manual:
+            self._announced.add(id(raw(optimizer)))
 
     def remove(self) -> None:
         """Hear no more."""

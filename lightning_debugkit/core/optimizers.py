@@ -16,11 +16,12 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from lightning_debugkit.core.compat import LightningModule, LightningOptimizer, Trainer, both_packages
+from lightning_debugkit.core.compat import LightningModule, LightningOptimizer, Trainer, both_packages, is_fit
 from lightning_debugkit.core.sharding import unwrapped_name
 from lightning_debugkit.stats.tensor_norms import alike, is_readable
 
 T = TypeVar("T")
+_SAMPLED = 16
 # What optimizers call the running mean of squared gradients that they divide by.
 _SECOND_MOMENTS = {"exp_avg_sq", "exp_inf", "square_avg", "sum", "max_exp_avg_sq", "exp_avg_sq_row"}
 
@@ -107,6 +108,11 @@ class ParameterList:
         return alike(self.parameters) if self.parameters else frozenset()
 
     @cached_property
+    def sample(self) -> list[Tensor]:
+        """A few of them, evenly spread: their versions tell of code that writes to weights."""
+        return self.parameters[:: max(1, len(self.parameters) // _SAMPLED)]
+
+    @cached_property
     def types(self) -> frozenset[torch.dtype]:
         """Their types of numbers."""
         return frozenset(p.dtype for p in self.parameters)
@@ -152,12 +158,11 @@ def scaler_of(trainer: Trainer) -> Any:
 def is_whole_window(trainer: Trainer) -> bool:
     """Tell whether the window has as many batches as it should: the last one of an epoch may be shorter."""
     window = trainer.accumulate_grad_batches
-    batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
-    return window == 1 or batches % window == 0
+    return window == 1 or trainer.fit_loop.epoch_loop.batch_progress.current.ready % window == 0
 
 
 def epoch_of(trainer: Trainer) -> int:
     """Return the epoch in progress; where no fit runs, the last that one began, as Lightning has counted on by then."""
-    if trainer.state.fn == "fit":
+    if is_fit(trainer):
         return trainer.current_epoch
     return max(trainer.fit_loop.epoch_progress.current.ready - 1, 0)

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from lightning_debugkit.core.anomaly import TrainingAnomaly
 from lightning_debugkit.core.arguments import Needs
 from lightning_debugkit.core.finding import Finding
+from lightning_debugkit.core.fit_facts import FitFacts
 from lightning_debugkit.core.journal_writer import NamedNumbers
 from lightning_debugkit.core.optimizer_steps import OptimizerSteps
 from lightning_debugkit.core.optimizers import raw
@@ -127,6 +128,7 @@ class GradientAnomalyDetector(EvaluationHooks):
             self.failure = self._new_failure()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._sight.fit = FitFacts(trainer, pl_module)
         self.watches.loops.rates.asks(trainer.optimizers)
         if self.hooks == "always":
             self._module_hooks = ModuleHooks(pl_module)
@@ -144,32 +146,31 @@ class GradientAnomalyDetector(EvaluationHooks):
         self._tell(trainer, self.watches.new_epoch(trainer, pl_module, self.where(trainer)))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        where = self.where(trainer)
+        where, fit = self.where(trainer), FitFacts(trainer, pl_module)
         if self._sight.run is not None:
-            self._sight.run.here = where if pl_module.automatic_optimization else None
+            self._sight.run.here = where if fit.is_automatic else None
         self._tell(trainer, self.watches.before_batch(trainer, pl_module, where, batch))
         self.order.advance(trainer)
         around = self.watches.saves
         self._tell(trainer, around.before_batch(trainer, where, self.order.current, batch_idx))
-        self._sight.begin(ObservedBatch(batch, batch_idx, RandomState.capture(), self.order.handed))
+        self._sight.begin(ObservedBatch(batch, batch_idx, RandomState.capture(), self.order.handed), fit)
         is_first = batch_idx % trainer.accumulate_grad_batches == 0
         self.failure.begin(pl_module, first=is_first, is_new_epoch=batch_idx == 0)
         if self._module_hooks is not None and is_first:
             self._module_hooks.clear()
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
-        self._sight.saw_loss(loss, trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1)
-        if trainer.world_size > 1 and self.action != "warn" and loss.requires_grad:
+        sight = self._sight
+        sight.saw_loss(loss)
+        if sight.fit.ranks > 1 and self.action != "warn" and loss.requires_grad:
             # A loss that breaks on one rank must stop all of them: its gradients carry the news to the others.
             loss.register_hook(contagion(loss.detach(), lambda error: self.trouble(trainer, "backward", error)))
-        where = self.in_batch(trainer)
-        self._tell(trainer, self.watches.before_backward(trainer, pl_module, loss, where, self._sight))
+        self._tell(trainer, self.watches.before_backward(trainer, pl_module, loss, self.in_batch(trainer), sight))
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.watches.after_backward(trainer, pl_module)
+        self.watches.after_backward(pl_module, self._sight)
         self._sight.saw_backward()
-        is_window = pl_module.automatic_optimization and trainer.accumulate_grad_batches > 1
-        if not (is_window and trainer.fit_loop._should_accumulate()):
+        if self._sight.fit.window == 1 or not trainer.fit_loop._should_accumulate():
             return
         # The window's later batches would hide which of them was the bad one.
         if not self._sight.keep_batch():
@@ -221,9 +222,10 @@ class GradientAnomalyDetector(EvaluationHooks):
             if watcher is not None and watcher.error is not None:
                 self.trouble(trainer, "hooks", watcher.error)
                 watcher.error = None
-        self._tell_unread(trainer)
-        if self._sight.run is not None:
-            self._sight.run.here = None
+        if (run := self._sight.run) is not None:
+            run.here = None
+            if run.parameters.unread:
+                self._tell_unread(trainer, run)
         self._tell(trainer, self.watches.after_batch(trainer, pl_module, self.where(trainer), self._sight))
         self._sight.end()
 
@@ -277,20 +279,19 @@ class GradientAnomalyDetector(EvaluationHooks):
             self._module_hooks = None
         self._sight = StepStatsReader()
 
-    def _tell_unread(self, trainer: Trainer) -> None:
-        run = self._sight.run
-        news = set() if run is None else run.parameters.unread - self._unread
+    def _tell_unread(self, trainer: Trainer, run: Run) -> None:
+        news = run.parameters.unread - self._unread
         if news and trainer.is_global_zero:
             self._unread |= news
             why = f"parameters of class {', '.join(sorted(self._unread))}, which give no numbers"
             self.write(trainer, "measure", name="gradients-unseen", value={"why": why})
 
     def _stepped(self, trainer: Trainer, optimizer: Optimizer) -> None:
-        run = self._sight.run
+        run, loops = self._sight.run, self.watches.loops
         if run is not None and self._fed.pop(id(optimizer), False):
             run.trained = (run.trained or 0) + 1
-        self.watches.loops.authors.stepped(optimizer)
-        self.watches.loops.doubles.stepped(optimizer)
+        loops.authors.stepped(optimizer)
+        loops.doubles.stepped(optimizer)
         self._tell(trainer, self.watches.after_step(optimizer))
 
     def _record(self, trainer: Trainer, look: StepStats, always: bool = False) -> None:
@@ -298,7 +299,7 @@ class GradientAnomalyDetector(EvaluationHooks):
         if not (self._drawn[id(look.optimizer)].keeps(look.where.step) or always):
             return
         points: dict[str, Any] = {} if look.loss is None else {"loss": look.loss}
-        known = enumerate(zip(trainer.optimizers, look.run_rates, strict=True))
+        known = enumerate(zip(self._sight.fit.optimizers, look.run_rates, strict=True))
         # Lightning's stand-in for no optimizer has no groups.
         rates = {type(o).__name__ + (f"-{i}" if i else ""): of_groups[0] for i, (o, of_groups) in known if of_groups}
         points["learning-rate"] = rates or {type(look.optimizer).__name__: rate for rate in look.group_rates[:1]}

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from lightning_debugkit.core.compat import LightningModule, Trainer, skips_backward
+from lightning_debugkit.core.compat import LightningModule, Trainer
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.core.optimizers import held_by
 from lightning_debugkit.core.run import current_run
@@ -103,7 +103,8 @@ class LoopMonitor:
             self.resets.before_batch(module, "training")
             self.monitored.listen(trainer, module, "training_step", batch)
         yield from self.doubles.before_batch(trainer, module, where)
-        yield from self.swapped.trains(where, module)
+        if self.swapped.is_open:
+            yield from self.swapped.trains(where, module)
 
     def raised(
         self, trainer: Trainer, module: LightningModule, where: Where, error: BaseException
@@ -138,18 +139,20 @@ class LoopMonitor:
         self, trainer: Trainer, module: LightningModule, where: Where, sight: StepStatsReader
     ) -> Iterator[Finding]:
         """Yield what a batch tells that is over, of its loss and of what it has left in the model."""
+        fit = sight.fit
         self._batches += 1
         self.empty.batch("training")
         if self.wiring:
-            yield from self.resets.after_batch(where, trainer, "training")
-            yield from self.monitored.judge(where, trainer) if self.monitored.hears else ()
-            yield from self.doubles.after_batch(trainer, where)
-            if not module.automatic_optimization and (told := self.uncounted.judge(where, trainer)) is not None:
+            if "training" in self.resets.begun:
+                yield from self.resets.after_batch(where, trainer, "training")
+            if self.monitored.hears:
+                yield from self.monitored.judge(where, trainer)
+            yield from self.doubles.after_batch(trainer, where, fit.optimizers)
+            if not fit.is_automatic and (told := self.uncounted.judge(where, trainer)) is not None:
                 yield told
-            if _validates_next(trainer, sight.current.batch_idx) and holds_whole_model(trainer):
-                self.swapped.after_batch(where, trainer, module, held_by(trainer.optimizers))
-        # A model that is fitted without gradients, as by counting, has no optimizer, and no loss is asked of it.
-        if skips_backward(trainer) or not any(optimizer.param_groups for optimizer in trainer.optimizers):
+            if _validates_next(trainer, sight.current.batch_idx) and fit.holds_whole_model:
+                self.swapped.after_batch(where, trainer, module, held_by(fit.optimizers))
+        if not fit.trains:
             return
         batch = sight.current
 
@@ -157,7 +160,7 @@ class LoopMonitor:
             return why_no_loss(trainer, module, batch.batch, batch.batch_idx, batch.random)
 
         # Automatic optimization looks at each step, also where there was no loss.
-        marks = (sight.passes, 0 if module.automatic_optimization else sight.looks)
+        marks = (sight.passes, 0 if fit.is_automatic else sight.looks)
         yield from self._lossless(where, module, self.losses.after_batch(where, batch.batch_idx, module, marks, ask))
         if self.buffers.due(where.step) and not _is_told(trainer):
             yield from self.buffers.look(where, module, batch.batch)
@@ -295,9 +298,9 @@ def _is_validation_of_fit(trainer: Trainer) -> bool:
     return trainer.state.fn == "fit" and not trainer.sanity_checking
 
 
-def zeroed(trainer: Trainer, look: StepStats) -> bool:
-    """Tell whether all gradients are zero and the clipping before divided them by an infinite norm."""
-    run = current_run(trainer) if look.norm == 0 else None
+def zeroed(trainer: Trainer) -> bool:
+    """Tell whether gradients that are all zero were divided by an infinite norm, by the clipping before."""
+    run = current_run(trainer)
     if run is None or run.clip_norm is None:
         return False
     return not math.isfinite(float(run.clip_norm))

@@ -49,7 +49,7 @@ class MetricResets:
     """Compare what metrics have counted before the first batch of a pass with what they have after it."""
 
     def __init__(self) -> None:
-        self._begun: dict[str, list[_Begin]] = {}  # by stage
+        self.begun: dict[str, list[_Begin]] = {}  # by stage, up to the end of the pass's first batch
         self._times: dict[tuple[str, str], int] = {}  # by stage and metric
         self._in_training: set[str] = set()  # metrics that a batch of training updates
         self._mixed: list[_Begin] = []  # those that hold training, and were updated by the validation in progress
@@ -57,7 +57,7 @@ class MetricResets:
 
     def before_batch(self, module: LightningModule, stage: str) -> None:
         """Take the counts before the first batch of a pass."""
-        self._begun[stage] = [
+        self.begun[stage] = [
             _Begin(name, part, part.update_count, computed_value(part))
             for name, part in module.named_modules()
             if isinstance(part, Metric) and type(part).__name__ not in _lasting(stage)
@@ -65,7 +65,7 @@ class MetricResets:
 
     def after_batch(self, where: Where, trainer: Trainer, stage: str) -> Iterator[Finding]:
         """Yield the metrics that this batch has added to what was computed of the passes before."""
-        for begin in self._begun.pop(stage, []):
+        for begin in self.begun.pop(stage, []):
             name, key = begin.name, (stage, begin.name)
             is_updated = begin.metric.update_count > begin.updates
             if is_updated and stage == "training":

@@ -16,7 +16,7 @@ from lightning_debugkit.core.optimizers import averages_in, has_entries, held_by
 from lightning_debugkit.core.sharding import holds_whole_model, is_sharded, named_shards, unwrapped_name
 from lightning_debugkit.data.batches import tensors
 from lightning_debugkit.monitors.gradients.missing_gradients import GradientFlow
-from lightning_debugkit.monitors.gradients.vanishing_exploding import GradientTrends
+from lightning_debugkit.monitors.gradients.vanishing_exploding import DIVERGING, GradientTrends
 from lightning_debugkit.monitors.gradients.zero_grad import ZeroGrad, cleared_by_hook
 from lightning_debugkit.monitors.loop_monitor import LoopMonitor, is_limited, zeroed
 from lightning_debugkit.monitors.observed_step import StepStats
@@ -113,7 +113,8 @@ class Monitor:
 
     def before_batch(self, trainer: Trainer, module: LightningModule, where: Where, batch: Any) -> Iterator[Finding]:
         """Yield what a batch that comes tells of the validation before it, and the first one of what it begins with."""
-        yield from self.loops.validated.trained(where, trainer, module)
+        if self.loops.validated.is_doubtful:
+            yield from self.loops.validated.trained(where, trainer, module)
         if not self._begun:
             yield from self.first_batch(trainer, module, where)
         if self.wiring:
@@ -140,10 +141,10 @@ class Monitor:
             return
         doubles = self.loops.doubles
         yield from doubles.look(trainer, where) if doubles.counts else ()
-        self.zeroing.before_backward(trainer.optimizers, self._batch_began, sight.later)
+        self.zeroing.before_backward(sight.fit.optimizers, self._batch_began, sight.later)
         self._batch_began = False
         yield from self.modes.judge(where, module, self._learns(trainer)) if self.modes.layers else ()
-        if self._graphs > 0 and loss.requires_grad and holds_whole_model(trainer):
+        if self._graphs > 0 and loss.requires_grad and sight.fit.holds_whole_model:
             self._graphs -= 1
             leaf = reached(loss)
             own = {id(p) for p in module.parameters()}
@@ -181,37 +182,39 @@ class Monitor:
             versions = versions_of(module, suspect.evidence["parameters"])
             self._suspects.append((steps_taken(trainer) + 3, suspect, versions))
 
-    def after_backward(self, trainer: Trainer, module: LightningModule) -> None:
+    def after_backward(self, module: LightningModule, sight: StepStatsReader) -> None:
         # A backward that no step follows is usual within a window: only behind it is it worth a look at all weights.
-        if self._unstepped == max(_WINDOWLESS, trainer.accumulate_grad_batches):
+        if self._unstepped == max(_WINDOWLESS, sight.fit.window):
             self._versions = versions(list(module.parameters()))
         self._unstepped += 1
         if self.wiring:
-            self.zeroing.after_backward(trainer.optimizers)
+            self.zeroing.after_backward(sight.fit.optimizers)
 
     def before_step(
         self, trainer: Trainer, module: LightningModule, look: StepStats, sight: StepStatsReader
     ) -> Iterator[Finding]:
         """Yield what a sound look at an optimizer step tells."""
         self._unstepped = 0
-        closure_again = self._asks_again(look)
+        fit, key = sight.fit, id(look.optimizer)
+        last = self._looks.get(key)
+        # It asks for gradients again within one step, as LBFGS does.
+        closure_again = last is not None and last.where == look.where
         alone = len(look.run_rates) == 1
-        several = not alone or sight.backwards > max(1, trainer.accumulate_grad_batches)
+        several = not alone or sight.backwards > fit.window
         if closure_again:
             self.movement.asked_again(look.optimizer)
         else:
-            yield from self.trends.loss(look, several)
-            for finding in self.trends.diverging(look, several):
-                told = self.followers.doubt(finding, module, held_by(trainer.optimizers))
+            for finding in () if several else self.trends.loss(look):
+                is_doubted = finding.rule == DIVERGING.name
+                told = self.followers.doubt(finding, module, held_by(trainer.optimizers)) if is_doubted else finding
                 yield from [] if told is None else [told]
             yield from self.trends.gradients(look)
         if not self.wiring or closure_again:
             return
-        if zeroed(trainer, look):
+        if look.norm == 0 and zeroed(trainer):
             return  # what clipping has turned to zeros says nothing of the wiring
-        automatic = module.automatic_optimization
-        yield from self.zeroing.before_step(look, automatic, alone, not holds_whole_model(trainer))
-        if self._graphs > 0 and is_sharded(trainer):
+        yield from self.zeroing.before_step(look, fit.is_automatic, alone, not fit.holds_whole_model)
+        if self._graphs > 0 and fit.is_sharded:
             self._graphs -= 1
             suspect = fed_but_not_held(look.where, named_shards(module), trainer.optimizers)
             self._suspect(trainer, module, [suspect] if suspect else [])
@@ -222,23 +225,18 @@ class Monitor:
             return audit(trainer, module, batch.batch, batch.batch_idx, batch.random, wanted, of)
 
         # One backward may feed several optimizers: each is asked for those since its own last step.
-        if sight.passes != self._passes.get(id(look.optimizer), 0):
-            self._passes[id(look.optimizer)] = sight.passes
+        if sight.passes != self._passes.get(key, 0):
+            self._passes[key] = sight.passes
             yield from self.flow.judge(look, replayed, has_backward=bool(sight.passes_of_step))
         yield from self.movement.before_step(look)
         yield from self.loops.before_step(look, module, sight.current.batch_idx)
-        if math.isfinite(self._total):
+        if self._total < math.inf:
             crawling = self.movement.crawling(look, self._total, self.trends.has_fallen)
             yield from self.loops.crawling(trainer, module, crawling) if crawling is not None else ()
         if self._plans:
             known = [rate for rates in look.run_rates for rate in rates if math.isfinite(rate)]
             yield from self.schedule.judge(look.where, max(known), self._total, self._plans) if known else ()
-        self._looks[id(look.optimizer)] = look
-
-    def _asks_again(self, look: StepStats) -> bool:
-        """Tell whether the optimizer asks for gradients again within one step, as LBFGS does."""
-        last = self._looks.get(id(look.optimizer))
-        return last is not None and (last.where.step, last.where.epoch) == (look.where.step, look.where.epoch)
+        self._looks[key] = look
 
     def after_step(self, optimizer: Optimizer) -> Iterator[Finding]:
         """Yield what an optimizer did; not called for a step that a scaler skips."""
@@ -257,11 +255,11 @@ class Monitor:
     ) -> Iterator[Finding]:
         self._batch_began = True
         yield from self.loops.after_batch(trainer, module, where, sight)
-        if (told := self.followers.settle(where.step)) is not None:
+        if self.followers.waiting is not None and (told := self.followers.settle(where.step)) is not None:
             yield told
         if not self.wiring:
             return
-        if module.automatic_optimization and self._unstepped == max(20, 4 * trainer.accumulate_grad_batches):
+        if sight.fit.is_automatic and self._unstepped == max(20, 4 * sight.fit.window):
             yield from never_stepped(where, module, self._unstepped, self._versions)
         due = [item for item in self._suspects if item[0] <= where.step] if self._suspects else ()
         for item in due:

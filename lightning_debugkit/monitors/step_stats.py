@@ -15,16 +15,16 @@ from torch.optim import Optimizer
 
 from lightning_debugkit.core.compat import LightningModule, Trainer, divides_by_scale, overrides, scale_of
 from lightning_debugkit.core.finding import Where
+from lightning_debugkit.core.fit_facts import FitFacts
 from lightning_debugkit.core.host_copy import HostCopy, Later, read
 from lightning_debugkit.core.optimizers import (
     ParameterList,
     is_whole_window,
     rate_of,
-    scaler_of,
 )
 from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.core.run import Run
-from lightning_debugkit.core.sharding import Sums, is_sharded
+from lightning_debugkit.core.sharding import Sums
 from lightning_debugkit.core.tensor_numbers import numbers
 from lightning_debugkit.data.batches import tensors
 from lightning_debugkit.data.sample_order import Handed
@@ -91,6 +91,7 @@ class StepStatsReader:
     def __init__(self, run: Run | None = None) -> None:
         self.run = run
         self.current = _NO_BATCH
+        self.fit: FitFacts  # as the batch began; given when the fit starts
         self.earlier: list[tuple[ObservedBatch, int]] = []  # batches of the window, with the place of their last loss
         self.loss: float | None = None  # mean since the last step of an optimizer
         self.backwards = 0  # since then
@@ -105,17 +106,17 @@ class StepStatsReader:
         self._may_clip: bool | None = None
         self._sums: dict[int, tuple[ParameterList, Sums, int]] = {}  # by optimizer: of which parameters, looks
 
-    def begin(self, batch: ObservedBatch) -> None:
+    def begin(self, batch: ObservedBatch, fit: FitFacts) -> None:
         """Take the batch that comes."""
-        self.current, self._passes_before = batch, self.passes
+        self.current, self.fit, self._passes_before = batch, fit, self.passes
 
     def end(self) -> None:
         """Let go of the batch."""
         self.current = _NO_BATCH
 
-    def saw_loss(self, loss: Tensor, divided: int) -> None:
-        """Keep a reference to the loss, which was ``divided``; it is read later, together with the norms."""
-        self._factor = float(divided)
+    def saw_loss(self, loss: Tensor) -> None:
+        """Keep a reference to the loss, which was divided by the window; it is read later, together with the norms."""
+        self._factor = float(self.fit.window)
         plain = numbers(loss)
         if plain is None and not is_readable(loss):
             return  # of a class that gives no numbers
@@ -165,7 +166,7 @@ class StepStatsReader:
     def broken_so_far(self, trainer: Trainer, module: LightningModule) -> str:
         """Say what is not finite after a backward that no step follows, empty if all is well."""
         gradients: list[Tensor] = []
-        if scaler_of(trainer) is None:
+        if self.fit.scaler is None:
             gradients = [p.grad for p in module.parameters() if p.grad is not None and is_readable(p.grad)]
         found = read(each_norm(gradients), self._losses)
         norms_, losses = found[: len(gradients)], found[len(gradients) :]
@@ -193,7 +194,7 @@ class StepStatsReader:
             weighed: The norms of the weights are read along: a rule is going to ask for them.
         """
         self.looks += 1
-        if is_sharded(trainer):
+        if self.fit.is_sharded:
             numbers = self._sum(trainer, optimizer, parameters_of(self.run, module, optimizer), alarm)
         else:
             numbers = self._own(trainer, module, optimizer, weighed)
@@ -208,7 +209,7 @@ class StepStatsReader:
             present=numbers.present,
             group_rates=numbers.rates[at] if at is not None else [rate_of(g) for g in optimizer.param_groups],
             run_rates=numbers.rates,
-            whole=is_whole_window(trainer),
+            whole=self.fit.window == 1 or is_whole_window(trainer),
             clipped=bool(trainer.gradient_clip_val) or self._clips(module),
             weigh=numbers.weigh,
             dims=numbers.dims,
@@ -277,7 +278,7 @@ class StepStatsReader:
         weights: Sequence[Tensor] = (),
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Bring norms, losses, rates and loss scale to the host in one copy; return the norms, and those of weights."""
-        losses, scaler, optimizers = self._losses, scaler_of(trainer), trainer.optimizers
+        losses, scaler, optimizers = self._losses, self.fit.scaler, self.fit.optimizers
         scale = 1.0 if scaler is None else scale_of(scaler)
         numbers.optimizers, numbers.is_scaled = optimizers, scaler is not None
         of_groups: list[list[Any]] = [[group.get("lr") for group in one.param_groups] for one in optimizers]
@@ -290,13 +291,15 @@ class StepStatsReader:
         scales = [scale] if isinstance(scale, Tensor) else []
         found = copies.now(each, [*weights, *losses, *scales, *along])
         first, second = len(each), len(each) + len(weights)
-        self._read_losses = found[second : second + len(losses)]
-        rest = iter(found[second + len(losses) :].tolist())
-        numbers.scale = next(rest) if scales else float(scale)
-        known = {id(rate): number for rate, number in zip(along, rest, strict=True)}
-        numbers.rates = of_groups if is_plain else [[_number(rate, known) for rate in rates] for rates in of_groups]
-        mean = sum(self._read_losses.tolist()) / len(losses) if losses else None
-        self.loss = None if mean is None else mean * self._factor / numbers.scale
+        third = second + len(losses)
+        self._read_losses = found[second:third]
+        numbers.rates = of_groups
+        if scaler is not None or not is_plain:
+            rest = iter(found[third:].tolist())
+            numbers.scale = next(rest) if scales else float(scale)
+            known = {id(rate): number for rate, number in zip(along, rest, strict=True)}
+            numbers.rates = [[_number(rate, known) for rate in rates] for rates in of_groups]
+        self.loss = sum(self._read_losses.tolist()) / len(losses) * self._factor / numbers.scale if losses else None
         return found[:first], found[first:second]
 
 

@@ -23,9 +23,7 @@ NEEDED = {
         "on_train_batch_start", "on_before_backward", "on_after_backward", "on_before_optimizer_step",
         "on_train_batch_end",
     },
-    "GradientClippingMonitor": {
-        "on_before_backward", "on_after_backward", "on_before_optimizer_step", "on_train_batch_end",
-    },
+    "GradientClippingMonitor": {"on_before_optimizer_step"},
     "ActivationMonitor": {"on_train_batch_start"},
 }  # fmt: skip
 

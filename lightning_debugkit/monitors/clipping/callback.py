@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -34,6 +35,9 @@ from lightning_debugkit.monitors.clipping.clipping_rules import ClippingRules
 from lightning_debugkit.monitors.clipping.overflow import Overflow
 
 _TOGETHER = 50  # steps brought to the host in one copy
+# Under automatic optimization these are for the sake of clippings: the Trainer calls them once one was heard, the last
+# one also where steps are to be judged.
+_OF_CLIPPING = ("on_before_backward", "on_after_backward", "on_train_batch_end")
 
 
 class GradientClippingMonitor(DebugCallback):
@@ -118,7 +122,9 @@ class GradientClippingMonitor(DebugCallback):
             self._drawn.append(Thinning())
         if self.auto_threshold:
             self._start_auto(trainer, pl_module)
-        self._probe = ClipStatsReader(trainer, pl_module, self.every_n_steps)
+        self._probe = ClipStatsReader(trainer, pl_module, self.every_n_steps, partial(self.wake, *_OF_CLIPPING))
+        if pl_module.automatic_optimization:
+            self.rest(*_OF_CLIPPING)
         self._steps = OptimizerSteps(self, trainer, pl_module, self._stepped)
 
     def _start_auto(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -153,8 +159,12 @@ class GradientClippingMonitor(DebugCallback):
             self._probe.batch_over()
             if len(self._probe.drafts) >= _TOGETHER and len(self._probe.read_drafts()) >= _TOGETHER:
                 self._judge(trainer, self._probe.read_drafts())
+                if pl_module.automatic_optimization and not self._probe.is_heard:
+                    self.rest("on_train_batch_end")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._probe is not None:
+            self._probe.batch_over()
         self._judge(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -189,6 +199,8 @@ class GradientClippingMonitor(DebugCallback):
     def _stepped(self, optimizer: Optimizer) -> None:
         if self._probe is not None:
             self._probe.step_over(self._probe.optimizers.index(optimizer))
+            if len(self._probe.drafts) >= _TOGETHER:
+                self.wake("on_train_batch_end")
 
     def _judge(self, trainer: Trainer, drafts: list[PendingClippedStep] | None = None) -> None:
         """Read what has been gathered, and say what is wrong. The gradients of replicas are equal: one rank tells.

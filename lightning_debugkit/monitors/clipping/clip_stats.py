@@ -68,22 +68,33 @@ class _Pending:
 
 
 class ClipStatsReader:
-    """Hears the clipping of one fit."""
+    """Hears the clipping of one fit.
 
-    def __init__(self, trainer: Trainer, module: LightningModule, every_n_steps: int) -> None:
+    Args:
+        heard: Called at the first clipping that is heard: from the next batch on, all that the Trainer tells is needed
+            to judge its moment.
+    """
+
+    def __init__(
+        self, trainer: Trainer, module: LightningModule, every_n_steps: int, heard: Callable[[], None]
+    ) -> None:
         self.trainer = trainer
         self.module = module
+        self._is_automatic = module.automatic_optimization
         self.every_n_steps = every_n_steps
         self.order = ClippingOrder()
         self.drafts: list[PendingClippedStep] = []
         self.error: Exception | None = None  # met while listening, where nothing may be raised
-        self.is_forward = True  # no backward pass has begun that a clipping could be meant for
-        self._is_heard = False  # a clipping, in this fit
+        # No backward pass has begun that a clipping could be meant for. The first clipping is taken for one behind it:
+        # three steps in a row make a habit.
+        self.is_forward = False
+        self.is_heard = False  # a clipping, in this fit
+        self._tell_heard = heard
         self._moment = 0
         self._owners: dict[int, int] = {}
         self.optimizers = trainer.optimizers  # those of the whole fit: each step asks
         self._pending = [_Pending() for _ in self.optimizers]
-        self._may_clip = not module.automatic_optimization or any(overrides(module, n) for n in _OWN_CLIPPING)
+        self._may_clip = not self._is_automatic or any(overrides(module, n) for n in _OWN_CLIPPING)
         self._run = current_run(trainer)
         clip_hooks.listen(self)
         if self._run is not None:
@@ -140,9 +151,11 @@ class ClipStatsReader:
 
     def _heard(self, index: int, by: By, threshold: float, norm: Tensor | None, after: Tensor | None = None) -> None:
         pending = self._pending[index]
-        is_early = self.is_forward if self.module.automatic_optimization else not pending.fed
+        is_early = self.is_forward if self._is_automatic else not pending.fed
         scale = self._scale(self.optimizers[index])
-        self._is_heard = True
+        if not self.is_heard:
+            self.is_heard = True
+            self._tell_heard()
         # Only where the moment is wrong is it worth knowing who called.
         is_asked = (is_early or scale > 1) and not self.order.has_source(index)
         source = place_of(caller(), {}).source if is_asked else ""
@@ -172,11 +185,8 @@ class ClipStatsReader:
     # What the Trainer tells.
 
     def before_backward(self, loss: Tensor) -> None:
-        """Wait for the backward pass itself: hooks of the module that come before it may still clip.
-
-        Where nobody has clipped yet, nothing is put on the loss: three steps in a row make a habit.
-        """
-        if loss.requires_grad and self._is_heard:
+        """Wait for the backward pass itself: hooks of the module that come before it may still clip."""
+        if loss.requires_grad and self.is_heard:
             loss.register_hook(self._backward_begins)
 
     @unserializable_hook  # type: ignore[untyped-decorator]  # else torch warns where a loss that has it is saved
@@ -186,10 +196,12 @@ class ClipStatsReader:
     def after_backward(self) -> None:
         """Take note of the gradients of a module that clips and steps by itself."""
         self.is_forward = False
+        if self._is_automatic:
+            return
         for index, optimizer in enumerate(self.optimizers):
             pending = self._pending[index]
             pending.fed = True
-            if not self.module.automatic_optimization and pending.is_due and not pending.drafts:
+            if pending.is_due and not pending.drafts:
                 pending.before = self._look(optimizer, None)
 
     def before_step(self, index: int, where: Where, must_look: bool) -> Tensor | float | None:
@@ -200,7 +212,7 @@ class ClipStatsReader:
             self.step_over(index, is_taken=False)
         pending.opened = where
         optimizer = self.optimizers[index]
-        if self.module.automatic_optimization:
+        if self._is_automatic:
             # Where the clipping itself is heard, its norm will do, but for the shares of the layers.
             needed = must_look or pending.is_due or not pending.heard_last
             pending.before = self._look(optimizer, self._moment) if needed else None
@@ -215,11 +227,12 @@ class ClipStatsReader:
             return
         self.order.stepped(index)
         drafts = pending.drafts if pending.heard else self._measured(index, pending)
-        groups = self.optimizers[index].param_groups
-        is_fed = is_taken and any(p.grad is not None for group in groups for p in group["params"])
         for draft in drafts:
-            draft.is_taken = is_fed
             draft.where, draft.is_whole = pending.opened, is_whole_window(self.trainer)
+            if draft.by == "nothing":
+                continue  # of what nobody cuts, the norm is all that is asked
+            groups = self.optimizers[index].param_groups
+            draft.is_taken = is_taken and any(p.grad is not None for group in groups for p in group["params"])
             if pending.is_due and pending.before is not None:
                 found = pending.before.norms
                 draft.layers = pending.before.layers, self._later(found) if isinstance(found, Tensor) else found
@@ -238,7 +251,7 @@ class ClipStatsReader:
 
     def batch_over(self) -> None:
         """Close what a skipped step has left open; take what is clipped up to the next backward pass for too early."""
-        self.is_forward = True
+        self.is_forward = self.is_heard
         for index, pending in enumerate(self._pending):
             if pending.opened is not None:
                 self.step_over(index, is_taken=False)

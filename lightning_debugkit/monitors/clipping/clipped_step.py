@@ -118,6 +118,8 @@ def read_clipped_steps(
 
     Drafts whose norm is infinite are added to ``overflowed``.
     """
+    if all(draft.by == "nothing" and type(draft.norm) is float for draft in drafts):
+        return [_unclipped(draft) for draft in drafts if math.isfinite(draft.norm)]
     away = [number for draft in drafts for number in draft.numbers if _is_away(number)]
     told = dict(zip(map(id, away), read([], [_tensor(number) for number in away]).tolist(), strict=True))
     vectors = [draft.layers[1] for draft in drafts if draft.layers is not None and isinstance(draft.layers[1], Tensor)]
@@ -142,6 +144,12 @@ def read_clipped_steps(
             known = (limit, by, draft.by == "norm", draft.is_whole, peak, draft.scale, draft.source, shares)
             steps.append(ClippedStep(draft.where, draft.optimizer, norm, after, *known))
     return steps
+
+
+def _unclipped(draft: PendingClippedStep) -> ClippedStep:
+    norm = draft.norm
+    assert isinstance(norm, float)
+    return ClippedStep(draft.where, draft.optimizer, norm, norm, None, "nothing", False, draft.is_whole)
 
 
 def tightest(steps: Sequence[ClippedStep]) -> list[ClippedStep]:

@@ -113,9 +113,9 @@ class ClippingRules:
         """
         for step in steps:
             self._count(step)
-        if self.steps >= _SHORT:
+        if self.clipped and self.steps >= _SHORT:
             yield from self._severe()
-        if self.steps >= 2 * _WINDOW:
+        if self.clipped and self.steps >= 2 * _WINDOW:
             # The first steps of a run are often larger than all that follow.
             yield from self._always(is_adaptive)
         yield from self._advised()
@@ -156,8 +156,9 @@ class ClippingRules:
     def _always(self, is_adaptive: bool) -> Iterator[Finding]:
         steps = list(self.recent)
         share = sum(step.is_clipped for step in steps) / len(steps)
-        halved = median(step.coefficient for step in steps) < _HALVED
-        if share >= _MOST and halved and _is_cut(steps) and not self.is_auto:
+        if share < _MOST or self.is_auto:
+            return
+        if median(step.coefficient for step in steps) < _HALVED and _is_cut(steps):
             # Adam and its kin take steps of the same length whatever the scale of the gradient; and where next to
             # nothing is left, that has been said.
             is_severe = median(step.coefficient for step in steps) < _DIRECTION
@@ -165,9 +166,9 @@ class ClippingRules:
             yield ALWAYS.found(steps[-1].where, severity=severity, share=share, **self._told(steps))
 
     def _advised(self) -> Iterator[Finding]:
-        norms = [norm for _, norm in self.norms]
-        if self.limited or self.clipped or self.steps < self._tail_due or len(norms) < _TAIL_FROM + _LEVEL:
+        if self.limited or self.clipped or self.steps < self._tail_due or len(self.norms) < _TAIL_FROM + _LEVEL:
             return
+        norms = [norm for _, norm in self.norms]
         self._tail_due = self.steps * 5 // 4  # a look at the tail takes longer the more steps there are
         above = above_usual(norms, _LEVEL)
         index, upper = tail_index(above)

@@ -115,7 +115,8 @@ class GradientFlow:
         """
         self.looks += 1
         unfed = self._of(look)
-        if has_backward:
+        has_all = look.present is None and np.count_nonzero(look.found) == look.found.size
+        if has_backward and not (has_all and id(look.optimizer) not in self._gone):
             yield from self._lost(look, audit)
         if not unfed.at.size or not look.is_fed:
             return  # all have had a gradient; or this step has none at all
@@ -136,10 +137,7 @@ class GradientFlow:
 
     def _lost(self, look: StepStats, audit: Callable[[], Wiring | None]) -> Iterator[Finding]:
         """Yield what cuts off parameters that had a gradient before, or all that an optimizer holds."""
-        has_all = look.present is None and bool(look.found.all())
         gone = self._gone.get(id(look.optimizer))
-        if has_all and gone is None:
-            return
         missing = ~(look.each > 0)
         if gone is None or gone.size != missing.size:
             gone = np.zeros(missing.size, np.intp)

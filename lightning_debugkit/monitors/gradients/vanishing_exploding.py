@@ -98,20 +98,23 @@ class GradientTrends:
 
     def gradients(self, look: StepStats) -> Iterator[Finding]:
         """Yield what is wrong with the size of this step's gradients."""
-        if look.whole and math.isfinite(look.norm) and look.norm > 0:
-            yield from self._exploding(look)
-            yield from self._vanishing(look)
-            self.looks[id(look.optimizer)] = self.looks.get(id(look.optimizer), self.earlier) + 1
+        if look.whole and 0 < look.norm < math.inf:
+            key = id(look.optimizer)
+            looks = self.looks.get(key, self.earlier)
+            yield from self._exploding(look, key, looks)
+            if looks % _STEP == 0:
+                yield from self._vanishing(look, key)
+            self.looks[key] = looks + 1
 
-    def _exploding(self, look: StepStats) -> Iterator[Finding]:
-        key = id(look.optimizer)
-        looks = self.looks.get(key, self.earlier)
+    def _exploding(self, look: StepStats, key: int, looks: int) -> Iterator[Finding]:
         history = self.norms[key]
-        leap = len(history) >= 4 and history.is_above(100, look.norm) and history.sigmas(look.norm) > 6
-        is_judged = not look.clipped and (leap or looks < _FIRST)
-        median_so_far, settled = history.median if is_judged else math.nan, len(history) >= _HISTORY
+        leap = history.is_above(100, look.norm) and len(history) >= 4 and history.sigmas(look.norm) > 6
+        if look.clipped or not (leap or looks < _FIRST):
+            history.add(look.norm)
+            return
+        median_so_far, settled = history.median, len(history) >= _HISTORY
         history.add(look.norm)
-        if not is_judged or not (ratios := look.ratios):
+        if not (ratios := look.ratios):
             return
         module, ratio = max(ratios.items(), key=lambda item: item[1])
         self.huge[key] = self.huge.get(key, 0) + (ratio > _HUGE)
@@ -125,10 +128,7 @@ class GradientTrends:
         where = look.where.at(module)
         yield EXPLODING.found(where, norm=norm, ratio=ratio, total=look.norm, median=median_so_far, yardstick=yardstick)
 
-    def _vanishing(self, look: StepStats) -> Iterator[Finding]:
-        key = id(look.optimizer)
-        if self.looks.get(key, self.earlier) % _STEP:
-            return
+    def _vanishing(self, look: StepStats, key: int) -> Iterator[Finding]:
         ratios = look.ratios
         module = next(iter(ratios), "")
         fading = bool(ratios) and ratios[module] < _FADED and fades(list(ratios.values()))
@@ -145,29 +145,27 @@ class GradientTrends:
             norm=look.norms[list(look.names).index(module)],
         )
 
-    def loss(self, look: StepStats, several: bool) -> Iterator[Finding]:
-        """Take up the loss of this step, and yield that it does not change at all.
+    def loss(self, look: StepStats) -> Iterator[Finding]:
+        """Take up the loss of this step, and yield that it does not change at all, or that it runs away.
 
-        Args:
-            several: Several losses share the run (a GAN): each may rise while all is well.
+        Not called where several losses share the run (a GAN): each may rise while all is well.
         """
-        loss = _own_loss(look, several)
-        if loss is None:
+        loss = look.loss
+        if loss is None or not look.whole or not math.isfinite(loss):
             return
         previous = self.losses[-1] if self.losses else math.nan
         self.losses.append(loss)
         if len(self.start) < _HISTORY:
             self.start.append(loss)
-        alike = loss != 0 and look.highest_rate > 0 and abs(loss - previous) <= 1e-7 * abs(loss)
+        alike = loss != 0 and abs(loss - previous) <= 1e-7 * abs(loss) and look.highest_rate > 0
         self.same = self.same + 1 if alike else 0
         # A fit of one full batch that has converged is constant, too: but not from the start, nor without a gradient.
         if self.same >= _HISTORY - 1 and (look.norm == 0 or (alike and abs(loss - self.start[0]) <= 1e-7 * abs(loss))):
             yield CONSTANT.found(look.where, loss=loss, steps=self.same + 1)
+        if len(self.losses) == _HISTORY:
+            yield from self._diverging(look)
 
-    def diverging(self, look: StepStats, several: bool) -> Iterator[Finding]:
-        """Yield that the loss, taken up before, runs away."""
-        if _own_loss(look, several) is None or len(self.losses) < _HISTORY:
-            return
+    def _diverging(self, look: StepStats) -> Iterator[Finding]:
         now = median(self.losses)
         if self._begin is None:
             self._begin = median(self.start)
@@ -190,11 +188,6 @@ class GradientTrends:
         self.losses.extend(state["losses"])
         self.start, self.best = list(state["start"]), state["best"]
         self.earlier = len(self.start)
-
-
-def _own_loss(look: StepStats, several: bool) -> float | None:
-    is_judged = look.whole and not several and look.loss is not None and math.isfinite(look.loss)
-    return look.loss if is_judged else None
 
 
 def fades(ratios: Sequence[float]) -> bool:

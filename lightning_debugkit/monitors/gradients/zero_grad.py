@@ -54,13 +54,16 @@ class _Check:
         return self.cleared is None or self.cleared.number == 0
 
 
+_GONE = (_Check(False, None), _Check(True, None))  # a gradient that is not there, by whether the batch begins
+
+
 @dataclass
 class _Tracked:
     """What is known of one optimizer, by one parameter that stands for all."""
 
     parameter: Tensor | None = None
     seen: tuple[int, int] | None = None  # storage and version of its gradient when last looked at
-    events: list[_Check | bool] = field(default_factory=list)  # since the last step; True for a backward, False for it
+    events: list[_Check | bool] = field(default_factory=list)  # that wait; True for a backward, False for a step
     kept: bool = False  # nobody cleared the gradient since the last step
     fed: bool = False  # a backward has added to it since the last step
     lost: int = 0  # batches of this window whose gradient was cleared without a step
@@ -71,18 +74,27 @@ class _Tracked:
     vanished: int = 0  # steps in a row, from the first on, that found no gradient where the look had
     weights: Tensor | None = None  # some of the parameter's at the first of them
 
+    def happened(self, event: _Check | bool) -> None:
+        """Take up what happens, at once where nothing before it waits for its numbers."""
+        if self.events or (isinstance(event, _Check) and event.cleared is not None):
+            self.events.append(event)
+        else:
+            self._take(event)
+
     def settle(self) -> None:
-        """Take up what has happened, now that the numbers are known."""
+        """Take up what has waited, now that the numbers are known."""
         events, self.events = self.events, []
         for event in events:
-            if isinstance(event, _Check):
-                if event.is_cleared:
-                    self.lost += self.fed and event.first_of_batch
-                    self.kept = self.fed = False
-            elif event:
-                self.fed = True
-            else:
-                self.kept, self.fed = True, False
+            self._take(event)
+
+    def _take(self, event: _Check | bool) -> None:
+        if event is True:
+            self.fed = True
+        elif event is False:
+            self.kept, self.fed = True, False
+        elif event.is_cleared:
+            self.lost += self.fed and event.first_of_batch
+            self.kept = self.fed = False
 
 
 class ZeroGrad:
@@ -109,9 +121,9 @@ class ZeroGrad:
                 continue
             grad, state = _gradient(track), _state(track.parameter)
             if grad is None or state is None or state[0] != track.seen[0]:
-                track.events.append(_Check(first_of_batch, None))
+                track.happened(_GONE[first_of_batch])
             elif state != track.seen:  # clipping changes it in place, and so does a zero_grad that keeps it
-                track.events.append(_Check(first_of_batch, later(values(grad).any())))
+                track.happened(_Check(first_of_batch, later(values(grad).any())))
             if len(track.events) > _MOST:
                 track.settle()
 
@@ -124,7 +136,7 @@ class ZeroGrad:
                 track.seen = None
             state = _state(track.parameter)
             if state is not None and state != track.seen:
-                track.events.append(True)
+                track.happened(True)
             track.seen = state
 
     def before_step(self, look: StepStats, automatic: bool, alone: bool, is_sharded: bool = False) -> Iterator[Finding]:
@@ -136,7 +148,8 @@ class ZeroGrad:
             is_sharded: This rank holds a part of each gradient.
         """
         where, track = look.where, self.tracked[id(look.optimizer)]
-        track.settle()
+        if track.events:
+            track.settle()
         state = _state(track.parameter)
         # What is zero in a shard need not be so in the whole.
         is_zeroed = state != track.seen and not is_sharded and _is_zero(track, look)
@@ -154,7 +167,8 @@ class ZeroGrad:
             yield STALE.found(where, steps=track.stale, hint=hint)
         track.lost = 0
         track.fed = False
-        track.looked = None if gone or is_sharded or look.overflows or not _norm(track, look) else state
+        if track.vanished >= 0:
+            track.looked = None if gone or is_sharded or look.overflows or not _norm(track, look) else state
 
     def after_step(self, optimizer: Optimizer) -> bool:
         """Remember the gradients that were used; clipping has changed them in the meantime.
@@ -165,9 +179,11 @@ class ZeroGrad:
         """
         track = self.tracked[id(optimizer)]
         track.seen = _state(track.parameter)
-        track.events.append(_Check(False, None) if track.seen is None else False)
+        track.happened(_GONE[False] if track.seen is None else False)
+        if track.vanished < 0:
+            return False
         parameter, looked, track.looked = track.parameter, track.looked, None
-        if parameter is None or looked is None or track.vanished < 0 or track.seen == looked:
+        if parameter is None or looked is None or track.seen == looked:
             is_gone = False
         else:
             is_gone = parameter.grad is None or _is_cleared(values(parameter.grad))
@@ -200,7 +216,12 @@ def _gradient(track: _Tracked) -> Tensor | None:
 
 def _state(parameter: Tensor | None) -> tuple[int, int] | None:
     grad = None if parameter is None else parameter.grad
-    return None if grad is None else (id(grad), version(grad))
+    if grad is None:
+        return None
+    try:
+        return id(grad), grad._version
+    except RuntimeError:  # it was made in inference mode
+        return id(grad), version(grad)
 
 
 def _is_zero(track: _Tracked, look: StepStats) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -69,6 +69,7 @@ class DoubleSteps:
         self._before = 0  # optimizer steps, as the batch begins
         self._hits: dict[int, int] = {}  # by optimizer: its steps in this batch
         self._times = 0
+        self._is_close = True  # who makes a step is asked: in the first steps, and once there were too many
         self._both = False
         self._source = ""
         self._told = False
@@ -78,24 +79,26 @@ class DoubleSteps:
         """Yield a scheduler that was stepped between the batches."""
         self._hits, self._before = {}, where.step
         if self._begun is None:
-            self._begin(trainer, module, where)
+            self._begun = where.step
+            self._begin(trainer, module)
+        self._is_close = self._times > 0 or where.step < self._begun + _TIMES
         yield from self.look(trainer, where) if self.counts else ()
 
     def stepped(self, optimizer: Optimizer) -> None:
         """Count a step; called by the optimizer itself."""
-        if not self._automatic or self._own_optimizer_step or _calls_its_parents(optimizer):
+        if not self._automatic or self._own_optimizer_step or (self._is_close and _calls_its_parents(optimizer)):
             return
         self._hits[id(optimizer)] = self._hits.get(id(optimizer), 0) + 1
-        if self._times < _TIMES and not self._source:
+        if self._is_close and self._times < _TIMES and not self._source:
             self._source = users_line().source
 
-    def after_batch(self, trainer: Trainer, where: Where) -> Iterator[Finding]:
+    def after_batch(self, trainer: Trainer, where: Where, optimizers: Sequence[Optimizer]) -> Iterator[Finding]:
         """Yield an optimizer that has made more steps than Lightning."""
         yield from self.look(trainer, where) if self.counts else ()
         if not self._automatic or self._told:
             return
         by_lightning = where.step - self._before
-        for optimizer in trainer.optimizers:
+        for optimizer in optimizers:
             hits = self._hits.get(id(optimizer), 0)
             if hits <= by_lightning:
                 continue
@@ -129,8 +132,7 @@ class DoubleSteps:
         name = type(optimizer).__name__
         return OPTIMIZER.found(where, severity=severity, name=name, at=at, effect=effect, source=self._source)
 
-    def _begin(self, trainer: Trainer, module: LightningModule, where: Where) -> None:
-        self._begun = where.step
+    def _begin(self, trainer: Trainer, module: LightningModule) -> None:
         self._automatic = module.automatic_optimization
         self._own_optimizer_step = overrides(module, "optimizer_step")
         self._by_lightning = scheduler_calls(trainer) or 0

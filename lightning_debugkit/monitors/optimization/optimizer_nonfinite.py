@@ -28,13 +28,12 @@ OPTIMIZER = Rule(
     section="optimization",
 )
 
-_SAMPLED = 16  # parameters whose versions tell of code that writes to weights after the step
 # Where optimizers keep the running mean of squares that they divide by.
 _SQUARES = ("exp_avg_sq", "square_avg", "sum", "max_exp_avg_sq", "exp_inf")
 _GENERIC = "Lower the learning rate, or look at what the step divides by; keep the weights in 32 bits."
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class _Taken:
     """A step that an optimizer took from finite gradients."""
 
@@ -75,8 +74,7 @@ class Authors:
                 self._taken.pop(id(optimizer), None)
             self._idle.discard(id(optimizer))
             return
-        stride = max(1, len(look.parameters) // _SAMPLED)
-        sample = look.parameters[::stride]
+        sample = look.held.sample
         self._taken[id(optimizer)] = _Taken(look, sample, versions(sample))
 
     def release(self) -> None:

@@ -103,7 +103,9 @@ class UpdateRatio:
         """Remember the weights, and yield those that did not move in the steps before."""
         key = id(look.optimizer)
         self.evaluations[key] = 0
-        self.frozen[key] = [(p, version(p)) for p in look.frozen]
+        self.frozen.pop(key, None)
+        if look.frozen:
+            self.frozen[key] = [(p, version(p)) for p in look.frozen]
         if not self.due(look.optimizer):
             self.before.pop(key, None)
             return
@@ -141,7 +143,8 @@ class UpdateRatio:
         """Yield what the step did that it should not; called from the optimizer itself, not for a skipped step."""
         key = id(optimizer)
         self.steps[key] = self.steps.get(key, 0) + 1
-        written = {id(p) for p, before in self.frozen.pop(key, []) if version(p) != before}
+        frozen = self.frozen.pop(key, None)
+        written = {id(p) for p, before in frozen if version(p) != before} if frozen else None
         if written:
             changed = [name for name, p in zip(look.names, look.parameters, strict=True) if id(p) in written]
             where = look.where.at(common(changed))

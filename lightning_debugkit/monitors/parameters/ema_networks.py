@@ -27,7 +27,7 @@ class EmaNetworks:
     def __init__(self) -> None:
         self._kept: dict[str, Tensor] = {}
         self._asked = ""  # the follower that a training step was heard to ask
-        self._waiting: Finding | None = None
+        self.waiting: Finding | None = None  # a finding that is kept back
         self._hearing: Hearing | None = None
 
     def begin(self, module: nn.Module, held: Set[int]) -> None:
@@ -45,14 +45,14 @@ class EmaNetworks:
         moved = self._moved(module, held)
         if not moved:
             return finding
-        if self._waiting is None:
-            self._waiting = finding
+        if self.waiting is None:
+            self.waiting = finding
             self._listen(module, moved)
         return None
 
     def settle(self, step: int | None = None) -> Finding | None:
         """Return what was kept back, once a later step than its own has run, or at the end of fit (no ``step``)."""
-        found = self._waiting
+        found = self.waiting
         if found is None or (step is not None and step <= found.where.step + 1):
             return None
         self.stop()
@@ -62,7 +62,7 @@ class EmaNetworks:
         """Hear no more, and let go of what was kept back."""
         if self._hearing is not None:
             self._hearing.remove()
-        self._hearing, self._waiting = None, None
+        self._hearing, self.waiting = None, None
 
     def _moved(self, module: nn.Module, held: Set[int]) -> list[str]:
         """Return the parameters that have changed, though no optimizer holds them and they get no gradient."""

@@ -55,9 +55,11 @@ class SwappedWeights:
         self._kept: dict[tuple[str, str], list[Copies]] = {}  # by keeper: what it had before validation
         self._store = ""
         self._told = False
+        self.is_open = False  # training has not gone on since weights were taken
 
     def after_batch(self, where: Where, trainer: Trainer, module: LightningModule, held: set[int]) -> None:
         """Take the weights before a validation; called when one is due."""
+        self.is_open = True
         self._trained = {} if self._told else sample_of(module, held)
         self._validated, self._step, self._store = {}, where.step, ""
         self._kept = {key: [_copies(value)] for key, value in _attributes(trainer, module) if key in self._keepers}
@@ -87,6 +89,7 @@ class SwappedWeights:
 
     def trains(self, where: Where, module: LightningModule) -> Iterator[Finding]:
         """Yield the finding if training goes on with what somebody has put in place for validation."""
+        self.is_open = False
         validated, store = self._validated, self._store
         self._trained, self._validated, self._store = {}, {}, ""
         if store and not changed_entries(module, validated):
@@ -100,7 +103,7 @@ class ValidatedWeights:
     def __init__(self) -> None:
         self._first: Sample = {}
         self._begun = 0
-        self._doubtful = False  # validation has just seen the weights of the begin
+        self.is_doubtful = False  # validation has just seen the weights of the begin
         self._moved = False  # by training, before validation
 
     def begin(self, where: Where, module: LightningModule, held: set[int]) -> None:
@@ -112,13 +115,13 @@ class ValidatedWeights:
     def validating(self, where: Where, module: LightningModule) -> None:
         """Look at the weights that validation is about to use."""
         # Weights that training has not moved yet, as at a rate of 0, are those that train.
-        self._doubtful = self._moved and where.step > self._begun and self._is_first(module)
+        self.is_doubtful = self._moved and where.step > self._begun and self._is_first(module)
 
     def trained(self, where: Where, trainer: Trainer, module: LightningModule) -> Iterator[Finding]:
         """Yield the finding if validation saw the first weights, and those that train are others."""
-        if not self._doubtful or self._is_first(module):
+        if not self.is_doubtful or self._is_first(module):
             return
-        self._doubtful = False
+        self.is_doubtful = False
         yield self._finding(where, trainer, "validation looked at the weights")
 
     def moved(self, where: Where, module: LightningModule) -> None:

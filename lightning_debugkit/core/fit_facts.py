@@ -1,0 +1,33 @@
+"""What a Trainer says of the fit in progress, asked once a batch: each of its properties asks a chain of others."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+
+from lightning_debugkit.core.compat import LightningModule, Trainer, skips_backward
+from lightning_debugkit.core.optimizers import scaler_of
+from lightning_debugkit.core.sharding import holds_whole_model, is_sharded
+
+_groups = attrgetter("param_groups")
+
+
+class FitFacts:
+    """What is the same for all hooks of a batch.
+
+    Args:
+        trainer: Of the fit.
+        module: Of the fit.
+    """
+
+    __slots__ = ("holds_whole_model", "is_automatic", "is_sharded", "optimizers", "ranks", "scaler", "trains", "window")
+
+    def __init__(self, trainer: Trainer, module: LightningModule) -> None:
+        self.is_automatic = module.automatic_optimization
+        self.window = trainer.accumulate_grad_batches if self.is_automatic else 1
+        self.optimizers = trainer.optimizers
+        # A model that is fitted without gradients, as by counting, has no optimizer.
+        self.trains = any(map(_groups, self.optimizers)) and not skips_backward(trainer)
+        self.ranks = trainer.world_size
+        self.scaler = scaler_of(trainer)
+        self.is_sharded = is_sharded(trainer)
+        self.holds_whole_model = holds_whole_model(trainer)
