@@ -259,10 +259,8 @@ class DebugCallback(Callback):
 
     def where(self, trainer: Trainer, module: str = "") -> Where:
         """Return the place of now; where a checkpoint is validated or tested, the one that its weights are from."""
-        if is_fit(trainer):
-            epoch, step = trainer.current_epoch, steps_taken(trainer)
-        else:
-            epoch, step = _loaded.get(trainer) or (epoch_of(trainer), steps_taken(trainer))
+        loaded = not is_fit(trainer) and _loaded.get(trainer)
+        epoch, step = loaded or (epoch_of(trainer), steps_taken(trainer))
         return Where(epoch, step, trainer.global_rank, module)
 
     def in_batch(self, trainer: Trainer) -> Where:
@@ -283,8 +281,7 @@ class DebugCallback(Callback):
 
     def measure(self, trainer: Trainer, where: Where, values: Mapping[str, Any]) -> None:
         """Append one point to each of some series, of one place."""
-        run = current_run(trainer)
-        if run is not None:
+        if (run := current_run(trainer)) is not None:
             run.measure(where, values)
             if (sinks := sinks_of(trainer, run)).takes_all:
                 for name, value in values.items():
@@ -342,8 +339,7 @@ class DebugCallback(Callback):
             frames = traceback.extract_tb(error.__traceback__)[-3:]
             at = [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames]
             self.write(trainer, "trouble", callback=type(self).__name__, hook=hook, error=told, at=at)
-            run = current_run(trainer)
-            if run is not None and self._troubles[hook] == 3:
+            if self._troubles[hook] == 3 and (run := current_run(trainer)) is not None:
                 run.alarmed = True  # it stopped looking, and the reader must hear of it
         except Exception:
             _log.debug("the journal cannot take a fault of the kit", exc_info=True)
