@@ -53,6 +53,10 @@ from torch.utils._pytree import tree_map as tree_map
 from torchmetrics import Metric as Metric
 
 DisableTorchFunction = torch._C.DisableTorchFunction
+OpOverload = torch._ops.OpOverload
+current_autograd_node = torch._C._current_autograd_node
+next_sequence_number = torch._C._autograd._get_sequence_nr  # of the autograd nodes of this thread
+is_functorch_wrapped = torch._C._functorch.is_functorch_wrapped_tensor
 _dispatch_modes = torch._C._len_torch_dispatch_stack  # how many are on
 _function_modes = torch._C._len_torch_function_stack
 

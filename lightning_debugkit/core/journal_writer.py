@@ -174,7 +174,8 @@ class JournalWriter:
             if isinstance(alike[0]["value"], Mapping):
                 keys = list(alike[0]["value"])
                 if series.table is None or not series.table.covers(keys):
-                    series.table = _Table(self._tables, keys if series.table is None else series.table.with_(keys))
+                    known = [] if series.table is None else series.table.keys
+                    series.table = _Table(self._tables, dict.fromkeys([*known, *keys]))
                     self._tables += 1
                     yield series.table.line()
             yield _told(series, alike)
@@ -212,9 +213,6 @@ class _Table:
 
     def covers(self, keys: list[str]) -> bool:
         return keys == self.keys or self._known.issuperset(keys)
-
-    def with_(self, keys: list[str]) -> list[str]:
-        return list(dict.fromkeys([*self.keys, *keys]))
 
     def line(self) -> Event:
         told: Event = {"kind": "names", "id": self.id, "names": [self.keys[place] for place in self.named]}

@@ -43,6 +43,6 @@ class FirstLoss(LossWatch):
     def take(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Take note of a call."""
         super().take(name, args, kwargs)
-        given = kwargs.get("weight", args[2] if len(args) > 2 else None)
+        given = kwargs.get("weight")
         if self.hears and name in INDEX_LOSSES and isinstance(given, Tensor) and given.ndim == 1:
             self.weights.append(given.detach())

@@ -35,7 +35,6 @@ from lightning_debugkit.preflight.operations import (
     GREY,
     JOINED,
     MOVES,
-    OPTIONS,
     OUTER,
     PRODUCTS,
     SHAPING,
@@ -137,8 +136,8 @@ class StepListener(TorchFunctionMode):
         target = args[1] if len(args) > 1 else kwargs.get("target")
         if not isinstance(prediction, Tensor) or not isinstance(target, Tensor):
             return None
+        # Torch hands a mode all other arguments of its losses by name, however they were given.
         options = {key: value for key, value in kwargs.items() if key not in ("input", "target")}
-        options |= dict(zip(OPTIONS.get(name, ()), args[2:], strict=False))
         is_truncated = self._truncated.get(target) is not None
         given = self._apart(name, prediction, target) or (prediction.detach(), target.detach(), self.made(prediction))
         call = LossCall(name, given[0], given[1], options, self._place(), given[2], is_truncated)

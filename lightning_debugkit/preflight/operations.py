@@ -1,4 +1,4 @@
-"""Torch's operations by what they do to what a step listens for, and what losses are given beside their arguments."""
+"""Torch's operations by what they do to what a step listens for."""
 
 from __future__ import annotations
 
@@ -32,12 +32,3 @@ DIFFERENCES = {"sub", "__sub__", "rsub", "__rsub__", "subtract"}
 SUMS = {"add", "__add__", "__radd__"}
 OUTER = DIFFERENCES | COMPARING
 PICKS = {"argmax", "max", "argmin", "min"}
-# Further arguments of losses, in their order.
-OPTIONS = {
-    "cross_entropy": ("weight", "size_average", "ignore_index", "reduce", "reduction", "label_smoothing"),
-    "nll_loss": ("weight", "size_average", "ignore_index", "reduce", "reduction"),
-    "binary_cross_entropy": ("weight", "size_average", "reduce", "reduction"),
-    "binary_cross_entropy_with_logits": ("weight", "size_average", "reduce", "reduction", "pos_weight"),
-    **dict.fromkeys(("mse_loss", "l1_loss"), ("size_average", "reduce", "reduction")),
-    "kl_div": ("size_average", "reduce", "reduction", "log_target"),
-}

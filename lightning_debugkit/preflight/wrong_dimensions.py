@@ -54,7 +54,7 @@ SHAPE_BROADCAST = Rule(
 def judge_views(calls: Sequence[ViewCall], samples: int | None, where: Where) -> Iterator[Finding]:
     """Yield each line that gives a tensor of the batch of so many samples another order of dimensions by a view."""
     for call in {call.place.source: call for call in calls if call.place.source}.values():
-        is_moved = samples in call.given and call.given.index(samples) != _place(call.shape, samples)
+        is_moved = samples in call.given and call.given.index(samples) != [*call.shape, samples].index(samples)
         yield VIEW_FOR_TRANSPOSE.found(
             where.at(call.place.module or ""), op=call.op, given=call.given, shape=call.shape,
             place=call.place.short or call.op, samples=_SAMPLES if is_moved else "", source=call.place.source,
@@ -78,10 +78,6 @@ def judge_norms(calls: Sequence[NormCall], where: Where, last: int, batches: int
         told: dict[str, Any] = {"place": call.place.short or "batch_norm", "size": call.size, "batches": batches}
         rule = replace(RAISED, severity=Severity.WARNING, says=_ALONE, advice=_DROP)
         yield rule.found(where.at(call.place.module or ""), **told, source=call.place.source)
-
-
-def _place(shape: Sequence[int], size: int | None) -> int:
-    return [*shape, size].index(size)
 
 
 def judge_broadcast(call: LossCall, where: Where) -> Iterator[Finding]:

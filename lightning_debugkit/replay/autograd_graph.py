@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode, resolve_name
 
+from lightning_debugkit.core.compat import DisableTorchFunction, next_sequence_number
 from lightning_debugkit.core.isolation import isolated
 from lightning_debugkit.data.batches import tensors
 from lightning_debugkit.replay.diagnosis import ReplayStep
@@ -115,7 +116,7 @@ class GraphFlow(TorchFunctionMode):
         given = [] if name in _OF_SHAPE else list(tensors((args, kwargs or {})))
         carries = any(tensor.requires_grad for tensor in given)
         makers = [(tensor, self.maker.get(id(tensor))) for tensor in given]
-        begin = torch._C._autograd._get_sequence_nr()
+        begin = next_sequence_number()
         result = func(*args, **(kwargs or {}))
         made = list(tensors(result))
         escapes = bool(given) and not made and name in ("item", "tolist", "numpy", "__float__", "__array__")
@@ -129,7 +130,7 @@ class GraphFlow(TorchFunctionMode):
             self.calls.append(call)
             for tensor in made:
                 self.maker[id(tensor)] = call
-            for number in range(begin, torch._C._autograd._get_sequence_nr()):
+            for number in range(begin, next_sequence_number()):
                 self.by_number.setdefault(number, call)
             self._alive += made  # an id in use cannot be given to another tensor
         return result
@@ -232,7 +233,7 @@ def _find_zeros(found: Wiring, flow: GraphFlow, loss: Tensor, parameters: Sequen
 
     handles = [watch(node) for node in nodes(loss.grad_fn) if getattr(node, "variable", None) is None]
     try:
-        with torch._C.DisableTorchFunction():
+        with DisableTorchFunction():
             grads = torch.autograd.grad(loss, wanted, retain_graph=True, allow_unused=True)
     finally:
         for handle in handles:
@@ -246,7 +247,7 @@ def _blame(found: Wiring, flow: GraphFlow, loss: Tensor, parameter: Tensor, quen
     """Note the first node that can quench a gradient by what it is, and lies between ``parameter`` and the loss."""
     for node in quenched:
         name = node.name()
-        if name.startswith(_FLAT + _SATURATING) and id(parameter) in _leaf_ids(node):
+        if name.startswith(_FLAT + _SATURATING) and any(getattr(n, "variable", None) is parameter for n in nodes(node)):
             call = flow.by_number.get(node._sequence_nr())
             place, op = (call.place, call.name) if call else (SourceLine(), name)
             if (is_meant := _is_over_one(node, loss.grad_fn)) is not None:
@@ -290,10 +291,6 @@ def _summed_entries(node: Any, root: Any) -> int | None:
 
 def _signed(dim: int) -> int:
     return dim - (1 << 64) if dim >= 1 << 63 else dim  # torch gives it without a sign
-
-
-def _leaf_ids(node: Any) -> set[int]:
-    return {id(below.variable) for below in nodes(node) if getattr(below, "variable", None) is not None}
 
 
 def _any(grads: Iterable[Tensor | None]) -> bool:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle, unserializable_hook
 
-from lightning_debugkit.core.compat import unseen
+from lightning_debugkit.core.compat import is_functorch_wrapped, unseen
 from lightning_debugkit.core.patching import Hearing
 from lightning_debugkit.core.tensor_numbers import numbers
 from lightning_debugkit.data.batches import leaves
@@ -57,7 +57,7 @@ class ModuleHooks:
             return
         try:
             for _path, tensor in leaves(output):
-                if isinstance(tensor, Tensor) and tensor.is_floating_point() and not _is_transformed(tensor):
+                if isinstance(tensor, Tensor) and tensor.is_floating_point() and not is_functorch_wrapped(tensor):
                     self._take(self._names[id(module)], tensor)
         except Exception as error:
             self.error = self.error or error
@@ -94,8 +94,3 @@ def _first_bad(sums: list[tuple[str, Tensor]]) -> str | None:
     device = sums[0][1].device
     finite = torch.isfinite(torch.stack([total.to(device) for _, total in sums])).tolist()
     return next((name for (name, _), sound in zip(sums, finite, strict=True) if not sound), None)
-
-
-def _is_transformed(tensor: Tensor) -> bool:
-    """Tell whether torch.func is at work: what it makes must not be kept until its transform is left."""
-    return bool(torch._C._functorch.is_functorch_wrapped_tensor(tensor))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lightning_debugkit.core.compat import current_autograd_node, next_sequence_number
 from lightning_debugkit.core.tensor_numbers import numbers, plainly, storage
 from lightning_debugkit.data.batches import leaves, tensors
 from lightning_debugkit.replay.nonfinite_causes import cause_of, counts, out_of_range
@@ -210,7 +211,7 @@ class Trace(Silent):
             return place, None
         # The node of this operation was made just before it was dispatched.
         here = Forward(str(func), place)
-        self._forward.setdefault(torch._C._autograd._get_sequence_nr() - 1, here)
+        self._forward.setdefault(next_sequence_number() - 1, here)
         return place, here
 
     def _record(
@@ -218,7 +219,7 @@ class Trace(Silent):
     ) -> Born:
         op, backward, inner, cause = str(func), "", "", ""
         if self.in_backward:
-            node = torch._C._current_autograd_node()
+            node = current_autograd_node()
             if node is not None:
                 backward = node.name()
                 forward = self._forward.get(node._sequence_nr())

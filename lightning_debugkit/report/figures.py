@@ -208,18 +208,13 @@ def room(texts: Sequence[str], size: float) -> float:
     return max(map(len, texts), default=0) * _LETTER * size * ZOOM / 72
 
 
-def legend_rows(labels: Sequence[str]) -> int:
-    """Return how many rows a legend with these labels has."""
-    return math.ceil(len(labels) / _legend_columns(labels))
-
-
 def _legend_columns(labels: Sequence[str]) -> int:
     return max(1, int((WIDTH - 0.6) / (room(labels, 8) + 0.5)))
 
 
 def legend_height(labels: Sequence[str]) -> float:
     """Return the inches that a legend above the axes takes."""
-    return 0.12 + 0.2 * legend_rows(labels)
+    return 0.12 + 0.2 * math.ceil(len(labels) / _legend_columns(labels))
 
 
 def legend_above(axes: Axes, labels: Sequence[str], *, lift: float = 0.0, **options: object) -> Legend:

@@ -57,7 +57,7 @@ class StopWatch:
 
         def ended(*args: Any) -> None:
             stops = self._stops()
-            if stops and not self._validation_is_due():
+            if stops and not validation_is_due(self.trainer):
                 self._keep()
             end(*args)
             if (stops or self._stops()) and self._batch != loop.total_batch_idx:
@@ -83,9 +83,6 @@ class StopWatch:
         loop, trainer = self._loop, self.trainer
         by_hand = trainer.should_stop and trainer.fit_loop._can_stop_early
         return bool((by_hand or -1 < loop.max_steps <= loop.global_step) and not loop._num_ready_batches_reached())
-
-    def _validation_is_due(self) -> bool:
-        return validation_is_due(self.trainer)
 
     def _keep(self) -> None:
         self._moment, self._batch = self._now(), self._loop.total_batch_idx

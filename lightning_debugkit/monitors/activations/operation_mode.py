@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lightning_debugkit.core.compat import OpOverload, current_autograd_node
 from lightning_debugkit.core.sharding import unwrapped_name
 from lightning_debugkit.monitors.activations.dataflow import (
     MOVES,
@@ -82,9 +83,9 @@ class OperationMode(TorchDispatchMode):
         return result
 
     def _before(self, func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> OperationCall | None:
-        if self.error is not None or not isinstance(func, torch._ops.OpOverload) or not torch.is_grad_enabled():
+        if self.error is not None or not isinstance(func, OpOverload) or not torch.is_grad_enabled():
             return None
-        if torch._C._current_autograd_node() is not None:
+        if current_autograd_node() is not None:
             return None
         with unobserved():
             return self._asked(func, types, args, kwargs)

@@ -49,7 +49,7 @@ class Unstepped:
     def begin(self, trainer: Trainer) -> None:
         """Take the counts."""
         self._begun, self._epoch = steps_taken(trainer), trainer.current_epoch
-        self._counts = {id(s): _state(s) for s in _schedulers(trainer)}
+        self._counts = {id(config.scheduler): _state(config.scheduler) for config in trainer.lr_scheduler_configs}
 
     def silent(self, trainer: Trainer, module: LightningModule, epochs: int, is_over: bool = False) -> list[Any]:
         """Return the schedulers that have not moved though they should have.
@@ -127,10 +127,6 @@ def _why(module: LightningModule) -> tuple[str, str]:
     if overrides(module, "lr_scheduler_step"):
         return "", _AUTOMATIC
     return ", as its frequency is beyond the run", _FREQUENCY
-
-
-def _schedulers(trainer: Trainer) -> list[Any]:
-    return [config.scheduler for config in trainer.lr_scheduler_configs]
 
 
 def _state(scheduler: Any) -> Any:

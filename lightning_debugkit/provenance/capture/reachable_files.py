@@ -117,16 +117,12 @@ def _imports(tree: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
         node = waiting.pop()
         if isinstance(node, ast.Import | ast.ImportFrom):
             yield node
-        elif isinstance(node, ast.If) and _is_for_type_checkers(node.test):
+        elif isinstance(node, ast.If) and getattr(node.test, "id", getattr(node.test, "attr", "")) == "TYPE_CHECKING":
             waiting.extend(node.orelse)
         else:
             for body in _BODIES:  # a statement stands nowhere else
                 inner = getattr(node, body, ())
                 waiting.extend(inner if isinstance(inner, list) else ())
-
-
-def _is_for_type_checkers(test: ast.expr) -> bool:
-    return getattr(test, "id", getattr(test, "attr", None)) == "TYPE_CHECKING"
 
 
 def _absolute(node: ast.ImportFrom, package: str) -> str:

@@ -169,7 +169,7 @@ def _flattened(body: list[ast.stmt]) -> Iterator[ast.stmt]:
 
 def _statement(node: ast.stmt, effects: Effects) -> Statement:
     bound, used = _names(node)
-    changed = effects.changed(node) if _may_change(node) else set()
+    changed = set() if isinstance(node, (*_DEFINITIONS, *_IMPORTS)) else effects.changed(node)
     return Statement(node, frozenset(bound | changed), frozenset(used | _annotated(node)))
 
 
@@ -189,10 +189,6 @@ def _names(node: ast.stmt) -> tuple[set[str], set[str]]:
         used |= {symbol.get_name() for symbol in child.get_symbols() if symbol.is_global()}
         waiting.extend(child.get_children())
     return bound, used
-
-
-def _may_change(node: ast.stmt) -> bool:
-    return not isinstance(node, (*_DEFINITIONS, *_IMPORTS))
 
 
 def _annotated(node: ast.stmt) -> set[str]:
