@@ -167,13 +167,20 @@ def _told(trainer: Trainer) -> Callable[[], None]:
 
 
 def _kept(optimizer: Optimizer) -> Callable[[], None]:
-    """Return what puts back what an optimizer holds: its steps of other names, as `first_step`, write there."""
+    """Return what puts back what an optimizer holds: steps of other names, as `first_step`, write there.
+
+    So do steps of training that set the rate by hand.
+    """
     held = dict(vars(optimizer))
+    groups = [(group, dict(group)) for group in optimizer.param_groups]
     state = {key: dict(value) if isinstance(value, dict) else value for key, value in optimizer.state.items()}
 
     def put_back() -> None:
         vars(optimizer).clear()
         vars(optimizer).update(held)
+        for group, settings in groups:
+            group.clear()
+            group.update(settings)
         optimizer.state.clear()
         optimizer.state.update(state)
 

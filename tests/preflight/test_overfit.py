@@ -14,7 +14,7 @@ from monitors.breaking import QUIET
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_debugkit import PreflightCheck, read_journal
+from lightning_debugkit import PreflightCheck, debugkit, read_journal
 from lightning_debugkit.preflight.attainable import attainable, first_alike
 from lightning_debugkit.preflight.loss_calls import LossCall
 from lightning_debugkit.preflight.overfit import ADAM_STEPS, HALF, PATIENCE, RATES
@@ -295,3 +295,20 @@ def test_a_loss_reached_in_the_check_alone_stops_and_saves_nothing(tmp_path: Pat
         taken.append((trainer.global_step, trainer.should_stop, saved))
     assert taken[0] == taken[1]
     assert 16 < taken[0][0] < 128
+
+
+class LowersItsRate(Classifier):
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] *= 0.99
+        return super().training_step(batch, batch_idx)
+
+
+def test_a_rate_that_the_step_lowers_is_lowered_once_a_step(tmp_path: Path) -> None:
+    rates = []
+    for watched in ([], debugkit("thorough")):
+        torch.manual_seed(0)
+        trainer = pl.Trainer(max_epochs=2, default_root_dir=tmp_path, callbacks=watched, **QUIET)
+        trainer.fit(LowersItsRate(True), batches(*digits()))
+        rates.append((trainer.global_step, trainer.optimizers[0].param_groups[0]["lr"]))
+    assert rates[0] == rates[1]
