@@ -111,8 +111,7 @@ def _of_numpy() -> Any:
 
 def _raw() -> bytes:
     """Return what tells that numpy's global generator has drawn, empty where that is not known."""
-    ask = getattr(np.random, "get_bit_generator", None)  # since numpy 1.24
-    generator = ask() if ask is not None else None
+    generator: Any = np.random.get_bit_generator()
     if type(generator) is not np.random.MT19937:
         return b""
     at = generator.ctypes.state_address

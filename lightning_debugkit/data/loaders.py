@@ -8,10 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from lightning_debugkit.core.compat import Trainer
+from lightning_debugkit.core.compat import Trainer, tree_leaves
 
 _DEEP = 4  # datasets within datasets
 _SAMPLERS = 6  # samplers within one another

@@ -10,9 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from lightning_debugkit.core.compat import current_autograd_node, next_sequence_number
+from lightning_debugkit.core.compat import TorchDispatchMode, current_autograd_node, next_sequence_number
 from lightning_debugkit.core.tensor_numbers import numbers, plainly, storage
 from lightning_debugkit.data.batches import leaves, tensors
 from lightning_debugkit.replay.nonfinite_causes import cause_of, counts, out_of_range

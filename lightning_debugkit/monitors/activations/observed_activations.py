@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from lightning_debugkit.core.compat import LightningModule, TorchDispatchMode, is_compiled, is_compiled_as_a_whole
 from lightning_debugkit.core.name_lists import operation_name
 from lightning_debugkit.core.sharding import unwrapped_name
 from lightning_debugkit.monitors.activations.output_rules import TOLERANCE, Variation, relative
@@ -46,15 +46,12 @@ class ObservedActivations:
         return {"activation-scale": self.layers, "norm-input-scale": self.norms, **shares}
 
 
-def cannot_look(module: nn.Module) -> str | None:
+def cannot_look(module: LightningModule) -> str | None:
     """Return why the step of ``module`` cannot be watched, ``None`` if it can."""
     if hasattr(TorchDispatchMode, "ignore_compile_internals"):
         return None
     # An older torch would run compiled parts eagerly under a mode, with other roundings.
-    parts = list(module.modules())
-    is_compiled = any(getattr(part, "_compiled_call_impl", None) is not None for part in parts)
-    is_compiled |= any(type(part).__name__ == "OptimizedModule" for part in parts)
-    if is_compiled or getattr(module, "_compiler_ctx", None) is not None:
+    if any(map(is_compiled, module.modules())) or is_compiled_as_a_whole(module):
         return f"parts are compiled by torch.compile, and torch {torch.__version__} cannot look beside them"
     return None
 

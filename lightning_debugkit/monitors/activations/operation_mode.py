@@ -9,9 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from lightning_debugkit.core.compat import OpOverload, current_autograd_node
+from lightning_debugkit.core.compat import OpOverload, TorchDispatchMode, current_autograd_node
 from lightning_debugkit.core.sharding import unwrapped_name
 from lightning_debugkit.monitors.activations.dataflow import (
     MOVES,

@@ -34,7 +34,7 @@ _listeners: list[ClipListener] = []
 _hooks: list[tuple[Any, str, Any, Any]] = []  # owner, name, what stood there, what stands there now
 _lock = threading.Lock()
 _turns = itertools.count(1)
-_turn = 0  # taps of earlier turns that somebody has wrapped, and so cannot be taken away, are deaf
+_turn = 0  # hooks of earlier turns that somebody has wrapped, and so cannot be taken away, are deaf
 
 
 def listen(listener: ClipListener) -> None:

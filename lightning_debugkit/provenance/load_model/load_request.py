@@ -85,7 +85,7 @@ def demand_plain(request: Request) -> None:
     try:
         held = torch.load(plain, map_location="meta", weights_only=True)
     except pickle.UnpicklingError as error:
-        named = getattr(torch.serialization, "get_unsafe_globals_in_checkpoint", lambda _: ["classes"])(plain)
+        named = torch.serialization.get_unsafe_globals_in_checkpoint(plain)
         raise ValueError(
             f"load_model needs trust_code=True to unpickle {', '.join(named)} in {request.named!r}; "
             "give it if you trust who made the file."

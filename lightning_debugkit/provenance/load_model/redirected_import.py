@@ -6,9 +6,11 @@ import builtins
 import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightning_debugkit.provenance.load_model.private_import import Captured
 
 # Functions that take the name of a module as text, and which of their arguments it is.
 _BY_NAME: dict[str, dict[str, tuple[int, ...]]] = {
@@ -29,21 +31,7 @@ _FINDS_ITS_CALLER = sys.version_info >= (3, 12)  # importlib.resources.files() w
 _NAMES = frozenset({"name", "package", "anchor", "path"})
 
 
-class Owner(Protocol):
-    """Whose packages are redirected."""
-
-    main: ModuleType | None
-
-    def has(self, module: str) -> bool: ...
-
-    def owns(self, module: str) -> bool: ...
-
-    def private(self, module: str) -> str: ...
-
-    def newcomer(self, module: str) -> Path | None: ...
-
-
-def redirected_builtins(owner: Owner) -> dict[str, Any]:
+def redirected_builtins(owner: Captured) -> dict[str, Any]:
     """Return built-in names whose ``__import__`` finds the packages of ``owner`` under their private names.
 
     Python looks up ``__import__`` among the built-ins of the module that imports, whenever it does: so this holds for
@@ -80,7 +68,7 @@ def redirected_builtins(owner: Owner) -> dict[str, Any]:
     return {**vars(builtins), "__import__": import_}
 
 
-def _refuse_newcomer(owner: Owner, name: str) -> None:
+def _refuse_newcomer(owner: Captured, name: str) -> None:
     """What was not there is not there: code that tries another module next takes it, as it did."""
     place = owner.newcomer(name)
     if place is not None:
@@ -90,7 +78,7 @@ def _refuse_newcomer(owner: Owner, name: str) -> None:
         )
 
 
-def _imported(owner: Owner, name: str, fromlist: Sequence[str] | None) -> Any:
+def _imported(owner: Captured, name: str, fromlist: Sequence[str] | None) -> Any:
     private = owner.private(name)
     if fromlist:
         return builtins.__import__(private, None, None, fromlist, 0)
@@ -101,7 +89,7 @@ def _imported(owner: Owner, name: str, fromlist: Sequence[str] | None) -> Any:
 class _StandIn(ModuleType):
     """A module of the standard library, some of whose functions know the private names."""
 
-    def __init__(self, name: str, functions: Mapping[str, tuple[int, ...]], owner: Owner) -> None:
+    def __init__(self, name: str, functions: Mapping[str, tuple[int, ...]], owner: Captured) -> None:
         super().__init__(name)
         for attribute in ("__doc__", "__loader__", "__spec__", "__package__"):
             self.__dict__.pop(attribute, None)  # the real module's show through
@@ -114,7 +102,7 @@ class _StandIn(ModuleType):
         return value if positions is None else _by_private_name(value, positions, self.__dict__["_owner"])
 
 
-def _by_private_name(function: Callable[..., Any], positions: tuple[int, ...], owner: Owner) -> Callable[..., Any]:
+def _by_private_name(function: Callable[..., Any], positions: tuple[int, ...], owner: Captured) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
         if not args and not kwargs and function.__name__ == "files" and _FINDS_ITS_CALLER:
             args = (sys._getframe(1).f_globals["__name__"],)
@@ -136,5 +124,5 @@ def _by_private_name(function: Callable[..., Any], positions: tuple[int, ...], o
     return call
 
 
-def _is_new(name: str, owner: Owner) -> bool:
+def _is_new(name: str, owner: Captured) -> bool:
     return not name.startswith(".") and owner.newcomer(name.partition(":")[0]) is not None
