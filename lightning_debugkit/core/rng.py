@@ -111,7 +111,7 @@ def _of_numpy() -> Any:
 
 def _raw() -> bytes:
     """Return what tells that numpy's global generator has drawn, empty where that is not known."""
-    generator: Any = np.random.get_bit_generator()
+    generator: Any = np.random.get_bit_generator()  # type: ignore[attr-defined]  # not in its stubs
     if type(generator) is not np.random.MT19937:
         return b""
     at = generator.ctypes.state_address
