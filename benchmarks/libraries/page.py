@@ -13,8 +13,9 @@ Libraries that train through Lightning, with their trainings as documented: each
 the library). "The same" means: it ended in the same way, with the same final weights and the same states of the random
 generators of Python, NumPy and torch, to the bit. An accusation is a warning or an error about such a training.
 
-This page is made by `python -m benchmarks.libraries --page docs/libraries.md` (`benchmarks/libraries/`), which makes an
-environment of its own for each library from pinned versions. In your own program nothing is needed but the variable:
+This page is made by `python -m benchmarks.libraries --json benchmarks/libraries/results.json --page docs/libraries.md`,
+which makes an environment of its own for each library from pinned versions, and keeps the rows that it does not run
+anew. A few were run under `thorough` alone. In your own program nothing is needed but the variable:
 
 ```bash
 LIGHTNING_DEBUGKIT=standard python train.py
@@ -26,8 +27,13 @@ about a training as documented; `benchmarks/libraries/programs/` says what of th
 
 Rules were changed because of these faults, as kinds, with programs of the project's own: labels shuffled in tables,
 targets of millions in pina, rates that break the second step (darts, scvi-tools), rates of nearly nothing, and Dice on
-logits; and because of these trainings: a model that is validated before its fit, and `fast_dev_run`. A row is of the
-commit in its last column.
+logits; and because of these trainings: a model that is validated before its fit, and `fast_dev_run`. disent clears the
+callbacks of its Trainer when a step raises, and lost its diagnosis by it; it does not any more. A row is of the commit
+in its last column.
+
+torchvision of PyPI is built for CUDA; beside a CPU build of torch its own operators are missing, and
+`torchvision_operators.py` lets it be imported without them. Not run here: careamics (wants torch 2.11 or older), swyft
+0.4.5 and lightning-bolts 0.7.0 (pytorch-lightning 1.9; the kit is for 2.5 and later).
 
 """
 
