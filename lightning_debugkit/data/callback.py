@@ -212,7 +212,8 @@ class DataCheck(DebugCallback):
         train, val = self._train, self._val
         loader, others = trainer.train_dataloader, trainer.val_dataloaders
         is_plain, is_same = _gives_each_once(loader), _is_same(loader, others)
-        copies = list(duplicates.judge(train.prints, val.prints, is_plain, is_same, train.is_rich, where))
+        prints = train.prints, val.prints
+        copies = list(duplicates.judge(*prints, is_plain, is_same, train.is_rich, where, train.is_text))
         yield from copies
         known, told = train.classes, val.classes
         yield from labels.judge_order(list(train.by_batch), where)

@@ -44,7 +44,9 @@ DUPLICATE_SAMPLES = Rule(
 )
 
 
-def judge(train: Prints, val: Prints, is_plain: bool, is_same: bool, is_rich: bool, where: Where) -> Iterator[Finding]:
+def judge(
+    train: Prints, val: Prints, is_plain: bool, is_same: bool, is_rich: bool, where: Where, is_text: bool = False
+) -> Iterator[Finding]:
     """Yield what the fingerprints of two splits have in common.
 
     Args:
@@ -53,6 +55,7 @@ def judge(train: Prints, val: Prints, is_plain: bool, is_same: bool, is_rich: bo
         is_plain: The training sampler gives each sample once: twins within training are of the data then, not drawn.
         is_same: Both splits are one dataset, on purpose.
         is_rich: A sample has so many values that two are equal by copying only; rows of a table may be by chance.
+        is_text: A sample is a row of whole numbers, as words are: text repeats itself, within a split as between them.
     """
     kinds, first = np.unique(train, return_index=True)
     copies, twins = len(train) - len(kinds), _repeated(train, len(kinds))
@@ -61,7 +64,8 @@ def judge(train: Prints, val: Prints, is_plain: bool, is_same: bool, is_rich: bo
     shared = np.flatnonzero(np.isin(val, kinds))
     share = len(shared) / len(val) if len(val) else 0.0
     within = max(twins, _repeated(val, len(np.unique(val)))) if is_plain else _by_chance(val, len(kinds))
-    if not is_same and len(shared) >= FEWEST and share >= SHARE and (is_rich or share > EXCESS * within):
+    is_certain = is_rich and not is_text
+    if not is_same and len(shared) >= FEWEST and share >= SHARE and (is_certain or share > EXCESS * within):
         places = first[np.searchsorted(kinds, val[shared[:3]])]
         pairs = [[int(at), int(of)] for at, of in zip(shared[:3], places, strict=True)]
         severity = Severity.INFO if share >= WHOLE else None

@@ -61,6 +61,7 @@ class Seen:
     taken: int = 0
     is_measured: bool = False
     is_float: bool = False
+    is_text: bool = False  # whole numbers in a row, as those of words or letters are: text repeats itself
     shape: tuple[int, ...] = ()
     _shape: tuple[int, ...] | None = None
     _is_ragged: bool = False
@@ -110,6 +111,7 @@ class Seen:
             self._prints += hashlib.blake2b(row.tobytes(), digest_size=PRINT).digest()
         self._is_ragged = self._is_ragged or self._shape not in (None, tuple(rows.shape[1:]))
         self._shape, self.shape = tuple(rows.shape[1:]), tuple(values.shape[1:])
+        self.is_text = len(self.shape) == 1 and rows.dtype in (torch.int16, torch.int32, torch.int64)
         self._bytes += raw.nbytes
         held = self._held
         if held["inputs"] < INPUTS and held["values of inputs"] < VALUES:

@@ -89,8 +89,8 @@ def judge(train: Tensor | None, val: Tensor | None, where: Where, shape: tuple[i
     is_far = abs(mean - other) > MEANS * max(widest, 1e-12) or widest / least > SPREADS
     if is_far or _is_rescaled(train, val) or _is_raw(train, val, shape) or _is_raw(val, train, shape):
         told = (
-            f"training inputs have mean {mean:.3g} and standard deviation {std:.3g}, validation inputs {other:.3g} and "
-            f"{spread:.3g}: they are not scaled alike"
+            f"training inputs have mean {_centre(mean, std)} and standard deviation {std:.3g}, validation inputs "
+            f"{_centre(other, spread)} and {spread:.3g}: they are not scaled alike"
         )
         yield INPUT_SHIFT.found(where, told=told, mean=mean, std=std, other=other, spread=spread)
 
@@ -110,6 +110,11 @@ def judge_own_scale(val: Tensor, where: Where) -> Iterator[Finding]:
             "were standardised with statistics of their own, which hides any shift from training"
         )
         yield INPUT_SHIFT.found(where, severity=Severity.INFO, told=told, columns=len(spread))
+
+
+def _centre(mean: float, spread: float) -> str:
+    """Return a mean in words, 0 where it is nothing beside the spread."""
+    return "0" if abs(mean) < 1e-3 * spread else f"{mean:.3g}"
 
 
 def _is_rescaled(train: Tensor, val: Tensor) -> bool:

@@ -16,10 +16,11 @@ _MOST = 64  # names: a figure shows a few, and a table no more
 
 
 class LoggedMetrics:
-    """Returns, at the end of a validation or an epoch, the logged values that have changed."""
+    """Returns, at the end of a validation or an epoch, the values that it has logged, as far as can be told."""
 
     def __init__(self) -> None:
         self._last: dict[str, float] = {}
+        self._occasion: dict[str, str] = {}  # at which a value is news, also where it is the one of before
         self._thinning = {"validation": Thinning(), "epoch": Thinning()}
 
     def record(self, callback: Any, trainer: Any, occasion: str) -> None:
@@ -30,7 +31,9 @@ class LoggedMetrics:
                 callback.write(trainer, "measure", name="logged", value=fresh)
 
     def look(self, occasion: str, step: int, logged: Mapping[str, Any]) -> dict[str, float]:
-        """Return what ``logged`` holds that is news; of a long run, at ever fewer occasions.
+        """Return what ``logged`` holds that has changed, or was news at this occasion before.
+
+        Of a long run, at ever fewer occasions.
 
         Args:
             occasion: ``validation`` or ``epoch`` of a fit, or an ``evaluation`` by itself, which has ended.
@@ -39,8 +42,14 @@ class LoggedMetrics:
         if not logged or (occasion in self._thinning and not self._thinning[occasion].keeps(step)):
             return {}
         whole = {name: value for name, value in logged.items() if not _is_of_a_step(name, logged)}
-        fresh = {name: value for name, value in _numbers(whole).items() if self._last.get(name) != value}
+        fresh = {
+            name: value
+            for name, value in _numbers(whole).items()
+            if self._last.get(name) != value or self._occasion.get(name) == occasion
+        }
         self._last.update(fresh)
+        if occasion in self._thinning:  # of a fit, in which figures are drawn
+            self._occasion = dict.fromkeys(fresh, occasion) | self._occasion
         return fresh
 
 

@@ -257,7 +257,9 @@ class NonfiniteStep:
             return
         run = current_run(trainer)
         if self.action == "skip":
-            first = replace(first, message=f"{first.message}; {_GIVEN_UP.format(most=self.max_skips)}")
+            now = callback.where(trainer).step  # the finding is of a step before, where no more are replayed
+            again = "" if now == first.where.step else f"; step {now} is broken, too"
+            first = replace(first, message=f"{first.message}{again}; {_GIVEN_UP.format(most=self.max_skips)}")
         error = TrainingAnomaly(first, str(run.folder / "report.html") if run else "")
         # A worker process of a spawning strategy never reaches on_exception: the report is rendered now.
         callback.finish(trainer, "exception", error, force=True)

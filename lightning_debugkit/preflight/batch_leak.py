@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.loss_functions import CHECKED_LOSSES
@@ -118,7 +118,14 @@ def _found(probe: Probe, order: list[int], count: int, size: int, where: Where, 
         return BATCH_LEAK.found(where, first="", remedy=remedy, **seen)
     op, place = found
     first = f"; by {op} at {place.short} they have met"
-    remedy = "Look at that line, and at what it is given, for an operation over the batch: dimension 0."
+    layer = dict(probe.step.module.named_modules()).get(place.module or "")
+    if isinstance(layer, nn.RNNBase | nn.MultiheadAttention) and not layer.batch_first:
+        remedy = (
+            f"{type(layer).__name__} takes (time, batch, features) and is given samples for time: make it with "
+            f"batch_first=True, or transpose what it is given at {place.short}."
+        )
+    else:
+        remedy = f"Look at {place.short}, and at what it is given, for an operation over the batch: dimension 0."
     return BATCH_LEAK.found(
         where.at(place.module or ""), first=first, remedy=remedy, op=op, source=place.source, **seen
     )

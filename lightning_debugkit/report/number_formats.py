@@ -120,19 +120,24 @@ def sentence(text: str, most: int = 400) -> str:
 
 
 def headline(text: str, most: int = 130) -> tuple[str, str]:
-    """Return a message on one line, without its last period; if it is long, its first clause and what follows.
+    """Return a message on one line, without its last period; if it is long, its first clauses and what follows.
+
+    As many clauses as fit, one at least: names that stand before a colon say nothing alone.
 
     Example:
         >>> headline("loss is inf: log(0)."), headline("8 samples cannot be learned: the loss stays; see it", most=40)
         (('loss is inf: log(0)', ''), ('8 samples cannot be learned', 'the loss stays; see it'))
+        >>> headline("a.weight, b.weight: no gradient: none is asked for", most=40)
+        ('a.weight, b.weight: no gradient', 'none is asked for')
         >>> headline("64 of 64 are copies (100 %; 256 looked at): the score is learned by heart", most=40)
         ('64 of 64 are copies (100 %; 256 looked at)', 'the score is learned by heart')
     """
     line = sentence(text)
     if len(line) <= most:
         return line, ""
-    first, *rest = re.split(r"[:;] (?![^(]*\))", line, maxsplit=1)  # not within brackets
-    return first, "".join(rest)
+    ends = [found.start() for found in re.finditer(r"[:;] (?![^(]*\))", line)]  # not within brackets
+    end = max((place for place in ends if place <= most), default=ends[0] if ends else len(line))
+    return line[:end], line[end + 2 :]
 
 
 def shortened(text: str, most: int) -> str:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
+import inspect
+import logging
 import math
 import random
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +106,32 @@ def test_rows_that_are_equal_by_chance_are_no_overlap_under_a_sampler_of_ones_ow
     common = {"is_plain": False, "is_same": False, "is_rich": False, "where": HERE}
     assert rules(duplicates.judge(few[:1920], few[1920:], **common)) == []
     assert rules(duplicates.judge(many[:1920], many[1840:2160], **common)) == ["train-val-overlap"]
+
+
+def windows(text: str, width: int) -> Tensor:
+    letters = torch.tensor([ord(letter) for letter in text])
+    return letters[: len(letters) // width * width].view(-1, width)
+
+
+def overlap(train: Tensor, val: Tensor) -> list[str]:
+    seen = [Seen(20_000), Seen(20_000)]
+    for split, rows in zip(seen, (train, val), strict=True):
+        for batch in rows.split(32):
+            split.take((batch, batch))
+    one, other = seen
+    found = duplicates.judge(one.prints, other.prints, True, False, one.is_rich, HERE, one.is_text)
+    return [rule for rule in rules(found) if rule == "train-val-overlap"]
+
+
+@pytest.mark.parametrize("width", [8, 16, 32])
+@pytest.mark.parametrize("module", [argparse, subprocess, logging])
+def test_text_that_repeats_itself_is_no_overlap_and_windows_that_were_copied_are(module: Any, width: int) -> None:
+    whole = windows(inspect.getsource(module), width)
+    at = len(whole) * 5 // 6
+    train, val = whole[:at], whole[at:]
+    assert overlap(train, val) == []
+    sentences = torch.randint(0, 20_000, (400, width), generator=torch.Generator().manual_seed(0))
+    assert overlap(sentences[:300], sentences[290:]) == ["train-val-overlap"]
 
 
 def test_a_split_that_validates_on_training_on_purpose_is_no_overlap() -> None:

@@ -179,6 +179,11 @@ def test_skip_raises_when_it_has_dropped_too_many(tmp_path: Path) -> None:
     assert len(weights.before) == 7
 
 
+def test_skip_names_the_step_at_which_it_raises_where_the_first_few_are_replayed_only(tmp_path: Path) -> None:
+    with pytest.raises(TrainingAnomaly, match="; step 9 is broken, too; max_skips=7 updates were dropped before it"):
+        fit(make(at=tuple(range(2, 12))), tmp_path, Detector(action="skip", max_skips=7))
+
+
 def test_warn_tells_once_and_lets_the_weights_break(tmp_path: Path) -> None:
     """Weights, running statistics, validation and test are broken for one cause, which has been told."""
     module = make(at=(3, 5))

@@ -400,3 +400,37 @@ def test_tensors_of_other_kinds_do_not_end_the_listening(step: Any) -> None:
         F.mse_loss(layer(x), x)
     assert listener.error is None
     assert len(listener.calls) == 1
+
+
+class ByRow(nn.Module):
+    """A digit read row by row, by a layer that takes time first, unless it is told otherwise."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.read, self.head = layer, nn.Linear(8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.reshape(-1, 8, 8)
+        given = (rows, rows, rows) if isinstance(self.read, nn.MultiheadAttention) else (rows,)
+        return self.head(self.read(*given)[0][:, -1])
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [lambda first: nn.GRU(8, 8, batch_first=first), lambda first: nn.MultiheadAttention(8, 2, batch_first=first)],
+)
+def test_the_remedy_for_samples_in_the_place_of_time_is_batch_first(layer: Any, tmp_path: Path) -> None:
+    for is_mended in (False, True):
+        pl.seed_everything(7, verbose=False)
+        module = preflight.Net(True, ByRow(layer(is_mended)))
+        folder = tmp_path / str(is_mended)
+        fit(Program(module, batches(*digits()), trainer={"max_epochs": 4}), folder, PreflightCheck())
+        advice = [f.advice for f in read_journal(folder / "debugkit").findings if f.rule == "batch-leak"]
+        assert ["batch_first=True" in each for each in advice] == ([] if is_mended else [True])
+
+
+def test_the_remedy_for_a_reshape_behind_a_recurrent_layer_is_another(tmp_path: Path) -> None:
+    fit(preflight.recurrent_output_reshaped_without_a_transpose(False), tmp_path, PreflightCheck())
+    [finding] = [each for each in read_journal(tmp_path / "debugkit").findings if each.rule == "batch-leak"]
+    assert "batch_first" not in finding.advice
+    assert finding.advice.startswith("Look at faults/preflight.py:")

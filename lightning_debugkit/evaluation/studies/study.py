@@ -12,7 +12,7 @@ from typing import Any
 from unittest import mock
 
 from torch.utils.data import Dataset
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.compat import Trainer

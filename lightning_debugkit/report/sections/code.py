@@ -41,9 +41,13 @@ def _parts(summary: Summary, folder: Path) -> Iterator[Paragraph | Table | Detai
     yield from _programs(summary)
 
 
+def _files(count: int) -> str:
+    return "source file" if count == 1 else f"{count} source files"
+
+
 def _said(identity: Mapping[str, Any], source: Mapping[str, Any], model: Mapping[str, Any], is_noted: bool) -> str:
     """Return what the checkpoints carry, and how far the commit says the rest, unless a note is about that."""
-    name, files = str(model.get("qualname") or "the model"), plural(len(as_list(source.get("files"))), "source file")
+    name, files = str(model.get("qualname") or "the model"), _files(len(as_list(source.get("files"))))
     # The manifests of before did not tell.
     if source.get("carried", source.get("present")):
         carried = f"Every checkpoint carries the {files} of this run; load_model rebuilds {name} from it"

@@ -41,7 +41,7 @@ def _parts(summary: Summary, folder: Path) -> Iterator[Paragraph | Drawing | Gal
     value = summary.last("data-check")
     samples = as_mapping(value.get("samples", {}))
     told = " and ".join(f"{count} {split}" for split, count in samples.items() if count)
-    yield Paragraph(f"Looked at in passing: {told or 'no'} samples, and the labels of the first epoch.")
+    yield Paragraph(f"Looked at: {told or 'no'} samples, and the labels of the first epoch.")
     if kept := as_mapping(value.get("class_mapping")):
         yield Paragraph(_of_subset(as_list(kept.get("labels")), as_list(kept.get("names"))))
     yield from _sheet(as_mapping(value.get("sheet")))

@@ -125,7 +125,8 @@ def _draw_scale(figure: Canvas, axes: Axes, low: float, high: float) -> None:
     place = axes.get_position()
     beside = figure.add_axes((place.x1 + 0.015, place.y0 + 0.1 * place.height, 0.018, 0.8 * place.height))
     bar = color_bar(beside, _COLORS(np.linspace(1, 0, 64)), low, high)
-    bar.yaxis.set_major_locator(MaxNLocator(5, integer=high - low > 3))
+    room_for = int(beside.bbox.height / figure.dpi / 0.22)  # numbers, one above the other
+    bar.yaxis.set_major_locator(MaxNLocator(min(max(room_for, 1), 5), integer=high - low > 3))
     bar.yaxis.set_major_formatter(FuncFormatter(lambda power, _: f"{float(f'{10.0**power:.2g}'):g}"))
     bar.tick_params(labelsize=8)
 

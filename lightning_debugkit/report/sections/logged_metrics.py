@@ -31,8 +31,13 @@ def is_validation_loss(name: str) -> bool:
         >>> [is_validation_loss(name) for name in ("val/loss", "valid_loss_epoch", "train_loss", "val_acc")]
         [True, True, False, False]
     """
+    return "loss" in name.lower() and _stage(name) in ("val", "dev")
+
+
+def _stage(name: str) -> str:
+    """Return the first three letters of the stage that a name tells, empty if it tells none."""
     stage = _STAGE.search(name)
-    return "loss" in name.lower() and stage is not None and not stage[0].lower().startswith(("train", "test"))
+    return stage[0].lower()[:3] if stage else ""
 
 
 def logged(summary: Summary) -> list[Curve]:
@@ -54,7 +59,7 @@ def _parts(summary: Summary, _folder: Path) -> Iterator[Paragraph | Table | Deta
         return
     named = [curve for curve in everything if not _is_drawn(curve.label) or is_validation_loss(curve.label)]
     last = ", ".join(f"{cut(curve.label, 40)} {number(float(curve.values[-1]))}" for curve in named[:_NAMED])
-    yield Paragraph(f"At the last: {last}{f' and {len(named) - _NAMED} more' if named[_NAMED:] else ''}.")
+    yield Paragraph(f"Last values: {last}{f' and {len(named) - _NAMED} more' if named[_NAMED:] else ''}.")
     yield Paragraph(_MEANING)
     figures = [_drawing(name, group) for name, group in _groups(found) if max(c.steps.size for c in group) > 1]
     yield from figures[:_OPEN]
@@ -71,9 +76,9 @@ def _is_drawn(name: str) -> bool:
 
 
 def _groups(found: Sequence[Curve]) -> list[tuple[str, list[Curve]]]:
-    """Return the curves of one metric together, whatever stage they are of."""
+    """Return the curves of one metric together, those of training first, as in the figure of the loss."""
     held: dict[str, list[Curve]] = {}
-    for curve in found:
+    for curve in sorted(found, key=lambda curve: _stage(curve.label) in ("val", "dev", "tes")):
         held.setdefault(_STAGE.sub("", curve.label).removesuffix("_epoch").strip("/_.- ") or curve.label, []).append(
             curve
         )
