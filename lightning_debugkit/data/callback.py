@@ -215,7 +215,8 @@ class DataCheck(DebugCallback):
         prints = train.prints, val.prints
         copies = list(duplicates.judge(*prints, is_plain, is_same, train.is_rich, where, train.is_text))
         yield from copies
-        known, told = train.classes, val.classes
+        train.ignored = val.ignored = self._first_loss.ignored
+        known, told = (None if each.classes is None else each.classes[each.named] for each in (train, val))
         yield from labels.judge_order(list(train.by_batch), where)
         if known is not None:
             is_single = is_plain and not (train.is_rich and duplicates.has_copies(train.prints))
@@ -231,7 +232,7 @@ class DataCheck(DebugCallback):
         inputs, asked = values.finite(train.values), values.finite(val.values)
         if inputs is not None and asked is not None and train.is_measured and not is_same and not _overlaps(copies):
             yield from shared_windows.judge(inputs, asked, train.shape, where)
-        is_whole = trainer.is_last_batch and known is not None and len(known) == train.taken
+        is_whole = trainer.is_last_batch and known is not None and len(train.named) == train.taken
         if known is not None and is_whole:
             yield from class_weights.judge_each(self._first_loss.weights, known, where)
         pairing = InputTargetChecks(train, val, self._first_loss, where)

@@ -31,6 +31,11 @@ class FirstLoss(LossWatch):
         """Name of the loss function, empty if there were none or several."""
         return self.calls[0][0] if len(self.calls) == 1 else ""
 
+    @property
+    def ignored(self) -> set[int]:
+        """Targets that the loss functions were told to leave out."""
+        return {ignored for _, _, _, ignored in self.calls if ignored is not None}
+
     def is_all(self, loss: float, *functions: str) -> bool:
         """Tell whether the loss of the step is the mean that one of ``functions`` gave, and nothing else."""
         if self.function not in functions:

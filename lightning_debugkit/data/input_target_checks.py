@@ -54,9 +54,8 @@ class InputTargetChecks:
             yield from self._leaks(inputs)
         if not neighbours:
             return
-        known, told = self.train.classes, self.val.classes
-        if known is not None:
-            yield from self._classes((inputs, known), None if told is None or others is None else (others, told))
+        if (labelled := _labelled(self.train)) is not None:
+            yield from self._classes(labelled, _labelled(self.val))
         elif self.train.is_float:
             yield from self._numbers(inputs, others)
 
@@ -108,6 +107,14 @@ class InputTargetChecks:
         columns = inputs[:, inputs.std(0) > 0].double()
         columns = (columns - columns.mean(0)) / columns.std(0)
         return columns.shape[1] < 2 or float((columns[:, 1:] * columns[:, :-1]).mean()) < SMOOTH
+
+
+def _labelled(split: Seen) -> tuple[Tensor, Labels] | None:
+    """Return the inputs that were kept of samples that have a class, and the classes of all of those, in order."""
+    inputs, labels, named = _finite(split.values), split.classes, split.named
+    if inputs is None or labels is None:
+        return None
+    return inputs[: len(named)][torch.from_numpy(named[: len(inputs)])], labels[named]
 
 
 def _classes(wanted: Tensor) -> Labels | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 NAMES = ("label", "labels", "y", "target", "targets", "class", "classes")  # what labels are called in a batch
@@ -19,6 +20,18 @@ Key: TypeAlias = int | str
 
 class UnknownForm(ValueError):
     """No label can be read; the message says what there is in its place."""
+
+
+def are_classes(labels: NDArray[np.int64], ignored: Collection[int] = ()) -> NDArray[np.bool_]:
+    """Tell which labels ``(n,)`` name a class: not those that the loss ignores, nor, beside two classes, those below 0.
+
+    Example:
+        >>> are_classes(np.array([2, -1, 0, 255]), {255}).tolist(), are_classes(np.array([1, -1])).tolist()
+        ([True, False, True, False], [True, True])
+    """
+    named = ~np.isin(labels, list(ignored))
+    above = named & (labels >= 0)
+    return above if len(np.unique(labels[above])) > 1 else named
 
 
 def key_of(sample: Any) -> Key:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lightning_debugkit.core.tensor_numbers import numbers
 from lightning_debugkit.data.batches import batch_size, leaves
-from lightning_debugkit.data.label_forms import NAMES
+from lightning_debugkit.data.label_forms import NAMES, are_classes
 from lightning_debugkit.data.near_duplicates import SIDE, is_large_picture, thumbnails
 from lightning_debugkit.data.packed_rows import bags
 
@@ -50,6 +50,7 @@ class Seen:
         is_measured: Inputs are numbers with a fraction.
         is_float: Inputs are stored as floats.
         shape: Of one sample.
+        ignored: Labels that the loss leaves out.
     """
 
     most: int = SAMPLES
@@ -63,6 +64,7 @@ class Seen:
     is_float: bool = False
     is_text: bool = False  # whole numbers in a row, as those of words or letters are: text repeats itself
     shape: tuple[int, ...] = ()
+    ignored: set[int] = field(default_factory=set)
     _shape: tuple[int, ...] | None = None
     _is_ragged: bool = False
     _bytes: int = 0
@@ -171,6 +173,12 @@ class Seen:
         return torch.cat([part.cpu() for part in self.labels]).numpy().astype(np.int64) if self.labels else None
 
     @property
+    def named(self) -> NDArray[np.bool_]:
+        """Which of `classes` are such: others say that the sample has none."""
+        labels = self.classes
+        return np.ones(0, bool) if labels is None else are_classes(labels, self.ignored)
+
+    @property
     def targets(self) -> NDArray[Any] | None:
         """Classes or numbers of all samples in the order in which they came, ``None`` if there are none."""
         numbers = self.wanted
@@ -187,8 +195,13 @@ class Seen:
 
     @property
     def by_batch(self) -> Iterator[NDArray[np.int64]]:
-        """The labels batch by batch."""
-        return (part.cpu().numpy().astype(np.int64) for part in self.labels)
+        """The labels batch by batch, those that name a class."""
+        labels = self.classes
+        if labels is None:
+            return
+        ends = np.cumsum([len(part) for part in self.labels])[:-1]
+        for part, named in zip(np.split(labels, ends), np.split(self.named, ends), strict=True):
+            yield part[named]
 
 
 def parts_of(batch: Any, size: int) -> tuple[Tensor | None, Tensor | None]:

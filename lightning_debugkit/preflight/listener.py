@@ -306,7 +306,8 @@ class StepListener(TorchFunctionMode):
             dim = 0 if source.ndim in (0, 1, 3) else 1
         dim = dim[0] if isinstance(dim, list | tuple) else dim
         size = source.shape[int(dim)] if source.ndim else 1
-        return Made(name, self._place(), int(dim) % max(source.ndim, 1), size, after, weakref.ref(source))
+        along = int(dim) % max(source.ndim, 1)
+        return Made(name, self._place(), along, size, after, weakref.ref(source), count=source.numel())
 
     def _place(self) -> SourceLine:
         return place_of(calling_frame(), self._names)

@@ -29,6 +29,7 @@ class Made:
     Args:
         dim: Dimension it worked along, ``None`` where it has none.
         size: Entries along that dimension, 0 where it has none.
+        count: Entries in all.
         after: How its argument was made, ``None`` if that was not seen.
         weight: Mean of the labels that it was multiplied with.
     """
@@ -40,6 +41,7 @@ class Made:
     after: Made | None = None
     given: weakref.ref[Tensor] | None = field(default=None, compare=False)
     weight: float = 0.0
+    count: int = 0
 
     @property
     def is_repeated(self) -> bool:

@@ -31,7 +31,7 @@ _FRESH = {
     "new_empty", "new_full", "detach_", "requires_grad_",
 }  # fmt: skip
 _NORMS = {"layer_norm", "rms_norm"}
-FLOORS = {"relu", "relu6"}
+FLOORS = {"relu", "relu6", "leaky_relu", "prelu"}
 SMOOTH = {
     "sigmoid", "hardsigmoid", "tanh", "gelu", "silu", "mish", "elu", "selu", "celu", "softplus", "softsign",
     "hardswish",
@@ -180,8 +180,8 @@ def _differ(one: Tensor, other: Tensor) -> int:
 class Straightened(OperationTrace):
     """Enter it around one step; `is_found` says whether it has activations, and what they are given leaves no bend.
 
-    One is dead, and gave nothing but 0; or a smooth one, whose result a layer takes, was given so small a range that it
-    is straight there.
+    One has each of its units on one side of its bend for all samples, some of them below it; or a smooth one, whose
+    result a layer takes, was given so small a range that it is straight there.
     """
 
     def __init__(self) -> None:
@@ -192,8 +192,10 @@ class Straightened(OperationTrace):
     def saw(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
         if not isinstance(result, Tensor):
             return
-        if name.rstrip("_") in FLOORS and result.numel() > 1:
-            self.is_found = self.is_found or bool((result == 0).all())
+        if name.rstrip("_") in FLOORS and result.ndim and result.numel() > 1:
+            is_below = result <= 0
+            is_fixed = is_below == is_below[:1] if len(result) > 1 else is_below
+            self.is_found = self.is_found or bool(is_below.any() and is_fixed.all())
         if any(id(each) in self._smooth for each in args):
             self.is_found = self.is_found or name in LAYERS or name == "einsum"
             self._smooth[id(result)] = result

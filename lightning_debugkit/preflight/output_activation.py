@@ -19,6 +19,9 @@ SUM_TOLERANCE = {2: 2e-2, 4: 1e-4, 8: 1e-6}
 # The share of entries above 0 from which on rows cannot be logarithms of probabilities: one entry would do, a tenth
 # leaves room for densities among them.
 POSITIVE_SHARE = 0.1
+# How far from 1 the probabilities of half of the answers sum where they are those of no classes: logarithms that
+# bfloat16 has rounded, of up to 16, are wrong by half of this.
+UNNORMALISED = 0.05
 PROBABILITIES = ("sigmoid", "special_expit", "hardsigmoid")
 
 DOUBLE_SOFTMAX = Rule(
@@ -168,16 +171,49 @@ def _over_one(call: LossCall) -> tuple[dict[str, str], SourceLine] | None:
             "consequence": "softmax over one entry is 1, and the loss is 0 whatever the network says",
             "remedy": "Give the last layer one output for each class, or use binary_cross_entropy_with_logits for one.",
         }, call.place
-    is_wrong = op in ("softmax", "log_softmax") and made is not None and made.dim == 0
-    is_matrix = prediction.ndim == 2 and prediction.shape[0] > 1
-    if made is not None and is_wrong and is_matrix and not are_probabilities(prediction, 1):
+    return _along_another(call)
+
+
+def _along_another(call: LossCall) -> tuple[dict[str, str], SourceLine] | None:
+    """Return that softmax works along another dimension than that of the classes, though none was left out since."""
+    made, values = call.made, call.prediction
+    if made is not None and made.op == "log" and made.after is not None and made.after.op == "softmax":
+        made, values = made.after, values.exp()
+    elif made is not None and made.op == "log_softmax":
+        values = values.exp()
+    if made is None or made.op not in ("softmax", "log_softmax") or not values.is_floating_point():
+        return None
+    dim = _classes(values)
+    along_samples = made.dim == 0 and values.ndim == 2 and values.shape[0] > 1
+    is_whole = values.numel() == made.count or values.shape[dim] >= made.size
+    if not (along_samples or is_whole) or not _are_unnormalised(values, dim):
+        return None
+    if along_samples:
         left_out = ", or leave it out: cross_entropy applies it." if call.function == "cross_entropy" else "."
         return {
-            "what": f"{op} works along dimension 0, the samples of the batch",
+            "what": f"{made.op} works along dimension 0, the samples of the batch",
             "consequence": "what is said of one sample depends on the others, and its classes do not sum to 1",
-            "remedy": f"Pass dim=1 to {op}{left_out}",
+            "remedy": f"Pass dim=1 to {made.op}{left_out}",
         }, made.place
-    return None
+    return {
+        "what": f"{made.op} works along dimension {made.dim} of size {made.size}, which are not the {values.shape[dim]} "
+        f"classes of {call.function}",
+        "consequence": "the probabilities of the classes of one answer do not sum to 1",
+        "remedy": f"Give {made.op} the dimension of the classes, as by dim=-1 where they come last.",
+    }, made.place
+
+
+def _are_unnormalised(probabilities: Tensor, dim: int) -> bool:
+    """Tell whether half of the rows along ``dim`` do not sum to 1."""
+    sums = probabilities.float().sum(dim)
+    return bool(((sums - 1).abs() > UNNORMALISED).float().mean() > 0.5)
+
+
+def _is_of_sigmoid(made: Made | None) -> bool:
+    """Tell whether these are logarithms of sigmoid."""
+    if made is None or made.op != "log":
+        return made is not None and made.op == "log_sigmoid"
+    return made.after is not None and made.after.op in PROBABILITIES
 
 
 def _no_logarithm(call: LossCall) -> tuple[str, str]:
@@ -190,4 +226,9 @@ def _no_logarithm(call: LossCall) -> tuple[str, str]:
     is_layer = call.made is not None and call.made.op in LAYERS
     if call.function == "nll_loss" and is_layer and float((values > 0).float().mean()) >= POSITIVE_SHARE:
         return "numbers above 0, as a layer gives them", "Use cross_entropy, or apply log_softmax before nll_loss."
+    if call.function == "nll_loss" and _is_of_sigmoid(call.made) and _are_unnormalised(values.exp(), dims[0]):
+        return (
+            "logarithms of sigmoid, each class by itself",
+            "Use cross_entropy, or log_softmax in its place: what grows for one class must shrink for the others.",
+        )
     return "", ""

@@ -108,6 +108,39 @@ def labels_mapped_otherwise_in_validation(mended: bool) -> Program:
     return Program(Net(mended), batches(x[kept], y[kept]), batches(val, other, shuffle=False), trainer=ONE_EPOCH)
 
 
+class PartlyLabelled(Net):
+    """Samples without a class have a mark in its place, which the loss leaves out."""
+
+    def __init__(self, mended: bool, mark: int) -> None:
+        super().__init__(mended)
+        self.mark = mark
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x, y = batch
+        if self.mark < 0:
+            return nn.functional.cross_entropy(self(x)[y >= 0], y[y >= 0])
+        return nn.functional.cross_entropy(self(x), y, ignore_index=self.mark)
+
+
+def partly_labelled(mended: bool, mark: int) -> Program:
+    x, y, val, labels = halves()
+    y[torch.rand(len(y)) < 0.6] = mark
+    if not mended:
+        common = labels < 5
+        val, labels = val[common], labels[common]
+    return Program(PartlyLabelled(mended, mark), batches(x, y), batches(val, labels, shuffle=False), trainer=ONE_EPOCH)
+
+
+@fault("class-shift", **BY)
+def partly_labelled_and_validated_on_half_of_the_classes(mended: bool) -> Program:
+    return partly_labelled(mended, -1)
+
+
+@fault("class-shift", **BY)
+def ignored_by_the_loss_and_validated_on_half_of_the_classes(mended: bool) -> Program:
+    return partly_labelled(mended, 255)
+
+
 @fault("input-shift", **BY)
 def validation_not_scaled(mended: bool) -> Program:
     x, y, val, labels = halves()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -188,6 +189,43 @@ def softmax_over_the_samples(mended: bool) -> Program:
             return F.nll_loss(F.log_softmax(self(x), dim=1 if self.mended else 0), y)
 
     return Program(Wrong(mended), batches(*digits()), trainer=ONE_EPOCH)
+
+
+class Shades(Classifier):
+    """How dark each pixel of a digit is, of four shades, told in one of the ways that people have."""
+
+    def __init__(self, mended: bool, way: Callable[[Tensor, bool], Tensor]) -> None:
+        super().__init__(mended, nn.Sequential(nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, 4, 3, padding=1)))
+        self.way = way
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x, y = batch
+        shares = self.way(self(x), self.mended)
+        return F.nll_loss(shares, y.flatten() if shares.ndim == 2 else y)
+
+
+def shades(mended: bool, way: Callable[[Tensor, bool], Tensor]) -> Program:
+    x, _ = digits()
+    return Program(Shades(mended, way), batches(x, (x * 3).round().long().view(-1, 8, 8)), trainer=ONE_EPOCH)
+
+
+@fault("softmax-over-one", source="F.log_softmax", **BY)
+def log_softmax_along_the_columns_of_a_picture(mended: bool) -> Program:
+    return shades(mended, lambda scores, mended: F.log_softmax(scores, dim=1 if mended else -1))
+
+
+@fault("softmax-over-one", source="softmax(", **BY)
+def softmax_along_the_pixels_before_log(mended: bool) -> Program:
+    def way(scores: Tensor, mended: bool) -> Tensor:
+        pixels = scores.flatten(2).transpose(1, 2)
+        return pixels.softmax(2 if mended else 1).clamp(1e-6).log().flatten(0, 1)
+
+    return shades(mended, way)
+
+
+@fault("missing-log-softmax", source="nll_loss", **BY)
+def nll_of_what_sigmoid_says_of_each_class(mended: bool) -> Program:
+    return shades(mended, lambda scores, mended: scores.log_softmax(1) if mended else torch.sigmoid(scores).log())
 
 
 @fault("shape-broadcast", source="mse_loss", **BY)

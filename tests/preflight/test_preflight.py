@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from lightning_debugkit import PreflightCheck, read_journal
 from lightning_debugkit.core.finding import Severity, Where
-from lightning_debugkit.preflight import dependence, targets
+from lightning_debugkit.preflight import dependence, output_activation, targets
 from lightning_debugkit.preflight.listener import StepListener
 from lightning_debugkit.preflight.loss_calls import LossCall
 from lightning_debugkit.preflight.origins import Origins
@@ -239,6 +240,21 @@ def test_a_network_is_not_straight_because_its_inputs_are(level: float, size: fl
     assert "affine-network" not in [finding.rule for finding in read_journal(tmp_path / "debugkit").findings]
 
 
+class Divided(nn.Module):
+    """Its input divided by a number."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x / 4000
+
+
+@pytest.mark.parametrize("act", [nn.ReLU, nn.LeakyReLU, nn.PReLU])
+def test_a_network_is_not_straight_because_it_makes_its_inputs_tiny(act: type[nn.Module], tmp_path: Path) -> None:
+    pl.seed_everything(0, verbose=False)
+    net = nn.Sequential(Divided(), mlp(64, 32, 10, act=act))
+    fit(Program(preflight.Net(True, net), batches(*digits()), trainer={"max_epochs": 4}), tmp_path, PreflightCheck())
+    assert "affine-network" not in [finding.rule for finding in read_journal(tmp_path / "debugkit").findings]
+
+
 class Bypassed(preflight.Module):
     """A tower whose ReLU never fires beside one straight layer, for sums of digits' pixels."""
 
@@ -261,6 +277,29 @@ def test_a_network_whose_relu_is_dead_has_one(bias: float, told: list[str], tmp_
     program = Program(Bypassed(bias), batches(x, x[:, :32].sum(1, keepdim=True)), trainer={"max_epochs": 4})
     fit(program, tmp_path, PreflightCheck())
     assert [each.rule for each in read_journal(tmp_path / "debugkit").findings if "affine" in each.rule] == told
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda z, y: F.nll_loss(F.log_softmax(z, -1)[y < 4], y[y < 4]),
+        lambda z, y: F.nll_loss(F.log_softmax(z.view(-1, 2, 12), -1).flatten(0, 1), y),
+        lambda z, y: F.nll_loss(F.log_softmax(z.view(8, -1), 1), y[:8]),  # of pairs
+        lambda z, y: F.nll_loss(F.log_softmax(z, 1)[:, 1:], y),
+        lambda z, y: F.nll_loss(F.log_softmax(z[:12], 0).T, y[:12]),
+        lambda z, y: F.nll_loss(torch.stack([F.logsigmoid(-z[:, 0]), F.logsigmoid(z[:, 0])], 1), y % 2),
+        lambda z, y: F.nll_loss(F.log_softmax((z @ torch.zeros(12, 50_257)).bfloat16(), 1).float(), y),
+        lambda z, y: F.cross_entropy(F.log_softmax(z, 1), y),
+    ],
+)
+def test_classes_that_sum_to_one_are_not_accused(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(40, 12, generator=generator)
+    with StepListener({}) as listener:
+        loss(z, torch.arange(40) % 9)
+    assert listener.error is None
+    [call] = listener.calls
+    assert list(output_activation.judge(call, Where(0, 0), "training")) == []
 
 
 class Rows(nn.Module):
