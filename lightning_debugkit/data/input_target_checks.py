@@ -111,7 +111,7 @@ class InputTargetChecks:
 
 def _labelled(split: Seen) -> tuple[Tensor, Labels] | None:
     """Return the inputs that were kept of samples that have a class, and the classes of all of those, in order."""
-    inputs, labels, named = _finite(split.values), split.classes, split.named
+    inputs, labels, named = finite(split.values), split.classes, split.named
     if inputs is None or labels is None:
         return None
     return inputs[: len(named)][torch.from_numpy(named[: len(inputs)])], labels[named]

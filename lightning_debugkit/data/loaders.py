@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from lightning_debugkit.core.compat import Trainer, tree_leaves
+from lightning_debugkit.core.run import batch_size_of
 
 _DEEP = 4  # datasets within datasets
 _SAMPLERS = 6  # samplers within one another
@@ -146,3 +148,17 @@ def counted(loader: Any, places: Tensor | None) -> Tensor | None:
 def has_persistent_workers(loader: Any) -> bool:
     """Tell whether the workers of a loader outlive its passes."""
     return bool(getattr(loader, "persistent_workers", False))
+
+
+def last_batch(trainer: Trainer) -> tuple[int, int]:
+    """Return how many samples the last batch of an epoch holds, 0 if that is not known, and how many batches it has."""
+    loader, size = trainer.train_dataloader, batch_size_of(trainer.train_dataloader)
+    batches = trainer.num_training_batches
+    if type(loader) is not DataLoader or not size or loader.drop_last or not math.isfinite(batches):
+        return 0, 0
+    try:
+        rest = len(loader.sampler) % size  # type: ignore[arg-type]  # one without a length raises
+        is_whole = batches == len(loader) and trainer.estimated_stepping_batches >= batches
+    except Exception:  # whatever the user's own raises where it has no length
+        return 0, 0
+    return (rest, int(batches)) if is_whole else (0, 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -11,10 +10,10 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from lightning_debugkit.core.arguments import Needs
 from lightning_debugkit.core.callback import DebugCallback
+from lightning_debugkit.core.compat import overrides
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.core.optimizer_steps import steps_taken
 from lightning_debugkit.core.patching import around_next, has_compiled_code
@@ -22,6 +21,7 @@ from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.core.run import batch_size_of
 from lightning_debugkit.core.sharding import cannot_rerun
 from lightning_debugkit.data.batches import leaves
+from lightning_debugkit.data.loaders import last_batch
 from lightning_debugkit.preflight import (
     box_corners,
     evaluation_noise,
@@ -40,7 +40,7 @@ from lightning_debugkit.preflight.loss_calls import LossCall
 from lightning_debugkit.preflight.origins import Origins
 from lightning_debugkit.preflight.overfit import CANNOT_OVERFIT, overfit
 from lightning_debugkit.preflight.padding_masks import PaddingMasks
-from lightning_debugkit.preflight.probe import Probe, cannot_probe
+from lightning_debugkit.preflight.probe import Probe, cannot_pass
 from lightning_debugkit.preflight.unused_input import judge_masks, judge_pairs
 from lightning_debugkit.replay.step_replay import NotReplayable, muted, step_of
 
@@ -50,8 +50,6 @@ VALIDATIONS = 2
 # Losses of exactly 0 in a row, from the first on, that no healthy beginning has.
 ZEROS = 5
 LOSSES = 8  # whose first values the report draws
-# A shorter fit is a trial: it gets no extra passes.
-FEWEST_STEPS = 50
 NEEDS = Needs("PreflightCheck")
 
 
@@ -79,6 +77,7 @@ class PreflightCheck(DebugCallback):
         self._listener: StepListener | None = None
         self._names: dict[int, str] = {}
         self._heard = {"training": 0, "validation": 0, "test": 0}
+        self._ends_heard = 0
         self._zeros: list[bool] = []
         self._loss: Tensor | None = None
         self._waiting: list[tuple[Finding, str]] = []  # of validation, until training has been judged
@@ -158,7 +157,21 @@ class PreflightCheck(DebugCallback):
     ) -> None:
         self._settle(trainer, "test")
 
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # The module's own follows those of all callbacks: what steps have kept, it puts together.
+        if self._ends_heard >= VALIDATIONS or "listening" in self._left_out or cannot_rerun(trainer):
+            return
+        hook = "on_test_epoch_end" if trainer.testing else "on_validation_epoch_end"
+        if overrides(pl_module, hook):
+            self._ends_heard += 1
+            self._release()
+            self._listener = listener = StepListener(self._names, is_training=False)
+            self._undo = around_next(pl_module, hook, lambda: listener)
+
+    on_test_epoch_end = on_validation_epoch_end
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._settle_end(trainer, "test" if trainer.testing else "validation")
         if trainer.state.fn != "fit":
             self._flush_outside(trainer, pl_module)
         elif self._heard["training"] >= TRAINING_STEPS:
@@ -208,13 +221,8 @@ class PreflightCheck(DebugCallback):
 
     def _settle(self, trainer: Trainer, stage: str) -> None:
         """Judge what was heard in the step that has just run, or broken off."""
-        listener = self._listener
-        if listener is None:
+        if (listener := self._take_listener()) is None:
             return
-        self._release()
-        if listener.error is not None:
-            self._left_out["listening"] = f"{type(listener.error).__name__} while the step was listened to"
-            raise listener.error
         where = self.where(trainer)
         is_first = stage == "training" and self._heard["training"] == 1 and _is_first(trainer, steps=1)
         found: list[Finding] = []
@@ -222,13 +230,13 @@ class PreflightCheck(DebugCallback):
             for call in listener.calls:
                 self._losses.setdefault(call.place.source or call.function, call.function)
                 found += output_activation.judge(call, where, stage)
-                found += wrong_dimensions.judge_broadcast(call, where)
+                found += wrong_dimensions.judge_broadcast(call, where, stage == "training")
                 if stage == "training":
                     found += loss_value.judge(call, where, is_first)
                     found += judge_pairs(call, where)
                 if is_first and len(self._at_start) < LOSSES and (start := at_start(call)):
                     self._at_start.setdefault(call.place.source or call.function, start)
-            found += wrong_dimensions.judge_outer(listener.outer, where)
+            found += wrong_dimensions.judge_outer(listener.outer, where, stage == "training")
             found += wrong_dimensions.judge_views(listener.views, listener.samples, where)
             found += wrong_dimensions.judge_scales(listener.mixed, where)
             found += output_activation.judge_picks(listener.picks.across, where)
@@ -238,7 +246,7 @@ class PreflightCheck(DebugCallback):
             if stage == "training":
                 found += targets.judge_shares(listener.shares, where)
                 found += [each for call in listener.by_hand for each in targets.judge(call, where)]
-                found += wrong_dimensions.judge_norms(listener.normed, where, *_last_batch(trainer))
+                found += wrong_dimensions.judge_norms(listener.normed, where, *last_batch(trainer))
                 found += output_activation.judge_twice(listener.twice, {each.rule for each in found}, where)
             if stage == "training" and self._loss is not None:
                 found += loss_value.judge_sum(listener.calls, self._loss, where)
@@ -247,6 +255,23 @@ class PreflightCheck(DebugCallback):
         self._waiting += [(finding, stage) for finding in found]
         if stage == "training":
             self._flush(trainer, "training")
+
+    def _settle_end(self, trainer: Trainer, stage: str) -> None:
+        """Judge the shapes that met at the end of an evaluation."""
+        if (listener := self._take_listener()) is not None:
+            where = self.where(trainer)
+            found = [*wrong_dimensions.judge_outer(listener.outer, where, learns=False)]
+            found += [each for call in listener.calls for each in wrong_dimensions.judge_broadcast(call, where, False)]
+            self._waiting += [(finding, stage) for finding in found]
+
+    def _take_listener(self) -> StepListener | None:
+        """Return what has heard the last step, and leave it; ``None`` if none did."""
+        listener = self._listener
+        self._release()
+        if listener is not None and listener.error is not None:
+            self._left_out["listening"] = f"{type(listener.error).__name__} while the step was listened to"
+            raise listener.error
+        return listener
 
     def _flush(self, trainer: Trainer, stage: str = "") -> None:
         """Report what was found, of one stage or of all; one rule found in training is not reported for validation."""
@@ -273,7 +298,7 @@ class PreflightCheck(DebugCallback):
             self.emit_each(trainer, [loss_value.ZERO_LOSS.found(self.where(trainer), steps=ZEROS)])
 
     def _probe(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
-        reason = _cannot_pass(trainer, module)
+        reason = cannot_pass(trainer, module)
         if reason:
             self._left_out["passes"] = reason
             return
@@ -318,28 +343,3 @@ def _nothing() -> None:
 def _is_first(trainer: Trainer, steps: int = 0) -> bool:
     """Tell whether the weights are those that the program starts with."""
     return steps_taken(trainer) <= steps and trainer.ckpt_path is None
-
-
-def _cannot_pass(trainer: Trainer, module: LightningModule) -> str:
-    """Return why no extra passes are run, empty if they are."""
-    if trainer.estimated_stepping_batches < FEWEST_STEPS:
-        return f"a fit of fewer than {FEWEST_STEPS} steps gets none"
-    if trainer.world_size > 1:
-        return "the model is trained by several processes"
-    if has_compiled_code(module):
-        return "a part of the model is compiled, and would be compiled anew"
-    return cannot_rerun(trainer) or cannot_probe(module)
-
-
-def _last_batch(trainer: Trainer) -> tuple[int, int]:
-    """Return how many samples the last batch of an epoch holds, 0 if that is not known, and how many batches it has."""
-    loader, size = trainer.train_dataloader, batch_size_of(trainer.train_dataloader)
-    batches = trainer.num_training_batches
-    if type(loader) is not DataLoader or not size or loader.drop_last or not math.isfinite(batches):
-        return 0, 0
-    try:
-        rest = len(loader.sampler) % size  # type: ignore[arg-type]  # one without a length raises
-        is_whole = batches == len(loader) and trainer.estimated_stepping_batches >= batches
-    except Exception:  # whatever the user's own raises where it has no length
-        return 0, 0
-    return (rest, int(batches)) if is_whole else (0, 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from types import FrameType
 from typing import Any
@@ -236,7 +236,7 @@ class StepListener(TorchFunctionMode):
         source = args[0]
         if self._overlaps.follow(name, args, result, self.made) and result.requires_grad:
             self.shares.append(self._place())
-        if name in SHAPING and source.ndim == 1 and result.ndim == 2:
+        if name in SHAPING and result.ndim == 2 and (source.ndim == 1 or _adds_dimension(args[1:])):
             self._shaped[result] = True
         self._follow(name, source, result, args, kwargs)
         self._hear_cast(name, source, result)
@@ -311,6 +311,11 @@ class StepListener(TorchFunctionMode):
 
     def _place(self) -> SourceLine:
         return place_of(calling_frame(), self._names)
+
+
+def _adds_dimension(index: Sequence[Any]) -> bool:
+    """Tell whether an index writes a dimension that was not there, as in ``x[:, 0, None]``."""
+    return bool(index) and isinstance(index[0], tuple) and any(part is None for part in index[0])
 
 
 # All that is heard before torch makes it, as it may raise, and by whom.

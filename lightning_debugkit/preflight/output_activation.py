@@ -196,8 +196,8 @@ def _along_another(call: LossCall) -> tuple[dict[str, str], SourceLine] | None:
             "remedy": f"Pass dim=1 to {made.op}{left_out}",
         }, made.place
     return {
-        "what": f"{made.op} works along dimension {made.dim} of size {made.size}, which are not the {values.shape[dim]} "
-        f"classes of {call.function}",
+        "what": f"{made.op} works along dimension {made.dim} of size {made.size}, which are not the "
+        f"{values.shape[dim]} classes of {call.function}",
         "consequence": "the probabilities of the classes of one answer do not sum to 1",
         "remedy": f"Give {made.op} the dimension of the classes, as by dim=-1 where they come last.",
     }, made.place

@@ -10,10 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightning_debugkit.core.compat import Trainer
 from lightning_debugkit.core.isolation import isolated
 from lightning_debugkit.core.loss_functions import CHECKED_LOSSES, INDEX_LOSSES
-from lightning_debugkit.core.patching import Hearing
+from lightning_debugkit.core.patching import Hearing, has_compiled_code
 from lightning_debugkit.core.rng import RandomState
+from lightning_debugkit.core.sharding import cannot_rerun
 from lightning_debugkit.data.batches import batch_size, leaves, replaced, take
 from lightning_debugkit.preflight.listener import StepListener
 from lightning_debugkit.preflight.loss_calls import LossCall
@@ -23,6 +25,7 @@ from lightning_debugkit.replay.trace import Silent
 # Attributes that a step may change for good where it runs once more: what is none of these may hold a file, an
 # environment, an iterator.
 PLAIN = (Tensor, nn.Module, str, bytes, int, float, complex, bool, type(None), torch.device, torch.dtype, type, range)
+FEWEST_STEPS = 50  # a shorter fit is a trial: it gets no extra passes
 LARGEST = 1 << 30  # entries of all parameters: what is isolated is copied to the host once
 
 
@@ -119,6 +122,17 @@ class Probe:
         """Enter it around all runs: it puts back whatever they change."""
         with self.muted(), isolated(self.step.module):
             yield
+
+
+def cannot_pass(trainer: Trainer, module: nn.Module) -> str:
+    """Return why no extra passes are run, empty if they are."""
+    if trainer.estimated_stepping_batches < FEWEST_STEPS:
+        return f"a fit of fewer than {FEWEST_STEPS} steps gets none"
+    if trainer.world_size > 1:
+        return "the model is trained by several processes"
+    if has_compiled_code(module):
+        return "a part of the model is compiled, and would be compiled anew"
+    return cannot_rerun(trainer) or cannot_probe(module)
 
 
 def cannot_probe(module: nn.Module) -> str:

@@ -80,8 +80,12 @@ def judge_norms(calls: Sequence[NormCall], where: Where, last: int, batches: int
         yield rule.found(where.at(call.place.module or ""), **told, source=call.place.source)
 
 
-def judge_broadcast(call: LossCall, where: Where) -> Iterator[Finding]:
-    """Yield that the shapes of a loss's arguments broadcast to more entries than either has."""
+def judge_broadcast(call: LossCall, where: Where, learns: bool = True) -> Iterator[Finding]:
+    """Yield that the shapes of a loss's arguments broadcast to more entries than either has.
+
+    Args:
+        learns: The step is one of training.
+    """
     if call.function not in DIFFERENCE_LOSSES | BINARY_LOSSES:
         return
     one, other = tuple(call.prediction.shape), tuple(call.target.shape)
@@ -92,24 +96,32 @@ def judge_broadcast(call: LossCall, where: Where) -> Iterator[Finding]:
     except RuntimeError:  # torch says so itself
         return
     if many.numel() > max(call.prediction.numel(), call.target.numel()):
-        yield _found(where, call.function, one, other, tuple(many), call.place)
+        yield _found(where, call.function, one, other, tuple(many), call.place, learns)
 
 
-def judge_outer(calls: Sequence[OuterCall], where: Where) -> Iterator[Finding]:
+def judge_outer(calls: Sequence[OuterCall], where: Where, learns: bool = True) -> Iterator[Finding]:
     """Yield the differences and comparisons of ``(N, 1)`` with ``(N,)`` that the step wrote by hand."""
     for call in {call.place.source: call for call in calls if call.place.source}.values():
         size = max(call.shapes[0])
-        yield _found(where, call.op, *call.shapes, (size, size), call.place)
+        yield _found(where, call.op, *call.shapes, (size, size), call.place, learns)
 
 
 def _found(
-    where: Where, op: str, one: tuple[int, ...], other: tuple[int, ...], many: tuple[int, ...], place: SourceLine
+    where: Where,
+    op: str,
+    one: tuple[int, ...],
+    other: tuple[int, ...],
+    many: tuple[int, ...],
+    place: SourceLine,
+    learns: bool,
 ) -> Finding:
     consequence = "the best it can learn is their mean"
     if op not in COMPARED:
         consequence = "the sum over them tells no sample from another"
     elif op in ("eq", "ne"):
         consequence = "what is counted says nothing of the model"
+    elif not learns:
+        consequence = "what comes out says nothing of the model"
     meets = "is compared with the targets" if op in COMPARED else "meets the targets or weights"
     return SHAPE_BROADCAST.found(
         where, op=op, one=one, other=other, many=many, meets=meets, consequence=consequence, place=place.short or op,

@@ -258,6 +258,31 @@ def accuracy_of_all_pairs(mended: bool) -> Program:
     return Program(Validated(mended), batches(*digits()), batches(*digits()), trainer=ONE_EPOCH)
 
 
+class Kept(Regressor):
+    """Keeps what each step of an evaluation has said, and scores it at the end."""
+
+    def __init__(self, mended: bool) -> None:
+        super().__init__(mended)
+        self.kept: list[tuple[Tensor, Tensor]] = []
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        x, y = batch
+        self.kept.append((self(x), y[:, 0]))
+
+    def on_validation_epoch_end(self) -> None:
+        said, wanted = (torch.cat(parts) for parts in zip(*self.kept, strict=True))
+        self.kept.clear()
+        ranks = (said[:, 0, None] - said[:, 0]).sign() * (wanted[:, None] - wanted).sign()  # of all pairs, as is meant
+        self.log("kendall", ranks.mean())
+        said = said.squeeze(1) if self.mended else said
+        self.log("error", (said - wanted).abs().mean())
+
+
+@fault("shape-broadcast", source="(said - wanted).abs()", **BY)
+def error_of_all_pairs_at_the_end_of_validation(mended: bool) -> Program:
+    return Program(Kept(mended), batches(*diabetes()), batches(*diabetes()), trainer=ONE_EPOCH)
+
+
 @fault("label-out-of-range", source="cross_entropy", **BY)
 def labels_from_one(mended: bool) -> Program:
     x, y = digits()
