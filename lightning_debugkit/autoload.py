@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
 
-_log = logging.getLogger("lightning_debugkit")
 VARIABLE = "LIGHTNING_DEBUGKIT"
+_log = logging.getLogger("lightning_debugkit")
 
 
 def callbacks() -> list[Callback]:
@@ -36,10 +36,10 @@ def callbacks() -> list[Callback]:
 def _chosen(value: str) -> list[Callback]:
     preset, *options = shlex.split(value) or [""]
     preset = preset.lower()
-    if preset in ("", "0", "off", "false", "no", "none"):
-        return []
-    from lightning_debugkit.presets import PRESETS, debugkit
+    from lightning_debugkit.presets import OFF, PRESETS, debugkit  # late: if it is broken, the run goes on
 
+    if preset in ("", *OFF):
+        return []
     if preset in ("1", "on", "true", "yes"):
         preset = "standard"
     if preset not in PRESETS:

@@ -47,6 +47,9 @@ class Preset(DebugCallback):
         )
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if not self.callbacks:  # LIGHTNING_DEBUGKIT=off
+            self.idle = True
+            return
         callbacks = callbacks_of(trainer)
         mine = [each for each in self.callbacks if each not in callbacks]
         # Lightning goes on to the next of this very list: each of them is set up next.

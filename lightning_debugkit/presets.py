@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
+
+from lightning_debugkit.autoload import VARIABLE
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
 
 PresetName = Literal["light", "standard", "thorough"]
 PRESETS: tuple[str, ...] = ("light", "standard", "thorough")
+OFF = ("0", "off", "false", "no", "none")
 
 
 def debugkit(
@@ -35,6 +39,8 @@ def debugkit(
 
     A loss or gradient that is not finite ends the run (``action="raise"``); ``action="warn"`` only reports it, and
     ``action="skip"`` drops the update and goes on. Nothing else in a preset changes a training.
+
+    ``LIGHTNING_DEBUGKIT=off`` in the environment turns it off without a change of code: the list is empty then.
 
     Args:
         preset: How much to watch.
@@ -99,4 +105,4 @@ def debugkit(
         made.append(Reporting(on_finding, loggers, ignore))
     for callback in made:
         callback.chosen = False  # ours: nobody has asked for this one alone
-    return made
+    return [] if os.environ.get(VARIABLE, "").strip().lower() in OFF else made

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from lightning.pytorch import Callback
+from monitors.breaking import fit, make
 
 from lightning_debugkit import (
     ActivationMonitor,
@@ -16,6 +17,7 @@ from lightning_debugkit import (
     GradientAnomalyDetector,
     GradientClippingMonitor,
     PreflightCheck,
+    Preset,
     debugkit,
 )
 from lightning_debugkit.presets import PRESETS
@@ -93,3 +95,19 @@ def test_the_page_has_a_row_for_each_callback_and_a_mark_for_each_preset_that_ho
     told = {preset: [row[0].split("`")[1] for row in rows if row[column]] for column, preset in enumerate(PRESETS, 2)}
     held = {preset: [type(callback).__name__ for callback in debugkit(preset)] for preset in PRESETS}
     assert {preset: set(names) for preset, names in told.items()} == {preset: set(held[preset]) for preset in PRESETS}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_variable_turns_presets_off_and_no_callback_that_stands_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIGHTNING_DEBUGKIT", "off")
+    assert debugkit() == debugkit("thorough", ignore=["constant-input"]) == []
+    with pytest.raises(TypeError, match="got 'acton'"):
+        debugkit(acton="warn")
+    for name, callback in (("preset", Preset()), ("alone", GradientAnomalyDetector())):
+        fit(make(), tmp_path / name, callback)
+    assert not (tmp_path / "preset").exists()
+    assert (tmp_path / "alone" / "debugkit").exists()
+    monkeypatch.setenv("LIGHTNING_DEBUGKIT", "standard")
+    assert debugkit() != []

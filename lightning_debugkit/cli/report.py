@@ -50,4 +50,8 @@ def _newest(given: str) -> tuple[Path, str]:
 
 
 def _above_page(given: Path) -> Path:
-    return given.parent if given.is_file() else given
+    if not given.is_file():
+        return given
+    if not any(given.parent.glob("journal-*.jsonl")):
+        raise ValueError(f"report needs a run folder or a file in one, got '{given}'; it is usually LOG_DIR/debugkit.")
+    return given.parent

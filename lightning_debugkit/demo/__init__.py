@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+
+from lightning_debugkit.autoload import VARIABLE
 
 
 def run_demo(folder: Path) -> Path:
@@ -21,8 +24,10 @@ def run_demo(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     script = Path(shutil.copyfile(Path(__file__).with_name("train.py"), folder / "train.py"))
     before = set(folder.glob("debugkit*"))
+    environment = {name: value for name, value in os.environ.items() if name != VARIABLE}  # which may turn the kit off
+    command = [sys.executable, script.name]
     done = subprocess.run(
-        [sys.executable, script.name], cwd=folder, capture_output=True, text=True, errors="replace", check=False
+        command, cwd=folder, env=environment, capture_output=True, text=True, errors="replace", check=False
     )
     (folder / "train.log").write_text(done.stdout + done.stderr)
     made = sorted(set(folder.glob("debugkit*")) - before)

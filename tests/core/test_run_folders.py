@@ -87,3 +87,12 @@ def test_report_finds_the_newest_run_below_a_folder(tmp_path: Path, capsys: pyte
 def test_a_folder_without_runs_is_told_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["report", str(tmp_path)]) == 2
     assert "A report needs a run folder with a journal, and none is in" in capsys.readouterr().err
+
+
+def test_a_file_beside_runs_is_none_of_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "logs").mkdir()
+    run = short(tmp_path / "logs", "2026-01-01")
+    (tmp_path / "notes.txt").write_text("none")
+    assert cli.main(["report", str(tmp_path / "notes.txt")]) == 2
+    assert "report needs a run folder or a file in one" in capsys.readouterr().err
+    assert cli.main(["report", str(run / "journal-0.jsonl")]) == 0
