@@ -259,13 +259,13 @@ class DebugCallback(Callback):
 
     def where(self, trainer: Trainer, module: str = "") -> Where:
         """Return the place of now; where a checkpoint is validated or tested, the one that its weights are from."""
-        loaded = not is_fit(trainer) and _loaded.get(trainer)
-        epoch, step = loaded or (epoch_of(trainer), steps_taken(trainer))
+        if is_fit(trainer):
+            return Where(trainer.current_epoch, steps_taken(trainer), trainer.global_rank, module)
+        epoch, step = _loaded.get(trainer) or (epoch_of(trainer), steps_taken(trainer))
         return Where(epoch, step, trainer.global_rank, module)
 
-    def in_batch(self, trainer: Trainer) -> Where:
+    def in_batch(self, trainer: Trainer, run: Run | None) -> Where:
         """Return the place of the step in progress: where a batch has one step, it is that of the batch."""
-        run = current_run(trainer)
         return self.where(trainer) if run is None or run.here is None else run.here
 
     def write(self, trainer: Trainer, kind: str, **fields: Any) -> None:

@@ -215,7 +215,7 @@ def before_transfer(module: LightningModule, batch: Any) -> Any:
 
 def is_fit(trainer: Trainer) -> bool:
     """Tell whether the Trainer was asked for a fit; stages compare by code of their own, which takes long."""
-    return trainer.state.fn is TrainerFn.FITTING or trainer.state.fn == "fit"
+    return trainer.state.fn is TrainerFn.FITTING or stage_of(trainer) == "fit"
 
 
 def stage_of(trainer: Trainer) -> str:

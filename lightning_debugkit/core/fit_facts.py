@@ -1,10 +1,10 @@
-"""What a Trainer says of the fit in progress, asked once a batch: each of its properties asks a chain of others."""
+"""What a Trainer says of the fit in progress, asked once an epoch: each of its properties asks a chain of others."""
 
 from __future__ import annotations
 
 from operator import attrgetter
 
-from lightning_debugkit.core.compat import LightningModule, Trainer, skips_backward
+from lightning_debugkit.core.compat import LightningModule, Trainer, overrides, skips_backward
 from lightning_debugkit.core.optimizers import scaler_of
 from lightning_debugkit.core.sharding import holds_whole_model, is_sharded
 
@@ -12,14 +12,17 @@ _groups = attrgetter("param_groups")
 
 
 class FitFacts:
-    """What is the same for all hooks of a batch.
+    """What is the same for all batches of an epoch.
 
     Args:
         trainer: Of the fit.
         module: Of the fit.
     """
 
-    __slots__ = ("holds_whole_model", "is_automatic", "is_sharded", "optimizers", "ranks", "scaler", "trains", "window")
+    __slots__ = (
+        *("clips", "has_modes", "holds_whole_model", "is_automatic", "is_sharded", "optimizers", "ranks", "scaler"),
+        *("trains", "window"),
+    )
 
     def __init__(self, trainer: Trainer, module: LightningModule) -> None:
         self.is_automatic = module.automatic_optimization
@@ -27,6 +30,8 @@ class FitFacts:
         self.optimizers = trainer.optimizers
         # A model that is fitted without gradients, as by counting, has no optimizer.
         self.trains = any(map(_groups, self.optimizers)) and not skips_backward(trainer)
+        self.has_modes = any(callable(getattr(each, "eval", None)) for each in self.optimizers)  # schedule-free ones
+        self.clips = overrides(module, "configure_gradient_clipping")  # by means of its own
         self.ranks = trainer.world_size
         self.scaler = scaler_of(trainer)
         self.is_sharded = is_sharded(trainer)

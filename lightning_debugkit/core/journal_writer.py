@@ -82,6 +82,7 @@ class JournalWriter:
             if event["kind"] == "measure" and "value" in event and isinstance(event.get("step"), int):
                 self._sort()
                 self._take(event)
+                self._start()
                 return
             # What was measured before stands before; a finding is never lost with the process.
             lines = [*self._waiting(final=event["kind"] == "end"), encode(_shortened(event))]
@@ -133,7 +134,6 @@ class JournalWriter:
             return
         series.last = None
         series.points.append(event)
-        self._start()
 
     def _start(self) -> None:
         """See to it that what waits is written soon."""

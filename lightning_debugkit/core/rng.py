@@ -9,7 +9,7 @@ import functools
 import random
 import sys
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,21 +63,42 @@ class RandomState:
             torch.cuda.set_rng_state_all(list(self.devices[: torch.cuda.device_count()]))
 
 
-# Of python's and numpy's generators: what told that they had drawn when they were last asked, and their state then.
-_last_of_python: tuple[tuple[bytes, Any], Any] = ((b"", None), None)
-_last: tuple[bytes, Any] = (b"", None)
+class _Seen:
+    """A generator as it was when it was last asked.
+
+    Args:
+        generator: Python's or numpy's; it is kept, as its memory is looked at.
+        views: The parts of its memory that tell whether it has drawn.
+    """
+
+    def __init__(self, generator: Any, views: Sequence[Any]) -> None:
+        self.generator = generator
+        self.views = views
+        self.told: Any = None
+        self.state: Any = None
+
+
+# Of the process's global generators, the last ones.
+_python = _numpy = _Seen(object(), ())
 
 
 def _of_python() -> Any:
     """Return the state of python's global generator, asked anew only when it has drawn since: that takes long."""
-    global _last_of_python  # one generator, one memory of it
+    global _python  # one generator, one memory of it
     own = getattr(random.getstate, "__self__", None)
-    if not isinstance(own, random.Random) or not _is_within():
-        return random.getstate()
-    now = _memory(own, _FEW), getattr(own, "gauss_next", None)  # the half of a pair that waits to be given
-    if now != _last_of_python[0]:
-        _last_of_python = now, own.getstate()
-    return _last_of_python[1]
+    if own is not _python.generator:
+        if not isinstance(own, random.Random) or not _is_within():
+            return random.getstate()
+        _python = _Seen(own, [_view(id(own) + object.__basicsize__, _FEW)])
+    seen = _python
+    told = seen.views[0].raw, getattr(own, "gauss_next", None)  # the half of a pair that waits to be given
+    if told != seen.told:
+        seen.told, seen.state = told, random.getstate()
+    return seen.state
+
+
+def _view(address: int, size: int) -> Any:
+    return (ctypes.c_char * size).from_address(address)
 
 
 def _memory(generator: random.Random, size: int = _random.Random.__basicsize__ - object.__basicsize__) -> bytes:
@@ -98,24 +119,21 @@ def _is_within() -> bool:
 
 def _of_numpy() -> Any:
     """Return the state of numpy's global generator, asked anew only when it has drawn since: that takes long."""
-    global _last  # one generator, one memory of it
-    raw = _raw()
-    if raw and raw == _last[0]:
-        return _last[1]
-    state: Any = np.random.get_state()
-    # A normal number that waits to be given can be taken without a trace in the generator's own state.
-    waits = bool(state[3]) if isinstance(state, tuple) else True
-    _last = (b"" if waits else raw, state)
-    return state
-
-
-def _raw() -> bytes:
-    """Return what tells that numpy's global generator has drawn, empty where that is not known."""
+    global _numpy  # one generator, one memory of it
     generator: Any = np.random.get_bit_generator()  # type: ignore[attr-defined]  # not in its stubs
     if type(generator) is not np.random.MT19937:
-        return b""
-    at = generator.ctypes.state_address
-    return ctypes.string_at(at, _FEW) + ctypes.string_at(at + _WORDS, _POSITION)
+        return np.random.get_state()
+    if generator is not _numpy.generator:
+        at = generator.ctypes.state_address
+        _numpy = _Seen(generator, [_view(at, _FEW), _view(at + _WORDS, _POSITION)])
+    seen = _numpy
+    told = [view.raw for view in seen.views]
+    if told != seen.told:
+        seen.state = np.random.get_state()
+        # A normal number that waits to be given can be taken without a trace in the generator's own state.
+        waits = bool(seen.state[3]) if isinstance(seen.state, tuple) else True
+        seen.told = None if waits else told
+    return seen.state
 
 
 @contextlib.contextmanager

@@ -13,10 +13,10 @@ from torch.optim import Optimizer
 
 from lightning_debugkit.core.anomaly import TrainingAnomaly
 from lightning_debugkit.core.arguments import Needs
-from lightning_debugkit.core.finding import Finding
+from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.core.fit_facts import FitFacts
 from lightning_debugkit.core.journal_writer import NamedNumbers
-from lightning_debugkit.core.optimizer_steps import OptimizerSteps
+from lightning_debugkit.core.optimizer_steps import OptimizerSteps, steps_taken
 from lightning_debugkit.core.optimizers import raw
 from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.core.run import Run, current_run
@@ -95,6 +95,7 @@ class GradientAnomalyDetector(EvaluationHooks):
         self._logged = LoggedMetrics()
         self._fed: dict[int, bool] = {}  # by optimizer: its next step has a gradient
         self._steps: OptimizerSteps | None = None
+        self._is_epoch_new = True
 
     def __getstate__(self) -> dict[str, Any]:
         # Hooks, handles and batches of a fit in progress stay with it.
@@ -143,17 +144,20 @@ class GradientAnomalyDetector(EvaluationHooks):
         self._tell(trainer, self.watches.start(trainer, pl_module, self.where(trainer)))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._is_epoch_new = True
         self._tell(trainer, self.watches.new_epoch(trainer, pl_module, self.where(trainer)))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        where, fit = self.where(trainer), FitFacts(trainer, pl_module)
-        if self._sight.run is not None:
-            self._sight.run.here = where if fit.is_automatic else None
+        where, sight = self.where(trainer), self._sight
+        if self._is_epoch_new:  # the hooks of all others before its first batch have had their turn
+            sight.fit, self._is_epoch_new = FitFacts(trainer, pl_module), False
+        if sight.run is not None:
+            sight.run.here = where if sight.fit.is_automatic else None
         self._tell(trainer, self.watches.before_batch(trainer, pl_module, where, batch))
         self.order.advance(trainer)
         around = self.watches.saves
         self._tell(trainer, around.before_batch(trainer, where, self.order.current, batch_idx))
-        self._sight.begin(ObservedBatch(batch, batch_idx, RandomState.capture(), self.order.handed), fit)
+        sight.begin(ObservedBatch(batch, batch_idx, RandomState.capture(), self.order.handed))
         is_first = batch_idx % trainer.accumulate_grad_batches == 0
         self.failure.begin(pl_module, first=is_first, is_new_epoch=batch_idx == 0)
         if self._module_hooks is not None and is_first:
@@ -165,7 +169,8 @@ class GradientAnomalyDetector(EvaluationHooks):
         if sight.fit.ranks > 1 and self.action != "warn" and loss.requires_grad:
             # A loss that breaks on one rank must stop all of them: its gradients carry the news to the others.
             loss.register_hook(contagion(loss.detach(), lambda error: self.trouble(trainer, "backward", error)))
-        self._tell(trainer, self.watches.before_backward(trainer, pl_module, loss, self.in_batch(trainer), sight))
+        where = self.in_batch(trainer, sight.run)
+        self._tell(trainer, self.watches.before_backward(trainer, pl_module, loss, where, sight))
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.watches.after_backward(pl_module, self._sight)
@@ -190,7 +195,7 @@ class GradientAnomalyDetector(EvaluationHooks):
         sight = self._sight
         alarm = self.failure.pending is not None
         weighed = self.watches.trends.weighs(optimizer)
-        where = self.in_batch(trainer)
+        where = self.in_batch(trainer, sight.run)
         look = sight.look(trainer, pl_module, optimizer, where, alarm=alarm, weighed=weighed)
         self._fed[id(look.optimizer)] = look.has_gradients
         if look.overflows and (run := sight.run) is not None:
@@ -202,7 +207,8 @@ class GradientAnomalyDetector(EvaluationHooks):
             # Infinite gradients are how a loss scale is found: the scaler drops such steps itself.
             bad = self._overflowed(trainer, pl_module, look, broken, look.scale)
         alarm = self.failure.pending is not None or look.alarm
-        if self.failure.agreed(trainer, bad or alarm, bool(broken), look.is_scaled):
+        bad = bad or alarm
+        if bad if sight.fit.ranks == 1 else self.failure.agreed(trainer, bad, bool(broken), look.is_scaled):
             seen = f"loss is {sight.loss}" if bad_loss else "gradient is not finite"
             self._record(trainer, look, always=not self.failure.enough)
             self._tell(trainer, self.watches.movement.before_broken(look))
@@ -222,11 +228,14 @@ class GradientAnomalyDetector(EvaluationHooks):
             if watcher is not None and watcher.error is not None:
                 self.trouble(trainer, "hooks", watcher.error)
                 watcher.error = None
+        where = None
         if (run := self._sight.run) is not None:
-            run.here = None
+            if run.here is not None:
+                where, run.here = Where(run.here.epoch, steps_taken(trainer), run.here.rank), None
             if run.parameters.unread:
                 self._tell_unread(trainer, run)
-        self._tell(trainer, self.watches.after_batch(trainer, pl_module, self.where(trainer), self._sight))
+        where = where or self.where(trainer)
+        self._tell(trainer, self.watches.after_batch(trainer, pl_module, where, self._sight))
         self._sight.end()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -122,11 +122,12 @@ class LoopMonitor:
             yield from self.unstepped.judge(where, trainer, module)
             yield from _window(trainer, module, where, float(trainer.num_training_batches))
 
-    def before_step(self, look: StepStats, module: LightningModule, batch_idx: int) -> Iterator[Finding]:
+    def before_step(self, look: StepStats, module: LightningModule, sight: StepStatsReader) -> Iterator[Finding]:
         """Yield what an optimizer is about to step in vain."""
         if look.frozen or self.toggles.off:
-            yield from self.toggles.before_step(look, module, batch_idx)
-        yield from self.modes.before_step(look.where, look.optimizer)
+            yield from self.toggles.before_step(look, module, sight.current.batch_idx)
+        if sight.fit.has_modes:
+            yield from self.modes.before_step(look.where, look.optimizer)
 
     def crawling(self, trainer: Trainer, module: LightningModule, crawling: Finding) -> Iterator[Finding]:
         """Yield a finding about steps that are too small, or why they are."""
@@ -161,7 +162,8 @@ class LoopMonitor:
 
         # Automatic optimization looks at each step, also where there was no loss.
         marks = (sight.passes, 0 if fit.is_automatic else sight.looks)
-        yield from self._lossless(where, module, self.losses.after_batch(where, batch.batch_idx, module, marks, ask))
+        for finding in self.losses.after_batch(where, batch.batch_idx, module, marks, ask):
+            yield from self._lossless(where, module, [finding])
         if self.buffers.due(where.step) and not _is_told(trainer):
             yield from self.buffers.look(where, module, batch.batch)
         self.validated.moved(where, module)

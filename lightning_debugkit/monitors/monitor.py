@@ -229,7 +229,7 @@ class Monitor:
             self._passes[key] = sight.passes
             yield from self.flow.judge(look, replayed, has_backward=bool(sight.passes_of_step))
         yield from self.movement.before_step(look)
-        yield from self.loops.before_step(look, module, sight.current.batch_idx)
+        yield from self.loops.before_step(look, module, sight)
         if self._total < math.inf:
             crawling = self.movement.crawling(look, self._total, self.trends.has_fallen)
             yield from self.loops.crawling(trainer, module, crawling) if crawling is not None else ()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lightning_debugkit.core.compat import LightningModule, Trainer, divides_by_scale, overrides, scale_of
+from lightning_debugkit.core.compat import LightningModule, Trainer, divides_by_scale, scale_of
 from lightning_debugkit.core.finding import Where
 from lightning_debugkit.core.fit_facts import FitFacts
 from lightning_debugkit.core.host_copy import HostCopy, Later, read
@@ -91,7 +91,7 @@ class StepStatsReader:
     def __init__(self, run: Run | None = None) -> None:
         self.run = run
         self.current = _NO_BATCH
-        self.fit: FitFacts  # as the batch began; given when the fit starts
+        self.fit: FitFacts  # as the epoch began; given when the fit starts
         self.earlier: list[tuple[ObservedBatch, int]] = []  # batches of the window, with the place of their last loss
         self.loss: float | None = None  # mean since the last step of an optimizer
         self.backwards = 0  # since then
@@ -103,12 +103,11 @@ class StepStatsReader:
         self._read_losses: NDArray[np.float64] = _NONE
         self._kept = 0  # bytes of the batches that are kept
         self._factor = 1.0
-        self._may_clip: bool | None = None
         self._sums: dict[int, tuple[ParameterList, Sums, int]] = {}  # by optimizer: of which parameters, looks
 
-    def begin(self, batch: ObservedBatch, fit: FitFacts) -> None:
+    def begin(self, batch: ObservedBatch) -> None:
         """Take the batch that comes."""
-        self.current, self.fit, self._passes_before = batch, fit, self.passes
+        self.current, self._passes_before = batch, self.passes
 
     def end(self) -> None:
         """Let go of the batch."""
@@ -117,7 +116,7 @@ class StepStatsReader:
     def saw_loss(self, loss: Tensor) -> None:
         """Keep a reference to the loss, which was divided by the window; it is read later, together with the norms."""
         self._factor = float(self.fit.window)
-        plain = numbers(loss)
+        plain = loss if type(loss) is Tensor else numbers(loss)
         if plain is None and not is_readable(loss):
             return  # of a class that gives no numbers
         held = values(loss if plain is None else plain)
@@ -210,19 +209,13 @@ class StepStatsReader:
             group_rates=numbers.rates[at] if at is not None else [rate_of(g) for g in optimizer.param_groups],
             run_rates=numbers.rates,
             whole=self.fit.window == 1 or is_whole_window(trainer),
-            clipped=bool(trainer.gradient_clip_val) or self._clips(module),
+            clipped=bool(trainer.gradient_clip_val) or self.fit.clips,
             weigh=numbers.weigh,
             dims=numbers.dims,
             scale=numbers.scale,
             is_scaled=numbers.is_scaled,
             alarm=numbers.alarm,
         )
-
-    def _clips(self, module: LightningModule) -> bool:
-        """Tell whether the module clips by means of its own; asked once."""
-        if self._may_clip is None:
-            self._may_clip = overrides(module, "configure_gradient_clipping")
-        return self._may_clip
 
     def _own(self, trainer: Trainer, module: LightningModule, optimizer: Optimizer, weighed: bool) -> _Numbers:
         """Look where each rank has all gradients."""

@@ -148,7 +148,8 @@ class GradientClippingMonitor(DebugCallback):
         if self._steps is not None:
             self._steps.announced(optimizer)
         index = self._probe.optimizers.index(raw(optimizer))
-        norm = self._probe.before_step(index, self.in_batch(trainer), must_look=self._auto is not None)
+        where = self.in_batch(trainer, self._probe.run)
+        norm = self._probe.before_step(index, where, must_look=self._auto is not None)
         if self._auto is not None and norm is not None:
             self._auto.next(trainer, float(norm))
 

@@ -95,10 +95,10 @@ class ClipStatsReader:
         self.optimizers = trainer.optimizers  # those of the whole fit: each step asks
         self._pending = [_Pending() for _ in self.optimizers]
         self._may_clip = not self._is_automatic or any(overrides(module, n) for n in _OWN_CLIPPING)
-        self._run = current_run(trainer)
+        self.run = current_run(trainer)
         clip_hooks.listen(self)
-        if self._run is not None:
-            self._run.norm_readers += 1
+        if self.run is not None:
+            self.run.norm_readers += 1
 
     def close(self) -> None:
         """Hear no more; may be called twice."""
@@ -137,7 +137,7 @@ class ClipStatsReader:
 
     def _concerned(self, parameters: Sequence[Tensor]) -> list[int]:
         """Return the optimizers whose gradients these are; none while a step is replayed or for others' parameters."""
-        if self._run is not None and self._run.is_replaying:
+        if self.run is not None and self.run.is_replaying:
             return []
         found = {self._owners[id(p)] for p in parameters if id(p) in self._owners}
         if not found:  # groups may have been added since
@@ -165,8 +165,8 @@ class ClipStatsReader:
         pending.heard = True
         if norm is None:
             return
-        if self._run is not None:
-            self._run.clip_norm = norm
+        if self.run is not None:
+            self.run.clip_norm = norm
         if len(pending.drafts) < _MOST:
             kind = str(norm.dtype).removeprefix("torch.")
             told, left = (self._later(norm), None if after is None else self._later(after))
@@ -174,7 +174,7 @@ class ClipStatsReader:
 
     def _later(self, number: Tensor) -> Later | Tensor:
         """Return what the detector's next read brings along; without a detector, the tensor itself."""
-        run = self._run
+        run = self.run
         return run.copies.later(number) if run is not None and run.norm_readers > 1 else number
 
     def _scale(self, optimizer: Optimizer) -> float:
@@ -244,7 +244,7 @@ class ClipStatsReader:
     def read_drafts(self) -> list[PendingClippedStep]:
         """Return the steps to judge: what the last clipping has computed comes with the detector's next read."""
         count = len(self.drafts)
-        if self._run is not None and self._run.norm_readers > 1:
+        if self.run is not None and self.run.norm_readers > 1:
             while count and not self.drafts[count - 1].is_read:
                 count -= 1
         return self.drafts[:count]
@@ -278,9 +278,9 @@ class ClipStatsReader:
 
     def _look(self, optimizer: Optimizer, moment: int | None) -> _Before:
         if moment is None:  # between two backward passes: nobody else looks, and the scale is still in them
-            held = parameters_of(self._run, self.module, optimizer)
+            held = parameters_of(self.run, self.module, optimizer)
             return _Before(measured(held), self._scale(optimizer))
-        shared = shared_norms(self._run, self.trainer, self.module, optimizer, moment)
+        shared = shared_norms(self.run, self.trainer, self.module, optimizer, moment)
         return _Before(shared, 1.0 if shared.numbers is not None else self._scale_left(optimizer))
 
     def _scale_left(self, optimizer: Optimizer) -> float:

@@ -119,7 +119,7 @@ def read_clipped_steps(
     Drafts whose norm is infinite are added to ``overflowed``.
     """
     if all(draft.by == "nothing" and type(draft.norm) is float for draft in drafts):
-        return [_unclipped(draft) for draft in drafts if math.isfinite(draft.norm)]
+        return [step for step in map(_unclipped, drafts) if math.isfinite(step.norm)]
     away = [number for draft in drafts for number in draft.numbers if _is_away(number)]
     told = dict(zip(map(id, away), read([], [_tensor(number) for number in away]).tolist(), strict=True))
     vectors = [draft.layers[1] for draft in drafts if draft.layers is not None and isinstance(draft.layers[1], Tensor)]
