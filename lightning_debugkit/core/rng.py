@@ -21,6 +21,7 @@ from torch import Tensor
 # its position, and a few words, tell whether it has drawn.
 _WORDS, _POSITION, _FEW = 2496, 4, 64
 _DEEP = 6  # objects within objects that are searched for generators
+GENERATORS = (torch.Generator, random.Random, np.random.Generator, np.random.RandomState)
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def _of_numpy() -> Any:
 @contextlib.contextmanager
 def kept_generators(dataset: Any) -> Iterator[None]:
     """Put back random generators that a data set or its transforms hold themselves."""
-    undo = [_put_back(generator) for generator in _generators(dataset, _DEEP, set())]
+    undo = [generator_kept(generator) for generator in _generators(dataset, _DEEP, set())]
     try:
         yield
     finally:
@@ -147,7 +148,7 @@ def kept_generators(dataset: Any) -> Iterator[None]:
             put_back()
 
 
-def _put_back(generator: Any) -> Callable[[], Any]:
+def generator_kept(generator: Any) -> Callable[[], Any]:
     """Return what puts a generator back to its state of now."""
     if isinstance(generator, torch.Generator):
         state = generator.get_state()
@@ -163,11 +164,10 @@ def _put_back(generator: Any) -> Callable[[], Any]:
 
 
 def _generators(value: Any, depth: int, seen: set[int]) -> Iterator[Any]:
-    kinds = (torch.Generator, random.Random, np.random.Generator, np.random.RandomState)
     if id(value) in seen or not depth:
         return
     seen.add(id(value))
-    if isinstance(value, kinds):
+    if isinstance(value, GENERATORS):
         yield value
     elif isinstance(value, dict):
         for item in list(value.values())[:100]:

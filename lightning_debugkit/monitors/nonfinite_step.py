@@ -15,6 +15,7 @@ from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.compat import LightningModule, Trainer
 from lightning_debugkit.core.dispatch_modes import cannot_enter
 from lightning_debugkit.core.finding import Finding
+from lightning_debugkit.core.held_state import cannot_undo
 from lightning_debugkit.core.run import Run, current_run
 from lightning_debugkit.core.sharding import cannot_rerun, holds_whole_model, is_sharded, unwrapped_name
 from lightning_debugkit.monitors.artifacts import save_bundle, save_samples
@@ -205,6 +206,8 @@ class NonfiniteStep:
     ) -> tuple[Diagnosis | None, str]:
         if batch.random is None:
             return None, "the step began before the detector saw it"
+        if self.action != "raise" and (reason := cannot_undo(module)):
+            return None, f"the step could not be run again: {reason}"
         try:
             found = replay_step(trainer, module, batch.batch, batch.batch_idx, batch.random, batch.asked)
         except NotReplayable as reason:

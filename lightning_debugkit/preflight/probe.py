@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_debugkit.core.compat import Trainer
+from lightning_debugkit.core.held_state import cannot_undo
 from lightning_debugkit.core.isolation import isolated
 from lightning_debugkit.core.loss_functions import CHECKED_LOSSES, INDEX_LOSSES
 from lightning_debugkit.core.patching import Hearing, has_compiled_code
@@ -146,7 +147,7 @@ def cannot_probe(module: nn.Module) -> str:
             if not name.startswith("_") and not _is_plain(value, 3):
                 at = f"{path}.{name}" if path else name
                 return f"{at} is a {type(value).__name__}, which may change when the step runs once more"
-    return ""
+    return cannot_undo(module)
 
 
 def _is_plain(value: Any, depth: int) -> bool:

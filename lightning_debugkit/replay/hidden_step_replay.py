@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_debugkit.core.compat import LightningModule, Trainer, evaluation_arguments, is_param_in_hook_signature
+from lightning_debugkit.core.held_state import cannot_undo
 from lightning_debugkit.core.isolation import isolated
 from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.core.sharding import cannot_rerun
@@ -26,7 +27,7 @@ def why_no_loss(
     trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int, random: RandomState | None
 ) -> Diagnosis | None:
     """Return what is not finite in a training step that gave no loss; ``None`` if nothing is, or it cannot be run."""
-    if random is None:
+    if random is None or cannot_undo(module):
         return None
     takes_index = is_param_in_hook_signature(module.training_step, "batch_idx", min_args=2)
     outputs: list[Any] = []
@@ -69,7 +70,7 @@ def replay_evaluation(
     Returns what was found, ``None`` if nothing, and then why.
     """
     step = getattr(module, hook)
-    if reason := cannot_rerun(trainer):
+    if reason := cannot_rerun(trainer) or ("" if raises else cannot_undo(module)):
         return None, f"the batch could not be run again: {reason}"
     if random is None or is_param_in_hook_signature(step, "dataloader_iter", explicit=True):
         return None, "the batch cannot be wound back"

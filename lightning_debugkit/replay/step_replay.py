@@ -19,6 +19,7 @@ from lightning_debugkit.core.compat import (
     callbacks_of,
     is_param_in_hook_signature,
 )
+from lightning_debugkit.core.held_state import cannot_undo
 from lightning_debugkit.core.isolation import attributes_kept
 from lightning_debugkit.core.optimizers import alive
 from lightning_debugkit.core.rng import RandomState
@@ -225,7 +226,7 @@ def audit(
 
     By default of all its backward passes; ``of`` are those to look at, counted from 1.
     """
-    if random is None:
+    if random is None or cannot_undo(module):
         return None
     with muted(trainer, module):
         try:
