@@ -22,6 +22,7 @@ from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.core.journal import encode, strict
 from lightning_debugkit.core.notebooks import cell_name, is_cell, recall_cells
 from lightning_debugkit.core.rng import RandomState
+from lightning_debugkit.data.batches import tensors
 from lightning_debugkit.replay import pickling
 
 _INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
@@ -176,7 +177,7 @@ def _dump(step: dict[str, Any], path: Path, max_bytes: int, secret: Secret, by_v
     try:
         with path.open("wb") as file:
             bounded = _Bounded(file, max_bytes)
-            module: dict[str, Any] = {"pickle_module": pickling} if by_value else {}
+            module = {"pickle_module": pickling.alone(tensors(step["batch"]))} if by_value else {}
             try:
                 torch.save(step, bounded, **module)  # type: ignore[arg-type]  # that it writes is all that is asked
             except Exception as error:

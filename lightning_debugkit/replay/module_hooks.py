@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle, unserializable_hook
 
-from lightning_debugkit.core.compat import is_functorch_wrapped, unseen
+from lightning_debugkit.core.compat import DisableTorchFunction, is_functorch_wrapped, unseen
 from lightning_debugkit.core.patching import Hearing
 from lightning_debugkit.core.tensor_numbers import numbers
 from lightning_debugkit.data.batches import leaves
@@ -57,12 +57,15 @@ class ModuleHooks:
             return
         try:
             for _path, tensor in leaves(output):
-                if isinstance(tensor, Tensor) and tensor.is_floating_point() and not is_functorch_wrapped(tensor):
-                    self._take(self._names[id(module)], tensor)
+                if isinstance(tensor, Tensor):
+                    with DisableTorchFunction():  # a class of the user's may refuse what it does not know
+                        self._take(self._names[id(module)], tensor)
         except Exception as error:
             self.error = self.error or error
 
     def _take(self, name: str, tensor: Tensor) -> None:
+        if not tensor.is_floating_point() or is_functorch_wrapped(tensor):
+            return
         self.activations.append((name, _sum(tensor)))
         if tensor.requires_grad:
             handle = tensor.register_hook(self._gradient_of(name))

@@ -283,3 +283,23 @@ def test_only_the_projects_own_files_are_packed(packed: Path) -> None:
     code = packed / "step" / "code"
     files = sorted(str(path.relative_to(code)) for path in code.rglob("*.py"))
     assert files == ["project/__init__.py", "project/parts.py"]
+
+
+def test_a_slice_of_a_dataset_is_packed_without_the_dataset(tmp_path: Path) -> None:
+    """Batches of many loaders are views of one large tensor."""
+    store = torch.arange(800_000.0).reshape(100_000, 8)
+    batch = {"x": store[500:508], "rows": [store[7], store[9:10, ::2]], "all": store[0].expand(4, 8)}
+    bundle.save(tmp_path / "step", Net(), batch, RandomState.capture(), FINDING, {})
+    assert (tmp_path / "step" / "step.pkl").stat().st_size < 40_000
+    found = bundle.load(tmp_path / "step", trust_code=True).batch
+    assert torch.equal(found["x"], batch["x"])
+    assert all(torch.equal(a, b) for a, b in zip(found["rows"], batch["rows"], strict=True))
+    assert torch.equal(found["all"], batch["all"])
+
+
+def test_views_that_fill_their_memory_stay_views_of_it(tmp_path: Path) -> None:
+    memory = torch.zeros(3, 8)
+    bundle.save(tmp_path / "step", Net(), (memory, memory[1]), RandomState.capture(), FINDING, {})
+    whole, row = bundle.load(tmp_path / "step", trust_code=True).batch
+    row += 1
+    assert whole.sum() == 8

@@ -97,3 +97,20 @@ def test_clear_forgets_and_remove_takes_all_hooks_away() -> None:
 def test_no_graph_is_kept_alive() -> None:
     hooks = run(Net())
     assert all(not total.requires_grad for _, total in (*hooks.activations, *hooks.gradients))
+
+
+class Strict(Tensor):
+    """Knows a few operations, as quantities with units do, and refuses all others."""
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.__name__ not in ("linear", "relu", "square", "mean", "backward", "__get__"):
+            raise TypeError(f"{func.__name__} is not defined")
+        return super().__torch_function__(func, types, args, kwargs or {})
+
+
+def test_a_class_that_refuses_other_operations_is_heard() -> None:
+    hooks = run(Net(nn.ReLU()), X.as_subclass(Strict))
+    assert hooks.error is None
+    assert [name for name, _ in hooks.activations] == ["first", "middle", "head"]
+    assert [name for name, _ in hooks.gradients] == ["head", "middle", "first"]
