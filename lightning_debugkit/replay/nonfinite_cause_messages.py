@@ -12,7 +12,7 @@ from lightning_debugkit.replay.diagnosis import Diagnosis
 _LARGE = 1e6  # far above what scaled inputs and targets reach
 _PLAIN = {"std_mean": "std", "var_mean": "var", "_linalg_eigh": "eigh", "_linalg_svd": "svd"}
 _PLAIN |= dict.fromkeys(("nll_loss_forward", "nll_loss2d_forward"), "the mean loss")
-_AT_A_POLE = ("zero", "negative", "edge")
+_AT_A_POLE = ("zero", "negative", "edge", "infinity")
 _MATMULS = ("mm", "addmm", "bmm", "baddbmm", "convolution", "linear", "matmul", "dot", "mv", "addmv")
 
 _INFINITE = "look for what is infinite in it; to leave entries out use torch.where or masked_fill, not a factor of 0"
@@ -47,6 +47,7 @@ _OPERATIONS = {
     "linalg_vector_norm": ("a norm", "a norm at 0", "add a small epsilon under the root"),
 }
 _STEEP = ("sqrt", "rsqrt", "pow", "linalg_vector_norm", "log", "div", "reciprocal", "acos", "asin")
+_INFINITE_AT_0 = ("log", "log2", "log10", "rsqrt", "div", "reciprocal")
 
 Words = tuple[str, str]
 
@@ -162,6 +163,8 @@ def _by_hand(base: str, found: Diagnosis) -> Words | None:
         return f"torch.tensor is given {found.value}", "look at the numbers that the tensor is made of"
     if found.cause == "number":
         return f"{shown_name(base)} is given the number nan by the code", "look for float('nan') or a broken float"
+    if found.cause == "infinity" and found.value == "inf" and found.origin != "gradient":
+        return f"{shown_name(base)} is given the number inf by the code", "look for float('inf') or a broken float"
     return None
 
 
@@ -184,7 +187,8 @@ def _backward(base: str, found: Diagnosis) -> Words | None:
         hidden = "torch.where hides it in the forward pass only" if found.chosen else "the loss does not show it"
         twice = "; torch.where keeps a branch out of the value, not out of the gradient" if found.chosen else ""
         return f"the gradient of {name} of {argument} ({hidden})", f"clamp the argument before {name}{twice}"
-    if found.cause == "zero" and found.chosen and found.value == "nan":
+    # What is infinite in the forward pass, and not in the loss, was left out on the way.
+    if found.cause == "zero" and found.chosen and (found.value == "nan" or base in _INFINITE_AT_0):
         return (
             f"the gradient of {name} at 0 (0 * inf where torch.where leaves {name} out)",
             f"clamp the argument away from 0 before {name}; torch.where keeps a branch out of the value, not out of "

@@ -14,6 +14,8 @@ from lightning_debugkit.data.batches import leaves, tensors
 # Eigenvalues this close, relative to the largest, make the gradient of their vectors overflow or cancel.
 _REPEATED = 16
 
+_TAKES_NUMBERS = ("mul", "add", "sub", "rsub", "full", "full_like", "masked_fill", "fill")
+
 Facts = Callable[[tuple[Any, ...], Mapping[str, Any], Any], str]
 
 
@@ -31,6 +33,10 @@ def cause_of(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], result
         return ""
     if any(isinstance(leaf, float) and math.isnan(leaf) for _, leaf in leaves((args, kwargs))):
         return "number"
+    if name in _TAKES_NUMBERS and any(
+        isinstance(leaf, float) and math.isinf(leaf) for _, leaf in leaves((args, kwargs))
+    ):
+        return "infinity"
     facts = _FACTS.get(name)
     told = "" if facts is None else facts(args, kwargs, result)
     return told or ("empty" if any(tensor.numel() == 0 and tensor.is_floating_point() for tensor in given) else "")

@@ -166,7 +166,7 @@ class Trace(Silent):
         cause = ""
         if forward is not None:
             cause = forward.cause = self._cause(name.removesuffix("_"), args, kwargs, result)
-        if name not in _UNWRITTEN:
+        if name not in _UNWRITTEN and name != "detach":  # it is the same tensor
             self._see(func, args, kwargs, result, place, before, cause)
         return result
 

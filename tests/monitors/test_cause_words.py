@@ -118,13 +118,22 @@ def test_an_argument_that_where_hides_is_told_apart_from_zero(middle: Any, what:
     assert "epsilon" not in seen.advice
 
 
-def test_zero_behind_where_is_zero_times_infinity() -> None:
-    seen = told(
-        lambda model, part: model(part).square().mean(),
-        middle=lambda h: torch.where(h > 0, torch.sqrt(h * (h > 0)), h),
-    )
-    assert "the gradient of sqrt at 0 (0 * inf where torch.where leaves sqrt out)" in seen.message
-    assert seen.advice.startswith("Clamp the argument away from 0 before sqrt at ")
+@pytest.mark.parametrize(
+    ("name", "middle"),
+    [
+        ("sqrt", lambda h: torch.where(h > 0, torch.sqrt(h * (h > 0)), h)),
+        ("log", lambda h: torch.where(h > 0, h * torch.log(h * (h > 0)), 0.0)),  # p log p, as of an entropy
+    ],
+)
+def test_zero_behind_where_is_zero_times_infinity(name: str, middle: Any) -> None:
+    seen = told(lambda model, part: model(part).square().mean(), middle=middle)
+    assert f"the gradient of {name} at 0 (0 * inf where torch.where leaves {name} out)" in seen.message
+    assert seen.advice.startswith(f"Clamp the argument away from 0 before {name} at ")
+
+
+def test_the_pole_of_a_logarithm_that_nothing_hides_is_called_so() -> None:
+    seen = told(lambda model, part: model(part).square().clamp(max=9).mean(), middle=lambda h: (h * (h > 0)).log())
+    assert "where" not in seen.message
 
 
 @pytest.mark.parametrize("clamped", [lambda h: torch.where(h > 0, torch.sqrt(h.clamp(min=1e-6)), h)])
@@ -168,9 +177,11 @@ def test_repeated_eigenvalues_are_named(make: Any, what: str, remedy: str) -> No
         (lambda model, part: model(part).mean() * float("nan"), "mul is given the number nan by the code"),
         (lambda model, part: model(part).mean() + torch.full((), math.nan), "full is given the number nan by the code"),
         (lambda model, part: model(part).mean() + torch.tensor(math.nan), "torch.tensor is given nan"),
+        (lambda model, part: model(part).mean() * float("inf"), "mul is given the number inf by the code"),
+        (lambda model, part: model(part).mean() - math.inf, "sub is given the number inf by the code"),
     ],
 )
-def test_a_nan_in_the_code_is_not_called_an_operation_that_failed(loss: Loss, what: str) -> None:
+def test_a_broken_number_in_the_code_is_not_called_an_operation_that_failed(loss: Loss, what: str) -> None:
     seen = told(loss)
     assert what in seen.message
     assert "0 * inf" not in seen.message
