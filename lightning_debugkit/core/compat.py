@@ -187,6 +187,11 @@ def skips_backward(trainer: Trainer) -> bool:
     return bool(getattr(trainer.fit_loop, "_skip_backward", False))
 
 
+def steps_on_iterator(trainer: Trainer) -> bool:
+    """Tell whether ``training_step`` takes ``dataloader_iter``, so that the end of the data is met within it."""
+    return isinstance(trainer.fit_loop._data_fetcher, both_packages(_DataLoaderIterDataFetcher))
+
+
 def is_in_counted_step(trainer: Trainer) -> bool:
     """Tell, under manual optimization, whether a step runs that Lightning counts: one of its own class's."""
     steps = trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total

@@ -1,9 +1,9 @@
-"""Loaders that give batches once, and in later epochs none."""
+"""Loaders that give batches once, and in later epochs none; steps that end each epoch as a loader does."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
@@ -19,6 +19,13 @@ EXHAUSTED = Rule(
     section="optimization",
 )
 
+IN_STEP = replace(
+    EXHAUSTED,
+    says="training_step raised StopIteration in the first batch of {empty}: Lightning takes it for the end of the "
+    "data, and the rest of the epoch is not trained",
+    advice="Look at what training_step calls next() on: make it anew when it is through, or give next() a default.",
+)
+
 _TIMES = 2  # empty passes in a row, before the data are said to be through
 
 
@@ -27,6 +34,7 @@ class _Passes:
     batches: int = 0  # in the pass in progress
     most: int = 0  # in an earlier one
     empty: int = 0  # passes without any, in a row
+    in_step: bool = False  # the last of them ended within a step
 
 
 @dataclass
@@ -47,9 +55,14 @@ class EmptyEpochs:
         """Count a batch."""
         self.passes.setdefault(stage, _Passes()).batches += 1
 
-    def end(self, where: Where, stage: str, loaders: Any) -> Iterator[Finding]:
-        """Yield the finding when another pass was empty, though an earlier one was not."""
+    def end(self, where: Where, stage: str, loaders: Any, in_step: bool = False) -> Iterator[Finding]:
+        """Yield the finding when another pass was empty, though an earlier one was not.
+
+        Args:
+            in_step: The pass ended within a step, which has raised ``StopIteration``.
+        """
         seen = self.passes.setdefault(stage, _Passes())
+        seen.in_step = in_step
         seen.empty = 0 if seen.batches else seen.empty + 1
         seen.most = max(seen.most, seen.batches)
         if seen.most and seen.empty == _TIMES:
@@ -64,6 +77,8 @@ class EmptyEpochs:
     def _found(self, where: Where, stage: str, seen: _Passes, loaders: Any) -> Finding:
         name = type(getattr(loaders, "dataset", loaders)).__name__
         what = "epoch" if stage == "training" else "validation"
+        if seen.in_step:
+            return IN_STEP.found(where, empty=f"the last {seen.empty} epochs" if seen.empty > 1 else "the last epoch")
         return EXHAUSTED.found(
             where,
             stage=stage,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from lightning_debugkit.core.compat import LightningModule, Trainer
+from lightning_debugkit.core.compat import LightningModule, Trainer, steps_on_iterator
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.core.optimizers import held_by
 from lightning_debugkit.core.run import current_run
@@ -172,8 +172,12 @@ class LoopMonitor:
         """Yield what the epoch shows."""
         yield from self._lossless(where, module, self.losses.end_epoch(where, module))
         yield from () if _is_told(trainer) else self.buffers.look(where, module)
-        if self.wiring:
-            yield from self.empty.end(where, "training", trainer.train_dataloader)
+        yield from self.kept.parameters(module, where) if self.wiring else ()
+        loop = trainer.fit_loop.epoch_loop.batch_progress.current
+        # A hook that gives -1 leaves out the rest of the epoch, and means it.
+        if self.wiring and loop.processed == loop.completed:
+            in_step = loop.started > loop.processed and not steps_on_iterator(trainer)
+            yield from self.empty.end(where, "training", trainer.train_dataloader, in_step)
         if self.wiring and not math.isfinite(trainer.num_training_batches) and not is_limited(trainer):
             batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
             yield from _window(trainer, module, where, batches)

@@ -37,12 +37,13 @@ _LASTING = ("MaxMetric", "MinMetric", "SumMetric", "CatMetric", "Running", "Runn
 
 @dataclass
 class _Begin:
-    """A metric as a pass over the data begins."""
+    """A metric as a pass over the data begins; ``lasts``: it may be meant to go on over all passes of its stage."""
 
     name: str
     metric: Any
     updates: int
     value: Any
+    lasts: bool
 
 
 class MetricResets:
@@ -57,10 +58,9 @@ class MetricResets:
 
     def before_batch(self, module: LightningModule, stage: str) -> None:
         """Take the counts before the first batch of a pass."""
-        self.begun[stage] = [
-            _Begin(name, part, part.update_count, computed_value(part))
+    """A metric as a pass over the data begins; ``lasts``: it may be meant to go on over all passes of its stage."""
             for name, part in module.named_modules()
-            if isinstance(part, Metric) and type(part).__name__ not in _lasting(stage)
+            if isinstance(part, Metric) and type(part).__name__ not in _LASTING
         ]
 
     def after_batch(self, where: Where, trainer: Trainer, stage: str) -> Iterator[Finding]:
@@ -72,7 +72,7 @@ class MetricResets:
                 self._in_training.add(name)
             elif is_updated and begin.updates and begin.value is None and name in self._in_training:
                 self._mixed.append(begin)
-            goes_on = begin.value is not None and is_updated
+            goes_on = begin.value is not None and is_updated and not begin.lasts
             self._times[key] = self._times.get(key, 0) + 1 if goes_on else 0
             if self._times[key] == _TIMES:
                 logged = [key for key, value in trainer.callback_metrics.items() if _same(value, begin.value)]
@@ -96,9 +96,9 @@ class MetricResets:
             yield rule.found(where.at(mixed[0].name), names=names, batches=mixed[0].updates)
 
 
-def _lasting(stage: str) -> tuple[str, ...]:
+def _may_last(metric: Metric, stage: str) -> bool:
     # A mean over all of training may be meant; over validations it mixes weights.
-    return _LASTING if stage == "validation" else (*_LASTING, "MeanMetric")
+    return stage == "training" and type(metric).__name__ == "MeanMetric"
 
 
 def _same(value: Any, computed: Any) -> bool:

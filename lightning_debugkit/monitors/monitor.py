@@ -317,7 +317,7 @@ class Monitor:
         if holds_whole_model(trainer):
             held = held_by(trainer.optimizers) - averages_in(module)
             named = module.named_parameters()
-            return [name for name, p in named if p.requires_grad and id(p) in held and has_entries(p)]
+            return [name for name, p in named if p.requires_grad and p.is_leaf and id(p) in held and has_entries(p)]
         # After a validation a module may hold whole parameters in place of the shards that optimizers know.
         looks = [zip(look.names, look.parameters, strict=True) for look in self._looks.values()]
         return [name for rows in looks for name, p in rows if p.requires_grad] if is_sharded(trainer) else []

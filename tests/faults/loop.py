@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import lr_scheduler
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
@@ -200,6 +200,26 @@ def validation_data_behind_one_iterator(mended: bool) -> Program:
     return Program(Validated(mended), batches(*train), stream, {"max_epochs": 4})
 
 
+@fault("loader-exhausted")
+def a_second_loader_that_is_read_by_next(mended: bool) -> Program:
+    """The step reads other samples by hand; when they are through, it raises what ends Lightning's epoch."""
+
+    class Reads(Validated):
+        def __init__(self, mended: bool) -> None:
+            super().__init__(mended)
+            self.others = DataLoader(TensorDataset(*halves()[1]), 16)
+            self.reader = iter(self.others)
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            other = next(self.reader, None) if self.mended else next(self.reader)
+            if other is None:
+                self.reader = iter(self.others)
+                other = next(self.reader)
+            return super().training_step(batch, batch_idx) + 0.1 * super().training_step(other, batch_idx)
+
+    return validated(Reads(mended), max_epochs=5)
+
+
 # --- metric-not-reset ----------------------------------------------------------------------------------------------
 
 
@@ -290,6 +310,29 @@ def an_accuracy_logged_in_both_steps(mended: bool) -> Program:
             self.log("accuracy", self.other)
 
     return validated(Logs(mended))
+
+
+@fault("metric-not-reset", "mean")
+def a_mean_loss_of_training_and_validation_together(mended: bool) -> Program:
+    """A mean over all of training may be meant; over training and validation it is not."""
+
+    class Means(Classifier):
+        def __init__(self, mended: bool) -> None:
+            super().__init__(mended)
+            self.mean = MeanMetric()
+            self.other = self.mean.clone() if mended else self.mean
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            loss = super().training_step(batch, batch_idx)
+            self.mean.update(loss.detach())
+            self.log("train_loss", self.mean, on_step=False, on_epoch=True)
+            return loss
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.other.update(F.cross_entropy(self(batch[0]), batch[1]))
+            self.log("loss", self.other, on_step=False, on_epoch=True)
+
+    return validated(Means(mended))
 
 
 # --- monitor-missing -----------------------------------------------------------------------------------------------
@@ -449,3 +492,23 @@ class Sum(Classifier):
 @fault("graph-kept", "", source="self.total += loss")
 def losses_in_a_sum(mended: bool) -> Program:
     return Program(Sum(mended), batches(*digits()), trainer={"max_epochs": 3})
+
+
+@fault("graph-kept", "slow", op="")
+def a_slow_copy_that_is_moved_with_its_history(mended: bool) -> Program:
+    """The weights of the copy are changed in place, and each change is recorded; one epoch is enough."""
+
+    class Slow(Classifier):
+        def __init__(self, mended: bool) -> None:
+            super().__init__(mended)
+            self.slow = copy.deepcopy(self.net).requires_grad_(False)
+
+        def on_train_batch_end(self, *args: Any) -> None:
+            with torch.set_grad_enabled(not self.mended):
+                for slow, fast in zip(self.slow.parameters(), self.net.parameters(), strict=True):
+                    slow.mul_(0.9).add_(fast, alpha=0.1)
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.Adam(self.parameters(), lr=self.rate)
+
+    return Program(Slow(mended), batches(*digits()), trainer={"max_epochs": 1})

@@ -259,3 +259,14 @@ class Collected(Supervised):
 @program
 def predictions_are_collected_for_an_epoch() -> Program:
     return Program(Collected(), digits(flat=True)[0], None, {"max_epochs": 4})
+
+
+@program
+def epochs_left_out_by_a_hook() -> Program:
+    """A hook that returns -1 ends an epoch, here each in which only validation is wanted."""
+
+    class Pauses(Classifies):
+        def on_train_batch_start(self, batch: Batch, batch_idx: int) -> int | None:
+            return -1 if self.current_epoch in (1, 2, 4) else None
+
+    return on_digits(Pauses(), max_epochs=5)

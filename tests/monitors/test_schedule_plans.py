@@ -104,3 +104,14 @@ def test_the_end_of_a_ramp_is_found_in_few_calls(steps: int, share: float) -> No
 
         assert _rising_by_step(factor, 2, float(steps)) == (None if length > steps or length < 10 else length)
     assert len(asked) <= 2 * (2_000 + 3 * steps // 1_000)
+
+
+def test_a_ramp_many_times_the_run_is_told_with_its_length(tmp_path: Path):
+    (finding,) = told(Scheduled(ramp(70_000), "step"), tmp_path)
+    assert "LambdaLR warms up for 69999 calls, but this run calls it 120 times" in finding.message
+
+
+@pytest.mark.parametrize("factor", [lambda step: 1.02**step, lambda step: 1 + step / 10], ids=["powers", "a line"])
+def test_a_rate_that_rises_for_good_is_a_range_test(factor: Any, tmp_path: Path):
+    rising = Scheduled(lambda optimizer: LambdaLR(optimizer, lambda step: 1e-3 * factor(step)), "step")
+    assert told(rising, tmp_path) == []

@@ -1,4 +1,4 @@
-"""Losses and predictions that a module keeps for good with the graph of their step behind them."""
+"""What a module keeps for good with graphs behind it: losses, predictions, weights that are changed in place."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import inspect
 import re
 from collections import deque
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
 from torch import Tensor, nn
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.name_lists import listed
 from lightning_debugkit.core.rule import Rule
+from lightning_debugkit.monitors.parameters.parameter_registration import common
 from lightning_debugkit.replay.autograd_graph import nodes
 from lightning_debugkit.replay.source_lines import SourceLine
 
@@ -23,6 +26,12 @@ GRAPH_KEPT = Rule(
     "memory grows with each step",
     "Keep numbers: loss.item() or loss.detach(){place}.",
     section="gradients",
+)
+IN_PLACE = replace(
+    GRAPH_KEPT,
+    says="{names}: changed in place while gradients are recorded, so that the weights of all steps hang on them, by "
+    "{now} operations now; memory grows with each step",
+    advice="Change them under torch.no_grad(), as with @torch.no_grad() on the function that does.",
 )
 # What is cleared at the end of each epoch, as Lightning's guide to such lists has it, does not grow from one to the
 # next; nor do ten entries weigh anything.
@@ -36,6 +45,7 @@ class KeptGraphs:
 
     def __init__(self) -> None:
         self._before: list[dict[str, int]] = []
+        self._told = False  # of parameters
 
     def new_epoch(self, module: nn.Module, where: Where) -> Iterator[Finding]:
         """Yield, when two epochs are over, the attributes that have grown by graphs in both."""
@@ -55,6 +65,21 @@ class KeptGraphs:
                     what="operations" if is_chain else "tensors with a graph",
                     place=f" at {place.source.split(': ')[0]}" if place.source else "", source=place.source,
                 )  # fmt: skip
+
+    def parameters(self, module: nn.Module, where: Where) -> Iterator[Finding]:
+        """Yield, when an epoch is over, the parameters that are no longer leaves of the graph."""
+        found = {} if self._told else dict(_changed_in_place(module))
+        now = max(found.values(), default=0)
+        if now >= FEWEST:
+            self._told = True
+            names = list(found)
+            yield IN_PLACE.found(where.at(common(names)), names=listed(names), now=now, parameters=names)
+
+
+def _changed_in_place(module: nn.Module) -> Iterator[tuple[str, int]]:
+    for name, parameter in module.named_parameters():
+        if parameter.grad_fn is not None:
+            yield name, _nodes(parameter)
 
 
 def _counted(module: nn.Module) -> Iterator[tuple[str, int]]:

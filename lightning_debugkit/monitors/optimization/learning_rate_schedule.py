@@ -176,7 +176,7 @@ _JUDGED = 20  # calls, of which fewer are a trial
 _POINTS = 20  # of the run at which a function of the count is asked
 _MISTAKEN = 5  # times the run, from which on a warm-up is one of another unit and not of a longer run
 _MANY = 1000  # points at which a function is asked over all steps, before it is asked step by step
-_FAR = 100  # times the run, as far as is looked for the end of a warm-up
+_FAR = 1e6  # times the run, as far as is looked for the end of a warm-up
 
 
 def plans_of(trainer: Trainer, total: float) -> list[SchedulePlan]:
@@ -231,10 +231,22 @@ def _rising(factor: Any, calls: int) -> float | None:
     values = [float(factor(round(calls * i / _POINTS))) for i in range(_POINTS + 1)]
     if not all(after > before for before, after in pairwise(values)):
         return None
-    end = calls
-    while end < _FAR * calls and float(factor(end + max(1, calls // _POINTS))) > float(factor(end)):
-        end += max(1, calls // _POINTS)
-    return float(end) if end > calls else None
+    stride = max(1, calls // _POINTS)
+
+    def rises(count: int, by: int = stride) -> bool:
+        return float(factor(count + by)) > float(factor(count))
+
+    low, high = calls, calls
+    while rises(high):
+        low, high = high, 2 * high
+        if high > _FAR * calls:  # a rate that rises for good is tried out, not warmed up
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if rises(middle) else (low, middle)
+    while rises(high, by=1):  # a peak lies within the last stride
+        high += 1
+    return float(high) if high > calls else None
 
 
 def _rising_by_step(factor: Any, calls: int, steps: float) -> float | None:

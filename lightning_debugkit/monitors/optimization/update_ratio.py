@@ -28,7 +28,7 @@ NOT_UPDATED = Rule(
     "{remedy}",
     section="parameters",
     cost="sampled",
-    can_follow=("clipping-scaled-gradients", "gradients-cleared", "learning-rate-schedule"),
+    can_follow=("clipping-scaled-gradients", "clipping-severe", "gradients-cleared", "learning-rate-schedule"),
 )
 RATIO_HIGH = Rule(
     "update-ratio-high",
