@@ -255,6 +255,8 @@ def _baselines(train: Seen, val: Seen) -> dict[str, Any]:
     inputs, wanted, others, answers = parts
     if inputs is None or wanted is None or others is None or answers is None:
         return {"left_out": "it needs inputs of one shape and a label or number for each, in training and validation"}
+    if not (train.is_paired and val.is_paired):
+        return {"left_out": "which target is whose input's is not told by each batch"}
     if inputs.shape[1] != others.shape[1] or not (values.is_finite(inputs) and values.is_finite(others)):
         return {"left_out": "inputs are not finite, or have other shapes in validation"}
     return baselines(inputs.numpy(), wanted[: len(inputs)], others.numpy(), answers[: len(others)])

@@ -48,8 +48,10 @@ class InputTargetChecks:
             neighbours: Compare the targets of samples that are alike.
         """
         inputs, others = (finite(split.values) for split in (self.train, self.val))
-        if inputs is None:
+        if inputs is None or not self.train.is_paired:
             return
+        if not self.val.is_paired:
+            others = None
         if self.train.is_float:
             yield from self._leaks(inputs)
         if not neighbours:

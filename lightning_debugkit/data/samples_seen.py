@@ -67,6 +67,7 @@ class Seen:
     ignored: set[int] = field(default_factory=set)
     _shape: tuple[int, ...] | None = None
     _is_ragged: bool = False
+    _is_paired: bool = True
     _bytes: int = 0
     _held: Counter[str] = field(default_factory=Counter)  # how much of each is kept: asked in each batch
     _prints: bytearray = field(default_factory=bytearray)
@@ -76,6 +77,7 @@ class Seen:
         self.batches += 1
         size = batch_size(batch)
         if size is None:
+            self._is_paired = False
             self._take_labels(bags(batch))
             return
         self.taken += size
@@ -83,8 +85,11 @@ class Seen:
         if labels is not None and self._held["labels"] < LABELS:
             self.labels.append(labels.detach())
             self._held["labels"] += len(labels)
-        if labels is None and values is not None and (wanted := numbers_of(batch, size, values)) is not None:
+        wanted = None if labels is not None or values is None else numbers_of(batch, size, values)
+        if wanted is not None:
             self.numbers.append(wanted.detach())
+        if not self.is_full:
+            self._is_paired &= (values is None) == (labels is None and wanted is None)
         if values is not None and not self.is_full:
             self._keep(values.detach()[: self.most - self.count].cpu())
 
@@ -122,6 +127,11 @@ class Seen:
         if held["small"] < SAMPLES and held["values of small"] < THUMBNAILS:
             self.small.append(small := thumbnails(values))
             held.update({"small": len(small), "values of small": small.numel()})
+
+    @property
+    def is_paired(self) -> bool:
+        """Tell whether each input that is kept has its target at the same place: both were told in each batch."""
+        return self._is_paired and not (self.labels and self.numbers)
 
     @property
     def count(self) -> int:

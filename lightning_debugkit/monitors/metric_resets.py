@@ -58,7 +58,8 @@ class MetricResets:
 
     def before_batch(self, module: LightningModule, stage: str) -> None:
         """Take the counts before the first batch of a pass."""
-    """A metric as a pass over the data begins; ``lasts``: it may be meant to go on over all passes of its stage."""
+        self.begun[stage] = [
+            _Begin(name, part, part.update_count, computed_value(part), _may_last(part, stage))
             for name, part in module.named_modules()
             if isinstance(part, Metric) and type(part).__name__ not in _LASTING
         ]

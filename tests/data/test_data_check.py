@@ -18,12 +18,13 @@ import torch
 from faults import data
 from faults.preflight import Net
 from faults.registry import mlp
+from lightning.pytorch.utilities import CombinedLoader
 from monitors.breaking import QUIET
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_debugkit import DataCheck, read_journal
+from lightning_debugkit import DataCheck, Severity, read_journal
 from lightning_debugkit.core.finding import Where
 from lightning_debugkit.data import boxes, callback, duplicates, labels, neighbours, values, workers
 from lightning_debugkit.data.first_loss import FirstLoss
@@ -359,3 +360,41 @@ def test_channels_of_colours_are_not_features_of_a_table() -> None:
     assert rules(values.judge_first("net.0", images, True, HERE)) == []
     assert rules(values.judge_first("net.0", offsets[:, None, None] + 0.04 * noise, False, HERE)) == []
     assert rules(values.judge_first("net.0", offsets + 0.02 * noise[..., 0, 0], False, HERE)) == []
+
+
+class Both(pl.LightningModule):
+    """Learns from two loaders at once, the shorter of which runs out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = mlp(8, 16, 3)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        given = [part for part in batch.values() if part is not None]
+        return torch.stack([nn.functional.cross_entropy(self.net(x), y) for x, y in given]).sum()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("loss", nn.functional.cross_entropy(self.net(batch[0]), batch[1]))
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.Adam(self.parameters(), 1e-2)
+
+
+def sorted_out(samples: int, seed: int) -> TensorDataset:
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.randint(3, (samples,), generator=generator)
+    return TensorDataset(3.0 * nn.functional.one_hot(y, 8) + torch.randn(samples, 8, generator=generator), y)
+
+
+def test_labels_of_some_batches_are_not_taken_for_those_of_all_inputs(tmp_path: Path) -> None:
+    """While both loaders give batches it is not told whose labels count: rows and labels do not stand side by side."""
+    pl.seed_everything(3, verbose=False)
+    loaders = {"a": DataLoader(sorted_out(480, 0), 16, shuffle=True), "b": DataLoader(sorted_out(160, 1), 16)}
+    check = DataCheck(baseline=True)
+    options: Any = {**QUIET, "max_epochs": 3}
+    pl.Trainer(default_root_dir=tmp_path, callbacks=[check], **options).fit(
+        Both(), CombinedLoader(loaders, "max_size"), DataLoader(sorted_out(160, 2), 16)
+    )
+    journal = read_journal(tmp_path / "debugkit")
+    assert journal.of_kind("trouble") == []
+    assert [finding.rule for finding in journal.findings if finding.severity >= Severity.WARNING] == []
