@@ -24,7 +24,9 @@ from lightning_debugkit.monitors.step_stats import ObservedBatch, StepStatsReade
 from lightning_debugkit.replay.diagnosis import Diagnosis
 from lightning_debugkit.replay.module_hooks import ModuleHooks
 from lightning_debugkit.replay.nonfinite_cause_messages import Circumstances
+from lightning_debugkit.replay.nonfinite_entries import broken as broken_entries
 from lightning_debugkit.replay.nonfinite_rules import finding as worded
+from lightning_debugkit.replay.passes import attributes
 from lightning_debugkit.replay.step_raised import (
     device_is_lost,
     explained,
@@ -213,7 +215,7 @@ class NonfiniteStep:
         except NotReplayable as reason:
             why = cannot_enter() if "Creating a new Tensor subclass" in str(reason) else ""
             return None, f"the step could not be run again: {why or reason}"
-        return found, "" if found else "the replay of the step did not show it again"
+        return found, "" if found else f"the replay of the step did not show it again{_kept_broken(module)}"
 
     def act(
         self,
@@ -295,6 +297,12 @@ class NonfiniteStep:
             run.norms = None  # they were of the gradients that are gone
         for buffer, kept in self._buffers:
             buffer.data.copy_(kept)
+
+
+def _kept_broken(module: LightningModule) -> str:
+    """Tell what the model keeps that holds NaN: the step may have used it, and has changed it since."""
+    kept = next((name for name, tensor in attributes(module) if broken_entries(tensor)[0]), "")
+    return f"; {kept} holds nan, which was kept from an earlier step" if kept else ""
 
 
 def _circumstances(

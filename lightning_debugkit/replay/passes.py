@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -101,14 +102,14 @@ def outside(step: ReplayStep) -> list[tuple[str, str, Tensor]]:
     outside = [("input", path, leaf) for path, leaf in batch if isinstance(leaf, Tensor)]
     outside += [("parameter", name, item) for name, item in step.module.named_parameters()]
     outside += [("buffer", name, item) for name, item in step.module.named_buffers()]
-    return outside + [("attribute", name, item) for name, item in _attributes(step.module)]
+    return outside + [("attribute", name, item) for name, item in attributes(step.module)]
 
 
-def _attributes(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors that a model keeps in plain attributes, lists and dicts."""
+def attributes(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors that a model keeps in plain attributes, lists, dicts and queues."""
     for name, part in module.named_modules():
         for key, value in vars(part).items():
-            if key[:1] != "_" and isinstance(value, Tensor | list | tuple | dict):
+            if key[:1] != "_" and isinstance(value, Tensor | list | tuple | dict | deque):
                 for path, leaf in leaves(value):
                     if isinstance(leaf, Tensor):
                         yield ".".join(filter(None, (name, key, path))), leaf

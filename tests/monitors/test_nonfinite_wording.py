@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 import torch
 from monitors.breaking import fit, make
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_debugkit import Finding, GradientAnomalyDetector, TrainingAnomaly
@@ -35,3 +38,30 @@ def test_the_entry_of_the_dataset_is_in_the_advice_and_in_the_exception(tmp_path
 def test_several_entries_are_all_named(tmp_path: Path) -> None:
     finding, _ = told(tmp_path, [17, 20], shuffle=False)
     assert finding.advice == "Clean or drop entries 17, 20 of the dataset."
+
+
+class Remembers(pl.LightningModule):
+    """Pulls its answers towards those of three steps ago; one of them broke, and was kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(6, 1)
+        self.answers: list[Tensor] = []
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        answer = self.net(batch[0])
+        kept = answer.detach().mean()
+        self.answers.append(kept * math.nan if self.global_step == 3 else kept)
+        return (answer - batch[1]).square().mean() + 0.1 * (answer.mean() - self.answers[-4:][0]).square()
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=1e-2)
+
+
+def test_what_was_kept_from_an_earlier_step_is_named_where_the_replay_shows_nothing(tmp_path: Path) -> None:
+    """The first run has added its own answer: the second looks back to another."""
+    with pytest.raises(TrainingAnomaly) as caught:
+        fit(Remembers(), tmp_path, GradientAnomalyDetector())
+    assert caught.value.finding.where.step == 6
+    told = "the replay of the step did not show it again; answers.3 holds nan, which was kept from an earlier step"
+    assert told in caught.value.finding.message
