@@ -105,6 +105,12 @@ class HeldState:
             self._refuse("it holds too many objects to be kept")
             return
         self._seen[id(value)] = value
+        try:
+            self._look(path, value, depth)
+        except Exception:  # whatever an object of the user's raises when it is looked at
+            self._refuse(f"{path} is a {type(value).__name__}, which cannot be looked at")
+
+    def _look(self, path: str, value: Any, depth: int) -> None:
         if isinstance(value, (Tensor, np.ndarray, *GENERATORS)):
             self._numbers(path, value)
         elif isinstance(value, nn.Module):
