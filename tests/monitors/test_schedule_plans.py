@@ -112,6 +112,6 @@ def test_a_ramp_many_times_the_run_is_told_with_its_length(tmp_path: Path):
 
 
 @pytest.mark.parametrize("factor", [lambda step: 1.02**step, lambda step: 1 + step / 10], ids=["powers", "a line"])
-def test_a_rate_that_rises_for_good_is_a_range_test(factor: Any, tmp_path: Path):
+def test_a_rate_that_rises_for_good_has_no_length_to_be_told(factor: Any, tmp_path: Path):
     rising = Scheduled(lambda optimizer: LambdaLR(optimizer, lambda step: 1e-3 * factor(step)), "step")
-    assert told(rising, tmp_path) == []
+    assert [one for one in told(rising, tmp_path) if one.where.step == 0] == []

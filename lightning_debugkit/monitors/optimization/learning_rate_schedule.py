@@ -239,7 +239,7 @@ def _rising(factor: Any, calls: int) -> float | None:
     low, high = calls, calls
     while rises(high):
         low, high = high, 2 * high
-        if high > _FAR * calls:  # a rate that rises for good is tried out, not warmed up
+        if high > _FAR * calls:  # one that rises for good is no warm-up
             return None
     while high - low > 1:
         middle = (low + high) // 2
