@@ -173,7 +173,7 @@ class LoopMonitor:
         yield from self._lossless(where, module, self.losses.end_epoch(where, module))
         yield from () if _is_told(trainer) else self.buffers.look(where, module)
         yield from self.kept.parameters(module, where) if self.wiring else ()
-        loop = trainer.fit_loop.epoch_loop.batch_progress.current
+        loop: Any = trainer.fit_loop.epoch_loop.batch_progress.current
         # A hook that gives -1 leaves out the rest of the epoch, and means it.
         if self.wiring and loop.processed == loop.completed:
             in_step = loop.started > loop.processed and not steps_on_iterator(trainer)
