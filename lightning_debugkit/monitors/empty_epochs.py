@@ -19,12 +19,11 @@ EXHAUSTED = Rule(
     section="optimization",
 )
 
-IN_STEP = replace(
-    EXHAUSTED,
-    says="training_step raised StopIteration in the first batch of {empty}: Lightning takes it for the end of the "
-    "data, and the rest of the epoch is not trained",
-    advice="Look at what training_step calls next() on: make it anew when it is through, or give next() a default.",
+_IN_STEP = (
+    "training_step raised StopIteration in the first batch of {empty}: Lightning takes it for the end of the data, and "
+    "the rest of the epoch is not trained"
 )
+_NEXT = "Look at what training_step calls next() on: make it anew when it is through, or give next() a default."
 
 _TIMES = 2  # empty passes in a row, before the data are said to be through
 
@@ -78,7 +77,8 @@ class EmptyEpochs:
         name = type(getattr(loaders, "dataset", loaders)).__name__
         what = "epoch" if stage == "training" else "validation"
         if seen.in_step:
-            return IN_STEP.found(where, empty=f"the last {seen.empty} epochs" if seen.empty > 1 else "the last epoch")
+            told = f"the last {seen.empty} epochs" if seen.empty > 1 else "the last epoch"
+            return replace(EXHAUSTED, says=_IN_STEP, advice=_NEXT).found(where, empty=told)
         return EXHAUSTED.found(
             where,
             stage=stage,

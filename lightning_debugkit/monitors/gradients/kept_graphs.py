@@ -27,12 +27,11 @@ GRAPH_KEPT = Rule(
     "Keep numbers: loss.item() or loss.detach(){place}.",
     section="gradients",
 )
-IN_PLACE = replace(
-    GRAPH_KEPT,
-    says="{names}: changed in place while gradients are recorded, so that the weights of all steps hang on them, by "
-    "{now} operations now; memory grows with each step",
-    advice="Change them under torch.no_grad(), as with @torch.no_grad() on the function that does.",
+_IN_PLACE = (
+    "{names}: changed in place while gradients are recorded, so that the weights of all steps hang on them, by {now} "
+    "operations now; memory grows with each step"
 )
+_UNRECORDED = "Change them under torch.no_grad(), as with @torch.no_grad() on the function that does."
 # What is cleared at the end of each epoch, as Lightning's guide to such lists has it, does not grow from one to the
 # next; nor do ten entries weigh anything.
 FEWEST = 10
@@ -73,7 +72,8 @@ class KeptGraphs:
         if now >= FEWEST:
             self._told = True
             names = list(found)
-            yield IN_PLACE.found(where.at(common(names)), names=listed(names), now=now, parameters=names)
+            rule = replace(GRAPH_KEPT, says=_IN_PLACE, advice=_UNRECORDED)
+            yield rule.found(where.at(common(names)), names=listed(names), now=now, parameters=names)
 
 
 def _changed_in_place(module: nn.Module) -> Iterator[tuple[str, int]]:
