@@ -212,6 +212,7 @@ class GradientAnomalyDetector(EvaluationHooks):
             seen = f"loss is {sight.loss}" if bad_loss else "gradient is not finite"
             self._record(trainer, look, always=not self.failure.enough)
             self._tell(trainer, self.watches.movement.before_broken(look))
+            self.failure.growth = self.watches.trends.growth(look.highest_rate)
             found = self.failure.pending or self._examine(trainer, pl_module, seen, broken)
             self._fed[id(look.optimizer)] &= self.action == "warn"
             self.failure.act(self, trainer, look.optimizer, found, broken)

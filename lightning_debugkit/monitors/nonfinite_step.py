@@ -23,7 +23,7 @@ from lightning_debugkit.monitors.culprit_entries import entries_below, known_ent
 from lightning_debugkit.monitors.step_stats import ObservedBatch, StepStatsReader
 from lightning_debugkit.replay.diagnosis import Diagnosis
 from lightning_debugkit.replay.module_hooks import ModuleHooks
-from lightning_debugkit.replay.nonfinite_cause_messages import Circumstances
+from lightning_debugkit.replay.nonfinite_cause_messages import Circumstances, LossRise
 from lightning_debugkit.replay.nonfinite_entries import broken as broken_entries
 from lightning_debugkit.replay.nonfinite_rules import finding as worded
 from lightning_debugkit.replay.passes import attributes
@@ -59,6 +59,7 @@ class NonfiniteStep:
         self.enough = False  # replays: what there is to say has been said
         self.pending: Finding | None = None  # seen in an earlier batch of the accumulation window
         self.last: Finding | None = None
+        self.growth: LossRise | None = None  # of the loss, in the steps before the one that is looked at
         self._places: list[tuple[Mapping[str, Tensor | None], str, Tensor]] = []  # where the buffers stand
         self._buffers: list[tuple[Tensor, Tensor]] = []
 
@@ -130,7 +131,10 @@ class NonfiniteStep:
         finding = worded(
             callback.where(trainer),
             found,
-            _circumstances(trainer, batch, found, note, is_last=trainer.is_last_batch and is_current),
+            replace(
+                _circumstances(trainer, batch, found, note, is_last=trainer.is_last_batch and is_current),
+                growth=self.growth,
+            ),
             hooked=hooked,
             seen=seen,
             loss=sight.loss if is_current else None,

@@ -63,6 +63,23 @@ def shown_name(base: str) -> str:
 
 
 @dataclass(frozen=True)
+class LossRise:
+    """How the loss rose, step by step, before it broke.
+
+    Args:
+        first: Where it began to rise.
+        last: The last that was finite.
+        steps: Optimizer steps from the one to the other.
+        rate: Learning rate of these steps.
+    """
+
+    first: float
+    last: float
+    steps: int
+    rate: float
+
+
+@dataclass(frozen=True)
 class Circumstances:
     """What is known of a step beside its replay.
 
@@ -73,6 +90,7 @@ class Circumstances:
         note: Why the replay could not tell, or why entries are not known.
         low_precision: The forward pass runs in 16 bits.
         is_last: The batch is the last of its epoch.
+        growth: How the loss rose in the steps before, ``None`` if it did not run away.
     """
 
     batch_idx: int
@@ -81,6 +99,7 @@ class Circumstances:
     note: str = ""
     low_precision: bool = False
     is_last: bool = False
+    growth: LossRise | None = None
 
 
 def _base(found: Diagnosis) -> str:
@@ -92,6 +111,11 @@ def overflowed(found: Diagnosis) -> bool:
     # A product of matrices makes NaN of finite numbers, too, where it overflows in both directions.
     is_beyond = found.value == "inf" or _base(found) in _MATMULS
     return is_beyond and found.reach is not None and found.cause not in _AT_A_POLE
+
+
+def ran_away(found: Diagnosis, when: Circumstances) -> bool:
+    """Tell whether the loss rose until the operation overflowed: line and samples are not to blame then."""
+    return when.growth is not None and overflowed(found) and found.largest[1] <= _LARGE
 
 
 def words_of_operation(found: Diagnosis, step: int, when: Circumstances) -> Words:
@@ -122,7 +146,7 @@ def _of_mechanism(base: str, found: Diagnosis, step: int, when: Circumstances) -
         or _by_hand(base, found)
         or _outside(base, found)
         or _backward(base, found)
-        or _overflow(base, found, step, when.low_precision)
+        or _overflow(base, found, step, when)
     )
 
 
@@ -203,7 +227,7 @@ def _backward(base: str, found: Diagnosis) -> Words | None:
     return None
 
 
-def _overflow(base: str, found: Diagnosis, step: int, low_precision: bool) -> Words | None:
+def _overflow(base: str, found: Diagnosis, step: int, when: Circumstances) -> Words | None:
     """Return the words for numbers that were too large already, with what made them so."""
     if not overflowed(found) or found.reach is None:
         return None
@@ -215,9 +239,17 @@ def _overflow(base: str, found: Diagnosis, step: int, low_precision: bool) -> Wo
             f"{what}, as {indexed(path)} reaches {largest:.2g}",
             f"scale {indexed(path)}; the learning rate is not to blame",
         )
+    if (grown := when.growth) is not None:
+        way = f"{grown.steps} steps" if grown.steps > 1 else "one step"
+        return (
+            f"the loss ran away, from {grown.first:.3g} to {grown.last:.3g} in {way} at a learning rate of "
+            f"{grown.rate:.3g}, until {shown_name(base)} overflowed",
+            f"lower the learning rate (it is {grown.rate:.3g}), by ten to begin with; if the loss still rises, clip "
+            "the gradients and bring inputs and targets to a size near 1",
+        )
     if base not in _MATMULS:
         return (what, "look at the size of its input") if base in ("pow", "div", "reciprocal") else None
-    if low_precision:
+    if when.low_precision:
         return None
     if weights > max(1e3, others):
         grown = "lower the learning rate, clip the gradients, or bring inputs and targets to a size near 1"

@@ -11,7 +11,13 @@ from lightning_debugkit.core.name_lists import begun, listed
 from lightning_debugkit.core.rule import BROKEN_NUMBERS, Rule
 from lightning_debugkit.data.batches import indexed
 from lightning_debugkit.replay.diagnosis import OF_ALL, Diagnosis
-from lightning_debugkit.replay.nonfinite_cause_messages import Circumstances, Words, overflowed, words_of_operation
+from lightning_debugkit.replay.nonfinite_cause_messages import (
+    Circumstances,
+    Words,
+    overflowed,
+    ran_away,
+    words_of_operation,
+)
 
 _SAYS = "{seen} at step {step}: {what}{samples_text}"
 
@@ -64,6 +70,7 @@ def finding(
     }
     evidence |= {"parameters": list(found.parameters or parameters), "loss": loss}
     optional = {
+        "learning_rate": when.growth.rate if when.growth is not None and ran_away(found, when) else 0,
         "backward": found.backward,
         "backward_source": found.backward_source,
         "input": found.path if found.origin == "input" else "",
@@ -77,7 +84,8 @@ def finding(
     entries = named_entries(when.dataset_indices, when.below, found.part)
     what, remedy = _worded(found, samples, entries, where.step, when)
     at = where.at(found.module)
-    words: dict[str, Any] = {"seen": seen, "what": what, "samples_text": named_samples(samples, found.part)}
+    told = "" if ran_away(found, when) else named_samples(samples, found.part)
+    words: dict[str, Any] = {"seen": seen, "what": what, "samples_text": told}
     words["remedy"] = remedy
     made = _RULES[found.origin].found(at, **words)
     return replace(made, evidence=evidence, can_follow=(*made.can_follow, *(_RUNAWAY if overflowed(found) else ())))
@@ -132,6 +140,8 @@ def _worded(found: Diagnosis, samples: list[int], entries: str, step: int, when:
         )
     what, remedy = words_of_operation(found, step, when)
     function = f" in {found.module or found.function}" if found.module or found.function else ""
+    if ran_away(found, when):
+        return f"{what}{function}", f"{begun(remedy)}."
     first, semicolon, more = remedy.partition(";")
     drop = "" if found.cause in OF_ALL and len(samples) == found.size else drop
     return f"{what}{function}", f"{begun(first)}{place}{drop}{semicolon}{more}."

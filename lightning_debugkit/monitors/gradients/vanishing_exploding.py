@@ -15,6 +15,7 @@ from lightning_debugkit.core.finding import Finding, Severity
 from lightning_debugkit.core.optimizers import is_adaptive
 from lightning_debugkit.core.rule import BROKEN_NUMBERS, NO_LEARNING, WILD_STEPS, Rule
 from lightning_debugkit.monitors.observed_step import StepStats
+from lightning_debugkit.replay.nonfinite_cause_messages import LossRise
 from lightning_debugkit.stats.log_history import LogHistory
 
 EXPLODING = Rule(
@@ -64,6 +65,7 @@ _FADES = 1e-4  # of the layer that has most, what the first layer's share of gra
 _LAYERS = 5  # fewer have no depth to speak of
 _CORRELATION = 0.8  # of the share with depth, at least: a single small layer is no fading
 _LOOKS = 3  # in a row that find it so
+_RUNAWAY = 1e3  # times its size that a loss rises to, step by step, by steps that are too long (a choice)
 _HUGE = 1e4  # gradient over weight norm from which one step at a usual rate of 1e-4 replaces the weights
 
 
@@ -176,6 +178,16 @@ class GradientTrends:
         if is_falling or (begin > 0 and self.best > 0 and rising and now > 10 * max(begin, self.best)):
             rule = replace(DIVERGING, says=FALLING, advice=SIGN) if is_falling else DIVERGING
             yield rule.found(look.where, loss=now, start=begin, best=self.best)
+
+    def growth(self, rate: float) -> LossRise | None:
+        """Return how the loss has risen in each of the last steps, ``None`` if not by far: ``rate`` led these steps."""
+        losses = list(self.losses)
+        at = len(losses) - 1
+        while at > 0 and 0 < losses[at - 1] < losses[at]:
+            at -= 1
+        if rate <= 0 or not losses or losses[at] <= 0 or losses[-1] < _RUNAWAY * losses[at]:
+            return None
+        return LossRise(losses[at], losses[-1], len(losses) - 1 - at, rate)
 
     def has_fallen(self) -> bool:
         """Tell whether the loss is lower than at the start, or it is too early to tell."""
