@@ -239,12 +239,12 @@ def _overflow(base: str, found: Diagnosis, step: int, when: Circumstances) -> Wo
             f"{what}, as {indexed(path)} reaches {largest:.2g}",
             f"scale {indexed(path)}; the learning rate is not to blame",
         )
-    if (grown := when.growth) is not None:
-        way = f"{grown.steps} steps" if grown.steps > 1 else "one step"
+    if (rise := when.growth) is not None:
+        way = f"{rise.steps} steps" if rise.steps > 1 else "one step"
         return (
-            f"the loss ran away, from {grown.first:.3g} to {grown.last:.3g} in {way} at a learning rate of "
-            f"{grown.rate:.3g}, until {shown_name(base)} overflowed",
-            f"lower the learning rate (it is {grown.rate:.3g}), by ten to begin with; if the loss still rises, clip "
+            f"the loss ran away, from {rise.first:.3g} to {rise.last:.3g} in {way} at a learning rate of "
+            f"{rise.rate:.3g}, until {shown_name(base)} overflowed",
+            f"lower the learning rate (it is {rise.rate:.3g}), by ten to begin with; if the loss still rises, clip "
             "the gradients and bring inputs and targets to a size near 1",
         )
     if base not in _MATMULS:
