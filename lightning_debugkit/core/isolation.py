@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import threading
 import warnings
 from collections import deque
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from lightning_debugkit.core.kept_tensors import tensor_kept
 from lightning_debugkit.core.rng import RandomState
 
 _SMALL = 10_000
+# What is muted and swapped is the whole process's: of two fits in threads, the second would put back the first one's.
+ALONE = threading.RLock()
 
 
 @contextlib.contextmanager
@@ -28,6 +31,11 @@ def isolated(module: nn.Module) -> Iterator[None]:
     Inside, gradients are on and absent, prints and warnings are muted, compiled code runs eagerly, and synchronised
     batch norm works on its own batch, so that no collective starts.
     """
+    with ALONE:
+        yield from _isolated(module)
+
+
+def _isolated(module: nn.Module) -> Iterator[None]:
     undo: list[Undo] = [RandomState.capture().restore, *_tensors(module), *HeldState(module).undo]
     for parameter in module.parameters():
         parameter.grad = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -17,38 +18,43 @@ from lightning_debugkit.core.patching import Hearing, StandIn
 Call = tuple[str, Tensor, Tensor, int | None]
 
 
-class _Depth:
-    """How many reruns we are inside of: a watch of the training or validation proper must not hear them."""
+class _Here(threading.local):
+    """What is on in this thread, as torch's modes are: two fits may run side by side.
 
-    now = 0
+    ``depth``: how many reruns we are inside of; a watch of the training or validation proper must not hear them.
+    """
+
+    depth = 0
+    listener: _LossListener | None = None
+
+
+_here = _Here()
 
 
 @contextlib.contextmanager
 def aside() -> Iterator[None]:
     """Let what runs inside go unheard by the watches that are on already."""
-    _Depth.now += 1
+    _here.depth += 1
     try:
         yield
     finally:
-        _Depth.now -= 1
+        _here.depth -= 1
 
 
 class _ForwardListener:
     """Hears what happens at the depth where it was made; one that is for a rerun, also below."""
 
     def __init__(self, below: bool = False) -> None:
-        self._depth = _Depth.now
+        self._depth = _here.depth
         self._below = below
 
     @property
     def hears(self) -> bool:
-        return self._depth == _Depth.now or (self._below and self._depth < _Depth.now)
+        return self._depth == _here.depth or (self._below and self._depth < _here.depth)
 
 
 class _LossListener(TorchFunctionMode):
     """The one mode of torch for all watches of a step: each mode costs at every call of torch."""
-
-    now: _LossListener | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,21 +79,21 @@ class _LossListener(TorchFunctionMode):
 @contextlib.contextmanager
 def _heard_by(watch: LossWatch) -> Iterator[None]:
     """Let a watch hear what runs inside; torch's modes are a stack, so nothing is entered that is not left inside."""
-    if _LossListener.now is not None:
-        _LossListener.now.watches.append(watch)
+    if (on := _here.listener) is not None:
+        on.watches.append(watch)
         try:
             yield
         finally:
-            _LossListener.now.watches.remove(watch)
+            on.watches.remove(watch)
         return
     listener = _LossListener()
     listener.watches.append(watch)
-    _LossListener.now = listener
+    _here.listener = listener
     try:
         with listener:
             yield
     finally:
-        _LossListener.now = None
+        _here.listener = None
 
 
 class LossWatch(_ForwardListener):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -20,7 +21,7 @@ from lightning_debugkit.core.compat import (
     is_param_in_hook_signature,
 )
 from lightning_debugkit.core.held_state import cannot_undo
-from lightning_debugkit.core.isolation import attributes_kept
+from lightning_debugkit.core.isolation import ALONE, attributes_kept
 from lightning_debugkit.core.optimizers import alive
 from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.core.run import current_run
@@ -126,6 +127,7 @@ def muted(trainer: Trainer, module: LightningModule) -> Iterator[None]:
     schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
     optimizers = _optimizers(trainer, module)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(ALONE)
         stack.enter_context(aside())
         for name in ("log", "log_dict", "manual_backward", "clip_gradients", "toggle_optimizer", "untoggle_optimizer"):
             stack.enter_context(_attribute(module, name, nothing))
@@ -193,7 +195,7 @@ def _attribute(owner: Any, name: str, value: Callable[..., Any]) -> Iterator[Non
     """Shadow an attribute, and leave ``owner`` exactly as it was."""
     had = name in vars(owner)
     kept = vars(owner).get(name)
-    _assign(owner, name, value)
+    _assign(owner, name, _in_this_thread(getattr(owner, name), value) if isinstance(owner, type) else value)
     try:
         yield
     finally:
@@ -203,6 +205,16 @@ def _attribute(owner: Any, name: str, value: Callable[..., Any]) -> Iterator[Non
             delattr(owner, name)
         else:
             vars(owner).pop(name, None)
+
+
+def _in_this_thread(usual: Callable[..., Any], value: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what stands in for a method of a class in this thread alone: another may train."""
+    here = threading.get_ident()
+
+    def stands_in(*args: Any, **kwargs: Any) -> Any:
+        return (value if threading.get_ident() == here else usual)(*args, **kwargs)
+
+    return stands_in
 
 
 def _assign(owner: Any, name: str, value: Any) -> None:
