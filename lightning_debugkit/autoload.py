@@ -8,10 +8,11 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
+from lightning_debugkit.core.switch import OFF, VARIABLE
+
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
 
-VARIABLE = "LIGHTNING_DEBUGKIT"
 _log = logging.getLogger("lightning_debugkit")
 
 
@@ -36,7 +37,7 @@ def callbacks() -> list[Callback]:
 def _chosen(value: str) -> list[Callback]:
     preset, *options = shlex.split(value) or [""]
     preset = preset.lower()
-    from lightning_debugkit.presets import OFF, PRESETS, debugkit  # late: if it is broken, the run goes on
+    from lightning_debugkit.presets import PRESETS, debugkit  # late: if it is broken, the run goes on
 
     if preset in ("", *OFF):
         return []

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from lightning_debugkit.autoload import VARIABLE
+from lightning_debugkit.core.switch import is_off
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
 
 PresetName = Literal["light", "standard", "thorough"]
 PRESETS: tuple[str, ...] = ("light", "standard", "thorough")
-OFF = ("0", "off", "false", "no", "none")
 
 
 def debugkit(
@@ -105,4 +103,4 @@ def debugkit(
         made.append(Reporting(on_finding, loggers, ignore))
     for callback in made:
         callback.chosen = False  # ours: nobody has asked for this one alone
-    return [] if os.environ.get(VARIABLE, "").strip().lower() in OFF else made
+    return [] if is_off() else made

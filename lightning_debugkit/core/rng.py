@@ -64,7 +64,7 @@ class RandomState:
             torch.cuda.set_rng_state_all(list(self.devices[: torch.cuda.device_count()]))
 
 
-class _Seen:
+class _Watched:
     """A generator as it was when it was last asked.
 
     Args:
@@ -80,7 +80,7 @@ class _Seen:
 
 
 # Of the process's global generators, the last ones.
-_python = _numpy = _Seen(object(), ())
+_python = _numpy = _Watched(object(), ())
 
 
 def _of_python() -> Any:
@@ -90,7 +90,7 @@ def _of_python() -> Any:
     if own is not _python.generator:
         if not isinstance(own, random.Random) or not _is_within():
             return random.getstate()
-        _python = _Seen(own, [_view(id(own) + object.__basicsize__, _FEW)])
+        _python = _Watched(own, [_view(id(own) + object.__basicsize__, _FEW)])
     seen = _python
     told = seen.views[0].raw, getattr(own, "gauss_next", None)  # the half of a pair that waits to be given
     if told != seen.told:
@@ -126,7 +126,7 @@ def _of_numpy() -> Any:
         return np.random.get_state()
     if generator is not _numpy.generator:
         at = generator.ctypes.state_address
-        _numpy = _Seen(generator, [_view(at, _FEW), _view(at + _WORDS, _POSITION)])
+        _numpy = _Watched(generator, [_view(at, _FEW), _view(at + _WORDS, _POSITION)])
     seen = _numpy
     told = [view.raw for view in seen.views]
     if told != seen.told:

@@ -9,7 +9,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from lightning_debugkit.autoload import VARIABLE
+from lightning_debugkit.core.switch import VARIABLE
 
 
 def run_demo(folder: Path) -> Path:
