@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lightning_debugkit.core.finding import Where
 from lightning_debugkit.core.journal import Event, Journal, encode, write_lines
+from lightning_debugkit.core.secrets import secret_values, without_tokens
 
 SECONDS = 1.0  # that a measure may wait: what a killed process can lose
 MAX_MEASURE_BYTES = 4_000_000  # bytes of a journal that measures may fill; findings, files and ends come beside
@@ -85,7 +86,10 @@ class JournalWriter:
                 self._start()
                 return
             # What was measured before stands before; a finding is never lost with the process.
-            lines = [*self._waiting(final=event["kind"] == "end"), encode(_shortened(event))]
+            lines = [
+                *self._waiting(final=event["kind"] == "end"),
+                encode(without_tokens(_shortened(event), secret_values())),
+            ]
             self._write(b"".join(lines))
             if event["kind"] == "end":
                 self.close()

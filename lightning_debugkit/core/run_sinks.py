@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from lightning_debugkit.core.compat import Trainer, callbacks_of
 from lightning_debugkit.core.console import Console, say
 from lightning_debugkit.core.finding import Finding, Severity
 from lightning_debugkit.core.logger_sinks import logger_sinks
+from lightning_debugkit.core.secrets import secret_values, without_tokens
 from lightning_debugkit.core.sinks import Call, Sink, Sinks
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class RunSinks:
 
     def finding(self, finding: Finding, is_raised: bool = False) -> None:
         """Pass on a finding that is news; one that is about to be raised is not said on the terminal, too."""
+        told = without_tokens([finding.message, finding.advice, dict(finding.evidence)], secret_values())
+        finding = replace(finding, message=told[0], advice=told[1], evidence=told[2])
         if is_raised:
             self.console.leaves(finding)
         else:

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from lightning_debugkit.core.compat import LightningModule, Trainer
 from lightning_debugkit.core.finding import Finding
+from lightning_debugkit.core.secrets import secret_name, secret_text, secret_values
 from lightning_debugkit.core.tensor_numbers import numbers
 from lightning_debugkit.data.batches import batch_size, entry, leaves, take
 from lightning_debugkit.monitors.step_stats import ObservedBatch
-from lightning_debugkit.provenance.capture.secrets import secret_name, secret_text
 from lightning_debugkit.replay import bundle
 
 _MOST = 8  # samples drawn in a report
@@ -72,9 +72,12 @@ def save_bundle(
         "max_epochs": trainer.max_epochs,
         "epoch": trainer.current_epoch,
     }
-    note = bundle.save(path, module, seen.batch, seen.random, finding, facts, max_bytes=max_bytes, secret=_secret)
+    holders = (module, getattr(trainer, "datamodule", None))
+    values = secret_values(*[dict(held) for each in holders if (held := getattr(each, "hparams", None))])
+
+    def secret(name: str, data: bytes) -> str | None:
+        known = next((f"holds the value of {each}" for value, each in values.items() if value.encode() in data), None)
+        return secret_name(name) or secret_text(data, is_pickled=name.endswith((".pkl", ".pt"))) or known
+
+    note = bundle.save(path, module, seen.batch, seen.random, finding, facts, max_bytes=max_bytes, secret=secret)
     return {"name": "bundle", "path": str(path.relative_to(folder)), "note": note}
-
-
-def _secret(name: str, data: bytes) -> str | None:
-    return secret_name(name) or secret_text(data)

@@ -22,6 +22,7 @@ from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.core.journal import encode, strict
 from lightning_debugkit.core.notebooks import cell_name, is_cell, recall_cells
 from lightning_debugkit.core.rng import RandomState
+from lightning_debugkit.core.secrets import without_tokens
 from lightning_debugkit.data.batches import tensors
 from lightning_debugkit.replay import pickling
 
@@ -78,7 +79,8 @@ def save(
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(parents=True)
     code = _Code(secret)
-    event: dict[str, Any] = {"finding": finding.to_event(), "facts": dict(facts), "texts": code.texts()}
+    told = without_tokens(finding.to_event())
+    event: dict[str, Any] = {"finding": told, "facts": dict(facts), "texts": code.texts()}
     event["cells"] = {name: cell_name(name) for name in event["texts"] if is_cell(name)}
     event["files"] = code.copy(making / "code")
     notes = _pack(making, module, {"batch": batch, "random": random}, max_bytes, secret)

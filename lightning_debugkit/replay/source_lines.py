@@ -15,6 +15,7 @@ from types import FrameType
 from torch.autograd.function import FunctionCtx
 
 from lightning_debugkit.core.notebooks import cell_name, is_cell
+from lightning_debugkit.core.secrets import without_tokens
 
 _OWN = "lightning_debugkit"
 _FRAMEWORK = {"torch", "lightning", "pytorch_lightning", "lightning_fabric", "torchmetrics", "lightning_utilities"}
@@ -45,7 +46,7 @@ class SourceLine:
         """The line as ``train.py:28: t = torch.log(wh)``, empty if there is none."""
         if not self.file:
             return ""
-        text = linecache.getline(self.file, self.line).strip()
+        text = without_tokens(linecache.getline(self.file, self.line).strip())
         return f"{self.short}: {text}"
 
     @property

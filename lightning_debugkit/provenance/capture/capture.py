@@ -13,10 +13,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from lightning_debugkit.core.secrets import scrub_arguments, scrub_text
 from lightning_debugkit.provenance.capture import project_modules, sources
 from lightning_debugkit.provenance.capture.environment import environment
 from lightning_debugkit.provenance.capture.notebook_cells import notebook_source
-from lightning_debugkit.provenance.capture.secrets import scrub_arguments, scrub_text
 from lightning_debugkit.provenance.carried.manifest import FORMAT, Manifest
 from lightning_debugkit.provenance.repository import commit_facts as identities
 from lightning_debugkit.provenance.repository import commit_tree, git

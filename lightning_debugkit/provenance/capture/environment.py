@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
-from lightning_debugkit.provenance.capture.secrets import HIDDEN, is_secret_name, scrub_text
+from lightning_debugkit.core.secrets import HIDDEN, is_secret_name, scrub_text
 
 
 def environment(arguments: Sequence[str], editable: Mapping[str, str], module: str | None = None) -> dict[str, Any]:

@@ -10,12 +10,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from lightning_debugkit.core.secrets import secret_name, secret_text
 from lightning_debugkit.provenance.capture.left_out import left_out
 from lightning_debugkit.provenance.capture.model_files import model_part, place_of_model
 from lightning_debugkit.provenance.capture.notebook_cells import CELLS, notebook_source
 from lightning_debugkit.provenance.capture.package_files import PackageFiles, imported_elsewhere, imported_siblings
 from lightning_debugkit.provenance.capture.project_modules import ProjectModule, editable_roots
-from lightning_debugkit.provenance.capture.secrets import secret_name, secret_text
 from lightning_debugkit.provenance.capture.staleness import is_stale, process_start
 from lightning_debugkit.provenance.carried.archive import name_fault, pack, same_place
 

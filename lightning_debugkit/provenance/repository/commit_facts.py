@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from lightning_debugkit.provenance.capture.secrets import scrub_url
+from lightning_debugkit.core.secrets import scrub_url
 from lightning_debugkit.provenance.repository.git import Repository, Unavailable
 from lightning_debugkit.provenance.repository.status import Status, look, shown_path, submodules
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from lightning_debugkit.provenance.capture.secrets import secret_name, secret_text
+from lightning_debugkit.core.secrets import secret_name, secret_text
 from lightning_debugkit.provenance.repository.git import Repository, Unavailable
 from lightning_debugkit.provenance.repository.status import Entry, Status, shown_path
 

@@ -14,8 +14,8 @@ import torch
 
 from lightning_debugkit.core.compat import LightningModule, Trainer, callbacks_of, hparams_name
 from lightning_debugkit.core.journal import strict
+from lightning_debugkit.core.secrets import is_secret_name
 from lightning_debugkit.provenance.capture.environment import without_secrets
-from lightning_debugkit.provenance.capture.secrets import is_secret_name
 
 _LONGEST = 500  # characters of a value: hyper-parameters may hold whole tables
 _MOST, _SHORT = 100, 100  # hyper-parameters that a journal takes, and characters of one

@@ -6,10 +6,13 @@ that is lost. Source files are judged by their text alone.
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 HIDDEN = "***"
 
@@ -53,10 +56,15 @@ _TOKENS = (  # what it is, words of which one must be there (they are found fast
         "a private key",
         b"PRIVATE",  # the header alone is also in programs that read keys
         rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----(?:\s|\\[nr])*"
-        rb"(?:[A-Za-z-]+: [^\n]*\n\s*)*([A-Za-z0-9+/]{24,})",
+        rb"(?:[A-Za-z-]+: [^\n]*\n\s*)*([A-Za-z0-9+/]{24,}(?:(?:\s|\\[nr])+[A-Za-z0-9+/=]{24,})*)",
     ),
 )
 _EACH = tuple((says, marks.split(), re.compile(pattern)) for says, marks, pattern in _TOKENS)
+# In a pickle the length of a text stands before it, and the next instruction behind: they may be letters. So is the n
+# of a line end that is written as two characters, as in a message that shows a text.
+_BOUNDS = re.compile(rb"\\b|\(\?!\[A-Za-z0-9/\+\]\)")
+_UNBOUNDED = tuple((says, marks.split(), re.compile(_BOUNDS.sub(b"", pattern))) for says, marks, pattern in _TOKENS)
+_LEAST = 12  # characters of a value that is known by its name alone: shorter ones are words of other meanings, too
 
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[\w.-]*)(?::\d*)?")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
@@ -107,23 +115,81 @@ def secret_name(path: str | PurePosixPath) -> str | None:
     return None
 
 
-def secret_text(data: bytes) -> str | None:
+def secret_text(data: bytes, is_pickled: bool = False) -> str | None:
     """Return what secret the bytes of a file hold, ``None`` if none is known; the secret itself is never told.
 
     Placeholders of documentation, such as ``ghp_xxxx...``, are none.
+
+    Args:
+        is_pickled: They are a pickle, in which texts have no bounds of their own, and no lines.
 
     Example:
         >>> secret_text(b"commit 3f2a9c1d3f2a9c1d3f2a9c1d3f2a9c1d3f2a9c1d") is None
         True
     """
-    for says, marks, pattern in _EACH:
+    for says, marks, pattern in _UNBOUNDED if is_pickled else _EACH:
         if not any(mark in data for mark in marks):
             continue
         for match in pattern.finditer(data):
             if _is_real(match[1]):
                 line = data.count(b"\n", 0, match.start()) + 1
-                return f"holds {says} in line {line}"
+                return f"holds {says}" if is_pickled else f"holds {says} in line {line}"
     return None
+
+
+def secret_values(*settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return values that are secrets by their names, and these: of settings, the environment and the command line.
+
+    Example:
+        >>> secret_values({"lr": 0.1, "tracker": {"api_key": "not-of-any-known-form"}})["not-of-any-known-form"]
+        'api_key'
+    """
+    options = dict(zip(sys.argv, sys.argv[1:], strict=False))
+    options |= dict(argument.split("=", 1) for argument in sys.argv if "=" in argument)
+    named = (item for each in (*settings, os.environ, options) for item in _leaves(each))
+    return {value: name.lstrip("-") for name, value in named if is_secret_name(name) and _may_be_secret(value)}
+
+
+def _may_be_secret(value: str) -> bool:
+    # PWD is a folder, and credentials are often the path of a file; what follows a switch is another option.
+    return len(value.strip()) >= _LEAST and not (Path(value).is_absolute() or value.startswith("-"))
+
+
+def _leaves(settings: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value)
+        elif isinstance(value, str):
+            yield str(name), value
+
+
+def without_tokens(value: Any, values: Collection[str] = ()) -> Any:
+    """Return a value of plain types whose texts have no token and none of ``values``; all else of them is left.
+
+    Example:
+        >>> without_tokens({"error": ["401 for abcdefgh-12345", 3]}, ["abcdefgh-12345"])
+        {'error': ['401 for ***', 3]}
+    """
+    if isinstance(value, Mapping):
+        return {name: without_tokens(part, values) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(without_tokens(part, values) for part in value) if type(value) in (list, tuple) else value
+    return _hidden(value, values) if type(value) is str else value
+
+
+def _hidden(text: str, values: Collection[str]) -> str:
+    for secret in values:
+        text = text.replace(secret, HIDDEN)
+    data = text.encode(errors="surrogatepass")
+    for _, marks, pattern in _UNBOUNDED:
+        if any(mark in data for mark in marks):
+            data = pattern.sub(_without_body, data)
+    return data.decode(errors="surrogatepass")
+
+
+def _without_body(match: re.Match[bytes]) -> bytes:
+    first, last = match.start(1) - match.start(), match.end(1) - match.start()
+    return match[0][:first] + HIDDEN.encode() + match[0][last:] if _is_real(match[1]) else match[0]
 
 
 def _is_real(body: bytes) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 import string
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lightning_debugkit
-from lightning_debugkit.provenance.capture.secrets import scrub_arguments, scrub_url, secret_name, secret_text
+from lightning_debugkit.core.secrets import (
+    scrub_arguments,
+    scrub_url,
+    secret_name,
+    secret_text,
+    secret_values,
+    without_tokens,
+)
 
 CHANCE = random.Random(0)
 
@@ -58,6 +67,45 @@ def test_a_token_is_found_in_its_line_and_never_told(name: str, around: str) -> 
     assert found is not None
     assert TOKENS[name][-10:] not in found
     assert found.endswith(f"in line {2 if around.startswith('a = 1') else 1}")
+
+
+@pytest.mark.parametrize("name", TOKENS)
+@pytest.mark.parametrize("protocol", [2, pickle.HIGHEST_PROTOCOL])
+def test_a_token_is_found_in_a_pickle_whatever_stands_beside_it(name: str, protocol: int) -> None:
+    """Its length stands before it, which may be the code of a letter, and so may the next instruction."""
+    for pad in ("", "   ", "~" * 20, "-" * 60):
+        data = pickle.dumps({"a": [TOKENS[name] + pad, 1], "b": TOKENS[name]}, protocol)
+        found = secret_text(data, is_pickled=True)
+        assert found is not None
+        assert " in line" not in found
+
+
+@pytest.mark.parametrize("name", TOKENS)
+def test_a_text_keeps_all_but_the_token(name: str) -> None:
+    told = without_tokens({"message": f"before\n{TOKENS[name]}\nafter", "numbers": (1, None, 0.5), "list": ["plain"]})
+    assert secret_text(told["message"].encode()) is None
+    body = TOKENS[name].strip().removesuffix("\n-----END RSA PRIVATE KEY-----")
+    assert body[-20:] not in told["message"]
+    assert told["message"].startswith("before\n")
+    assert told["message"].endswith("after")
+    assert (told["numbers"], told["list"]) == ((1, None, 0.5), ["plain"])
+
+
+def test_values_are_secrets_by_their_names_wherever_they_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_SERVICE_TOKEN", "of-no-known-form")
+    monkeypatch.setenv("PWD", "/home/somebody/project")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/home/somebody/key.json")
+    options = ["--db-password", "hunter2hunter2", "--api_key=secondsecond", "--use-auth", "--learning-rate", "0.1"]
+    monkeypatch.setattr(sys, "argv", ["train.py", *options])
+    found = secret_values({"lr": 0.1, "name": "a-name-that-is-long", "pin": {"api_key": "third-of-these"}})
+    values = {"of-no-known-form", "hunter2hunter2", "secondsecond", "third-of-these"}
+    assert values <= set(found)
+    assert not {"/home/somebody/project", "/home/somebody/key.json", "--learning-rate", "a-name-that-is-long"} & {
+        *found
+    }
+    assert without_tokens("401 for third-of-these at /home/somebody/project", found) == (
+        "401 for *** at /home/somebody/project"
+    )
 
 
 @pytest.mark.parametrize(
