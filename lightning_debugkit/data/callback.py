@@ -216,11 +216,12 @@ class DataCheck(DebugCallback):
         copies = list(duplicates.judge(*prints, is_plain, is_same, train.is_rich, where, train.is_text))
         yield from copies
         train.ignored = val.ignored = self._first_loss.ignored
-        known, told = (None if each.classes is None else each.classes[each.named] for each in (train, val))
+        known = None if train.classes is None else train.classes[train.named]
+        counted, told = train.counted, val.counted
         yield from labels.judge_order(list(train.by_batch), where)
-        if known is not None:
+        if counted is not None:
             is_single = is_plain and not (train.is_rich and duplicates.has_copies(train.prints))
-            yield from labels.judge_counts(known, told if self._is_val_whole else None, is_single, where)
+            yield from labels.judge_counts(counted, told if self._is_val_whole else None, is_single, where)
         yield from values.judge(values.finite(train.values), values.finite(val.values), where, train.shape)
         small, small_val = values.finite(train.thumbnails), values.finite(val.thumbnails)
         is_table = len(train.shape) <= 1

@@ -189,6 +189,14 @@ class Seen:
         return np.ones(0, bool) if labels is None else are_classes(labels, self.ignored)
 
     @property
+    def counted(self) -> NDArray[np.int64] | None:
+        """The same, or numbers ``(n,)`` that are all 0 or 1: what a loss of one logit is given stands for classes."""
+        numbers = self.wanted
+        if numbers is None or numbers.shape[1] != 1 or not bool(((numbers == 0) | (numbers == 1)).all()):
+            return None if self.classes is None else self.classes[self.named]
+        return numbers[:, 0].numpy().astype(np.int64)
+
+    @property
     def targets(self) -> NDArray[Any] | None:
         """Classes or numbers of all samples in the order in which they came, ``None`` if there are none."""
         numbers = self.wanted

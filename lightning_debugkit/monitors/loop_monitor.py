@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from lightning_debugkit.core.compat import LightningModule, Trainer, steps_on_iterator
+from lightning_debugkit.core.compat import LightningModule, Trainer, callbacks_of, steps_on_iterator
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.core.optimizers import held_by
 from lightning_debugkit.core.run import current_run
@@ -35,6 +35,7 @@ from lightning_debugkit.monitors.parameters.validation_weights import SwappedWei
 from lightning_debugkit.monitors.parameters.weights_not_loaded import Loads
 from lightning_debugkit.monitors.step_stats import StepStatsReader
 from lightning_debugkit.monitors.unmet_monitors import UnmetMonitors
+from lightning_debugkit.monitors.validation_answers import ValidationAnswers
 from lightning_debugkit.replay.diagnosis import Diagnosis
 from lightning_debugkit.replay.hidden_step_replay import why_no_loss
 
@@ -48,6 +49,7 @@ class LoopMonitor:
 
     def __init__(self, wiring: bool) -> None:
         self.wiring = wiring
+        self.answers = ValidationAnswers()
         self.authors = Authors()
         self.buffers = Buffers()
         self.copies = ValidatedCopies()
@@ -189,6 +191,8 @@ class LoopMonitor:
         if self.wiring and not trainer.interrupted and not is_limited(trainer):
             yield from self.unstepped.judge(where, trainer, module, is_over=True)
         if self.wiring and not trainer.interrupted:
+            run = current_run(trainer)
+            yield from self.answers.conclude(run.trained or 0 if run is not None else 0)
             yield from self.unmet.conclude(where, trainer)
             yield from self.empty.conclude(where, "training", trainer.train_dataloader)
             yield from self.empty.conclude(where, "validation", trainer.val_dataloaders)
@@ -208,6 +212,8 @@ class LoopMonitor:
         if not trainer.testing:
             self.empty.begin("validation")
             self.swapped.starting(trainer, module)
+        if self.wiring and _is_validation_of_fit(trainer) and _judges_answers(trainer):
+            self.answers.begin(module)
         if not (trainer.sanity_checking or trainer.testing or _is_told(trainer)):
             yield from self.buffers.look(where, module)
 
@@ -221,6 +227,8 @@ class LoopMonitor:
         if batch_idx == 0 and self.wiring and trainer.state.fn == "fit":
             self.resets.before_batch(module, "validation")
             self.monitored.listen(trainer, module, "validation_step", batch)
+        if _is_validation_of_fit(trainer) and place[1] == 0:
+            self.answers.listen(module)
         if batch_idx == 0 and _is_validation_of_fit(trainer):
             self.validated.validating(where, module)
             self.copies.listen(where, module)
@@ -232,6 +240,7 @@ class LoopMonitor:
         self, trainer: Trainer, module: LightningModule, where: Where, outputs: Any, batch: Any, place: tuple[int, int]
     ) -> Iterator[Finding]:
         """Yield what is wrong with a batch of validation or test; broken weights are told by who broke them."""
+        self.answers.after_batch()
         if self.wiring:
             stage = "the test" if trainer.testing else "validation"
             yield from self.evaluation_mode.judge(where, module, stage, place[0])
@@ -249,6 +258,7 @@ class LoopMonitor:
     def end_evaluation(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
         """Yield what the whole evaluation shows."""
         yield from self.evaluation.end(where, trainer)
+        self.answers.end(where)
         if self.wiring and _is_validation_of_fit(trainer):
             self.monitored.computed(trainer, module)
             yield from self.monitored.judge(where, trainer)
@@ -260,6 +270,7 @@ class LoopMonitor:
     def release(self) -> None:
         """Let go of the model and of what was listened to; may be called twice."""
         self.evaluation.release()
+        self.answers.release()
         self.loads.stop()
         self.authors.release()
         self.copies.release()
@@ -274,6 +285,12 @@ class LoopMonitor:
             if finding.evidence["broken"]:
                 yield from self.authors.conclude(where, module)
             yield finding
+
+
+def _judges_answers(trainer: Trainer) -> bool:
+    """Tell whether nobody else judges what the model answers, of all samples."""
+    others = any(getattr(callback, "judges_answers", False) for callback in callbacks_of(trainer))
+    return not others and holds_whole_model(trainer)
 
 
 def _is_told(trainer: Trainer) -> bool:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.data import class_weights, neighbours, shared_windows, target_leak, target_relation
+from lightning_debugkit.data.labels import judge_counts
 from lightning_debugkit.data.samples_seen import Seen
 
 HERE = Where(0, 0)
@@ -163,3 +164,12 @@ def test_numbers_to_be_predicted_are_told_where_that_is_certain(batch: object, w
     seen = Seen()
     seen.take(batch)
     assert (None if seen.wanted is None else seen.wanted.shape[1]) == width
+
+
+def test_targets_that_are_all_zero_or_one_are_counted_as_classes_whatever_their_type() -> None:
+    rare = (torch.arange(400) % 80 == 3).float()
+    for targets, counted in ((rare, True), (rare[:, None], True), (rare + 0.5, False), (rare.long(), True)):
+        seen = Seen()
+        seen.take((noise(400, 6), targets))
+        found = [] if seen.counted is None else rules(judge_counts(seen.counted, None, True, HERE))
+        assert found == ["class-imbalance"] * counted

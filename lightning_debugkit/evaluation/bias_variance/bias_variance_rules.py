@@ -9,6 +9,7 @@ from typing import Any
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
+from lightning_debugkit.core.trivial_answer import TRIVIAL, AgainstTrivial, against_constant, trivial_finding
 from lightning_debugkit.evaluation.bias_variance.advice import gaps_in_order, steps
 from lightning_debugkit.evaluation.bias_variance.bias_variance_notes import (
     WORDS,
@@ -18,7 +19,6 @@ from lightning_debugkit.evaluation.bias_variance.bias_variance_notes import (
 )
 from lightning_debugkit.evaluation.bias_variance.measured_case import BiasVarianceCase
 from lightning_debugkit.evaluation.bias_variance.units_of_error import NAMES
-from lightning_debugkit.evaluation.trivial_answer import TRIVIAL, AgainstTrivial, against_constant, trivial_finding
 from lightning_debugkit.stats.error_gaps import Gap
 from lightning_debugkit.stats.intervals import Interval
 from lightning_debugkit.stats.sample_size import samples_after_for_gap, samples_for_gap, smallest_visible_gap

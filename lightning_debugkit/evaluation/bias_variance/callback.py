@@ -15,6 +15,7 @@ from lightning_debugkit.core.anomaly import TrainingAnomaly
 from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.finding import Where
 from lightning_debugkit.core.run import current_run, open_run
+from lightning_debugkit.core.trivial_answer import unless_guessed
 from lightning_debugkit.evaluation.bias_variance import bias_variance_arguments, results
 from lightning_debugkit.evaluation.bias_variance.bias_variance_rules import bias_variance_findings, conclude
 from lightning_debugkit.evaluation.bias_variance.data_passes import DataPasses
@@ -23,7 +24,6 @@ from lightning_debugkit.evaluation.bias_variance.holdout import Holdout
 from lightning_debugkit.evaluation.bias_variance.measurement import Measurement
 from lightning_debugkit.evaluation.bias_variance.training_facts import TrainingFacts, training_facts_of
 from lightning_debugkit.evaluation.predictions.reader import PredictionReader, PredictionsNotFound
-from lightning_debugkit.evaluation.trivial_answer import unless_guessed
 
 _log = logging.getLogger("lightning_debugkit")
 Goal = float | tuple[int, int] | dict[str, float] | None
@@ -61,6 +61,7 @@ class BiasVarianceReport(DebugCallback):
     """
 
     passes = (TrainingAnomaly, PredictionsNotFound)
+    judges_answers = True
     reports_on = ("test",)
 
     def __init__(

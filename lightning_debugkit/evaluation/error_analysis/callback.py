@@ -15,6 +15,7 @@ from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.finding import Where
 from lightning_debugkit.core.optimizer_steps import steps_taken
 from lightning_debugkit.core.run import current_run, open_run
+from lightning_debugkit.core.trivial_answer import unless_guessed
 from lightning_debugkit.data.loaders import class_mapping
 from lightning_debugkit.evaluation.error_analysis import error_analysis_arguments
 from lightning_debugkit.evaluation.error_analysis.class_names import class_names as names_of
@@ -28,7 +29,6 @@ from lightning_debugkit.evaluation.error_analysis.evaluation_pass import Evaluat
 from lightning_debugkit.evaluation.error_analysis.task import TaskName
 from lightning_debugkit.evaluation.error_analysis.training_answers import TrainingAnswers
 from lightning_debugkit.evaluation.predictions.reader import PredictionReader, PredictionsNotFound
-from lightning_debugkit.evaluation.trivial_answer import unless_guessed
 
 _log = logging.getLogger("lightning_debugkit")
 _SHARE = 0.05  # of a run's time that analyses on the way may take; the last is always made
@@ -59,6 +59,7 @@ class ErrorAnalysis(DebugCallback):
     """
 
     passes = (TrainingAnomaly, PredictionsNotFound)
+    judges_answers = True
     reports_on = ("validate", "test")
 
     def __init__(

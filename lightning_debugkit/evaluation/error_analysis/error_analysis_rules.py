@@ -10,10 +10,10 @@ from scipy import special
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import BROKEN_NUMBERS, Rule
+from lightning_debugkit.core.trivial_answer import against_constant, trivial_finding
 from lightning_debugkit.evaluation.error_analysis.error_case import ErrorCase
 from lightning_debugkit.evaluation.error_analysis.slice_columns import class_column
 from lightning_debugkit.evaluation.error_analysis.unpredicted_classes import never_predicted
-from lightning_debugkit.evaluation.trivial_answer import against_constant, trivial_finding
 from lightning_debugkit.stats.class_merging import worth_of_merging
 from lightning_debugkit.stats.confused_pairs import Pair
 from lightning_debugkit.stats.exact_tests import hypergeometric_tail

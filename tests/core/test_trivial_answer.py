@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_debugkit import BiasVarianceReport, ErrorAnalysis, Severity, read_journal
-from lightning_debugkit.evaluation.trivial_answer import against_constant
+from lightning_debugkit.core.trivial_answer import against_constant
 
 RNG = np.random.default_rng(0)
 
