@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from functools import partial
 from pathlib import PurePath
+from threading import Thread
 from types import CellType, CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
@@ -166,6 +167,9 @@ class HeldState:
     def _object(self, path: str, value: Any, depth: int) -> None:
         if isinstance(value, FunctionType):
             self._code(value)
+        elif isinstance(value, Thread):
+            if value.is_alive():
+                self._refuse(f"{path} is a thread that works beside the step")
         elif isinstance(value, MethodType):
             self._value(path, value.__self__, depth)
         elif isinstance(value, partial):

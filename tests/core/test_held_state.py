@@ -6,6 +6,7 @@ import io
 import itertools
 import random
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -196,3 +197,18 @@ def test_data_are_read_only_and_are_not_copied() -> None:
     with isolated(model):
         model.data.tensors[0].add_(1)
     assert model.data.tensors[0].sum() == 3
+
+
+@pytest.mark.parametrize("is_alive", [True, False])
+def test_a_thread_that_works_beside_the_step_keeps_it_from_running_again(is_alive: bool) -> None:
+    """What it changes meanwhile would be taken for the step's."""
+    module, done = nn.Linear(2, 2), threading.Event()
+    module.loader = thread = threading.Thread(target=done.wait)  # type: ignore[assignment]  # no module
+    thread.start()
+    try:
+        if not is_alive:
+            done.set()
+            thread.join()
+        assert cannot_undo(module) == ("self.loader is a thread that works beside the step" if is_alive else "")
+    finally:
+        done.set()

@@ -12,6 +12,7 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
+from checkpointing.killing import until
 from monitors.breaking import QUIET
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -75,6 +76,8 @@ class Client(pl.LightningModule):
 
 
 def written(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """All files, once the sources that are copied beside the fit are there."""
+    until(lambda: any(event["name"] == "code" for event in read_journal(folder / "debugkit").of_kind("artifact")), 30)
     for path in folder.rglob("*"):
         if path.is_file():
             yield str(path.relative_to(folder)), path.read_bytes()
