@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 Fails = Callable[[Sequence[int]], "bool | None"]
 
 
-EVERY_ONE = "every sample shows it alone"
+EVERY_ONE = "each sample shows it by itself"
 
 
 class Exhausted(RuntimeError):

@@ -70,7 +70,7 @@ def test_a_fault_of_every_pair_is_not_blamed_on_the_first() -> None:
 
 
 def test_a_fault_of_every_sample_names_none() -> None:
-    assert culprits(lambda part: True, 8) == ([], "every sample shows it alone")
+    assert culprits(lambda part: True, 8) == ([], "each sample shows it by itself")
 
 
 def test_a_fault_of_the_whole_batch_names_none() -> None:

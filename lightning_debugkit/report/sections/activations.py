@@ -28,7 +28,7 @@ from lightning_debugkit.report.palette import PALETTE
 from lightning_debugkit.report.parts import Cell, Drawing, Paragraph, Section, Table, table_of
 from lightning_debugkit.report.summary import Summary
 
-_SHARES = {"inactive-units": "units never active", "saturated-entries": "saturated entries"}
+_SHARES = {"inactive-units": "inactive units", "saturated-entries": "saturated entries"}
 _MOST_ROWS = 20
 _LITTLE = 0.005  # less reads as 0 %
 _FAR = 100.0  # between the smallest and the largest layer
@@ -62,19 +62,20 @@ def _faulty_rows(layers: tuple[str, ...], summary: Summary) -> list[int]:
 def _caption(whole: Heatmap, inputs: Heatmap | None) -> str:
     said = "Root mean square of each layer's output, in the order of first execution, from top to bottom."
     if inputs is not None:
-        said += " Diamonds are what enters a normalisation at the last look: it hides growth and decay."
+        said += " Diamonds are what enters a normalisation in the last sampled step: it hides growth and decay."
     last = whole.norms[:, -1]
     positive = last[np.isfinite(last) & (last > 0)]
     if positive.size > 1 and positive.max() >= _FAR * positive.min():
-        said += f" At the last look the largest is {number(float(positive.max() / positive.min()))} times the smallest."
+        times = number(float(positive.max() / positive.min()))
+        said += f" In the last sampled step, the largest is {times} times the smallest."
     return said
 
 
 def _alt(whole: Heatmap) -> str:
     first, last = number(float(whole.norms[0, -1])), number(float(whole.norms[-1, -1]))
-    layers, looks = plural(len(whole.layers), "layer"), plural(whole.steps.size, "look")
-    ends = f"at the last, {first} in {whole.layers[0]} and {last} in {whole.layers[-1]}"
-    return f"Root mean square of the outputs of {layers} at {looks}; {ends}."
+    layers, steps = plural(len(whole.layers), "layer"), plural(whole.steps.size, "sampled step")
+    ends = f"in the last, {first} in {whole.layers[0]} and {last} in {whole.layers[-1]}"
+    return f"Root mean square of the outputs of {layers} in {steps}; {ends}."
 
 
 def _draw(shown: Heatmap, inputs: Heatmap | None, marked: set[int]) -> Canvas:
@@ -105,7 +106,7 @@ def _draw(shown: Heatmap, inputs: Heatmap | None, marked: set[int]) -> Canvas:
 
 
 def _columns(steps: NDArray[np.int64]) -> Sequence[int]:
-    """Return the looks to draw: the first, one halfway through the run, and the last."""
+    """Return the sampled steps to draw: the first, one halfway through the run, and the last."""
     halfway = int(np.abs(steps - (steps[0] + steps[-1]) / 2).argmin())
     return sorted({0, halfway, steps.size - 1})
 
@@ -128,7 +129,7 @@ def _table(shares: Heatmap, meaning: str) -> Iterator[Table | Paragraph]:
     ]
     if rows:
         steps = shares.steps
-        caption = f"Share of {meaning} in one look"
+        caption = f"Share of {meaning} in one sampled step"
         if len(order) > len(rows):
             caption += f", the largest {len(rows)} of {len(order)}"
         yield table_of(caption, ("activation", f"step {steps[0]}", "largest", f"step {steps[-1]}"), rows)
