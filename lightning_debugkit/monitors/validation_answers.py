@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lightning_debugkit.core.compat import LightningModule
-from lightning_debugkit.core.finding import Finding, Where
+from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.loss_functions import BINARY_LOSSES, CLASS_LOSSES
 from lightning_debugkit.core.patching import has_compiled_code
 from lightning_debugkit.core.step_hooks import LossWatch
@@ -21,7 +21,9 @@ from lightning_debugkit.core.trivial_answer import AgainstTrivial, against_const
 from lightning_debugkit.stats.tensor_norms import unobserved
 
 FEWEST_STEPS = 100  # a shorter fit is a trial
+SURE_STEPS = 1000  # a shorter one may have been ended before it began to learn: its standstill is an info
 ENOUGH = 2048  # answers of one validation: more narrow the interval of an accuracy by little
+_UNIT = "answers in validation"
 _OF_BATCH = 512  # at most, spread over the batch
 # A model that knows but the shares of the classes has a loss of their entropy, or more where they were others in
 # training. One that has learned has less, even if its likeliest answer never is the right one: pixels, tokens.
@@ -97,11 +99,9 @@ class ValidationAnswers:
         if steps < FEWEST_STEPS or len(self._last) < 2 or any(found is None for _, found in self._last):
             return
         where, found = self._last[-1]
-        if (
-            found is not None
-            and (told := trivial_finding(where, found, f"class {found.name}", "answers in validation")) is not None
-        ):
-            yield told
+        if found is None or (told := trivial_finding(where, found, f"class {found.name}", _UNIT)) is None:
+            return
+        yield told if steps >= SURE_STEPS else replace(told, severity=Severity.INFO)
 
     def release(self) -> None:
         """Leave the module as it was; may be called twice."""

@@ -68,12 +68,16 @@ def noise(labels: Tensor, count: int = 8) -> Tensor:
     return torch.randn(*labels.shape, count)
 
 
-def test_answers_that_do_not_depend_on_the_sample_are_told_with_their_numbers(tmp_path: Path) -> None:
-    (finding,) = told(lambda y: F.cross_entropy(noise(y), y), classes(), tmp_path)
-    assert str(finding.severity) == "warning"
+@pytest.mark.parametrize(("steps", "severity"), [(60, "info"), (500, "warning")])
+def test_answers_that_do_not_depend_on_the_sample_are_told_with_their_numbers(
+    steps: int, severity: str, tmp_path: Path
+) -> None:
+    """A run of a few hundred steps may have been ended before the model began to learn."""
+    (finding,) = told(lambda y: F.cross_entropy(noise(y), y), classes(), tmp_path, steps=steps)
+    assert str(finding.severity) == severity
     assert "answers in validation are right" in finding.message
     assert finding.evidence["n"] == 512
-    assert finding.where.step == 120
+    assert finding.where.step == 2 * steps
 
 
 LEARNED: dict[str, Callable[[Tensor], Tensor]] = {
