@@ -64,3 +64,13 @@ def test_two_fits_in_threads_are_those_without_the_kit(tmp_path: Path) -> None:
     assert all(
         torch.equal(a, b) for one, two in zip(alone, watched, strict=True) for a, b in zip(one, two, strict=True)
     )
+
+
+def test_of_two_threads_one_is_in_a_mode_at_a_time(tmp_path: Path) -> None:
+    """torch counts modes in globals of the process, which two threads side by side leave wrong for good."""
+    from torch.utils import _python_dispatch
+
+    for _ in range(3):
+        assert trained(tmp_path / "watched", kit=True)[1] == []
+        assert not _python_dispatch.is_in_torch_dispatch_mode()
+        assert not _python_dispatch.is_in_any_mode_without_ignore_compile_internals()

@@ -14,6 +14,7 @@ from torch import Tensor
 from lightning_debugkit.core.arguments import Needs
 from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.dispatch_modes import cannot_enter, entered
+from lightning_debugkit.core.isolation import ALONE
 from lightning_debugkit.core.optimizer_steps import steps_taken
 from lightning_debugkit.core.optimizers import rate_of
 from lightning_debugkit.core.patching import around_next
@@ -152,7 +153,10 @@ def _listening(watch: OperationMode) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
             watch.left_out = cannot_enter()  # asked here: what the step stands in is the user's
-            if not watch.left_out:
+            if not watch.left_out and not ALONE.acquire(blocking=False):
+                watch.left_out = "another thread is in a mode of torch, and torch counts them for all threads together"
+            elif not watch.left_out:
+                stack.callback(ALONE.release)
                 stack.enter_context(entered(watch))
         except Exception as error:  # the step goes on without us
             watch.error = error
