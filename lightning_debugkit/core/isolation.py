@@ -21,8 +21,8 @@ from lightning_debugkit.core.rng import RandomState
 
 _SMALL = 10_000
 # What is muted and swapped is the whole process's: of two fits in threads, the second would put back the first one's.
-# So are torch's notes of dispatch modes: threads that enter and leave them side by side leave them on for good, and what
-# is compiled is compiled anew at each call (`findings/torch-dispatch-modes-in-threads-stay-on.sh`).
+# So are torch's notes of dispatch modes: threads that enter and leave them side by side leave them on for good, and
+# what is compiled is compiled anew (`findings/torch-dispatch-modes-in-threads-stay-on.sh`).
 ALONE = threading.RLock()
 
 
