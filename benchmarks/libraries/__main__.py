@@ -36,11 +36,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rows = {(row["program"], row["preset"]): row for row in results.get(name, {}).get("rows", [])}
             rows |= {(row["program"], row["preset"]): row for row in found["rows"]}
             results[name] = {**found, "rows": list(rows.values())}
-            options.json.write_text(json.dumps(results, indent=1))
+            options.json.write_text(_a_line_each(results))
     print(table(results))
     if options.page:
         options.page.write_text(page(results, NAMES), encoding="utf-8")
     return int(any(_is_bad(row) for name in results for row in results[name]["rows"]))
+
+
+def _a_line_each(results: dict[str, Any]) -> str:
+    """Return the results as JSON with one line for each run, so that one that is renewed changes one line."""
+    parts = []
+    for name, found in results.items():
+        about = json.dumps({key: value for key, value in found.items() if key != "rows"})
+        rows = ",\n".join(map(json.dumps, found["rows"]))
+        parts.append(f'{json.dumps(name)}: {about[:-1]}, "rows": [\n{rows}\n]}}')
+    return "{" + ",\n".join(parts) + "}\n"
 
 
 def _parser() -> argparse.ArgumentParser:
