@@ -14,8 +14,8 @@ _ROWS = 4096  # rows of attention looked at
 _MASKED = -9_000.0
 
 # Where the derivative falls below 1 % of its largest value, for good: tests derive them with autograd.
-TANH = 0.99499
-SIGMOID = 0.99749
+TANH = math.sqrt(0.99)  # 1 - y**2 = 0.01
+SIGMOID = (1 + math.sqrt(0.99)) / 2  # y (1 - y) = 0.01 / 4
 FLOORS = {"gelu": -3.0217, "silu": -6.1429, "elu": -4.6052, "softplus": -4.5951, "mish": -6.1587, "hardswish": -3.0}
 # Of a sigmoid-shaped row of probabilities the same: p (1 - p) below 1 % of its largest value for each of them.
 HARD = SIGMOID

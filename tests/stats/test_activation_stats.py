@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -76,6 +76,7 @@ def hard(row: Tensor) -> bool:
 
 
 @settings(max_examples=60, deadline=None)
+@example(scale=37.15625, keys=5, seed=185)  # a derivative of 1.001 times the bound
 @given(scale=st.floats(0.1, 40), keys=st.integers(2, 6), seed=st.integers(0, 1000))
 def test_one_hot_rows_are_those_with_no_slope(scale: float, keys: int, seed: int) -> None:
     scores = scale * torch.randn(7, keys, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
