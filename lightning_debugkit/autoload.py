@@ -37,10 +37,10 @@ def callbacks() -> list[Callback]:
 def _chosen(value: str) -> list[Callback]:
     preset, *options = shlex.split(value) or [""]
     preset = preset.lower()
-    from lightning_debugkit.presets import PRESETS, debugkit  # late: if it is broken, the run goes on
-
     if preset in ("", *OFF):
         return []
+    from lightning_debugkit.presets import PRESETS, debugkit  # late: if it is broken, the run goes on
+
     if preset in ("1", "on", "true", "yes"):
         preset = "standard"
     if preset not in PRESETS:

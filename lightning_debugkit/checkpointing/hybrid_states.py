@@ -11,9 +11,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
-from torch.distributed.checkpoint.state_dict_loader import load
-
 from lightning_debugkit.core.compat import FSDPStrategy, Trainer, TrainerFn
 
 
@@ -22,11 +19,10 @@ def is_hybrid(trainer: Trainer) -> bool:
     strategy = trainer.strategy
     if not isinstance(strategy, FSDPStrategy):
         return False
-    from torch.distributed.fsdp import FullyShardedDataParallel, ShardingStrategy  # late: it takes a while
+    from torch.distributed.fsdp import FullyShardedDataParallel  # late: it takes a while
 
-    hybrid = (ShardingStrategy.HYBRID_SHARD, ShardingStrategy._HYBRID_SHARD_ZERO2)
     parts = FullyShardedDataParallel.fsdp_modules(strategy.model) if strategy.model is not None else []
-    return any(part.sharding_strategy in hybrid for part in parts)
+    return any("HYBRID" in part.sharding_strategy.name for part in parts)  # one of the two is private
 
 
 def read_states_again(trainer: Trainer, path: Any) -> None:
@@ -40,6 +36,8 @@ def read_states_again(trainer: Trainer, path: Any) -> None:
     """
     if trainer.state.fn != TrainerFn.FITTING or not is_hybrid(trainer):
         return
+    from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
+    from torch.distributed.checkpoint.state_dict_loader import load
     from torch.distributed.fsdp import FullyShardedDataParallel, StateDictType
     from torch.distributed.fsdp.api import ShardedOptimStateDictConfig, ShardedStateDictConfig
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from lightning_debugkit.checkpointing import find_checkpoints, serialization
 from lightning_debugkit.checkpointing.atomic_io import AtomicCheckpointIO, verify
-from lightning_debugkit.checkpointing.hybrid_states import is_hybrid, read_states_again
+from lightning_debugkit.checkpointing.hybrid_states import read_states_again
 from lightning_debugkit.checkpointing.keeper import Write
 from lightning_debugkit.checkpointing.object_store import is_url, local_path
 from lightning_debugkit.core.callback import RefusedSetup
@@ -105,10 +105,9 @@ class _Verified:
         return loaded
 
 
-def reads_states_wrong(trainer: Trainer) -> bool:
-    """Tell whether Lightning alone has read the states of optimizers under hybrid sharding, and so wrongly."""
-    is_ours = isinstance(vars(trainer.strategy).get("load_checkpoint"), _Verified)
-    return not is_ours and saves_in_shards(trainer) and is_hybrid(trainer)
+def reads_states_again(trainer: Trainer) -> bool:
+    """Tell whether the states of optimizers that Lightning reads wrongly are read again behind it."""
+    return isinstance(vars(trainer.strategy).get("load_checkpoint"), _Verified)
 
 
 def install_io(trainer: Trainer, fsync: bool) -> AtomicCheckpointIO | None:

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 from torch import Tensor
 
 from lightning_debugkit.core.compat import TorchDispatchMode, _get_current_dispatch_mode
+from lightning_debugkit.core.program_code import names_in
 
 _DEPTH = 4  # calls that a constructor is followed into
 # What was found out of each class of tensors.
@@ -58,7 +59,7 @@ def _is_made_anew(kind: type) -> bool:
 
 def _asks_further(function: FunctionType, depth: int, seen: set[CodeType]) -> bool:
     """Tell whether ``function`` or what it calls by name asks the next class for the new object."""
-    names = set(_names(function.__code__))
+    names = set(names_in(function.__code__))
     if "__new__" in names:
         return True
     seen.add(function.__code__)
@@ -67,13 +68,6 @@ def _asks_further(function: FunctionType, depth: int, seen: set[CodeType]) -> bo
     # Torch's own functions make no tensors of others' classes in this way.
     own = [each for each in own if not (each.__module__ or "").startswith("torch.")]
     return depth > 0 and any(_asks_further(each, depth - 1, seen) for each in own)
-
-
-def _names(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _names(constant)
 
 
 def _kinds(base: type) -> Iterator[type]:

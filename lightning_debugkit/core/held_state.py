@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import inspect
 import sys
-import sysconfig
 from collections import deque
 from collections.abc import Callable, Iterator
 from enum import Enum
 from functools import partial
 from pathlib import PurePath
 from threading import Thread
-from types import CellType, CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
+from types import CellType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lightning_debugkit.core.compat import MODULE_OWNERS
 from lightning_debugkit.core.kept_tensors import tensor_kept
+from lightning_debugkit.core.program_code import is_installed, names_in
 from lightning_debugkit.core.rng import GENERATORS, generator_kept
 
 Undo = Callable[[], None]
@@ -47,7 +47,6 @@ _OTHERS = frozenset(
 )
 _DATA = (Dataset, DataLoader, Sampler)  # they are read, and may be large
 _OWN = __name__.partition(".")[0]
-_INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
 def cannot_undo(module: nn.Module) -> str:
@@ -194,7 +193,7 @@ class HeldState:
         self._functions[id(function)] = function
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             self._cell(name, cell)
-        names, here = set(_names(function.__code__)), function.__globals__
+        names, here = set(names_in(function.__code__)), function.__globals__
         if "open" in names - here.keys():
             self._refuse(f"{function.__qualname__} opens a file")
         for name in sorted(names):
@@ -235,18 +234,11 @@ class HeldState:
         self._value(name, held, _DEEP)
 
 
-def _names(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for inner in code.co_consts:
-        if isinstance(inner, CodeType):
-            yield from _names(inner)
-
-
 def _is_installed(made: FunctionType | ModuleType) -> bool:
     if ((made.__module__ if isinstance(made, FunctionType) else made.__name__) or "").startswith(_OWN):
         return True
     file = made.__code__.co_filename if isinstance(made, FunctionType) else getattr(made, "__file__", None) or ""
-    return file.startswith(_INSTALLED) or "site-packages" in file or (not file and isinstance(made, ModuleType))
+    return is_installed(file) or (not file and isinstance(made, ModuleType))
 
 
 def _is_of_others(value: Any) -> bool:

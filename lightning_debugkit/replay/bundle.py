@@ -7,7 +7,6 @@ import json
 import linecache
 import shutil
 import sys
-import sysconfig
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,12 +20,12 @@ from torch import nn
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.core.journal import encode, strict
 from lightning_debugkit.core.notebooks import cell_name, is_cell, recall_cells
+from lightning_debugkit.core.program_code import is_installed
 from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.core.secrets import without_tokens
 from lightning_debugkit.data.batches import tensors
 from lightning_debugkit.replay import pickling
 
-_INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 # A step is packed while the user waits for his exception, and checkpoints hold the weights anyway.
 MAX_BYTES = 2_000_000_000
 MAX_CODE = 20_000_000  # bytes of sources, as many as a checkpoint carries
@@ -255,6 +254,5 @@ def _project_files() -> Iterator[tuple[str, Path]]:
         if not file or name in ("__main__", "__mp_main__") or name.partition(".")[0] == "lightning_debugkit":
             continue
         path = Path(file)
-        installed = str(path).startswith(_INSTALLED) or "site-packages" in path.parts
-        if path.suffix == ".py" and not installed and path.is_file() and path.stat().st_size <= _LARGEST_FILE:
+        if path.suffix == ".py" and not is_installed(file) and path.is_file() and path.stat().st_size <= _LARGEST_FILE:
             yield name, path

@@ -7,13 +7,13 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 
+from lightning_debugkit.checkpointing.hybrid_states import is_hybrid
 from lightning_debugkit.checkpointing.preemption import AgreedSigterm
 from lightning_debugkit.checkpointing.resume import inexact_causes, resume_state
 from lightning_debugkit.checkpointing.resume.dataloader_position import DataLoaderPosition, is_stateful
 from lightning_debugkit.checkpointing.resume.inexact_causes import InexactCause
 from lightning_debugkit.checkpointing.resume.resumption import Resumption
 from lightning_debugkit.checkpointing.resume.stopped import batches_of_stopped, reopen_epoch
-from lightning_debugkit.checkpointing.strategy_saving import reads_states_wrong
 from lightning_debugkit.core.arguments import Needs
 from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.compat import is_search
@@ -96,7 +96,7 @@ class ExactResume(DebugCallback):
             self._resume(trainer, pl_module, place)
 
     def _resume(self, trainer: Trainer, module: LightningModule, place: DataLoaderPosition) -> None:
-        cause, wrong = self._useless, [inexact_causes.HYBRID] if reads_states_wrong(trainer) else []
+        cause, wrong = self._useless, [inexact_causes.HYBRID] if _has_wrong_states(trainer) else []
         mine = None if cause or not self._saved else self._saved[trainer.global_rank]
         self._saved = None
         if cause or not mine:
@@ -185,3 +185,12 @@ class ExactResume(DebugCallback):
             ),
             about,
         )
+
+
+def _has_wrong_states(trainer: Trainer) -> bool:
+    """Tell whether Lightning alone has read the states of optimizers under hybrid sharding, and so wrongly."""
+    if not is_hybrid(trainer):
+        return False
+    from lightning_debugkit.checkpointing import strategy_saving  # late: it takes a while to import
+
+    return strategy_saving.saves_in_shards(trainer) and not strategy_saving.reads_states_again(trainer)
