@@ -185,6 +185,8 @@ def main(argv: list[str] | None = None) -> int:
             if part["of"]:
                 interval = f"{part['share']:.1%} ({part['low']:.1%} - {part['high']:.1%})"
                 print(f"{kind:<8} {name:<16} {part['hits']:>4} of {part['of']:<4}  {interval}")
+    for name, forms in results["peers"].items():
+        print(name, *(f"{form} {part['hits']} of {part['of']}" for form, part in forms.items()))
     if options.page:
         options.page.write_text("\n".join(page(results, scores(records))) + "\n", encoding="utf-8")
     if options.json:

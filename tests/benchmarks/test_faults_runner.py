@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.faults import processes
+from benchmarks.faults import peers, processes
 from benchmarks.faults.__main__ import main, written
 from benchmarks.faults.corpus import FOLDER, Case, cases, read_case
 from benchmarks.faults.page import verdict
@@ -68,6 +68,19 @@ def test_shares_have_wilson_intervals():
     assert part["low"] == pytest.approx(0.764, abs=1e-3)
     assert part["high"] == pytest.approx(0.991, abs=1e-3)
     assert "share" not in share(0, 0)
+
+
+def test_peers_that_accuse_nothing_count_together_and_a_run_that_was_not_possible_does_not(monkeypatch):
+    monkeypatch.setattr(peers, "PEERS", {"one": {"a": "json"}, "two": {"b": "json", "c": "json", "absent": "no_such"}})
+    runs = {
+        "one": {"detected": [{"a"}, set(), set()], "accused": [set(), set(), None]},
+        "two": {"detected": [{"a", "c"}, {"b"}, set()], "accused": [{"c"}, set(), None]},
+    }
+    rows = peers.counted(runs)
+    found = {name: [(part["hits"], part["of"]) for part in forms.values()] for name, forms in rows.items()}
+    together = found.pop("those that accuse nothing, together")
+    assert found == {"a": [(1, 3), (0, 2)], "b": [(1, 3), (0, 2)], "c": [(1, 3), (1, 2)]}
+    assert together == [(2, 3), (0, 2)]
 
 
 def test_a_program_that_does_not_state_itself_is_refused(tmp_path: Path):
