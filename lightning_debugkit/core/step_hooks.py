@@ -106,6 +106,7 @@ class LossWatch(_ForwardListener):
         super().__init__(below)
         self.calls: list[Call] = []
         self.masks = LossMasks()
+        self.is_unreduced = False  # numbers have a loss each, some of which may be left out
         self.error: Exception | None = None
         self._inside = contextlib.ExitStack()
         self._standing: StandIn | None = None
@@ -154,7 +155,9 @@ class LossWatch(_ForwardListener):
                 if name in BINARY_LOSSES:
                     self.masks.weighed(len(self.calls) - 1, func, args, kwargs)
                 self.masks.begin(len(self.calls) - 1, result)
-            elif not is_loss:
+            elif is_loss:
+                self.is_unreduced |= isinstance(result, Tensor) and result.dim() > 0
+            else:
                 self.masks.saw(name, func, args, kwargs, result)
         except Exception as error:
             self.error = error

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.data.first_loss import FirstLoss
 from lightning_debugkit.data.neighbours import FEWEST, LABELS_UNRELATED, LEARNED, SAMPLES, STEPS, SURE
 from lightning_debugkit.stats.close_pairs import first_rows
+from lightning_debugkit.stats.constant_answers import LEAST_LOSS
 
 NEIGHBOURS = 5
 ROWS = 5  # for each column, with which a straight line is fitted
@@ -107,40 +107,13 @@ def judge_unlearned(
         targets: Targets ``(n, k)`` of the training samples.
         losses: The first training loss, then the last ones.
     """
-    if steps < STEPS or len(losses) < 2 or not first.is_all(losses[0], *_CONSTANTS):
+    if steps < STEPS or len(losses) < 2 or not first.is_all(losses[0], *LEAST_LOSS):
         return
-    trivial, last = _CONSTANTS[first.function](targets.double()), sum(losses[1:]) / (len(losses) - 1)
+    trivial, last = LEAST_LOSS[first.function](targets.double()), sum(losses[1:]) / (len(losses) - 1)
     # Far above it, the network has not arrived at the scale of the targets yet: nothing is known of what it learns.
     if (1 - LEARNED) * trivial <= last <= trivial / (1 - LEARNED):
         told = _BOTH.format(steps=steps, loss=last, trivial=trivial)
         yield LABELS_UNRELATED.found(where, told=told, steps=steps, loss=last, trivial=trivial)
-
-
-def _huber(targets: Tensor) -> float:
-    from scipy import optimize  # late: it takes a while to import
-
-    def least(column: Tensor) -> float:
-        def loss(answer: float) -> float:
-            return float(functional.huber_loss(torch.full_like(column, answer), column))
-
-        bounds = float(column.min()), float(column.max())
-        return float(optimize.minimize_scalar(loss, bounds=bounds, method="bounded").fun)
-
-    return sum(map(least, targets.unbind(1))) / targets.shape[1]
-
-
-# The loss of the best answer that is the same for all samples.
-_CONSTANTS: dict[str, Callable[[Tensor], float]] = {
-    "mse_loss": lambda targets: float(targets.var(0, correction=0).mean()),
-    "l1_loss": lambda targets: float((targets - targets.median(0).values).abs().mean()),
-    "binary_cross_entropy_with_logits": lambda targets: float(_entropy(targets.mean(0).clamp(0, 1)).mean()),
-    **dict.fromkeys(("huber_loss", "smooth_l1_loss"), _huber),  # one at their defaults, and no others are asked for
-}
-
-
-def _entropy(shares: Tensor) -> Tensor:
-    each: Tensor = torch.special.entr(shares) + torch.special.entr(1 - shares)
-    return each
 
 
 def _ranks(values: Tensor) -> Tensor:

@@ -212,8 +212,8 @@ class LoopMonitor:
         if not trainer.testing:
             self.empty.begin("validation")
             self.swapped.starting(trainer, module)
-        if self.wiring and _is_validation_of_fit(trainer) and _judges_answers(trainer):
-            self.answers.begin(module)
+        if self.wiring and _is_validation_of_fit(trainer) and holds_whole_model(trainer):
+            self.answers.begin(module, only_numbers=_judges_classes(trainer))
         if not (trainer.sanity_checking or trainer.testing or _is_told(trainer)):
             yield from self.buffers.look(where, module)
 
@@ -240,7 +240,7 @@ class LoopMonitor:
         self, trainer: Trainer, module: LightningModule, where: Where, outputs: Any, batch: Any, place: tuple[int, int]
     ) -> Iterator[Finding]:
         """Yield what is wrong with a batch of validation or test; broken weights are told by who broke them."""
-        self.answers.after_batch()
+        self.answers.after_batch(batch)
         if self.wiring:
             stage = "the test" if trainer.testing else "validation"
             yield from self.evaluation_mode.judge(where, module, stage, place[0])
@@ -287,10 +287,9 @@ class LoopMonitor:
             yield finding
 
 
-def _judges_answers(trainer: Trainer) -> bool:
-    """Tell whether nobody else judges what the model answers, of all samples."""
-    others = any(getattr(callback, "judges_answers", False) for callback in callbacks_of(trainer))
-    return not others and holds_whole_model(trainer)
+def _judges_classes(trainer: Trainer) -> bool:
+    """Tell whether another callback judges by all samples what the model answers, as those of evaluation do classes."""
+    return any(getattr(callback, "judges_answers", False) for callback in callbacks_of(trainer))
 
 
 def _is_told(trainer: Trainer) -> bool:

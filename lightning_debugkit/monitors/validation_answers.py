@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,10 +15,11 @@ from torch.nn import functional as F
 
 from lightning_debugkit.core.compat import LightningModule
 from lightning_debugkit.core.finding import Finding, Severity, Where
-from lightning_debugkit.core.loss_functions import BINARY_LOSSES, CLASS_LOSSES
+from lightning_debugkit.core.loss_functions import BINARY_LOSSES, CLASS_LOSSES, VALUE_LOSSES
 from lightning_debugkit.core.patching import has_compiled_code
 from lightning_debugkit.core.step_hooks import LossWatch
 from lightning_debugkit.core.trivial_answer import AgainstTrivial, against_constant, trivial_finding
+from lightning_debugkit.monitors.validation_numbers import Numbers, compared, numbers, numbers_finding
 from lightning_debugkit.stats.tensor_norms import unobserved
 
 FEWEST_STEPS = 100  # a shorter fit is a trial
@@ -44,18 +46,23 @@ class _Answers:
 
 
 class ValidationAnswers:
-    """Hear the one loss function for classes of the first batches of each validation, and judge the last two."""
+    """Hear the one loss function of the first batches of each validation, and judge the last two.
+
+    Of several, the one for classes is heard, such as beside a reconstruction.
+    """
 
     def __init__(self) -> None:
         self._watch: LossWatch | None = None
-        self._answers: list[_Answers] = []
+        self._answers: list[_Answers | Numbers] = []  # all of one kind
         self._count = 0
         self._is_open = False  # more answers of this validation are wanted
-        self._last: deque[tuple[Where, AgainstTrivial | None]] = deque(maxlen=2)
+        self._only_numbers = False
+        self._last: deque[Finding | None] = deque(maxlen=2)
 
-    def begin(self, module: LightningModule) -> None:
-        """Begin a validation."""
+    def begin(self, module: LightningModule, only_numbers: bool = False) -> None:
+        """Begin a validation; ``only_numbers`` where another judges answers that are classes."""
         self.release()
+        self._only_numbers = only_numbers
         self._answers, self._count = [], 0
         self._is_open = not has_compiled_code(module)
 
@@ -65,22 +72,16 @@ class ValidationAnswers:
             self._watch = LossWatch()
             self._watch.put_around(module, "validation_step")
 
-    def after_batch(self) -> None:
+    def after_batch(self, batch: Any) -> None:
         """Take up what was heard; a step with several such losses has answers that may be meant to tell nothing."""
         watch, self._watch = self._watch, None
         if watch is None:
             return
         watch.remove()
-        calls = [(at, *call) for at, call in enumerate(watch.calls) if call[0] in CLASS_LOSSES]
-        masks = watch.masks
-        is_known = watch.error is None and len(calls) == 1 and not masks.counted and masks.single <= masks.reached
-        if not is_known:
-            self._answers, self._is_open = [], False
-            return
-        _, name, scores, target, ignored = calls[0]
         with torch.no_grad(), unobserved():
-            found = _answers(name, scores, target, ignored)
-        if found is None:
+            found = _heard(watch, batch) if watch.error is None else None
+        is_others = self._only_numbers and not isinstance(found, Numbers)
+        if found is None or is_others or any(type(found) is not type(other) for other in self._answers):
             self._answers, self._is_open = [], False
         else:
             self._answers.append(found)
@@ -91,16 +92,14 @@ class ValidationAnswers:
         """Judge the answers of the validation that is over."""
         self._is_open = False
         if self._answers:
-            self._last.append((where, _compared(self._answers)))
+            self._last.append(_judged(where, self._answers))
             self._answers = []
 
     def conclude(self, steps: int) -> Iterator[Finding]:
         """Yield that the last two validations were no better than a constant; ``steps`` are those of this fit."""
-        if steps < FEWEST_STEPS or len(self._last) < 2 or any(found is None for _, found in self._last):
+        if steps < FEWEST_STEPS or len(self._last) < 2 or self._last[0] is None or self._last[1] is None:
             return
-        where, found = self._last[-1]
-        if found is None or (told := trivial_finding(where, found, f"class {found.name}", _UNIT)) is None:
-            return
+        told = self._last[1]
         yield told if steps >= SURE_STEPS else replace(told, severity=Severity.INFO)
 
     def release(self) -> None:
@@ -108,6 +107,25 @@ class ValidationAnswers:
         if self._watch is not None:
             self._watch.remove()
             self._watch = None
+
+
+def _heard(watch: LossWatch, batch: Any) -> _Answers | Numbers | None:
+    """Return some of what the one loss function of a step was given, `None` where there is not one alone."""
+    classes = [call for call in watch.calls if call[0] in CLASS_LOSSES]
+    masks = watch.masks
+    if len(classes) == 1 and not masks.counted and masks.single <= masks.reached:
+        return _answers(*classes[0])
+    if classes or watch.is_unreduced or len(watch.calls) != 1 or watch.calls[0][0] not in VALUE_LOSSES:
+        return None
+    name, prediction, target, _ = watch.calls[0]
+    return numbers(name, prediction, target, batch)
+
+
+def _judged(where: Where, answers: list[_Answers | Numbers]) -> Finding | None:
+    if predicted := [each for each in answers if isinstance(each, Numbers)]:
+        return numbers_finding(where, compared(predicted))
+    found = _compared([each for each in answers if isinstance(each, _Answers)])
+    return trivial_finding(where, found, f"class {found.name}", _UNIT) if found is not None else None
 
 
 def _compared(answers: list[_Answers]) -> AgainstTrivial | None:

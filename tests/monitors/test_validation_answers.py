@@ -1,4 +1,4 @@
-"""A classifier that learned nothing is told by what its loss function is given in validation; others are not."""
+"""A model that learned nothing is told by what its loss function is given in validation; others are not."""
 
 from __future__ import annotations
 
@@ -100,7 +100,6 @@ LEARNED: dict[str, Callable[[Tensor], Tensor]] = {
     "several labels a sample": lambda y: F.binary_cross_entropy_with_logits(noise(y), one_hot(y, 1.0)),
     "shares as targets": lambda y: F.cross_entropy(noise(y), one_hot(y, 0.8) + 0.025),
     "a mask by arithmetic": lambda y: (F.cross_entropy(noise(y), y, reduction="none") * (y > 6)).sum(),
-    "no loss of classes": lambda y: F.mse_loss(noise(y, 1)[:, 0], y.float()),
 }
 
 
@@ -153,6 +152,62 @@ def test_a_model_that_begins_to_learn_late_is_judged_by_both_validations(tmp_pat
         return F.cross_entropy(noise(y) + one_hot(y, 4.0 * (len(passes) > 12)), y)
 
     assert told(loss, classes(), tmp_path) == []
+
+
+def drawn(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(2))
+
+
+COUNTS = drawn(512).exp().mul(3).round()
+
+BLIND: dict[str, tuple[Callable[[Tensor], Tensor], Tensor]] = {
+    "one number": (lambda y: F.mse_loss(torch.full_like(y, 0.1), y), drawn(512)),
+    "numbers that are as good as drawn": (lambda y: F.mse_loss(0.05 * torch.randn_like(y), y), drawn(512, 1)),
+    "the median": (lambda y: F.l1_loss(torch.zeros_like(y), y), drawn(512, 3)),
+    "curves": (lambda y: F.smooth_l1_loss(0.05 * torch.randn_like(y), y), drawn(512, 24)),
+    "the mean rate": (lambda y: F.poisson_nll_loss(torch.full_like(y, 1.6), y), COUNTS),
+    "targets in other units": (lambda y: F.mse_loss(torch.zeros_like(y), (y - 20) / 3), 20 + 3 * drawn(512)),
+    "means with a spread": (
+        lambda y: nn.GaussianNLLLoss()(0.01 * torch.randn_like(y), y, torch.ones_like(y)), drawn(512)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BLIND)
+def test_predictions_of_numbers_that_do_not_depend_on_the_sample_are_told(name: str, tmp_path: Path) -> None:
+    loss, targets = BLIND[name]
+    (finding,) = told(loss, targets, tmp_path)
+    assert "always answering the same number" in finding.message
+    assert finding.evidence["n"] == 512
+    assert str(finding.severity) == "info"
+
+
+def test_a_standstill_on_numbers_of_a_thousand_steps_is_a_warning(tmp_path: Path) -> None:
+    (finding,) = told(BLIND["curves"][0], BLIND["curves"][1], tmp_path, steps=500)
+    assert str(finding.severity) == "warning"
+
+
+SEEING: dict[str, tuple[Callable[[Tensor], Tensor], Tensor]] = {
+    "a weak relation": (lambda y: F.mse_loss(0.1 * y + 0.2 * torch.randn_like(y), y), drawn(512)),
+    # As of a network that has not arrived at the scale of the targets yet, or of running statistics that lag behind.
+    "a loss above that of the mean": (lambda y: F.mse_loss(3 * y + 10, y), drawn(512)),
+    "a sign that is turned": (lambda y: F.mse_loss(-y, y), drawn(512)),
+    "noise that the step draws": (lambda y: F.mse_loss(torch.zeros_like(y), torch.randn_like(y)), drawn(512)),
+    "residuals that are to be 0": (lambda y: F.mse_loss(torch.randn_like(y), torch.zeros_like(y)), drawn(512)),
+    "mostly one number": (lambda y: F.l1_loss(torch.zeros_like(y), y), drawn(512).relu() * (drawn(512) > 0.5)),
+    "few samples": (lambda y: F.mse_loss(torch.zeros_like(y), y), drawn(80)),
+    "a mask by arithmetic": (
+        lambda y: (F.mse_loss(torch.zeros_like(y), y, reduction="none") * (y > 9)).sum(), drawn(512)
+    ),
+    "a second loss": (lambda y: F.mse_loss(torch.zeros_like(y), y) + F.l1_loss(y, y), drawn(512)),
+    "rates": (lambda y: F.poisson_nll_loss(y + 1, y, log_input=False), COUNTS),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SEEING)
+def test_numbers_that_are_known_or_cannot_be_judged_are_left_in_peace(name: str, tmp_path: Path) -> None:
+    loss, targets = SEEING[name]
+    assert told(loss, targets, tmp_path) == []
 
 
 class Reader(pl.LightningModule):
