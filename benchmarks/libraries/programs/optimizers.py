@@ -22,9 +22,24 @@ Lion MADGRAD MARS MSVAG Nero NovoGrad PID Prodigy QHAdam Ranger SCION ScalableSh
 StableAdamW SWATS Tiger VSGD Yogi
 """
 
-# Where its own rate does not learn the digits in so few steps.
+# Where its own rate does not learn the digits in so few steps, or kills the hidden layer.
 RATES = {
-    **dict.fromkeys(("AccSGD", "Adai", "AdaMod", "AggMo", "FTRL", "Gravity", "MSVAG", "PID", "Ranger", "SGDP"), 0.1),
+    **dict.fromkeys(
+        (
+            "AccSGD",
+            "Adai",
+            "AdaMod",
+            "AggMo",
+            "DAdaptAdam",
+            "FTRL",
+            "Gravity",
+            "MSVAG",
+            "PID",
+            "Ranger",
+            "SGDP",
+        ),
+        0.1,
+    ),
     **dict.fromkeys(("AdaShift", "Amos", "GrokFastAdamW", "Lamb", "Lion", "SCION", "ScalableShampoo"), 0.01),
 }
 
@@ -109,6 +124,6 @@ for _name in NAMES.split():
     LIBRARY.programs[_name] = Program(_name, partial(_named, _name))
 for _name in ("Muon", "AdaMuon"):
     LIBRARY.programs[_name] = Program(_name, partial(_muon, _name))
-for _name in ("AdamWScheduleFree", "RAdamScheduleFree"):
-    LIBRARY.programs[_name] = Program(_name, partial(_schedule_free, _name))
-LIBRARY.programs["SGDScheduleFree"] = Program("SGDScheduleFree", partial(_schedule_free, "SGDScheduleFree", lr=0.1))
+LIBRARY.programs["AdamWScheduleFree"] = Program("AdamWScheduleFree", partial(_schedule_free, "AdamWScheduleFree"))
+for _name, _rate in (("RAdamScheduleFree", 0.03), ("SGDScheduleFree", 0.1)):
+    LIBRARY.programs[_name] = Program(_name, partial(_schedule_free, _name, lr=_rate))
