@@ -19,23 +19,15 @@ WAITS = "waits for"
 
 @dataclass(frozen=True)
 class SaveOutcome:
-    """What became of one save.
+    """What became of one save."""
 
-    Args:
-        draft: The record it was to have.
-        record: The record as committed, ``None`` if it failed.
-        seconds: Time it took; none if only its record was renewed.
-        free: Bytes left on the disk.
-        away: The URL of an object store that could not be reached: the file waits for it here.
-    """
-
-    draft: Record
-    record: Record | None = None
+    draft: Record  # the record it was to have
+    record: Record | None = None  # the record as committed, `None` if it failed
     error: Exception | None = None
     dropped: tuple[Record, ...] = ()
-    seconds: float = 0.0
-    free: int = 0
-    away: str = ""
+    seconds: float = 0.0  # time it took; none if only its record was renewed
+    free: int = 0  # bytes left on the disk
+    away: str = ""  # the URL of an object store that could not be reached: the file waits for it here
 
 
 class Keeper:

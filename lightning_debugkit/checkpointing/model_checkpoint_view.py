@@ -15,21 +15,14 @@ from lightning_debugkit.core.compat import ModelCheckpoint
 
 @dataclass(frozen=True)
 class ModelCheckpointView:
-    """Where the files stand, in plain types that every rank can be sent.
+    """Where the files stand, in plain types that every rank can be sent."""
 
-    Args:
-        last: Path of the newest file.
-        best: Path of the best by the first ``Best``, of the newest if there is no such rule.
-        best_k: Its best files that exist, with their values, the best first.
-        current: The metric of the newest file, if it has one.
-        step: Step of the newest file.
-    """
-
-    last: str = ""
-    best: str = ""
+    last: str = ""  # path of the newest file
+    best: str = ""  # path of the best by the first `Best`, of the newest if there is no such rule
+    # its best files that exist, with their values, the best first
     best_k: dict[str, float] = field(default_factory=dict)
-    current: float | None = None
-    step: int = 0
+    current: float | None = None  # the metric of the newest file, if it has one
+    step: int = 0  # step of the newest file
 
 
 def first_best(rules: tuple[KeepRule, ...]) -> Best | None:

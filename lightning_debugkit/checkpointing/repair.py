@@ -22,19 +22,13 @@ _OURS = re.compile(r"step-\d+-[0-9a-f]{8}\.ckpt")
 
 @dataclass(frozen=True)
 class Repairs:
-    """What was set right in a folder.
+    """What was set right in a folder."""
 
-    Args:
-        swept: Sizes of the unfinished files that were removed.
-        adopted: Whole files that had no record, and have one now.
-        set_aside: Files that are not as they were written, by their new name, and what is wrong.
-        lost: Records whose file is gone.
-    """
-
-    swept: tuple[int, ...] = ()
-    adopted: tuple[str, ...] = ()
+    swept: tuple[int, ...] = ()  # sizes of the unfinished files that were removed
+    adopted: tuple[str, ...] = ()  # whole files that had no record, and have one now
+    # files that are not as they were written, by their new name, and what is wrong
     set_aside: tuple[tuple[str, str], ...] = ()
-    lost: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()  # records whose file is gone
 
     def __bool__(self) -> bool:
         return bool(self.swept or self.adopted or self.set_aside or self.lost)

@@ -27,19 +27,12 @@ _HARD = 1e-3
 
 @dataclass(frozen=True)
 class _Followed:
-    """A tensor that is made of the losses of single answers.
+    """A tensor that is made of the losses of single answers."""
 
-    Args:
-        tensor: The tensor, kept so that its id is not given to another.
-        call: Number of the loss call.
-        places: For each of its entries, the number of its group.
-        groups: For each answer, the number of its group.
-    """
-
-    tensor: Tensor
-    call: int
-    places: Tensor
-    groups: Tensor
+    tensor: Tensor  # the tensor, kept so that its id is not given to another
+    call: int  # number of the loss call
+    places: Tensor  # for each of its entries, the number of its group
+    groups: Tensor  # for each answer, the number of its group
 
 
 class LossMasks:

@@ -72,17 +72,11 @@ def rate_of(group: Mapping[str, Any]) -> float:
 
 @dataclass(eq=False)
 class ParameterList:
-    """The parameters of an optimizer, in its order, and what is decided once for all of them.
+    """The parameters of an optimizer, in its order, and what is decided once for all of them."""
 
-    Args:
-        names: Dotted path of each.
-        parameters: Those that can be looked at.
-        groups: Of each, the place of its group among the optimizer's.
-    """
-
-    names: list[str]
-    parameters: list[Tensor]
-    groups: list[int]
+    names: list[str]  # dotted path of each
+    parameters: list[Tensor]  # those that can be looked at
+    groups: list[int]  # of each, the place of its group among the optimizer's
 
     @cached_property
     def dims(self) -> list[int]:

@@ -52,24 +52,15 @@ FOLDERS = 8
 
 @dataclass(eq=False)
 class Run:
-    """The journal of one fit, and whether it has ended.
+    """The journal of one fit, and whether it has ended."""
 
-    Args:
-        place: Its folder; ask for ``folder``, which brings it back if the run was folded into a line of the index.
-        rank: Process that writes.
-        facts: Asks the repository for what the run's header lacks.
-        first_step: Optimizer steps that the Trainer had taken before this run.
-        alarmed: Something was found that calls for action, or the kit has failed itself.
-        is_resumed: It went on from a checkpoint.
-    """
-
-    place: Path
-    rank: int
-    facts: BackgroundTask | None = None
+    place: Path  # its folder; ask for `folder`, which brings it back if the run was folded into a line of the index
+    rank: int  # process that writes
+    facts: BackgroundTask | None = None  # asks the repository for what the run's header lacks
     began: float = field(default_factory=time.monotonic)
-    first_step: int = 0
-    alarmed: bool = False
-    is_resumed: bool = False
+    first_step: int = 0  # optimizer steps that the Trainer had taken before this run
+    alarmed: bool = False  # something was found that calls for action, or the kit has failed itself
+    is_resumed: bool = False  # it went on from a checkpoint
     ended: bool = False
     written: int = 0
     rendered: int = -1

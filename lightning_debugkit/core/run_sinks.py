@@ -21,20 +21,14 @@ _log = logging.getLogger("lightning_debugkit")
 
 @dataclass
 class RunSinks:
-    """The places that findings go to, besides the journal.
-
-    Args:
-        ignored: Rules that are neither reported nor acted upon.
-        takes_all: The loggers take scalars and figures.
-        left_out: Of the ignored rules, those that have found what calls for action.
-    """
+    """The places that findings go to, besides the journal."""
 
     console: Console
     loggers: Sinks
     others: Sinks
-    ignored: frozenset[str] = frozenset()
-    takes_all: bool = False
-    left_out: set[str] = field(default_factory=set)
+    ignored: frozenset[str] = frozenset()  # rules that are neither reported nor acted upon
+    takes_all: bool = False  # the loggers take scalars and figures
+    left_out: set[str] = field(default_factory=set)  # of the ignored rules, those that have found what calls for action
 
     def leave_out(self, finding: Finding, run: Run) -> bool:
         """Tell whether the rule is ignored; that it found what calls for action is journaled once, for the verdict."""

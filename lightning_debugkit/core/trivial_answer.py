@@ -46,28 +46,18 @@ _RARE = 0.9  # beyond this share of one class a sound model may answer nothing e
 
 @dataclass(frozen=True)
 class AgainstTrivial:
-    """A classifier against the constant answer, on the same samples.
+    """A classifier against the constant answer, on the same samples."""
 
-    Args:
-        name: Position of the most frequent class.
-        n: Answers.
-        right: Share of the model's answers that are right.
-        baseline: Share of the constant answer's.
-        low: Lower end of the 95 % interval of the gain.
-        high: Upper end.
-        recall: Lower end of the 95 % interval of the mean recall, in which each class counts alike: a loss that weighs
-            classes gives up accuracy for it.
-        blind: Mean recall of answers that do not look at the sample, 1 by the number of classes.
-    """
-
-    name: int
-    n: int
-    right: float
-    baseline: float
-    low: float
-    high: float
+    name: int  # position of the most frequent class
+    n: int  # answers
+    right: float  # share of the model's answers that are right
+    baseline: float  # share of the constant answer's
+    low: float  # lower end of the 95 % interval of the gain
+    high: float  # upper end
+    # lower end of the 95 % interval of the mean recall, in which each class counts alike: a loss that weighs classes
+    # gives up accuracy for it
     recall: float = 0.0
-    blind: float = 1.0
+    blind: float = 1.0  # mean recall of answers that do not look at the sample, 1 by the number of classes
 
     @property
     def is_trivial(self) -> bool:

@@ -27,17 +27,11 @@ _PICTURE = 3
 
 @dataclass
 class _Fit:
-    """How well a number of samples explains a batch.
+    """How well a number of samples explains a batch."""
 
-    Args:
-        is_column: Whether a part holds something of each sample; ``None`` if it is shared, ``False`` if neither.
-        strong: Parts that hardly have this length by chance.
-        odd: Parts that would be odd, such as a list of texts that are not one a sample.
-    """
-
-    is_column: bool | None
-    strong: int = 0
-    odd: int = 0
+    is_column: bool | None  # whether a part holds something of each sample; `None` if it is shared, `False` if neither
+    strong: int = 0  # parts that hardly have this length by chance
+    odd: int = 0  # parts that would be odd, such as a list of texts that are not one a sample
 
 
 def sizes(batch: Any, asked: int | None) -> list[int]:

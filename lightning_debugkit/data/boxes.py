@@ -33,19 +33,12 @@ DEGENERATE_BOX = Rule(
 
 @dataclass(frozen=True)
 class Boxes:
-    """Boxes of one target.
+    """Boxes of one target."""
 
-    Args:
-        corners: (k, 4) as (x1, y1, x2, y2).
-        form: How they are written, ``""`` if nothing says so and corners are supposed.
-        size: Height and width of the picture, ``None`` if it is not known.
-        is_sure: The target says by what it is that these are corners; else the numbers of all targets must.
-    """
-
-    corners: Tensor
-    form: str = ""
-    size: tuple[int, int] | None = None
-    is_sure: bool = True
+    corners: Tensor  # (k, 4) as (x1, y1, x2, y2)
+    form: str = ""  # how they are written, `""` if nothing says so and corners are supposed
+    size: tuple[int, int] | None = None  # height and width of the picture, `None` if it is not known
+    is_sure: bool = True  # the target says by what it is that these are corners; else the numbers of all targets must
 
     def __len__(self) -> int:
         return len(self.corners)

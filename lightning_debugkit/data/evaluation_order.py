@@ -19,19 +19,12 @@ from lightning_debugkit.data.sample_order import LoaderListener, keeps_order, wa
 
 @dataclass(frozen=True)
 class Rows:
-    """Where the rows of a batch come from.
+    """Where the rows of a batch come from."""
 
-    Args:
-        indices: Dataset index of each row, ``None`` if it is not known.
-        counted: Rows that are no repetitions for equal shares of the ranks, ``None`` if all count.
-        may_repeat: Whether rows may be repetitions that cannot be told.
-        is_sure: Whether the rows are in the order of the indices beyond doubt: a collate function of the user's own may
-            sort them.
-    """
-
-    indices: Tensor | None
-    counted: Tensor | None = None
-    may_repeat: bool = False
+    indices: Tensor | None  # dataset index of each row, `None` if it is not known
+    counted: Tensor | None = None  # rows that are no repetitions for equal shares of the ranks, `None` if all count
+    may_repeat: bool = False  # whether rows may be repetitions that cannot be told
+    # whether the rows are in the order of the indices beyond doubt: a collate function of the user's own may sort them
     is_sure: bool = True
 
     def of(self, n: int) -> Rows:

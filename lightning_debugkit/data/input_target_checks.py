@@ -29,17 +29,13 @@ Unrelated: TypeAlias = Callable[[Sequence[float], int, Where], Iterator[Finding]
 
 @dataclass
 class InputTargetChecks:
-    """The samples of both splits, with what they are to be told as.
-
-    Args:
-        unrelated: Set by `findings` where the end of training has the last word.
-    """
+    """The samples of both splits, with what they are to be told as."""
 
     train: Seen
     val: Seen
     first: FirstLoss
     where: Where
-    unrelated: Unrelated | None = None
+    unrelated: Unrelated | None = None  # set by `findings` where the end of training has the last word
 
     def findings(self, neighbours: bool) -> Iterator[Finding]:
         """Yield what is wrong with classes, or with numbers to be predicted, beside their inputs.

@@ -54,17 +54,11 @@ _BOTH = (
 
 @dataclass(frozen=True)
 class Agreement:
-    """How often the nearest neighbour of a sample has the same label.
+    """How often the nearest neighbour of a sample has the same label."""
 
-    Args:
-        same: Share of the samples.
-        chance: What it would be if labels had nothing to do with inputs.
-        sigmas: How far the one is above the other, in standard errors.
-    """
-
-    same: float
-    chance: float
-    sigmas: float
+    same: float  # share of the samples
+    chance: float  # what it would be if labels had nothing to do with inputs
+    sigmas: float  # how far the one is above the other, in standard errors
 
     @property
     def is_chance(self) -> bool:

@@ -131,19 +131,12 @@ class LoaderListener:
 
 @dataclass(frozen=True)
 class Handed:
-    """What a loader has put into the current batch.
+    """What a loader has put into the current batch."""
 
-    Args:
-        way: The way to its own batch in that of several loaders.
-        loader: The loader, as long as it is there.
-        entries: What its sampler asked the dataset for, ``None`` if it has no sampler that can be heard.
-        batch_size: Samples of each of its batches, if it says so.
-    """
-
-    way: tuple[str, ...]
-    loader: weakref.ref[Any] | None
-    entries: list[Any] | None
-    batch_size: int | None
+    way: tuple[str, ...]  # the way to its own batch in that of several loaders
+    loader: weakref.ref[Any] | None  # the loader, as long as it is there
+    entries: list[Any] | None  # what its sampler asked the dataset for, `None` if it has no sampler that can be heard
+    batch_size: int | None  # samples of each of its batches, if it says so
 
     @property
     def size(self) -> int | None:

@@ -38,33 +38,22 @@ UNIQUE = 0.9
 
 @dataclass
 class Seen:
-    """One split, as far as it has flowed by.
+    """One split, as far as it has flowed by."""
 
-    Args:
-        most: Samples that are looked at.
-        inputs: The first samples, each flattened to float32.
-        small: More of them, pictures reduced to a few pixels.
-        labels: Labels of all batches, each ``(n,)`` integers on the loader's device.
-        numbers: Targets of all batches that are numbers, each ``(n, k)``, where there are no labels.
-        taken: Samples that flowed by.
-        is_measured: Inputs are numbers with a fraction.
-        is_float: Inputs are stored as floats.
-        shape: Of one sample.
-        ignored: Labels that the loss leaves out.
-    """
-
-    most: int = SAMPLES
-    inputs: list[Tensor] = field(default_factory=list)
-    small: list[Tensor] = field(default_factory=list)
+    most: int = SAMPLES  # samples that are looked at
+    inputs: list[Tensor] = field(default_factory=list)  # the first samples, each flattened to float32
+    small: list[Tensor] = field(default_factory=list)  # more of them, pictures reduced to a few pixels
+    # labels of all batches, each `(n,)` integers on the loader's device
     labels: list[Tensor] = field(default_factory=list)
+    # targets of all batches that are numbers, each `(n, k)`, where there are no labels
     numbers: list[Tensor] = field(default_factory=list)
     batches: int = 0
-    taken: int = 0
-    is_measured: bool = False
-    is_float: bool = False
+    taken: int = 0  # samples that flowed by
+    is_measured: bool = False  # inputs are numbers with a fraction
+    is_float: bool = False  # inputs are stored as floats
     is_text: bool = False  # whole numbers in a row, as those of words or letters are: text repeats itself
-    shape: tuple[int, ...] = ()
-    ignored: set[int] = field(default_factory=set)
+    shape: tuple[int, ...] = ()  # of one sample
+    ignored: set[int] = field(default_factory=set)  # labels that the loss leaves out
     _shape: tuple[int, ...] | None = None
     _is_ragged: bool = False
     _is_paired: bool = True

@@ -34,19 +34,12 @@ _BOTH = (
 
 @dataclass(frozen=True)
 class Test:
-    """One look at inputs and targets that knows no model.
+    """One look at inputs and targets that knows no model."""
 
-    Args:
-        how: The start of a sentence.
-        strength: 0 where there is no relation, 1 where it is perfect.
-        sigmas: How far that is beyond chance, as standard errors of a normal distribution.
-        error: Standard error of the strength.
-    """
-
-    how: str
-    strength: float
-    sigmas: float
-    error: float
+    how: str  # the start of a sentence
+    strength: float  # 0 where there is no relation, 1 where it is perfect
+    sigmas: float  # how far that is beyond chance, as standard errors of a normal distribution
+    error: float  # standard error of the strength
 
 
 @dataclass(frozen=True)

@@ -21,18 +21,14 @@ from lightning_debugkit.stats.tensor_norms import each_norm as norms
 
 @dataclass(eq=False)
 class GradientNorms:
-    """The norms of the gradients that an optimizer is about to use.
-
-    Args:
-        present: Which of them have a gradient; ``None`` if all have one.
-        each: Norm of each gradient, each of shape () on its device; the loss scale is still in them where an optimizer
-            takes it out itself.
-        numbers: The same in host memory, the scale taken out, once somebody has read it.
-    """
+    """The norms of the gradients that an optimizer is about to use."""
 
     held: ParameterList
-    present: Sequence[int] | None
+    present: Sequence[int] | None  # which of them have a gradient; `None` if all have one
+    # norm of each gradient, each of shape () on its device; the loss scale is still in them where an optimizer takes it
+    # out itself
     each: Sequence[Tensor]
+    # the same in host memory, the scale taken out, once somebody has read it
     numbers: NDArray[np.float64] | None = None
     total: float = math.nan  # norm of all together, once the numbers are known
 

@@ -32,42 +32,25 @@ class StepStats:
     """One optimizer step, before the weights are touched.
 
     What is asked of each parameter is made when a rule asks for it: most steps ask for nothing but the totals.
-
-    Args:
-        where: Place in the run.
-        optimizer: The optimizer that is about to step.
-        loss: Mean loss since its last step, ``None`` if there was none.
-        held: Its parameters.
-        found: Norm of the gradient of each that has one, ``(m,)``, in order; unscaled.
-        norm: That of all together.
-        present: Which these are; ``None`` if all have one.
-        group_rates: Learning rate of each of its groups.
-        run_rates: Learning rates of each of the run's optimizers, by group.
-        whole: The step uses a full accumulation window.
-        clipped: The gradients will be clipped before the step.
-        weigh: Returns the norm of each parameter; may cost a pass over the weights.
-        dims: Number of dimensions of each parameter; a shard may have lost its own.
-        scale: Loss scale of the step, 1 without one.
-        is_scaled: A ``GradScaler`` scales the loss.
-        alarm: Some rank's loss is not finite, or an earlier batch of its window was broken; known where ranks hold
-            shards, as they ask one another there.
     """
 
-    where: Where
-    optimizer: Optimizer
-    loss: float | None
-    held: ParameterList
-    found: NDArray[np.float64]
-    norm: float
-    present: Sequence[int] | None
-    group_rates: Sequence[float]
-    run_rates: Sequence[Sequence[float]]
-    whole: bool
-    clipped: bool
-    weigh: Callable[[], Sequence[float]]
-    dims: Sequence[int]
-    scale: float = 1.0
-    is_scaled: bool = False
+    where: Where  # place in the run
+    optimizer: Optimizer  # the optimizer that is about to step
+    loss: float | None  # mean loss since its last step, `None` if there was none
+    held: ParameterList  # its parameters
+    found: NDArray[np.float64]  # norm of the gradient of each that has one, `(m,)`, in order; unscaled
+    norm: float  # that of all together
+    present: Sequence[int] | None  # which these are; `None` if all have one
+    group_rates: Sequence[float]  # learning rate of each of its groups
+    run_rates: Sequence[Sequence[float]]  # learning rates of each of the run's optimizers, by group
+    whole: bool  # the step uses a full accumulation window
+    clipped: bool  # the gradients will be clipped before the step
+    weigh: Callable[[], Sequence[float]]  # returns the norm of each parameter; may cost a pass over the weights
+    dims: Sequence[int]  # number of dimensions of each parameter; a shard may have lost its own
+    scale: float = 1.0  # loss scale of the step, 1 without one
+    is_scaled: bool = False  # a `GradScaler` scales the loss
+    # some rank's loss is not finite, or an earlier batch of its window was broken; known where ranks hold shards, as
+    # they ask one another there
     alarm: bool = False
 
     @property

@@ -19,15 +19,11 @@ LEAST = 1e-7  # a probability whose logarithm no type overflows
 
 @dataclass(frozen=True)
 class Attainable:
-    """Two values of a loss.
+    """Two values of a loss."""
 
-    Args:
-        constant: With the best answer that is the same for all samples.
-        least: With the best answer for each: label smoothing, soft labels, and equal inputs with different targets
-            keep it above 0.
-    """
-
-    constant: float
+    constant: float  # with the best answer that is the same for all samples
+    # with the best answer for each: label smoothing, soft labels, and equal inputs with different targets keep it above
+    # 0
     least: float
 
 

@@ -28,28 +28,20 @@ SAME = "Compare scores.argmax(dim=1) with the labels as they are."
 
 @dataclass(frozen=True)
 class Pick:
-    """Classes that were picked for samples, or samples for classes.
-
-    Args:
-        scores: Where the scores lie in memory.
-        what: What was done to them that the loss does not do, empty if nothing was.
-    """
+    """Classes that were picked for samples, or samples for classes."""
 
     made: Made
-    scores: int
-    what: str
+    scores: int  # where the scores lie in memory
+    what: str  # what was done to them that the loss does not do, empty if nothing was
 
 
 @dataclass
 class Picks:
-    """What one step picks; nothing is kept alive.
+    """What one step picks; nothing is kept alive."""
 
-    Args:
-        across: Operations that pick a sample for each class, and are compared with the labels.
-        misread: Picks that were made or changed so that the loss reads other classes, and the memory of the labels.
-    """
-
+    # operations that pick a sample for each class, and are compared with the labels
     across: list[Made] = field(default_factory=list)
+    # picks that were made or changed so that the loss reads other classes, and the memory of the labels
     misread: list[tuple[Pick, int]] = field(default_factory=list)
     _of: TensorNotes[Pick] = field(default_factory=TensorNotes)
 

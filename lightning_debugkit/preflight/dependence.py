@@ -45,18 +45,13 @@ AFFINE_NETWORK = Rule(
 
 @dataclass
 class Checks:
-    """The checks of one program; each runs the step a few times and yields what it finds.
-
-    Args:
-        batch_size: Samples that the loader puts into a batch, ``None`` if it does not say.
-        left_out: Why a check was not made, by its name.
-        dropped: Inputs that reach no prediction, which the end of the fit judges.
-    """
+    """The checks of one program; each runs the step a few times and yields what it finds."""
 
     probe: Probe
     where: Where
-    batch_size: int | None
-    left_out: dict[str, str] = field(default_factory=dict)
+    batch_size: int | None  # samples that the loader puts into a batch, `None` if it does not say
+    left_out: dict[str, str] = field(default_factory=dict)  # why a check was not made, by its name
+    # inputs that reach no prediction, which the end of the fit judges
     dropped: list[Dropped] = field(default_factory=list)
 
     def run(self) -> Iterator[Finding]:

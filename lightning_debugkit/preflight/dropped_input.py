@@ -28,13 +28,10 @@ USED = "Use what {names} return in forward: look for a name that is set anew, or
 
 @dataclass(frozen=True)
 class Dropped:
-    """An input on which no prediction of the first step depends, though layers read it.
-
-    Args:
-        starts: Sums of the trainable weights of each layer that read it before the first step, by its name.
-    """
+    """An input on which no prediction of the first step depends, though layers read it."""
 
     path: str
+    # sums of the trainable weights of each layer that read it before the first step, by its name
     starts: Mapping[str, tuple[float, ...]]
 
 

@@ -50,20 +50,13 @@ SHIFT = "Shift the targets by one: logits[:, :-1] against tokens[:, 1:]."
 
 @dataclass(frozen=True)
 class Foretold:
-    """A loss whose targets are a sequence of the batch.
-
-    Args:
-        sequence: ``(N, T)`` tokens, or numbers with any dimensions more.
-        time: Its dimension of places.
-        length: Places that have a target.
-        shift: By how many places the targets are later.
-    """
+    """A loss whose targets are a sequence of the batch."""
 
     call: LossCall
-    sequence: Tensor
-    time: int
-    length: int
-    shift: int
+    sequence: Tensor  # `(N, T)` tokens, or numbers with any dimensions more
+    time: int  # its dimension of places
+    length: int  # places that have a target
+    shift: int  # by how many places the targets are later
 
 
 def judge_tokens(probe: Probe, base: list[LossCall], where: Where) -> Iterator[Finding]:

@@ -24,24 +24,16 @@ ATTENTION = "scaled_dot_product_attention"
 
 @dataclass(frozen=True)
 class Made:
-    """How a tensor was made.
-
-    Args:
-        dim: Dimension it worked along, ``None`` where it has none.
-        size: Entries along that dimension, 0 where it has none.
-        count: Entries in all.
-        after: How its argument was made, ``None`` if that was not seen.
-        weight: Mean of the labels that it was multiplied with.
-    """
+    """How a tensor was made."""
 
     op: str
     place: SourceLine = field(default_factory=SourceLine)
-    dim: int | None = None
-    size: int = 0
-    after: Made | None = None
+    dim: int | None = None  # dimension it worked along, `None` where it has none
+    size: int = 0  # entries along that dimension, 0 where it has none
+    after: Made | None = None  # how its argument was made, `None` if that was not seen
     given: weakref.ref[Tensor] | None = field(default=None, compare=False)
-    weight: float = 0.0
-    count: int = 0
+    weight: float = 0.0  # mean of the labels that it was multiplied with
+    count: int = 0  # entries in all
 
     @property
     def is_repeated(self) -> bool:
@@ -52,26 +44,16 @@ class Made:
 
 @dataclass(frozen=True)
 class LossCall:
-    """One call of a loss function of torch.
+    """One call of a loss function of torch."""
 
-    Args:
-        function: Its name, such as ``cross_entropy``.
-        prediction: Its first argument, detached; any shape.
-        target: Its second argument, detached.
-        options: Its further arguments by name.
-        made: How the prediction was made, ``None`` if that was not seen.
-        truncated: The target was made of numbers that are not whole, by `Tensor.long` or its like.
-        result: What it returned, detached; ``None`` until it has.
-    """
-
-    function: str
-    prediction: Tensor
-    target: Tensor
-    options: Mapping[str, Any]
+    function: str  # its name, such as `cross_entropy`
+    prediction: Tensor  # its first argument, detached; any shape
+    target: Tensor  # its second argument, detached
+    options: Mapping[str, Any]  # its further arguments by name
     place: SourceLine
-    made: Made | None = None
-    truncated: bool = False
-    result: Tensor | None = None
+    made: Made | None = None  # how the prediction was made, `None` if that was not seen
+    truncated: bool = False  # the target was made of numbers that are not whole, by `Tensor.long` or its like
+    result: Tensor | None = None  # what it returned, detached; `None` until it has
 
     @property
     def told(self) -> dict[str, Any]:

@@ -61,19 +61,13 @@ class OperationTrace(TorchFunctionMode):
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation of a step that returned floats.
-
-    Args:
-        given: A number of its arguments that another order of entries changes, too.
-        returned: The same of its result.
-        is_norm_of_one: It is a norm over one number.
-    """
+    """One operation of a step that returned floats."""
 
     op: str
     place: SourceLine
-    given: float
-    returned: float
-    is_norm_of_one: bool
+    given: float  # a number of its arguments that another order of entries changes, too
+    returned: float  # the same of its result
+    is_norm_of_one: bool  # it is a norm over one number
 
 
 class InputTrace(OperationTrace):

@@ -38,15 +38,10 @@ BOTH = Origin.BATCH | Origin.NETWORK
 
 @dataclass
 class Origins:
-    """The origin of each result of a step.
+    """The origin of each result of a step."""
 
-    Args:
-        samples: How many the batch holds, ``None`` if it cannot be told.
-        given: Shapes of the tensors of the batch, by the place of their memory.
-    """
-
-    samples: int | None
-    given: Mapping[int, tuple[int, ...]]
+    samples: int | None  # how many the batch holds, `None` if it cannot be told
+    given: Mapping[int, tuple[int, ...]]  # shapes of the tensors of the batch, by the place of their memory
     _of: TensorNotes[Origin] = field(default_factory=TensorNotes)
     # Along which dimension the rows of a matrix have unit length, and of what matrix a norm was taken along which.
     _unit: TensorNotes[int] = field(default_factory=TensorNotes)

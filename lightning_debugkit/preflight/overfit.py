@@ -65,18 +65,12 @@ CANNOT_OVERFIT = Rule(
 
 @dataclass
 class Overfitting:
-    """What became of it.
-
-    Args:
-        curves: Losses step by step, by what moved the weights.
-        reach: What the loss can reach, ``None`` where that is not known.
-        left_out: Why it was not judged, empty if it was.
-    """
+    """What became of it."""
 
     samples: int = 0
-    curves: dict[str, list[float]] = field(default_factory=dict)
-    reach: Attainable | None = None
-    left_out: str = ""
+    curves: dict[str, list[float]] = field(default_factory=dict)  # losses step by step, by what moved the weights
+    reach: Attainable | None = None  # what the loss can reach, `None` where that is not known
+    left_out: str = ""  # why it was not judged, empty if it was
 
     @property
     def goal(self) -> float:

@@ -22,14 +22,10 @@ FORBIDDING = -1e3  # what scores are filled with so that softmax gives nothing t
 
 @dataclass(frozen=True)
 class TurnedMask:
-    """A call of an attention whose mask leaves it nothing but padding.
-
-    Args:
-        padding: What its entries hold.
-    """
+    """A call of an attention whose mask leaves it nothing but padding."""
 
     op: str
-    padding: str
+    padding: str  # what its entries hold
     place: SourceLine
 
 

@@ -36,17 +36,11 @@ class NotProbed(RuntimeError):
 
 @dataclass
 class Probe:
-    """What the checks may do: run the step in eval mode on a batch, as often as they like, and see what comes out.
+    """What the checks may do: run the step in eval mode on a batch, as often as they like, and see what comes out."""
 
-    Args:
-        step: The training step of the first batch.
-        muted: Enters what keeps logging and stepping away.
-        draws: A run of the step in eval mode has drawn random numbers.
-    """
-
-    step: ReplayStep
-    muted: Callable[[], AbstractContextManager[None]]
-    draws: bool = False
+    step: ReplayStep  # the training step of the first batch
+    muted: Callable[[], AbstractContextManager[None]]  # enters what keeps logging and stepping away
+    draws: bool = False  # a run of the step in eval mode has drawn random numbers
 
     @property
     def batch(self) -> Any:

@@ -69,24 +69,17 @@ class GraphCall:
 
 @dataclass
 class Wiring:
-    """How the parameters of a model are wired to its loss in one step.
+    """How the parameters of a model are wired to its loss in one step."""
 
-    Args:
-        used: Tensors that took part in any function, by ``id``.
-        first_use: Where each was used first.
-        reached: Leaf tensors that the loss gives a gradient to, by ``id``.
-        cuts: For a parameter that was used but is not reached: where its way to the loss is cut.
-        zeros: For a parameter whose gradient is exactly zero: the operation that makes it so, and whether it does
-            always.
-        one_entry: Of these, the parameters behind a softmax over a dimension of size 1, and whether that is the one in
-            which it was to choose.
-    """
-
-    used: set[int] = field(default_factory=set)
-    first_use: dict[int, SourceLine] = field(default_factory=dict)
-    reached: dict[int, Tensor] = field(default_factory=dict)
+    used: set[int] = field(default_factory=set)  # tensors that took part in any function, by `id`
+    first_use: dict[int, SourceLine] = field(default_factory=dict)  # where each was used first
+    reached: dict[int, Tensor] = field(default_factory=dict)  # leaf tensors that the loss gives a gradient to, by `id`
+    # for a parameter that was used but is not reached: where its way to the loss is cut
     cuts: dict[int, GraphCall] = field(default_factory=dict)
+    # for a parameter whose gradient is exactly zero: the operation that makes it so, and whether it does always
     zeros: dict[int, tuple[str, SourceLine, bool]] = field(default_factory=dict)
+    # of these, the parameters behind a softmax over a dimension of size 1, and whether that is the one in which it was
+    # to choose
     one_entry: dict[int, bool] = field(default_factory=dict)
 
 

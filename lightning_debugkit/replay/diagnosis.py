@@ -31,50 +31,31 @@ Origin = Literal["input", "parameter", "activation", "loss", "gradient", "raised
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Where the first bad number of a step was born.
+    """Where the first bad number of a step was born."""
 
-    Args:
-        origin: Where: in the batch, a parameter or buffer, a submodule's forward, the step itself or the backward; or
-            ``raised`` if all numbers are finite and some samples raise an error.
-        op: Operation, such as ``aten.log.default``.
-        source: The user's line, such as ``train.py:28: t = torch.log(wh)``.
-        module: Dotted path of the module, or of the parameter or buffer.
-        backward: Autograd node, if it was born in the backward pass.
-        backward_source: The user's line in the backward of a custom autograd function.
-        path: Place in the batch, if it came with it.
-        value: ``"nan"`` or ``"inf"``.
-        parameters: Parameters whose gradient is not finite.
-        samples: Positions in the batch of the samples that cause it.
-        part: Place of the loader's own batch that they are of, where several loaders are read at once.
-        note: What could not be told, and why.
-        cause: Why the operation breaks on what it was given, as `cause_of` has it.
-        chosen: The step chooses between branches by ``torch.where``.
-        reach: Largest size among the operation's arguments that are parameters, and among the others.
-        largest: Place in the batch of its largest number, and its size.
-        error: The error that the step raises, in one line.
-        unentered: Types in the batch that cannot be entered.
-    """
-
+    # where: in the batch, a parameter or buffer, a submodule's forward, the step itself or the backward; or `raised` if
+    # all numbers are finite and some samples raise an error
     origin: Origin
-    op: str = ""
-    source: str = ""
+    op: str = ""  # operation, such as `aten.log.default`
+    source: str = ""  # the user's line, such as `train.py:28: t = torch.log(wh)`
     function: str = ""
-    module: str = ""
-    backward: str = ""
-    backward_source: str = ""
-    path: str = ""
-    value: str = "nan"
+    module: str = ""  # dotted path of the module, or of the parameter or buffer
+    backward: str = ""  # autograd node, if it was born in the backward pass
+    backward_source: str = ""  # the user's line in the backward of a custom autograd function
+    path: str = ""  # place in the batch, if it came with it
+    value: str = "nan"  # `"nan"` or `"inf"`
     loss: float | None = None
-    parameters: Sequence[str] = ()
-    samples: Sequence[int] = ()
-    part: str = ""
-    note: str = ""
-    cause: str = ""
-    chosen: bool = False
+    parameters: Sequence[str] = ()  # parameters whose gradient is not finite
+    samples: Sequence[int] = ()  # positions in the batch of the samples that cause it
+    part: str = ""  # place of the loader's own batch that they are of, where several loaders are read at once
+    note: str = ""  # what could not be told, and why
+    cause: str = ""  # why the operation breaks on what it was given, as `cause_of` has it
+    chosen: bool = False  # the step chooses between branches by `torch.where`
+    # largest size among the operation's arguments that are parameters, and among the others
     reach: tuple[float, float] | None = None
-    largest: tuple[str, float] = ("", 0.0)
-    error: str = ""
-    unentered: Sequence[str] = ()
+    largest: tuple[str, float] = ("", 0.0)  # place in the batch of its largest number, and its size
+    error: str = ""  # the error that the step raises, in one line
+    unentered: Sequence[str] = ()  # types in the batch that cannot be entered
     size: int | None = None
 
 

@@ -64,42 +64,25 @@ def shown_name(base: str) -> str:
 
 @dataclass(frozen=True)
 class LossRise:
-    """How the loss rose, step by step, before it broke.
+    """How the loss rose, step by step, before it broke."""
 
-    Args:
-        first: Where it began to rise.
-        last: The last that was finite.
-        steps: Optimizer steps from the one to the other.
-        rate: Learning rate of these steps.
-    """
-
-    first: float
-    last: float
-    steps: int
-    rate: float
+    first: float  # where it began to rise
+    last: float  # the last that was finite
+    steps: int  # optimizer steps from the one to the other
+    rate: float  # learning rate of these steps
 
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What is known of a step beside its replay.
+    """What is known of a step beside its replay."""
 
-    Args:
-        batch_idx: Position of the batch in the epoch, -1 if it is not one batch.
-        dataset_indices: Entries of the dataset that the samples are.
-        below: Which entries these are of the data that a subset or a chain of data sets is made of.
-        note: Why the replay could not tell, or why entries are not known.
-        low_precision: The forward pass runs in 16 bits.
-        is_last: The batch is the last of its epoch.
-        growth: How the loss rose in the steps before, ``None`` if it did not run away.
-    """
-
-    batch_idx: int
-    dataset_indices: Sequence[Any] = ()
-    below: Sequence[str] = ()
-    note: str = ""
-    low_precision: bool = False
-    is_last: bool = False
-    growth: LossRise | None = None
+    batch_idx: int  # position of the batch in the epoch, -1 if it is not one batch
+    dataset_indices: Sequence[Any] = ()  # entries of the dataset that the samples are
+    below: Sequence[str] = ()  # which entries these are of the data that a subset or a chain of data sets is made of
+    note: str = ""  # why the replay could not tell, or why entries are not known
+    low_precision: bool = False  # the forward pass runs in 16 bits
+    is_last: bool = False  # the batch is the last of its epoch
+    growth: LossRise | None = None  # how the loss rose in the steps before, `None` if it did not run away
 
 
 def _base(found: Diagnosis) -> str:

@@ -20,22 +20,15 @@ Backward = Callable[..., None]
 
 @dataclass(frozen=True)
 class ReplayStep:
-    """A training step that can be run again.
-
-    Args:
-        batch: The batch as the step received it.
-        random: Random state in which the step started.
-        run: Runs the step on a batch and hands each loss to the function given, in place of its ``backward``.
-        asked: How many samples the loader asked for, ``None`` if that is not known.
-        parts: Where several loaders are read at once: the place of each one's own batch, and how many samples it asked
-            for.
-    """
+    """A training step that can be run again."""
 
     module: nn.Module
-    batch: Any
-    random: RandomState
+    batch: Any  # the batch as the step received it
+    random: RandomState  # random state in which the step started
+    # runs the step on a batch and hands each loss to the function given, in place of its `backward`
     run: Callable[[Any, Backward], None]
-    asked: int | None = None
+    asked: int | None = None  # how many samples the loader asked for, `None` if that is not known
+    # where several loaders are read at once: the place of each one's own batch, and how many samples it asked for
     parts: Sequence[tuple[Sequence[str], int | None]] = ()
 
 

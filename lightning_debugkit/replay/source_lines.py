@@ -26,19 +26,13 @@ _STANDARD = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"
 
 @dataclass(frozen=True)
 class SourceLine:
-    """A line of code and the module that was running it.
+    """A line of code and the module that was running it."""
 
-    Args:
-        file: Path of the source file, empty if none of the user's is on the stack.
-        line: Line number, counted from 1.
-        module: Dotted path of the innermost module of the model, ``None`` if none was running.
-        applied: Where the custom autograd function was applied that this line is of, ``None`` elsewhere.
-    """
-
-    file: str = ""
-    line: int = 0
+    file: str = ""  # path of the source file, empty if none of the user's is on the stack
+    line: int = 0  # line number, counted from 1
     function: str = ""
-    module: str | None = None
+    module: str | None = None  # dotted path of the innermost module of the model, `None` if none was running
+    # where the custom autograd function was applied that this line is of, `None` elsewhere
     applied: SourceLine | None = None
 
     @property

@@ -45,38 +45,24 @@ class Silent(TorchDispatchMode):
 
 @dataclass(eq=False)
 class Born:
-    """A non-finite result, and the non-finite results it was made of.
+    """A non-finite result, and the non-finite results it was made of."""
 
-    Args:
-        index: Position among all that was seen.
-        op: Operation such as ``aten.log.default``, empty for a tensor that came from outside of the step.
-        nan: It holds NaN.
-        inf: It holds infinities.
-        parents: Non-finite arguments.
-        given: The operation was handed a non-finite number on purpose, such as a mask value.
-        backward: Name of the autograd node, empty in the forward pass.
-        backward_source: The user's line in the backward of a custom autograd function.
-        label: What a tensor from outside is: ``("input" | "parameter" | "buffer" | "constant", path)``.
-        cause: Why the operation breaks on what it was given, as `cause_of` has it.
-        reach: Largest size among its arguments that are parameters, and among the others.
-        rows: Entries of its first dimension that are not finite.
-        size: Size of its first dimension.
-    """
-
-    index: int
-    op: str
+    index: int  # position among all that was seen
+    op: str  # operation such as `aten.log.default`, empty for a tensor that came from outside of the step
     place: SourceLine
-    nan: bool
-    inf: bool
-    parents: list[Born] = field(default_factory=list)
-    given: bool = False
-    backward: str = ""
-    backward_source: str = ""
+    nan: bool  # it holds NaN
+    inf: bool  # it holds infinities
+    parents: list[Born] = field(default_factory=list)  # non-finite arguments
+    given: bool = False  # the operation was handed a non-finite number on purpose, such as a mask value
+    backward: str = ""  # name of the autograd node, empty in the forward pass
+    backward_source: str = ""  # the user's line in the backward of a custom autograd function
+    # what a tensor from outside is: `("input" | "parameter" | "buffer" | "constant", path)`
     label: tuple[str, str] = ("", "")
-    cause: str = ""
+    cause: str = ""  # why the operation breaks on what it was given, as `cause_of` has it
+    # largest size among its arguments that are parameters, and among the others
     reach: tuple[float, float] | None = None
-    rows: list[int] = field(default_factory=list)
-    size: int = 0
+    rows: list[int] = field(default_factory=list)  # entries of its first dimension that are not finite
+    size: int = 0  # size of its first dimension
 
     @property
     def deliberate(self) -> bool:

@@ -24,32 +24,20 @@ _COLUMNS = ("when", "run", "commit", "outcome", "best", "findings", "checkpoints
 
 @dataclass(frozen=True)
 class Experiment:
-    """One run.
+    """One run."""
 
-    Args:
-        id: Its name, empty for a run without a snapshot.
-        label: The name that its author gave it.
-        commit: What was checked out, empty if that is not known.
-        dirty: Whether files differed from it.
-        when: When it began, ISO 8601.
-        outcome: ``finished``, ``stopped``, ``interrupted``, ``exception`` or ``unfinished``, and what that said.
-        best: Name and value of the monitored metric at its best.
-        checkpoints: Files that were left.
-        findings: How many, by severity.
-        folder: Run folder, or the name that a short fit has in an index; empty if only the side reference tells of it.
-    """
-
-    id: str = ""
-    label: str = ""
+    id: str = ""  # its name, empty for a run without a snapshot
+    label: str = ""  # the name that its author gave it
     note: str = ""
-    commit: str = ""
-    dirty: bool = False
-    when: str = ""
-    outcome: str = ""
+    commit: str = ""  # what was checked out, empty if that is not known
+    dirty: bool = False  # whether files differed from it
+    when: str = ""  # when it began, ISO 8601
+    outcome: str = ""  # `finished`, `stopped`, `interrupted`, `exception` or `unfinished`, and what that said
     step: int = 0
-    best: str = ""
-    checkpoints: tuple[str, ...] = ()
-    findings: Mapping[str, int] | None = None
+    best: str = ""  # name and value of the monitored metric at its best
+    checkpoints: tuple[str, ...] = ()  # files that were left
+    findings: Mapping[str, int] | None = None  # how many, by severity
+    # run folder, or the name that a short fit has in an index; empty if only the side reference tells of it
     folder: str = ""
 
 

@@ -14,22 +14,15 @@ _SO_FROM_THE_START = ("preflight", "data")
 
 @dataclass(frozen=True)
 class Folded:
-    """Findings of one rule at one module: the gravest, and what the others add.
+    """Findings of one rule at one module: the gravest, and what the others add."""
 
-    Args:
-        number: Its place in the report, counted from 1; figures refer to it.
-        finding: The gravest; of these the earliest.
-        others: Those that say something else: another step, another sample, a time when it was less grave.
-        surplus: Several of its rule and severity are shown before it.
-        causes: Numbers and rules of the first that it can have come of.
-    """
-
-    number: int
-    finding: Finding
+    number: int  # its place in the report, counted from 1; figures refer to it
+    finding: Finding  # the gravest; of these the earliest
     ranks: tuple[int, ...]
+    # those that say something else: another step, another sample, a time when it was less grave
     others: tuple[Finding, ...] = ()
-    surplus: bool = False
-    causes: tuple[tuple[int, str], ...] = ()
+    surplus: bool = False  # several of its rule and severity are shown before it
+    causes: tuple[tuple[int, str], ...] = ()  # numbers and rules of the first that it can have come of
 
     @property
     def anchor(self) -> str:

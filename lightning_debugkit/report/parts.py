@@ -72,20 +72,14 @@ def table_of(caption: str, header: Iterable[str], rows: Iterable[Iterable[Cell |
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure still to be drawn.
+    """A figure still to be drawn."""
 
-    Args:
-        name: File name without its ending, unlike any other in the report.
-        alt: What there is to see in it, for those who cannot.
-        draw: Returns the figure, made with the object API of matplotlib: the user's pyplot is not ours.
-        caption: How to read it.
-    """
-
-    name: str
+    name: str  # file name without its ending, unlike any other in the report
     title: str
-    alt: str
+    alt: str  # what there is to see in it, for those who cannot
+    # returns the figure, made with the object API of matplotlib: the user's pyplot is not ours
     draw: Callable[[], matplotlib.figure.Figure]
-    caption: str = ""
+    caption: str = ""  # how to read it
 
 
 @dataclass(frozen=True)
@@ -105,19 +99,12 @@ class Figure:
 
 @dataclass(frozen=True)
 class SamplePart:
-    """One sample of a gallery.
+    """One sample of a gallery."""
 
-    Args:
-        lines: What to say of it; the first is set bold.
-        image: A small PNG; empty if the sample is no picture.
-        path: Where the picture lies in the run folder; under ``figures/`` the report itself writes it.
-        text: The sample itself as text, where it is no picture.
-    """
-
-    lines: tuple[str, ...]
-    image: bytes = b""
-    path: str = ""
-    text: str = ""
+    lines: tuple[str, ...]  # what to say of it; the first is set bold
+    image: bytes = b""  # a small PNG; empty if the sample is no picture
+    path: str = ""  # where the picture lies in the run folder; under `figures/` the report itself writes it
+    text: str = ""  # the sample itself as text, where it is no picture
 
 
 @dataclass(frozen=True)
@@ -146,26 +133,18 @@ def _all(_finding: Finding) -> bool:
 
 @dataclass(frozen=True)
 class Section:
-    """A capability's place in the report.
-
-    Args:
-        order: Sections stand by this number, smaller first.
-        parts: Yields what to show, from the summary and the run folder; nothing if there is nothing.
-        key: Findings whose ``section`` this is are referred to under the heading.
-        claims: Which of them, if not all.
-        is_small: Reference matter that is set small.
-        is_open: Shown whether or not something is wrong; what is not, is folded unless it claims a warning or an error.
-        has_headline: Its first paragraph stands under the verdict.
-    """
+    """A capability's place in the report."""
 
     title: str
-    order: int
+    order: int  # sections stand by this number, smaller first
+    # yields what to show, from the summary and the run folder; nothing if there is nothing
     parts: Callable[[Summary, Path], Iterable[Part | Drawing]]
-    key: str = ""
-    claims: Callable[[Finding], bool] = _all
-    is_small: bool = False
+    key: str = ""  # findings whose `section` this is are referred to under the heading
+    claims: Callable[[Finding], bool] = _all  # which of them, if not all
+    is_small: bool = False  # reference matter that is set small
+    # shown whether or not something is wrong; what is not, is folded unless it claims a warning or an error
     is_open: bool = False
-    has_headline: bool = False
+    has_headline: bool = False  # its first paragraph stands under the verdict
 
 
 @dataclass(frozen=True)

@@ -35,21 +35,14 @@ class StackStep:
 
 @dataclass(frozen=True)
 class Stack:
-    """What the figure draws.
-
-    Args:
-        is_rate: Whether values are shares, to be written in percent.
-        start: The goal, or the metric's best value; ``None`` if the bar starts at the first error.
-        is_goal: Whether ``start`` is a stated goal.
-        errors: Name, value, low and high of each error.
-    """
+    """What the figure draws."""
 
     metric: str
-    is_rate: bool
-    start: float | None
-    is_goal: bool
+    is_rate: bool  # whether values are shares, to be written in percent
+    start: float | None  # the goal, or the metric's best value; `None` if the bar starts at the first error
+    is_goal: bool  # whether `start` is a stated goal
     parts: tuple[StackStep, ...]
-    errors: tuple[tuple[str, float, float, float], ...]
+    errors: tuple[tuple[str, float, float, float], ...]  # name, value, low and high of each error
 
     def text(self, value: float) -> str:
         """Return a value as it is written at the axis."""

@@ -31,45 +31,28 @@ class Measure:
 
 @dataclass(frozen=True)
 class Summary:
-    """All that a report says about a run, but for what lies in other files.
+    """All that a report says about a run, but for what lies in other files."""
 
-    Args:
-        verdict: The one sentence to read if only one is read.
-        start_here: What to do first, empty if nothing.
-        status: How the run ended; ``unfinished`` if its journal has no end.
-        steps: Optimizer steps that this run took, as far as the journal knows.
-        step: Those of the runs that it went on from, too.
-        notes: What a section tells that is no finding.
-        resumed: From which checkpoint, epoch and step it went on, empty if it began anew.
-        exception: Type and message of what ended it, empty if nothing did.
-        findings: Findings to show: the gravest first, then the earliest, but none before what can have caused it.
-        events: The same findings as journal events, none folded.
-        measures: The series, by name, in the journal's order.
-        artifacts: Events of the files that were left behind.
-        run: The event that opened the journal.
-        remarks: What the reader should know about the journal itself.
-        troubles: Callbacks of the kit that failed themselves.
-        ignored: Rules that found what calls for action and were not to be reported.
-    """
-
-    verdict: str
-    start_here: str
-    status: Status
-    steps: int
+    verdict: str  # the one sentence to read if only one is read
+    start_here: str  # what to do first, empty if nothing
+    status: Status  # how the run ended; `unfinished` if its journal has no end
+    steps: int  # optimizer steps that this run took, as far as the journal knows
     seconds: float | None
-    exception: str
+    exception: str  # type and message of what ended it, empty if nothing did
     world_size: int
+    # findings to show: the gravest first, then the earliest, but none before what can have caused it
     findings: tuple[Folded, ...]
-    events: tuple[Event, ...]
-    measures: Mapping[str, tuple[Measure, ...]]
-    artifacts: tuple[Event, ...]
-    run: Mapping[str, Any]
-    remarks: tuple[str, ...] = ()
-    troubles: tuple[Trouble, ...] = ()
-    step: int = 0
+    events: tuple[Event, ...]  # the same findings as journal events, none folded
+    measures: Mapping[str, tuple[Measure, ...]]  # the series, by name, in the journal's order
+    artifacts: tuple[Event, ...]  # events of the files that were left behind
+    run: Mapping[str, Any]  # the event that opened the journal
+    remarks: tuple[str, ...] = ()  # what the reader should know about the journal itself
+    troubles: tuple[Trouble, ...] = ()  # callbacks of the kit that failed themselves
+    step: int = 0  # those of the runs that it went on from, too
+    # from which checkpoint, epoch and step it went on, empty if it began anew
     resumed: Mapping[str, Any] = field(default_factory=dict)
-    notes: tuple[Finding, ...] = ()
-    ignored: tuple[str, ...] = ()
+    notes: tuple[Finding, ...] = ()  # what a section tells that is no finding
+    ignored: tuple[str, ...] = ()  # rules that found what calls for action and were not to be reported
 
     def points(self, name: str) -> tuple[Measure, ...]:
         """Return the points of a series, none if there is no such."""

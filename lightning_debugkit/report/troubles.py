@@ -15,21 +15,14 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class Trouble:
-    """A callback of the kit that failed in one of its hooks.
-
-    Args:
-        step: Optimizer steps taken when it failed first.
-        error: Type and message of the first fault.
-        times: Faults of that hook in the journal.
-        at: Where in the kit the first was raised, empty if unknown.
-    """
+    """A callback of the kit that failed in one of its hooks."""
 
     callback: str
-    step: int
-    error: str
-    times: int
+    step: int  # optimizer steps taken when it failed first
+    error: str  # type and message of the first fault
+    times: int  # faults of that hook in the journal
     hook: str = ""
-    at: str = ""
+    at: str = ""  # where in the kit the first was raised, empty if unknown
 
     @property
     def is_lasting(self) -> bool:

@@ -17,33 +17,20 @@ _EVALUATED = {"test": "tested", "validate": "validated", "predict": "asked for p
 
 @dataclass(frozen=True)
 class Ending:
-    """How a run ended.
+    """How a run ended."""
 
-    Args:
-        status: ``finished``, ``exception``, ``interrupted``, ``stopped`` or ``unfinished``.
-        steps: Optimizer steps taken in this run.
-        exception: Its type and message, empty if there was none.
-        broken: Callbacks of the kit that stopped looking.
-        callbacks: Names of all callbacks of the kit in the run, empty if unknown.
-        trained: Steps that this run made itself and that had a gradient; ``None`` if nobody counted.
-        last: Optimizer steps taken in all, those of the runs that it went on from included; ``steps`` if not given.
-        stage: What the Trainer was asked for, ``fit`` or ``test`` for one; empty if unknown.
-        ignored: Rules that found what calls for action and are ignored, as the user asked.
-        is_unheard: Nobody could look at what loss functions are given.
-        skipped: Broken steps whose update was dropped, after which the run went on.
-    """
-
-    status: str
-    steps: int
-    exception: str = ""
-    broken: tuple[Trouble, ...] = ()
-    callbacks: tuple[str, ...] = ()
-    trained: int | None = None
+    status: str  # `finished`, `exception`, `interrupted`, `stopped` or `unfinished`
+    steps: int  # optimizer steps taken in this run
+    exception: str = ""  # its type and message, empty if there was none
+    broken: tuple[Trouble, ...] = ()  # callbacks of the kit that stopped looking
+    callbacks: tuple[str, ...] = ()  # names of all callbacks of the kit in the run, empty if unknown
+    trained: int | None = None  # steps that this run made itself and that had a gradient; `None` if nobody counted
+    # optimizer steps taken in all, those of the runs that it went on from included; `steps` if not given
     last: int | None = None
-    stage: str = ""
-    ignored: tuple[str, ...] = ()
-    is_unheard: bool = False
-    skipped: int = 0
+    stage: str = ""  # what the Trainer was asked for, `fit` or `test` for one; empty if unknown
+    ignored: tuple[str, ...] = ()  # rules that found what calls for action and are ignored, as the user asked
+    is_unheard: bool = False  # nobody could look at what loss functions are given
+    skipped: int = 0  # broken steps whose update was dropped, after which the run went on
 
     @property
     def counted(self) -> int:

@@ -13,21 +13,13 @@ BACKGROUND = -1
 
 @dataclass(frozen=True)
 class Matches:
-    """Pairs of boxes of one image: those that match, then targets that are missed, then predictions of nothing.
+    """Pairs of boxes of one image: those that match, then targets that are missed, then predictions of nothing."""
 
-    Args:
-        target: (pairs,) class of the target, ``background`` where there is none.
-        predicted: (pairs,) class predicted, ``background`` where none is.
-        target_box: (pairs,) row of the target's box, -1 where there is none.
-        predicted_box: (pairs,) row of the predicted box, -1 where there is none.
-        iou: (pairs,) overlap, 0 where there is nothing to match.
-    """
-
-    target: Tensor
-    predicted: Tensor
-    target_box: Tensor
-    predicted_box: Tensor
-    iou: Tensor
+    target: Tensor  # (pairs,) class of the target, `background` where there is none
+    predicted: Tensor  # (pairs,) class predicted, `background` where none is
+    target_box: Tensor  # (pairs,) row of the target's box, -1 where there is none
+    predicted_box: Tensor  # (pairs,) row of the predicted box, -1 where there is none
+    iou: Tensor  # (pairs,) overlap, 0 where there is nothing to match
 
 
 def match_boxes(

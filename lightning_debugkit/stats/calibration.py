@@ -24,20 +24,13 @@ _TAIL = 0.025  # beyond either end of a 95 % interval
 
 @dataclass(frozen=True)
 class Bin:
-    """Samples of about one confidence.
+    """Samples of about one confidence."""
 
-    Args:
-        low: Lower bound of the confidence, left out.
-        high: Upper bound, included.
-        confidence: Mean of them.
-        accuracy: Share of them that is right, with Wilson's interval.
-    """
-
-    low: float
-    high: float
+    low: float  # lower bound of the confidence, left out
+    high: float  # upper bound, included
     n: int
-    confidence: float
-    accuracy: Interval
+    confidence: float  # mean of them
+    accuracy: Interval  # share of them that is right, with Wilson's interval
 
 
 class Calibration:

@@ -20,18 +20,12 @@ _MOST = 100  # values of a category that are looked at, those of most samples
 
 @dataclass(frozen=True)
 class Category:
-    """A column.
-
-    Args:
-        codes: (n,) number of each sample's value, -1 where it has none that is looked at.
-        values: What the values are called.
-        numbers: (n,) the numbers that were cut into ranges; None of a category.
-    """
+    """A column."""
 
     name: str
-    codes: Integers
-    values: tuple[str, ...]
-    numbers: Floats | None = None
+    codes: Integers  # (n,) number of each sample's value, -1 where it has none that is looked at
+    values: tuple[str, ...]  # what the values are called
+    numbers: Floats | None = None  # (n,) the numbers that were cut into ranges; None of a category
 
 
 def category(name: str, values: Numbers | Sequence[str]) -> Category:

@@ -16,17 +16,12 @@ _CERTAIN = 1 - 1e-12
 
 @dataclass(frozen=True)
 class Worth:
-    """What speaks for making two classes one.
+    """What speaks for making two classes one."""
 
-    Args:
-        kappa: Agreement beyond chance as it is.
-        rise: What kappa gains where the two are one.
-        apart: Kappa of the answers that are of one of the two and say one of the two: 1 where the model tells them
-            apart, 0 where it might as well guess.
-    """
-
-    kappa: Interval
-    rise: Interval
+    kappa: Interval  # agreement beyond chance as it is
+    rise: Interval  # what kappa gains where the two are one
+    # Kappa of the answers that are of one of the two and say one of the two: 1 where the model tells them apart, 0
+    # where it might as well guess
     apart: Interval
 
 

@@ -33,17 +33,11 @@ _CANDIDATES = 32
 
 @dataclass(frozen=True)
 class ClosePairs:
-    """What was found.
+    """What was found."""
 
-    Args:
-        pairs: (k, 2) rows of the queries and of the samples, the closest for their surroundings first.
-        dimension: Estimated number of directions in which the samples vary.
-        ratio: How many times closer than its fifth neighbour the first one must be.
-    """
-
-    pairs: Tensor
-    dimension: float
-    ratio: float
+    pairs: Tensor  # (k, 2) rows of the queries and of the samples, the closest for their surroundings first
+    dimension: float  # estimated number of directions in which the samples vary
+    ratio: float  # how many times closer than its fifth neighbour the first one must be
 
 
 def close_pairs(samples: Tensor, queries: Tensor | None = None) -> ClosePairs | None:

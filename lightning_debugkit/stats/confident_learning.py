@@ -42,15 +42,10 @@ def thresholds(table: RecordTable, classes: int) -> Floats:
 
 @dataclass(frozen=True)
 class Guess:
-    """The class that each sample confidently is.
+    """The class that each sample confidently is."""
 
-    Args:
-        label: It, -1 where none is believed.
-        is_open: Where a class that the record does not name could be.
-    """
-
-    label: Integers
-    is_open: Flags
+    label: Integers  # it, -1 where none is believed
+    is_open: Flags  # where a class that the record does not name could be
 
 
 def guesses(table: RecordTable, limits: Floats) -> Guess:
@@ -93,16 +88,11 @@ def unnamed(table: RecordTable, rows: slice = slice(None)) -> Floats:
 
 
 class Prune(NamedTuple):
-    """How many samples of a label are to be doubted.
-
-    Args:
-        others: Classes that the rest seem to be.
-        counts: Samples of each of them.
-    """
+    """How many samples of a label are to be doubted."""
 
     label: int
-    others: Integers
-    counts: Integers
+    others: Integers  # classes that the rest seem to be
+    counts: Integers  # samples of each of them
 
 
 def to_prune(table: RecordTable, guess: Guess, classes: int) -> Iterator[Prune]:

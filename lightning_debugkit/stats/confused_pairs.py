@@ -17,28 +17,17 @@ _LEAST = 1e-9
 
 @dataclass(frozen=True)
 class Pair:
-    """A class that is taken for another.
+    """A class that is taken for another."""
 
-    Args:
-        target: The class.
-        predicted: What it is taken for.
-        count: Samples.
-        support: Samples of the class.
-        share: ``count / support``.
-        low: Lower bound of the share, by Wilson's interval.
-        reverse: Samples of ``predicted`` that are taken for ``target``.
-        lift: ``count`` over what it would be if the errors of a class fell on the others as errors in general do.
-    """
-
-    target: int
-    predicted: int
-    count: int
-    support: int
-    share: float
-    low: float
+    target: int  # the class
+    predicted: int  # what it is taken for
+    count: int  # samples
+    support: int  # samples of the class
+    share: float  # `count / support`
+    low: float  # lower bound of the share, by Wilson's interval
     high: float
-    reverse: int
-    lift: float
+    reverse: int  # samples of `predicted` that are taken for `target`
+    lift: float  # `count` over what it would be if the errors of a class fell on the others as errors in general do
 
 
 def most_confused(confusion: Confusion, min_count: int = 1, most: int | None = None) -> list[Pair]:
@@ -73,34 +62,21 @@ def most_confused(confusion: Confusion, min_count: int = 1, most: int | None = N
 
 @dataclass(frozen=True)
 class Merge:
-    """Two classes, and what the figures would be if they were one.
+    """Two classes, and what the figures would be if they were one."""
 
-    Args:
-        first: The class of the lower number.
-        second: The other.
-        count: Samples of either that are taken for the other.
-        support: Samples of both.
-        share: ``count / support``.
-        low: Lower bound of the share, by Wilson's interval.
-        accuracy: Of the model as it is.
-        accuracy_merged: With the two as one. Rises with every merge, so it proves nothing.
-        kappa: Agreement beyond chance as it is.
-        kappa_merged: With the two as one. Falls where chance gains more by the merge than the model.
-        asymmetry: From -1 (only ``second`` is taken for ``first``) to 1 (only ``first`` for ``second``). Near 0 the
-            two are mixed up; near an end one of them swallows the other, which other class weights mend, too.
-    """
-
-    first: int
-    second: int
-    count: int
-    support: int
-    share: float
-    low: float
+    first: int  # the class of the lower number
+    second: int  # the other
+    count: int  # samples of either that are taken for the other
+    support: int  # samples of both
+    share: float  # `count / support`
+    low: float  # lower bound of the share, by Wilson's interval
     high: float
-    accuracy: float
-    accuracy_merged: float
-    kappa: float
-    kappa_merged: float
+    accuracy: float  # of the model as it is
+    accuracy_merged: float  # With the two as one. Rises with every merge, so it proves nothing.
+    kappa: float  # agreement beyond chance as it is
+    kappa_merged: float  # With the two as one. Falls where chance gains more by the merge than the model.
+    # From -1 (only `second` is taken for `first`) to 1 (only `first` for `second`). Near 0 the two are mixed up; near
+    # an end one of them swallows the other, which other class weights mend, too.
     asymmetry: float
 
 

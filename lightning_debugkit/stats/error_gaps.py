@@ -24,21 +24,13 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class Gap:
-    """What one step from ``frm`` to ``to`` adds to the error: positive means worse, whatever the metric.
+    """What one step from ``frm`` to ``to`` adds to the error: positive means worse, whatever the metric."""
 
-    Args:
-        interval: The gap and its bounds.
-        before: The error that the step starts from.
-        after: The error that it ends at.
-        frm: Name of the former: goal, train, train_dev or val.
-        to: Name of the latter.
-    """
-
-    interval: Interval
-    before: Interval
-    after: Interval
-    frm: str
-    to: str
+    interval: Interval  # the gap and its bounds
+    before: Interval  # the error that the step starts from
+    after: Interval  # the error that it ends at
+    frm: str  # name of the former: goal, train, train_dev or val
+    to: str  # name of the latter
 
     @property
     def value(self) -> float:

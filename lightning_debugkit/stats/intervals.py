@@ -15,19 +15,12 @@ Side = Literal["above", "below", "across", "unknown"]
 
 @dataclass(frozen=True)
 class Interval:
-    """A number and the bounds that its samples leave open.
+    """A number and the bounds that its samples leave open."""
 
-    Args:
-        value: The estimate.
-        low: Lower bound, nan where nothing is known of the uncertainty.
-        high: Upper bound, likewise.
-        n: Samples behind it; None for a number that comes from no sample.
-    """
-
-    value: float
-    low: float
-    high: float
-    n: int | None = None
+    value: float  # the estimate
+    low: float  # lower bound, nan where nothing is known of the uncertainty
+    high: float  # upper bound, likewise
+    n: int | None = None  # samples behind it; None for a number that comes from no sample
 
     @classmethod
     def around(cls, value: float, half: float, n: int | None = None) -> Interval:

@@ -16,16 +16,11 @@ from lightning_debugkit.stats.sample_records import Records, RecordTable
 
 @dataclass(frozen=True)
 class ClassShare:
-    """The issues of one class.
-
-    Args:
-        support: Its samples.
-        issues: Those whose label is likely wrong.
-    """
+    """The issues of one class."""
 
     label: int
-    support: int
-    issues: int
+    support: int  # its samples
+    issues: int  # those whose label is likely wrong
     share: Interval
 
 

@@ -11,22 +11,14 @@ from lightning_debugkit.stats.intervals import Interval, wilson
 
 @dataclass(frozen=True)
 class ClassScore:
-    """What became of the samples of one class.
-
-    Args:
-        support: Its samples.
-        predicted_count: Samples predicted as it; 0 of a class with support is one that is never predicted.
-        precision: Share of those that are of it; nan between 0 and 1 where there are none.
-        recall: Share of its samples that were predicted as it; likewise.
-        f1: Harmonic mean of the two; likewise.
-    """
+    """What became of the samples of one class."""
 
     label: int
-    support: int
-    predicted_count: int
-    precision: Interval
-    recall: Interval
-    f1: Interval
+    support: int  # its samples
+    predicted_count: int  # samples predicted as it; 0 of a class with support is one that is never predicted
+    precision: Interval  # share of those that are of it; nan between 0 and 1 where there are none
+    recall: Interval  # share of its samples that were predicted as it; likewise
+    f1: Interval  # harmonic mean of the two; likewise
 
 
 def per_class(confusion: Confusion) -> list[ClassScore]:

@@ -15,19 +15,12 @@ _EXPONENTS = np.geomspace(0.02, 4.0, 400)
 
 @dataclass(frozen=True, eq=False)
 class PowerLaw:
-    """The curve ``floor + scale * n ** -exponent``, and others that the points leave open.
+    """The curve ``floor + scale * n ** -exponent``, and others that the points leave open."""
 
-    Args:
-        floor: Error that no amount of such data removes.
-        scale: Error above it at one sample.
-        exponent: How fast that part falls: at 0.5, four times the data halve it.
-        open: (curves, 3) floor, scale and exponent of refits, whose floor may be negative.
-    """
-
-    floor: float
-    scale: float
-    exponent: float
-    open: Floats
+    floor: float  # error that no amount of such data removes
+    scale: float  # error above it at one sample
+    exponent: float  # how fast that part falls: at 0.5, four times the data halve it
+    open: Floats  # (curves, 3) floor, scale and exponent of refits, whose floor may be negative
 
     def at(self, n: float) -> Interval:
         """Return the mean error of models trained on ``n`` samples."""

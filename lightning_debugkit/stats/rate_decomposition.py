@@ -15,15 +15,10 @@ Counts: TypeAlias = tuple[Numbers, Numbers]
 
 @dataclass(frozen=True)
 class LabelShift:
-    """A gap between two error rates, split exactly.
+    """A gap between two error rates, split exactly."""
 
-    Args:
-        labels: What the other shares of the classes add.
-        within: What the other error rates within the classes add.
-    """
-
-    labels: float
-    within: float
+    labels: float  # what the other shares of the classes add
+    within: float  # what the other error rates within the classes add
 
 
 def rate_decomposition(before: Counts, after: Counts) -> LabelShift:

@@ -13,11 +13,6 @@ from lightning_debugkit.stats.intervals import Interval, bare_interval, quantile
 class RunningMean:
     """Count, mean and spread of numbers seen in pieces.
 
-    Args:
-        n: Numbers seen.
-        mean: Their mean.
-        m2: Sum of their squared distances from it.
-
     Example:
         >>> both = RunningMean.of([1.0, 2.0]).merge(RunningMean.of([6.0]))
         >>> both.n, both.mean, both.variance
@@ -27,9 +22,9 @@ class RunningMean:
         Chan, Golub and LeVeque, Algorithms for Computing the Sample Variance, 1983, eq. 2.1.
     """
 
-    n: int = 0
-    mean: float = 0.0
-    m2: float = 0.0
+    n: int = 0  # numbers seen
+    mean: float = 0.0  # their mean
+    m2: float = 0.0  # sum of their squared distances from it
 
     @classmethod
     def of(cls, values: Numbers) -> RunningMean:

@@ -21,23 +21,14 @@ _NARROW = (1 << 16) - 1  # classes that 16 bits number
 
 @dataclass(frozen=True)
 class SampleRecord:
-    """What the scores of a batch say, a row a sample, on their device.
+    """What the scores of a batch say, a row a sample, on their device."""
 
-    Args:
-        classes: (n, named) the likeliest classes, the likeliest first: three, or one where there are ten or fewer.
-        probabilities: (n, kept) of them, or of all classes in their order where there are ten or fewer.
-        confidence: (n,) of the likeliest.
-        probability: (n,) of the target; nan where the target is no class.
-        loss: (n,) cross entropy of the sample.
-        width: Classes that there are scores of.
-    """
-
-    classes: Tensor
-    probabilities: Tensor
-    confidence: Tensor
-    probability: Tensor
-    loss: Tensor
-    width: int
+    classes: Tensor  # (n, named) the likeliest classes, the likeliest first: three, or one where there are ten or fewer
+    probabilities: Tensor  # (n, kept) of them, or of all classes in their order where there are ten or fewer
+    confidence: Tensor  # (n,) of the likeliest
+    probability: Tensor  # (n,) of the target; nan where the target is no class
+    loss: Tensor  # (n,) cross entropy of the sample
+    width: int  # classes that there are scores of
 
     @property
     def predicted(self) -> Tensor:
@@ -108,23 +99,14 @@ def _likeliest(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class RecordTable:
-    """The samples of a record, a row each, without those that have no label or no numbers.
+    """The samples of a record, a row each, without those that have no label or no numbers."""
 
-    Args:
-        index: Of the sample in the dataset.
-        label: Its class.
-        probability: Of the label.
-        classes: (n, named) the likeliest classes, the likeliest first: one where all probabilities are kept.
-        probabilities: (n, kept) of them, or of all classes in their order.
-        width: Classes that there were scores of.
-    """
-
-    index: Integers
-    label: NDArray[Any]
-    probability: NDArray[np.float32]
-    classes: NDArray[Any]
-    probabilities: NDArray[np.float32]
-    width: int
+    index: Integers  # of the sample in the dataset
+    label: NDArray[Any]  # its class
+    probability: NDArray[np.float32]  # of the label
+    classes: NDArray[Any]  # (n, named) the likeliest classes, the likeliest first: one where all probabilities are kept
+    probabilities: NDArray[np.float32]  # (n, kept) of them, or of all classes in their order
+    width: int  # classes that there were scores of
 
     def __len__(self) -> int:
         return len(self.label)

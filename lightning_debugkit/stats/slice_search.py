@@ -26,19 +26,12 @@ _LEAST_SIGMAS = 2.0
 
 @dataclass(frozen=True)
 class SliceTest:
-    """One slice, tested.
+    """One slice, tested."""
 
-    Args:
-        conditions: The value or range of each column that makes it.
-        p: Probability that chance gives as many errors as it has.
-        inside: Gives (n,) whether each sample is in it: made when asked for, as slices are many.
-        judges: (n,) the samples that test it.
-    """
-
-    conditions: dict[str, str]
-    p: float
-    inside: Callable[[], Flags]
-    judges: Flags
+    conditions: dict[str, str]  # the value or range of each column that makes it
+    p: float  # probability that chance gives as many errors as it has
+    inside: Callable[[], Flags]  # gives (n,) whether each sample is in it: made when asked for, as slices are many
+    judges: Flags  # (n,) the samples that test it
 
 
 def has_trees() -> bool:

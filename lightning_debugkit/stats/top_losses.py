@@ -16,23 +16,14 @@ _DTYPES = (torch.float32, torch.float32, torch.float32, torch.int64, torch.int64
 
 @dataclass(frozen=True)
 class TopLoss:
-    """One sample.
+    """One sample."""
 
-    Args:
-        loss: Of it alone.
-        target: Its class.
-        predicted: The class it is taken for.
-        index: Its place in the dataset, -1 if unknown.
-        probability: Of its target, by the model; nan if unknown.
-        confidence: Probability of the class it is taken for; nan if unknown.
-    """
-
-    loss: float
-    target: int
-    predicted: int
-    index: int
-    probability: float
-    confidence: float
+    loss: float  # of it alone
+    target: int  # its class
+    predicted: int  # the class it is taken for
+    index: int  # its place in the dataset, -1 if unknown
+    probability: float  # of its target, by the model; nan if unknown
+    confidence: float  # probability of the class it is taken for; nan if unknown
 
 
 class TopLosses:

@@ -28,24 +28,15 @@ REGIONS = {EASY: "easy", AMBIGUOUS: "ambiguous", HARD: "hard"}
 
 @dataclass(frozen=True)
 class Course:
-    """A row a sample, nan or 0 where it was never seen.
-
-    Args:
-        correct: Times it was right.
-        confidence: Mean probability of its target.
-        variability: Standard deviation of it.
-        forgets: Times it was right and, the next time, wrong.
-        ever_learnt: Whether it was ever right.
-        aum: Area under the margin: mean of the target's logit less the largest other.
-    """
+    """A row a sample, nan or 0 where it was never seen."""
 
     seen: Integers
-    correct: Integers
-    confidence: Floats
-    variability: Floats
-    forgets: Integers
-    ever_learnt: Flags
-    aum: Floats
+    correct: Integers  # times it was right
+    confidence: Floats  # mean probability of its target
+    variability: Floats  # standard deviation of it
+    forgets: Integers  # times it was right and, the next time, wrong
+    ever_learnt: Flags  # whether it was ever right
+    aum: Floats  # area under the margin: mean of the target's logit less the largest other
 
     def region(self) -> Integers:
         """Return the region of each sample: ``AMBIGUOUS`` if its variability is in the upper third, else ``EASY`` if

@@ -23,35 +23,20 @@ _MOST = 10  # slices told
 
 @dataclass(frozen=True)
 class WeakSlice:
-    """Samples that are wrong more often than the rest.
+    """Samples that are wrong more often than the rest."""
 
-    Args:
-        conditions: The value or range of each column that makes the slice.
-        n: Samples that tested it.
-        errors: Wrong ones.
-        rate: ``errors / n``.
-        low: Lower bound of the rate, by Wilson's interval.
-        high: Upper bound.
-        rest_rate: Error rate of the other samples.
-        drop: ``rate - rest_rate``.
-        drop_low: Lower bound of it, by Newcombe's interval.
-        p: Probability that chance gives as many errors as that.
-        p_adjusted: Share of false discoveries among slices that are as unlikely.
-        rows: Samples of the slice.
-    """
-
-    conditions: dict[str, str]
-    n: int
-    errors: int
-    rate: float
-    low: float
-    high: float
-    rest_rate: float
-    drop: float
-    drop_low: float
-    p: float
-    p_adjusted: float
-    rows: Integers = field(repr=False, compare=False)
+    conditions: dict[str, str]  # the value or range of each column that makes the slice
+    n: int  # samples that tested it
+    errors: int  # wrong ones
+    rate: float  # `errors / n`
+    low: float  # lower bound of the rate, by Wilson's interval
+    high: float  # upper bound
+    rest_rate: float  # error rate of the other samples
+    drop: float  # `rate - rest_rate`
+    drop_low: float  # lower bound of it, by Newcombe's interval
+    p: float  # probability that chance gives as many errors as that
+    p_adjusted: float  # share of false discoveries among slices that are as unlikely
+    rows: Integers = field(repr=False, compare=False)  # samples of the slice
 
 
 @dataclass(frozen=True)

@@ -11,19 +11,12 @@ from lightning_debugkit.core.finding import Severity
 
 @dataclass(frozen=True)
 class InexactCause:
-    """One reason why a resume is not exact.
+    """One reason why a resume is not exact."""
 
-    Args:
-        name: Stable name, found in the evidence.
-        says: What is different, for the message.
-        advice: What to do about it.
-        severity: ``warning`` if samples are repeated or left out that need not be.
-    """
-
-    name: str
-    says: str
-    advice: str
-    severity: Severity = Severity.INFO
+    name: str  # stable name, found in the evidence
+    says: str  # what is different, for the message
+    advice: str  # what to do about it
+    severity: Severity = Severity.INFO  # `warning` if samples are repeated or left out that need not be
 
     def filled(self, **numbers: object) -> InexactCause:
         """Return the cause with its numbers in place."""

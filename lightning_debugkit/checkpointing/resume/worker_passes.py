@@ -21,13 +21,6 @@ from lightning_debugkit.data.loaders import has_persistent_workers
 class WorkerPasses:
     """Fingerprints of the passes since the workers began; plain, to be saved and taken up again.
 
-    Args:
-        first: First batch of the first pass; ``None`` if it is not known.
-        whole: All batches of the first pass, once it is over.
-        alike: Whether each whole pass gave what the first did; ``None`` as long as there is one alone.
-        given: Batches of all passes.
-        total: Batches of the pass under way.
-
     Example:
         >>> passes = WorkerPasses()
         >>> for index, batch in enumerate([7, 8, 7, 9]):
@@ -36,11 +29,11 @@ class WorkerPasses:
         (True, False)
     """
 
-    first: int | None = None
-    whole: int | None = None
-    alike: bool | None = None
-    given: int = 0
-    total: int = 0
+    first: int | None = None  # first batch of the first pass; `None` if it is not known
+    whole: int | None = None  # all batches of the first pass, once it is over
+    alike: bool | None = None  # whether each whole pass gave what the first did; `None` as long as there is one alone
+    given: int = 0  # batches of all passes
+    total: int = 0  # batches of the pass under way
 
     def add(self, batch: int | None, index: int) -> None:
         """Add the fingerprint of the batch of this index in its epoch."""

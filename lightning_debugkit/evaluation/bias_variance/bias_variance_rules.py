@@ -42,23 +42,15 @@ RULES = {
 
 @dataclass(frozen=True)
 class Conclusion:
-    """The end of an analysis.
-
-    Args:
-        next: What to try, first things first.
-        gaps: The parts of the last error.
-        told: Gaps beyond doubt, the most limiting first.
-        pressing: Those that a missed goal makes a warning.
-        trivial: The comparison with always answering the same, where the model is no better.
-    """
+    """The end of an analysis."""
 
     verdict: str
-    next: list[str]
-    gaps: dict[str, Gap]
+    next: list[str]  # what to try, first things first
+    gaps: dict[str, Gap]  # the parts of the last error
     notes: list[str]
-    told: list[str] = field(default_factory=list)
-    pressing: list[str] = field(default_factory=list)
-    trivial: AgainstTrivial | None = None
+    told: list[str] = field(default_factory=list)  # gaps beyond doubt, the most limiting first
+    pressing: list[str] = field(default_factory=list)  # those that a missed goal makes a warning
+    trivial: AgainstTrivial | None = None  # the comparison with always answering the same, where the model is no better
 
 
 def conclude(case: BiasVarianceCase) -> Conclusion:

@@ -24,24 +24,17 @@ _NO_CLASS = -1
 
 @dataclass
 class Counts:
-    """The answers of one set of samples.
+    """The answers of one set of samples."""
 
-    Args:
-        wrong: Wrong answers in all.
-        size: Answers in all.
-        broken: Samples with predictions that are not finite.
-        by_class: Samples and wrong samples of each class, ``(2, classes)``.
-        clusters: Wrong answers and answers of each sample or group, ``(2, n)``, where answers come in clusters.
-        bits: Whether each sample was wrong, in the order of the data, if that is known.
-    """
-
-    wrong: int = 0
-    size: int = 0
+    wrong: int = 0  # wrong answers in all
+    size: int = 0  # answers in all
     rows: int = 0
-    broken: int = 0
+    broken: int = 0  # samples with predictions that are not finite
+    # samples and wrong samples of each class, `(2, classes)`
     by_class: Integers = field(default_factory=lambda: np.zeros((2, 0), dtype=np.int64))
+    # wrong answers and answers of each sample or group, `(2, n)`, where answers come in clusters
     clusters: Integers | None = None
-    bits: NDArray[np.bool_] | None = None
+    bits: NDArray[np.bool_] | None = None  # whether each sample was wrong, in the order of the data, if that is known
 
     @property
     def classes(self) -> int:

@@ -28,37 +28,23 @@ class EarlierErrors:
 
 @dataclass(frozen=True)
 class BiasVarianceCase:
-    """One set of weights under judgement.
+    """One set of weights under judgement."""
 
-    Args:
-        unit: How the metric is called and written.
-        errors: The metric on each split that was measured.
-        goal: What could be reached, ``None`` if nobody has said.
-        ideal: The best value that the metric can have, ``None`` if it has none.
-        higher_is_better: Whether larger values are better.
-        facts: What the run already does.
-        by_class: Samples and wrong samples of each class, by split.
-        broken: Samples with predictions that are not finite, by split.
-        choices: Models that were compared on the validation data before this one was taken.
-        past: The moments of the run, in order.
-        running: The metric as it was logged in training, averaged while the weights moved; ``None`` if it was not.
-        train_samples: Training samples there are, of which ``errors["train"].n`` were looked at.
-        notes: What the reader should know of how things were measured.
-    """
-
-    unit: Unit
-    errors: Mapping[str, Interval]
-    goal: Interval | None = None
-    ideal: float | None = 0.0
-    higher_is_better: bool = False
-    facts: TrainingFacts = field(default_factory=TrainingFacts)
+    unit: Unit  # how the metric is called and written
+    errors: Mapping[str, Interval]  # the metric on each split that was measured
+    goal: Interval | None = None  # what could be reached, `None` if nobody has said
+    ideal: float | None = 0.0  # the best value that the metric can have, `None` if it has none
+    higher_is_better: bool = False  # whether larger values are better
+    facts: TrainingFacts = field(default_factory=TrainingFacts)  # what the run already does
+    # samples and wrong samples of each class, by split
     by_class: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
-    broken: Mapping[str, int] = field(default_factory=dict)
-    choices: int = 1
-    past: Sequence[EarlierErrors] = ()
+    broken: Mapping[str, int] = field(default_factory=dict)  # samples with predictions that are not finite, by split
+    choices: int = 1  # models that were compared on the validation data before this one was taken
+    past: Sequence[EarlierErrors] = ()  # the moments of the run, in order
+    # the metric as it was logged in training, averaged while the weights moved; `None` if it was not
     running: tuple[str, float] | None = None
-    train_samples: int | None = None
-    notes: Sequence[str] = ()
+    train_samples: int | None = None  # training samples there are, of which `errors["train"].n` were looked at
+    notes: Sequence[str] = ()  # what the reader should know of how things were measured
 
     @property
     def chain(self) -> dict[str, Interval]:

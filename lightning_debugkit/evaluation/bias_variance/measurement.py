@@ -24,19 +24,14 @@ Rerun = Callable[[], Any]
 
 @dataclass(frozen=True)
 class Measured:
-    """One metric over one set of samples.
+    """One metric over one set of samples."""
 
-    Args:
-        interval: Its value, and the bounds that the samples leave open.
-        by_class: Samples and wrong samples of each class, ``(2, classes)``, where that is known.
-        bits: Whether each sample was wrong, in the order of the data, where that is known.
-        broken: Samples whose predictions are not finite.
-    """
-
-    interval: Interval
+    interval: Interval  # its value, and the bounds that the samples leave open
+    # samples and wrong samples of each class, `(2, classes)`, where that is known
     by_class: NDArray[np.int64] | None = None
+    # whether each sample was wrong, in the order of the data, where that is known
     bits: NDArray[np.bool_] | None = None
-    broken: int = 0
+    broken: int = 0  # samples whose predictions are not finite
 
 
 @dataclass

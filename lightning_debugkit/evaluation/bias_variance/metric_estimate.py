@@ -25,15 +25,10 @@ _MOST_CLASSES = 1000
 
 @dataclass
 class MetricEstimate:
-    """A copy of the metric that sees one set of samples, and what its interval is made of.
+    """A copy of the metric that sees one set of samples, and what its interval is made of."""
 
-    Args:
-        metric: The user's metric; it is never updated itself.
-        seed: Of the draw of samples that are remembered.
-    """
-
-    metric: Metric
-    seed: int = 0
+    metric: Metric  # the user's metric; it is never updated itself
+    seed: int = 0  # of the draw of samples that are remembered
     rows: int = 0
     moments: RunningMean = field(default_factory=RunningMean)
     confusion: Tensor | None = None

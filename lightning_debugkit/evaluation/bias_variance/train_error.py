@@ -35,21 +35,13 @@ class NotMeasurable(RuntimeError):
 
 @dataclass(frozen=True)
 class TrainingSample:
-    """A fixed part of the training data, dealt out to the ranks in equal shares.
+    """A fixed part of the training data, dealt out to the ranks in equal shares."""
 
-    Args:
-        loader: Its batches on this rank.
-        n: Samples on all ranks.
-        of: Samples there are.
-        rank: This rank.
-        world: How many ranks there are.
-    """
-
-    loader: DataLoader[Any]
-    n: int
-    of: int
-    rank: int = 0
-    world: int = 1
+    loader: DataLoader[Any]  # its batches on this rank
+    n: int  # samples on all ranks
+    of: int  # samples there are
+    rank: int = 0  # this rank
+    world: int = 1  # how many ranks there are
 
 
 def draw_training_sample(loader: Any, most: int, rank: int = 0, world: int = 1) -> TrainingSample:

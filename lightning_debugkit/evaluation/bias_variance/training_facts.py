@@ -31,25 +31,17 @@ _TRIES = 3
 
 @dataclass(frozen=True)
 class TrainingFacts:
-    """What is known of a run; ``None`` where it is not.
+    """What is known of a run; ``None`` where it is not."""
 
-    Args:
-        dropout: Largest probability of dropout.
-        weight_decay: Largest weight decay of an optimizer.
-        augmentation: Whether a training sample comes out otherwise when it is read again.
-        early_stopping: Whether the run stops early.
-        frozen: Share of the parameters that are frozen.
-    """
-
-    dropout: float = 0.0
-    weight_decay: float = 0.0
+    dropout: float = 0.0  # largest probability of dropout
+    weight_decay: float = 0.0  # largest weight decay of an optimizer
     norms: int = 0
-    augmentation: bool | None = None
-    early_stopping: bool = False
+    augmentation: bool | None = None  # whether a training sample comes out otherwise when it is read again
+    early_stopping: bool = False  # whether the run stops early
     parameters: int = 0
     samples: int | None = None
     epochs: int = 0
-    frozen: float = 0.0
+    frozen: float = 0.0  # share of the parameters that are frozen
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain types that survive a checkpoint."""

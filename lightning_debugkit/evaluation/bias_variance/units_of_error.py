@@ -12,13 +12,9 @@ NAMES = {"train": "training", "train_dev": "held-out training", "val": "validati
 
 @dataclass(frozen=True)
 class Unit:
-    """How a metric is called and written.
+    """How a metric is called and written."""
 
-    Args:
-        metric: Its name, ``error`` for the share of wrong answers.
-    """
-
-    metric: str
+    metric: str  # its name, `error` for the share of wrong answers
 
     @property
     def is_rate(self) -> bool:

@@ -172,28 +172,18 @@ class AnswerCollector:
 
 @dataclass
 class CollectedAnswers:
-    """What all ranks saw together.
-
-    Args:
-        confusion: Counts of target and prediction.
-        calibration: How often answers of each confidence are right.
-        records: Probabilities of each sample in short, ``None`` where a sample has many answers.
-        table: A row for each remembered sample, by dataset index.
-        columns: What else is known of these.
-        none: Class that stands for nothing, no label or background; ``None`` where there is no such.
-        evidence: What names of samples hang on.
-    """
+    """What all ranks saw together."""
 
     form: Task
-    confusion: Confusion
-    calibration: Calibration
+    confusion: Confusion  # counts of target and prediction
+    calibration: Calibration  # how often answers of each confidence are right
     top: TopLosses
-    records: Records | None
+    records: Records | None  # probabilities of each sample in short, `None` where a sample has many answers
     totals: Totals
-    table: Table = field(default_factory=dict)
-    columns: Table = field(default_factory=dict)
-    none: int | None = None
-    evidence: IndexEvidence = field(default_factory=IndexEvidence)
+    table: Table = field(default_factory=dict)  # a row for each remembered sample, by dataset index
+    columns: Table = field(default_factory=dict)  # what else is known of these
+    none: int | None = None  # class that stands for nothing, no label or background; `None` where there is no such
+    evidence: IndexEvidence = field(default_factory=IndexEvidence)  # what names of samples hang on
 
     @property
     def named(self) -> int:
@@ -263,20 +253,13 @@ def _settle_none(found: CollectedAnswers) -> None:
 
 @dataclass
 class Totals:
-    """Sums over all samples, also over those that are too many to be remembered.
-
-    Args:
-        answers: Answers that count: one a sample, or its pixels, labels or boxes.
-        wrong: Of these, the wrong ones.
-        broken: Samples whose scores are not finite.
-        outside: Answers whose target is no class of the model.
-    """
+    """Sums over all samples, also over those that are too many to be remembered."""
 
     samples: int = 0
-    answers: int = 0
-    wrong: int = 0
-    broken: int = 0
-    outside: int = 0
+    answers: int = 0  # answers that count: one a sample, or its pixels, labels or boxes
+    wrong: int = 0  # of these, the wrong ones
+    broken: int = 0  # samples whose scores are not finite
+    outside: int = 0  # answers whose target is no class of the model
 
     @property
     def weight(self) -> float:

@@ -15,28 +15,18 @@ from lightning_debugkit.stats.weak_slices import WeakSlice
 
 @dataclass(frozen=True)
 class ErrorCase:
-    """All that is judged.
-
-    Args:
-        stage: ``validate`` or ``test``.
-        accuracy: Share of right answers.
-        pairs: Confusions, most first.
-        merges: Pairs whose merge raises kappa.
-        issues: Labels that look wrong, ``None`` where probabilities are not known.
-        slices: Parts of the data where mistakes gather.
-        is_over: Whether training has come to its end, or a finished model is tested.
-    """
+    """All that is judged."""
 
     found: CollectedAnswers
     names: Sequence[str]
-    stage: str
-    accuracy: Interval
-    pairs: Sequence[Pair]
-    merges: Sequence[Merge]
-    issues: LabelIssues | None
-    slices: Sequence[WeakSlice]
+    stage: str  # `validate` or `test`
+    accuracy: Interval  # share of right answers
+    pairs: Sequence[Pair]  # confusions, most first
+    merges: Sequence[Merge]  # pairs whose merge raises kappa
+    issues: LabelIssues | None  # labels that look wrong, `None` where probabilities are not known
+    slices: Sequence[WeakSlice]  # parts of the data where mistakes gather
     history: ConfusionHistory
-    is_over: bool
+    is_over: bool  # whether training has come to its end, or a finished model is tested
 
     @property
     def unit(self) -> str:

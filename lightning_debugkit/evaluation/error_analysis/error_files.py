@@ -24,19 +24,12 @@ _HEADER = ("index", "target", "target_name", "predicted", "predicted_name", "los
 
 @dataclass(frozen=True)
 class ErrorFiles:
-    """The names of what one analysis leaves.
+    """The names of what one analysis leaves."""
 
-    Args:
-        own: What its callback's files begin with: ``errors``, of a second one ``errors-2``.
-        rest: What tells its pass from others: empty, ``-test``, ``-validate``, ``-validate-2``.
-        title: Of its part of the report; empty for what the run has sections of its own for.
-        is_later: Whether it is of a pass after the run's own.
-    """
-
-    own: str
-    rest: str
-    title: str
-    is_later: bool
+    own: str  # what its callback's files begin with: `errors`, of a second one `errors-2`
+    rest: str  # what tells its pass from others: empty, `-test`, `-validate`, `-validate-2`
+    title: str  # of its part of the report; empty for what the run has sections of its own for
+    is_later: bool  # whether it is of a pass after the run's own
 
     @property
     def analysis(self) -> str:
@@ -87,16 +80,11 @@ def _rests(stage: str) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Named:
-    """What was gathered, with the names of its samples, or without.
-
-    Args:
-        notes: What to say of the names.
-        may_draw: Whether the data set has the samples at their indices.
-    """
+    """What was gathered, with the names of its samples, or without."""
 
     found: CollectedAnswers
-    notes: list[str] = field(default_factory=list)
-    may_draw: bool = True
+    notes: list[str] = field(default_factory=list)  # what to say of the names
+    may_draw: bool = True  # whether the data set has the samples at their indices
 
 
 def settled_files(found: CollectedAnswers, trainer: Trainer, stage: str, is_last: bool) -> Named:

@@ -48,17 +48,13 @@ _NOTHING = {"multilabel": "(no label)", "detection": "(background)"}
 
 @dataclass(frozen=True)
 class AnalysedAt:
-    """The place of an analysis in the run.
+    """The place of an analysis in the run."""
 
-    Args:
-        stage: ``validate`` or ``test``.
-        mapping: Their labels in the whole dataset, where a `ClassSubset` was evaluated.
-    """
-
-    stage: Literal["validate", "test"]
+    stage: Literal["validate", "test"]  # `validate` or `test`
     epoch: int
     step: int
     names: list[str]
+    # their labels in the whole dataset, where a `ClassSubset` was evaluated
     mapping: dict[str, list[Any]] = field(default_factory=dict)
 
 

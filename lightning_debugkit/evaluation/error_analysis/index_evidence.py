@@ -32,14 +32,10 @@ class _Part:
 
 @dataclass(frozen=True)
 class IndexVerdict:
-    """What came of the comparison.
+    """What came of the comparison."""
 
-    Args:
-        unnamed: Why recorded indices are none of the samples', empty if they are.
-        undrawn: Why indices that the batches gave themselves are no places in the data set, empty if they may be.
-    """
-
-    unnamed: str = ""
+    unnamed: str = ""  # why recorded indices are none of the samples', empty if they are
+    # why indices that the batches gave themselves are no places in the data set, empty if they may be
     undrawn: str = ""
 
 

@@ -30,24 +30,15 @@ _HALF = 0.5
 
 @dataclass(frozen=True)
 class Task:
-    """How the answers of a batch are to be read.
-
-    Args:
-        unit: What is counted: ``samples``, ``labels``, ``pixels``, ``tokens`` or ``boxes``.
-        scores: What the scores are.
-        classes: Classes that they tell apart, 0 if that is not known.
-        channel: Dimension of the classes, ``None`` where a score is that of a yes.
-        soft: Whether targets are shares of classes.
-        rounded: Whether targets were shares of a yes, and are yes or no by what is more.
-    """
+    """How the answers of a batch are to be read."""
 
     task: TaskName
-    unit: str
-    scores: Scores
-    classes: int = 0
-    channel: int | None = 1
-    soft: bool = False
-    rounded: bool = False
+    unit: str  # what is counted: `samples`, `labels`, `pixels`, `tokens` or `boxes`
+    scores: Scores  # what the scores are
+    classes: int = 0  # classes that they tell apart, 0 if that is not known
+    channel: int | None = 1  # dimension of the classes, `None` where a score is that of a yes
+    soft: bool = False  # whether targets are shares of classes
+    rounded: bool = False  # whether targets were shares of a yes, and are yes or no by what is more
 
 
 def shaped(reading: Reading, rows: int | None) -> Reading:

@@ -24,22 +24,15 @@ _ROWS = 2
 
 @dataclass(frozen=True)
 class LossInputs:
-    """What a loss tells of predictions and targets that were found elsewhere.
+    """What a loss tells of predictions and targets that were found elsewhere."""
 
-    Args:
-        ignore_index: Targets of this value are not counted.
-        has_classes_last: Whether scores have their classes last where the shape leaves it open.
-        has_classes: Whether targets were given to the loss as classes: floats are classes written as such.
-        counted: Which answers the step does not leave out of its loss by a mask, ``None`` if all count.
-        is_followed: Whether the losses of single answers, if it gave those, were seen to be summed up.
-    """
-
-    ignore_index: int | None = None
+    ignore_index: int | None = None  # targets of this value are not counted
     function: str = ""
-    has_classes_last: bool = False
-    has_classes: bool = False
+    has_classes_last: bool = False  # whether scores have their classes last where the shape leaves it open
+    has_classes: bool = False  # whether targets were given to the loss as classes: floats are classes written as such
+    # which answers the step does not leave out of its loss by a mask, `None` if all count
     counted: Tensor | None = None
-    is_followed: bool = True
+    is_followed: bool = True  # whether the losses of single answers, if it gave those, were seen to be summed up
 
     def applied(self, found: Reading) -> Reading:
         """Return a reading as the loss had it."""

@@ -17,26 +17,18 @@ Adapter = Callable[[Any, Any], Any]
 
 @dataclass(frozen=True)
 class Reading:
-    """Predictions and targets of one batch, and the places where they were found, in words.
+    """Predictions and targets of one batch, and the places where they were found, in words."""
 
-    Args:
-        predictions: Scores or classes, one row a sample; anything else only if an adapter gave it.
-        places: Such as ``("validation_step()['logits']", "batch[1]")``.
-        ignore_index: Targets of this value are not counted, if the loss function says so.
-        function: Name of the loss function that was seen to compare the two, empty if none was.
-        given: Targets as they were, where shares of a yes have been made yes or no.
-        counted: Which answers the step does not leave out of its loss by a mask of its own, ``None`` if all count.
-        is_followed: Whether the losses of single answers, if there were such, were seen to be summed up.
-    """
-
-    predictions: Any
+    predictions: Any  # scores or classes, one row a sample; anything else only if an adapter gave it
     target: Any
-    places: tuple[str, str]
+    places: tuple[str, str]  # such as `("validation_step()['logits']", "batch[1]")`
+    # targets of this value are not counted, if the loss function says so
     ignore_index: int | None = field(default=None)
-    function: str = ""
-    given: Tensor | None = field(default=None)
+    function: str = ""  # name of the loss function that was seen to compare the two, empty if none was
+    given: Tensor | None = field(default=None)  # targets as they were, where shares of a yes have been made yes or no
+    # which answers the step does not leave out of its loss by a mask of its own, `None` if all count
     counted: Tensor | None = field(default=None)
-    is_followed: bool = True
+    is_followed: bool = True  # whether the losses of single answers, if there were such, were seen to be summed up
 
     def of_rows(self, rows: Tensor) -> Reading:
         """Return the same of some samples only."""

@@ -20,23 +20,14 @@ class NoClasses(ValueError):
 
 @dataclass(frozen=True)
 class Scored:
-    """What was right and wrong in a batch; each a tensor with one entry a sample.
+    """What was right and wrong in a batch; each a tensor with one entry a sample."""
 
-    Args:
-        wrong: Wrong answers of the sample.
-        size: Answers it was asked for: 1, or the pixels, tokens or labels that count.
-        target: Class of each sample, ``None`` where a sample has several.
-        predicted: Class that it was taken for.
-        classes: How many classes the scores tell apart, 0 if that is not known.
-        broken: Samples whose scores are not finite.
-    """
-
-    wrong: Tensor
-    size: Tensor
-    target: Tensor | None
-    predicted: Tensor | None
-    classes: int
-    broken: Tensor
+    wrong: Tensor  # wrong answers of the sample
+    size: Tensor  # answers it was asked for: 1, or the pixels, tokens or labels that count
+    target: Tensor | None  # class of each sample, `None` where a sample has several
+    predicted: Tensor | None  # class that it was taken for
+    classes: int  # how many classes the scores tell apart, 0 if that is not known
+    broken: Tensor  # samples whose scores are not finite
 
 
 def scored(predictions: Any, target: Any, cut: float = 0.5, ignore_index: int | None = None) -> Scored:

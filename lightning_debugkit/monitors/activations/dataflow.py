@@ -29,29 +29,17 @@ class Weight:
 
 @dataclass(frozen=True, slots=True)
 class Dataflow:
-    """A tensor that was made of the batch and of parameters.
+    """A tensor that was made of the batch and of parameters."""
 
-    Args:
-        layer: The layer it left last, empty if that was not seen.
-        trains: The parameters of that layer get a gradient.
-        unit: The dimension that counts the units of the layer, ``None`` if they are mixed.
-        is_spatial: The layer has its units in dimension 1, places behind it.
-        is_direct: Nothing but views and a bias lies between the layer and this tensor.
-        is_score: A product of two activations, as attention scores are.
-        gate: The activation whose output this is, but for views.
-        sites: Activations on the way here with no layer after them.
-        outputs: Layers on the way here with no layer after them.
-    """
-
-    layer: str = ""
-    trains: bool = True
-    unit: int | None = None
-    is_spatial: bool = False
-    is_direct: bool = False
-    is_score: bool = False
-    gate: Site | None = None
-    sites: frozenset[Site] = frozenset()
-    outputs: frozenset[Output] = frozenset()
+    layer: str = ""  # the layer it left last, empty if that was not seen
+    trains: bool = True  # the parameters of that layer get a gradient
+    unit: int | None = None  # the dimension that counts the units of the layer, `None` if they are mixed
+    is_spatial: bool = False  # the layer has its units in dimension 1, places behind it
+    is_direct: bool = False  # nothing but views and a bias lies between the layer and this tensor
+    is_score: bool = False  # a product of two activations, as attention scores are
+    gate: Site | None = None  # the activation whose output this is, but for views
+    sites: frozenset[Site] = frozenset()  # activations on the way here with no layer after them
+    outputs: frozenset[Output] = frozenset()  # layers on the way here with no layer after them
 
 
 Known = Weight | Dataflow

@@ -21,20 +21,13 @@ from lightning_debugkit.stats.activation_stats import to_host
 
 @dataclass
 class ObservedActivations:
-    """What one step's activations came to, in host memory.
+    """What one step's activations came to, in host memory."""
 
-    Args:
-        layers: Root mean square of each layer's output, in the order of first execution.
-        norms: The same of each normalisation's input.
-        outputs: What reached the loss; nothing if the samples of the batch do not differ.
-        unseen: What could not be seen, and why.
-    """
-
-    layers: dict[str, float]
-    norms: dict[str, float]
+    layers: dict[str, float]  # root mean square of each layer's output, in the order of first execution
+    norms: dict[str, float]  # the same of each normalisation's input
     seen: list[UnitCounts]
-    outputs: list[Variation]
-    unseen: dict[str, str]
+    outputs: list[Variation]  # what reached the loss; nothing if the samples of the batch do not differ
+    unseen: dict[str, str]  # what could not be seen, and why
 
     def measures(self) -> dict[str, dict[str, float]]:
         """Return what the report draws, by the name of its measure."""

@@ -15,24 +15,17 @@ from lightning_debugkit.monitors.activations.dataflow import Dataflow, Known, We
 
 @dataclass
 class OperationCall:
-    """An operation under way.
+    """An operation under way."""
 
-    Args:
-        name: Name such as ``relu_``.
-        func: The operation itself.
-        known: What is known of each.
-        before: What was read of its input before it ran: the peak of each unit, the share of active entries.
-        frame: Where it was called.
-    """
-
-    name: str
-    func: Any
+    name: str  # name such as `relu_`
+    func: Any  # the operation itself
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     tensors: list[Tensor]
-    known: list[Known | None]
+    known: list[Known | None]  # what is known of each
+    # what was read of its input before it ran: the peak of each unit, the share of active entries
     before: tuple[Tensor, Tensor] | None = None
-    frame: FrameType | None = None
+    frame: FrameType | None = None  # where it was called
     flows: list[Dataflow] = field(init=False)
     weights: list[Weight] = field(init=False)
 

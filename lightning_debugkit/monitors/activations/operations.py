@@ -60,21 +60,13 @@ def convolves(name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Flat:
-    """Where an activation function is flat.
+    """Where an activation function is flat."""
 
-    Args:
-        kind: ``floor`` or ``ends``.
-        low: It is flat below, or at the low end.
-        high: It is flat above, too; infinite if it is not.
-        is_exact: Its derivative there is exactly zero, not only small.
-        of_input: The limits are those of its input, else of its output.
-    """
-
-    kind: str
-    low: float
-    high: float = math.inf
-    is_exact: bool = False
-    of_input: bool = False
+    kind: str  # `floor` or `ends`
+    low: float  # it is flat below, or at the low end
+    high: float = math.inf  # it is flat above, too; infinite if it is not
+    is_exact: bool = False  # its derivative there is exactly zero, not only small
+    of_input: bool = False  # the limits are those of its input, else of its output
 
 
 _SMOOTH = {"gelu", "silu", "mish", "elu", "softplus", "hardswish"}

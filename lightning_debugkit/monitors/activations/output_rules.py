@@ -47,18 +47,12 @@ _LOOKS, STEPS, _ROWS = 5, 20, 16
 
 @dataclass(frozen=True)
 class Variation:
-    """How far the outputs of one layer differed in one look.
+    """How far the outputs of one layer differed in one look."""
 
-    Args:
-        layer: Dotted path of the layer.
-        name: The module to name: the one behind which samples no longer differ, else the layer.
-        last: Largest difference between samples where it meets the loss, relative to the size of the output.
-    """
-
-    layer: str
-    name: str
+    layer: str  # dotted path of the layer
+    name: str  # the module to name: the one behind which samples no longer differ, else the layer
     op: str
-    last: float
+    last: float  # largest difference between samples where it meets the loss, relative to the size of the output
     rows: int
 
     @property

@@ -12,42 +12,26 @@ from lightning_debugkit.replay.source_lines import SourceLine
 
 @dataclass(eq=False)
 class Site:
-    """An activation function at one place of the network, over all of its calls in one look.
+    """An activation function at one place of the network, over all of its calls in one look."""
 
-    Args:
-        op: Operation such as ``aten.relu.default``.
-        kind: ``floor`` if it is flat below one, ``ends`` if it is flat at both ends, ``rows`` for attention.
-        place: Line and module that called it.
-        layer: The layer whose units it acts on, empty if unknown.
-        trains: That layer gets a gradient.
-        is_direct: Nothing lies between the layer and it.
-        is_exact: Its derivative is exactly zero where it is flat.
-        floor: Where it becomes flat, for ``floor``.
-        is_inner: A layer comes after it.
-        is_gate: A sigmoid whose output multiplies another activation.
-        is_scaled: An attention of torch's own, which divides its scores by the square root of the width of a head.
-        samples: Size of the batch, over all calls.
-        rows: Entries of each unit, over all calls.
-        numbers: ``floor``: largest value of each unit; ``ends``: entries of each unit at the low and the high end;
-            ``rows``: one-hot rows, rows with a choice.
-        active: Active entries of an average unit, over all calls.
-    """
-
-    op: str
-    kind: str
-    place: SourceLine
-    layer: str
-    trains: bool
-    is_direct: bool
-    is_exact: bool = False
-    floor: float = 0.0
-    is_inner: bool = False
-    is_gate: bool = False
+    op: str  # operation such as `aten.relu.default`
+    kind: str  # `floor` if it is flat below one, `ends` if it is flat at both ends, `rows` for attention
+    place: SourceLine  # line and module that called it
+    layer: str  # the layer whose units it acts on, empty if unknown
+    trains: bool  # that layer gets a gradient
+    is_direct: bool  # nothing lies between the layer and it
+    is_exact: bool = False  # its derivative is exactly zero where it is flat
+    floor: float = 0.0  # where it becomes flat, for `floor`
+    is_inner: bool = False  # a layer comes after it
+    is_gate: bool = False  # a sigmoid whose output multiplies another activation
+    # an attention of torch's own, which divides its scores by the square root of the width of a head
     is_scaled: bool = False
-    samples: int = 0
-    rows: int = 0
+    samples: int = 0  # size of the batch, over all calls
+    rows: int = 0  # entries of each unit, over all calls
+    # `floor`: largest value of each unit; `ends`: entries of each unit at the low and the high end; `rows`: one-hot
+    # rows, rows with a choice
     numbers: Tensor | None = None
-    active: Tensor | None = None
+    active: Tensor | None = None  # active entries of an average unit, over all calls
 
     def add(self, numbers: Tensor, samples: int, rows: int, active: Tensor | None = None) -> None:
         """Take up one more call."""
@@ -63,35 +47,22 @@ class Site:
 
 @dataclass(frozen=True)
 class Stage:
-    """A layer's output after one operation on its way to the loss.
-
-    Args:
-        place: Line and module that called it, ``None`` if it is the layer itself.
-    """
+    """A layer's output after one operation on its way to the loss."""
 
     op: str
-    place: SourceLine | None = None
+    place: SourceLine | None = None  # line and module that called it, `None` if it is the layer itself
 
 
 @dataclass(eq=False)
 class Output:
-    """What a layer gave out, as far as it has got on its way to the loss.
+    """What a layer gave out, as far as it has got on its way to the loss."""
 
-    Args:
-        layer: Dotted path of the layer, empty if it was not seen.
-        stages: The operations that changed it, the layer first.
-        held: The tensor after each of them; let go as soon as another layer takes it.
-        tensor: As far as it has got, after views.
-        wanted: How far the targets differ that it is compared with.
-        numbers: After each stage, how far samples differ, and the size of the largest entry.
-    """
-
-    layer: str
-    stages: list[Stage]
-    held: list[Tensor]
-    tensor: Tensor | None
-    wanted: Tensor | None = None
-    numbers: Tensor | None = None
+    layer: str  # dotted path of the layer, empty if it was not seen
+    stages: list[Stage]  # the operations that changed it, the layer first
+    held: list[Tensor]  # the tensor after each of them; let go as soon as another layer takes it
+    tensor: Tensor | None  # as far as it has got, after views
+    wanted: Tensor | None = None  # how far the targets differ that it is compared with
+    numbers: Tensor | None = None  # after each stage, how far samples differ, and the size of the largest entry
     rows: int = 0
 
     def move(self, tensor: Tensor, stage: Stage | None) -> None:

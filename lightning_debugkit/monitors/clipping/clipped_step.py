@@ -23,33 +23,20 @@ _EPSILON = 1e-6  # torch adds it to the norm before it divides
 
 @dataclass(frozen=True)
 class ClippedStep:
-    """What clipping did to one optimizer step.
-
-    Args:
-        optimizer: Position among the Trainer's optimizers.
-        norm: Norm of the gradients before clipping, the loss scale taken out.
-        after: Norm after clipping.
-        threshold: What the clipping was told, ``None`` if nothing did or that is not known; scale taken out.
-        by: What was cut to the threshold; ``module`` if the module clips by means of its own.
-        is_exact: The norm is the one that the clipping itself computed.
-        is_whole: The step uses a full accumulation window.
-        peak: Largest entry after clipping, ``nan`` if it was not looked for.
-        scale: Loss scale that was still in the gradients when they were clipped.
-        source: The user's line that clipped, where it matters.
-        shares: Part of the squared norm that each layer holds; empty if it was not looked for.
-    """
+    """What clipping did to one optimizer step."""
 
     where: Where
-    optimizer: int
-    norm: float
-    after: float
-    threshold: float | None
-    by: By
-    is_exact: bool
-    is_whole: bool = True
-    peak: float = math.nan
-    scale: float = 1.0
-    source: str = ""
+    optimizer: int  # position among the Trainer's optimizers
+    norm: float  # norm of the gradients before clipping, the loss scale taken out
+    after: float  # norm after clipping
+    threshold: float | None  # what the clipping was told, `None` if nothing did or that is not known; scale taken out
+    by: By  # what was cut to the threshold; `module` if the module clips by means of its own
+    is_exact: bool  # the norm is the one that the clipping itself computed
+    is_whole: bool = True  # the step uses a full accumulation window
+    peak: float = math.nan  # largest entry after clipping, `nan` if it was not looked for
+    scale: float = 1.0  # loss scale that was still in the gradients when they were clipped
+    source: str = ""  # the user's line that clipped, where it matters
+    # part of the squared norm that each layer holds; empty if it was not looked for
     shares: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -65,35 +52,22 @@ class ClippedStep:
 
 @dataclass(eq=False)
 class PendingClippedStep:
-    """A step whose numbers may still lie on the device.
+    """A step whose numbers may still lie on the device."""
 
-    Args:
-        optimizer: As in `ClippedStep`, like all that follow but the tensors.
-        by: What was cut.
-        norm: Norm before, with the scale still in it.
-        threshold: What the clipping was told, with the scale still in it.
-        scale: Loss scale in norms and threshold.
-        source: The user's line.
-        after: Norm after, ``None`` if it follows from the threshold.
-        peak: Largest entry after.
-        layers: Layer and norm of each parameter before clipping.
-        is_taken: The optimizer made the step, with a gradient.
-        kind: Type of numbers that the clipping's norm is of.
-    """
-
-    optimizer: int
-    by: By
-    norm: Number
-    threshold: float | None = None
-    scale: float = 1.0
-    source: str = ""
-    after: Number | None = None
-    peak: Number | None = None
+    optimizer: int  # as in `ClippedStep`, like all that follow but the tensors
+    by: By  # what was cut
+    norm: Number  # norm before, with the scale still in it
+    threshold: float | None = None  # what the clipping was told, with the scale still in it
+    scale: float = 1.0  # loss scale in norms and threshold
+    source: str = ""  # the user's line
+    after: Number | None = None  # norm after, `None` if it follows from the threshold
+    peak: Number | None = None  # largest entry after
+    # layer and norm of each parameter before clipping
     layers: tuple[Sequence[str], Tensor | Later | Sequence[float]] | None = None
     where: Where = _NOWHERE
     is_whole: bool = True
-    is_taken: bool = False
-    kind: str = ""
+    is_taken: bool = False  # the optimizer made the step, with a gradient
+    kind: str = ""  # type of numbers that the clipping's norm is of
 
     @property
     def is_read(self) -> bool:

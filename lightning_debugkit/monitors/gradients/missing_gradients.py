@@ -67,16 +67,11 @@ _ENOUGH = 10  # steps before a parameter can be said never to have been used
 
 @dataclass
 class _Unfed:
-    """The parameters of an optimizer that have had no gradient but zero so far.
-
-    Args:
-        at: Places of the unfed among them, ``(n,)``.
-        zeros: For each, steps with a gradient of exactly zero, ``(n,)``.
-    """
+    """The parameters of an optimizer that have had no gradient but zero so far."""
 
     held: ParameterList
-    at: NDArray[np.intp]
-    zeros: NDArray[np.intp]
+    at: NDArray[np.intp]  # places of the unfed among them, `(n,)`
+    zeros: NDArray[np.intp]  # for each, steps with a gradient of exactly zero, `(n,)`
 
     @property
     def counts(self) -> dict[str, int]:

@@ -26,25 +26,16 @@ _LOW = 0.01  # of the peak
 
 @dataclass(frozen=True)
 class SchedulePlan:
-    """One scheduler as Lightning was told to use it.
+    """One scheduler as Lightning was told to use it."""
 
-    Args:
-        name: Its class.
-        interval: ``"step"`` or ``"epoch"``: what it is stepped by.
-        calls: Times it will be stepped in the run, infinite if not known.
-        horizon: Calls after which it is through, ``None`` if it has no end of its own.
-        reacts: It follows a metric, not a plan.
-        warm_up: Calls for which the rate only rises, ``None`` if it does not begin so or that is not known.
-        by_hand: The program calls it, under manual optimization.
-    """
-
-    name: str
-    interval: str
-    calls: float
-    horizon: float | None
-    reacts: bool
+    name: str  # its class
+    interval: str  # `"step"` or `"epoch"`: what it is stepped by
+    calls: float  # times it will be stepped in the run, infinite if not known
+    horizon: float | None  # calls after which it is through, `None` if it has no end of its own
+    reacts: bool  # it follows a metric, not a plan
+    # calls for which the rate only rises, `None` if it does not begin so or that is not known
     warm_up: float | None = None
-    by_hand: bool = False
+    by_hand: bool = False  # the program calls it, under manual optimization
 
 
 @dataclass

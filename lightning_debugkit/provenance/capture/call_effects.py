@@ -20,16 +20,11 @@ _NOT_QUIET = frozenset(("__import__", "breakpoint", "compile", "eval", "exec", "
 
 @dataclass(frozen=True)
 class Effect:
-    """What a call of a function does beyond its result.
+    """What a call of a function does beyond its result."""
 
-    Args:
-        parameters: Names of those whose value it changes.
-        names: Globals that it sets or changes.
-        is_quiet: Whether it does no more than that, as far as the script tells: a function that trains is none.
-    """
-
-    parameters: frozenset[str] = frozenset()
-    names: frozenset[str] = frozenset()
+    parameters: frozenset[str] = frozenset()  # names of those whose value it changes
+    names: frozenset[str] = frozenset()  # globals that it sets or changes
+    # whether it does no more than that, as far as the script tells: a function that trains is none
     is_quiet: bool = True
 
 

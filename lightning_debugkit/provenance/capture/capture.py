@@ -28,45 +28,29 @@ _PARTS = ("identity", "tree", "source", "environment")
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to take a picture of.
-
-    Args:
-        made_of: Modules that define the classes of its parts.
-        main: Script that runs, ``None`` in a notebook.
-        label: Its name in the experiment log.
-        side_ref: Keep the whole working tree as a commit on ``refs/debugkit/runs/<id>``.
-        include: Names of further files of the project to take, such as ``*.yaml``.
-        max_file: Bytes of the largest file taken.
-        max_bundle: Bytes of the sources that travel with a checkpoint, packed.
-    """
+    """What to take a picture of."""
 
     model: type
-    main: Path | None
-    made_of: tuple[str, ...] = ()
+    main: Path | None  # script that runs, `None` in a notebook
+    made_of: tuple[str, ...] = ()  # modules that define the classes of its parts
     run: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
-    label: str = ""
-    side_ref: bool = True
-    include: tuple[str, ...] = ()
-    max_file: int = 1_000_000
-    max_bundle: int = 20_000_000
+    label: str = ""  # its name in the experiment log
+    side_ref: bool = True  # keep the whole working tree as a commit on `refs/debugkit/runs/<id>`
+    include: tuple[str, ...] = ()  # names of further files of the project to take, such as `*.yaml`
+    max_file: int = 1_000_000  # bytes of the largest file taken
+    max_bundle: int = 20_000_000  # bytes of the sources that travel with a checkpoint, packed
     seconds: float = 10.0
 
 
 @dataclass(frozen=True)
 class Capture:
-    """What was taken.
+    """What was taken."""
 
-    Args:
-        manifest: What is known, plain types.
-        source: The sources, packed; ``None`` if there are none or they are too large.
-        seconds: How long it took.
-    """
-
-    manifest: Manifest
-    source: bytes | None
+    manifest: Manifest  # what is known, plain types
+    source: bytes | None  # the sources, packed; `None` if there are none or they are too large
     root: Path
-    seconds: float
+    seconds: float  # how long it took
 
 
 def capture(wanted: Wanted) -> Capture:

@@ -13,13 +13,9 @@ _Stat = tuple[int, int]
 
 @dataclass
 class DriftWatch:
-    """Compare files with what they were: by time and size first, by content where those differ.
+    """Compare files with what they were: by time and size first, by content where those differ."""
 
-    Args:
-        hashes: SHA-256 of each file when it was captured, by its place on disk.
-    """
-
-    hashes: Mapping[Path, str]
+    hashes: Mapping[Path, str]  # SHA-256 of each file when it was captured, by its place on disk
     _seen: dict[Path, _Stat | None] = field(default_factory=dict, init=False)
     _drifted: set[Path] = field(default_factory=set, init=False)
 

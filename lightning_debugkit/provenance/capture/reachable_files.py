@@ -18,14 +18,10 @@ class Reach:
 
     A package's ``__init__`` that is reached for one name leads on to where that name comes from, not to all that it
     re-exports: else every file of a package would count as used by every class in it.
-
-    Args:
-        texts: Source of each captured module by its dotted name.
-        packages: Names of those that are packages.
     """
 
-    texts: Mapping[str, bytes]
-    packages: frozenset[str] = frozenset()
+    texts: Mapping[str, bytes]  # source of each captured module by its dotted name
+    packages: frozenset[str] = frozenset()  # names of those that are packages
     _known: dict[str, _Imports] = field(default_factory=dict, init=False)
 
     def modules(self, start: Iterable[str]) -> set[str]:
@@ -72,14 +68,10 @@ class Reach:
 
 @dataclass(frozen=True)
 class _Imports:
-    """The imports of one module.
+    """The imports of one module."""
 
-    Args:
-        all: Every one that can run.
-        binders: Those that bind a name which no statement at the top level defines.
-    """
-
-    all: tuple[ast.Import | ast.ImportFrom, ...]
+    all: tuple[ast.Import | ast.ImportFrom, ...]  # every one that can run
+    # those that bind a name which no statement at the top level defines
     binders: Mapping[str, list[ast.Import | ast.ImportFrom]]
 
     @classmethod

@@ -22,17 +22,11 @@ class NotFound(LookupError):
 
 @dataclass(frozen=True)
 class Statement:
-    """One statement at the top level of a script.
+    """One statement at the top level of a script."""
 
-    Args:
-        node: Its syntax.
-        binds: Names that it gives a value, or whose value it changes.
-        uses: Names that it needs, now or when what it defines is called.
-    """
-
-    node: ast.stmt
-    binds: frozenset[str]
-    uses: frozenset[str]
+    node: ast.stmt  # its syntax
+    binds: frozenset[str]  # names that it gives a value, or whose value it changes
+    uses: frozenset[str]  # names that it needs, now or when what it defines is called
 
     @property
     def is_star(self) -> bool:

@@ -27,31 +27,21 @@ _CODE = ("main", "cells", "module")
 
 @dataclass(frozen=True)
 class Source:
-    """What was collected.
-
-    Args:
-        files: ``path``, ``sha256``, ``bytes``, ``kind``, ``module``, ``stale`` of each file, in order of the paths.
-        skipped: ``path``, ``reason``, ``bytes`` of what was left out; of files that are no secret by their name also
-            ``sha256``, ``kind``, ``module``.
-        import_roots: Folders below the root that must be on the import path.
-        main: Path of the script, or of the notebook's cells.
-        outside: Folders that lie elsewhere: what is called ``@name/...`` lies there.
-        contents: Bytes of each file.
-        withheld: Bytes of code that was left out; only what it imports is looked at.
-        packed: Bytes of all of it packed, about.
-        zip: It; ``None`` if the code alone takes more than a bundle may, or there is none.
-    """
+    """What was collected."""
 
     root: Path
+    # `path`, `sha256`, `bytes`, `kind`, `module`, `stale` of each file, in order of the paths
     files: list[dict[str, Any]]
+    # `path`, `reason`, `bytes` of what was left out; of files that are no secret by their name also `sha256`, `kind`,
+    # `module`
     skipped: list[dict[str, Any]]
-    import_roots: list[str]
-    main: str | None
-    outside: dict[str, str]
-    contents: Mapping[str, bytes]
-    withheld: Mapping[str, bytes]
-    packed: int
-    zip: bytes | None
+    import_roots: list[str]  # folders below the root that must be on the import path
+    main: str | None  # path of the script, or of the notebook's cells
+    outside: dict[str, str]  # folders that lie elsewhere: what is called `@name/...` lies there
+    contents: Mapping[str, bytes]  # bytes of each file
+    withheld: Mapping[str, bytes]  # bytes of code that was left out; only what it imports is looked at
+    packed: int  # bytes of all of it packed, about
+    zip: bytes | None  # it; `None` if the code alone takes more than a bundle may, or there is none
 
     @property
     def _known(self) -> list[dict[str, Any]]:

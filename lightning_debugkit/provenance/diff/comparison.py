@@ -18,31 +18,20 @@ _GRAVITY: tuple[Verdict, ...] = ("identical", "cosmetic", "changed")
 
 @dataclass(frozen=True)
 class FileVerdict:
-    """What became of one file.
-
-    Args:
-        verdict: ``cosmetic``: comments, docstrings and layout apart, it is the same program.
-        is_model: Whether the model's class uses it.
-    """
+    """What became of one file."""
 
     path: str
-    verdict: State
-    is_model: bool
+    verdict: State  # `cosmetic`: comments, docstrings and layout apart, it is the same program
+    is_model: bool  # whether the model's class uses it
 
 
 @dataclass(frozen=True)
 class CodeComparison:
-    """What became of the captured code.
+    """What became of the captured code."""
 
-    Args:
-        model: The gravest verdict on a file that the model uses.
-        others: That on the rest.
-        files: Each file, in order of the paths.
-    """
-
-    model: Verdict
-    others: Verdict
-    files: tuple[FileVerdict, ...]
+    model: Verdict  # the gravest verdict on a file that the model uses
+    others: Verdict  # that on the rest
+    files: tuple[FileVerdict, ...]  # each file, in order of the paths
 
     @property
     def model_changes(self) -> list[str]:

@@ -27,19 +27,12 @@ _NOBODY = {
 
 @dataclass(frozen=True)
 class CommittedTree:
-    """A working tree as it was.
+    """A working tree as it was."""
 
-    Args:
-        tree: Id of its tree: two that are equal hold the same files.
-        commit: Id of the commit it was kept as, ``None`` if it was not.
-        ref: Reference that keeps the commit.
-        skipped: What it lacks of the working tree, and why.
-    """
-
-    tree: str
-    commit: str | None
-    ref: str | None
-    skipped: tuple[Skipped, ...]
+    tree: str  # id of its tree: two that are equal hold the same files
+    commit: str | None  # id of the commit it was kept as, `None` if it was not
+    ref: str | None  # reference that keeps the commit
+    skipped: tuple[Skipped, ...]  # what it lacks of the working tree, and why
 
 
 def write_tree(repository: Repository, max_file: int = 1_000_000, max_total: int = MAX_TOTAL) -> CommittedTree:

@@ -21,30 +21,21 @@ _TOLD = 200
 
 @dataclass(frozen=True)
 class Skipped:
-    """What was left out.
+    """What was left out."""
 
-    Args:
-        path: A file, or a folder, which ends in a slash.
-    """
-
-    path: str
+    path: str  # a file, or a folder, which ends in a slash
     reason: str
     bytes: int
 
 
 @dataclass
 class Choice:
-    """What of the differences goes into the tree.
+    """What of the differences goes into the tree."""
 
-    Args:
-        taken: Paths whose state in the working tree is kept; one that is gone there goes.
-        dropped: Paths that the index has, and that are gone or left out.
-        skipped: What is told of those that are left out.
-    """
-
+    # paths whose state in the working tree is kept; one that is gone there goes
     taken: list[bytes] = field(default_factory=list)
-    dropped: list[bytes] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
+    dropped: list[bytes] = field(default_factory=list)  # paths that the index has, and that are gone or left out
+    skipped: list[Skipped] = field(default_factory=list)  # what is told of those that are left out
 
     def skip(self, path: bytes, reason: str, size: int = 0) -> None:
         self.skipped.append(Skipped(shown_path(path), reason, size))

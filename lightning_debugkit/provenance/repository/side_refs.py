@@ -22,26 +22,16 @@ _REMOTE_HELPER = re.compile(r"[A-Za-z0-9]+::")
 
 @dataclass(frozen=True)
 class RunRef:
-    """One run, as its side reference tells it.
-
-    Args:
-        start: The commit of the working tree when the run began.
-        end: The commit of the working tree when it ended, ``None`` if it did not, or was killed.
-        trailers: What was noted, of the end where both have it.
-        when: When it began, in UTC.
-        ended: When it ended.
-        base: The user's own commit below, ``None`` if there was none.
-        subject: First line of the start's message.
-    """
+    """One run, as its side reference tells it."""
 
     id: str
-    start: str
-    end: str | None
-    trailers: Mapping[str, str] = field(default_factory=dict)
-    when: str = ""
-    ended: str | None = None
-    base: str | None = None
-    subject: str = ""
+    start: str  # the commit of the working tree when the run began
+    end: str | None  # the commit of the working tree when it ended, `None` if it did not, or was killed
+    trailers: Mapping[str, str] = field(default_factory=dict)  # what was noted, of the end where both have it
+    when: str = ""  # when it began, in UTC
+    ended: str | None = None  # when it ended
+    base: str | None = None  # the user's own commit below, `None` if there was none
+    subject: str = ""  # first line of the start's message
 
 
 @dataclass(frozen=True)

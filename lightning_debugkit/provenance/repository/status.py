@@ -23,19 +23,12 @@ def shown_path(path: bytes) -> str:
 
 @dataclass(frozen=True)
 class Entry:
-    """One path that differs.
+    """One path that differs."""
 
-    Args:
-        path: Below the root, with slashes; folders that are repositories of their own end in one.
-        index: How the index differs from the commit: a letter of ``git status``, ``.`` if it does not.
-        worktree: How the working tree differs from the index; ``?`` if git does not track it.
-        submodule: ``S`` and, of a submodule: ``C`` commit, ``M`` tracked files, ``U`` untracked files differ.
-    """
-
-    path: bytes
-    index: str
-    worktree: str
-    submodule: str = "N..."
+    path: bytes  # below the root, with slashes; folders that are repositories of their own end in one
+    index: str  # how the index differs from the commit: a letter of `git status`, `.` if it does not
+    worktree: str  # how the working tree differs from the index; `?` if git does not track it
+    submodule: str = "N..."  # `S` and, of a submodule: `C` commit, `M` tracked files, `U` untracked files differ
 
     @property
     def status(self) -> str:
@@ -54,23 +47,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Status:
-    """A look at a working tree.
+    """A look at a working tree."""
 
-    Args:
-        commit: Its commit, ``None`` before the first.
-        branch: Its branch, ``None`` if the head is detached.
-        upstream: The branch that this one follows.
-        ahead: Commits that the upstream lacks, ``None`` if it is not known.
-        behind: Commits that only the upstream has.
-        entries: All that differs.
-    """
-
-    commit: str | None
-    branch: str | None
-    upstream: str | None
-    ahead: int | None
-    behind: int | None
-    entries: tuple[Entry, ...]
+    commit: str | None  # its commit, `None` before the first
+    branch: str | None  # its branch, `None` if the head is detached
+    upstream: str | None  # the branch that this one follows
+    ahead: int | None  # commits that the upstream lacks, `None` if it is not known
+    behind: int | None  # commits that only the upstream has
+    entries: tuple[Entry, ...]  # all that differs
 
     @cached_property
     def tracked(self) -> tuple[Entry, ...]:
@@ -79,13 +63,9 @@ class Status:
 
 @dataclass(frozen=True)
 class WorkingTree:
-    """What was seen, and the draft of the index by which it was seen.
+    """What was seen, and the draft of the index by which it was seen."""
 
-    Args:
-        index: The variable by which git takes the draft for its index.
-    """
-
-    index: dict[str, str]
+    index: dict[str, str]  # the variable by which git takes the draft for its index
     status: Status
 
 
