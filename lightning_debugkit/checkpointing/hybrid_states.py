@@ -25,6 +25,11 @@ def is_hybrid(trainer: Trainer) -> bool:
     return any("HYBRID" in part.sharding_strategy.name for part in parts)  # one of the two is private
 
 
+def is_in_shards(path: Any) -> bool:
+    """Tell whether a checkpoint is a folder of shards: of one file, however it is to be saved, the states are right."""
+    return path is not None and (Path(path) / ".metadata").is_file()
+
+
 def read_states_again(trainer: Trainer, path: Any) -> None:
     """Give the optimizers their states as they were saved, where Lightning has not; every rank must call this.
 
@@ -42,7 +47,7 @@ def read_states_again(trainer: Trainer, path: Any) -> None:
     from torch.distributed.fsdp.api import ShardedOptimStateDictConfig, ShardedStateDictConfig
 
     folder = Path(trainer.strategy.broadcast(path))
-    if not (folder / ".metadata").is_file():  # one file, which Lightning reads otherwise
+    if not is_in_shards(folder):
         return
     model: Any = trainer.strategy.model
     in_host_memory = ShardedStateDictConfig(offload_to_cpu=True), ShardedOptimStateDictConfig(offload_to_cpu=True)

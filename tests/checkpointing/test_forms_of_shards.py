@@ -102,7 +102,7 @@ def test_a_whole_file_that_is_asked_for_by_name_is_verified_too(job: tuple[Path,
     assert ["load another one." in str(answer) for answer in answers] == [True, True]
 
 
-def resume_alone(rank: int, folder: Path, saved: Path) -> None:
+def resume_alone(rank: int, folder: Path, saved: Path, wide: int) -> None:
     pl.seed_everything(3, verbose=False)
     trainer = pl.Trainer(
         accelerator="cpu", devices=4, strategy=strategy("fsdp-hybrid"), default_root_dir=folder, logger=False,
@@ -110,14 +110,25 @@ def resume_alone(rank: int, folder: Path, saved: Path) -> None:
         callbacks=[ExactResume()],
     )  # fmt: skip
     data = DataLoader(TensorDataset(torch.randn(16, 4)), 4)
-    trainer.fit(Shared("fsdp", wide=1), data, data, ckpt_path=str(saved))
+    trainer.fit(Shared("fsdp", wide=wide), data, data, ckpt_path=str(saved))
 
 
 @pytest.mark.parametrize("job", ["fsdp-hybrid"], indirect=True)
 def test_exact_resume_alone_says_that_hybrid_states_are_wrong(job: tuple[Path, list[Any]], tmp_path: Path) -> None:
     """`findings/torch-hybrid-sharding-loads-wrong-moments.sh`; the twin is the form itself, which says nothing."""
     saved = job[0] / "first/checkpoints"
-    on_two_ranks(resume_alone, tmp_path, saved / read_records(saved)[-1].name, count=4)
+    on_two_ranks(resume_alone, tmp_path, saved / read_records(saved)[-1].name, 1, count=4)
     found = [each for each in read_journal(tmp_path / "debugkit").findings if each.rule == "resume-not-exact"]
     assert {each.severity for each in found} == {Severity.WARNING}
     assert all("hybrid-sharding" in each.evidence["names"] for each in found)
+
+
+@pytest.mark.parametrize("job", ["fsdp full"], indirect=True)
+def test_of_one_file_the_states_are_right_under_hybrid_sharding_too(
+    job: tuple[Path, list[Any]], tmp_path: Path
+) -> None:
+    """Fewer ranks saved it, which is told; how the strategy would save is not what was loaded."""
+    saved = job[0] / "first/checkpoints"
+    on_two_ranks(resume_alone, tmp_path, saved / read_records(saved)[-1].name, 9, count=4)
+    (found,) = (each for each in read_journal(tmp_path / "debugkit").findings if each.rule == "resume-not-exact")
+    assert "hybrid-sharding" not in found.evidence["names"]

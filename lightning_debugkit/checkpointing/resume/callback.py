@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 
-from lightning_debugkit.checkpointing.hybrid_states import is_hybrid
+from lightning_debugkit.checkpointing.hybrid_states import is_hybrid, is_in_shards
 from lightning_debugkit.checkpointing.preemption import AgreedSigterm
 from lightning_debugkit.checkpointing.resume import inexact_causes, resume_state
 from lightning_debugkit.checkpointing.resume.dataloader_position import DataLoaderPosition, is_stateful
@@ -189,8 +189,8 @@ class ExactResume(DebugCallback):
 
 def _has_wrong_states(trainer: Trainer) -> bool:
     """Tell whether Lightning alone has read the states of optimizers under hybrid sharding, and so wrongly."""
-    if not is_hybrid(trainer):
+    if not is_hybrid(trainer) or not is_in_shards(trainer.strategy.broadcast(trainer.ckpt_path)):
         return False
     from lightning_debugkit.checkpointing import strategy_saving  # late: it takes a while to import
 
-    return strategy_saving.saves_in_shards(trainer) and not strategy_saving.reads_states_again(trainer)
+    return not strategy_saving.reads_states_again(trainer)
