@@ -28,11 +28,7 @@ if TYPE_CHECKING:
 
 
 class AfterSave:
-    """Follows saves to their end.
-
-    Args:
-        raise_after: Saves that may fail in a row before training is stopped.
-    """
+    """Follows saves to their end. ``raise_after``: saves that may fail in a row before training is stopped."""
 
     def __init__(self, raise_after: int | None) -> None:
         self.raise_after = raise_after

@@ -14,11 +14,7 @@ from lightning_debugkit.stats.tensor_norms import unobserved
 
 
 class Later:
-    """Numbers of a device that the next copy brings along.
-
-    Args:
-        tensor: Any shape; let go of once it has been read.
-    """
+    """Numbers of a device that the next copy brings along. ``tensor``: any shape; let go of once it has been read."""
 
     __slots__ = ("_found", "tensor")
 

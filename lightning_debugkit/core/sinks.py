@@ -65,11 +65,7 @@ class Sinks:
 
 
 class Call:
-    """A function of the user's, called with each finding.
-
-    Args:
-        function: The function, or its dotted path.
-    """
+    """A function of the user's, called with each finding. ``function``: the function, or its dotted path."""
 
     def __init__(self, function: OnFinding) -> None:
         self._function = function

@@ -16,11 +16,7 @@ SAME = 1e-3  # what half precision leaves of a mean
 
 
 class FirstLoss(LossWatch):
-    """Hear the loss functions of one step.
-
-    Args:
-        weights: Class weights of each call that has some.
-    """
+    """Hear the loss functions of one step. ``weights``: class weights of each call that has some."""
 
     def __init__(self) -> None:
         super().__init__()

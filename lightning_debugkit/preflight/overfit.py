@@ -159,11 +159,7 @@ class _Learner:
         return batch, len(chosen)
 
     def _reach(self) -> Attainable:
-        """Return what the loss can reach.
-
-        Raises:
-            NotProbed: That is not known.
-        """
+        """Return what the loss can reach; raises `NotProbed` where that is not known."""
         losses: list[Tensor] = []
         calls = self._heard(self.batch, losses)
         again: list[Tensor] = []

@@ -57,11 +57,7 @@ def _check_goal(goal: Any) -> None:
 
 
 def named_metric(goal: Any, metric: Any) -> str | Metric:
-    """Return the metric that goal and metric ask for together.
-
-    Raises:
-        ValueError: They name two.
-    """
+    """Return the metric that goal and metric ask for together; raises `ValueError` where they name two."""
     named = next(iter(goal)) if isinstance(goal, Mapping) else None
     if metric is not None and named is not None and metric != named:
         owner = _NEEDS.owner

@@ -71,11 +71,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: Any) -> Manifest:
-        """Return the manifest that ``text`` holds.
-
-        Raises:
-            Malformed: It is not one, or one of a newer format.
-        """
+        """Return the manifest that ``text`` holds; raises `Malformed` where it is not one, or one of a newer format."""
         if not isinstance(text, str) or len(text) > _LONGEST:
             raise Malformed(f"A manifest needs JSON of at most {_LONGEST:,} characters, got {_told(text)}.")
         try:

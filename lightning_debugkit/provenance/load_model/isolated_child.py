@@ -44,11 +44,7 @@ def send(stream: Any, data: bytes) -> None:
 
 
 def receive(stream: Any) -> bytes:
-    """Read one message.
-
-    Raises:
-        EOFError: The other side is gone.
-    """
+    """Read one message; raises `EOFError` where the other side is gone."""
     head = stream.read(_LENGTH.size)
     if len(head) < _LENGTH.size:
         raise EOFError

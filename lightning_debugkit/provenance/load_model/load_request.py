@@ -45,11 +45,7 @@ class Request:
         return {old: new for new, old in enumerate(known)}
 
     def archive(self) -> Archive:
-        """Return the sources.
-
-        Raises:
-            ValueError: There are none, or they are not as they were captured.
-        """
+        """Return the sources; raises `ValueError` where there are none, or they are not as they were captured."""
         if self.source is None:
             raise ValueError(
                 f"load_model needs the source within the checkpoint, got {self.named!r} with hashes only; get its "

@@ -90,11 +90,7 @@ def mount_snapshot(manifest: Manifest, archive: Archive) -> Captured:
 
 
 def set_main(captured: Captured, path: str, module: str | None) -> None:
-    """Give ``captured`` its script, once; nothing of it runs yet.
-
-    Raises:
-        SyntaxError: It is no Python.
-    """
+    """Give ``captured`` its script, once; nothing of it runs yet. Raises `SyntaxError` where it is no Python."""
     if captured.main is None:
         file = str(captured.folder / path)
         package = (module or "").rpartition(".")[0]

@@ -52,22 +52,14 @@ class _Commit:
 
 
 def reference(run_id: str) -> str:
-    """Return the full name of a run's reference.
-
-    Raises:
-        Unavailable: No reference can have that name.
-    """
+    """Return the full name of a run's reference; raises `Unavailable` where no reference can have that name."""
     if not _ID.fullmatch(run_id) or run_id.endswith(".lock"):
         raise Unavailable("failed", "Use letters, digits, - and _.", f"{run_id!r} cannot name a reference")
     return RUNS + run_id
 
 
 def listed_runs(repository: Repository) -> list[RunRef]:
-    """Return the runs of a repository, the oldest first.
-
-    Raises:
-        Unavailable: Git cannot say.
-    """
+    """Return the runs of a repository, the oldest first; raises `Unavailable` where Git cannot say."""
     tips = _tips(repository)
     ends = _commits(repository, tips.values())
     starts = _commits(repository, (parent for tip in ends.values() if _is_end(tip) for parent in tip.parents[:1]))

@@ -138,11 +138,7 @@ def program_weights(path: Path) -> Any:
 
 
 def refuse(trainer: Trainer) -> None:
-    """Raise where no process holds the whole model.
-
-    Raises:
-        CannotExport: The strategy shards the parameters.
-    """
+    """Raise where no process holds the whole model; raises `CannotExport` where the strategy shards the parameters."""
     name = type(trainer.strategy).__name__
     if any(word in name for word in ("FSDP", "DeepSpeed", "ModelParallel")):
         raise CannotExport(f"{name} shards the parameters; load the checkpoint in one process and export it there")
