@@ -24,14 +24,10 @@ class AgreedSigterm(SIGTERMException):
 
 
 class SigtermAgreement:
-    """Lets all ranks of a fit stop before the same batch once any of them got a SIGTERM.
-
-    Args:
-        trainer: Its handlers of signals must be registered already.
-    """
+    """Lets all ranks of a fit stop before the same batch once any of them got a SIGTERM."""
 
     def __init__(self, trainer: Trainer) -> None:
-        self._trainer = trainer
+        self._trainer = trainer  # its handlers of signals must be registered already
         self._is_told = False
         self._standing: StandIn | None = None
         self._handlers: list[Any] | None = None

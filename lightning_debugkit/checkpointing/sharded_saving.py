@@ -36,14 +36,11 @@ class ShardNotWritten(RuntimeError):
 
 
 class ShardWriter:
-    """Lets every rank write its part of checkpoints, at once or beside the training.
-
-    Args:
-        beside: The training waits for a copy in host memory only; ``torch.distributed.checkpoint`` writes in a thread,
-            whose collectives have a process group of their own.
-    """
+    """Lets every rank write its part of checkpoints, at once or beside the training."""
 
     def __init__(self, *, beside: bool) -> None:
+        # the training waits for a copy in host memory only; `torch.distributed.checkpoint` writes in a thread, whose
+        # collectives have a process group of their own
         self._beside = beside
         self._group: Any = None
         self._pool = ThreadPoolExecutor(1, "shards")

@@ -63,17 +63,13 @@ class Store:
 
     A checkpoint exists when its record does: the file is written first, its record after it. It ends in the reverse
     order. Records are read once, at the start; this object is then the only one that changes the files of its fit.
-
-    Args:
-        run: Name of this fit.
-        fsync: Wait for the device at each commit.
     """
 
     def __init__(self, folder: Path, rules: Sequence[KeepRule], run: str, *, fsync: bool = True) -> None:
         self.folder = folder
         self.rules = tuple(rules)
-        self.run = run
-        self.fsync = fsync
+        self.run = run  # name of this fit
+        self.fsync = fsync  # wait for the device at each commit
         self.lineage: Lineage = ()
         self.pinned: dict[str, str] = {}
         self.elsewhere: Callable[[], Collection[str]] = tuple  # names of files that an object store has, too

@@ -21,14 +21,11 @@ _NAMED = 5  # findings in the one line that stands for the table
 
 
 class Console:
-    """The terminal, by way of the logger ``lightning_debugkit``: a program that sets up logging decides over it.
-
-    Args:
-        shared: A folder in which the processes of a job agree who says what, as they share a terminal; ``None`` if
-            there is one process.
-    """
+    """The terminal, by way of the logger ``lightning_debugkit``: a program that sets up logging decides over it."""
 
     def __init__(self, shared: Path | None = None) -> None:
+        # a folder in which the processes of a job agree who says what, as they share a terminal; `None` if there is one
+        # process
         self._shared = shared
         self._said: set[str] = set()
         self._raised: set[str] = set()

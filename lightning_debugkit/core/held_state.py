@@ -64,16 +64,12 @@ def cannot_undo(module: nn.Module) -> str:
 
 
 class HeldState:
-    """What the steps of a module can change, as it is when this is made.
-
-    Args:
-        is_kept: Keep it, so that ``undo`` puts it back; else it is only looked at.
-    """
+    """What the steps of a module can change, as it is when this is made."""
 
     def __init__(self, module: nn.Module, is_kept: bool = True) -> None:
         self.why = ""
         self.undo: list[Undo] = []
-        self._is_kept = is_kept
+        self._is_kept = is_kept  # keep it, so that `undo` puts it back; else it is only looked at
         self._left = _MOST
         self._seen: dict[int, Any] = {}  # objects that are alive keep their ids
         self._functions: dict[int, FunctionType] = {}

@@ -28,16 +28,11 @@ _ABSENT: list[Any] = []  # a value that a point lacks; null is a value
 
 
 class NamedNumbers(Mapping[str, float]):
-    """Numbers of the same names, step after step: of a large model no entry is touched by itself.
-
-    Args:
-        names: Of each.
-        numbers: As many, ``(n,)``.
-    """
+    """Numbers of the same names, step after step: of a large model no entry is touched by itself."""
 
     def __init__(self, names: Sequence[str], numbers: NDArray[np.float64]) -> None:
-        self.names = names
-        self.numbers = numbers
+        self.names = names  # of each
+        self.numbers = numbers  # as many, `(n,)`
 
     def __getitem__(self, name: str) -> float:
         return self._by_name[name]
@@ -54,15 +49,11 @@ class NamedNumbers(Mapping[str, float]):
 
 
 class JournalWriter:
-    """Append events to a journal; all but measures are on disk when the call returns.
-
-    Args:
-        lost: Told of an error when what had waited could not be written.
-    """
+    """Append events to a journal; all but measures are on disk when the call returns."""
 
     def __init__(self, journal: Journal, lost: Callable[[OSError], None]) -> None:
         self.journal = journal
-        self._lost = lost
+        self._lost = lost  # told of an error when what had waited could not be written
         self._process = os.getpid()
         self._lock = threading.RLock()
         self._handle: int | None = None

@@ -18,14 +18,11 @@ class LoggerSink:
     """Any logger with the interface of Lightning's: it takes numbers alone, and only where they are asked for.
 
     A finding is a point then, named after its rule. What a program reads of its own metrics stays what it was, else.
-
-    Args:
-        takes_all: It gets scalars and figures, too.
     """
 
     def __init__(self, logger: Any, takes_all: bool = False) -> None:
         self.logger = logger
-        self.takes_all = takes_all
+        self.takes_all = takes_all  # it gets scalars and figures, too
         self.told: list[Finding] = []
 
     def __str__(self) -> str:

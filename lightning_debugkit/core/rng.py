@@ -65,16 +65,11 @@ class RandomState:
 
 
 class _Watched:
-    """A generator as it was when it was last asked.
-
-    Args:
-        generator: Python's or numpy's; it is kept, as its memory is looked at.
-        views: The parts of its memory that tell whether it has drawn.
-    """
+    """A generator as it was when it was last asked."""
 
     def __init__(self, generator: Any, views: Sequence[Any]) -> None:
-        self.generator = generator
-        self.views = views
+        self.generator = generator  # Python's or numpy's; it is kept, as its memory is looked at
+        self.views = views  # the parts of its memory that tell whether it has drawn
         self.told: Any = None
         self.state: Any = None
 

@@ -6,9 +6,6 @@ from __future__ import annotations
 class SampledSteps:
     """Choose the steps to look at: half as far apart as the run is old, and at most ``every`` steps apart.
 
-    Args:
-        every: Steps between two looks once the run is old.
-
     Example:
         >>> looks = SampledSteps(every=10)
         >>> [step for step in range(50) if looks.takes(step)]
@@ -16,7 +13,7 @@ class SampledSteps:
     """
 
     def __init__(self, every: int) -> None:
-        self.every = every
+        self.every = every  # steps between two looks once the run is old
         self.first: int | None = None
         self.due = 0
         self.last = 0
@@ -49,9 +46,6 @@ class SampledSteps:
 class Thinning:
     """Choose ever fewer of a run's steps: half of ``points`` more each time that the run has doubled.
 
-    Args:
-        points: Steps kept before the distance between them doubles.
-
     Example:
         >>> thin = Thinning(points=4)
         >>> [step for step in range(20) if thin.keeps(step)]
@@ -59,7 +53,7 @@ class Thinning:
     """
 
     def __init__(self, points: int = 400) -> None:
-        self.points = points
+        self.points = points  # steps kept before the distance between them doubles
         self.stride = 1
         self.kept = 0
         self.due = 0

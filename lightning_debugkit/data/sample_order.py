@@ -77,14 +77,10 @@ class OrderRecorder(AroundSampler):
 
 
 class LoaderListener:
-    """Records the order of each map-style `DataLoader` from its batch sampler, for as long as the loader is there.
-
-    Args:
-        training: Whether to listen to training loaders, not to those of validation and test.
-    """
+    """Records the order of each map-style `DataLoader` from its batch sampler, for as long as the loader is there."""
 
     def __init__(self, training: bool) -> None:
-        self.training = training
+        self.training = training  # whether to listen to training loaders, not to those of validation and test
         # Nothing of a loader is kept alive: data that are loaded anew every few epochs would pile up.
         self._heard: WeakKeyDictionary[DataLoader[Any], OrderRecorder] = WeakKeyDictionary()
         self._standing: StandIn | None = None

@@ -41,14 +41,10 @@ from lightning_debugkit.replay.hidden_step_replay import why_no_loss
 
 
 class LoopMonitor:
-    """Call each of its rules when there is something for it to see: beside the steps, which `Monitor` looks at.
-
-    Args:
-        wiring: Watch schedules, windows, flags and loads, not only numbers.
-    """
+    """Call each of its rules when there is something for it to see: beside the steps, which `Monitor` looks at."""
 
     def __init__(self, wiring: bool) -> None:
-        self.wiring = wiring
+        self.wiring = wiring  # watch schedules, windows, flags and loads, not only numbers
         self.answers = ValidationAnswers()
         self.authors = Authors()
         self.buffers = Buffers()

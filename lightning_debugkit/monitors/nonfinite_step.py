@@ -42,16 +42,12 @@ _MAX_REPLAYS = 5  # in a run that goes on: the first few say what there is to sa
 
 
 class NonfiniteStep:
-    """Deal with steps whose loss or gradients are not finite.
-
-    Args:
-        action: ``raise``, ``stop``, ``skip`` or ``warn``.
-        max_bundle: Bytes of model and batch that may be left to run the step again; 0 leaves nothing.
-    """
+    """Deal with steps whose loss or gradients are not finite."""
 
     def __init__(self, action: str, max_skips: int, max_bundle: int) -> None:
-        self.action = action
+        self.action = action  # `raise`, `stop`, `skip` or `warn`
         self.max_skips = max_skips
+        # bytes of model and batch that may be left to run the step again; 0 leaves nothing
         self.max_bundle = max_bundle
         self.bundled = False
         self.skips = 0

@@ -46,21 +46,13 @@ class Numbers:
 
 @dataclass(frozen=True)
 class AgainstConstant:
-    """Predictions against the best constant of each column.
+    """Predictions against the best constant of each column."""
 
-    Args:
-        loss: Name of the loss function.
-        n: Samples.
-        own: Loss of the predictions.
-        least: Loss of the constants.
-        r: Mean correlation of the columns.
-    """
-
-    loss: str
-    n: int
-    own: float
-    least: float
-    r: float
+    loss: str  # name of the loss function
+    n: int  # samples
+    own: float  # loss of the predictions
+    least: float  # loss of the constants
+    r: float  # mean correlation of the columns
 
     @property
     def error(self) -> float:

@@ -53,13 +53,6 @@ class StepListener(TorchFunctionMode):
 
     Enter it around the step itself and nowhere else: torch's modes are a stack. What fails inside is kept in `error`
     and the step goes on.
-
-    Args:
-        names: Dotted path of each module of the model, by ``id``.
-        is_training: The step is one of training; dropout is heard in the others only.
-        judge: Called with each loss call before torch makes it, as torch may raise or a device may die of it.
-        origins: Follows which results are of the batch, and which of the network; ``None`` for a step run again.
-        masks: Compares masks of attention with the batch; ``None`` for a step run again.
     """
 
     def __init__(
@@ -86,11 +79,13 @@ class StepListener(TorchFunctionMode):
         self.picks = Picks()
         self.corners = Corners()
         self.error: Exception | None = None
-        self._names = names
-        self._is_training = is_training
+        self._names = names  # dotted path of each module of the model, by `id`
+        self._is_training = is_training  # the step is one of training; dropout is heard in the others only
+        # called with each loss call before torch makes it, as torch may raise or a device may die of it
         self._judge = judge
+        # follows which results are of the batch, and which of the network; `None` for a step run again
         self._origins = origins
-        self._masks = masks
+        self._masks = masks  # compares masks of attention with the batch; `None` for a step run again
         self._overlaps = Overlaps()
         self._made: TensorNotes[Made] = TensorNotes()
         self._truncated: TensorNotes[bool] = TensorNotes()

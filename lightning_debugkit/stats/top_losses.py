@@ -31,9 +31,6 @@ class TopLosses:
 
     Losses that are not a number have no rank: they are counted in ``broken``. Infinity has, it is the largest.
 
-    Args:
-        k: Samples kept.
-
     Example:
         >>> top = TopLosses(1)
         >>> target, predicted, index = torch.tensor([[3, 3], [3, 5], [0, 1]])
@@ -45,7 +42,7 @@ class TopLosses:
     def __init__(self, k: int) -> None:
         if k < 1:
             raise ValueError(f"TopLosses needs k >= 1, got {k!r}; 25 make a page of pictures.")
-        self.k = k
+        self.k = k  # samples kept
         self._broken = 0
         self._buffer = RowBuffer(_DTYPES, max(_ROWS, k))
         self._kept: Block = ()

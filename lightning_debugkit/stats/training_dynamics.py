@@ -56,9 +56,6 @@ class Course:
 class Dynamics:
     """Sums over the times that each sample was trained on: 19 bytes a sample.
 
-    Args:
-        n: Samples of the training set; an index that is none of them is left out.
-
     Example:
         >>> dynamics = Dynamics(2)
         >>> for p in (0.75, 0.25):
@@ -75,7 +72,7 @@ class Dynamics:
     def __init__(self, n: int) -> None:
         if n < 1:
             raise ValueError(f"Dynamics needs n >= 1, got {n!r}; give the length of the training set.")
-        self.n = n
+        self.n = n  # samples of the training set; an index that is none of them is left out
         # The last row takes what is not counted: no batch has to be cut, which would wait for the device.
         self._sums = {name: torch.zeros(n + 1, dtype=dtype) for name, dtype in _DTYPES.items()}
 

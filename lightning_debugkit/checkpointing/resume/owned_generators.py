@@ -26,13 +26,10 @@ class Owned:
     """The generators of some objects, each by the path on which it hangs, and the counters of samplers.
 
     Looked up anew each time: loaders come and go. Generators behind slots, closures or C code are not found.
-
-    Args:
-        roots: Returns the objects of now, by name.
     """
 
     def __init__(self, roots: Callable[[], Mapping[str, Any]]) -> None:
-        self.roots = roots
+        self.roots = roots  # returns the objects of now, by name
         self._first: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()  # attributes of samplers, when new
 
     def states(self) -> dict[str, Any]:

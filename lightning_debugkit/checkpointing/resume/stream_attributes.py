@@ -26,14 +26,10 @@ Found = dict[str, dict[str, Any]]
 
 
 class StreamAttributes:
-    """The attributes of streams, and of what they iterate over, that move after the streams were made.
-
-    Args:
-        streams: Returns the loaders of now whose place is not known otherwise, by name.
-    """
+    """The attributes of streams, and of what they iterate over, that move after the streams were made."""
 
     def __init__(self, streams: Callable[[], Mapping[str, Any]]) -> None:
-        self._streams = streams
+        self._streams = streams  # returns the loaders of now whose place is not known otherwise, by name
         self._first: dict[int, tuple[Any, dict[str, Any]]] = {}
         self._ever: dict[str, set[str]] = {}  # what has moved at any time, by path
         self._began: Found = {}

@@ -27,14 +27,10 @@ class Chosen(AroundSampler):
 
 
 class Holdout:
-    """Take a fixed part of the training data away from the training loader for the time of a fit.
-
-    Args:
-        fraction: Share of the training data to hold out.
-    """
+    """Take a fixed part of the training data away from the training loader for the time of a fit."""
 
     def __init__(self, fraction: float) -> None:
-        self.fraction = fraction
+        self.fraction = fraction  # share of the training data to hold out
         self.held: DataLoader[Any] | None = None  # both are to be drawn from
         self.kept: DataLoader[Any] | None = None
         self.samples = 0  # that are kept

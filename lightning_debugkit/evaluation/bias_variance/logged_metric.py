@@ -19,14 +19,10 @@ _SPLITS = ("train", "valid", "validation", "val", "test")
 
 
 class LoggedValues:
-    """What a module logs under some names while it is listened to.
-
-    Args:
-        names: Names that mean the metric; the first that is logged counts.
-    """
+    """What a module logs under some names while it is listened to."""
 
     def __init__(self, names: Sequence[str]) -> None:
-        self.names = names
+        self.names = names  # names that mean the metric; the first that is logged counts
         self.values: dict[str, list[tuple[Any, int]]] = {}
         self._size = 1
         self._standing: list[StandIn] = []

@@ -149,17 +149,12 @@ class LoggedTake:
 
 
 class Measurement:
-    """Makes what looks at a set of samples, and merges what all ranks saw.
-
-    Args:
-        metric: ``error``, a torchmetrics metric, or the name of a logged metric.
-        group: Entry of the batch that says which samples belong together.
-    """
+    """Makes what looks at a set of samples, and merges what all ranks saw."""
 
     def __init__(self, metric: str | Metric, reader: PredictionReader, group: str | None, method: Method) -> None:
-        self.metric = metric
+        self.metric = metric  # `error`, a torchmetrics metric, or the name of a logged metric
         self.reader = reader
-        self.group = group
+        self.group = group  # entry of the batch that says which samples belong together
         self.method = method
 
     def names(self, split: str) -> list[str]:

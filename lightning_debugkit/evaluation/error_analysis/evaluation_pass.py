@@ -43,14 +43,7 @@ from lightning_debugkit.evaluation.predictions.wrong_samples import NoClasses
 
 
 class EvaluationPass:
-    """Looks at every batch of a pass; what stays from pass to pass is how the module is read.
-
-    Args:
-        task: Kind of question, ``None`` to tell by the first batch.
-        loaders: Loaders that count, all if ``None``.
-        slices: Entries of the batch to search weak slices by, all that fit if ``None``.
-        most: Samples that all ranks together remember one by one.
-    """
+    """Looks at every batch of a pass; what stays from pass to pass is how the module is read."""
 
     def __init__(
         self,
@@ -61,10 +54,10 @@ class EvaluationPass:
         most: int,
     ) -> None:
         self.reader = reader
-        self.task = task
-        self.loaders = loaders
-        self.slices = slices
-        self.most = most
+        self.task = task  # kind of question, `None` to tell by the first batch
+        self.loaders = loaders  # loaders that count, all if `None`
+        self.slices = slices  # entries of the batch to search weak slices by, all that fit if `None`
+        self.most = most  # samples that all ranks together remember one by one
         self.order = LoaderOrder()
         self.missing = ""
         self.metrics = StageMetrics()

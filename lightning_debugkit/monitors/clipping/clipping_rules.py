@@ -77,16 +77,11 @@ _KEPT = 2000  # norms remembered for the tail
 
 
 class ClippingRules:
-    """Judge the steps of one optimizer.
-
-    Args:
-        percentile: Of the run's norms, suggested as threshold.
-        is_auto: The threshold follows a percentile: steps are clipped by design.
-    """
+    """Judge the steps of one optimizer."""
 
     def __init__(self, percentile: float, is_auto: bool = False) -> None:
-        self.percentile = percentile
-        self.is_auto = is_auto
+        self.percentile = percentile  # of the run's norms, suggested as threshold
+        self.is_auto = is_auto  # the threshold follows a percentile: steps are clipped by design
         self.recent: deque[ClippedStep] = deque(maxlen=_WINDOW)
         self.norms: deque[tuple[int, float]] = deque(maxlen=_KEPT)  # step and norm
         self.steps = 0

@@ -20,14 +20,10 @@ _BY_NAME = re.compile(rb"(?:import_module|__import__)\(\s*[\"']([A-Za-z_]\w*)")
 
 
 class PackageFiles:
-    """The files of packages, found by walking their folders.
-
-    Args:
-        skip: Told of what is left out: place, reason, bytes.
-    """
+    """The files of packages, found by walking their folders."""
 
     def __init__(self, skip: Callable[[Path, str, int], None]) -> None:
-        self.skip = skip
+        self.skip = skip  # told of what is left out: place, reason, bytes
         self.code: list[tuple[Path, str | None, Path]] = []
         self.data: list[Path] = []
         self._seen: set[Path] = set()

@@ -58,15 +58,11 @@ _ADVICE = {
 
 
 class Unavailable(Exception):
-    """Git cannot answer.
-
-    Args:
-        reason: ``no-git``, ``no-repository``, ``bare``, ``dubious-ownership``, ``timeout`` or ``failed``.
-    """
+    """Git cannot answer."""
 
     def __init__(self, reason: str, advice: str = "", detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason = reason
+        self.reason = reason  # `no-git`, `no-repository`, `bare`, `dubious-ownership`, `timeout` or `failed`
         self.advice = advice or _ADVICE.get(reason, "")
         self.detail = detail
 
@@ -77,17 +73,12 @@ class Unavailable(Exception):
 
 
 class Repository:
-    """A working tree and its repository, for as long as ``open_repository`` keeps it open.
-
-    Args:
-        program: gitpython's command line.
-        until: When the time is up, on ``time.monotonic``.
-    """
+    """A working tree and its repository, for as long as ``open_repository`` keeps it open."""
 
     def __init__(self, program: Any, folder: Path, until: float, version: str) -> None:
-        self._program = program
+        self._program = program  # gitpython's command line
         self._folder = folder
-        self._until = until
+        self._until = until  # when the time is up, on `time.monotonic`
         self.version = version
         self.root = folder
         self.git_dir = folder / ".git"
