@@ -40,9 +40,6 @@ def judge_leak(probe: Probe, base: list[LossCall], size: int, where: Where) -> I
     One sample among many weighs little in a mean or a softmax over all of them: half of them weigh more.
 
     Without a loss of torch's that is given predictions, they are what ``forward`` of the module returns.
-
-    Raises:
-        NotProbed: The step raised.
     """
     before, half = _Predictions(probe, size, base), size // 2
     for count, changed in ((1, "another sample 0"), (half, f"other samples in the first {half} places")):

@@ -36,11 +36,7 @@ class Dropped:
 
 
 def dropped_inputs(probe: Probe, base: Sequence[LossCall]) -> list[Dropped]:
-    """Return the inputs that do not reach a loss, of those beside which there are others; all layers must train.
-
-    Raises:
-        NotProbed: The step raised.
-    """
+    """Return the inputs that do not reach a loss, of those beside which there are others; all layers must train."""
     inputs = [(path, leaf) for path, leaf in inputs_of(probe.batch, [*base]) if len(leaf) == probe.size]
     if not 1 < len(inputs) <= INPUTS:
         return []

@@ -60,11 +60,7 @@ class Foretold:
 
 
 def judge_tokens(probe: Probe, base: list[LossCall], where: Where) -> Iterator[Finding]:
-    """Yield that outputs hang on what comes later, or that the targets are not the next ones.
-
-    Raises:
-        NotProbed: The step raised.
-    """
+    """Yield that outputs hang on what comes later, or that the targets are not the next ones."""
     for told in _foretold(probe.batch, base)[:CANDIDATES]:
         call, held, shift = told.call, told.sequence.movedim(told.time, 1), told.shift
         position = held.shape[1] - max(1, held.shape[1] // 3)

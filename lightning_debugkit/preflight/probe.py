@@ -31,7 +31,7 @@ LARGEST = 1 << 30  # entries of all parameters: what is isolated is copied to th
 
 
 class NotProbed(RuntimeError):
-    """The step cannot be run again without risk; the message says why."""
+    """The step raised, or cannot be run again without risk: what runs it raises this, and the message says why."""
 
 
 @dataclass
@@ -68,21 +68,13 @@ class Probe:
         return {id(part): name for name, part in self.step.module.named_modules()}
 
     def calls(self, batch: Any) -> list[LossCall]:
-        """Return the loss calls of the step on ``batch``, with the random numbers of its first run; in eval mode.
-
-        Raises:
-            NotProbed: It raised.
-        """
+        """Return the loss calls of the step on ``batch``, with the random numbers of its first run; in eval mode."""
         listener = StepListener(self.names)
         self.run(batch, listener)
         return listener.calls
 
     def run(self, batch: Any, mode: AbstractContextManager[Any]) -> None:
-        """Run the step in eval mode, ``mode`` entered around it, with the random numbers of its first run.
-
-        Raises:
-            NotProbed: It raised.
-        """
+        """Run the step in eval mode, ``mode`` entered around it, with the random numbers of its first run."""
         module = self.step.module
         self.step.random.restore()
         module.eval()
@@ -96,11 +88,7 @@ class Probe:
         self.draws = self.draws or not self.step.random.is_as(RandomState.capture())
 
     def said(self, batch: Any, mode: AbstractContextManager[Any] | None = None) -> list[Tensor]:
-        """Return what ``forward`` of the user's module returns in the step: matrices with a row a sample.
-
-        Raises:
-            NotProbed: It raised.
-        """
+        """Return what ``forward`` of the user's module returns in the step: matrices with a row a sample."""
         heard: list[Tensor] = []
 
         def hear(part: nn.Module, args: Any, output: Any) -> None:

@@ -36,9 +36,6 @@ def judge_padding(probe: Probe, unread: Mapping[str, Tensor], where: Where) -> I
 
     Args:
         unread: Tensors of the batch that no operation of the step reads, by path.
-
-    Raises:
-        NotProbed: The step raised.
     """
     size = probe.size
     for path, mask in unread.items() if size is not None and size >= FEWEST else ():
@@ -57,11 +54,7 @@ def judge_padding(probe: Probe, unread: Mapping[str, Tensor], where: Where) -> I
 
 
 def judge_first_place(probe: Probe, base: list[LossCall], where: Where) -> Iterator[Finding]:
-    """Yield that a recurrent layer looks ahead over a sequence of which the prediction reads the first place.
-
-    Raises:
-        NotProbed: The step raised.
-    """
+    """Yield that a recurrent layer looks ahead over a sequence of which the prediction reads the first place."""
     names, size = probe.names, probe.size
     parts = [part for part in probe.step.module.modules() if isinstance(part, nn.RNNBase) and not part.bidirectional]
     if not parts or not base:

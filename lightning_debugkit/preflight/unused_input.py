@@ -56,11 +56,7 @@ FORM = {
 
 
 def judge_arguments(probe: Probe, where: Where, unread: dict[str, Tensor]) -> Iterator[Finding]:
-    """Yield each tensor of the batch that a forward is given in vain, and keep all that no operation reads.
-
-    Raises:
-        NotProbed: The step raised, or a part of the model hides what it reads.
-    """
+    """Yield each tensor of the batch that a forward is given in vain, and keep all that no operation reads."""
     module = probe.step.module
     if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
         raise NotProbed("what compiled code reads is not seen")

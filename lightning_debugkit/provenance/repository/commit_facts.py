@@ -29,9 +29,6 @@ def identity(repository: Repository) -> dict[str, Any]:
 
     ``dirty`` counts untracked files, too: what is imported need not be tracked. Files that the user hides from git
     (``assume-unchanged``) are told like the others.
-
-    Raises:
-        Unavailable: Git cannot say.
     """
     status = look(repository).status
     return {

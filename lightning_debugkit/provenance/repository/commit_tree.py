@@ -40,9 +40,6 @@ def write_tree(repository: Repository, max_file: int = 1_000_000, max_total: int
 
     A file that differs from the commit is left out if it is larger than ``max_file``, holds a secret, or comes when
     ``max_total`` bytes are reached. One that does not differ stays, whatever its size: git has it already.
-
-    Raises:
-        Unavailable: Git cannot, or the time is up.
     """
     return _write(repository, last_working_tree(repository), max_file, max_total)
 

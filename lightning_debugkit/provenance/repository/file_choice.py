@@ -62,9 +62,6 @@ def choose(repository: Repository, status: Status, max_file: int, max_total: int
         max_file: Bytes of the largest file that is kept.
         max_total: Bytes of all that is kept.
         max_count: How many files are kept.
-
-    Raises:
-        Unavailable: The time is up.
     """
     choice = Choice()
     root = os.fsencode(repository.root) + b"/"

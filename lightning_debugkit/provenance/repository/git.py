@@ -58,7 +58,7 @@ _ADVICE = {
 
 
 class Unavailable(Exception):
-    """Git cannot answer."""
+    """Git cannot answer, or the time is up: what asks git raises this."""
 
     def __init__(self, reason: str, advice: str = "", detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
@@ -114,9 +114,6 @@ class Repository:
             env: Variables beyond the scrubbed environment.
             settings: Configuration beyond that of every command.
             folder: Where to run it; the root of the working tree if not given.
-
-        Raises:
-            Unavailable: It failed, or the time is up.
         """
         if self.seconds_left <= 0:
             raise Unavailable("timeout", detail=f"no time is left for git {args[0]}")

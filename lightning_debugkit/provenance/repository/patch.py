@@ -33,9 +33,6 @@ def patch(repository: Repository, a: str | None, b: str, limit: int = 1_000_000)
     """Return what turns ``a`` into ``b``, as a patch of whole files and at most ``limit`` bytes.
 
     Files that make it longer are left out, and lines at its head, which ``git apply`` passes over, name them.
-
-    Raises:
-        Unavailable: Git cannot.
     """
     first = _tree(repository, a)
     changes = _changes(repository, a, b)

@@ -95,7 +95,6 @@ def prune(
         older_than_days: Spare those that began later; given both, a run goes only if neither spares it.
 
     Raises:
-        Unavailable: Git does not.
         ValueError: Neither limit is given, or one is negative.
     """
     if keep is None and older_than_days is None:

@@ -70,22 +70,14 @@ class WorkingTree:
 
 
 def look(repository: Repository) -> WorkingTree:
-    """Compare commit, index and working tree; the draft stays for as long as the repository is open.
-
-    Raises:
-        Unavailable: Git cannot say.
-    """
+    """Compare commit, index and working tree; the draft stays for as long as the repository is open."""
     index = repository.closing.enter_context(draft_index(repository))
     repository.last_look = WorkingTree(index, _status(repository, index))
     return repository.last_look
 
 
 def last_working_tree(repository: Repository) -> WorkingTree:
-    """Return the look that was just taken, for one use: what is told and what is kept are of one moment.
-
-    Raises:
-        Unavailable: Git cannot say.
-    """
+    """Return the look that was just taken, for one use: what is told and what is kept are of one moment."""
     taken, repository.last_look = repository.last_look, None
     if isinstance(taken, WorkingTree):
         return taken
