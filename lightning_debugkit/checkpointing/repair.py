@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import pickle
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ from lightning_debugkit.checkpointing.records import DAMAGED, FOLDER_RECORD, SUF
 from lightning_debugkit.checkpointing.store import read_records
 from lightning_debugkit.checkpointing.verification import DamagedCheckpoint, damage, digest, mismatch
 from lightning_debugkit.core.atomic_files import size_of, sweep_drafts, write_bytes
+from lightning_debugkit.core.plain_pickle import NotPlain, plain_data
 
 MANIFEST = "debugkit-manifest"
 _OURS = re.compile(r"step-\d+-[0-9a-f]{8}\.ckpt")
@@ -104,42 +104,10 @@ def newest_sound(
 
 def read_manifest(path: Path) -> dict[str, Any]:
     """Return what the kit wrote into a checkpoint, without loading a tensor or running any of its code."""
-    with contextlib.suppress(Exception):  # a damaged file raises whatever its bytes lead to
-        with zipfile.ZipFile(path) as archive:
-            name = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
-            with archive.open(name) as file:
-                found = _Plain(file).load()[MANIFEST]
+    with contextlib.suppress(NotPlain, OSError, KeyError, TypeError):
+        found = plain_data(path)[MANIFEST]
         return found if isinstance(found, dict) else {}
     return {}
-
-
-class _Stub(dict[Any, Any]):
-    """Stands for every object of a class: takes what is put into it, and does nothing."""
-
-    def __init__(self, *_: Any, **__: Any) -> None:
-        super().__init__()
-
-    def __call__(self, *_: Any, **__: Any) -> _Stub:
-        return self
-
-    def append(self, _: Any) -> None:
-        """Take an item of a list."""
-
-    def extend(self, _: Any) -> None:
-        """Take the items of a list."""
-
-    def __setstate__(self, _: Any) -> None:
-        """Take a state."""
-
-
-class _Plain(pickle.Unpickler):
-    """Reads plain types; all classes and functions are stubs, so that nothing a file names is ever called."""
-
-    def find_class(self, _module: str, _name: str) -> Any:
-        return _Stub
-
-    def persistent_load(self, _pid: Any) -> Any:
-        return None
 
 
 def _without_record(folder: Path) -> Iterator[Path]:

@@ -164,7 +164,7 @@ def test_a_small_file_does_not_take_much_memory(tmp_path: Path, instruction: byt
 
 
 def test_what_has_more_parts_than_any_checkpoint_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lightning_debugkit.provenance.carried.read_checkpoint._MOST_STEPS", 1000)
+    monkeypatch.setattr("lightning_debugkit.core.plain_pickle._MOST_STEPS", 1000)
     torch.save({KEY: embedded(MANIFEST, SOURCE), "state": list(range(2000))}, tmp_path / "x.ckpt")
     with pytest.raises(Malformed, match="its plain data has more than 1,000 parts"):
         read_snapshot(tmp_path / "x.ckpt")
