@@ -13,15 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_debugkit.checkpointing.keep_reasons import doomed, kept
-from lightning_debugkit.checkpointing.records import (
-    FOLDER_RECORD,
-    SUFFIX,
-    Lineage,
-    Record,
-    Shards,
-    history,
-    in_order,
-)
+from lightning_debugkit.checkpointing.records import FOLDER_RECORD, SUFFIX, Lineage, Record, Shards, history, in_order
 from lightning_debugkit.checkpointing.retention_rules import Best, KeepRule
 from lightning_debugkit.checkpointing.verification import digest, mismatch
 from lightning_debugkit.core.atomic_files import (
@@ -109,12 +101,7 @@ class Store:
         return self.folder / record.name
 
     def save(
-        self,
-        draft: Record,
-        write: Callable[[Path], object],
-        *,
-        in_folder: bool = False,
-        shards: Shards | None = None,
+        self, draft: Record, write: Callable[[Path], object], *, in_folder: bool = False, shards: Shards | None = None
     ) -> Saved:
         """Write a checkpoint, commit it, link it, and delete what no rule keeps any more.
 

@@ -22,15 +22,7 @@ from lightning_debugkit.data.batch_size import (
     sizes,
 )
 from lightning_debugkit.data.containers import CannotSplit as CannotSplit
-from lightning_debugkit.data.containers import (
-    is_array,
-    is_graphs,
-    is_opaque,
-    is_plain,
-    items_of,
-    list_like,
-    rebuilt,
-)
+from lightning_debugkit.data.containers import is_array, is_graphs, is_opaque, is_plain, items_of, list_like, rebuilt
 from lightning_debugkit.data.containers import leaves as leaves
 from lightning_debugkit.data.containers import tensors as tensors
 

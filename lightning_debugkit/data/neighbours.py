@@ -80,12 +80,7 @@ def judge(train: Agreement, val: Agreement, where: Where) -> Iterator[Finding]:
 
 
 def judge_unlearned(
-    first: FirstLoss,
-    train: Agreement,
-    labels: NDArray[np.int64],
-    losses: Sequence[float],
-    steps: int,
-    where: Where,
+    first: FirstLoss, train: Agreement, labels: NDArray[np.int64], losses: Sequence[float], steps: int, where: Where
 ) -> Iterator[Finding]:
     """Yield that labels are unrelated to inputs in both splits, where training has found no relation either.
 

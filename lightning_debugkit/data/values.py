@@ -61,14 +61,7 @@ INPUT_SHIFT = Rule(
     section="data",
     cost="once",
 )
-INPUT_NOT_NORMALIZED = Rule(
-    "input-not-normalized",
-    Severity.WARNING,
-    "{told}",
-    "{remedy}",
-    section="data",
-    cost="once",
-)
+INPUT_NOT_NORMALIZED = Rule("input-not-normalized", Severity.WARNING, "{told}", "{remedy}", section="data", cost="once")
 
 
 def judge(train: Tensor | None, val: Tensor | None, where: Where, shape: tuple[int, ...] = ()) -> Iterator[Finding]:

@@ -151,12 +151,7 @@ class NonfiniteStep:
         return (sight.current, "", *self._replayed(trainer, module, sight.current))
 
     def explain(
-        self,
-        callback: DebugCallback,
-        trainer: Trainer,
-        module: LightningModule,
-        error: Exception,
-        batch: ObservedBatch,
+        self, callback: DebugCallback, trainer: Trainer, module: LightningModule, error: Exception, batch: ObservedBatch
     ) -> Finding | None:
         """Replay the step that raised ``error`` and return what led to it; ``None`` if the error itself says all."""
         if self.enough or batch.random is None or batch.batch is None:

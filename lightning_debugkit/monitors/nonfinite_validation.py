@@ -100,13 +100,7 @@ class Evaluation:
             yield explained(where, found, when, error=type(error).__name__, hook=hook)
 
     def after_batch(
-        self,
-        where: Where,
-        trainer: Trainer,
-        module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        place: tuple[int, int],
+        self, where: Where, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, place: tuple[int, int]
     ) -> Iterator[Finding]:
         """Yield the finding for values that have become NaN, or a loss that is infinite, with this batch.
 

@@ -13,10 +13,7 @@ from lightning_debugkit.core.shared_rules import MONITOR_MISSING
 from lightning_debugkit.monitors.monitor_mode import followers
 
 NEVER = "{names} {verb} {metric}, and no validation comes in this run to log it: {why}"
-_EFFECTS = {
-    "ModelCheckpoint": "ModelCheckpoint keeps no file for it.",
-    "EarlyStopping": "EarlyStopping stops nothing.",
-}
+_EFFECTS = {"ModelCheckpoint": "ModelCheckpoint keeps no file for it.", "EarlyStopping": "EarlyStopping stops nothing."}
 
 
 class UnmetMonitors:

@@ -21,14 +21,7 @@ FOLLOWING = 0.25
 CANDIDATES = 4  # pairs of a loss and tokens that may be its targets
 OWN = 0.5  # of targets that are the tokens themselves
 
-FUTURE_LEAK = Rule(
-    "future-leak",
-    Severity.WARNING,
-    "{what}",
-    "{remedy}",
-    section="preflight",
-    cost="once",
-)
+FUTURE_LEAK = Rule("future-leak", Severity.WARNING, "{what}", "{remedy}", section="preflight", cost="once")
 LATER = (
     "the prediction at {place} depends on what comes later: with other {what} from position {position} on, the outputs "
     "before it moved by up to {most:.2g} of their spread"

@@ -52,12 +52,7 @@ LOSS_REDUCTION = Rule(
     cost="once",
 )
 NEGATIVE_LOSS = Rule(
-    "negative-loss",
-    Severity.WARNING,
-    "{function} at {place} {fault}",
-    "{remedy}",
-    section="loss",
-    cost="once",
+    "negative-loss", Severity.WARNING, "{function} at {place} {fault}", "{remedy}", section="loss", cost="once"
 )
 ZERO_LOSS = Rule(
     "zero-loss",

@@ -156,11 +156,6 @@ def scaled_overflow(where: Where, error: BaseException, scale: float, batch_idx:
         "kit replays a step whose gradients break without a scale, too."
     )
     found = GRADIENT.found(
-        where,
-        severity=Severity.WARNING,
-        seen="gradients are not finite",
-        what=what,
-        samples_text="",
-        remedy=remedy,
+        where, severity=Severity.WARNING, seen="gradients are not finite", what=what, samples_text="", remedy=remedy
     )
     return replace(found, evidence={"batch_idx": batch_idx, "scale": scale, "exception": in_a_line(error)})

@@ -133,12 +133,7 @@ def _rename(root: ET.Element, name: str) -> None:
 
 
 def blank_figure(
-    height: float,
-    *,
-    left: float = 0.95,
-    right: float = 0.15,
-    top: float = 0.3,
-    bottom: float = 0.55,
+    height: float, *, left: float = 0.95, right: float = 0.15, top: float = 0.3, bottom: float = 0.55
 ) -> Canvas:
     """Return an empty figure; all in inches, margins included."""
     figure = Canvas(figsize=(WIDTH, height), facecolor=PALETTE.background)

@@ -45,11 +45,7 @@ class PowerLaw:
 
 
 def fit_power_law(
-    sizes: Numbers,
-    errors: Numbers,
-    spreads: Numbers | None = None,
-    replicates: int = 500,
-    seed: int = 0,
+    sizes: Numbers, errors: Numbers, spreads: Numbers | None = None, replicates: int = 500, seed: int = 0
 ) -> PowerLaw:
     """Fit the errors of models that were trained on ``sizes`` samples.
 

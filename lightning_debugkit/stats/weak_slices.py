@@ -47,11 +47,7 @@ class Scan:
     tested: int
 
 
-def scan_slices(
-    columns: Mapping[str, Numbers | Sequence[str] | Category],
-    wrong: Numbers,
-    alpha: float = 0.01,
-) -> Scan:
+def scan_slices(columns: Mapping[str, Numbers | Sequence[str] | Category], wrong: Numbers, alpha: float = 0.01) -> Scan:
     """Look at every value, every pair of values of two columns, and the nodes of a shallow tree of the numbers.
 
     A pair has to be worse than the rest of either of its values; a slice that is only weak where it overlaps a worse

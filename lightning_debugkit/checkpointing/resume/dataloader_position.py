@@ -166,10 +166,7 @@ class DataLoaderPosition:
         """Return where the streams are between epochs, or where they were when the epoch's pass began."""
         if all(map(is_indexed, self.loaders())):
             return {}
-        return {
-            "attributes": self.attributes.state(under_way),
-            "began": self._began if under_way else None,
-        }
+        return {"attributes": self.attributes.state(under_way), "began": self._began if under_way else None}
 
     def set_streams(self, saved: dict[str, Any]) -> tuple[list[str], list[str]]:
         """Set the streams where they were, to be iterated next; return what `StreamAttributes.restore` does."""

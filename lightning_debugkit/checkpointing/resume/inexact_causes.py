@@ -24,9 +24,7 @@ class InexactCause:
 
 
 NO_STATE = InexactCause(
-    "no-state",
-    "the checkpoint holds no random states",
-    "Keep ExactResume in the Trainer from the start of the run.",
+    "no-state", "the checkpoint holds no random states", "Keep ExactResume in the Trainer from the start of the run."
 )
 NO_RANK = InexactCause(
     "no-state-of-rank",
@@ -39,9 +37,7 @@ WORLD_SIZE = InexactCause(
     "Resume with as many processes as before.",
 )
 LOADER = InexactCause(
-    "loader",
-    "{what} was {saved} and is {now}",
-    "Resume with the data and the loader settings of the saved run.",
+    "loader", "{what} was {saved} and is {now}", "Resume with the data and the loader settings of the saved run."
 )
 SELECTION = InexactCause(
     "selection",
@@ -142,11 +138,7 @@ HYBRID = InexactCause(
     "Keep a NestedCheckpoint in the Trainer, which reads them as they were saved, or save with state_dict_type='full'.",
     Severity.WARNING,
 )
-OUT_OF_ORDER = InexactCause(
-    "in-order",
-    "with in_order=False batches come as workers finish them",
-    "Set in_order=True.",
-)
+OUT_OF_ORDER = InexactCause("in-order", "with in_order=False batches come as workers finish them", "Set in_order=True.")
 MID_BATCH = InexactCause(
     "mid-batch",
     "it was saved within batch {batches} of the epoch, which is run anew",

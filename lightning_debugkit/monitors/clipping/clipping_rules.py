@@ -22,11 +22,7 @@ ALWAYS = Rule(
     "Lower the learning rate, or raise the threshold of {cut} from {threshold:.3g} to about {suggested:.3g}, "
     "{yardstick}. If the loss falls as it should, leave both: they make a rate of {coefficient:.2g} of yours.",
     section="clipping",
-    can_follow=(
-        "clipping-scaled-gradients",
-        "eval-mode-in-training",
-        "stale-gradients",
-    ),
+    can_follow=("clipping-scaled-gradients", "eval-mode-in-training", "stale-gradients"),
 )
 SEVERE = Rule(
     "clipping-severe",
@@ -36,11 +32,7 @@ SEVERE = Rule(
     "Raise the threshold of {cut} from {threshold:.3g} to about {suggested:.3g}, {yardstick}. "
     "Now only the direction of the gradient is left.",
     section="clipping",
-    can_follow=(
-        "clipping-scaled-gradients",
-        "eval-mode-in-training",
-        "stale-gradients",
-    ),
+    can_follow=("clipping-scaled-gradients", "eval-mode-in-training", "stale-gradients"),
 )
 NEVER = Rule(
     "clipping-never",

@@ -12,13 +12,7 @@ from lightning_debugkit.core.compat import Trainer
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
 
-SCHEDULE = Rule(
-    "learning-rate-schedule",
-    Severity.WARNING,
-    "{told}",
-    "{remedy}",
-    section="learning-rate",
-)
+SCHEDULE = Rule("learning-rate-schedule", Severity.WARNING, "{told}", "{remedy}", section="learning-rate")
 
 _LASTS = 20  # steps below, before a dip is a collapse
 _LOW = 0.01  # of the peak

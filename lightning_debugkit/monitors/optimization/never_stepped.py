@@ -15,11 +15,7 @@ from lightning_debugkit.monitors.parameters.parameter_registration import common
 from lightning_debugkit.stats.tensor_norms import values, versions
 
 NO_STEP = Rule(
-    "no-training-step",
-    Severity.WARNING,
-    "the fit took no training step: {why}",
-    "{remedy}",
-    section="optimization",
+    "no-training-step", Severity.WARNING, "the fit took no training step: {why}", "{remedy}", section="optimization"
 )
 
 _CALL = "Call optimizer.step() (with the closure, where optimizer_step is overridden) after backward."

@@ -75,12 +75,7 @@ class Unstepped:
         return found
 
     def judge(
-        self,
-        where: Where,
-        trainer: Trainer,
-        module: LightningModule,
-        epochs: int | None = None,
-        is_over: bool = False,
+        self, where: Where, trainer: Trainer, module: LightningModule, epochs: int | None = None, is_over: bool = False
     ) -> Iterator[Finding]:
         """Yield one finding for all that stand still; ``epochs`` count as over, by default those of this fit."""
         over = trainer.current_epoch - self._epoch if epochs is None else epochs

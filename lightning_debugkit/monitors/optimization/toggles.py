@@ -12,13 +12,7 @@ from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.monitors.observed_step import StepStats
 from lightning_debugkit.monitors.parameters.parameter_registration import common
 
-TOGGLED = Rule(
-    "toggle-without-untoggle",
-    Severity.ERROR,
-    "{names}: {told}",
-    "{remedy}",
-    section="optimization",
-)
+TOGGLED = Rule("toggle-without-untoggle", Severity.ERROR, "{names}: {told}", "{remedy}", section="optimization")
 
 _BY_TOGGLE = " (toggle_optimizer without untoggle_optimizer)"
 _UNTOGGLE = "Call self.untoggle_optimizer(optimizer) after each step of the optimizer that was toggled."

@@ -37,11 +37,7 @@ RATIO_HIGH = Rule(
     "Lower the learning rate, by ten to begin with; a step should move weights by about a thousandth.",
     section="learning-rate",
     cost="sampled",
-    can_follow=(
-        "clipping-before-backward",
-        "eval-mode-in-training",
-        "stale-gradients",
-    ),
+    can_follow=("clipping-before-backward", "eval-mode-in-training", "stale-gradients"),
 )
 RATIO_LOW = Rule(
     "update-ratio-low",
@@ -214,13 +210,7 @@ class UpdateRatio:
             if names:
                 where = look.where.at(common(names))
                 yield NOT_UPDATED.found(
-                    where,
-                    names=listed(names),
-                    weights=weights,
-                    steps=steps,
-                    why=why,
-                    remedy=remedy,
-                    parameters=names,
+                    where, names=listed(names), weights=weights, steps=steps, why=why, remedy=remedy, parameters=names
                 )
 
     def before_broken(self, look: StepStats) -> Iterator[Finding]:

@@ -66,12 +66,7 @@ def not_in_optimizer(
     if meant:
         left = f", as {finetuning} leaves batch norm out (train_bn=False)"
         found = NOT_IN_OPTIMIZER.found(
-            where,
-            severity=Severity.INFO,
-            count=len(meant),
-            names=listed(meant),
-            orphans=left,
-            parameters=meant,
+            where, severity=Severity.INFO, count=len(meant), names=listed(meant), orphans=left, parameters=meant
         )
         yield replace(found, advice="Pass train_bn=True if the batch norm is to train, too.")
 

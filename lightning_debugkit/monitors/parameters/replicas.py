@@ -37,8 +37,5 @@ def compare_replicas(where: Where, module: nn.Module, world_size: int) -> Findin
         return None
     ranks = [rank for rank, row in enumerate(gathered) if row != gathered[0]]
     return DIFFER.found(
-        where.at(common(apart)),
-        names=listed(apart),
-        ranks=f"0 and {', '.join(map(str, ranks))}",
-        parameters=apart,
+        where.at(common(apart)), names=listed(apart), ranks=f"0 and {', '.join(map(str, ranks))}", parameters=apart
     )

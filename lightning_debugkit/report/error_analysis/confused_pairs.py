@@ -15,16 +15,7 @@ from lightning_debugkit.report.error_analysis.analysis_file import (
 )
 from lightning_debugkit.report.error_analysis.sample_album import Album, gallery
 from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, number, percent
-from lightning_debugkit.report.parts import (
-    Details,
-    Gallery,
-    Heading,
-    Paragraph,
-    Part,
-    SamplePart,
-    Table,
-    table_of,
-)
+from lightning_debugkit.report.parts import Details, Gallery, Heading, Paragraph, Part, SamplePart, Table, table_of
 
 _SHOWN, _MOST = 8, 50
 _MERGES = 5

@@ -180,12 +180,7 @@ def _of_network(summary: Summary, folder: Path, metric: str) -> Iterator[tuple[s
 def _score_row(name: str, held: Mapping[str, Any]) -> tuple[Cell | str, ...]:
     value, low, high, seconds = (as_number(held.get(key)) for key in ("value", "low", "high", "seconds"))
     span = f"{number(low)} to {number(high)}" if low is not None and high is not None else ""
-    return (
-        name,
-        number(value) if value is not None else "",
-        span,
-        number(seconds) if seconds is not None else "",
-    )
+    return (name, number(value) if value is not None else "", span, number(seconds) if seconds is not None else "")
 
 
 def _draw_classes(labels: list[str], counts: Mapping[str, Any]) -> Canvas:
