@@ -9,8 +9,8 @@ next one goes on from what is left. Each row is repeated with ``TMPDIR`` on the 
 another. ``shards``: the same for ranks that save in shards in each step, of which one or all are killed. ``cost``:
 each variant is a real fit in processes of its own, and all save in turn, in an order that is shuffled each round;
 printed are the medians of the ratios of a round (``checkpoint_cost.py``).
-Budgets of ``NestedCheckpoint``, processor time: 1.0 of ``ModelCheckpoint`` at 1 MB, 0.75 at 16 and 64 MB, and 0.6 of
-it with ``save_last=True`` at every size.
+Budgets of ``NestedCheckpoint``, time that the training waits: 1.0 of ``ModelCheckpoint`` at 1 MB, 0.75 at 16 and 64 MB,
+and 0.6 of it with ``save_last=True`` at every size.
 """
 
 from __future__ import annotations

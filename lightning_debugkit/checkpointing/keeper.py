@@ -174,6 +174,9 @@ class Keeper:
         told = [self._away(mirror, *problem) for mirror in self.mirrors for problem in mirror.problems()]
         while self._outcomes:
             told.append(self._outcomes.popleft())
+        told += [SaveOutcome(record, error=origin_of(error)) for record, error in self.store.take_lost()]
+        if gone := self.store.take_dropped():
+            told.append(SaveOutcome(gone[-1], dropped=tuple(gone)))
         return told
 
     def wait(self) -> None:

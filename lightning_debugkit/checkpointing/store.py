@@ -7,6 +7,7 @@ import errno
 import os
 import shutil
 import time
+import weakref
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from lightning_debugkit.core.atomic_files import (
     link_durably,
     remove_durably,
     size_of,
+    sync_file,
     sync_folder,
     write_bytes,
     write_whole,
@@ -28,6 +30,7 @@ from lightning_debugkit.core.atomic_files import (
 
 LAST, BEST = "last.ckpt", "best.ckpt"
 _SMALL = 1 << 22  # bytes: to delete that much takes no longer than to hand it to a thread
+_settling: weakref.WeakSet[Store] = weakref.WeakSet()
 
 
 def read_records(folder: Path) -> list[Record]:
@@ -50,11 +53,24 @@ class Saved:
     free: int
 
 
+@dataclass(frozen=True)
+class _Settled:
+    """What became of a file that the device was to take."""
+
+    record: Record
+    gone: list[Record]  # what was deleted, as it is there
+    error: OSError | None = None  # it is not there, and nothing was deleted
+
+
 class Store:
     """The checkpoints of one fit in a folder that may hold others.
 
     A checkpoint exists when its record does: the file is written first, its record after it. It ends in the reverse
     order. Records are read once, at the start; this object is then the only one that changes the files of its fit.
+
+    With a thread (``beside``), training does not wait for the device: a killed process loses nothing that was written,
+    and until the device has a file, none is deleted for it. The next change of the folder waits for that, as do the end
+    and a fork, whose child would hold the file open.
     """
 
     def __init__(self, folder: Path, rules: Sequence[KeepRule], run: str, *, fsync: bool = True) -> None:
@@ -68,9 +84,13 @@ class Store:
         self.records: list[Record] = []
         self._history: tuple[list[Record], Lineage, list[Record]] = ([], (), [])
         self._dropped: list[Record] = []
-        # Takes the deletion of large files whose record is gone: to free their blocks may take as long as writing them.
+        # Takes what the training need not wait for: the device, and the deletion of large files, whose blocks may take
+        # as long to free as to write.
         self.beside: Executor | None = None
         self._going: list[Future[None]] = []
+        self._unsynced: Record | None = None
+        self._settled: Future[_Settled] | None = None
+        self._lost: list[tuple[Record, OSError]] = []
 
     def read(self) -> None:
         """Read the records on disk."""
@@ -127,7 +147,7 @@ class Store:
                 raise
             self.wait()
             record = self._commit(draft, write, in_folder, shards)
-        self.retain(written=record.name)
+        self.retain(written=record)
         return Saved(record, time.monotonic() - began, self.free)
 
     def amend(self, record: Record) -> None:
@@ -136,26 +156,63 @@ class Store:
         self._replace(record)
         self.retain()
 
-    def retain(self, written: str = "") -> None:
-        """Set the links, then delete what no rule keeps; ``written`` is known to be sound."""
+    def retain(self, written: Record | None = None) -> None:
+        """Set the links, then delete what no rule keeps; ``written`` is sound, but the device may not have it yet."""
+        self.wait()
         self._link()
         going = doomed(self.history, self.rules, self.pinned)
-        is_safe = bool(written) and all(record.name != written for record in going)
-        self._drop(going if is_safe else self._sparing(going))
+        if written is None or written in going:
+            self._drop(self._sparing(going))
+        elif written is self._unsynced and self.beside is not None:
+            self._unsynced = None
+            self._settled = self.beside.submit(self._settle, written, going)
+            _settling.add(self)
+        else:
+            self._drop(going)
 
     def take_dropped(self) -> list[Record]:
         """Return what was deleted since this was asked last."""
         taken, self._dropped = self._dropped, []
         return taken
 
+    def take_lost(self) -> list[tuple[Record, OSError]]:
+        """Return the files that the device did not take, since this was asked last."""
+        taken, self._lost = self._lost, []
+        return taken
+
     def make_room(self, draft: Record) -> None:
         """Delete what ``draft`` would replace, but never the last file that is sound."""
+        self.wait()
         self._drop(self._replaced_by(draft))
 
     def wait(self) -> None:
-        """Wait for deletions under way."""
+        """Wait for the device, and for deletions under way."""
         while self._going:
             self._going.pop().exception()
+        settled, self._settled = self._settled, None
+        if settled is None:
+            return
+        _settling.discard(self)
+        found = settled.result()
+        self._forget(found.gone)
+        self._dropped += found.gone
+        if found.error is not None:
+            self._lost.append((found.record, found.error))
+            self._drop([found.record])
+            self._link()
+
+    def await_device(self) -> None:
+        """Wait for what is under way, and leave it to `wait` to take note of it."""
+        if self._settled is not None:
+            self._settled.exception()
+
+    def _settle(self, record: Record, going: list[Record]) -> _Settled:
+        try:
+            sync_file(self.path(record))
+            sync_folder(self.folder)
+        except OSError as error:
+            return _Settled(record, [], error)
+        return _Settled(record, [each for each in going if self._unlink(each)])
 
     @property
     def free(self) -> int:
@@ -179,7 +236,8 @@ class Store:
                 raise PermissionError(errno.EACCES, "the checkpoint was not written", str(path))
             sealed.append(_sealed(target, draft, size, shards))
 
-        write_whole(path, save, fsync=self.fsync, in_folder=in_folder)
+        later = self.fsync and self.beside is not None and not in_folder
+        write_whole(path, save, fsync=self.fsync and not later, in_folder=in_folder)
         record = sealed[0]
         try:
             # By way of a draft: written in place, a kill may leave an empty one. Torn by a loss of power, it is made
@@ -188,9 +246,10 @@ class Store:
         except BaseException:
             remove_durably(path)
             raise
-        if self.fsync:
+        if self.fsync and not later:
             # Once for both names: a loss of power before it costs this file, and none has been deleted for it yet.
             sync_folder(self.folder)
+        self._unsynced = record if later else None
         self._replace(record)
         return record
 
@@ -211,25 +270,29 @@ class Store:
         return self._sparing(going)
 
     def _drop(self, going: Iterable[Record]) -> list[Record]:
-        gone = []
-        for record in going:
-            # A file that cannot be deleted stays, with its record, and is tried again next time.
-            with contextlib.suppress(OSError):
-                # A record without its file would name what is not there: the record goes first.
-                self._record_path(record).unlink(missing_ok=True)
-                # A new list: beside the training, another thread may be reading the old one.
-                self.records = [other for other in self.records if other is not record]
-                gone.append(record)
-                self._delete(record)
+        gone = [record for record in going if self._unlink(record, self.beside)]
+        self._forget(gone)
         self._dropped += gone
         return gone
 
-    def _delete(self, record: Record) -> None:
+    def _forget(self, gone: Collection[Record]) -> None:
+        # A new list: beside the training, another thread may be reading the old one.
+        self.records = [record for record in self.records if record not in gone]
+
+    def _unlink(self, record: Record, beside: Executor | None = None) -> bool:
+        """Delete a file; one that cannot be deleted stays, with its record, and is tried again next time."""
         path = self.path(record)
-        if self.beside is None or record.size < _SMALL:
-            discard(path)
-        else:
-            self._going.append(self.beside.submit(discard, path))
+        try:
+            # A record without its file would name what is not there: the record goes first.
+            self._record_path(record).unlink(missing_ok=True)
+        except OSError:
+            return False
+        with contextlib.suppress(OSError):
+            if beside is None or record.size < _SMALL:
+                discard(path)
+            else:
+                self._going.append(beside.submit(discard, path))
+        return True
 
     def _sparing(self, going: list[Record]) -> list[Record]:
         """Return ``going`` without its newest sound file, if no other of the history is sound, here or elsewhere."""
@@ -292,3 +355,12 @@ def is_full(error: Exception) -> bool:
     """Tell whether a disk or quota is full."""
     cause = origin_of(error)
     return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _before_fork() -> None:
+    for store in list(_settling):
+        store.await_device()
+
+
+if hasattr(os, "register_at_fork"):  # Windows forks nothing
+    os.register_at_fork(before=_before_fork)

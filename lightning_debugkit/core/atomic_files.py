@@ -138,6 +138,19 @@ def alone_in(folder: Path) -> Iterator[None]:
             os.close(handle)
 
 
+def sync_file(path: Path) -> None:
+    """Wait until the device has the bytes of a file.
+
+    Raises:
+        OSError: It did not take them.
+    """
+    handle = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def sync_folder(folder: Path) -> None:
     """Wait until the device knows the names in ``folder``; some filesystems have no such call."""
     with contextlib.suppress(OSError):
@@ -182,11 +195,7 @@ def _sync(draft: Path, handle: int | None) -> None:
         return
     files = [file for file in draft.rglob("*") if file.is_file()] if draft.is_dir() else [draft]
     for file in files:
-        each = os.open(file, os.O_RDWR)
-        try:
-            os.fsync(each)
-        finally:
-            os.close(each)
+        sync_file(file)
     for folder in {file.parent for file in files if draft.is_dir()}:
         sync_folder(folder)
 
