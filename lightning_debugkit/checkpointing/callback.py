@@ -53,8 +53,8 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
         save_on_exception: Save the state in which an exception leaves the training, on a single process; at SIGTERM it
             is saved in any case.
         raise_after: Saves that may fail in a row before training is stopped; if None, it never is.
-        fsync: Have the device take each file, so that it outlives a loss of power; training goes on meanwhile, and until
-            then no other file is deleted for it.
+        fsync: Have the device take each file, so that it outlives a loss of power; training goes on meanwhile, and no
+            other file is deleted for it until then.
     """
 
     def __init__(
