@@ -276,12 +276,18 @@ def in_turn(
     return turns
 
 
-def processor_times(megabytes: float, rounds: int) -> tuple[float, float, float]:
-    """Return the processor seconds of a stock save and of one of `NestedCheckpoint`, and the median of their ratios."""
-    found = in_turn({name: FILES[name] for name in (NOTHING, STOCK, NESTED)}, megabytes, rounds)
-    bare, stock, nested = ([told[2] for told in found[name]] for name in (NOTHING, STOCK, NESTED))
-    without = median(bare)
-    return median(stock) - without, median(nested) - without, median(_ratios(nested, stock, without))
+def beside_stock(megabytes: float, rounds: int) -> dict[str, tuple[float, float, float]]:
+    """Return what a stock save takes, what one of `NestedCheckpoint` does, and the median of their ratios.
+
+    Seconds, for each of `MEASURED`.
+    """
+    turns = in_turn({name: FILES[name] for name in (NOTHING, STOCK, NESTED)}, megabytes, rounds)
+    found = {}
+    for column, measured in enumerate(MEASURED):
+        bare, stock, nested = ([told[column] for told in turns[name]] for name in (NOTHING, STOCK, NESTED))
+        without = median(bare)
+        found[measured] = median(stock) - without, median(nested) - without, median(_ratios(nested, stock, without))
+    return found
 
 
 def measure(form: str, megabytes: float, rounds: int, folder: str | None, only: Sequence[str] | None) -> None:
