@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import special
@@ -11,12 +12,14 @@ from scipy import special
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import BROKEN_NUMBERS, Rule
 from lightning_debugkit.core.trivial_answer import against_constant, trivial_finding
-from lightning_debugkit.evaluation.error_analysis.error_case import ErrorCase
 from lightning_debugkit.evaluation.error_analysis.slice_columns import class_column
 from lightning_debugkit.evaluation.error_analysis.unpredicted_classes import never_predicted
 from lightning_debugkit.stats.class_merging import worth_of_merging
 from lightning_debugkit.stats.confused_pairs import Pair
 from lightning_debugkit.stats.exact_tests import hypergeometric_tail
+
+if TYPE_CHECKING:
+    from lightning_debugkit.evaluation.error_analysis.errors_json import ErrorAnalysisResult
 
 CONFUSED = Rule(
     "confused-classes",
@@ -92,17 +95,19 @@ _TWICE = 2.0
 _HALF = 0.5
 
 
-def error_analysis_findings(case: ErrorCase, where: Where) -> Iterator[Finding]:
-    """Yield what is beyond chance, each with the pass that it is of."""
-    said = _PASSES.get(case.stage, f"in {case.stage}")
-    return (replace(finding, message=f"{said}, {finding.message}") for finding in _findings(case, where))
+def error_analysis_findings(case: ErrorAnalysisResult, where: Where, is_over: bool) -> Iterator[Finding]:
+    """Yield what is beyond chance, each with the pass that it is of; of some only when training has come to its end."""
+    said = _PASSES.get(case.moment.stage, f"in {case.moment.stage}")
+    return (replace(finding, message=f"{said}, {finding.message}") for finding in _findings(case, where, is_over))
 
 
-def _findings(case: ErrorCase, where: Where) -> Iterator[Finding]:
+def _findings(case: ErrorAnalysisResult, where: Where, is_over: bool) -> Iterator[Finding]:
     totals = case.found.totals
     if totals.broken:
-        yield NONFINITE.found(where, stage=case.stage, broken=totals.broken, samples=totals.samples + totals.broken)
-    if case.is_over and case.found.form.task not in ("multilabel", "detection") and case.found.confusion.total:
+        yield NONFINITE.found(
+            where, stage=case.moment.stage, broken=totals.broken, samples=totals.samples + totals.broken
+        )
+    if is_over and case.found.form.task not in ("multilabel", "detection") and case.found.confusion.total:
         confusion = case.found.confusion
         compared = against_constant(np.asarray(confusion.hits), np.asarray(confusion.support))
         name = "" if compared is None else _name(case, compared.name)
@@ -114,7 +119,7 @@ def _findings(case: ErrorCase, where: Where) -> Iterator[Finding]:
         yield from _labels(case, where)
         yield from _slice(case, where)
         yield from _sure(case, where)
-    if case.is_over:
+    if is_over:
         yield from never_predicted(case, where)
 
 
@@ -123,7 +128,7 @@ def is_all_broken(finding: Finding) -> bool:
     return finding.rule == NONFINITE.name and finding.evidence["broken"] == finding.evidence["samples"]
 
 
-def _name(case: ErrorCase, index: int) -> str:
+def _name(case: ErrorAnalysisResult, index: int) -> str:
     return str(case.names[index]) if index < len(case.names) else f"class {index}"
 
 
@@ -134,24 +139,24 @@ def _tail(count: float, n: float, expected: float) -> float:
     return float(special.betainc(count, max(n - count, 0) + 1, min(expected / n, 1.0)))
 
 
-def _own(case: ErrorCase) -> list[Pair]:
+def _own(case: ErrorAnalysisResult) -> list[Pair]:
     return [pair for pair in case.pairs if case.found.none not in (pair.target, pair.predicted)]
 
 
-def _chance(case: ErrorCase, pair: Pair) -> float:
+def _chance(case: ErrorAnalysisResult, pair: Pair) -> float:
     """Return how likely a pair is among mistakes that fall anywhere."""
     weight = case.found.totals.weight
     return _tail(pair.count * weight, case.found.totals.wrong * weight, pair.count / pair.lift * weight)
 
 
-def _confused(case: ErrorCase, where: Where) -> Iterator[Finding]:
+def _confused(case: ErrorAnalysisResult, where: Where) -> Iterator[Finding]:
     classes = case.found.confusion.classes
     tested = max(classes * (classes - 1), 1)
     for pair in _own(case):
         if _chance(case, pair) * tested < _CHANCE:
             yield CONFUSED.found(
                 where,
-                stage=case.stage,
+                stage=case.moment.stage,
                 target=case.names[pair.target],
                 predicted=case.names[pair.predicted],
                 count=pair.count,
@@ -166,7 +171,7 @@ def _confused(case: ErrorCase, where: Where) -> Iterator[Finding]:
             return
 
 
-def _merge(case: ErrorCase, where: Where) -> Iterator[Finding]:
+def _merge(case: ErrorAnalysisResult, where: Where) -> Iterator[Finding]:
     """Two classes are worth being one if the model loses more of what tells them apart than it keeps.
 
     Classes that are mixed up are so in both directions; other class weights would mend one alone. Kappa rises with
@@ -187,7 +192,7 @@ def _merge(case: ErrorCase, where: Where) -> Iterator[Finding]:
         if rise.side == worth.kappa.side == "above" and worth.apart.high < _HALF:
             yield MERGE.found(
                 where,
-                stage=case.stage,
+                stage=case.moment.stage,
                 first=case.names[merge.first],
                 second=case.names[merge.second],
                 count=merge.count,
@@ -205,7 +210,7 @@ def _merge(case: ErrorCase, where: Where) -> Iterator[Finding]:
             return
 
 
-def _labels(case: ErrorCase, where: Where) -> Iterator[Finding]:
+def _labels(case: ErrorAnalysisResult, where: Where) -> Iterator[Finding]:
     """A model that errs, however sure, mostly has the right class in second place; a wrong label is in any."""
     issues, records = case.issues, case.found.records
     # A model that is wrong as often as right accuses nobody.
@@ -236,7 +241,7 @@ def _labels(case: ErrorCase, where: Where) -> Iterator[Finding]:
         rule = replace(LABELS, advice=_WEAK_ADVICE) if 1 - right > issues.rate.high else LABELS
         yield rule.found(
             where,
-            stage=case.stage,
+            stage=case.moment.stage,
             issues=len(issues),
             n=len(label),
             confidence=float(np.mean(issues.probability)),
@@ -252,13 +257,13 @@ def _labels(case: ErrorCase, where: Where) -> Iterator[Finding]:
         )
 
 
-def _slice(case: ErrorCase, where: Where) -> Iterator[Finding]:
+def _slice(case: ErrorAnalysisResult, where: Where) -> Iterator[Finding]:
     """The scores of the classes tell of slices that are classes."""
-    for part in case.slices:
+    for part in case.scan.slices:
         if set(part.conditions) - {class_column(case.found.columns)}:
             yield SLICE.found(
                 where,
-                stage=case.stage,
+                stage=case.moment.stage,
                 slice=" and ".join(f"{name} is {value}" for name, value in part.conditions.items()),
                 n=part.n,
                 errors=part.errors,
@@ -271,7 +276,7 @@ def _slice(case: ErrorCase, where: Where) -> Iterator[Finding]:
             return
 
 
-def _sure(case: ErrorCase, where: Where) -> Iterator[Finding]:
+def _sure(case: ErrorAnalysisResult, where: Where) -> Iterator[Finding]:
     gap = case.found.calibration.gap()
     if case.found.form.task == "detection" or not gap.n:
         return
@@ -281,5 +286,5 @@ def _sure(case: ErrorCase, where: Where) -> Iterator[Finding]:
     if low > _TWICE * claimed:
         ece = case.found.calibration.ece()
         yield SURE.found(
-            where, stage=case.stage, error=error, low=low, high=high, claimed=max(claimed, 0.0), ece=ece.value
+            where, stage=case.moment.stage, error=error, low=low, high=high, claimed=max(claimed, 0.0), ece=ece.value
         )

@@ -19,7 +19,6 @@ from lightning_debugkit.evaluation.error_analysis.confusion_history import Confu
 from lightning_debugkit.evaluation.error_analysis.detection import NOTHING
 from lightning_debugkit.evaluation.error_analysis.error_analysis_notes import error_analysis_notes
 from lightning_debugkit.evaluation.error_analysis.error_analysis_rules import error_analysis_findings
-from lightning_debugkit.evaluation.error_analysis.error_case import ErrorCase
 from lightning_debugkit.evaluation.error_analysis.error_summary import (
     PAIRS,
     Samples,
@@ -80,14 +79,16 @@ class ErrorAnalysisResult:
         of_one = found.none is None
         self.merges = merge_candidates(found.confusion) if of_one else []
 
+    @property
+    def unit(self) -> str:
+        return self.found.form.unit
+
     def findings(self, where: Where, is_over: bool, file: str) -> Iterator[Finding]:
         """Yield what is beyond chance; of classes that are not learnt only when learning is over.
 
         Each names the ``file`` of the analysis that it is of.
         """
-        told = self.accuracy, self.pairs, self.merges, self.issues, self.scan.slices, self.history
-        case = ErrorCase(self.found, self.names, self.moment.stage, *told, is_over)
-        for finding in error_analysis_findings(case, where):
+        for finding in error_analysis_findings(self, where, is_over):
             yield replace(finding, evidence={**finding.evidence, "analysis": file})
 
     def _label_issues(self) -> LabelIssues | None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import NO_LEARNING, Rule
-from lightning_debugkit.evaluation.error_analysis.error_case import ErrorCase
 from lightning_debugkit.stats.intervals import wilson
+
+if TYPE_CHECKING:
+    from lightning_debugkit.evaluation.error_analysis.errors_json import ErrorAnalysisResult
 
 NEVER = Rule(
     "class-never-predicted",
@@ -29,12 +31,14 @@ _NAMED = 5
 _UNKNOWN = "its probabilities are not known"
 
 
-def never_predicted(case: ErrorCase, where: Where) -> Iterator[Finding]:
+def never_predicted(case: ErrorAnalysisResult, where: Where) -> Iterator[Finding]:
     """A model that knows but the share of a class gives its samples that share of probability; less, it was not learnt.
 
     A class that is never the likeliest may be well known all the same, as a rare one in noise is.
     """
-    classes = [label for label in _unpredicted(case) if case.stage == "test" or case.history.never_predicted(label)]
+    classes = [
+        label for label in _unpredicted(case) if case.moment.stage == "test" or case.history.never_predicted(label)
+    ]
     if not classes or (case.history.moments and not case.history.is_settled):
         return
     support = case.found.confusion.support
@@ -49,7 +53,7 @@ def never_predicted(case: ErrorCase, where: Where) -> Iterator[Finding]:
     yield NEVER.found(
         where,
         severity=Severity.WARNING if unlearnt else Severity.INFO,
-        stage=case.stage,
+        stage=case.moment.stage,
         label=case.names[label],
         support=int(support[label]),
         unit=case.unit,
@@ -95,7 +99,7 @@ def _why(given: float | None, share: float, is_known: bool) -> tuple[str, str]:
     )
 
 
-def _unpredicted(case: ErrorCase) -> list[int]:
+def _unpredicted(case: ErrorAnalysisResult) -> list[int]:
     """Return classes whose recall is beyond doubt below that of the others."""
     confusion = case.found.confusion
     found = []
@@ -107,18 +111,18 @@ def _unpredicted(case: ErrorCase) -> list[int]:
     return found
 
 
-def _given(case: ErrorCase, label: int) -> float | None:
+def _given(case: ErrorAnalysisResult, label: int) -> float | None:
     own = _probabilities(case, label)
     return None if own is None else float(own.mean())
 
 
-def _is_known(case: ErrorCase, label: int, share: float) -> bool:
+def _is_known(case: ErrorAnalysisResult, label: int, share: float) -> bool:
     """Tell whether samples of a class get more probability than its share beyond doubt: labels at random do not."""
     own = _probabilities(case, label)
     return own is not None and len(own) > 1 and float(own.mean() - _DOUBT * own.std(ddof=1) / len(own) ** 0.5) > share
 
 
-def _probabilities(case: ErrorCase, label: int) -> NDArray[np.float64] | None:
+def _probabilities(case: ErrorAnalysisResult, label: int) -> NDArray[np.float64] | None:
     """Return what samples of a class give to it, ``None`` where that is not known of each."""
     table: dict[str, Any] = case.found.table
     own: NDArray[np.float64] = table["given"][table["target"] == label]
