@@ -27,6 +27,7 @@ def callbacks() -> list[Callback]:
             from lightning_debugkit.core.callback import DebugCallback
 
             DebugCallback.belong()
+        _drop_former()
         return _chosen(os.environ.get(VARIABLE, ""))
     except Exception as error:  # also where warnings are errors, or a package of ours is broken: the run is the user's
         kind = "" if isinstance(error, ValueError | TypeError) else f"{type(error).__name__}: "
@@ -49,6 +50,20 @@ def _chosen(value: str) -> list[Callback]:
     for callback in made:
         callback.autoloaded = True  # type: ignore[attr-defined]  # ours, by which the user's own is given way
     return made
+
+
+def _drop_former() -> None:
+    """Take the preset of an earlier Trainer out of the list that is given to the Trainer that is being made.
+
+    Lightning extends the list of the caller, so that a second Trainer with the same list would have two presets, and
+    refuses two callbacks of one state key.
+    """
+    frame = sys._getframe()
+    while frame and frame.f_code.co_name != "on_trainer_init":
+        frame = frame.f_back
+    if frame:
+        given = frame.f_locals["self"].trainer.callbacks
+        given[:] = [each for each in given if not getattr(each, "autoloaded", False)]
 
 
 def _options(words: list[str]) -> dict[str, Any]:

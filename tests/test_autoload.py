@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import subprocess
 import warnings
@@ -9,8 +10,11 @@ from pathlib import Path
 
 import pytest
 import warm_process
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Timer
 
 from lightning_debugkit import read_journal
+from lightning_debugkit.core.callback import DebugCallback
 
 SCRIPT = """
 import sys
@@ -136,3 +140,20 @@ def test_a_wrong_option_is_one_line_and_training_goes_on(
     assert record.levelname == "ERROR"
     assert record.message.startswith("lightning-debugkit: this training is NOT watched: ")
     assert told in record.message
+
+
+@pytest.mark.parametrize("way", ["the same list", "a copy of a Trainer's list", "the Trainer's own list"])
+def test_a_list_of_callbacks_serves_several_trainers(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIGHTNING_DEBUGKIT", "light")
+    given = [Timer(duration=None)]
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=given)
+    presets = [[c for c in trainer.callbacks if isinstance(c, DebugCallback)]]
+    for _ in range(2):
+        given = {"the same list": given, "the Trainer's own list": trainer.callbacks}.get(way) or copy.deepcopy(
+            trainer.callbacks
+        )
+        trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=given)
+        presets.append([c for c in trainer.callbacks if isinstance(c, DebugCallback)])
+    assert [len(preset) for preset in presets] == [len(presets[0])] * 3
+    assert len({id(c) for preset in presets for c in preset}) == 3 * len(presets[0])
+    assert sum(isinstance(c, Timer) for c in trainer.callbacks) == 1
