@@ -453,3 +453,20 @@ def a_move_every_sixteen_steps() -> Program:
     x, y = table("breast_cancer")
     module = Supervised(mlp(30, 16, 2), F.cross_entropy, partial(InTurns, lr=0.5))
     return Program(module, loader(x, y, batch_size=16), trainer={"max_epochs": 4})
+
+
+class Symmetric(Supervised):
+    """Has a part whose output all but cancels: its gradient is what rounding leaves, far below the eps of Adam."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(10, 1), F.mse_loss, partial(Adam, lr=0.01))
+        self.odd = nn.Linear(10, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x) + 1e-17 * self.odd(x).mean(1, keepdim=True)
+
+
+@program
+def a_part_that_cancels_by_symmetry() -> Program:
+    x, y = diabetes()
+    return Program(Symmetric(), loader(x, standardized(y)), trainer={"max_epochs": 8})

@@ -70,6 +70,7 @@ class _Start:
     entries: Tensor
     values: Tensor
     scale: float  # root mean square of its weights, no less than that of an initialisation by fan-in
+    gradient: Tensor  # the largest entry of the first gradient, on its device
 
 
 @dataclass
@@ -163,10 +164,11 @@ class UpdateRatio:
                 continue
             # Of a shard, the part that is here: what holds for its entries needs no others. A gradient made of several
             # layers may belong to a plain parameter.
-            entries = held.reshape(-1).abs().topk(min(_TRACKED, held.numel())).indices % values(parameter).numel()
+            largest = held.reshape(-1).abs().topk(min(_TRACKED, held.numel()))
+            entries = largest.indices % values(parameter).numel()
             fan_in = math.prod(parameter.shape[1:])
             scale = max(weight / parameter.numel() ** 0.5, fan_in**-0.5)
-            self.starts[name] = _Start(entries, _entries(parameter, entries).clone(), scale)
+            self.starts[name] = _Start(entries, _entries(parameter, entries).clone(), scale, largest.values[0].clone())
 
     def conclude(self, looks: Iterable[StepStats]) -> Iterator[Finding]:
         """Yield, at the end of a run that was shorter than optimizers are waited for, what has never moved."""
@@ -310,8 +312,12 @@ def _shows(optimizer: Optimizer, parameter: Tensor, start: _Start, rate: float) 
     """Tell whether a step of this rate must change the bits of the entries with the largest gradient."""
     resolution = torch.finfo(parameter.dtype).eps * float(start.values.abs().max())
     state = optimizer.state.get(parameter, {})
-    if "exp_avg_sq" in state:  # Adam and its kin: a step is about as large as the rate
-        return rate > 100 * resolution
+    if (
+        "exp_avg_sq" in state
+    ):  # Adam and its kin: a step is about as large as the rate, less for gradients below its eps
+        gradient, eps = float(start.gradient), optimizer.defaults.get("eps")
+        held_back = gradient / (gradient + eps) if isinstance(eps, float) and eps else 1.0
+        return rate * held_back > 100 * resolution
     if parameter.grad is None:  # let go of by the end of the run
         return False
     return rate * float(values(parameter.grad).abs().max()) > 100 * resolution
