@@ -26,7 +26,7 @@ from lightning_debugkit.replay.module_hooks import ModuleHooks
 from lightning_debugkit.replay.nonfinite_cause_messages import Circumstances, LossRise
 from lightning_debugkit.replay.nonfinite_entries import broken as broken_entries
 from lightning_debugkit.replay.nonfinite_rules import finding as worded
-from lightning_debugkit.replay.passes import attributes
+from lightning_debugkit.replay.passes import attribute_tensors
 from lightning_debugkit.replay.step_raised import (
     device_is_lost,
     explained,
@@ -296,7 +296,7 @@ class NonfiniteStep:
 
 def _kept_broken(module: LightningModule) -> str:
     """Tell what the model keeps that holds NaN: the step may have used it, and has changed it since."""
-    kept = next((name for name, tensor in attributes(module) if broken_entries(tensor)[0]), "")
+    kept = next((name for name, tensor in attribute_tensors(module) if broken_entries(tensor)[0]), "")
     return f"; {kept} holds nan, which was kept from an earlier step" if kept else ""
 
 

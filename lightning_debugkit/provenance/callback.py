@@ -25,7 +25,7 @@ from lightning_debugkit.provenance.snapshot.export_program import Example, write
 from lightning_debugkit.provenance.snapshot.run_end_commit import RunEnd, keep_outcome, summary_of
 from lightning_debugkit.provenance.snapshot.run_facts import arguments_not_kept, run_facts
 from lightning_debugkit.provenance.snapshot.snapshot_files import write_snapshot_files
-from lightning_debugkit.provenance.snapshot.snapshot_session import SnapshotSession, compared
+from lightning_debugkit.provenance.snapshot.snapshot_session import SnapshotSession, compared_with_now
 
 _log = logging.getLogger("lightning_debugkit")
 _LATER = 1.0  # seconds after which a preset's snapshot is begun: many fits are over by then and save nothing
@@ -183,7 +183,7 @@ class CodeSnapshot(DebugCallback):
             checkpoint_hooks.remove(trainer, Loading)
             manifest, source = taken_from(checkpoint)
             is_fit = trainer.state.fn == "fit"
-            comparison = compared(manifest, source, self._taken() if is_fit else self._session)
+            comparison = compared_with_now(manifest, source, self._taken() if is_fit else self._session)
             finding = snapshot_rules.differing(comparison, str(path), self.where(trainer))
             if finding is not None:
                 self.emit(trainer, finding, about=str(path))

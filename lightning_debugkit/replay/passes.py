@@ -95,10 +95,10 @@ def outside(step: ReplayStep) -> list[tuple[str, str, Tensor]]:
     outside = [("input", path, leaf) for path, leaf in batch if isinstance(leaf, Tensor)]
     outside += [("parameter", name, item) for name, item in step.module.named_parameters()]
     outside += [("buffer", name, item) for name, item in step.module.named_buffers()]
-    return outside + [("attribute", name, item) for name, item in attributes(step.module)]
+    return outside + [("attribute", name, item) for name, item in attribute_tensors(step.module)]
 
 
-def attributes(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+def attribute_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Yield the tensors that a model keeps in plain attributes, lists, dicts and queues."""
     for name, part in module.named_modules():
         for key, value in vars(part).items():

@@ -54,7 +54,7 @@ def metrics_of(trainer: Trainer) -> dict[str, Any]:
     return {name: strict(float(value)) for name, value in trainer.callback_metrics.items()}
 
 
-def compared(manifest: Manifest, source: bytes | None, session: SnapshotSession | None) -> CodeComparison:
+def compared_with_now(manifest: Manifest, source: bytes | None, session: SnapshotSession | None) -> CodeComparison:
     """Compare the code of a checkpoint with what is on disk now."""
     root = session.taken.root if session is not None else Path(str(manifest["source"].get("root", "")))
     return compare_with_disk(manifest, source, imported(manifest, root))

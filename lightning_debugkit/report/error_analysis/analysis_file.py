@@ -97,7 +97,7 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**62
 
 
-def finite(row: Row, key: str) -> float | None:
+def finite_number(row: Row, key: str) -> float | None:
     """Return a finite number of a row, ``None`` if it has none under that key."""
     found = as_number(row.get(key))
     return found if found is not None and math.isfinite(found) else None
@@ -105,7 +105,7 @@ def finite(row: Row, key: str) -> float | None:
 
 def known(row: Row, key: str, worded: Callable[[float], str] = str) -> str:
     """Return a finite number of a row in words, empty if it has none under that key."""
-    value = finite(row, key)
+    value = finite_number(row, key)
     return "" if value is None else worded(value)
 
 
@@ -126,7 +126,7 @@ def share(row: Row, key: str, low: str, high: str) -> str:
         >>> share({"value": 0.5, "low": 0.4, "high": 0.6}, "value", "low", "high"), share({}, "value", "low", "high")
         ('50 % (40 to 60)', '')
     """
-    value, least, most = finite(row, key), finite(row, low), finite(row, high)
+    value, least, most = finite_number(row, key), finite_number(row, low), finite_number(row, high)
     if value is None:
         return ""
     if least is None or most is None:

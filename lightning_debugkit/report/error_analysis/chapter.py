@@ -9,7 +9,7 @@ from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.report.error_analysis import class_scores, confused_pairs, matrix, reliability, sample_dynamics
 from lightning_debugkit.report.error_analysis.analysis_file import (
     AnalysisFile,
-    finite,
+    finite_number,
     further,
     known,
     of_stage,
@@ -91,7 +91,7 @@ def _verdict(analysis: AnalysisFile) -> Iterator[Paragraph]:
         yield Paragraph(f"No {analysis.unit} were counted, so that there is nothing to say of mistakes.")
         return
     right = as_mapping(analysis.held.get("accuracy"))
-    value, least = finite(right, "value"), finite(analysis.held, "baseline_accuracy")
+    value, least = finite_number(right, "value"), finite_number(analysis.held, "baseline_accuracy")
     said = f"{analysis.n:,} {analysis.unit if analysis.n > 1 else analysis.noun}"
     said += f": {percent(value)} right" if value is not None else ""
     low, high = known(right, "low", percent), known(right, "high", percent)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from lightning_debugkit.core.name_lists import listed
-from lightning_debugkit.report.error_analysis.analysis_file import AnalysisFile, Row, finite, known, share
+from lightning_debugkit.report.error_analysis.analysis_file import AnalysisFile, Row, finite_number, known, share
 from lightning_debugkit.report.number_formats import as_int, as_mapping, number, percent, phrase
 from lightning_debugkit.report.parts import Cell, Details, Heading, Paragraph, Part, Table, table_of
 
@@ -31,7 +31,7 @@ def scores(analysis: AnalysisFile) -> Iterator[Part]:
         return
     yield Heading("Class by class")
     said = []
-    balanced, kappa = finite(analysis.held, "balanced_accuracy"), finite(analysis.held, "kappa")
+    balanced, kappa = finite_number(analysis.held, "balanced_accuracy"), finite_number(analysis.held, "kappa")
     if balanced is not None:
         said.append(f"Balanced accuracy, in which every class counts the same, is {percent(balanced)}")
     if kappa is not None:
@@ -50,7 +50,7 @@ def scores(analysis: AnalysisFile) -> Iterator[Part]:
 
 def _recall(row: Row) -> tuple[float, int]:
     """Classes without samples have no recall and stand last."""
-    known = finite(row, "recall")
+    known = finite_number(row, "recall")
     return (math.inf if known is None else known, -as_int(row.get("support")))
 
 

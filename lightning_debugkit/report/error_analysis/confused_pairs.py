@@ -8,7 +8,7 @@ from lightning_debugkit.report.error_analysis.analysis_file import (
     AnalysisFile,
     Row,
     filled,
-    finite,
+    finite_number,
     known,
     probability,
     share,
@@ -118,7 +118,7 @@ def _within(row: Row, key: str, analysis: AnalysisFile, is_short: bool = False) 
 
 def _each_way(row: Row) -> str:
     """Return how often two classes are taken for each other, and of that how often in each direction."""
-    count, asymmetry = as_int(row.get("count")), finite(row, "asymmetry")
+    count, asymmetry = as_int(row.get("count")), finite_number(row, "asymmetry")
     if asymmetry is None:
         return f"{count:,}"
     forth = round(count * (1 + min(max(asymmetry, -1), 1)) / 2)
@@ -126,7 +126,7 @@ def _each_way(row: Row) -> str:
 
 
 def _change(row: Row, key: str, *, is_rate: bool) -> str:
-    before, after = finite(row, key), finite(row, f"{key}_merged")
+    before, after = finite_number(row, key), finite_number(row, f"{key}_merged")
     if before is None or after is None:
         return ""
     said = [percent(value) if is_rate else number(round(value, 4)) for value in (before, after)]

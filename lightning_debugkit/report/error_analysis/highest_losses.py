@@ -5,7 +5,14 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 
-from lightning_debugkit.report.error_analysis.analysis_file import AnalysisFile, Row, filled, finite, known, probability
+from lightning_debugkit.report.error_analysis.analysis_file import (
+    AnalysisFile,
+    Row,
+    filled,
+    finite_number,
+    known,
+    probability,
+)
 from lightning_debugkit.report.error_analysis.sample_album import Album, gallery
 from lightning_debugkit.report.number_formats import number
 from lightning_debugkit.report.parts import Details, Heading, Part, SamplePart, Table
@@ -39,8 +46,8 @@ def _is_wrong(row: Row) -> bool:
 
 def _most_sure(analysis: AnalysisFile) -> list[Row]:
     told = analysis.rows("confident_mistakes") or analysis.rows("top_losses")
-    wrong = [row for row in told if _is_wrong(row) and finite(row, "confidence") is not None]
-    return heapq.nlargest(_SHOWN, wrong, key=lambda row: finite(row, "confidence") or 0.0)
+    wrong = [row for row in told if _is_wrong(row) and finite_number(row, "confidence") is not None]
+    return heapq.nlargest(_SHOWN, wrong, key=lambda row: finite_number(row, "confidence") or 0.0)
 
 
 def _sample(row: Row, analysis: AnalysisFile, album: Album) -> SamplePart:

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 from matplotlib.figure import Figure as Canvas
 
-from lightning_debugkit.report.error_analysis.analysis_file import AnalysisFile, Row, finite, share
+from lightning_debugkit.report.error_analysis.analysis_file import AnalysisFile, Row, finite_number, share
 from lightning_debugkit.report.figures import blank_figure, calm
 from lightning_debugkit.report.number_formats import as_int, as_mapping, percent
 from lightning_debugkit.report.palette import PALETTE
@@ -22,7 +22,7 @@ def reliability(analysis: AnalysisFile, stem: str) -> Iterator[Part | Drawing]:
     if not bins:
         return
     n = sum(as_int(row.get("n")) for row in bins)
-    says, right = (sum(as_int(row.get("n")) * (finite(row, key) or 0.0) for row in bins) / n for key in _POINT)
+    says, right = (sum(as_int(row.get("n")) * (finite_number(row, key) or 0.0) for row in bins) / n for key in _POINT)
     error = share(held.held, "ece", "ece_low", "ece_high")
     yield Heading("How sure it is, and how often right")
     yield Paragraph(
@@ -41,7 +41,7 @@ _POINT = ("confidence", "accuracy")
 
 
 def _point(row: Row) -> tuple[float | None, float | None]:
-    return finite(row, _POINT[0]), finite(row, _POINT[1])
+    return finite_number(row, _POINT[0]), finite_number(row, _POINT[1])
 
 
 def _draw(bins: Sequence[Row]) -> Canvas:
@@ -49,14 +49,14 @@ def _draw(bins: Sequence[Row]) -> Canvas:
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(5, 1))
     axes, strip = calm(upper), calm(lower)
     axes.plot([0, 1], [0, 1], color=PALETTE.zero, linewidth=1.2, linestyle=(0, (4, 3)))
-    says = [finite(row, "confidence") or 0.0 for row in bins]
-    right = [finite(row, "accuracy") or 0.0 for row in bins]
+    says = [finite_number(row, "confidence") or 0.0 for row in bins]
+    right = [finite_number(row, "accuracy") or 0.0 for row in bins]
     for row, x in zip(bins, says, strict=True):
-        low, high = finite(row, "accuracy_low"), finite(row, "accuracy_high")
+        low, high = finite_number(row, "accuracy_low"), finite_number(row, "accuracy_high")
         if low is not None and high is not None:
             axes.plot([x, x], [low, high], color=PALETTE.series[0], linewidth=1.3)
     axes.plot(says, right, color=PALETTE.series[0], linestyle="none", marker="o", markersize=5)
-    edges = [(finite(row, "low"), finite(row, "high")) for row in bins]
+    edges = [(finite_number(row, "low"), finite_number(row, "high")) for row in bins]
     if all(None not in pair for pair in edges):
         left, ends = np.array(edges, dtype=np.float64).T
         counts = [as_int(row.get("n")) for row in bins]

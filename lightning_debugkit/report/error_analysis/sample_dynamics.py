@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from lightning_debugkit.report.curves import Curve
-from lightning_debugkit.report.error_analysis.analysis_file import AnalysisFile, Row, finite, known
+from lightning_debugkit.report.error_analysis.analysis_file import AnalysisFile, Row, finite_number, known
 from lightning_debugkit.report.figures import axes_of, blank_figure, legend_above, legend_height
 from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, as_number, number, percent, shortened
 from lightning_debugkit.report.palette import PALETTE
@@ -109,7 +109,7 @@ def history_parts(analysis: AnalysisFile, stem: str) -> Iterator[Part | Drawing]
     found = _curves(analysis, key)
     if not found:
         return
-    known = [value for row in moments if (value := finite(row, "accuracy")) is not None]
+    known = [value for row in moments if (value := finite_number(row, "accuracy")) is not None]
     rise = f" Accuracy went from {percent(known[0])} to {percent(known[-1])}." if len(known) > 1 else ""
     ends = [curve.values[np.isfinite(curve.values)][[0, -1]].tolist() for curve in found]
     said = "; ".join(f"{curve.label} from {a:g} to {b:g}" for curve, (a, b) in zip(found, ends, strict=True))
