@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from lightning_debugkit.core.call_later import call_later
+
 
 class BackgroundTask:
     """What is done once: in a thread after a while, or at once when somebody needs it.
@@ -19,9 +21,7 @@ class BackgroundTask:
         self._lock = threading.Lock()
         self._done = threading.Event()
         self.is_begun = False
-        self._timer = threading.Timer(seconds, self.now)
-        self._timer.daemon = True
-        self._timer.start()
+        self._call = call_later(seconds, self.now)
 
     def now(self) -> None:
         """Return when it is done."""
@@ -30,7 +30,6 @@ class BackgroundTask:
         if not is_first:
             self._done.wait()
             return
-        self._timer.cancel()
         try:
             self._do()
         finally:
@@ -38,4 +37,4 @@ class BackgroundTask:
 
     def drop(self) -> None:
         """Do not begin it unasked any more."""
-        self._timer.cancel()
+        self._call.cancel()

@@ -12,6 +12,7 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_debugkit.core.call_later import ScheduledCall, call_later
 from lightning_debugkit.core.finding import Where
 from lightning_debugkit.core.journal import Event, Journal, encode, write_lines
 from lightning_debugkit.core.secrets import secret_values, without_tokens
@@ -60,7 +61,7 @@ class JournalWriter:
         self._size = 0
         self._taken: list[tuple[Where, Mapping[str, Any]]] = []  # points as they came: steps must not wait for more
         self._series: dict[str, _Series] = {}
-        self._timer: threading.Timer | None = None
+        self._timer: ScheduledCall | None = None
         self._tables = 0
 
     def append(self, event: Mapping[str, Any]) -> None:
@@ -133,9 +134,7 @@ class JournalWriter:
     def _start(self) -> None:
         """See to it that what waits is written soon."""
         if self._timer is None:
-            self._timer = threading.Timer(SECONDS, self._due)
-            self._timer.daemon = True
-            self._timer.start()
+            self._timer = call_later(SECONDS, self._due)
 
     def _has_room(self, count: int) -> bool:
         """Tell whether a series may have another point: half of them when half is full, a quarter of them then."""

@@ -81,14 +81,14 @@ class GradientAnomalyDetector(EvaluationHooks):
         self.max_bundle = max_bundle
         self.watches = Monitor(wiring)
         self.order = SampleOrder()
-        self.failure = self._new_failure()
+        self.nonfinite = self._new_nonfinite()
         self._reset()
 
-    def _new_failure(self) -> NonfiniteStep:
+    def _new_nonfinite(self) -> NonfiniteStep:
         return NonfiniteStep(self.action, self.max_skips, self.max_bundle if self.bundle else 0)
 
     def _reset(self, run: Run | None = None) -> None:
-        self._sight = StepStatsReader(run)
+        self._step_stats = StepStatsReader(run)
         self._module_hooks: ModuleHooks | None = None
         self._drawn: defaultdict[int, Thinning] = defaultdict(Thinning)  # by optimizer
         self._unread: set[str] = set()
@@ -102,19 +102,19 @@ class GradientAnomalyDetector(EvaluationHooks):
         return {
             **self.__dict__,
             "_steps": None,
-            "_sight": StepStatsReader(),
+            "_step_stats": StepStatsReader(),
             "_module_hooks": None,
             "_drawn": defaultdict(Thinning),
             "_logged": LoggedMetrics(),
         }
 
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "watches": self.watches.state_dict(), "skips": self.failure.skips}
+        return {**super().state_dict(), "watches": self.watches.state_dict(), "skips": self.nonfinite.skips}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
         self.watches.load_state_dict(state_dict.get("watches", {}))
-        self.failure.skips = state_dict.get("skips", 0)
+        self.nonfinite.skips = state_dict.get("skips", 0)
 
     # The order below is the order of events in a run.
 
@@ -126,10 +126,10 @@ class GradientAnomalyDetector(EvaluationHooks):
             self.order = SampleOrder()
             self.order.install(trainer)
             self.watches.setup(pl_module)
-            self.failure = self._new_failure()
+            self.nonfinite = self._new_nonfinite()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._sight.fit = FitFacts(trainer, pl_module)
+        self._step_stats.fit = FitFacts(trainer, pl_module)
         self.watches.loops.rates.asks(trainer.optimizers)
         if self.hooks == "always":
             self._module_hooks = ModuleHooks(pl_module)
@@ -148,40 +148,40 @@ class GradientAnomalyDetector(EvaluationHooks):
         self._tell(trainer, self.watches.new_epoch(trainer, pl_module, self.where(trainer)))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        where, sight = self.where(trainer), self._sight
+        where, step_stats = self.where(trainer), self._step_stats
         if self._is_epoch_new:  # the hooks of all others before its first batch have had their turn
-            sight.fit, self._is_epoch_new = FitFacts(trainer, pl_module), False
-        if sight.run is not None:
-            sight.run.here = where if sight.fit.is_automatic else None
+            step_stats.fit, self._is_epoch_new = FitFacts(trainer, pl_module), False
+        if step_stats.run is not None:
+            step_stats.run.here = where if step_stats.fit.is_automatic else None
         self._tell(trainer, self.watches.before_batch(trainer, pl_module, where, batch))
         self.order.advance(trainer)
         around = self.watches.saves
         self._tell(trainer, around.before_batch(trainer, where, self.order.current, batch_idx))
-        sight.begin(ObservedBatch(batch, batch_idx, RandomState.capture(), self.order.handed))
+        step_stats.begin(ObservedBatch(batch, batch_idx, RandomState.capture(), self.order.handed))
         is_first = batch_idx % trainer.accumulate_grad_batches == 0
-        self.failure.begin(pl_module, first=is_first, is_new_epoch=batch_idx == 0)
+        self.nonfinite.begin(pl_module, first=is_first, is_new_epoch=batch_idx == 0)
         if self._module_hooks is not None and is_first:
             self._module_hooks.clear()
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
-        sight = self._sight
-        sight.saw_loss(loss)
-        if sight.fit.ranks > 1 and self.action != "warn" and loss.requires_grad:
+        step_stats = self._step_stats
+        step_stats.saw_loss(loss)
+        if step_stats.fit.ranks > 1 and self.action != "warn" and loss.requires_grad:
             # A loss that breaks on one rank must stop all of them: its gradients carry the news to the others.
             loss.register_hook(contagion(loss.detach(), lambda error: self.trouble(trainer, "backward", error)))
-        where = self.in_batch(trainer, sight.run)
-        self._tell(trainer, self.watches.before_backward(trainer, pl_module, loss, where, sight))
+        where = self.in_batch(trainer, step_stats.run)
+        self._tell(trainer, self.watches.before_backward(trainer, pl_module, loss, where, step_stats))
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.watches.after_backward(pl_module, self._sight)
-        self._sight.saw_backward()
-        if self._sight.fit.window == 1 or not trainer.fit_loop._should_accumulate():
+        self.watches.after_backward(pl_module, self._step_stats)
+        self._step_stats.saw_backward()
+        if self._step_stats.fit.window == 1 or not trainer.fit_loop._should_accumulate():
             return
         # The window's later batches would hide which of them was the bad one.
-        if not self._sight.keep_batch():
-            seen = self._sight.broken_so_far(trainer, pl_module)
-            if seen and self.failure.pending is None:
-                self.failure.pending = self._examine(trainer, pl_module, seen, [])
+        if not self._step_stats.keep_batch():
+            seen = self._step_stats.broken_so_far(trainer, pl_module)
+            if seen and self.nonfinite.pending is None:
+                self.nonfinite.pending = self._examine(trainer, pl_module, seen, [])
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         if self._steps is not None:
@@ -189,55 +189,55 @@ class GradientAnomalyDetector(EvaluationHooks):
         try:
             self._before_step(trainer, pl_module, raw(optimizer))
         finally:
-            self._sight.window_over()
+            self._step_stats.window_over()
 
     def _before_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        sight = self._sight
-        alarm = self.failure.pending is not None
+        step_stats = self._step_stats
+        alarm = self.nonfinite.pending is not None
         weighed = self.watches.trends.weighs(optimizer)
-        where = self.in_batch(trainer, sight.run)
-        look = sight.look(trainer, pl_module, optimizer, where, alarm=alarm, weighed=weighed)
+        where = self.in_batch(trainer, step_stats.run)
+        look = step_stats.look(trainer, pl_module, optimizer, where, alarm=alarm, weighed=weighed)
         self._fed[id(look.optimizer)] = look.has_gradients
-        if look.overflows and (run := sight.run) is not None:
+        if look.overflows and (run := step_stats.run) is not None:
             run.wide_norms.setdefault(look.where.step, look.norm)
-        bad_loss = sight.loss is not None and not math.isfinite(sight.loss)
+        bad_loss = step_stats.loss is not None and not math.isfinite(step_stats.loss)
         broken = look.broken
         bad = bad_loss or bool(broken)
         if look.is_scaled and not bad_loss:
             # Infinite gradients are how a loss scale is found: the scaler drops such steps itself.
             bad = self._overflowed(trainer, pl_module, look, broken, look.scale)
-        alarm = self.failure.pending is not None or look.alarm
+        alarm = self.nonfinite.pending is not None or look.alarm
         bad = bad or alarm
-        if bad if sight.fit.ranks == 1 else self.failure.agreed(trainer, bad, bool(broken), look.is_scaled):
-            seen = f"loss is {sight.loss}" if bad_loss else "gradient is not finite"
-            self._record(trainer, look, always=not self.failure.enough)
-            self._tell(trainer, self.watches.movement.before_broken(look))
-            self.failure.growth = self.watches.trends.growth(look.highest_rate)
-            found = self.failure.pending or self._examine(trainer, pl_module, seen, broken)
+        if bad if step_stats.fit.ranks == 1 else self.nonfinite.agreed(trainer, bad, bool(broken), look.is_scaled):
+            seen = f"loss is {step_stats.loss}" if bad_loss else "gradient is not finite"
+            self._record(trainer, look, always=not self.nonfinite.enough)
+            self._tell(trainer, self.watches.update_ratio.before_broken(look))
+            self.nonfinite.growth = self.watches.trends.growth(look.highest_rate)
+            found = self.nonfinite.pending or self._examine(trainer, pl_module, seen, broken)
             self._fed[id(look.optimizer)] &= self.action == "warn"
-            self.failure.act(self, trainer, look.optimizer, found, broken)
+            self.nonfinite.act(self, trainer, look.optimizer, found, broken)
         elif not broken:
-            self.failure.recovered()
+            self.nonfinite.recovered()
             self.watches.loops.authors.saw(look)
             self._record(trainer, look)
-            self._tell(trainer, self.watches.before_step(trainer, pl_module, look, sight))
+            self._tell(trainer, self.watches.before_step(trainer, pl_module, look, step_stats))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        for watcher in (self._module_hooks, self._sight):
+        for watcher in (self._module_hooks, self._step_stats):
             if watcher is not None and watcher.error is not None:
                 self.trouble(trainer, "hooks", watcher.error)
                 watcher.error = None
         where = None
-        if (run := self._sight.run) is not None:
+        if (run := self._step_stats.run) is not None:
             if run.here is not None:
                 where, run.here = Where(run.here.epoch, steps_taken(trainer), run.here.rank), None
             if run.parameters.unread:
                 self._tell_unread(trainer, run)
         where = where or self.where(trainer)
-        self._tell(trainer, self.watches.after_batch(trainer, pl_module, where, self._sight))
-        self._sight.end()
+        self._tell(trainer, self.watches.after_batch(trainer, pl_module, where, self._step_stats))
+        self._step_stats.end()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_validation_start(trainer, pl_module)
@@ -269,7 +269,7 @@ class GradientAnomalyDetector(EvaluationHooks):
                 if evaluation.is_running:
                     self._tell(trainer, evaluation.raised(self.where(trainer), trainer, pl_module, exception))
                 else:
-                    found = self.failure.explain(self, trainer, pl_module, exception, self._sight.current)
+                    found = self.nonfinite.explain(self, trainer, pl_module, exception, self._step_stats.current)
                     self._tell(trainer, [] if found is None else [found])
             self._tell(trainer, self.watches.loops.raised(trainer, pl_module, self.where(trainer), exception))
             self._tell(trainer, self.watches.saves.conclude(trainer, self.where(trainer), broken=True))
@@ -287,7 +287,7 @@ class GradientAnomalyDetector(EvaluationHooks):
         if self._module_hooks is not None:
             self._module_hooks.remove()
             self._module_hooks = None
-        self._sight = StepStatsReader()
+        self._step_stats = StepStatsReader()
 
     def _tell_unread(self, trainer: Trainer, run: Run) -> None:
         news = run.parameters.unread - self._unread
@@ -297,7 +297,7 @@ class GradientAnomalyDetector(EvaluationHooks):
             self.write(trainer, "measure", name="gradients-unseen", value={"why": why})
 
     def _stepped(self, trainer: Trainer, optimizer: Optimizer) -> None:
-        run, loops = self._sight.run, self.watches.loops
+        run, loops = self._step_stats.run, self.watches.loops
         if run is not None and self._fed.pop(id(optimizer), False):
             run.trained = (run.trained or 0) + 1
         loops.authors.stepped(optimizer)
@@ -309,7 +309,7 @@ class GradientAnomalyDetector(EvaluationHooks):
         if not (self._drawn[id(look.optimizer)].keeps(look.where.step) or always):
             return
         points: dict[str, Any] = {} if look.loss is None else {"loss": look.loss}
-        known = enumerate(zip(self._sight.fit.optimizers, look.run_rates, strict=True))
+        known = enumerate(zip(self._step_stats.fit.optimizers, look.run_rates, strict=True))
         # Lightning's stand-in for no optimizer has no groups.
         rates = {type(o).__name__ + (f"-{i}" if i else ""): of_groups[0] for i, (o, of_groups) in known if of_groups}
         points["learning-rate"] = rates or {type(look.optimizer).__name__: rate for rate in look.group_rates[:1]}
@@ -328,13 +328,13 @@ class GradientAnomalyDetector(EvaluationHooks):
             if found is not None and "op" in found.evidence:
                 self.emit(trainer, found)
         if collapse is not None:
-            self.failure.pending = collapse
+            self.nonfinite.pending = collapse
         return collapse is not None
 
     def _examine(self, trainer: Trainer, module: LightningModule, seen: str, broken: list[str]) -> Finding | None:
-        sight, hooks = self._sight, self._module_hooks
+        step_stats, hooks = self._step_stats, self._module_hooks
 
         def instead(found: Finding) -> Finding:
             return self.watches.loops.authors.instead(found, module)
 
-        return self.failure.examine(self, trainer, module, seen, broken, sight, hooks, instead)
+        return self.nonfinite.examine(self, trainer, module, seen, broken, step_stats, hooks, instead)

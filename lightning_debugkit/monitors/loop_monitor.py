@@ -120,11 +120,11 @@ class LoopMonitor:
             yield from self.unstepped.judge(where, trainer, module)
             yield from _window(trainer, module, where, float(trainer.num_training_batches))
 
-    def before_step(self, look: StepStats, module: LightningModule, sight: StepStatsReader) -> Iterator[Finding]:
+    def before_step(self, look: StepStats, module: LightningModule, step_stats: StepStatsReader) -> Iterator[Finding]:
         """Yield what an optimizer is about to step in vain."""
         if look.frozen or self.toggles.off:
-            yield from self.toggles.before_step(look, module, sight.current.batch_idx)
-        if sight.fit.has_modes:
+            yield from self.toggles.before_step(look, module, step_stats.current.batch_idx)
+        if step_stats.fit.has_modes:
             yield from self.modes.before_step(look.where, look.optimizer)
 
     def crawling(self, trainer: Trainer, module: LightningModule, crawling: Finding) -> Iterator[Finding]:
@@ -135,10 +135,10 @@ class LoopMonitor:
             yield crawling
 
     def after_batch(
-        self, trainer: Trainer, module: LightningModule, where: Where, sight: StepStatsReader
+        self, trainer: Trainer, module: LightningModule, where: Where, step_stats: StepStatsReader
     ) -> Iterator[Finding]:
         """Yield what a batch tells that is over, of its loss and of what it has left in the model."""
-        fit = sight.fit
+        fit = step_stats.fit
         self._batches += 1
         self.empty.batch("training")
         if self.wiring:
@@ -149,17 +149,17 @@ class LoopMonitor:
             yield from self.doubles.after_batch(trainer, where, fit.optimizers)
             if not fit.is_automatic and (told := self.uncounted.judge(where, trainer)) is not None:
                 yield told
-            if _validates_next(trainer, sight.current.batch_idx) and fit.holds_whole_model:
+            if _validates_next(trainer, step_stats.current.batch_idx) and fit.holds_whole_model:
                 self.swapped.after_batch(where, trainer, module, held_by(fit.optimizers))
         if not fit.trains:
             return
-        batch = sight.current
+        batch = step_stats.current
 
         def ask() -> Diagnosis | None:
             return why_no_loss(trainer, module, batch.batch, batch.batch_idx, batch.random)
 
         # Automatic optimization looks at each step, also where there was no loss.
-        marks = (sight.passes, 0 if fit.is_automatic else sight.looks)
+        marks = (step_stats.passes, 0 if fit.is_automatic else step_stats.looks)
         for finding in self.losses.after_batch(where, batch.batch_idx, module, marks, ask):
             yield from self._lossless(where, module, [finding])
         if self.buffers.due(where.step) and not _is_told(trainer):

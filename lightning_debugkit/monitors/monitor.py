@@ -63,8 +63,8 @@ class Monitor:
         self.scale = LossScale()
         self.flow = GradientFlow()
         self.schedule = LearningRateSchedule()
-        self.zeroing = ZeroGrad()
-        self.movement = UpdateRatio()
+        self.zero_grad = ZeroGrad()
+        self.update_ratio = UpdateRatio()
         self.frozen = FrozenModules()
         self.modes = TrainEvalMode()
         self.saves = OrderAndSaves(self.wiring)
@@ -135,21 +135,21 @@ class Monitor:
         yield from self.loops.new_epoch(trainer, module, where)
 
     def before_backward(
-        self, trainer: Trainer, module: LightningModule, loss: Tensor, where: Where, sight: StepStatsReader
+        self, trainer: Trainer, module: LightningModule, loss: Tensor, where: Where, step_stats: StepStatsReader
     ) -> Iterator[Finding]:
         if not self.wiring:
             return
         doubles = self.loops.doubles
         yield from doubles.look(trainer, where) if doubles.counts else ()
-        self.zeroing.before_backward(sight.fit.optimizers, self._batch_began, sight.later)
+        self.zero_grad.before_backward(step_stats.fit.optimizers, self._batch_began, step_stats.later)
         self._batch_began = False
         yield from self.modes.judge(where, module, self._learns(trainer)) if self.modes.layers else ()
-        if self._graphs > 0 and loss.requires_grad and sight.fit.holds_whole_model:
+        if self._graphs > 0 and loss.requires_grad and step_stats.fit.holds_whole_model:
             self._graphs -= 1
             leaf = reached(loss)
             own = {id(p) for p in module.parameters()}
             strange = any(identity not in own for identity in leaf)
-            batch = sight.current
+            batch = step_stats.current
             wiring = audit(trainer, module, batch.batch, batch.batch_idx, batch.random, []) if strange else None
             given = list(tensors(batch.batch))
             if wiring is not None:
@@ -182,27 +182,27 @@ class Monitor:
             versions = versions_of(module, suspect.evidence["parameters"])
             self._suspects.append((steps_taken(trainer) + 3, suspect, versions))
 
-    def after_backward(self, module: LightningModule, sight: StepStatsReader) -> None:
+    def after_backward(self, module: LightningModule, step_stats: StepStatsReader) -> None:
         # A backward that no step follows is usual within a window: only behind it is it worth a look at all weights.
-        if self._unstepped == max(_WINDOWLESS, sight.fit.window):
+        if self._unstepped == max(_WINDOWLESS, step_stats.fit.window):
             self._versions = versions(list(module.parameters()))
         self._unstepped += 1
         if self.wiring:
-            self.zeroing.after_backward(sight.fit.optimizers)
+            self.zero_grad.after_backward(step_stats.fit.optimizers)
 
     def before_step(
-        self, trainer: Trainer, module: LightningModule, look: StepStats, sight: StepStatsReader
+        self, trainer: Trainer, module: LightningModule, look: StepStats, step_stats: StepStatsReader
     ) -> Iterator[Finding]:
         """Yield what a sound look at an optimizer step tells."""
         self._unstepped = 0
-        fit, key = sight.fit, id(look.optimizer)
+        fit, key = step_stats.fit, id(look.optimizer)
         last = self._looks.get(key)
         # It asks for gradients again within one step, as LBFGS does.
         closure_again = last is not None and last.where == look.where
         alone = len(look.run_rates) == 1
-        several = not alone or sight.backwards > fit.window
+        several = not alone or step_stats.backwards > fit.window
         if closure_again:
-            self.movement.asked_again(look.optimizer)
+            self.update_ratio.asked_again(look.optimizer)
         else:
             for finding in () if several else self.trends.loss(look):
                 is_doubted = finding.rule == DIVERGING.name
@@ -213,25 +213,25 @@ class Monitor:
             return
         if look.norm == 0 and zeroed(trainer):
             return  # what clipping has turned to zeros says nothing of the wiring
-        yield from self.zeroing.before_step(look, fit.is_automatic, alone, not fit.holds_whole_model)
+        yield from self.zero_grad.before_step(look, fit.is_automatic, alone, not fit.holds_whole_model)
         if self._graphs > 0 and fit.is_sharded:
             self._graphs -= 1
             suspect = fed_but_not_held(look.where, named_shards(module), trainer.optimizers)
             self._suspect(trainer, module, [suspect] if suspect else [])
 
         def replayed() -> Any:
-            wanted, batch = [p for p in look.parameters if p.requires_grad], sight.current
-            of = sight.passes_of_step
+            wanted, batch = [p for p in look.parameters if p.requires_grad], step_stats.current
+            of = step_stats.passes_of_step
             return audit(trainer, module, batch.batch, batch.batch_idx, batch.random, wanted, of)
 
         # One backward may feed several optimizers: each is asked for those since its own last step.
-        if sight.passes != self._passes.get(key, 0):
-            self._passes[key] = sight.passes
-            yield from self.flow.judge(look, replayed, has_backward=bool(sight.passes_of_step))
-        yield from self.movement.before_step(look)
-        yield from self.loops.before_step(look, module, sight)
+        if step_stats.passes != self._passes.get(key, 0):
+            self._passes[key] = step_stats.passes
+            yield from self.flow.judge(look, replayed, has_backward=bool(step_stats.passes_of_step))
+        yield from self.update_ratio.before_step(look)
+        yield from self.loops.before_step(look, module, step_stats)
         if self._total < math.inf:
-            crawling = self.movement.crawling(look, self._total, self.trends.has_fallen)
+            crawling = self.update_ratio.crawling(look, self._total, self.trends.has_fallen)
             yield from self.loops.crawling(trainer, module, crawling) if crawling is not None else ()
         if self._plans:
             known = [rate for rates in look.run_rates for rate in rates if math.isfinite(rate)]
@@ -242,24 +242,24 @@ class Monitor:
         """Yield what an optimizer did; not called for a step that a scaler skips."""
         self._stepped.add(id(optimizer))
         if self.wiring:
-            is_cleared = self.zeroing.after_step(optimizer)
+            is_cleared = self.zero_grad.after_step(optimizer)
             look = self._looks.get(id(optimizer))
             if look is not None and is_cleared:
-                self.movement.starved.update(look.names)  # that they do not move is no news then
+                self.update_ratio.starved.update(look.names)  # that they do not move is no news then
                 yield cleared_by_hook(look.where)
             if look is not None:
-                yield from self.movement.after_step(optimizer, look)
+                yield from self.update_ratio.after_step(optimizer, look)
 
     def after_batch(
-        self, trainer: Trainer, module: LightningModule, where: Where, sight: StepStatsReader
+        self, trainer: Trainer, module: LightningModule, where: Where, step_stats: StepStatsReader
     ) -> Iterator[Finding]:
         self._batch_began = True
-        yield from self.loops.after_batch(trainer, module, where, sight)
+        yield from self.loops.after_batch(trainer, module, where, step_stats)
         if self.followers.waiting is not None and (told := self.followers.settle(where.step)) is not None:
             yield told
         if not self.wiring:
             return
-        if sight.fit.is_automatic and self._unstepped == max(20, 4 * sight.fit.window):
+        if step_stats.fit.is_automatic and self._unstepped == max(20, 4 * step_stats.fit.window):
             yield from never_stepped(where, module, self._unstepped, self._versions)
         due = [item for item in self._suspects if item[0] <= where.step] if self._suspects else ()
         for item in due:
@@ -292,7 +292,7 @@ class Monitor:
         self.loaded.end(module)
         if trainer.interrupted:
             return
-        yield from self.movement.conclude(self._looks.values())
+        yield from self.update_ratio.conclude(self._looks.values())
         idle = waiting(trainer, module, self._stepped, self.flow.looks)
         trainable = [name for name in self._trainable(trainer, module) if name not in idle]
         yield from self.flow.conclude(where, module, trainable)
@@ -308,7 +308,7 @@ class Monitor:
         self.followers.stop()
         self.loops.release()
         self._looks = {}
-        self.movement = UpdateRatio()
+        self.update_ratio = UpdateRatio()
         self.frozen = FrozenModules()
         self.modes = TrainEvalMode()
 

@@ -108,7 +108,7 @@ class NonfiniteStep:
         module: LightningModule,
         seen: str,
         broken: list[str],
-        sight: StepStatsReader,
+        step_stats: StepStatsReader,
         hooks: ModuleHooks | None,
         instead: Callable[[Finding], Finding] = lambda found: found,
     ) -> Finding | None:
@@ -117,13 +117,13 @@ class NonfiniteStep:
             return None
         self.replays += 1
         self.enough = self.replays >= _MAX_REPLAYS or self.action == "warn"
-        batch, told, found, note = self._guilty(trainer, module, sight)
+        batch, told, found, note = self._guilty(trainer, module, step_stats)
         seen = told or seen
         hooked = _hooked(hooks)
         is_culprit = hooked is not None or (not holds_whole_model(trainer) and seen.startswith("loss"))
         if found is None and trainer.world_size > 1 and not is_culprit:
             return None  # this rank's batch is sound: the one whose batch is not will tell
-        is_current = batch is sight.current
+        is_current = batch is step_stats.current
         finding = worded(
             callback.where(trainer),
             found,
@@ -133,7 +133,7 @@ class NonfiniteStep:
             ),
             hooked=hooked,
             seen=seen,
-            loss=sight.loss if is_current else None,
+            loss=step_stats.loss if is_current else None,
             parameters=broken if is_current else [],
         )
         finding = instead(finding)
@@ -141,14 +141,14 @@ class NonfiniteStep:
         return finding
 
     def _guilty(
-        self, trainer: Trainer, module: LightningModule, sight: StepStatsReader
+        self, trainer: Trainer, module: LightningModule, step_stats: StepStatsReader
     ) -> tuple[ObservedBatch, str, Diagnosis | None, str]:
         """Return the batch of the window that broke it, what its loss tells, and its replay or why there is none."""
-        for batch, told in sight.suspects():
+        for batch, told in step_stats.suspects():
             found, note = self._replayed(trainer, module, batch)
             if told or found is not None:
                 return batch, told, found, note
-        return (sight.current, "", *self._replayed(trainer, module, sight.current))
+        return (step_stats.current, "", *self._replayed(trainer, module, step_stats.current))
 
     def explain(
         self, callback: DebugCallback, trainer: Trainer, module: LightningModule, error: Exception, batch: ObservedBatch

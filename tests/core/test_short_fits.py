@@ -6,7 +6,6 @@ import logging
 import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_debugkit import ErrorAnalysis, GradientAnomalyDetector, debugkit, read_journal
+from lightning_debugkit.core.call_later import waiting_calls
 from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.run import FOLDERS
 from lightning_debugkit.core.run_folders import INDEX, folded
@@ -88,9 +88,7 @@ def test_a_short_healthy_fit_leaves_its_journal_and_says_nothing(
     assert files(tmp_path) == ["debugkit/.gitignore", "debugkit/journal-0.jsonl"]
     assert (started, caplog.messages) == ([], [])
     assert [event["status"] for event in read_journal(tmp_path / "debugkit").of_kind("end")] == ["finished"]
-    for thread in threading.enumerate():
-        if isinstance(thread, threading.Timer):
-            assert thread.finished.is_set()  # cancelled: nothing of the fit goes on after it
+    assert waiting_calls() == []  # nothing of the fit goes on after it
 
 
 def test_a_back_test_of_many_short_fits_is_a_few_folders_and_an_index(tmp_path: Path) -> None:
