@@ -48,7 +48,13 @@ def _ignored(folder: Path) -> None:
 
 
 def _is_taken(folder: Path) -> bool:
-    return folder.exists() and (not folder.is_dir() or any(folder.glob("journal-*.jsonl")))
+    try:
+        with os.scandir(folder) as entries:  # a fit of a back-test finds the folders of many others
+            return any(entry.name.startswith("journal-") and entry.name.endswith(".jsonl") for entry in entries)
+    except FileNotFoundError:
+        return False
+    except NotADirectoryError:
+        return True
 
 
 def fold(folder: Path) -> str:

@@ -6,6 +6,7 @@ that is lost. Source files are judged by their text alone.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import sys
@@ -278,6 +279,7 @@ def _is_secret_parameter(name: str) -> bool:
     return is_secret_name(name) or name.lower() in ("sig", "signature", "key", "x-amz-signature", "x-goog-signature")
 
 
+@functools.lru_cache(4096)  # the environment is asked for every event of a journal
 def is_secret_name(name: str) -> bool:
     """Tell whether a name is that of a secret.
 
