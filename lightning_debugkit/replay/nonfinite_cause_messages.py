@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from lightning_debugkit.data.batches import indexed
 from lightning_debugkit.replay.diagnosis import Diagnosis
 
 _LARGE = 1e6  # far above what scaled inputs and targets reach
+_WILD = 1e12  # beyond what a batch of that size makes of sound weights, where the one before it had a sound loss
 _PLAIN = {"std_mean": "std", "var_mean": "var", "_linalg_eigh": "eigh", "_linalg_svd": "svd"}
 _PLAIN |= dict.fromkeys(("nll_loss_forward", "nll_loss2d_forward"), "the mean loss")
 _AT_A_POLE = ("zero", "negative", "edge", "infinity")
@@ -67,7 +69,7 @@ class LossRise:
     """How the loss rose, step by step, before it broke."""
 
     first: float  # where it began to rise
-    last: float  # the last that was finite
+    last: float  # the last that was finite; infinite where the first update was enough to break it
     steps: int  # optimizer steps from the one to the other
     rate: float  # learning rate of these steps
 
@@ -98,7 +100,9 @@ def overflowed(found: Diagnosis) -> bool:
 
 def ran_away(found: Diagnosis, when: Circumstances) -> bool:
     """Tell whether the loss rose until the operation overflowed: line and samples are not to blame then."""
-    return when.growth is not None and overflowed(found) and found.largest[1] <= _LARGE
+    if when.growth is None or found.reach is None or not overflowed(found) or found.largest[1] > _LARGE:
+        return False
+    return math.isfinite(when.growth.last) or max(found.reach) > _WILD
 
 
 def words_of_operation(found: Diagnosis, step: int, when: Circumstances) -> Words:
@@ -222,11 +226,12 @@ def _overflow(base: str, found: Diagnosis, step: int, when: Circumstances) -> Wo
             f"{what}, as {indexed(path)} reaches {largest:.2g}",
             f"scale {indexed(path)}; the learning rate is not to blame",
         )
-    if (rise := when.growth) is not None:
+    if (rise := when.growth) is not None and ran_away(found, when):
         way = f"{rise.steps} steps" if rise.steps > 1 else "one step"
+        to = f"{rise.last:.3g}" if math.isfinite(rise.last) else "more than its type holds"
         return (
-            f"the loss ran away, from {rise.first:.3g} to {rise.last:.3g} in {way} at a learning rate of "
-            f"{rise.rate:.3g}, until {shown_name(base)} overflowed",
+            f"the loss ran away, from {rise.first:.3g} to {to} in {way} at a learning rate of {rise.rate:.3g}, until "
+            f"{shown_name(base)} overflowed",
             f"lower the learning rate (it is {rise.rate:.3g}), by ten to begin with; if the loss still rises, clip "
             "the gradients and bring inputs and targets to a size near 1",
         )

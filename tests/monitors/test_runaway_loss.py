@@ -62,6 +62,33 @@ def test_the_rate_is_named_with_what_it_did_to_the_loss(net: Any, tmp_path: Path
     assert journal(tmp_path / "mended").findings == []
 
 
+@pytest.mark.parametrize(("net", "rate"), [(one_layer, 1e20), (two_layers, 1e10), (two_layers, 1e20)])
+def test_a_rate_whose_first_update_is_enough_is_named_too(net: Any, rate: float, tmp_path: Path) -> None:
+    with pytest.raises(TrainingAnomaly, match=r"to more than its type holds in one step at a learning rate") as raised:
+        fit(net, rate, tmp_path)
+    assert raised.value.finding.where.step == 1
+    assert raised.value.finding.evidence["learning_rate"] == rate
+    assert raised.value.finding.advice.startswith("Lower the learning rate")
+
+
+def test_a_second_batch_that_overflows_by_itself_is_not_blamed_on_the_rate(tmp_path: Path) -> None:
+    """The weights are sound, and a large entry of moderate size is what exp does not hold."""
+
+    class Exponential(Regression):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            return super().training_step((x.clamp(-3, 3), y), batch_idx) + (x[:, 0] + 1).exp().mean() * 0.01
+
+    pl.seed_everything(1, verbose=False)
+    x = torch.randn(320, 5)
+    x[32] = 200.0
+    trainer = pl.Trainer(max_epochs=1, default_root_dir=tmp_path, callbacks=[GradientAnomalyDetector()], **QUIET)
+    with pytest.raises(TrainingAnomaly, match="overflow of exp") as raised:
+        trainer.fit(Exponential(one_layer(), 0.01), DataLoader(TensorDataset(x, x.sum(1) / 100), batch_size=32))
+    assert raised.value.finding.where.step == 1
+    assert "learning_rate" not in raised.value.finding.evidence
+
+
 def test_a_sample_of_its_own_size_is_to_blame_and_no_rate(tmp_path: Path) -> None:
     with pytest.raises(TrainingAnomaly, match=r"as batch\[0\] reaches 1e\+30") as raised:
         fit(one_layer, 0.01, tmp_path, entry=1e30)

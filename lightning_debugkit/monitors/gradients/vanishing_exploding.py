@@ -180,8 +180,13 @@ class GradientTrends:
             yield rule.found(look.where, loss=now, start=begin, best=self.best)
 
     def growth(self, rate: float) -> LossRise | None:
-        """Return how the loss has risen in each of the last steps, ``None`` if not by far: ``rate`` led these steps."""
+        """Return how the loss has risen in each of the last steps, ``None`` if not by far: ``rate`` led these steps.
+
+        Of a step that is broken: where only one was before it, the first update may have been enough.
+        """
         losses = list(self.losses)
+        if rate > 0 and len(losses) == 1 and losses[0] > 0:
+            return LossRise(losses[0], math.inf, 1, rate)
         at = len(losses) - 1
         while at > 0 and 0 < losses[at - 1] < losses[at]:
             at -= 1
