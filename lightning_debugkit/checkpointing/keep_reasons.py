@@ -26,11 +26,10 @@ def kept(
         pinned: Names that stay for another reason, with that reason: the file that a training was resumed from, since
             a job that is started again may ask for it by name.
 
-    Example:
-        >>> from lightning_debugkit.checkpoints import Best, Latest, Moment
-        >>> made = [Record(f"{step}", Moment(step), metrics={"loss": loss}) for step, loss in [(1, 3.0), (2, 5.0)]]
-        >>> kept(made, [Best("loss"), Latest()])
-        {'1': ('best loss',), '2': ('latest',)}
+    >>> from lightning_debugkit.checkpoints import Best, Latest, Moment
+    >>> made = [Record(f"{step}", Moment(step), metrics={"loss": loss}) for step, loss in [(1, 3.0), (2, 5.0)]]
+    >>> kept(made, [Best("loss"), Latest()])
+    {'1': ('best loss',), '2': ('latest',)}
     """
     ordered = in_order(records)
     return kept_by_rules(ordered, rules, pinned) or {record.name: (SAFEGUARD,) for record in ordered[-1:]}

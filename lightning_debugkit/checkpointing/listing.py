@@ -83,9 +83,8 @@ def _faults(records: Sequence[Record], folder: Path, store: ObjectStore | None, 
 def size(count: int) -> str:
     """Return bytes in words.
 
-    Example:
-        >>> size(999), size(1500), size(416_000_000)
-        ('999 bytes', '1.5 kB', '416 MB')
+    >>> size(999), size(1500), size(416_000_000)
+    ('999 bytes', '1.5 kB', '416 MB')
     """
     value, unit = float(count), 0
     while value >= 1000 and unit < len(_UNITS) - 1:

@@ -35,9 +35,8 @@ def local_path(path: str | os.PathLike[str]) -> Path | None:
 def is_url(path: Any) -> bool:
     """Tell whether a path is one of an object store; none at all is not.
 
-    Example:
-        >>> is_url("s3://bucket/run"), is_url("file:///tmp/run"), is_url("runs/1")
-        (True, False, False)
+    >>> is_url("s3://bucket/run"), is_url("file:///tmp/run"), is_url("runs/1")
+    (True, False, False)
     """
     return path is not None and local_path(path) is None
 
@@ -61,10 +60,9 @@ def objects_of(record: Record) -> list[str]:
     Raises:
         StrangeShards: One leads out of the folder.
 
-    Example:
-        >>> from lightning_debugkit.checkpointing.records import Moment
-        >>> objects_of(Record("a.ckpt", Moment(1), shards={"__0_0.distcp": (9, "0"), "meta.pt": (1, "0")}))
-        ['a.ckpt/__0_0.distcp', 'a.ckpt/meta.pt']
+    >>> from lightning_debugkit.checkpointing.records import Moment
+    >>> objects_of(Record("a.ckpt", Moment(1), shards={"__0_0.distcp": (9, "0"), "meta.pt": (1, "0")}))
+    ['a.ckpt/__0_0.distcp', 'a.ckpt/meta.pt']
     """
     outside = next((name for name in record.shards if Path(name).name != name), None)
     if outside is not None:
@@ -226,9 +224,8 @@ class ObjectStore:
 def stored_md5(info: dict[str, Any]) -> str:
     """Return the MD5 that a store has of an object, in hexadecimal; empty if it has none.
 
-    Example:
-        >>> stored_md5({"ETag": '"9e107d9d372bb6826bd81d3542a419d6"'}), stored_md5({"ETag": '"0123-4"'})
-        ('9e107d9d372bb6826bd81d3542a419d6', '')
+    >>> stored_md5({"ETag": '"9e107d9d372bb6826bd81d3542a419d6"'}), stored_md5({"ETag": '"0123-4"'})
+    ('9e107d9d372bb6826bd81d3542a419d6', '')
     """
     tag = str(info.get("ETag") or "").strip('"').lower()
     if len(tag) == 32 and set(tag) <= set("0123456789abcdef"):

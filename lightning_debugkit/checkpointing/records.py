@@ -137,10 +137,9 @@ def in_order(records: Iterable[Record]) -> list[Record]:
 def history(records: Iterable[Record], run: str, lineage: Sequence[tuple[str, int]] = ()) -> list[Record]:
     """Return the records on the way to ``run``: its own, and those of each fit before it up to where it was left.
 
-    Example:
-        >>> made = [Record(f"{run}{step}", Moment(step), run=run) for run, step in [("a", 1), ("a", 2), ("b", 3)]]
-        >>> [record.name for record in history(made, "b", [("a", 1)])]
-        ['a1', 'b3']
+    >>> made = [Record(f"{run}{step}", Moment(step), run=run) for run, step in [("a", 1), ("a", 2), ("b", 3)]]
+    >>> [record.name for record in history(made, "b", [("a", 1)])]
+    ['a1', 'b3']
     """
     until = {**dict(lineage), run: math.inf}
     return in_order(record for record in records if record.step <= until.get(record.run, -1))

@@ -17,9 +17,8 @@ def read_rules(text: str) -> tuple[KeepRule, ...]:
     Raises:
         ValueError: It spells none, or one with an argument that cannot be.
 
-    Example:
-        >>> read_rules("Best('val_loss', k=3, within=Every(steps=5000)), Latest()")
-        (Best(metric='val_loss', k=3, within=Every(steps=5000)), Latest())
+    >>> read_rules("Best('val_loss', k=3, within=Every(steps=5000)), Latest()")
+    (Best(metric='val_loss', k=3, within=Every(steps=5000)), Latest())
     """
     try:
         body = ast.parse(text.strip(), mode="eval").body

@@ -51,11 +51,10 @@ def _arguments(kind: type) -> Mapping[str, inspect.Parameter]:
 def closest(name: str, known: Iterable[str], otherwise: str = "check the spelling") -> str:
     """Return advice on a name that is not known: the one that it is closest to, if any is.
 
-    Example:
-        >>> closest("ignroe", ["action", "ignore"])
-        "the closest is 'ignore'"
-        >>> closest("zzz", ["action", "ignore"])
-        'check the spelling'
+    >>> closest("ignroe", ["action", "ignore"])
+    "the closest is 'ignore'"
+    >>> closest("zzz", ["action", "ignore"])
+    'check the spelling'
     """
     known = list(known)
     close = difflib.get_close_matches(name, known, 1) or [each for each in known if each.startswith(name)]
@@ -80,10 +79,9 @@ def check_names(kind: type, given: Iterable[str]) -> None:
 class Needs:
     """Raises `ValueError` for an argument of ``owner`` that is not as it needs it.
 
-    Example:
-        >>> Needs("NestedCheckpoint").whole("top_k", 0, 1, "3 is a good start")
-        Traceback (most recent call last):
-        ValueError: NestedCheckpoint needs top_k >= 1, got 0; 3 is a good start.
+    >>> Needs("NestedCheckpoint").whole("top_k", 0, 1, "3 is a good start")
+    Traceback (most recent call last):
+    ValueError: NestedCheckpoint needs top_k >= 1, got 0; 3 is a good start.
     """
 
     owner: str
@@ -122,9 +120,8 @@ def function_at(path: str) -> Callable[..., Any]:
     Raises:
         ValueError: There is none; the text says what of the path is missing.
 
-    Example:
-        >>> function_at("operator.add")(1, 2)
-        3
+    >>> function_at("operator.add")(1, 2)
+    3
     """
     home, _, attribute = path.replace(":", ".").rpartition(".")
     if not home:

@@ -81,10 +81,9 @@ _OTHERS = frozenset(_OTHER.values())
 def both_packages(*kinds: type[T]) -> tuple[type[T], ...]:
     """Return ``kinds``, with the classes of the same names in the other package where that is in use.
 
-    Example:
-        >>> from lightning.pytorch.strategies import DDPStrategy
-        >>> isinstance(DDPStrategy(), both_packages(DDPStrategy))
-        True
+    >>> from lightning.pytorch.strategies import DDPStrategy
+    >>> isinstance(DDPStrategy(), both_packages(DDPStrategy))
+    True
     """
     if sys.modules.keys().isdisjoint(_OTHERS):
         return kinds

@@ -84,10 +84,9 @@ class Finding:
     def line(self) -> str:
         """The user's line that it names, as ``train.py:28``; empty if it names none.
 
-        Example:
-            >>> seen = {"source": "train.py:28: t = torch.log(wh)"}
-            >>> Finding("nonfinite-activation", Severity.ERROR, "log gives NaN", Where(0, 3), seen).line
-            'train.py:28'
+        >>> seen = {"source": "train.py:28: t = torch.log(wh)"}
+        >>> Finding("nonfinite-activation", Severity.ERROR, "log gives NaN", Where(0, 3), seen).line
+        'train.py:28'
         """
         named = re.match(r"[^:]+:\d+(?=: )", str(self.evidence.get("source", "")))
         return named[0] if named else ""

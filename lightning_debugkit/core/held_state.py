@@ -52,13 +52,12 @@ _OWN = __name__.partition(".")[0]
 def cannot_undo(module: nn.Module) -> str:
     """Return why a step of ``module`` must not be run once more than the program does, empty if it may.
 
-    Example:
-        >>> layer = nn.Linear(2, 2)
-        >>> cannot_undo(layer)
-        ''
-        >>> layer.rows = iter([1, 2])
-        >>> cannot_undo(layer)
-        'self.rows is a list_iterator, which cannot be wound back'
+    >>> layer = nn.Linear(2, 2)
+    >>> cannot_undo(layer)
+    ''
+    >>> layer.rows = iter([1, 2])
+    >>> cannot_undo(layer)
+    'self.rows is a list_iterator, which cannot be wound back'
     """
     return HeldState(module, is_kept=False).why
 

@@ -84,9 +84,8 @@ def read(alike: Sequence[Tensor], others: Sequence[Tensor] = ()) -> NDArray[np.f
         alike: of one type and device, which is not asked of each.
         others: of any type and device; returns ``(n,)``.
 
-    Example:
-        >>> read([torch.tensor(1.0)], [torch.tensor([2]), torch.tensor(True)]).tolist()
-        [1.0, 2.0, 1.0]
+    >>> read([torch.tensor(1.0)], [torch.tensor([2]), torch.tensor(True)]).tolist()
+    [1.0, 2.0, 1.0]
     """
     if not alike and not others:
         return np.zeros(0)

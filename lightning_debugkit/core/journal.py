@@ -21,9 +21,8 @@ _NAME = re.compile(r"journal-(\d+)\.jsonl")
 def strict(value: Any) -> Any:
     """Return ``value`` as plain JSON types; non-finite numbers become ``"nan"``, ``"inf"``, ``"-inf"``.
 
-    Example:
-        >>> strict({"norm": float("-inf"), "shape": (2, 3)})
-        {'norm': '-inf', 'shape': [2, 3]}
+    >>> strict({"norm": float("-inf"), "shape": (2, 3)})
+    {'norm': '-inf', 'shape': [2, 3]}
     """
     if value is None or isinstance(value, str | bool):
         return value

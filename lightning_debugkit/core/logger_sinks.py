@@ -148,11 +148,10 @@ def logger_sinks(loggers: Iterable[Any], takes_all: bool = False) -> Iterator[Lo
 def scalars(name: str, value: Any) -> dict[str, float]:
     """Return the scalars that a measure of the journal is in a logger, none if it is not meant for one.
 
-    Example:
-        >>> scalars("gradient-norms", {"head.weight": 3.0, "head.bias": 4.0})["debugkit/grad_norm"]
-        5.0
-        >>> scalars("clipping", {"norm": 4.0, "after": 1.0, "threshold": 1.0})
-        {'debugkit/clip_coefficient': 0.25, 'debugkit/grad_norm_before_clipping': 4.0}
+    >>> scalars("gradient-norms", {"head.weight": 3.0, "head.bias": 4.0})["debugkit/grad_norm"]
+    5.0
+    >>> scalars("clipping", {"norm": 4.0, "after": 1.0, "threshold": 1.0})
+    {'debugkit/clip_coefficient': 0.25, 'debugkit/grad_norm_before_clipping': 4.0}
     """
     if name == "gradient-norms":
         layers: dict[str, list[float]] = {}

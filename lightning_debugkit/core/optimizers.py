@@ -60,9 +60,8 @@ def averages_in(module: nn.Module) -> set[int]:
 def rate_of(group: Mapping[str, Any]) -> float:
     """Return the learning rate of a group of parameters, NaN where its optimizer knows none.
 
-    Example:
-        >>> rate_of({"lr": 0.1}), rate_of({})
-        (0.1, nan)
+    >>> rate_of({"lr": 0.1}), rate_of({})
+    (0.1, nan)
     """
     try:
         return float(group["lr"])

@@ -77,14 +77,13 @@ class Hearing:
 class Hook:
     """A hook for a module that has no place but the module itself; in a pickle and in a copy, one that does nothing.
 
-    Example:
-        >>> import copy
-        >>> heard = []
-        >>> module = nn.Linear(1, 1)
-        >>> handle = module.register_forward_hook(Hook(lambda *seen: heard.append(1)))
-        >>> _, _ = module(torch.ones(1)), copy.deepcopy(module)(torch.ones(1))
-        >>> heard
-        [1]
+    >>> import copy
+    >>> heard = []
+    >>> module = nn.Linear(1, 1)
+    >>> handle = module.register_forward_hook(Hook(lambda *seen: heard.append(1)))
+    >>> _, _ = module(torch.ones(1)), copy.deepcopy(module)(torch.ones(1))
+    >>> heard
+    [1]
     """
 
     def __init__(self, call: Callable[..., Any]) -> None:
@@ -101,21 +100,20 @@ class Hook:
 class StandIn:
     """Stands on one object for one of its methods; in a pickle and in a copy, it is the object's own method.
 
-    Example:
-        >>> import copy
-        >>> class Bell:
-        ...     def ring(self):
-        ...         return "ding"
-        >>> bell = Bell()
-        >>> one, other = (StandIn(bell, "ring", lambda: "dong") for _ in range(2))
-        >>> _ = one.stand()
-        >>> bell.ring(), copy.deepcopy(bell).ring()
-        ('dong', 'ding')
-        >>> _ = other.stand()
-        >>> one.leave()
-        >>> other.leave()
-        >>> bell.ring(), vars(bell)
-        ('ding', {})
+    >>> import copy
+    >>> class Bell:
+    ...     def ring(self):
+    ...         return "ding"
+    >>> bell = Bell()
+    >>> one, other = (StandIn(bell, "ring", lambda: "dong") for _ in range(2))
+    >>> _ = one.stand()
+    >>> bell.ring(), copy.deepcopy(bell).ring()
+    ('dong', 'ding')
+    >>> _ = other.stand()
+    >>> one.leave()
+    >>> other.leave()
+    >>> bell.ring(), vars(bell)
+    ('ding', {})
     """
 
     def __init__(self, owner: Any, name: str, call: Callable[..., Any]) -> None:
@@ -206,14 +204,13 @@ def hear_method(kind: type, name: str, hear: Callable[..., None], after: bool = 
 
     For objects whose own attributes are their state, so that nothing may stand on them.
 
-    Example:
-        >>> class Bell:
-        ...     def ring(self):
-        ...         return "ding"
-        >>> heard = []
-        >>> leave = hear_method(Bell, "ring", lambda bell: heard.append("rung"))
-        >>> Bell().ring(), leave(), Bell().ring(), heard
-        ('ding', None, 'ding', ['rung'])
+    >>> class Bell:
+    ...     def ring(self):
+    ...         return "ding"
+    >>> heard = []
+    >>> leave = hear_method(Bell, "ring", lambda bell: heard.append("rung"))
+    >>> Bell().ring(), leave(), Bell().ring(), heard
+    ('ding', None, 'ding', ['rung'])
     """
     usual, own = getattr(kind, name), vars(kind).get(name)
 

@@ -38,11 +38,10 @@ class Rule:
             others, follow itself.
         on_data: It says something of the data rather than of the run.
 
-    Example:
-        >>> hot = Rule("too-hot", Severity.WARNING, "{module} is at {degrees:.1f} degrees", "Cool {module}.")
-        >>> finding = hot.found(Where(epoch=0, step=3, module="oven"), degrees=261.26)
-        >>> finding.message, finding.advice
-        ('oven is at 261.3 degrees', 'Cool oven.')
+    >>> hot = Rule("too-hot", Severity.WARNING, "{module} is at {degrees:.1f} degrees", "Cool {module}.")
+    >>> finding = hot.found(Where(epoch=0, step=3, module="oven"), degrees=261.26)
+    >>> finding.message, finding.advice
+    ('oven is at 261.3 degrees', 'Cool oven.')
     """
 
     name: str

@@ -6,10 +6,9 @@ from __future__ import annotations
 class SampledSteps:
     """Choose the steps to look at: half as far apart as the run is old, and at most ``every`` steps apart.
 
-    Example:
-        >>> looks = SampledSteps(every=10)
-        >>> [step for step in range(50) if looks.takes(step)]
-        [0, 1, 2, 3, 4, 6, 9, 13, 19, 28, 38, 48]
+    >>> looks = SampledSteps(every=10)
+    >>> [step for step in range(50) if looks.takes(step)]
+    [0, 1, 2, 3, 4, 6, 9, 13, 19, 28, 38, 48]
     """
 
     def __init__(self, every: int) -> None:
@@ -32,11 +31,10 @@ class SampledSteps:
     def spread(self, steps: int) -> None:
         """Keep looks at least so many ``steps`` apart from now on, but not further than ``every``.
 
-        Example:
-            >>> looks = SampledSteps(every=10)
-            >>> looks.spread(4)
-            >>> [step for step in range(30) if looks.takes(step)]
-            [0, 4, 8, 12, 18, 27]
+        >>> looks = SampledSteps(every=10)
+        >>> looks.spread(4)
+        >>> [step for step in range(30) if looks.takes(step)]
+        [0, 4, 8, 12, 18, 27]
         """
         self.least = max(self.least, min(self.every, steps))
         if self.first is not None:
@@ -46,10 +44,9 @@ class SampledSteps:
 class Thinning:
     """Choose ever fewer of a run's steps: half of ``points`` more each time that the run has doubled.
 
-    Example:
-        >>> thin = Thinning(points=4)
-        >>> [step for step in range(20) if thin.keeps(step)]
-        [0, 1, 2, 3, 4, 6, 8, 12, 16]
+    >>> thin = Thinning(points=4)
+    >>> [step for step in range(20) if thin.keeps(step)]
+    [0, 1, 2, 3, 4, 6, 8, 12, 16]
     """
 
     def __init__(self, points: int = 400) -> None:

@@ -101,11 +101,10 @@ _ITEM = re.compile(r"(?P<quote>['\"])(?P<name>[\w.-]+)(?P=quote)(?P<colon>\s*:\s
 def secret_name(path: str | PurePosixPath) -> str | None:
     """Return why a file of that name is taken for a secret, ``None`` if it is not.
 
-    Example:
-        >>> secret_name("deploy/.env.local")
-        'secret by its name: .env.local'
-        >>> secret_name("pkg/secret_sharing.py") is None and secret_name(".env.example") is None
-        True
+    >>> secret_name("deploy/.env.local")
+    'secret by its name: .env.local'
+    >>> secret_name("pkg/secret_sharing.py") is None and secret_name(".env.example") is None
+    True
     """
     name = PurePosixPath(path).name
     low = name.lower()
@@ -124,9 +123,8 @@ def secret_text(data: bytes, is_pickled: bool = False) -> str | None:
     Args:
         is_pickled: They are a pickle, in which texts have no bounds of their own, and no lines.
 
-    Example:
-        >>> secret_text(b"commit 3f2a9c1d3f2a9c1d3f2a9c1d3f2a9c1d3f2a9c1d") is None
-        True
+    >>> secret_text(b"commit 3f2a9c1d3f2a9c1d3f2a9c1d3f2a9c1d3f2a9c1d") is None
+    True
     """
     for says, marks, pattern in _UNBOUNDED if is_pickled else _EACH:
         if not any(mark in data for mark in marks):
@@ -141,9 +139,8 @@ def secret_text(data: bytes, is_pickled: bool = False) -> str | None:
 def secret_values(*settings: Mapping[str, Any]) -> dict[str, str]:
     """Return values that are secrets by their names, and these: of settings, the environment and the command line.
 
-    Example:
-        >>> secret_values({"lr": 0.1, "tracker": {"api_key": "not-of-any-known-form"}})["not-of-any-known-form"]
-        'api_key'
+    >>> secret_values({"lr": 0.1, "tracker": {"api_key": "not-of-any-known-form"}})["not-of-any-known-form"]
+    'api_key'
     """
     options = dict(zip(sys.argv, sys.argv[1:], strict=False))
     options |= dict(argument.split("=", 1) for argument in sys.argv if "=" in argument)
@@ -167,9 +164,8 @@ def _leaves(settings: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:
 def without_tokens(value: Any, values: Collection[str] = ()) -> Any:
     """Return a value of plain types whose texts have no token and none of ``values``; all else of them is left.
 
-    Example:
-        >>> without_tokens({"error": ["401 for abcdefgh-12345", 3]}, ["abcdefgh-12345"])
-        {'error': ['401 for ***', 3]}
+    >>> without_tokens({"error": ["401 for abcdefgh-12345", 3]}, ["abcdefgh-12345"])
+    {'error': ['401 for ***', 3]}
     """
     if isinstance(value, Mapping):
         return {name: without_tokens(part, values) for name, part in value.items()}
@@ -201,11 +197,10 @@ def _is_real(body: bytes) -> bool:
 def scrub_url(url: str) -> str:
     """Return a URL without user, password, query and fragment; what cannot be read is not told.
 
-    Example:
-        >>> scrub_url("https://me:hunter2@example.org:8443/team/model.git?private_token=abc#x")
-        'https://example.org:8443/team/model.git'
-        >>> scrub_url("git@example.org:team/model.git")
-        'example.org:team/model.git'
+    >>> scrub_url("https://me:hunter2@example.org:8443/team/model.git?private_token=abc#x")
+    'https://example.org:8443/team/model.git'
+    >>> scrub_url("git@example.org:team/model.git")
+    'example.org:team/model.git'
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
@@ -230,9 +225,8 @@ def scrub_url(url: str) -> str:
 def scrub_arguments(argv: Sequence[str]) -> list[str]:
     """Return command line arguments with the values of secret options, tokens and credentials in URLs hidden.
 
-    Example:
-        >>> scrub_arguments(["train.py", "--hf-token", "abc", "--api_key=abc", "--max_tokens=5", "--lr", "0.1"])
-        ['train.py', '--hf-token', '***', '--api_key=***', '--max_tokens=5', '--lr', '0.1']
+    >>> scrub_arguments(["train.py", "--hf-token", "abc", "--api_key=abc", "--max_tokens=5", "--lr", "0.1"])
+    ['train.py', '--hf-token', '***', '--api_key=***', '--max_tokens=5', '--lr', '0.1']
     """
     scrubbed, hide_next = [], False
     for argument in argv:
@@ -248,9 +242,8 @@ def scrub_arguments(argv: Sequence[str]) -> list[str]:
 def scrub_text(argument: str) -> str:
     """Return a text with values of secret names, tokens and credentials in URLs hidden.
 
-    Example:
-        >>> scrub_text("postgres://me:hunter2@host/db")
-        'postgres://host/db'
+    >>> scrub_text("postgres://me:hunter2@host/db")
+    'postgres://host/db'
     """
     setting = _SETTING.match(argument)
     if setting and is_secret_name(setting["name"]):

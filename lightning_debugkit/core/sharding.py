@@ -84,9 +84,8 @@ def unseen_shards(trainer: Trainer, wiring: bool) -> str:
 def unwrapped_name(name: str) -> str:
     """Return the path of a parameter or module as the user knows it, without what FSDP has put around modules.
 
-    Example:
-        >>> unwrapped_name("net.0._fsdp_wrapped_module.weight")
-        'net.0.weight'
+    >>> unwrapped_name("net.0._fsdp_wrapped_module.weight")
+    'net.0.weight'
     """
     return ".".join(part for part in name.split(".") if part not in WRAPPERS)
 
@@ -94,9 +93,8 @@ def unwrapped_name(name: str) -> str:
 def outer(name: str) -> str:
     """Return the path of what a module stands in; what FSDP has put around it is a part of it.
 
-    Example:
-        >>> outer("net.1._fsdp_wrapped_module"), outer("net.1")
-        ('net', 'net')
+    >>> outer("net.1._fsdp_wrapped_module"), outer("net.1")
+    ('net', 'net')
     """
     parts = name.split(".")
     while parts[-1] in WRAPPERS:

@@ -257,10 +257,9 @@ def watching(module: nn.Module) -> Iterator[tuple[ForwardWatch, LossWatch]]:
 def is_detections(value: Any) -> bool:
     """Tell whether ``value`` is a list with a mapping of boxes and labels for each image, as torchvision has them.
 
-    Example:
-        >>> import torch
-        >>> is_detections([{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0)}]), is_detections([])
-        (True, False)
+    >>> import torch
+    >>> is_detections([{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0)}]), is_detections([])
+    (True, False)
     """
     return (
         isinstance(value, tuple | list)

@@ -19,9 +19,8 @@ def numbers(tensor: Tensor) -> Tensor | None:
     It has the shape of ``tensor`` but for nested and sparse ones, whose values stand in a row. Of one that is made of
     several like itself it is their mean.
 
-    Example:
-        >>> numbers(torch.masked.masked_tensor(torch.tensor([1.0, torch.nan]), torch.tensor([True, False])))
-        tensor([1., 0.])
+    >>> numbers(torch.masked.masked_tensor(torch.tensor([1.0, torch.nan]), torch.tensor([True, False])))
+    tensor([1., 0.])
     """
     inner = held(tensor)
     if inner is None:

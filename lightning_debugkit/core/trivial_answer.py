@@ -74,12 +74,11 @@ def against_constant(hits: NDArray[np.int64], support: NDArray[np.int64]) -> Aga
     Shapes:
         hits, support: (classes,), right answers and all answers of each true class.
 
-    Example:
-        >>> found = against_constant(np.array([60, 0, 0]), np.array([60, 25, 15]))
-        >>> found.is_trivial, found.right, found.baseline
-        (True, 0.6, 0.6)
-        >>> against_constant(np.array([55, 20, 12]), np.array([60, 25, 15])).is_trivial
-        False
+    >>> found = against_constant(np.array([60, 0, 0]), np.array([60, 25, 15]))
+    >>> found.is_trivial, found.right, found.baseline
+    (True, 0.6, 0.6)
+    >>> against_constant(np.array([55, 20, 12]), np.array([60, 25, 15])).is_trivial
+    False
     """
     n = int(support.sum())
     if not n:

@@ -25,11 +25,10 @@ def renamed(saved: Collection[str], wanted: Collection[str]) -> dict[str, str]:
     the model's without it, and that one prefix before every name, without which all names are those of the model, is
     none of theirs.
 
-    Example:
-        >>> renamed(["net._orig_mod.weight", "head.bias"], ["net.weight", "head.bias"])
-        {'net._orig_mod.weight': 'net.weight'}
-        >>> renamed(["model.net.weight", "model.head.bias"], ["net.weight", "head.bias"])
-        {'model.net.weight': 'net.weight', 'model.head.bias': 'head.bias'}
+    >>> renamed(["net._orig_mod.weight", "head.bias"], ["net.weight", "head.bias"])
+    {'net._orig_mod.weight': 'net.weight'}
+    >>> renamed(["model.net.weight", "model.head.bias"], ["net.weight", "head.bias"])
+    {'model.net.weight': 'net.weight', 'model.head.bias': 'head.bias'}
     """
     found = _of_wrapped(saved, wanted)
     rest = {found.get(name, name): name for name in saved}
@@ -43,9 +42,8 @@ def renamed(saved: Collection[str], wanted: Collection[str]) -> dict[str, str]:
 def explained_names(saved: Collection[str], wanted: Collection[str]) -> str:
     """Return in a sentence what stands before the names that do not fit, empty if it is nothing that is known.
 
-    Example:
-        >>> explained_names(["net.weight", "ema_model.module.net.weight"], ["net.weight"])
-        "1 weight of the checkpoint begins with 'ema_model.', a moving average that the model does not have: build it \
+    >>> explained_names(["net.weight", "ema_model.module.net.weight"], ["net.weight"])
+    "1 weight of the checkpoint begins with 'ema_model.', a moving average that the model does not have: build it \
 with the average, or load with strict=False, which leaves the average out"
     """
     extra, missing = sorted(set(saved) - set(wanted)), sorted(set(wanted) - set(saved))

@@ -38,9 +38,8 @@ def is_floats(leaf: Any) -> bool:
 def entry(batch: Any, way: Sequence[str]) -> Any:
     """Return the part of a batch that a way of keys leads to.
 
-    Example:
-        >>> entry({"a": [1, 2], "b": 3}, ["a", "1"])
-        2
+    >>> entry({"a": [1, 2], "b": 3}, ["a", "1"])
+    2
     """
     for key in way:
         batch = dict(items_of(batch) or ())[key]
@@ -50,9 +49,8 @@ def entry(batch: Any, way: Sequence[str]) -> Any:
 def replaced(batch: Any, way: Sequence[str], part: Any) -> Any:
     """Return a batch with another part where a way of keys leads to.
 
-    Example:
-        >>> replaced({"a": [1, 2], "b": 3}, ["a", "1"], 5)
-        {'a': [1, 5], 'b': 3}
+    >>> replaced({"a": [1, 2], "b": 3}, ["a", "1"], 5)
+    {'a': [1, 5], 'b': 3}
     """
     if not way:
         return part
@@ -64,9 +62,8 @@ def replaced(batch: Any, way: Sequence[str], part: Any) -> Any:
 def indexed(path: str) -> str:
     """Return a place in a batch as Python has it.
 
-    Example:
-        >>> indexed("1.boxes"), indexed(".past"), indexed("windows..past"), indexed("")
-        ("batch[1]['boxes']", 'batch.past', "batch['windows'].past", 'the batch')
+    >>> indexed("1.boxes"), indexed(".past"), indexed("windows..past"), indexed("")
+    ("batch[1]['boxes']", 'batch.past', "batch['windows'].past", 'the batch')
     """
     if not path:
         return "the batch"
@@ -97,9 +94,8 @@ def batch_size(batch: Any, asked: int | None = None) -> int | None:
 def why_whole(batch: Any, asked: int | None = None) -> str:
     """Return in one sentence why a batch cannot be split into samples, empty if it can.
 
-    Example:
-        >>> why_whole((torch.zeros(4, 3), torch.zeros(5)))
-        'the batch cannot be split into samples: batch[0] has 4 entries and batch[1] has 5'
+    >>> why_whole((torch.zeros(4, 3), torch.zeros(5)))
+    'the batch cannot be split into samples: batch[0] has 4 entries and batch[1] has 5'
     """
     found = sizes(batch, asked)
     if len(found) == 1:

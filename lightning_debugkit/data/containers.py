@@ -41,9 +41,8 @@ def is_plain(value: Any) -> bool:
 def is_opaque(value: Any) -> bool:
     """Tell whether nobody can say what a leaf holds: it is neither a number, a text nor an object that can be opened.
 
-    Example:
-        >>> is_opaque(object()), is_opaque(datetime.date(2000, 1, 1)), is_opaque(types.SimpleNamespace(split="train"))
-        (True, False, False)
+    >>> is_opaque(object()), is_opaque(datetime.date(2000, 1, 1)), is_opaque(types.SimpleNamespace(split="train"))
+    (True, False, False)
     """
     if isinstance(value, set | frozenset):
         return not all(map(is_plain, value))
@@ -74,9 +73,8 @@ def is_record(value: Any) -> bool:
 def items_of(value: Any) -> Items | None:
     """Return what a container holds, ``None`` for a leaf.
 
-    Example:
-        >>> items_of({"image": 1}), items_of((1, 2)), items_of("text")
-        ([('image', 1)], [('0', 1), ('1', 2)], None)
+    >>> items_of({"image": 1}), items_of((1, 2)), items_of("text")
+    ([('image', 1)], [('0', 1), ('1', 2)], None)
     """
     if isinstance(value, Tensor | np.ndarray) or is_plain(value):
         return None
@@ -113,9 +111,8 @@ def attributes(value: Any) -> dict[str, Any]:
 def leaves(batch: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Yield ``(path, leaf)`` of what a batch holds, such as ``("1.boxes", tensor)``; attributes stand as ``.name``.
 
-    Example:
-        >>> [path for path, _ in leaves({"image": 1, "targets": [2, {"boxes": 3}]})]
-        ['image', 'targets.0', 'targets.1.boxes']
+    >>> [path for path, _ in leaves({"image": 1, "targets": [2, {"boxes": 3}]})]
+    ['image', 'targets.0', 'targets.1.boxes']
     """
     yield from _leaves(batch, path, ())
 

@@ -25,9 +25,8 @@ class UnknownForm(ValueError):
 def are_classes(labels: NDArray[np.int64], ignored: Collection[int] = ()) -> NDArray[np.bool_]:
     """Tell which labels ``(n,)`` name a class: not those that the loss ignores, nor, beside two classes, those below 0.
 
-    Example:
-        >>> are_classes(np.array([2, -1, 0, 255]), {255}).tolist(), are_classes(np.array([1, -1])).tolist()
-        ([True, False, True, False], [True, True])
+    >>> are_classes(np.array([2, -1, 0, 255]), {255}).tolist(), are_classes(np.array([1, -1])).tolist()
+    ([True, False, True, False], [True, True])
     """
     named = ~np.isin(labels, list(ignored))
     above = named & (labels >= 0)
@@ -56,9 +55,8 @@ def labels_in(value: Any) -> list[Label]:
     Raises:
         UnknownForm: It is no label that is known.
 
-    Example:
-        >>> labels_in(3), labels_in(torch.tensor([0, 1, 0])), labels_in([{"category_id": 17}, {"category_id": 90}])
-        ([3], [1], [17, 90])
+    >>> labels_in(3), labels_in(torch.tensor([0, 1, 0])), labels_in([{"category_id": 17}, {"category_id": 90}])
+    ([3], [1], [17, 90])
     """
     if isinstance(value, Mapping):
         return [*map(_plain, value[key_of(value)])]
@@ -75,9 +73,8 @@ def counted_anew(value: Any, mapping: Mapping[Label, int]) -> Any:
     Raises:
         UnknownForm: It is no label that is known.
 
-    Example:
-        >>> counted_anew(torch.tensor(7), {3: 0, 7: 1}), counted_anew([0.0, 1.0, 0.0, 0.0], {1: 0, 3: 1})
-        (tensor(1), [1.0, 0.0])
+    >>> counted_anew(torch.tensor(7), {3: 0, 7: 1}), counted_anew([0.0, 1.0, 0.0, 0.0], {1: 0, 3: 1})
+    (tensor(1), [1.0, 0.0])
     """
     if isinstance(value, Mapping):
         return _objects(value, mapping)

@@ -93,9 +93,8 @@ def scale(train: Tensor, is_table: bool) -> tuple[Tensor, Tensor]:
 def kinds_of(rows: Tensor) -> NDArray[np.int64]:
     """Return how many different numbers each column of ``(n, d)`` holds; NumPy sorts them several times faster.
 
-    Example:
-        >>> kinds_of(torch.tensor([[1.0, 2.0], [1.0, 3.0]])).tolist()
-        [1, 2]
+    >>> kinds_of(torch.tensor([[1.0, 2.0], [1.0, 3.0]])).tolist()
+    [1, 2]
     """
     columns = np.sort(np.ascontiguousarray(rows.numpy().T), axis=1)
     kinds: NDArray[np.int64] = (columns[:, 1:] != columns[:, :-1]).sum(1) + 1

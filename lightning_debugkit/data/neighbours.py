@@ -141,9 +141,8 @@ def words_of(texts: Tensor) -> Tensor:
 
     A word of one text alone, and one of most texts, as what fills them up, tell no texts apart.
 
-    Example:
-        >>> words_of(torch.tensor([[7, 5, 0], [5, 7, 7], [9, 1, 0], [2, 9, 0]])).sign().int().tolist()
-        [[1, 1, 0], [1, 1, 0], [0, 0, 1], [0, 0, 1]]
+    >>> words_of(torch.tensor([[7, 5, 0], [5, 7, 7], [9, 1, 0], [2, 9, 0]])).sign().int().tolist()
+    [[1, 1, 0], [1, 1, 0], [0, 0, 1], [0, 0, 1]]
     """
     words, places = texts.unique(return_inverse=True)
     held = torch.zeros(len(texts), len(words)).scatter_(1, places, 1.0)

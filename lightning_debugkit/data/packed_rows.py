@@ -17,9 +17,8 @@ def owners(batch: Any, count: int) -> Tensor | None:
     Args:
         count: How many samples the loader asked for: what names fewer or more is none of theirs.
 
-    Example:
-        >>> owners({"values": torch.zeros(4, 2), "offsets": torch.tensor([0, 3, 4])}, 2)
-        tensor([0, 0, 0, 1])
+    >>> owners({"values": torch.zeros(4, 2), "offsets": torch.tensor([0, 3, 4])}, 2)
+    tensor([0, 0, 0, 1])
     """
     parts = [leaf for _, leaf in leaves(batch) if _is_plain(leaf)]
     lengths = {len(leaf) for leaf in parts if leaf.ndim > 1}
@@ -31,9 +30,8 @@ def owners(batch: Any, count: int) -> Tensor | None:
 def bags(batch: Any) -> tuple[Tensor, ...]:
     """Return what a batch of bags of words has of each sample: what is as long as the offsets into its words.
 
-    Example:
-        >>> bags((torch.tensor([4, 2, 9, 7, 7]), torch.tensor([0, 3]), torch.tensor([1, 0])))
-        (tensor([1, 0]),)
+    >>> bags((torch.tensor([4, 2, 9, 7, 7]), torch.tensor([0, 3]), torch.tensor([1, 0])))
+    (tensor([1, 0]),)
     """
     parts = [leaf for _, leaf in leaves(batch) if _is_plain(leaf) and leaf.ndim == 1]
     found = [each for each in parts if any(_is_into(each, other) for other in parts)]

@@ -51,12 +51,11 @@ def entries_of(handed: Handed, batch: Any, samples: Sequence[int]) -> tuple[list
 def place_below(dataset: Any, entry: Any) -> str:
     """Return which entry of the data below a subset or a chain of data sets an entry is, empty if that is none.
 
-    Example:
-        >>> class Rows(Dataset):
-        ...     def __len__(self):
-        ...         return 4
-        >>> place_below(Subset(Rows(), [3, 1]), 0), place_below(ConcatDataset([Rows(), Subset(Rows(), [2])]), 4)
-        ('Rows[3]', 'Rows[2]')
+    >>> class Rows(Dataset):
+    ...     def __len__(self):
+    ...         return 4
+    >>> place_below(Subset(Rows(), [3, 1]), 0), place_below(ConcatDataset([Rows(), Subset(Rows(), [2])]), 4)
+    ('Rows[3]', 'Rows[2]')
     """
     below, at = _below(dataset, entry)
     return f"{type(below).__name__}[{at}]" if below is not dataset else ""

@@ -194,9 +194,8 @@ def _weak(loader: Any) -> weakref.ref[Any] | None:
 def ways_to(loaders: Any, way: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
     """Return each of one or many loaders, however nested, with the way to its own batch in theirs.
 
-    Example:
-        >>> ways_to({"a": "one loader", "b": ["two", "three"]})
-        [(('a',), 'one loader'), (('b', '0'), 'two'), (('b', '1'), 'three')]
+    >>> ways_to({"a": "one loader", "b": ["two", "three"]})
+    [(('a',), 'one loader'), (('b', '0'), 'two'), (('b', '1'), 'three')]
     """
     if isinstance(loaders, Mapping):
         inside: Any = loaders.items()

@@ -80,9 +80,8 @@ def newest_values(shape: Sequence[int]) -> list[int]:
 
     To give back what was seen first is a task of its own for what remembers.
 
-    Example:
-        >>> newest_values([3]), newest_values([2, 3]), newest_values([3, 1])
-        ([0, 1, 2], [2, 5], [2])
+    >>> newest_values([3]), newest_values([2, 3]), newest_values([3, 1])
+    ([0, 1, 2], [2, 5], [2])
     """
     places = torch.arange(int(np.prod(shape))).reshape(*shape)
     if len(shape) == 1:

@@ -61,9 +61,8 @@ def _is_of_a_step(name: str, logged: Mapping[str, Any]) -> bool:
 def _numbers(logged: Mapping[str, Any]) -> dict[str, float]:
     """Return the single numbers among some values.
 
-    Example:
-        >>> _numbers({"acc": torch.tensor(0.5), "n": 3, "each": torch.ones(2), "text": "a"})
-        {'n': 3.0, 'acc': 0.5}
+    >>> _numbers({"acc": torch.tensor(0.5), "n": 3, "each": torch.ones(2), "text": "a"})
+    {'n': 3.0, 'acc': 0.5}
     """
     found = {name: float(value) for name, value in logged.items() if isinstance(value, int | float)}
     by_device: dict[torch.device, dict[str, Tensor]] = {}

@@ -121,9 +121,8 @@ def at_start(call: LossCall) -> dict[str, float]:
 def first_alike(inputs: list[Tensor], size: int) -> Tensor:
     """Return for each sample the first one whose inputs are all the same.
 
-    Example:
-        >>> first_alike([torch.tensor([[1.0], [2.0], [1.0]])], 3)
-        tensor([0, 1, 0])
+    >>> first_alike([torch.tensor([[1.0], [2.0], [1.0]])], 3)
+    tensor([0, 1, 0])
     """
     found = torch.arange(size)
     for at in range(size):

@@ -136,9 +136,8 @@ def is_torn(given: Sequence[int], shape: Sequence[int]) -> bool:
     Where a dimension is cut into parts, or neighbours are put together, each boundary between rows of one shape falls
     on one of the other. It does not where a transpose was meant.
 
-    Example:
-        >>> is_torn((32, 8, 8, 3), (32, 3, 8, 8)), is_torn((20, 32, 6), (32, 6, 20)), is_torn((32, 12), (32, 3, 4))
-        (True, True, False)
+    >>> is_torn((32, 8, 8, 3), (32, 3, 8, 8)), is_torn((20, 32, 6), (32, 6, 20)), is_torn((32, 12), (32, 3, 4))
+    (True, True, False)
     """
     old, new = [[size for size in sizes if size > 1] for sizes in (given, shape)]
     if old == new or sorted(old) != sorted(new):
@@ -153,9 +152,8 @@ def is_torn(given: Sequence[int], shape: Sequence[int]) -> bool:
 def _summed(equation: str) -> list[int] | None:
     """Return which dimension of each of two matrices a product sums over.
 
-    Example:
-        >>> _summed("id,jd->ij"), _summed("nd,nd->n")
-        ([1, 1], None)
+    >>> _summed("id,jd->ij"), _summed("nd,nd->n")
+    ([1, 1], None)
     """
     terms, _, out = equation.replace(" ", "").partition("->")
     one, _, other = terms.partition(",")

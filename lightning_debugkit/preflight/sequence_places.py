@@ -96,9 +96,8 @@ def _heard(probe: Probe, parts: list[nn.RNNBase], batch: Any) -> tuple[list[tupl
 def _lengths(mask: Tensor, places: int) -> Tensor | None:
     """Return how many places ``(N,)`` of each sample are no padding at its end, ``None`` if that is not what it says.
 
-    Example:
-        >>> _lengths(torch.tensor([[1, 1, 0], [1, 1, 1]]), 3), _lengths(torch.tensor([2, 3]), 3)
-        (tensor([2, 3]), tensor([2, 3]))
+    >>> _lengths(torch.tensor([[1, 1, 0], [1, 1, 1]]), 3), _lengths(torch.tensor([2, 3]), 3)
+    (tensor([2, 3]), tensor([2, 3]))
     """
     if mask.is_floating_point() or mask.is_complex() or not mask.numel():
         return None

@@ -24,11 +24,10 @@ def culprits(fails: Fails, size: int, hint: Sequence[int] = (), max_runs: int = 
         hint: Samples whose numbers were seen to break; tried first.
         max_runs: Parts of the batch that may be run.
 
-    Example:
-        >>> culprits(lambda part: 9 in part, 16)
-        ([9], '')
-        >>> culprits(lambda part: {2, 11} <= set(part), 16)
-        ([2, 11], 'only together')
+    >>> culprits(lambda part: 9 in part, 16)
+    ([9], '')
+    >>> culprits(lambda part: {2, 11} <= set(part), 16)
+    ([2, 11], 'only together')
     """
     counted = _Counted(fails, max_runs)
     everything = list(range(size))

@@ -22,9 +22,8 @@ _LONGEST = 300  # characters of an error
 def about_numbers(error: BaseException) -> bool:
     """Tell whether an error says that a number is not finite.
 
-    Example:
-        >>> about_numbers(ValueError("loss became NaN")), about_numbers(ValueError("information is missing"))
-        (True, False)
+    >>> about_numbers(ValueError("loss became NaN")), about_numbers(ValueError("information is missing"))
+    (True, False)
     """
     return isinstance(error, ArithmeticError) or _ABOUT_NUMBERS.search(f"{type(error).__name__}: {error}") is not None
 
@@ -32,9 +31,8 @@ def about_numbers(error: BaseException) -> bool:
 def in_a_line(error: BaseException) -> str:
     """Return type and message of an error in one line.
 
-    Example:
-        >>> in_a_line(AssertionError()), in_a_line(IndexError("Target 7\\n is out of bounds."))
-        ('AssertionError', 'IndexError: Target 7 is out of bounds.')
+    >>> in_a_line(AssertionError()), in_a_line(IndexError("Target 7\\n is out of bounds."))
+    ('AssertionError', 'IndexError: Target 7 is out of bounds.')
     """
     text = " ".join(str(error).split())
     text = text if len(text) <= _LONGEST else text[: _LONGEST - 4] + " ..."

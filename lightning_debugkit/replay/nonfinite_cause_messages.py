@@ -57,9 +57,8 @@ Words = tuple[str, str]
 def shown_name(base: str) -> str:
     """Return the name under which users know an operation.
 
-    Example:
-        >>> shown_name("_linalg_eigh"), shown_name("mean")
-        ('eigh', 'mean')
+    >>> shown_name("_linalg_eigh"), shown_name("mean")
+    ('eigh', 'mean')
     """
     return _PLAIN.get(base, base)
 

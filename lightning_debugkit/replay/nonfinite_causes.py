@@ -22,11 +22,10 @@ Facts = Callable[[tuple[Any, ...], Mapping[str, Any], Any], str]
 def cause_of(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> str:
     """Return why the operation ``name`` may break, forward or backward, empty if no known reason applies.
 
-    Example:
-        >>> cause_of("sqrt", (torch.tensor([4.0, -1.0]),), {}, None)
-        'negative'
-        >>> cause_of("mean", (torch.empty(0),), {}, None)
-        'empty'
+    >>> cause_of("sqrt", (torch.tensor([4.0, -1.0]),), {}, None)
+    'negative'
+    >>> cause_of("mean", (torch.empty(0),), {}, None)
+    'empty'
     """
     given = list(tensors((args, kwargs)))
     if any(tensor.device.type == "meta" or tensor.layout is not torch.strided for tensor in given):
@@ -133,10 +132,9 @@ _FACTS: dict[str, Facts] = {
 def counts(name: str, args: tuple[Any, ...], result: Any) -> bool:
     """Tell whether an operation counts the entries of a mask, and finds none in some place.
 
-    Example:
-        >>> mask = torch.tensor([[0.0, 1.0], [0.0, 0.0]])
-        >>> counts("sum", (mask, [1]), mask.sum(1)), counts("sum", (mask,), mask.sum())
-        (True, False)
+    >>> mask = torch.tensor([[0.0, 1.0], [0.0, 0.0]])
+    >>> counts("sum", (mask, [1]), mask.sum(1)), counts("sum", (mask,), mask.sum())
+    (True, False)
     """
     if name not in ("sum", "count_nonzero") or not isinstance(result, Tensor) or bool((result != 0).all()):
         return False
@@ -147,9 +145,8 @@ def counts(name: str, args: tuple[Any, ...], result: Any) -> bool:
 def out_of_range(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
     """Return which number of an argument that selects lies outside of what there is, empty if none is known to.
 
-    Example:
-        >>> out_of_range("embedding", (torch.zeros(50, 4), torch.tensor([3, 50])), {})
-        'index 50, where there are 50 rows (0 to 49)'
+    >>> out_of_range("embedding", (torch.zeros(50, 4), torch.tensor([3, 50])), {})
+    'index 50, where there are 50 rows (0 to 49)'
     """
     kind, index, size, spared = _selection(name, args)
     if index is None or not index.numel():

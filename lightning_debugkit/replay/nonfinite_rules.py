@@ -160,9 +160,8 @@ def named_entries(indices: Sequence[Any], below: Sequence[str], part: str) -> st
 def named_samples(samples: Sequence[int], part: str = "") -> str:
     """Return the samples as the end of a message has them, empty if there are none.
 
-    Example:
-        >>> named_samples([3]), named_samples([3, 4], "0")
-        (', sample 3 of the batch', ', samples 3, 4 of batch[0]')
+    >>> named_samples([3]), named_samples([3, 4], "0")
+    (', sample 3 of the batch', ', samples 3, 4 of batch[0]')
     """
     if not samples:
         return ""

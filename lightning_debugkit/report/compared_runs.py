@@ -69,9 +69,8 @@ def compare_runs(reports: Sequence[Report], page: Path, given: Sequence[Path] = 
 def run_names(folders: Sequence[Path]) -> list[str]:
     """Return short names of run folders that tell them apart.
 
-    Example:
-        >>> run_names([Path("logs/version_0/debugkit"), Path("logs/version_1/debugkit")])
-        ['version_0', 'version_1']
+    >>> run_names([Path("logs/version_0/debugkit"), Path("logs/version_1/debugkit")])
+    ['version_0', 'version_1']
     """
     whole = [folder.resolve() for folder in folders]
     parts = [(folder.parent if folder.name == "debugkit" else folder).parts for folder in whole]

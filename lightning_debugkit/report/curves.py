@@ -62,10 +62,9 @@ def of_first_rank(points: Sequence[Measure]) -> list[Measure]:
 def curves(points: Sequence[Measure], world_size: int = 1) -> list[Curve]:
     """Return a curve for each label and rank; values are numbers or mappings of labels to numbers.
 
-    Example:
-        >>> [curve] = curves([Measure(0, 0, {"Adam": 0.1}), Measure(1, 0, {"Adam": "nan"})])
-        >>> curve.label, curve.values.tolist()
-        ('Adam', [0.1, nan])
+    >>> [curve] = curves([Measure(0, 0, {"Adam": 0.1}), Measure(1, 0, {"Adam": "nan"})])
+    >>> curve.label, curve.values.tolist()
+    ('Adam', [0.1, nan])
     """
     held: dict[str, list[tuple[int, float]]] = {}
     for point in points:

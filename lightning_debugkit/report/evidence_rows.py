@@ -30,11 +30,10 @@ class Row:
 def rows(finding: Finding) -> list[Row]:
     """Return what message, place and advice do not say: empty values are left out, source and note are told apart.
 
-    Example:
-        >>> from lightning_debugkit.core.finding import Severity, Where
-        >>> told = {"batch_idx": 24, "parameters": [], "loss": "inf", "told": "it broke", "norm": "nan"}
-        >>> rows(Finding("a-rule", Severity.ERROR, "it broke at step 24: loss is inf", Where(0, 24), told))
-        [Row(label='gradient norm', text='nan', is_code=False, is_nonfinite=True)]
+    >>> from lightning_debugkit.core.finding import Severity, Where
+    >>> told = {"batch_idx": 24, "parameters": [], "loss": "inf", "told": "it broke", "norm": "nan"}
+    >>> rows(Finding("a-rule", Severity.ERROR, "it broke at step 24: loss is inf", Where(0, 24), told))
+    [Row(label='gradient norm', text='nan', is_code=False, is_nonfinite=True)]
     """
     said = " ".join(" ".join((finding.message, finding.advice, finding.where.module)).split())
     return [
@@ -58,9 +57,8 @@ def _label(key: str, value: Any) -> str:
 def _is_said(value: Any, said: str) -> bool:
     """Tell whether a value stands in ``said``, however it is rounded there: messages are built of evidence.
 
-    Example:
-        >>> [_is_said(value, "36% of 560, so the loss stays at 1.46") for value in (0.3571, 1.461, 560, 1.5, 1.386)]
-        [True, True, True, False, False]
+    >>> [_is_said(value, "36% of 560, so the loss stays at 1.46") for value in (0.3571, 1.461, 560, 1.5, 1.386)]
+    [True, True, True, False, False]
     """
     if isinstance(value, bool | Mapping):
         return False
@@ -87,9 +85,8 @@ def _alone(text: str) -> str:
 def source(evidence: Mapping[str, Any]) -> tuple[str, str]:
     """Return the place and the text of the user's line of code; empty where there is none.
 
-    Example:
-        >>> source({"source": "train.py:28: t = torch.log(wh)"})
-        ('train.py:28', 't = torch.log(wh)')
+    >>> source({"source": "train.py:28: t = torch.log(wh)"})
+    ('train.py:28', 't = torch.log(wh)')
     """
     told = "\n".join(map(str, as_list(evidence.get("source"))))
     match = _SOURCE.fullmatch(told)

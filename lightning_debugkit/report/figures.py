@@ -268,9 +268,8 @@ def together(numbers: Mapping[int, Sequence[int]], least: float) -> dict[int, li
 
     The gravest, which has the lowest number, keeps its own step; its neighbours join it.
 
-    Example:
-        >>> together({4: [2], 6: [1], 24: [3]}, least=5)
-        {6: [1, 2], 24: [3]}
+    >>> together({4: [2], 6: [1], 24: [3]}, least=5)
+    {6: [1, 2], 24: [3]}
     """
     kept: dict[int, list[int]] = {}
     for step in sorted(numbers, key=lambda each: min(numbers[each])):

@@ -81,12 +81,11 @@ def causes(effect: Finding, findings: Sequence[Finding]) -> list[Finding]:
     What asks for nothing is the cause of notes only. The program and its data were what they are from the first
     step on, whenever it was found.
 
-    Example:
-        >>> from lightning_debugkit.core.finding import Where
-        >>> piled = Finding("stale-gradients", Severity.WARNING, "never cleared", Where(0, 3))
-        >>> dead = Finding("dead-units", Severity.ERROR, "16 are dead", Where(2, 118), can_follow=("stale-gradients",))
-        >>> [cause.rule for cause in causes(dead, [dead, piled])], causes(piled, [dead, piled])
-        (['stale-gradients'], [])
+    >>> from lightning_debugkit.core.finding import Where
+    >>> piled = Finding("stale-gradients", Severity.WARNING, "never cleared", Where(0, 3))
+    >>> dead = Finding("dead-units", Severity.ERROR, "16 are dead", Where(2, 118), can_follow=("stale-gradients",))
+    >>> [cause.rule for cause in causes(dead, [dead, piled])], causes(piled, [dead, piled])
+    (['stale-gradients'], [])
     """
     return [
         cause

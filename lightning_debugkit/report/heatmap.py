@@ -46,10 +46,9 @@ def of_one_rank(points: Sequence[Measure]) -> list[Measure]:
 def heatmap(points: Sequence[Measure]) -> Heatmap | None:
     """Return the norms of all layers, in the order they were first seen; ``None`` if there are none.
 
-    Example:
-        >>> found = heatmap([Measure(0, 0, {"a": 1.0, "b": "inf"}), Measure(5, 0, {"a": 0.5})])
-        >>> found.layers, found.norms.tolist(), found.is_nonfinite[1].tolist()
-        (('a', 'b'), [[1.0, 0.5], [nan, nan]], [True, False])
+    >>> found = heatmap([Measure(0, 0, {"a": 1.0, "b": "inf"}), Measure(5, 0, {"a": 0.5})])
+    >>> found.layers, found.norms.tolist(), found.is_nonfinite[1].tolist()
+    (('a', 'b'), [[1.0, 0.5], [nan, nan]], [True, False])
     """
     layers = list(dict.fromkeys(str(layer) for point in points for layer in as_mapping(point.value)))
     if not layers:
@@ -111,9 +110,8 @@ def chosen_rows(found: Heatmap, faulty: Sequence[int]) -> list[int]:
 def edges(steps: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the borders of columns that start at ``steps``; the last is as wide as most.
 
-    Example:
-        >>> edges(np.array([0, 10, 20])).tolist()
-        [0.0, 10.0, 20.0, 30.0]
+    >>> edges(np.array([0, 10, 20])).tolist()
+    [0.0, 10.0, 20.0, 30.0]
     """
     width = float(np.median(np.diff(steps))) if steps.size > 1 else 1.0
     return np.append(steps.astype(np.float64), float(steps[-1]) + max(width, 1.0))
@@ -122,9 +120,8 @@ def edges(steps: NDArray[np.int64]) -> NDArray[np.float64]:
 def evenly(cells: NDArray[np.float64], borders: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return columns of equal width from those between ``borders``, so that a picture can hold them.
 
-    Example:
-        >>> evenly(np.array([[1.0, 2.0]]), np.array([0.0, 1.0, 3.0])).tolist()
-        [[1.0, 2.0, 2.0]]
+    >>> evenly(np.array([[1.0, 2.0]]), np.array([0.0, 1.0, 3.0])).tolist()
+    [[1.0, 2.0, 2.0]]
     """
     widths = np.diff(borders)
     count = min(round((borders[-1] - borders[0]) / widths.min()), 4 * COLUMNS)

@@ -15,9 +15,8 @@ _MINUTE = 60
 def as_number(value: Any) -> float | None:
     """Return ``value`` as a float, the journal's names of non-finite numbers included; ``None`` if it is none.
 
-    Example:
-        >>> as_number("-inf"), as_number(3), as_number("three"), as_number(True)
-        (-inf, 3.0, None, None)
+    >>> as_number("-inf"), as_number(3), as_number("three"), as_number(True)
+    (-inf, 3.0, None, None)
     """
     if isinstance(value, bool):
         return None
@@ -46,9 +45,8 @@ def as_list(value: Any) -> list[Any]:
 def number(value: float) -> str:
     """Return a number as people write it, four digits at most.
 
-    Example:
-        >>> [number(value) for value in (0.1 + 0.2, 2.0, 15873.4, 1e-5, float("nan"), 123456)]
-        ['0.3', '2', '1.587e+04', '1e-05', 'nan', '123456']
+    >>> [number(value) for value in (0.1 + 0.2, 2.0, 15873.4, 1e-5, float("nan"), 123456)]
+    ['0.3', '2', '1.587e+04', '1e-05', 'nan', '123456']
     """
     return str(value) if isinstance(value, int) else format(float(value), ".4g")
 
@@ -56,9 +54,8 @@ def number(value: float) -> str:
 def percent(share: float) -> str:
     """Return a share in percent, with as many digits as keep it apart from nothing and from all.
 
-    Example:
-        >>> [percent(share) for share in (0.0, 0.0312, 0.9394, 0.99997, 1.0)]
-        ['0 %', '3.1 %', '93.9 %', '99.997 %', '100 %']
+    >>> [percent(share) for share in (0.0, 0.0312, 0.9394, 0.99997, 1.0)]
+    ['0 %', '3.1 %', '93.9 %', '99.997 %', '100 %']
     """
     for digits in (1, 2, 3, 4):
         said = f"{100 * share:.{digits}f}"
@@ -71,9 +68,8 @@ def percent(share: float) -> str:
 def phrase(value: Any, most: int = 12) -> str:
     """Return any value of a journal in words, long ones cut.
 
-    Example:
-        >>> phrase([9, 12]), phrase([[9, 12]]), phrase({"lr": 0.001}), phrase(None), phrase(range(40), most=2)
-        ('9, 12', '(9, 12)', 'lr: 0.001', 'none', '0, 1, … (40 in all)')
+    >>> phrase([9, 12]), phrase([[9, 12]]), phrase({"lr": 0.001}), phrase(None), phrase(range(40), most=2)
+    ('9, 12', '(9, 12)', 'lr: 0.001', 'none', '0, 1, … (40 in all)')
     """
     if value is None:
         return "none"
@@ -102,9 +98,8 @@ def _listed(items: list[str], most: int) -> str:
 def duration(seconds: float) -> str:
     """Return a time span in its two largest units.
 
-    Example:
-        >>> duration(12.34), duration(75), duration(7265)
-        ('12.3 s', '1 min 15 s', '2 h 1 min')
+    >>> duration(12.34), duration(75), duration(7265)
+    ('12.3 s', '1 min 15 s', '2 h 1 min')
     """
     if seconds < _MINUTE:
         return f"{seconds:.3g} s"
@@ -124,13 +119,12 @@ def headline(text: str, most: int = 130) -> tuple[str, str]:
 
     As many clauses as fit, one at least: names that stand before a colon say nothing alone.
 
-    Example:
-        >>> headline("loss is inf: log(0)."), headline("8 samples cannot be learned: the loss stays; see it", most=40)
-        (('loss is inf: log(0)', ''), ('8 samples cannot be learned', 'the loss stays; see it'))
-        >>> headline("a.weight, b.weight: no gradient: none is asked for", most=40)
-        ('a.weight, b.weight: no gradient', 'none is asked for')
-        >>> headline("64 of 64 are copies (100 %; 256 looked at): the score is learned by heart", most=40)
-        ('64 of 64 are copies (100 %; 256 looked at)', 'the score is learned by heart')
+    >>> headline("loss is inf: log(0)."), headline("8 samples cannot be learned: the loss stays; see it", most=40)
+    (('loss is inf: log(0)', ''), ('8 samples cannot be learned', 'the loss stays; see it'))
+    >>> headline("a.weight, b.weight: no gradient: none is asked for", most=40)
+    ('a.weight, b.weight: no gradient', 'none is asked for')
+    >>> headline("64 of 64 are copies (100 %; 256 looked at): the score is learned by heart", most=40)
+    ('64 of 64 are copies (100 %; 256 looked at)', 'the score is learned by heart')
     """
     line = sentence(text)
     if len(line) <= most:
@@ -143,9 +137,8 @@ def headline(text: str, most: int = 130) -> tuple[str, str]:
 def shortened(text: str, most: int) -> str:
     """Return ``text`` with its middle left out if it is longer than ``most``.
 
-    Example:
-        >>> shortened("encoder.layers.11.weight", 13)
-        'encode…weight'
+    >>> shortened("encoder.layers.11.weight", 13)
+    'encode…weight'
     """
     half = (most - 1) // 2
     return text if len(text) <= most else f"{text[:half]}…{text[-half:]}"
@@ -154,9 +147,8 @@ def shortened(text: str, most: int) -> str:
 def cut(text: str, most: int) -> str:
     """Return ``text`` with its end left out, behind a word if there is one, if it is longer than ``most``.
 
-    Example:
-        >>> cut("sample 2 of 29", 13), cut("unbelievable", 6)
-        ('sample 2 of…', 'unbel…')
+    >>> cut("sample 2 of 29", 13), cut("unbelievable", 6)
+    ('sample 2 of…', 'unbel…')
     """
     if len(text) <= most:
         return text
@@ -167,9 +159,8 @@ def cut(text: str, most: int) -> str:
 def tail(text: str, most: int) -> str:
     """Return ``text`` with its beginning left out if it is longer than ``most``: the end tells layers apart.
 
-    Example:
-        >>> tail("encoder.layers.11.weight", 13)
-        '…11.weight'
+    >>> tail("encoder.layers.11.weight", 13)
+    '…11.weight'
     """
     if len(text) <= most:
         return text

@@ -193,9 +193,8 @@ class Chapter:
 def _first_sentence(text: str) -> str:
     """Return the first sentence, cut if it is long.
 
-    Example:
-        >>> _first_sentence("Adam: 22 steps (1.5 s), none clipped; norms are exact.")
-        'Adam: 22 steps (1.5 s), none clipped.'
+    >>> _first_sentence("Adam: 22 steps (1.5 s), none clipped; norms are exact.")
+    'Adam: 22 steps (1.5 s), none clipped.'
     """
     first = re.split(r"(?<=[.;])\s", text, maxsplit=1)[0]
     return cut(f"{first[:-1]}." if first.endswith(";") else first, _LONGEST_LINE)

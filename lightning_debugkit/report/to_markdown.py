@@ -42,9 +42,8 @@ def markdown(summary: Summary, chapters: Sequence[Chapter] = ()) -> str:
 def escaped(text: str) -> str:
     """Return ``text`` on one line, so that it reads as itself.
 
-    Example:
-        >>> print(escaped("<b> of *x* in training_step"))
-        &lt;b> of \\*x\\* in training_step
+    >>> print(escaped("<b> of *x* in training_step"))
+    &lt;b> of \\*x\\* in training_step
     """
     line = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
     return _SPECIAL.sub(lambda match: f"\\{match[0]}", line)

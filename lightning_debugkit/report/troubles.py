@@ -71,10 +71,9 @@ def troubles(events: Iterable[Event]) -> tuple[Trouble, ...]:
 def others(callbacks: Sequence[object], broken: Sequence[Trouble]) -> str:
     """Return who looked to the end, in words: of the ``callbacks`` of the run all that are not ``broken``.
 
-    Example:
-        >>> broken = [Trouble("ActivationMonitor", 3, "IndexError: out of range", 3)]
-        >>> others(["ActivationMonitor", "ErrorAnalysis"], broken), others([], broken)
-        ('by ErrorAnalysis', 'by the other callbacks')
+    >>> broken = [Trouble("ActivationMonitor", 3, "IndexError: out of range", 3)]
+    >>> others(["ActivationMonitor", "ErrorAnalysis"], broken), others([], broken)
+    ('by ErrorAnalysis', 'by the other callbacks')
     """
     names = {trouble.callback for trouble in broken}
     left = [str(name) for name in callbacks if name not in names]

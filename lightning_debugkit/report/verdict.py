@@ -46,17 +46,16 @@ class Ending:
 def verdict(ending: Ending, findings: Sequence[Finding]) -> str:
     """Return the verdict on a run whose findings are ordered: the gravest first, but none before its cause.
 
-    Example:
-        >>> verdict(Ending("finished", 96), [])
-        'No fault found in 96 steps.'
-        >>> verdict(Ending("finished", 96, trained=36), [])
-        'No fault found in 36 steps.'
-        >>> verdict(Ending("finished", 96, ignored=("constant-input",)), [])
-        'No fault found in 96 steps; constant-input was found and is ignored.'
-        >>> verdict(Ending("finished", 96, is_unheard=True), [])
-        'No fault found in 96 steps; what loss functions are given was not looked at.'
-        >>> verdict(Ending("exception", 96, "ValueError: bad shape"), [])
-        'The run ended with an exception at step 96: ValueError: bad shape.'
+    >>> verdict(Ending("finished", 96), [])
+    'No fault found in 96 steps.'
+    >>> verdict(Ending("finished", 96, trained=36), [])
+    'No fault found in 36 steps.'
+    >>> verdict(Ending("finished", 96, ignored=("constant-input",)), [])
+    'No fault found in 96 steps; constant-input was found and is ignored.'
+    >>> verdict(Ending("finished", 96, is_unheard=True), [])
+    'No fault found in 96 steps; what loss functions are given was not looked at.'
+    >>> verdict(Ending("exception", 96, "ValueError: bad shape"), [])
+    'The run ended with an exception at step 96: ValueError: bad shape.'
     """
     pressing = [finding for finding in findings if finding.severity >= Severity.WARNING]
     error = next((finding for finding in pressing if finding.severity is Severity.ERROR), None)

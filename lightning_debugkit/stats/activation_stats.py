@@ -28,9 +28,8 @@ def thinned(x: Tensor, keep: int | None = None, most: int = MOST) -> Tensor:
         keep: Dimension that stays whole.
         most: Entries wanted.
 
-    Example:
-        >>> thinned(torch.zeros(100, 8), keep=1, most=80).shape
-        torch.Size([10, 8])
+    >>> thinned(torch.zeros(100, 8), keep=1, most=80).shape
+    torch.Size([10, 8])
     """
     x = x.detach()
     if x.numel() <= most:
@@ -45,9 +44,8 @@ def thinned(x: Tensor, keep: int | None = None, most: int = MOST) -> Tensor:
 def rms(x: Tensor) -> Tensor:
     """Return the root of the mean square, of about half a million entries at most.
 
-    Example:
-        >>> rms(torch.tensor([3.0, 4.0, 0.0, 0.0]))
-        tensor(2.5000)
+    >>> rms(torch.tensor([3.0, 4.0, 0.0, 0.0]))
+    tensor(2.5000)
     """
     x = thinned(x)
     norm: Tensor = torch.linalg.vector_norm(x, dtype=_wide(x)).float()
@@ -60,9 +58,8 @@ def peaks(x: Tensor, unit: int) -> Tensor:
     Shapes:
         x: any; returns (x.shape[unit],) float32.
 
-    Example:
-        >>> peaks(torch.tensor([[1.0, -2.0], [3.0, -4.0]]), unit=1)
-        tensor([ 3., -2.])
+    >>> peaks(torch.tensor([[1.0, -2.0], [3.0, -4.0]]), unit=1)
+    tensor([ 3., -2.])
     """
     x = x.detach()
     others = [dim for dim in range(x.ndim) if dim != unit]
@@ -80,10 +77,9 @@ def at_ends(x: Tensor, unit: int, low: float, high: float) -> Tensor:
     Shapes:
         x: any; returns (2, x.shape[unit]) float32.
 
-    Example:
-        >>> at_ends(torch.tensor([[1.0, 0.0], [1.0, -1.0]]), unit=1, low=-0.99, high=0.99)
-        tensor([[0.0000, 0.5000],
-                [1.0000, 0.0000]])
+    >>> at_ends(torch.tensor([[1.0, 0.0], [1.0, -1.0]]), unit=1, low=-0.99, high=0.99)
+    tensor([[0.0000, 0.5000],
+            [1.0000, 0.0000]])
     """
     x = thinned(x, keep=unit)
     others = [dim for dim in range(x.ndim) if dim != unit]
@@ -100,9 +96,8 @@ def hard_rows(scores: Tensor) -> Tensor:
     Shapes:
         scores: (..., keys); returns (2,) float32: one-hot rows, rows with a choice.
 
-    Example:
-        >>> hard_rows(torch.tensor([[90.0, 0.0], [1.0, 0.0], [5.0, -torch.inf]]))
-        tensor([1., 2.])
+    >>> hard_rows(torch.tensor([[90.0, 0.0], [1.0, 0.0], [5.0, -torch.inf]]))
+    tensor([1., 2.])
     """
     scores = thinned(scores, keep=scores.ndim - 1, most=_ROWS * scores.shape[-1]).float()
     has_choice = (scores > _MASKED).sum(dim=-1) >= 2
@@ -116,9 +111,8 @@ def variation(x: Tensor) -> Tensor:
     Shapes:
         x: (samples, ...); returns (2,) float32.
 
-    Example:
-        >>> variation(torch.tensor([[1.0, -5.0], [1.5, -5.0]]))
-        tensor([0.5000, 5.0000])
+    >>> variation(torch.tensor([[1.0, -5.0], [1.5, -5.0]]))
+    tensor([0.5000, 5.0000])
     """
     x = thinned(x)
     return torch.stack([(x.amax(dim=0) - x.amin(dim=0)).amax(), x.abs().amax()]).float()

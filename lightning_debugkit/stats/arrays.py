@@ -18,9 +18,8 @@ Numbers: TypeAlias = "NDArray[Any] | Tensor | Sequence[Any]"
 def floats(values: Numbers) -> Floats:
     """Return ``values`` in double precision, on the host.
 
-    Example:
-        >>> floats([1, 2])
-        array([1., 2.])
+    >>> floats([1, 2])
+    array([1., 2.])
     """
     return np.asarray(_on_host(values), dtype=np.float64)
 
@@ -28,9 +27,8 @@ def floats(values: Numbers) -> Floats:
 def integers(values: Numbers) -> Integers:
     """Return whole numbers, such as counts and classes; ``ValueError`` where one is not whole.
 
-    Example:
-        >>> integers([1.0, 2.0]).tolist()
-        [1, 2]
+    >>> integers([1.0, 2.0]).tolist()
+    [1, 2]
     """
     found = np.asarray(_on_host(values))
     whole = found.astype(np.int64)
@@ -42,9 +40,8 @@ def integers(values: Numbers) -> Integers:
 def flags(values: Numbers) -> Flags:
     """Return truth values.
 
-    Example:
-        >>> flags([0, 1]).tolist()
-        [False, True]
+    >>> flags([0, 1]).tolist()
+    [False, True]
     """
     return np.asarray(_on_host(values), dtype=np.bool_)
 

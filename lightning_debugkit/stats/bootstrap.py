@@ -26,9 +26,8 @@ def macro_f1(hits: Floats, actual: Floats, predicted: Floats) -> Floats:
         actual: (..., classes) samples of the class.
         predicted: (..., classes) samples predicted as the class.
 
-    Example:
-        >>> float(macro_f1(np.array([1.0, 1.0]), np.array([1.0, 2.0]), np.array([2.0, 1.0])))  # 2/3 and 2/3
-        0.6667
+    >>> float(macro_f1(np.array([1.0, 1.0]), np.array([1.0, 2.0]), np.array([2.0, 1.0])))  # 2/3 and 2/3
+    0.6667
     """
     return _mean_ratio(2 * hits, actual + predicted)
 
@@ -73,10 +72,9 @@ def bootstrap_confusion(confusion: Numbers, statistic: Statistic, replicates: in
         confusion: Counts, row = target, column = prediction.
         statistic: ``macro_f1``, ``balanced_accuracy``, ``cohen_kappa`` or any other with their arguments.
 
-    Example:
-        >>> found = bootstrap_confusion([[80, 20], [10, 90]], balanced_accuracy)
-        >>> found.value, found.n, found.low < 0.85 < found.high
-        (0.85, 200, True)
+    >>> found = bootstrap_confusion([[80, 20], [10, 90]], balanced_accuracy)
+    >>> found.value, found.n, found.low < 0.85 < found.high
+    (0.85, 200, True)
 
     References:
         Efron, Better Bootstrap Confidence Intervals, 1987: bias-corrected and accelerated. Hesterberg, What Teachers
@@ -152,10 +150,9 @@ def bootstrap_groups(totals: Numbers, sizes: Numbers, replicates: int = 1_000) -
         sizes: (groups,) samples.
         replicates: Draws of as many groups.
 
-    Example:
-        >>> found = bootstrap_groups([0, 5, 0, 5], [5, 5, 5, 5])  # four patients, each all right or all wrong
-        >>> found.value, found.n, found.high - found.low > 0.8
-        (0.5, 20, True)
+    >>> found = bootstrap_groups([0, 5, 0, 5], [5, 5, 5, 5])  # four patients, each all right or all wrong
+    >>> found.value, found.n, found.high - found.low > 0.8
+    (0.5, 20, True)
 
     References:
         Davison and Hinkley, Bootstrap Methods and Their Application, 1997, section 3.8; intervals as in

@@ -43,12 +43,11 @@ def match_boxes(
     Shapes:
         boxes: (n, 4), left, top, right, bottom; labels, scores: (n,).
 
-    Example:
-        >>> box = torch.tensor([[0.0, 0.0, 10.0, 10.0]])
-        >>> found = {"boxes": box, "labels": torch.tensor([2]), "scores": torch.tensor([0.9])}
-        >>> pairs = match_boxes(found, {"boxes": torch.cat([box, box + 50]), "labels": torch.tensor([1, 3])})
-        >>> pairs.target, pairs.predicted  # the first is taken for class 2, the other is missed
-        (tensor([1, 3]), tensor([ 2, -1]))
+    >>> box = torch.tensor([[0.0, 0.0, 10.0, 10.0]])
+    >>> found = {"boxes": box, "labels": torch.tensor([2]), "scores": torch.tensor([0.9])}
+    >>> pairs = match_boxes(found, {"boxes": torch.cat([box, box + 50]), "labels": torch.tensor([1, 3])})
+    >>> pairs.target, pairs.predicted  # the first is taken for class 2, the other is missed
+    (tensor([1, 3]), tensor([ 2, -1]))
 
     References:
         Lin and others, Microsoft COCO, 2014: the greedy match by score, there within a class.

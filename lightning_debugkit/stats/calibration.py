@@ -38,11 +38,10 @@ class Calibration:
 
     Samples whose confidence is not a number between 0 and 1 are left out and counted in ``broken``.
 
-    Example:
-        >>> calibration = Calibration(bins=2)
-        >>> calibration.update(torch.tensor([0.9, 0.9, 0.3]), torch.tensor([True, False, False]))
-        >>> calibration.ece().value  # (2 * |0.5 - 0.9| + 1 * |0 - 0.3|) / 3
-        0.3667
+    >>> calibration = Calibration(bins=2)
+    >>> calibration.update(torch.tensor([0.9, 0.9, 0.3]), torch.tensor([True, False, False]))
+    >>> calibration.ece().value  # (2 * |0.5 - 0.9| + 1 * |0 - 0.3|) / 3
+    0.3667
 
     References:
         Guo, Pleiss, Sun and Weinberger, On Calibration of Modern Neural Networks, 2017, equation 3.

@@ -31,12 +31,11 @@ class Category:
 def category(name: str, values: Numbers | Sequence[str]) -> Category:
     """Return ``values`` numbered; numbers of which there are many are cut into ranges of as many samples each.
 
-    Example:
-        >>> found = category("source", ["a", "b", "a"])
-        >>> found.codes.tolist(), found.values
-        ([0, 1, 0], ('a', 'b'))
-        >>> category("brightness", np.arange(100.0)).values
-        ('<= 19.8', '19.8 to 39.6', '39.6 to 59.4', '59.4 to 79.2', '> 79.2')
+    >>> found = category("source", ["a", "b", "a"])
+    >>> found.codes.tolist(), found.values
+    ([0, 1, 0], ('a', 'b'))
+    >>> category("brightness", np.arange(100.0)).values
+    ('<= 19.8', '19.8 to 39.6', '39.6 to 59.4', '59.4 to 79.2', '> 79.2')
     """
     raw = np.asarray(values)
     if raw.dtype.kind in "iuf" and len(np.unique(raw)) > FEW:
@@ -59,9 +58,8 @@ def coded(name: str, codes: Integers, names: Sequence[str]) -> Category:
         codes: (n,) number of each sample's value, -1 where it has none.
         names: What each number is called.
 
-    Example:
-        >>> coded("class", np.array([2, 0, 2]), ["cat", "dog", "owl"]).values
-        ('cat', 'owl')
+    >>> coded("class", np.array([2, 0, 2]), ["cat", "dog", "owl"]).values
+    ('cat', 'owl')
     """
     counts = np.bincount(codes[codes >= 0], minlength=len(names))
     most = np.argsort(-counts, kind="stable")[:_MOST]
@@ -78,11 +76,10 @@ def called(low: float, high: float, edges: Sequence[float] = ()) -> str:
         high: Upper bound.
         edges: Others that it has to be told apart from.
 
-    Example:
-        >>> called(-np.inf, 0.5), called(0.25, 0.5), called(0.5, np.inf)
-        ('<= 0.5', '0.25 to 0.5', '> 0.5')
-        >>> called(1_700_000_200.0, 1_700_000_400.0)
-        '1700000200 to 1700000400'
+    >>> called(-np.inf, 0.5), called(0.25, 0.5), called(0.5, np.inf)
+    ('<= 0.5', '0.25 to 0.5', '> 0.5')
+    >>> called(1_700_000_200.0, 1_700_000_400.0)
+    '1700000200 to 1700000400'
     """
     numbers = sorted({low, high, *edges} - {-np.inf, np.inf})
     told = dict(zip(numbers, _told(numbers, _DIGITS), strict=True))
@@ -94,9 +91,8 @@ def called(low: float, high: float, edges: Sequence[float] = ()) -> str:
 def _told(numbers: Sequence[float], digits: int = 6) -> list[str]:
     """Return numbers with as many digits as tell them apart.
 
-    Example:
-        >>> _told([0.5, 100_000_001.0]), _told([100_000_001.0, 100_000_002.0])
-        (['0.5', '1e+08'], ['100000001', '100000002'])
+    >>> _told([0.5, 100_000_001.0]), _told([100_000_001.0, 100_000_002.0])
+    (['0.5', '1e+08'], ['100000001', '100000002'])
     """
     for more in range(digits, _ALL_DIGITS):
         found = [f"{number:.{more}g}" for number in numbers]

@@ -31,10 +31,9 @@ def worth_of_merging(confusion: Confusion, first: int, second: int, weight: floa
     Args:
         weight: Independent answers behind each count: below 1 where answers go together.
 
-    Example:
-        >>> worth = worth_of_merging(Confusion.of_matrix([[30, 30, 0], [30, 30, 0], [0, 0, 60]]), 0, 1)
-        >>> worth.rise.value, worth.rise.side, worth.apart.value
-        (0.5, 'above', 0.0)
+    >>> worth = worth_of_merging(Confusion.of_matrix([[30, 30, 0], [30, 30, 0], [0, 0, 60]]), 0, 1)
+    >>> worth.rise.value, worth.rise.side, worth.apart.value
+    (0.5, 'above', 0.0)
 
     References:
         Fleiss, Cohen, Everitt, Large Sample Standard Errors of Kappa and Weighted Kappa, 1969.

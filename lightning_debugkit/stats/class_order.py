@@ -17,9 +17,8 @@ def confused_together(confusion: Numbers) -> list[int]:
     Args:
         confusion: Counts, row = target, column = prediction.
 
-    Example:
-        >>> confused_together([[9, 0, 1, 0], [0, 9, 0, 3], [2, 0, 9, 0], [0, 2, 0, 9]])
-        [0, 2, 1, 3]
+    >>> confused_together([[9, 0, 1, 0], [0, 9, 0, 3], [2, 0, 9, 0], [0, 2, 0, 9]])
+    [0, 2, 1, 3]
 
     References:
         Sokal and Michener, A Statistical Method for Evaluating Systematic Relationships, 1958: average linkage.
@@ -41,10 +40,9 @@ def confused_together(confusion: Numbers) -> list[int]:
 def likeness(confusion: Numbers) -> Floats:
     """Return the share of the first class taken for the second, and the other way round, summed.
 
-    Example:
-        >>> likeness([[8, 2], [1, 9]])
-        array([[0. , 0.3],
-               [0.3, 0. ]])
+    >>> likeness([[8, 2], [1, 9]])
+    array([[0. , 0.3],
+           [0.3, 0. ]])
     """
     table = floats(integers(confusion))
     shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)

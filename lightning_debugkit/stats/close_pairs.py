@@ -59,12 +59,11 @@ def close_pairs(samples: Tensor, queries: Tensor | None = None) -> ClosePairs | 
         samples: (n, d) float.
         queries: (k, d) float; the samples themselves if ``None``.
 
-    Example:
-        >>> x = torch.randn(500, 8, generator=torch.Generator().manual_seed(0))
-        >>> close_pairs(x).pairs.tolist()
-        []
-        >>> sorted(close_pairs(torch.cat([x, x[7:8] + 0.01])).pairs.tolist())
-        [[7, 500], [500, 7]]
+    >>> x = torch.randn(500, 8, generator=torch.Generator().manual_seed(0))
+    >>> close_pairs(x).pairs.tolist()
+    []
+    >>> sorted(close_pairs(torch.cat([x, x[7:8] + 0.01])).pairs.tolist())
+    [[7, 500], [500, 7]]
     """
     samples, queries = samples + 0, None if queries is None else queries + 0  # -0 equals 0
     kept, asked = _different(samples, queries)
@@ -113,9 +112,8 @@ def _different(samples: Tensor, queries: Tensor | None) -> tuple[Tensor, Tensor]
 def first_rows(rows: Tensor) -> dict[bytes, int]:
     """Return where each different row of (n, d) stands first, in order, by its bytes.
 
-    Example:
-        >>> list(first_rows(torch.tensor([[1.0], [2.0], [1.0]])).values())
-        [0, 1]
+    >>> list(first_rows(torch.tensor([[1.0], [2.0], [1.0]])).values())
+    [0, 1]
     """
     found: dict[bytes, int] = {}
     for at, row in enumerate(rows.contiguous().numpy()):

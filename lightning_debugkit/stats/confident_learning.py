@@ -26,13 +26,12 @@ _BLOCK = 1 << 17
 def thresholds(table: RecordTable, classes: int) -> Floats:
     """Return the mean probability that the samples of a class give it: above it a class is believed.
 
-    Example:
-        >>> from lightning_debugkit.stats.sample_records import Records
-        >>> import torch
-        >>> records, scores = Records(), torch.tensor([[0.9, 0.1], [0.7, 0.3], [0.4, 0.6]])
-        >>> _ = records.update(scores, torch.tensor([0, 0, 1]), is_logits=False)
-        >>> thresholds(records.table(), 3)  # nothing is ever taken for the third, which has no sample
-        array([0.8, 0.6, 2. ])
+    >>> from lightning_debugkit.stats.sample_records import Records
+    >>> import torch
+    >>> records, scores = Records(), torch.tensor([[0.9, 0.1], [0.7, 0.3], [0.4, 0.6]])
+    >>> _ = records.update(scores, torch.tensor([0, 0, 1]), is_logits=False)
+    >>> thresholds(records.table(), 3)  # nothing is ever taken for the third, which has no sample
+    array([0.8, 0.6, 2. ])
     """
     counts = np.bincount(table.label, minlength=classes)
     sums = np.bincount(table.label, weights=table.probability, minlength=classes)

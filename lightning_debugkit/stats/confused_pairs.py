@@ -37,10 +37,9 @@ def most_confused(confusion: Confusion, min_count: int = 1, most: int | None = N
         min_count: Samples that a pair needs.
         most: Pairs wanted; all of them if ``None``.
 
-    Example:
-        >>> confusion = Confusion.of_matrix([[8, 2, 0], [3, 7, 0], [0, 0, 9]])
-        >>> [(pair.target, pair.predicted, pair.count, pair.reverse) for pair in most_confused(confusion)]
-        [(1, 0, 3, 2), (0, 1, 2, 3)]
+    >>> confusion = Confusion.of_matrix([[8, 2, 0], [3, 7, 0], [0, 0, 9]])
+    >>> [(pair.target, pair.predicted, pair.count, pair.reverse) for pair in most_confused(confusion)]
+    [(1, 0, 3, 2), (0, 1, 2, 3)]
 
     References:
         The order is that of fastai's ``ClassificationInterpretation.most_confused``. Goodman, The Analysis of
@@ -86,11 +85,10 @@ def merge_candidates(confusion: Confusion, most: int | None = 10) -> list[Merge]
     Args:
         most: Pairs wanted; all of them if ``None``.
 
-    Example:
-        >>> confusion = Confusion.of_matrix([[6, 4, 0], [4, 6, 0], [0, 0, 10]])
-        >>> [merge] = merge_candidates(confusion)
-        >>> merge.first, merge.second, merge.accuracy, merge.accuracy_merged, merge.kappa_merged
-        (0, 1, 0.7333, 1.0, 1.0)
+    >>> confusion = Confusion.of_matrix([[6, 4, 0], [4, 6, 0], [0, 0, 10]])
+    >>> [merge] = merge_candidates(confusion)
+    >>> merge.first, merge.second, merge.accuracy, merge.accuracy_merged, merge.kappa_merged
+    (0, 1, 0.7333, 1.0, 1.0)
 
     References:
         Cohen, A Coefficient of Agreement for Nominal Scales, 1960.

@@ -24,11 +24,10 @@ class Confusion:
     samples are left out and counted in ``outside``. Sums of integers do not depend on the order of the batches, and no
     operation used here is refused by ``torch.use_deterministic_algorithms``.
 
-    Example:
-        >>> confusion = Confusion(2)
-        >>> confusion.update(torch.tensor([0, 1, 1]), torch.tensor([0, 1, 0]))
-        >>> confusion.counts()
-        [(0, 0, 1), (1, 0, 1), (1, 1, 1)]
+    >>> confusion = Confusion(2)
+    >>> confusion.update(torch.tensor([0, 1, 1]), torch.tensor([0, 1, 0]))
+    >>> confusion.counts()
+    [(0, 0, 1), (1, 0, 1), (1, 1, 1)]
     """
 
     def __init__(self, classes: int) -> None:

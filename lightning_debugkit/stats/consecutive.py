@@ -19,12 +19,11 @@ class Consecutive:
         steps: Least steps from the first of them to the last.
         samples: Least samples in all of them.
 
-    Example:
-        >>> streaks = Consecutive(2, looks=3, steps=4, samples=30)
-        >>> for step in (0, 1, 5):
-        ...     streaks.add(torch.tensor([True, step > 0]), step, samples=10)
-        >>> streaks.window, streaks.lasting().tolist()
-        (3, [True, False])
+    >>> streaks = Consecutive(2, looks=3, steps=4, samples=30)
+    >>> for step in (0, 1, 5):
+    ...     streaks.add(torch.tensor([True, step > 0]), step, samples=10)
+    >>> streaks.window, streaks.lasting().tolist()
+    (3, [True, False])
     """
 
     def __init__(self, units: int, looks: int = 5, steps: int = 20, samples: int = 100) -> None:

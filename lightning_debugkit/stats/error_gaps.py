@@ -63,11 +63,10 @@ def decompose(
         goal: What could be reached: human or Bayes error. Nothing is assumed without one.
         higher_is_better: For scores such as accuracy; the gaps are positive all the same where things get worse.
 
-    Example:
-        >>> from lightning_debugkit.stats.intervals import exact
-        >>> errors = {"train": exact(20.0), "val": exact(27.0), "test": exact(28.0)}
-        >>> {name: gap.value for name, gap in decompose(errors, goal=exact(1.0)).items()}
-        {'avoidable_bias': 19.0, 'variance': 7.0, 'validation_overfitting': 1.0}
+    >>> from lightning_debugkit.stats.intervals import exact
+    >>> errors = {"train": exact(20.0), "val": exact(27.0), "test": exact(28.0)}
+    >>> {name: gap.value for name, gap in decompose(errors, goal=exact(1.0)).items()}
+    {'avoidable_bias': 19.0, 'variance': 7.0, 'validation_overfitting': 1.0}
 
     References:
         Ng, Machine Learning Yearning, 2018, chapters 20-22 and 40-41. Tobin, Full Stack Deep Learning, 2019,

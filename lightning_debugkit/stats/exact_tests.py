@@ -25,11 +25,10 @@ def could_be_chance(
         m: Samples of that set.
         rate: A known rate to compare with, such as a goal.
 
-    Example:
-        >>> could_be_chance(1, 10, 0, 120), could_be_chance(4, 10, 0, 120)  # 10 of 130: 7.7 %
-        (True, False)
-        >>> could_be_chance(1, 10, rate=0.01)  # 1 - 0.99 ** 10 = 9.6 %
-        True
+    >>> could_be_chance(1, 10, 0, 120), could_be_chance(4, 10, 0, 120)  # 10 of 130: 7.7 %
+    (True, False)
+    >>> could_be_chance(1, 10, rate=0.01)  # 1 - 0.99 ** 10 = 9.6 %
+    True
 
     References:
         Fisher, Statistical Methods for Research Workers, 5th edition 1934, section 21.02. Cochran, Some Methods for
@@ -50,9 +49,8 @@ def could_be_chance(
 def hypergeometric_tail(k: int, n: int, marked: int, total: int) -> float:
     """Return the probability that ``k`` or more of ``marked`` among ``total`` are in a draw of ``n``.
 
-    Example:
-        >>> hypergeometric_tail(2, 2, 2, 4)  # both of two marked: 1 of the 6 draws of two
-        0.1667
+    >>> hypergeometric_tail(2, 2, 2, 4)  # both of two marked: 1 of the 6 draws of two
+    0.1667
     """
     if k <= n * marked / total:
         return 1.0
@@ -62,9 +60,8 @@ def hypergeometric_tail(k: int, n: int, marked: int, total: int) -> float:
 def paired_counts(first_wrong: Numbers, second_wrong: Numbers) -> tuple[int, int, int, int]:
     """Count the samples that both, only the first, only the second and neither gets wrong.
 
-    Example:
-        >>> paired_counts([1, 1, 0, 0], [1, 0, 0, 0])
-        (1, 1, 0, 2)
+    >>> paired_counts([1, 1, 0, 0], [1, 0, 0, 0])
+    (1, 1, 0, 2)
     """
     first, second = flags(first_wrong), flags(second_wrong)
     if first.shape != second.shape:
@@ -76,9 +73,8 @@ def paired_counts(first_wrong: Numbers, second_wrong: Numbers) -> tuple[int, int
 def mcnemar(only_first: int, only_second: int) -> float:
     """Return the probability of so uneven a split of the samples that only one gets wrong, were both equally good.
 
-    Example:
-        >>> mcnemar(0, 3), mcnemar(4, 4)  # 2 / 2 ** 3: three tosses that fall alike
-        (0.25, 1.0)
+    >>> mcnemar(0, 3), mcnemar(4, 4)  # 2 / 2 ** 3: three tosses that fall alike
+    (0.25, 1.0)
 
     References:
         McNemar, Note on the Sampling Error of the Difference between Correlated Proportions, 1947; the exact two-sided

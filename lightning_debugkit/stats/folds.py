@@ -17,9 +17,8 @@ def stratified_folds(labels: Numbers, k: int, seed: int = 0) -> list[Integers]:
         labels: (samples,) the class of each; anything that can be sorted. All the same label: plain folds.
         seed: Of the order within a class.
 
-    Example:
-        >>> [sorted((fold % 2).tolist()) for fold in stratified_folds([0, 1, 0, 1, 0, 1], k=3)]
-        [[0, 1], [0, 1], [0, 1]]
+    >>> [sorted((fold % 2).tolist()) for fold in stratified_folds([0, 1, 0, 1, 0, 1], k=3)]
+    [[0, 1], [0, 1], [0, 1]]
     """
     classes = np.unique(np.asarray(labels), return_inverse=True)[1].reshape(-1)
     if not 2 <= k <= len(classes):
@@ -37,10 +36,9 @@ def across_folds(values: Numbers, test_over_train: float) -> Interval:
         values: (folds,) one result each.
         test_over_train: Held-out samples of a fold over those it is trained on: ``1 / (k - 1)``.
 
-    Example:
-        >>> found = across_folds([0.1, 0.2, 0.3], test_over_train=0.5)
-        >>> found.value, found.high - found.value  # 4.303 * 0.1 * sqrt(1 / 3 + 1 / 2)
-        (0.2, 0.3928)
+    >>> found = across_folds([0.1, 0.2, 0.3], test_over_train=0.5)
+    >>> found.value, found.high - found.value  # 4.303 * 0.1 * sqrt(1 / 3 + 1 / 2)
+    (0.2, 0.3928)
 
     References:
         Nadeau and Bengio, Inference for the Generalization Error, 2003: the factor ``1 / k`` of the

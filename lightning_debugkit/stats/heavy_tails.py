@@ -18,10 +18,9 @@ def tail_index(values: Sequence[float]) -> tuple[float, float]:
 
     Its relative standard error is :math:`1 / \\sqrt k`. Without a spread in the tail both are infinite.
 
-    Example:
-        >>> index, upper = tail_index([(i / 1000) ** (-1 / 1.5) for i in range(1, 1001)])  # Pareto of index 1.5
-        >>> round(index, 1), upper < 2
-        (1.5, True)
+    >>> index, upper = tail_index([(i / 1000) ** (-1 / 1.5) for i in range(1, 1001)])  # Pareto of index 1.5
+    >>> round(index, 1), upper < 2
+    (1.5, True)
 
     References:
         Hill, A Simple General Approach to Inference About the Tail of a Distribution, 1975.
@@ -43,9 +42,8 @@ def above_usual(values: Sequence[float], window: int = 50) -> list[float]:
     a series that falls to a hundredth of where it began has no tail for its values of the beginning, nor for late
     values that rise to where it began.
 
-    Example:
-        >>> above_usual([4.0] * 50 + [2.0, 8.0])
-        [0.5, 2.0]
+    >>> above_usual([4.0] * 50 + [2.0, 8.0])
+    [0.5, 2.0]
     """
     if len(values) <= window:
         return []

@@ -34,9 +34,8 @@ class Interval:
     def side(self) -> Side:
         """Where the interval lies against zero: what the samples can tell of the sign.
 
-        Example:
-            >>> Interval(0.2, 0.1, 0.3).side, Interval(0.2, -0.1, 0.5).side, bare_interval(0.2).side
-            ('above', 'across', 'unknown')
+        >>> Interval(0.2, 0.1, 0.3).side, Interval(0.2, -0.1, 0.5).side, bare_interval(0.2).side
+        ('above', 'across', 'unknown')
         """
         if math.isnan(self.low) or math.isnan(self.high):
             return "unknown"
@@ -58,9 +57,8 @@ def bare_interval(value: float, n: int | None = None) -> Interval:
 def quantile(level: float) -> float:
     """Return how many standard deviations either side of a normal mean hold ``level`` of it.
 
-    Example:
-        >>> quantile(0.95)
-        1.959964
+    >>> quantile(0.95)
+    1.959964
     """
     if not 0 < level < 1:
         raise ValueError(f"An interval needs a level between 0 and 1, got {level!r}; 0.95 is usual.")
@@ -70,9 +68,8 @@ def quantile(level: float) -> float:
 def student_reach(level: float, freedom: float) -> float:
     """Return how many standard errors either side of a mean hold it with ``level``, by Student's t.
 
-    Example:
-        >>> student_reach(0.5, freedom=1)  # Cauchy's distribution
-        1.0
+    >>> student_reach(0.5, freedom=1)  # Cauchy's distribution
+    1.0
     """
     quantile(level)
     return float(stdtrit(freedom, (1 + level) / 2))
@@ -90,12 +87,11 @@ def wilson(wrong: int, n: int, level: float = 0.95, population: int | None = Non
         population: Size of the finite set whose rate is wanted, if the ``n`` were drawn from it without replacement:
             the larger the share that was looked at, the less is open, and nothing if it was all of them.
 
-    Example:
-        >>> found = wilson(0, 10)  # no mistake in ten: an error of 28 % is still possible
-        >>> found.low, found.high  # z^2 / (n + z^2) with z = 1.96
-        (0.0, 0.2775)
-        >>> wilson(3, 10, population=10)
-        Interval(value=0.3, low=0.3, high=0.3, n=10)
+    >>> found = wilson(0, 10)  # no mistake in ten: an error of 28 % is still possible
+    >>> found.low, found.high  # z^2 / (n + z^2) with z = 1.96
+    (0.0, 0.2775)
+    >>> wilson(3, 10, population=10)
+    Interval(value=0.3, low=0.3, high=0.3, n=10)
 
     References:
         Wilson, Probable Inference, the Law of Succession, and Statistical Inference, 1927. Brown, Cai and DasGupta,
@@ -131,10 +127,9 @@ def clopper_pearson(wrong: int, n: int, level: float = 0.95) -> Interval:
 
     It covers more than ``level`` where samples are few: choose it where missing the rate is worse than a wide interval.
 
-    Example:
-        >>> found = clopper_pearson(0, 10)
-        >>> found.low, found.high  # 1 - 0.025 ** (1 / 10)
-        (0.0, 0.3085)
+    >>> found = clopper_pearson(0, 10)
+    >>> found.low, found.high  # 1 - 0.025 ** (1 / 10)
+    (0.0, 0.3085)
 
     References:
         Clopper and Pearson, The Use of Confidence or Fiducial Limits, 1934, by quantiles of the beta distribution.
@@ -153,10 +148,9 @@ def difference_interval(after: Interval, before: Interval) -> Interval:
     Of two Wilson intervals it makes Newcombe's hybrid score interval; with an exact ``before``, the interval of
     ``after`` moved by it.
 
-    Example:
-        >>> found = difference_interval(wilson(20, 100), exact(0.2))
-        >>> found.value, found.low, found.high
-        (0.0, -0.0666, 0.0888)
+    >>> found = difference_interval(wilson(20, 100), exact(0.2))
+    >>> found.value, found.low, found.high
+    (0.0, -0.0666, 0.0888)
 
     References:
         Newcombe, Interval Estimation for the Difference between Independent Proportions, 1998, method 10. Zou and

@@ -18,10 +18,9 @@ class LogHistory:
         window: Values remembered.
         values: Values to start with, oldest first.
 
-    Example:
-        >>> history = LogHistory(window=50, values=[1.0, 1.1, 0.9, 1.05, 0.95] * 6)
-        >>> round(history.sigmas(1.0), 1), history.sigmas(100.0) > 20
-        (0.0, True)
+    >>> history = LogHistory(window=50, values=[1.0, 1.1, 0.9, 1.05, 0.95] * 6)
+    >>> round(history.sigmas(1.0), 1), history.sigmas(100.0) > 20
+    (0.0, True)
 
     References:
         Iglewicz and Hoaglin, How to Detect and Handle Outliers, 1993: the modified z-score.

@@ -24,10 +24,9 @@ class ClassScore:
 def per_class(confusion: Confusion) -> list[ClassScore]:
     """Return the scores of every class, by its number.
 
-    Example:
-        >>> first, second = per_class(Confusion.of_matrix([[8, 2], [4, 6]]))
-        >>> first.recall.value, first.precision.value, first.f1.value  # 8/10, 8/12, 16/22
-        (0.8, 0.6667, 0.7273)
+    >>> first, second = per_class(Confusion.of_matrix([[8, 2], [4, 6]]))
+    >>> first.recall.value, first.precision.value, first.f1.value  # 8/10, 8/12, 16/22
+    (0.8, 0.6667, 0.7273)
     """
     columns = (confusion.hits, confusion.support, confusion.predicted_count)
     return [

@@ -58,10 +58,9 @@ def fit_power_law(
         errors: (points,) errors of the models trained on them, four or more; none is negative.
         spreads: (points,) standard deviation of each error; by default one for all, from the residuals.
 
-    Example:
-        >>> curve = fit_power_law([100, 400, 900, 2500], [0.3, 0.2, 1 / 6, 0.14])  # 0.1 + 2 / sqrt(n)
-        >>> round(curve.floor, 3), round(curve.exponent, 2), round(curve.at(10_000).value, 3)
-        (0.1, 0.5, 0.12)
+    >>> curve = fit_power_law([100, 400, 900, 2500], [0.3, 0.2, 1 / 6, 0.14])  # 0.1 + 2 / sqrt(n)
+    >>> round(curve.floor, 3), round(curve.exponent, 2), round(curve.at(10_000).value, 3)
+    (0.1, 0.5, 0.12)
 
     References:
         Cortes et al., Learning Curves: Asymptotic Values and Rate of Convergence, 1994. Hestness et al., Deep Learning

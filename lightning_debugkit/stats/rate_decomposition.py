@@ -30,10 +30,9 @@ def rate_decomposition(before: Counts, after: Counts) -> LabelShift:
         before: Samples and wrong samples of each class, (classes,) each.
         after: The same of the other set.
 
-    Example:
-        >>> shift = rate_decomposition(([50, 50], [5, 10]), ([20, 80], [2, 16]))  # same rates, more of the harder class
-        >>> shift.labels, shift.within
-        (0.03, 0.0)
+    >>> shift = rate_decomposition(([50, 50], [5, 10]), ([20, 80], [2, 16]))  # same rates, more of the harder class
+    >>> shift.labels, shift.within
+    (0.03, 0.0)
 
     References:
         Kitagawa, Components of a Difference between Two Rates, 1955, the two-component form.
@@ -50,10 +49,9 @@ def bootstrap_rate_decomposition(before: Counts, after: Counts, replicates: int 
         before: Samples and wrong samples of each class, (classes,) each.
         after: The same of the other set.
 
-    Example:
-        >>> labels, within = bootstrap_rate_decomposition(([500, 500], [50, 100]), ([200, 800], [20, 160]))
-        >>> labels.side, within.side
-        ('above', 'across')
+    >>> labels, within = bootstrap_rate_decomposition(([500, 500], [50, 100]), ([200, 800], [20, 160]))
+    >>> labels.side, within.side
+    ('above', 'across')
 
     References:
         Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13: the percentile interval.

@@ -50,9 +50,8 @@ def squared_loss(predictions: Numbers, targets: Numbers, truth: Numbers | None =
     Shapes:
         predictions: (models, samples) or (models, samples, outputs); targets and truth: without the first.
 
-    Example:
-        >>> squared_loss([[0.0], [2.0]], [4.0])  # squares 16 and 4; variance 2, so bias squared is 9 - 2 / 2
-        Parts(loss=10.0, bias=8.0, variance=2.0, noise=None)
+    >>> squared_loss([[0.0], [2.0]], [4.0])  # squares 16 and 4; variance 2, so bias squared is 9 - 2 / 2
+    Parts(loss=10.0, bias=8.0, variance=2.0, noise=None)
 
     References:
         Geman, Bienenstock and Doursat, Neural Networks and the Bias/Variance Dilemma, 1992, eq. 3.2-3.4. Unbiased:
@@ -97,10 +96,9 @@ def zero_one_loss(predictions: Numbers, targets: Numbers, truth: Numbers | None 
     Shapes:
         predictions: (models, samples) int; targets and truth: (samples,) int.
 
-    Example:
-        >>> found = zero_one_loss([[0, 1], [0, 1], [1, 0]], [0, 0])
-        >>> found.loss, found.bias, found.variance_unbiased, found.variance_biased  # 3 of 6 wrong
-        (0.5, 0.5, 0.166667, 0.166667)
+    >>> found = zero_one_loss([[0, 1], [0, 1], [1, 0]], [0, 0])
+    >>> found.loss, found.bias, found.variance_unbiased, found.variance_biased  # 3 of 6 wrong
+    (0.5, 0.5, 0.166667, 0.166667)
 
     References:
         Domingos, A Unified Bias-Variance Decomposition, 2000, theorems 1 and 2. There the noise is weighted with c1
@@ -133,11 +131,10 @@ def cross_entropy(log_probs: Numbers, targets: Numbers, truth: Numbers | None = 
     Shapes:
         log_probs: (models, samples, classes); targets: (samples,) int; truth: (samples, classes).
 
-    Example:
-        >>> half, most = math.log(0.5), [math.log(0.8), math.log(0.2)]
-        >>> same = cross_entropy([[[half, half]], [[half, half]]], [0])  # models that agree
-        >>> same.loss, same.bias, same.variance
-        (0.6931, 0.6931, 0.0)
+    >>> half, most = math.log(0.5), [math.log(0.8), math.log(0.2)]
+    >>> same = cross_entropy([[[half, half]], [[half, half]]], [0])  # models that agree
+    >>> same.loss, same.bias, same.variance
+    (0.6931, 0.6931, 0.0)
 
     References:
         Heskes, Bias/Variance Decompositions for Likelihood-Based Estimators, 1998, eq. 3-5; Yang et al., Rethinking

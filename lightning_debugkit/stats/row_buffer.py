@@ -22,12 +22,11 @@ class RowBuffer:
         dtypes: Of each column; what is added is converted.
         rows: Held at most; larger batches are handed on in pieces of this size.
 
-    Example:
-        >>> buffer = RowBuffer([torch.int64], rows=4)
-        >>> [[block[0].tolist() for block in buffer.add(torch.tensor(x))] for x in ([1, 2, 3], [4, 5])]
-        [[], [[1, 2, 3]]]
-        >>> [block[0].tolist() for block in buffer.rest()]
-        [[4, 5]]
+    >>> buffer = RowBuffer([torch.int64], rows=4)
+    >>> [[block[0].tolist() for block in buffer.add(torch.tensor(x))] for x in ([1, 2, 3], [4, 5])]
+    [[], [[1, 2, 3]]]
+    >>> [block[0].tolist() for block in buffer.rest()]
+    [[4, 5]]
     """
 
     def __init__(self, dtypes: Sequence[torch.dtype], rows: int = ROWS) -> None:

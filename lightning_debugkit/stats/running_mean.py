@@ -13,10 +13,9 @@ from lightning_debugkit.stats.intervals import Interval, bare_interval, quantile
 class RunningMean:
     """Count, mean and spread of numbers seen in pieces.
 
-    Example:
-        >>> both = RunningMean.of([1.0, 2.0]).merge(RunningMean.of([6.0]))
-        >>> both.n, both.mean, both.variance
-        (3, 3.0, 7.0)
+    >>> both = RunningMean.of([1.0, 2.0]).merge(RunningMean.of([6.0]))
+    >>> both.n, both.mean, both.variance
+    (3, 3.0, 7.0)
 
     References:
         Chan, Golub and LeVeque, Algorithms for Computing the Sample Variance, 1983, eq. 2.1.

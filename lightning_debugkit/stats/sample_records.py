@@ -58,10 +58,9 @@ def sample_record(scores: Tensor, target: Tensor, is_logits: bool = True) -> Sam
     Shapes:
         scores: (n, classes); target: (n,).
 
-    Example:
-        >>> found = sample_record(torch.tensor([[0.1, 0.7, 0.2]]), torch.tensor([2]), is_logits=False)
-        >>> found.classes, found.probability
-        (tensor([[1]]), tensor([0.2000]))
+    >>> found = sample_record(torch.tensor([[0.1, 0.7, 0.2]]), torch.tensor([2]), is_logits=False)
+    >>> found.classes, found.probability
+    (tensor([[1]]), tensor([0.2000]))
     """
     if scores.ndim != 2 or target.shape != scores.shape[:1] or target.is_floating_point():
         raise ValueError(
@@ -146,11 +145,10 @@ class Records:
     The three likeliest are kept, or all where there are ten or fewer: 24 bytes a sample, on the host, 48 with ten
     classes, 32 with more than 65,535; and 8 more where an index is given.
 
-    Example:
-        >>> records = Records()
-        >>> found = records.update(torch.tensor([[0.1, 0.7, 0.2]]), torch.tensor([2]), is_logits=False)
-        >>> records.table().label, records.table().probability
-        (array([2], dtype=uint16), array([0.2], dtype=float32))
+    >>> records = Records()
+    >>> found = records.update(torch.tensor([[0.1, 0.7, 0.2]]), torch.tensor([2]), is_logits=False)
+    >>> records.table().label, records.table().probability
+    (array([2], dtype=uint16), array([0.2], dtype=float32))
     """
 
     def __init__(self) -> None:

@@ -16,10 +16,9 @@ def smallest_visible_gap(before: Interval, after: Interval, level: float = 0.95,
         after: Error that it ends at, at ``level``.
         power: Share of cases in which the gap is seen.
 
-    Example:
-        >>> from lightning_debugkit.stats.intervals import exact
-        >>> smallest_visible_gap(exact(1.0), Interval(2.0, 1.804, 2.196))  # (1.96 + 0.84) times 0.1
-        0.2802
+    >>> from lightning_debugkit.stats.intervals import exact
+    >>> smallest_visible_gap(exact(1.0), Interval(2.0, 1.804, 2.196))  # (1.96 + 0.84) times 0.1
+    0.2802
 
     References:
         Cohen, Statistical Power Analysis for the Behavioral Sciences, 2nd edition 1988, chapter 2.
@@ -37,10 +36,9 @@ def samples_for_gap(gap: float, before: Interval, after: Interval) -> tuple[int 
         before: Error that the gap starts from, at 95 %.
         after: Error that it ends at, likewise.
 
-    Example:
-        >>> from lightning_debugkit.stats.intervals import exact
-        >>> samples_for_gap(0.1401, exact(1.0), Interval(2.0, 1.804, 2.196, n=100))  # half of what 100 samples show
-        (None, 400)
+    >>> from lightning_debugkit.stats.intervals import exact
+    >>> samples_for_gap(0.1401, exact(1.0), Interval(2.0, 1.804, 2.196, n=100))  # half of what 100 samples show
+    (None, 400)
     """
     visible = smallest_visible_gap(before, after)
     if not (gap > 0 and math.isfinite(visible)):
@@ -58,12 +56,11 @@ def samples_after_for_gap(gap: float, before: Interval, after: Interval, most: i
         after: Error that it ends at, likewise.
         most: Samples that there are of the first set.
 
-    Example:
-        >>> after = Interval(2.0, 1.804, 2.196, n=100)
-        >>> samples_after_for_gap(0.1401, Interval(1.0, 0.999, 1.001, n=50), after, most=50)
-        400
-        >>> samples_after_for_gap(0.1401, Interval(1.0, 0.5, 1.5, n=50), after, most=60) is None
-        True
+    >>> after = Interval(2.0, 1.804, 2.196, n=100)
+    >>> samples_after_for_gap(0.1401, Interval(1.0, 0.999, 1.001, n=50), after, most=50)
+    400
+    >>> samples_after_for_gap(0.1401, Interval(1.0, 0.5, 1.5, n=50), after, most=60) is None
+    True
     """
     visible = smallest_visible_gap(before, after)
     if not (gap > 0 and math.isfinite(visible)) or not before.n or not after.n:

@@ -13,9 +13,8 @@ _NORMAL = NormalDist()
 def expected_maximum(count: int) -> float:
     """Return the expected largest of ``count`` standard normal numbers.
 
-    Example:
-        >>> expected_maximum(1), expected_maximum(2)  # 0, 1 / sqrt(pi)
-        (0.0, 0.5642)
+    >>> expected_maximum(1), expected_maximum(2)  # 0, 1 / sqrt(pi)
+    (0.0, 0.5642)
 
     References:
         David and Nagaraja, Order Statistics, 3rd edition 2003, section 3.1; integrated numerically.
@@ -34,9 +33,8 @@ def selection_optimism(standard_error: float, choices: int) -> float:
         choices: Checkpoints or trials that were compared. Real ones make many mistakes in common: their optimism is
             not larger.
 
-    Example:
-        >>> selection_optimism(0.01, 2)  # 0.01 / sqrt(pi)
-        0.00564
+    >>> selection_optimism(0.01, 2)  # 0.01 / sqrt(pi)
+    0.00564
 
     References:
         Cawley and Talbot, On Over-fitting in Model Selection, 2010, measure the effect.

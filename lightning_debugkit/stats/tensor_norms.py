@@ -51,9 +51,8 @@ def norms(tensors: Sequence[Tensor]) -> Tensor:
     Shapes:
         tensors: any shapes, on any devices; returns (len(tensors),) float32, or float64 where one of them is.
 
-    Example:
-        >>> norms([torch.tensor([3.0, 4.0]), torch.zeros(2, 2), torch.tensor([3 + 4j])])
-        tensor([5., 0., 5.])
+    >>> norms([torch.tensor([3.0, 4.0]), torch.zeros(2, 2), torch.tensor([3 + 4j])])
+    tensor([5., 0., 5.])
     """
     if not tensors:
         return torch.zeros(0)
@@ -126,9 +125,8 @@ def values(tensor: Tensor) -> Tensor:
         tensor: any shape; returns it, or for sparse and nested tensors their entries; with a last dimension of two for
             the parts of complex numbers, and a first one for tensors that are made of several like themselves.
 
-    Example:
-        >>> values(torch.tensor([0.0, 2.0]).to_sparse()), values(torch.tensor([1 - 2j]))
-        (tensor([2.]), tensor([[ 1., -2.]]))
+    >>> values(torch.tensor([0.0, 2.0]).to_sparse()), values(torch.tensor([1 - 2j]))
+    (tensor([2.]), tensor([[ 1., -2.]]))
     """
     if not (torch._C._len_torch_function_stack() or torch._C._len_torch_dispatch_stack()) and _is_plain(tensor):
         return tensor.detach()  # nobody is there to see it
@@ -181,9 +179,8 @@ def _entries(tensor: Tensor) -> Tensor:
 def is_readable(tensor: Tensor) -> bool:
     """Tell whether `norms` can measure ``tensor``: a class of the user's or a library's may not allow it.
 
-    Example:
-        >>> is_readable(torch.ones(2))
-        True
+    >>> is_readable(torch.ones(2))
+    True
     """
     if type(tensor) in _PLAIN:
         return True
@@ -215,11 +212,10 @@ def bits(tensor: Tensor) -> int:
 
     Of a tensor that gives no numbers it is 0.
 
-    Example:
-        >>> bits(torch.tensor([1.0, 2.0])) == bits(torch.tensor([1.0, 2.0]))
-        True
-        >>> bits(torch.tensor([1.0, 2.0])) == bits(torch.tensor([1.0, 2.0000002]))
-        False
+    >>> bits(torch.tensor([1.0, 2.0])) == bits(torch.tensor([1.0, 2.0]))
+    True
+    >>> bits(torch.tensor([1.0, 2.0])) == bits(torch.tensor([1.0, 2.0000002]))
+    False
     """
     held = values(tensor).resolve_neg().contiguous() if is_readable(tensor) else torch.zeros(0)
     if held.is_meta:
@@ -240,9 +236,8 @@ def bits(tensor: Tensor) -> int:
 def some(tensor: Tensor, count: int = 256) -> Tensor:
     """Return a copy of at most ``count`` evenly spread entries.
 
-    Example:
-        >>> some(torch.arange(10.0), count=5)
-        tensor([0., 2., 4., 6., 8.])
+    >>> some(torch.arange(10.0), count=5)
+    tensor([0., 2., 4., 6., 8.])
     """
     if _is_plain(tensor) and tensor.numel() <= count:
         return tensor.detach().clone().reshape(-1)

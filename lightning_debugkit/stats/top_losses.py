@@ -31,12 +31,11 @@ class TopLosses:
 
     Losses that are not a number have no rank: they are counted in ``broken``. Infinity has, it is the largest.
 
-    Example:
-        >>> top = TopLosses(1)
-        >>> target, predicted, index = torch.tensor([[3, 3], [3, 5], [0, 1]])
-        >>> top.update(torch.tensor([0.1, 4.0]), target, predicted, index)
-        >>> [(sample.loss, sample.predicted, sample.index) for sample in top.sorted()]
-        [(4.0, 5, 1)]
+    >>> top = TopLosses(1)
+    >>> target, predicted, index = torch.tensor([[3, 3], [3, 5], [0, 1]])
+    >>> top.update(torch.tensor([0.1, 4.0]), target, predicted, index)
+    >>> [(sample.loss, sample.predicted, sample.index) for sample in top.sorted()]
+    [(4.0, 5, 1)]
     """
 
     def __init__(self, k: int) -> None:

@@ -56,13 +56,12 @@ class Course:
 class Dynamics:
     """Sums over the times that each sample was trained on: 19 bytes a sample.
 
-    Example:
-        >>> dynamics = Dynamics(2)
-        >>> for p in (0.75, 0.25):
-        ...     dynamics.update(torch.tensor([1]), torch.tensor([p]), torch.tensor([p > 0.5]), torch.tensor([p]))
-        >>> course = dynamics.course()
-        >>> [column.tolist() for column in (course.confidence, course.variability, course.forgets, course.seen)]
-        [[nan, 0.5], [nan, 0.25], [0, 1], [0, 2]]
+    >>> dynamics = Dynamics(2)
+    >>> for p in (0.75, 0.25):
+    ...     dynamics.update(torch.tensor([1]), torch.tensor([p]), torch.tensor([p > 0.5]), torch.tensor([p]))
+    >>> course = dynamics.course()
+    >>> [column.tolist() for column in (course.confidence, course.variability, course.forgets, course.seen)]
+    [[nan, 0.5], [nan, 0.25], [0, 1], [0, 2]]
 
     References:
         Swayamdipta and others, Dataset Cartography, 2020. Toneva and others, An Empirical Study of Example Forgetting,
@@ -136,13 +135,12 @@ def gathered_dynamics(start: Dynamics, parts: Sequence[Dynamics]) -> Dynamics:
 
     Ranks see other samples in each epoch: gathered after every one, no forgetting is lost.
 
-    Example:
-        >>> start, one = torch.ones(1), Dynamics(1)
-        >>> one.update(torch.tensor([0]), start, start > 0, start)
-        >>> ranks = [Dynamics.of(one.state()), Dynamics.of(one.state())]
-        >>> ranks[1].update(torch.tensor([0]), start, start < 0, start)
-        >>> gathered_dynamics(one, ranks).course().forgets
-        array([1])
+    >>> start, one = torch.ones(1), Dynamics(1)
+    >>> one.update(torch.tensor([0]), start, start > 0, start)
+    >>> ranks = [Dynamics.of(one.state()), Dynamics.of(one.state())]
+    >>> ranks[1].update(torch.tensor([0]), start, start < 0, start)
+    >>> gathered_dynamics(one, ranks).course().forgets
+    array([1])
     """
     before = start.state()
     found = Dynamics.of(before)

@@ -58,12 +58,11 @@ def scan_slices(columns: Mapping[str, Numbers | Sequence[str] | Category], wrong
         wrong: (n,) whether each sample is wrong.
         alpha: Share of false discoveries that is let through; of metadata that tells nothing, how often anything is.
 
-    Example:
-        >>> wrong = np.arange(400) % 20 == 0
-        >>> wrong[:40] = True
-        >>> scan = scan_slices({"camera": ["a"] * 40 + ["b"] * 360}, wrong)
-        >>> [(found.conditions, found.n, found.errors, found.rest_rate) for found in scan.slices], scan.tested
-        ([({'camera': 'a'}, 40, 40, 0.05)], 2)
+    >>> wrong = np.arange(400) % 20 == 0
+    >>> wrong[:40] = True
+    >>> scan = scan_slices({"camera": ["a"] * 40 + ["b"] * 360}, wrong)
+    >>> [(found.conditions, found.n, found.errors, found.rest_rate) for found in scan.slices], scan.tested
+    ([({'camera': 'a'}, 40, 40, 0.05)], 2)
 
     References:
         Fisher's exact test, one-sided. Benjamini and Hochberg, Controlling the False Discovery Rate, 1995. Chung and

@@ -18,13 +18,12 @@ _LEAVES, _ROWS, _VALUES = 32, 8, 64
 def fingerprint(batch: Any, whole: bool = False) -> int | None:
     """Return a checksum of some values of a batch on the host, or of all; ``None`` if nothing in it can be read.
 
-    Example:
-        >>> fingerprint([torch.arange(3), "a"]) == fingerprint([torch.arange(3), "a"])
-        True
-        >>> fingerprint([torch.arange(3), "a"]) == fingerprint([torch.arange(1, 4), "a"])
-        False
-        >>> fingerprint([object()]) is None
-        True
+    >>> fingerprint([torch.arange(3), "a"]) == fingerprint([torch.arange(3), "a"])
+    True
+    >>> fingerprint([torch.arange(3), "a"]) == fingerprint([torch.arange(1, 4), "a"])
+    False
+    >>> fingerprint([object()]) is None
+    True
     """
     checksum, known = 0, False
     every = (leaf for _, leaf in leaves(batch))

@@ -61,10 +61,9 @@ def plain(value: Any) -> Any:
     Raises:
         TypeError: There is anything else in it than what ``torch.load`` takes with ``weights_only=True``.
 
-    Example:
-        >>> import numpy as np
-        >>> plain({"key": np.arange(3, dtype=np.uint32), "pos": np.int64(2)})
-        {'key': {'array': [0, 1, 2], 'dtype': 'uint32'}, 'pos': 2}
+    >>> import numpy as np
+    >>> plain({"key": np.arange(3, dtype=np.uint32), "pos": np.int64(2)})
+    {'key': {'array': [0, 1, 2], 'dtype': 'uint32'}, 'pos': 2}
     """
     if isinstance(value, RngState):
         return plain(value.parts())

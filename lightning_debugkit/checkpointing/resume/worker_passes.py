@@ -21,12 +21,11 @@ from lightning_debugkit.data.loaders import has_persistent_workers
 class WorkerPasses:
     """Fingerprints of the passes since the workers began; plain, to be saved and taken up again.
 
-    Example:
-        >>> passes = WorkerPasses()
-        >>> for index, batch in enumerate([7, 8, 7, 9]):
-        ...     passes.add(batch, index % 2)
-        >>> passes.alike is None, passes.over()["alike"]
-        (True, False)
+    >>> passes = WorkerPasses()
+    >>> for index, batch in enumerate([7, 8, 7, 9]):
+    ...     passes.add(batch, index % 2)
+    >>> passes.alike is None, passes.over()["alike"]
+    (True, False)
     """
 
     first: int | None = None  # first batch of the first pass; `None` if it is not known

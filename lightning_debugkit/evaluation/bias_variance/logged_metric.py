@@ -109,11 +109,10 @@ def estimate_logged(payloads: Sequence[dict[str, Any]], logged: Any = None) -> I
 def names_for(name: str, split: str) -> list[str]:
     """Return what ``name`` may be called when it is logged for another split.
 
-    Example:
-        >>> names_for("val_mae", "test")
-        ['val_mae', 'test_mae', 'mae']
-        >>> names_for("val/mae", "test")
-        ['val/mae', 'test/mae', 'mae']
+    >>> names_for("val_mae", "test")
+    ['val_mae', 'test_mae', 'mae']
+    >>> names_for("val/mae", "test")
+    ['val/mae', 'test/mae', 'mae']
     """
     found = [name]
     for known in _SPLITS:

@@ -23,18 +23,16 @@ class Unit:
     def value(self, value: float) -> str:
         """Return a value with its unit.
 
-        Example:
-            >>> Unit("error").value(0.2), Unit("val_mae").value(0.31234)
-            ('20 %', '0.3123')
+        >>> Unit("error").value(0.2), Unit("val_mae").value(0.31234)
+        ('20 %', '0.3123')
         """
         return self._written(value, "%", 4)
 
     def gap(self, value: float) -> str:
         """Return the size of a gap: points of a percentage, or the metric's own unit.
 
-        Example:
-            >>> Unit("error").gap(0.19), Unit("val_mae").gap(0.05)
-            ('19 points', '0.05')
+        >>> Unit("error").gap(0.19), Unit("val_mae").gap(0.05)
+        ('19 points', '0.05')
         """
         return self._written(value, "points", 3)
 
@@ -46,9 +44,8 @@ class Unit:
     def between(self, interval: Interval, digits: int = 4) -> str:
         """Return the bounds of a value, without the unit.
 
-        Example:
-            >>> Unit("error").between(Interval(0.2, 0.176, 0.226))
-            '17.6 to 22.6'
+        >>> Unit("error").between(Interval(0.2, 0.176, 0.226))
+        '17.6 to 22.6'
         """
         if math.isnan(interval.low):
             return "uncertainty unknown"
@@ -63,9 +60,8 @@ class Unit:
     def of(self, split: str) -> str:
         """Return what the metric of a split is called.
 
-        Example:
-            >>> Unit("error").of("val"), Unit("val_mae").of("train")
-            ('validation error', 'training val_mae')
+        >>> Unit("error").of("val"), Unit("val_mae").of("train")
+        ('validation error', 'training val_mae')
         """
         name = NAMES.get(split, split.replace("_", " "))
         return f"{name} {self.metric}"
@@ -74,9 +70,8 @@ class Unit:
 def _short(value: float) -> str:
     """Return at most one decimal where that says enough, two significant digits where it does not.
 
-    Example:
-        >>> _short(19.04), _short(0.123), _short(7.0), _short(-1.25)
-        ('19', '0.12', '7', '-1.2')
+    >>> _short(19.04), _short(0.123), _short(7.0), _short(-1.25)
+    ('19', '0.12', '7', '-1.2')
     """
     if value == 0:
         return "0"

@@ -199,9 +199,8 @@ def class_column(columns: Iterable[str]) -> str:
 def says_the_same(column: NDArray[Any], target: NDArray[Any]) -> bool:
     """Tell whether a column is the target, by whatever name: each of its values stands for one class.
 
-    Example:
-        >>> says_the_same(np.array(["cat", "dog", "cat"]), np.array([3, 5, 3]))
-        True
+    >>> says_the_same(np.array(["cat", "dog", "cat"]), np.array([3, 5, 3]))
+    True
     """
     # What is not the same in a part is not the same.
     for part in (slice(_PART), slice(None)):

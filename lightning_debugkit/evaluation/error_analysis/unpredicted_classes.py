@@ -69,9 +69,8 @@ def never_predicted(case: ErrorAnalysisResult, where: Where) -> Iterator[Finding
 def _named(names: Sequence[str]) -> str:
     """Return names as a list in a sentence, the first few of many.
 
-    Example:
-        >>> _named(["7"]), _named(["7", "8", "9"]), _named(list("abcdefgh"))
-        ('7', '7, 8 and 9', 'a, b, c, d, e and 3 more')
+    >>> _named(["7"]), _named(["7", "8", "9"]), _named(list("abcdefgh"))
+    ('7', '7, 8 and 9', 'a, b, c, d, e and 3 more')
     """
     shown, left = list(names[:_NAMED]), len(names) - _NAMED
     if left > 0:

@@ -32,9 +32,8 @@ def named_in(places: Sequence[Place], name: str, taken: Any = None) -> tuple[str
     Raises:
         Ambiguous: A place has several that are equally deep.
 
-    Example:
-        >>> named_in([("step()", {"loss": 1}), ("batch", [0, {"color": [1, 2]}])], "color")
-        ("batch[1]['color']", [1, 2])
+    >>> named_in([("step()", {"loss": 1}), ("batch", [0, {"color": [1, 2]}])], "color")
+    ("batch[1]['color']", [1, 2])
     """
     for place, held in places:
         found = _named(held, name, taken)
@@ -52,10 +51,9 @@ def names_of(held: Any) -> Iterator[tuple[str, str, Tensor]]:
 
     A name that several have comes with the way to each.
 
-    Example:
-        >>> import torch
-        >>> [(name, place) for name, place, _ in names_of([torch.zeros(2), {"color": torch.zeros(2)}])]
-        [('color', "[1]['color']")]
+    >>> import torch
+    >>> [(name, place) for name, place, _ in names_of([torch.zeros(2), {"color": torch.zeros(2)}])]
+    [('color', "[1]['color']")]
     """
     found = [(way, value) for way, value in _entries(held) if is_rows(value) and isinstance(way[-1], str)]
     last = [way[-1] for way, _ in found]
@@ -66,10 +64,9 @@ def names_of(held: Any) -> Iterator[tuple[str, str, Tensor]]:
 def listed_entries(places: Sequence[Place]) -> str:
     """Return which names there are, in words.
 
-    Example:
-        >>> import torch
-        >>> listed_entries([("forward()", {"color": torch.zeros(2, 3)}), ("batch", [])])
-        "'color' in forward(), none in batch"
+    >>> import torch
+    >>> listed_entries([("forward()", {"color": torch.zeros(2, 3)}), ("batch", [])])
+    "'color' in forward(), none in batch"
     """
     told = []
     for place, held in places:

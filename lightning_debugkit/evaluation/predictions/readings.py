@@ -60,9 +60,8 @@ def adapted(adapter: Adapter, outputs: Any, batch: Any) -> Reading | None:
 def named_reading(held: Any, names: tuple[str, ...]) -> tuple[str, Any] | None:
     """Return the first of ``names`` that ``held`` has, with its value; mappings and objects with attributes alike.
 
-    Example:
-        >>> named_reading({"x": 1, "label": 2}, TARGETS)
-        ('label', 2)
+    >>> named_reading({"x": 1, "label": 2}, TARGETS)
+    ('label', 2)
     """
     for name in names:
         if isinstance(held, Mapping):
@@ -110,10 +109,9 @@ def fit_together(predictions: Any, target: Any) -> bool:
 def both_readings(predictions: Any, target: Any) -> str:
     """Return what predictions and targets are, for a sentence that begins with "got".
 
-    Example:
-        >>> import torch
-        >>> both_readings(torch.zeros(5, 4), torch.zeros(32))
-        'predictions of float32[5, 4] and targets of float32[32]: their lengths differ'
+    >>> import torch
+    >>> both_readings(torch.zeros(5, 4), torch.zeros(32))
+    'predictions of float32[5, 4] and targets of float32[32]: their lengths differ'
     """
     apart = is_rows(predictions) and is_rows(target) and len(predictions) != len(target)
     return (
@@ -125,10 +123,9 @@ def both_readings(predictions: Any, target: Any) -> str:
 def shown_structure(value: Any, depth: int = 2) -> str:
     """Return types and shapes of ``value`` in short, for a sentence about what was seen.
 
-    Example:
-        >>> import torch
-        >>> shown_structure({"loss": torch.tensor(1.0), "meta": ["a"]})
-        "{'loss': float32[], 'meta': list(str)}"
+    >>> import torch
+    >>> shown_structure({"loss": torch.tensor(1.0), "meta": ["a"]})
+    "{'loss': float32[], 'meta': list(str)}"
     """
     if isinstance(value, Tensor):
         return f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}"

@@ -69,12 +69,11 @@ def merged_dataflow(flows: Sequence[Dataflow], main: Dataflow) -> Dataflow:
 def carried(flow: Dataflow, name: str, args: Sequence[object], old: Shape, new: Shape) -> int | None:
     """Return the unit dimension of what operation ``name`` made of a tensor of shape ``old``.
 
-    Example:
-        >>> conv = Dataflow(unit=1, is_spatial=True)
-        >>> carried(conv, "view", (), (8, 16, 4, 4), (8, 256)), carried(conv, "mean", (), (8, 16, 4, 4), (8, 16))
-        (1, 1)
-        >>> carried(Dataflow(unit=2), "transpose", (None, 1, 2), (8, 20, 32), (8, 32, 20))
-        1
+    >>> conv = Dataflow(unit=1, is_spatial=True)
+    >>> carried(conv, "view", (), (8, 16, 4, 4), (8, 256)), carried(conv, "mean", (), (8, 16, 4, 4), (8, 16))
+    (1, 1)
+    >>> carried(Dataflow(unit=2), "transpose", (None, 1, 2), (8, 20, 32), (8, 32, 20))
+    1
     """
     unit = flow.unit
     if unit is None or not new or unit >= len(old):  # a transform of torch.func has put dimensions together

@@ -75,9 +75,8 @@ _SMOOTH = {"gelu", "silu", "mish", "elu", "softplus", "hardswish"}
 def flat(name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Flat | None:
     """Return where the operation is flat, ``None`` if it is no activation function that can die or saturate.
 
-    Example:
-        >>> flat("relu_", (None,), {}).low, flat("clamp_min", (None, 1e-6), {}) is None
-        (0.0, True)
+    >>> flat("relu_", (None,), {}).low, flat("clamp_min", (None, 1e-6), {}) is None
+    (0.0, True)
     """
     name = name.removesuffix("_")
     if name in _SMOOTH:

@@ -63,11 +63,10 @@ class Variation:
 def relative(numbers: Tensor, wanted: float | None) -> float:
     """Return how far samples differ, relative to the smaller of the output's size and the spread of its targets.
 
-    Example:
-        >>> import torch
-        >>> half = torch.tensor([0.5, 100.0])
-        >>> relative(half, None), relative(half, 2.0), relative(torch.zeros(2), None)
-        (0.005, 0.25, 0.0)
+    >>> import torch
+    >>> half = torch.tensor([0.5, 100.0])
+    >>> relative(half, None), relative(half, 2.0), relative(torch.zeros(2), None)
+    (0.005, 0.25, 0.0)
     """
     spread, size = numbers.tolist()
     scale = min(size, wanted) if wanted else size

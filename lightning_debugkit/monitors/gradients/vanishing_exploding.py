@@ -213,9 +213,8 @@ def fades(ratios: Sequence[float]) -> bool:
     Args:
         ratios: A positive size for each layer, in the order of the network.
 
-    Example:
-        >>> fades([1e-9, 1e-8, 1e-6, 1e-4, 1e-2]), fades([1e-2, 1e-9, 1e-2, 1e-2, 1e-2])
-        (True, False)
+    >>> fades([1e-9, 1e-8, 1e-6, 1e-4, 1e-2]), fades([1e-2, 1e-9, 1e-2, 1e-2, 1e-2])
+    (True, False)
     """
     if len(ratios) < _LAYERS or min(ratios) <= 0 or ratios[0] >= _FADES * max(ratios):
         return False

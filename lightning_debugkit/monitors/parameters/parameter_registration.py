@@ -153,9 +153,8 @@ def _held(value: Any, path: str, depth: int) -> Iterator[tuple[str, Tensor]]:
 def common(names: Iterable[str]) -> str:
     """Return the dotted path that all ``names`` share; of one parameter, its own.
 
-    Example:
-        >>> common(["net.0.weight", "net.0.bias"]), common(["a.weight", "b.weight"]), common(["head.weight"])
-        ('net.0', '', 'head.weight')
+    >>> common(["net.0.weight", "net.0.bias"]), common(["a.weight", "b.weight"]), common(["head.weight"])
+    ('net.0', '', 'head.weight')
     """
     split = [name.split(".") for name in names]
     shared = []

@@ -32,10 +32,9 @@ class Effect:
 class Effects:
     """The effects of the functions of a script, found when they are asked for.
 
-    Example:
-        >>> script = ast.parse("def widen(config): config['width'] = 8\\nwiden(CONFIG)")
-        >>> Effects.of(script.body).changed(script.body[1])
-        {'CONFIG'}
+    >>> script = ast.parse("def widen(config): config['width'] = 8\\nwiden(CONFIG)")
+    >>> Effects.of(script.body).changed(script.body[1])
+    {'CONFIG'}
     """
 
     functions: Mapping[str, Function]

@@ -40,10 +40,9 @@ def places(root: Path, files: Iterable[Mapping[str, Any]], roots: Mapping[str, P
         files: Files of a manifest.
         roots: Folders of installed sources, by distribution: files called ``@name/...`` lie there.
 
-    Example:
-        >>> found = places(Path("/p"), [{"path": "a/b.py"}, {"path": "@lib/c.py"}], {"lib": Path("/q")})
-        >>> {name: str(path) for name, path in found.items()}
-        {'a/b.py': '/p/a/b.py', '@lib/c.py': '/q/c.py'}
+    >>> found = places(Path("/p"), [{"path": "a/b.py"}, {"path": "@lib/c.py"}], {"lib": Path("/q")})
+    >>> {name: str(path) for name, path in found.items()}
+    {'a/b.py': '/p/a/b.py', '@lib/c.py': '/q/c.py'}
     """
     found = {}
     for file in files:

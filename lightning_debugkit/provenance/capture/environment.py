@@ -54,9 +54,8 @@ def _packages() -> tuple[tuple[str, str], ...]:
 def without_secrets(value: Any) -> Any:
     """Return ``value`` without what goes by the name of a secret, tokens, and credentials in URLs.
 
-    Example:
-        >>> without_secrets({"lr": 0.1, "db": {"password": "hunter2", "host": "h"}})
-        {'lr': 0.1, 'db': {'password': '***', 'host': 'h'}}
+    >>> without_secrets({"lr": 0.1, "db": {"password": "hunter2", "host": "h"}})
+    {'lr': 0.1, 'db': {'password': '***', 'host': 'h'}}
     """
     if isinstance(value, Mapping):
         return {
@@ -76,10 +75,9 @@ def _is_something(value: Any) -> bool:
 def environment_difference(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Return what differs between two environments: name, then, now; empty text for what was not there.
 
-    Example:
-        >>> then, now = {"packages": {"torch": "2.5"}}, {"packages": {"a": "1"}}
-        >>> environment_difference(then, now)
-        [('a', '', '1'), ('torch', '2.5', '')]
+    >>> then, now = {"packages": {"torch": "2.5"}}, {"packages": {"a": "1"}}
+    >>> environment_difference(then, now)
+    [('a', '', '1'), ('torch', '2.5', '')]
     """
     before, after = _flat(then), _flat(now)
     names = sorted(before.keys() | after.keys(), key=lambda name: (name not in _FACTS, name.lower()))

@@ -18,9 +18,8 @@ def imported_by_name(text: bytes, package: str = "") -> tuple[set[str], bool]:
     Args:
         package: Package that relative names are of.
 
-    Example:
-        >>> imported_by_name(b"import_module('a.b')"), imported_by_name(b"import_module(name)")
-        (({'a.b'}, False), (set(), True))
+    >>> imported_by_name(b"import_module('a.b')"), imported_by_name(b"import_module(name)")
+    (({'a.b'}, False), (set(), True))
     """
     if not any(name.encode() in text for name in (*_IMPORTERS, *_LISTERS)):
         return set(), False  # hardly a file does, and parsing takes its time

@@ -96,9 +96,8 @@ def _imported_tops(texts: Iterable[bytes]) -> set[str]:
 def module_name(path: Path, base: Path) -> str | None:
     """Return the dotted name that ``path`` has when ``base`` is on the import path, ``None`` if it can have none.
 
-    Example:
-        >>> module_name(Path("/p/src/pkg/__init__.py"), Path("/p/src")), module_name(Path("/p/a-b.py"), Path("/p"))
-        ('pkg', None)
+    >>> module_name(Path("/p/src/pkg/__init__.py"), Path("/p/src")), module_name(Path("/p/a-b.py"), Path("/p"))
+    ('pkg', None)
     """
     parts = list(path.relative_to(base).with_suffix("").parts)
     if parts[-1] == "__init__":

@@ -10,9 +10,8 @@ NO_PROGRAM = (SyntaxError, ValueError, RecursionError, MemoryError)  # what pars
 def parsed(text: bytes | str) -> ast.Module | None:
     """Return the tree of a program, ``None`` if the text is none.
 
-    Example:
-        >>> parsed(b"x = 1") is None, parsed(b"x = ") is None
-        (False, True)
+    >>> parsed(b"x = 1") is None, parsed(b"x = ") is None
+    (False, True)
     """
     try:
         return ast.parse(text)

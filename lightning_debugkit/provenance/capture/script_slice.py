@@ -50,12 +50,11 @@ class ScriptSlice:
 
     What stands under ``if __name__ == "__main__"`` counts as top level: small scripts define classes there.
 
-    Example:
-        >>> script = ScriptSlice.of(b"import torch\\nWIDTH = 8\\nfit(print)\\nclass Net:\\n    w = WIDTH\\n")
-        >>> print(script.text_of(["Net"]))
-        WIDTH = 8
-        class Net:
-            w = WIDTH
+    >>> script = ScriptSlice.of(b"import torch\\nWIDTH = 8\\nfit(print)\\nclass Net:\\n    w = WIDTH\\n")
+    >>> print(script.text_of(["Net"]))
+    WIDTH = 8
+    class Net:
+        w = WIDTH
     """
 
     statements: tuple[Statement, ...]

@@ -79,9 +79,8 @@ def open_archive(data: bytes, files: Iterable[Mapping[str, Any]], most_bytes: in
 def name_fault(path: Any) -> str | None:
     """Return why ``path`` must not become a file's name below a folder, ``None`` if it may.
 
-    Example:
-        >>> name_fault("pkg/model.py"), name_fault("../x"), name_fault("C:/x")
-        (None, "it has a '..' in it", 'it has a character that is none of a file name')
+    >>> name_fault("pkg/model.py"), name_fault("../x"), name_fault("C:/x")
+    (None, "it has a '..' in it", 'it has a character that is none of a file name')
     """
     if not isinstance(path, str) or not path:
         return "it is no text"
@@ -104,9 +103,8 @@ def name_fault(path: Any) -> str | None:
 def same_place(path: str) -> str:
     """Return what two paths share that are one file on a system that knows no case.
 
-    Example:
-        >>> same_place("Pkg/Model.py") == same_place("pkg/model.py")
-        True
+    >>> same_place("Pkg/Model.py") == same_place("pkg/model.py")
+    True
     """
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
 

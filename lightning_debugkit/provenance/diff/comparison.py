@@ -84,9 +84,8 @@ def _state(file: Mapping[str, Any], then: bytes | None, now: bytes | None, neede
 def same_program(then: bytes, now: bytes) -> bool:
     """Tell whether two texts are one program but for comments, docstrings and layout.
 
-    Example:
-        >>> same_program(b"x = 1  # one", b"x = (1)"), same_program(b"x = 1", b"x = 1.0")
-        (True, False)
+    >>> same_program(b"x = 1  # one", b"x = (1)"), same_program(b"x = 1", b"x = 1.0")
+    (True, False)
     """
     try:
         return _form(ast.parse(then).body) == _form(ast.parse(now).body)

@@ -40,9 +40,8 @@ def run_facts(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
 def flat_hyper_parameters(held: Mapping[str, Any]) -> dict[str, Any]:
     """Return the first hyper-parameters as short plain values without secrets, nested ones by dotted names.
 
-    Example:
-        >>> flat_hyper_parameters({"net": {"drop": 0.1, "width": [8, 8]}, "api_key": "abc"})
-        {'net.drop': 0.1, 'net.width': [8, 8], 'api_key': '***'}
+    >>> flat_hyper_parameters({"net": {"drop": 0.1, "width": [8, 8]}, "api_key": "abc"})
+    {'net.drop': 0.1, 'net.width': [8, 8], 'api_key': '***'}
     """
     found = {}
     for name, value in islice(_leaves(held, "", _DEEPEST), _MOST):

@@ -112,9 +112,8 @@ def known(row: Row, key: str, worded: Callable[[float], str] = str) -> str:
 def probability(value: float) -> str:
     """Return a probability of a model in percent; digits beyond its certainty would say nothing.
 
-    Example:
-        >>> probability(0.9999994), probability(0.437), probability(2e-9)
-        ('> 99.9 %', '43.7 %', '< 0.1 %')
+    >>> probability(0.9999994), probability(0.437), probability(2e-9)
+    ('> 99.9 %', '43.7 %', '< 0.1 %')
     """
     return "> 99.9 %" if value > _SURE else "< 0.1 %" if value < 1 - _SURE else percent(value)
 
@@ -122,9 +121,8 @@ def probability(value: float) -> str:
 def share(row: Row, key: str, low: str, high: str) -> str:
     """Return a share with its interval in words, empty if it is not known.
 
-    Example:
-        >>> share({"value": 0.5, "low": 0.4, "high": 0.6}, "value", "low", "high"), share({}, "value", "low", "high")
-        ('50 % (40 to 60)', '')
+    >>> share({"value": 0.5, "low": 0.4, "high": 0.6}, "value", "low", "high"), share({}, "value", "low", "high")
+    ('50 % (40 to 60)', '')
     """
     value, least, most = finite_number(row, key), finite_number(row, low), finite_number(row, high)
     if value is None:

@@ -183,9 +183,8 @@ def draw_view(shown: View) -> Canvas:
 def told_apart(names: Sequence[str], most: int) -> list[str]:
     """Return the names cut to ``most`` letters at the end that leaves most of them unlike each other.
 
-    Example:
-        >>> told_apart(["Labrador retriever", "golden retriever"], 9), told_apart(["class_01_a", "class_02_a"], 7)
-        (['Labrador…', 'golden r…'], ['…s_01_a', '…s_02_a'])
+    >>> told_apart(["Labrador retriever", "golden retriever"], 9), told_apart(["class_01_a", "class_02_a"], 7)
+    (['Labrador…', 'golden r…'], ['…s_01_a', '…s_02_a'])
     """
     heads = [name if len(name) <= most else name[: most - 1] + "…" for name in names]
     ends = [name if len(name) <= most else "…" + name[-(most - 1) :] for name in names]

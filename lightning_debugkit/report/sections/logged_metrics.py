@@ -27,9 +27,8 @@ _AS_FILE = re.compile(r"\W+")
 def is_validation_loss(name: str) -> bool:
     """Tell whether a logged name is that of a validation loss.
 
-    Example:
-        >>> [is_validation_loss(name) for name in ("val/loss", "valid_loss_epoch", "train_loss", "val_acc")]
-        [True, True, False, False]
+    >>> [is_validation_loss(name) for name in ("val/loss", "valid_loss_epoch", "train_loss", "val_acc")]
+    [True, True, False, False]
     """
     return "loss" in name.lower() and _stage(name) in ("val", "dev")
 

@@ -73,9 +73,8 @@ def read_leaves(folder: Path, path: str) -> Iterator[tuple[str, Array | None, st
 def as_images(leaf: Array) -> Array | None:
     """Return the samples as (samples, height, width, 1 or 3), or ``None`` if they are no images.
 
-    Example:
-        >>> as_images(np.zeros((2, 3, 8, 9))).shape, as_images(np.zeros((2, 8, 8))).shape, as_images(np.zeros((2, 4)))
-        ((2, 8, 9, 3), (2, 8, 8, 1), None)
+    >>> as_images(np.zeros((2, 3, 8, 9))).shape, as_images(np.zeros((2, 8, 8))).shape, as_images(np.zeros((2, 4)))
+    ((2, 8, 9, 3), (2, 8, 8, 1), None)
     """
     if leaf.dtype.kind not in "fiub":
         return None
@@ -91,9 +90,8 @@ def as_images(leaf: Array) -> Array | None:
 def rescaled(image: Array, bad: tuple[float, float, float]) -> NDArray[np.float64]:
     """Return an image as (height, width, 3) in 0..1, its finite values stretched, other pixels in ``bad``.
 
-    Example:
-        >>> rescaled(np.array([[[0.0], [np.inf], [2.0]]]), bad=(1, 0, 0)).tolist()
-        [[[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [1.0, 1.0, 1.0]]]
+    >>> rescaled(np.array([[[0.0], [np.inf], [2.0]]]), bad=(1, 0, 0)).tolist()
+    [[[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [1.0, 1.0, 1.0]]]
     """
     values = image.astype(np.float64)
     finite = np.isfinite(values)
