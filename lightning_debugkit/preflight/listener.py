@@ -131,6 +131,8 @@ class StepListener(TorchFunctionMode):
         target = args[1] if len(args) > 1 else kwargs.get("target")
         if not isinstance(prediction, Tensor) or not isinstance(target, Tensor):
             return None
+        if name in DIFFERENCE_LOSSES and target.requires_grad and not prediction.requires_grad:
+            prediction, target = target, prediction  # such a loss is the same either way round
         # Torch hands a mode all other arguments of its losses by name, however they were given.
         options = {key: value for key, value in kwargs.items() if key not in ("input", "target")}
         is_truncated = self._truncated.get(target) is not None

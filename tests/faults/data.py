@@ -243,6 +243,23 @@ def prices_in_cents(mended: bool) -> Program:
 
 
 @fault("input-not-normalized", by="PreflightCheck", raises=False)
+def energies_given_to_the_loss_first(mended: bool) -> Program:
+    """Energies of a million, the target before the prediction: a loss that is the same either way round."""
+
+    class Energies(Module):
+        def __init__(self, mended: bool) -> None:
+            super().__init__(mended)
+            self.net = mlp(10, 32, 1)
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, energy = batch
+            return nn.functional.l1_loss(energy, self.net(x))
+
+    x, y = diabetes()
+    return Program(Energies(mended), batches(x, y if mended else y * 1e5 + 1e6), trainer=ONE_EPOCH)
+
+
+@fault("input-not-normalized", by="PreflightCheck", raises=False)
 def residuals_of_pascals(mended: bool) -> Program:
     """Pressures of a flow, whose residuals are held against zeros, as solvers of equations do."""
 
