@@ -6,6 +6,7 @@ import logging
 import os
 import shlex
 import sys
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from lightning_debugkit.core.switch import OFF, VARIABLE
@@ -58,10 +59,10 @@ def _drop_former() -> None:
     Lightning extends the list of the caller, so that a second Trainer with the same list would have two presets, and
     refuses two callbacks of one state key.
     """
-    frame = sys._getframe()
-    while frame and frame.f_code.co_name != "on_trainer_init":
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_code.co_name != "on_trainer_init":
         frame = frame.f_back
-    if frame:
+    if frame is not None:
         given = frame.f_locals["self"].trainer.callbacks
         given[:] = [each for each in given if not getattr(each, "autoloaded", False)]
 

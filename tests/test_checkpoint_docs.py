@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from lightning_debugkit import AtomicCheckpointIO, NestedCheckpoint, read_journal
-from lightning_debugkit.checkpointing.store import read_records
+from lightning_debugkit.checkpointing.records import read_records
 from lightning_debugkit.checkpoints import read_rules
 from lightning_debugkit.cli import main
 

@@ -13,7 +13,7 @@ from lightning_debugkit.checkpointing.keeper import SaveOutcome
 from lightning_debugkit.checkpointing.listing import size
 from lightning_debugkit.checkpointing.records import Record
 from lightning_debugkit.checkpointing.repair import Repairs
-from lightning_debugkit.checkpointing.store import is_full
+from lightning_debugkit.core.atomic_files import is_full
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.name_lists import listed, plural
 from lightning_debugkit.core.rule import Rule

@@ -20,10 +20,9 @@ from lightning_debugkit.checkpointing.object_store import (
     local_path,
     missing_package,
 )
-from lightning_debugkit.checkpointing.records import Record
+from lightning_debugkit.checkpointing.records import Record, read_records
 from lightning_debugkit.checkpointing.repair import candidates, newest_sound
 from lightning_debugkit.checkpointing.retention_rules import KeepRule, urls_of
-from lightning_debugkit.checkpointing.store import read_records
 from lightning_debugkit.checkpointing.verification import DamagedCheckpoint, damage
 from lightning_debugkit.core.atomic_files import alone_in, remove_durably
 

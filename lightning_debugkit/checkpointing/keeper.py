@@ -11,7 +11,8 @@ from pathlib import Path
 from lightning_debugkit.checkpointing.mirror import Mirror
 from lightning_debugkit.checkpointing.records import Moment, Record, Shards, history
 from lightning_debugkit.checkpointing.retention_rules import KeepRule, Latest, Occasion
-from lightning_debugkit.checkpointing.store import Store, is_full, origin_of
+from lightning_debugkit.checkpointing.store import Store
+from lightning_debugkit.core.atomic_files import is_full, origin_of
 
 Write = Callable[[Path], object]
 WAITS = "waits for"

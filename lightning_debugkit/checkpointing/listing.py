@@ -12,10 +12,9 @@ from pathlib import Path
 
 from lightning_debugkit.checkpointing.keep_reasons import RESUMED, kept
 from lightning_debugkit.checkpointing.object_store import ObjectStore, is_url
-from lightning_debugkit.checkpointing.records import DAMAGED, Record, head, history, in_order
+from lightning_debugkit.checkpointing.records import DAMAGED, Record, head, history, in_order, read_records
 from lightning_debugkit.checkpointing.retention_rules import Best, KeepRule
 from lightning_debugkit.checkpointing.rule_text import read_rules
-from lightning_debugkit.checkpointing.store import read_records
 from lightning_debugkit.checkpointing.verification import damage, mismatch
 from lightning_debugkit.core.name_lists import plural
 

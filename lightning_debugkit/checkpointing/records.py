@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 VERSION = 1
@@ -157,3 +159,14 @@ def head(records: Sequence[Record]) -> Record | None:
     if newest is None:
         return None
     return max((record for record in records if record.run == newest.run), key=lambda record: record.step)
+
+
+def read_records(folder: Path) -> list[Record]:
+    """Return the records in ``folder``, in the order of training; JSON files that are none of ours are passed over."""
+    found = []
+    for path in folder.glob(f"*.ckpt{SUFFIX}"):
+        with contextlib.suppress(OSError, ValueError):
+            record = Record.from_json(path.read_text(encoding="utf-8"))
+            if record.name + SUFFIX == path.name:
+                found.append(record)
+    return in_order(found)

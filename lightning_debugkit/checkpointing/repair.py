@@ -10,8 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning_debugkit.checkpointing.records import DAMAGED, FOLDER_RECORD, SUFFIX, Record, head, history, in_order
-from lightning_debugkit.checkpointing.store import read_records
+from lightning_debugkit.checkpointing.records import (
+    DAMAGED,
+    FOLDER_RECORD,
+    SUFFIX,
+    Record,
+    head,
+    history,
+    in_order,
+    read_records,
+)
 from lightning_debugkit.checkpointing.verification import DamagedCheckpoint, damage, digest, mismatch
 from lightning_debugkit.core.atomic_files import size_of, sweep_drafts, write_bytes
 from lightning_debugkit.core.plain_pickle import NotPlain, plain_data

@@ -14,11 +14,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_debugkit.checkpointing.keep_reasons import doomed, kept
-from lightning_debugkit.checkpointing.records import FOLDER_RECORD, SUFFIX, Lineage, Record, Shards, history, in_order
+from lightning_debugkit.checkpointing.records import (
+    FOLDER_RECORD,
+    SUFFIX,
+    Lineage,
+    Record,
+    Shards,
+    history,
+    in_order,
+    read_records,
+)
 from lightning_debugkit.checkpointing.retention_rules import Best, KeepRule
 from lightning_debugkit.checkpointing.verification import digest, mismatch
 from lightning_debugkit.core.atomic_files import (
     discard,
+    is_full,
     link_durably,
     remove_durably,
     size_of,
@@ -31,17 +41,6 @@ from lightning_debugkit.core.atomic_files import (
 LAST, BEST = "last.ckpt", "best.ckpt"
 _SMALL = 1 << 22  # bytes: to delete that much takes no longer than to hand it to a thread
 _settling: weakref.WeakSet[Store] = weakref.WeakSet()
-
-
-def read_records(folder: Path) -> list[Record]:
-    """Return the records in ``folder``, in the order of training; JSON files that are none of ours are passed over."""
-    found = []
-    for path in folder.glob(f"*.ckpt{SUFFIX}"):
-        with contextlib.suppress(OSError, ValueError):
-            record = Record.from_json(path.read_text(encoding="utf-8"))
-            if record.name + SUFFIX == path.name:
-                found.append(record)
-    return in_order(found)
 
 
 @dataclass(frozen=True)
@@ -339,22 +338,6 @@ def _sealed(path: Path, draft: Record, size: int, shards: Shards | None) -> Reco
         raise OSError(errno.EIO, f"{found}: the folder must be one that all processes share", str(path))
     (path / FOLDER_RECORD).write_text(record.to_json(), encoding="utf-8")
     return record
-
-
-def origin_of(error: Exception) -> Exception:
-    """Return what the system said, where torch has made a ``RuntimeError`` of it; else ``error`` itself."""
-    beneath: BaseException | None = error if isinstance(error, RuntimeError) else None
-    while beneath is not None:
-        if isinstance(beneath, OSError):
-            return beneath
-        beneath = beneath.__cause__ or beneath.__context__
-    return error
-
-
-def is_full(error: Exception) -> bool:
-    """Tell whether a disk or quota is full."""
-    cause = origin_of(error)
-    return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _before_fork() -> None:

@@ -6,6 +6,7 @@ The system gives up a lock when its process ends or is killed: what nobody holds
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -273,3 +274,19 @@ def is_abandoned(path: Path) -> bool:
 def is_old(path: Path) -> bool:
     """Tell whether ``path`` was last written so long ago that its writer hardly lives."""
     return time.time() - path.lstat().st_mtime > _LONG
+
+
+def origin_of(error: Exception) -> Exception:
+    """Return what the system said, where torch has made a ``RuntimeError`` of it; else ``error`` itself."""
+    beneath: BaseException | None = error if isinstance(error, RuntimeError) else None
+    while beneath is not None:
+        if isinstance(beneath, OSError):
+            return beneath
+        beneath = beneath.__cause__ or beneath.__context__
+    return error
+
+
+def is_full(error: Exception) -> bool:
+    """Tell whether a disk or quota is full."""
+    cause = origin_of(error)
+    return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)

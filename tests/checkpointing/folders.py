@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
+from lightning_debugkit.checkpointing.records import read_records
 from lightning_debugkit.checkpointing.repair import MANIFEST
-from lightning_debugkit.checkpointing.store import Store, read_records
+from lightning_debugkit.checkpointing.store import Store
 from lightning_debugkit.checkpointing.verification import damage
 from lightning_debugkit.checkpoints import KeepRule, Latest, Moment, Record
 

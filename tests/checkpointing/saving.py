@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_debugkit import NestedCheckpoint
-from lightning_debugkit.checkpointing.store import read_records
+from lightning_debugkit.checkpointing.records import read_records
 from lightning_debugkit.checkpointing.verification import damage
 
 

@@ -24,8 +24,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from two_ranks import as_rank, count_of, strategy
 
 from lightning_debugkit import NestedCheckpoint
+from lightning_debugkit.checkpointing.records import read_records
 from lightning_debugkit.checkpointing.repair import candidates
-from lightning_debugkit.checkpointing.store import read_records
 from lightning_debugkit.checkpointing.verification import damage
 from lightning_debugkit.checkpoints import KeepRule, Latest
 

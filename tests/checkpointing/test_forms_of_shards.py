@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from two_ranks import count_of, on_two_ranks, strategy
 
 from lightning_debugkit import ExactResume, Severity, read_journal
-from lightning_debugkit.checkpointing.store import read_records
+from lightning_debugkit.checkpointing.records import read_records
 from lightning_debugkit.checkpointing.verification import DamagedCheckpoint, damage
 
 pytestmark = [

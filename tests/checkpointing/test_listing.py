@@ -12,7 +12,8 @@ from checkpointing.folders import draft, flip, opened, writer
 
 from lightning_debugkit.checkpointing.keep_reasons import RESUMED, kept
 from lightning_debugkit.checkpointing.listing import listing
-from lightning_debugkit.checkpointing.store import Store, read_records
+from lightning_debugkit.checkpointing.records import read_records
+from lightning_debugkit.checkpointing.store import Store
 from lightning_debugkit.checkpoints import Best, Every, Latest, read_rules
 from lightning_debugkit.cli import main
 

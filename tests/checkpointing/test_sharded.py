@@ -19,10 +19,9 @@ from lightning.pytorch.callbacks import Callback
 from two_ranks import on_two_ranks
 
 from lightning_debugkit import CodeSnapshot, load_model, read_journal
-from lightning_debugkit.checkpointing.records import FOLDER_RECORD
+from lightning_debugkit.checkpointing.records import FOLDER_RECORD, read_records
 from lightning_debugkit.checkpointing.repair import repair
 from lightning_debugkit.checkpointing.sharded_weights import weights_of_shards
-from lightning_debugkit.checkpointing.store import read_records
 from lightning_debugkit.checkpointing.verification import DamagedCheckpoint, damage
 from lightning_debugkit.checkpoints import Best, Latest
 from lightning_debugkit.cli import checkpoints

@@ -14,8 +14,8 @@ from lightning.pytorch.callbacks import Callback
 from two_ranks import on_two_ranks
 
 from lightning_debugkit import read_journal
+from lightning_debugkit.checkpointing.records import read_records
 from lightning_debugkit.checkpointing.sharded_weights import weights_of_shards
-from lightning_debugkit.checkpointing.store import read_records
 from lightning_debugkit.checkpointing.verification import damage
 from lightning_debugkit.checkpoints import Best, Every, Latest
 

@@ -15,8 +15,9 @@ from checkpointing.folders import draft, flip, hidden, opened, save, steps, writ
 from checkpointing.newest import newest_good
 
 from lightning_debugkit.checkpointing import store as stores
+from lightning_debugkit.checkpointing.records import read_records
 from lightning_debugkit.checkpointing.repair import read_manifest, repair
-from lightning_debugkit.checkpointing.store import Store, read_records
+from lightning_debugkit.checkpointing.store import Store
 from lightning_debugkit.checkpointing.verification import damage, mismatch
 from lightning_debugkit.checkpoints import Best, Every, Latest, Record
 from lightning_debugkit.core import atomic_files

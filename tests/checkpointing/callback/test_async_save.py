@@ -17,7 +17,7 @@ from monitors.breaking import journal
 
 from lightning_debugkit import NestedCheckpoint, TrainingAnomaly
 from lightning_debugkit.checkpointing import serialization
-from lightning_debugkit.checkpointing.store import read_records
+from lightning_debugkit.checkpointing.records import read_records
 from lightning_debugkit.checkpointing.verification import damage
 from lightning_debugkit.checkpoints import Best, Every, KeepRule, Latest
 

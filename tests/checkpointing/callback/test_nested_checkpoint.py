@@ -17,7 +17,7 @@ from monitors.breaking import journal, warned
 from packaging.version import Version
 
 from lightning_debugkit import NestedCheckpoint
-from lightning_debugkit.checkpointing.store import read_records
+from lightning_debugkit.checkpointing.records import read_records
 from lightning_debugkit.checkpoints import Best, Every, Latest
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning", "ignore::FutureWarning")

@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from lightning_debugkit import ExactResume, NestedCheckpoint
-from lightning_debugkit.checkpointing.store import read_records
+from lightning_debugkit.checkpointing.records import read_records
 from lightning_debugkit.checkpoints import Latest
 from lightning_debugkit.core.journal import read_journal
 

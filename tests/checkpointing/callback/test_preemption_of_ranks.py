@@ -19,7 +19,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from two_ranks import on_two_ranks
 
 from lightning_debugkit import ExactResume, NestedCheckpoint, read_journal
-from lightning_debugkit.checkpointing.store import read_records
+from lightning_debugkit.checkpointing.records import read_records
 from lightning_debugkit.checkpoints import Latest
 
 pytestmark = [pytest.mark.timeout(150), pytest.mark.usefixtures("no_report"), pytest.mark.filterwarnings("ignore")]
