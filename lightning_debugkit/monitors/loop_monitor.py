@@ -33,6 +33,7 @@ from lightning_debugkit.monitors.parameters.train_eval_mode import EvaluationMod
 from lightning_debugkit.monitors.parameters.validated_copies import ValidatedCopies
 from lightning_debugkit.monitors.parameters.validation_weights import SwappedWeights, ValidatedWeights
 from lightning_debugkit.monitors.parameters.weights_not_loaded import Loads
+from lightning_debugkit.monitors.plain_totals import PlainTotals
 from lightning_debugkit.monitors.step_stats import StepStatsReader
 from lightning_debugkit.monitors.unmet_monitors import UnmetMonitors
 from lightning_debugkit.monitors.validation_answers import ValidationAnswers
@@ -60,6 +61,7 @@ class LoopMonitor:
         self.monitored = MonitorModes()
         self.rates = ResumedRates()
         self.resets = MetricResets()
+        self.totals = PlainTotals()
         self.swapped = SwappedWeights()
         self.toggles = Toggles()
         self.uncounted = UncountedSteps()
@@ -259,6 +261,7 @@ class LoopMonitor:
             self.monitored.computed(trainer, module)
             yield from self.monitored.judge(where, trainer)
             yield from self.resets.end_validation(where)
+            yield from self.totals.end_validation(where, trainer, module)
             yield from self.empty.end(where, "validation", trainer.val_dataloaders)
         yield from self.validated.trained(where, trainer, module)
         yield from self.copies.judge(where, module)

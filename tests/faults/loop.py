@@ -261,6 +261,45 @@ def a_mean_loss_of_all_validations_together(mended: bool) -> Program:
     return validated(Counts(mended))
 
 
+@fault("metric-not-reset", "hits")
+def a_list_of_hits_of_all_validations(mended: bool) -> Program:
+    class Counts(Classifier):
+        def __init__(self, mended: bool) -> None:
+            super().__init__(mended)
+            self.hits: list[Tensor] = []
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.hits.append(self(batch[0]).argmax(1) == batch[1])
+
+        def on_validation_epoch_end(self) -> None:
+            self.log("accuracy", torch.cat(self.hits).float().mean())
+            if self.mended:
+                self.hits.clear()
+
+    return validated(Counts(mended))
+
+
+@fault("metric-not-reset", "right")
+def counts_of_all_validations_together(mended: bool) -> Program:
+    class Counts(Classifier):
+        def __init__(self, mended: bool) -> None:
+            super().__init__(mended)
+            self.right = self.seen = 0
+
+        def on_validation_epoch_start(self) -> None:
+            if self.mended or self.trainer.sanity_checking:
+                self.right = self.seen = 0
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.right += int((self(batch[0]).argmax(1) == batch[1]).sum())
+            self.seen += len(batch[1])
+
+        def on_validation_epoch_end(self) -> None:
+            self.log("accuracy", 100 * self.right / self.seen)
+
+    return validated(Counts(mended), max_epochs=4)
+
+
 @fault("metric-not-reset", "accuracy")
 def an_accuracy_of_training_and_validation_together(mended: bool) -> Program:
     """One object for both, reset as each epoch ends."""
