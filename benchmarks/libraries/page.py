@@ -33,7 +33,10 @@ in its last column.
 
 torchvision of PyPI is built for CUDA; beside a CPU build of torch its own operators are missing, and
 `torchvision_operators.py` lets it be imported without them. Not run here: careamics (wants torch 2.11 or older), swyft
-0.4.5 and lightning-bolts 0.7.0 (pytorch-lightning 1.9; the kit is for 2.5 and later).
+0.4.5 and lightning-bolts 0.7.0 (pytorch-lightning 1.9; the kit is for 2.5 and later), schnetpack 2.0.3 (imports a name
+that torch 2.13 lacks), mambular 1.0.2 (does not load its own checkpoint under torch 2.6 and later), scArches 0.6.1 and
+cellarium-ml 0.0.5 (import names that anndata has moved), pyannote-audio 4.0.7 and braindecode 1.8.1 (torchaudio of PyPI
+is built for CUDA, too).
 
 """
 
