@@ -53,7 +53,7 @@ def debugkit(
         TypeError: No callback of the preset has such an option.
     """
     from lightning_debugkit.core.arguments import arguments_of, closest
-    from lightning_debugkit.core.reporting import Reporting
+    from lightning_debugkit.core.reporting import Reporting, check
     from lightning_debugkit.data.callback import DataCheck
     from lightning_debugkit.evaluation.bias_variance.callback import BiasVarianceReport
     from lightning_debugkit.evaluation.error_analysis.callback import ErrorAnalysis
@@ -67,6 +67,7 @@ def debugkit(
         raise ValueError(
             f"debugkit needs a preset of light, standard, thorough, got {preset!r}; standard is the default."
         )
+    check("debugkit", on_finding, loggers, ignore)
     chosen: dict[str, dict[type[Callback], dict[str, Any]]] = {
         "light": {GradientAnomalyDetector: {"wiring": False, "bundle": False}, GradientClippingMonitor: {}},
         "standard": {

@@ -71,7 +71,7 @@ def watched(
     from lightning.pytorch.utilities.seed import isolate_rng
 
     from lightning_debugkit.core.compat import counterpart_of
-    from lightning_debugkit.core.reporting import check_rules
+    from lightning_debugkit.core.reporting import check as check_arguments
     from lightning_debugkit.data.callback import DataCheck
     from lightning_debugkit.monitors.activations.callback import ActivationMonitor
     from lightning_debugkit.monitors.callback import GradientAnomalyDetector
@@ -79,7 +79,7 @@ def watched(
     from lightning_debugkit.preflight.callback import PreflightCheck
     from lightning_debugkit.report.finding_order import findings_in_order
 
-    check_rules(ignore)
+    check_arguments("check", None, "none", ignore)
     # What is found is returned, and a page in a temporary folder is gone when it could be read.
     quiet = mock.patch.object(logging.getLogger("lightning_debugkit"), "disabled", True)
     with tempfile.TemporaryDirectory(prefix="lightning-debugkit-check-") as temporary, isolate_rng(), quiet:

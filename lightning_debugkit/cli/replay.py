@@ -22,6 +22,8 @@ def run(bundle: str, trust_code: bool = False) -> Told:
     """Run the failing step of a bundle again and tell whether it breaks in the same way."""
     if not Path(bundle).is_dir():  # said before torch is loaded, which takes seconds
         raise FileNotFoundError(f"replay needs the folder of a bundle, got {bundle!r}; RUN_FOLDER/bundles has them.")
+    if not Path(bundle, "bundle.json").is_file() and (held := sorted(Path(bundle).rglob("bundle.json"))):
+        raise FileNotFoundError(f"replay needs the folder of a bundle, got {bundle!r}; one is '{held[-1].parent}'.")
     from lightning_debugkit.replay.bundle_replay import replay_bundle, same
 
     kept, again = replay_bundle(Path(bundle), trust_code)

@@ -189,13 +189,13 @@ class DebugCallback(Callback):
         if run is None or not (force or self._company(trainer)[-1:] == [self]):
             return
         if not run.ended:
-            run.ended = True
+            run.ended, step = True, steps_taken(trainer)
+            sinks_of(trainer, run).loggers.end(step)
             runs.tell_batch_size(trainer, run)
-            place = {"epoch": trainer.current_epoch, "step": steps_taken(trainer), "rank": trainer.global_rank}
-            steps = steps_taken(trainer) - run.first_step
-            counted: dict[str, Any] = {"steps": steps, "stage": stage_of(trainer)}
+            counted: dict[str, Any] = {"steps": step - run.first_step, "stage": stage_of(trainer)}
             counted |= {} if run.trained is None else {"trained": run.trained}
             counted |= {"skipped": run.skipped} if run.skipped else {}
+            place = {"epoch": trainer.current_epoch, "step": step, "rank": trainer.global_rank}
             run.append("end", **place, status=status, exception=as_event(exception), seconds=run.seconds, **counted)
         if not trainer.is_global_zero:
             # Who started the processes ends the others with the first that fails: that one makes the report.

@@ -18,12 +18,17 @@ class LoggerSink:
     """Any logger with the interface of Lightning's: it takes numbers alone, and only where they are asked for.
 
     A finding is a point then, named after its rule. What a program reads of its own metrics stays what it was, else.
+
+    Scalars come as often as Lightning logs those of training, and at the same steps: the latest value of each.
     """
 
-    def __init__(self, logger: Any, takes_all: bool = False) -> None:
+    def __init__(self, logger: Any, takes_all: bool = False, every: int = 1) -> None:
         self.logger = logger
         self.takes_all = takes_all  # it gets scalars and figures, too
+        self.every = every  # steps between two rows of training metrics, `log_every_n_steps`; 0 if there are none
         self.told: list[Finding] = []
+        self.rows: dict[int, dict[str, float]] = {}  # not logged yet, by the step of Lightning's own
+        self.newest = -1
 
     def __str__(self) -> str:
         return type(self.logger).__name__
@@ -35,9 +40,22 @@ class LoggerSink:
             self.tell(finding)
 
     def measure(self, name: str, value: Any, step: int) -> None:
-        """Log the scalars of a measure, if scalars are asked for."""
-        if self.takes_all and (found := scalars(name, value)):
-            self.logger.log_metrics(found, step=step)
+        """Keep the scalars of a measure for the next row, if scalars are asked for."""
+        if not (self.takes_all and self.every):
+            return
+        row = step // self.every * self.every + self.every - 1  # Lightning logs after every n-th step
+        self.newest = max(self.newest, row)
+        self._log(held for held in self.rows if held not in (row, self.newest))  # some measures come late, in a block
+        self.rows.setdefault(row, {}).update(scalars(name, value))
+
+    def end(self, step: int) -> None:
+        """Log the rows that ``step`` steps, all there are, have reached."""
+        self._log(row for row in self.rows if row < step)
+
+    def _log(self, rows: Iterable[int]) -> None:
+        for row in list(rows):
+            if found := self.rows.pop(row):
+                self.logger.log_metrics(found, step=row)
 
     def artifact(self, path: Path, figures: Mapping[str, Any]) -> None:
         """Log report and figures."""
@@ -137,12 +155,12 @@ _KINDS: dict[str, type[LoggerSink]] = {
 }
 
 
-def logger_sinks(loggers: Iterable[Any], takes_all: bool = False) -> Iterator[LoggerSink]:
+def logger_sinks(loggers: Iterable[Any], takes_all: bool = False, every: int = 1) -> Iterator[LoggerSink]:
     """Yield a place for each of the Trainer's loggers."""
     for logger in loggers:
         names = [kind.__name__ for kind in type(logger).__mro__]
         if _MOCK not in names:
-            yield next((_KINDS[name] for name in names if name in _KINDS), LoggerSink)(logger, takes_all)
+            yield next((_KINDS[name] for name in names if name in _KINDS), LoggerSink)(logger, takes_all, every)
 
 
 def scalars(name: str, value: Any) -> dict[str, float]:

@@ -11,8 +11,6 @@ from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.core.rule import DECLARED, every_rule
 from lightning_debugkit.core.sinks import ToLoggers
 
-NEEDS = Needs("Reporting")
-
 
 class Reporting(DebugCallback):
     """Say where findings go and which rules are not reported, for all callbacks of the kit in a Trainer.
@@ -36,20 +34,21 @@ class Reporting(DebugCallback):
         loggers: ToLoggers = "findings",
         ignore: Sequence[str] = (),
     ) -> None:
-        NEEDS.one_of("loggers", loggers, get_args(ToLoggers), "leave it out for 'findings'")
-        NEEDS.function("on_finding", on_finding, "it is called with each finding")
-        check_rules(ignore)
+        check("Reporting", on_finding, loggers, ignore)
         self.on_finding = on_finding
         self.loggers = loggers
         self.ignore = ignore
 
 
-def check_rules(names: Sequence[str]) -> None:
-    """Raise unless each name is that of a rule."""
-    NEEDS.that("ignore", not isinstance(names, str), "as a list of rules", names, "write [...] around it")
-    if set(names) <= DECLARED.keys():
+def check(owner: str, on_finding: Any, loggers: str, ignore: Sequence[str]) -> None:
+    """Raise a `ValueError` unless these are arguments of a `Reporting`, which ``owner`` was given."""
+    needs = Needs(owner)
+    needs.one_of("loggers", loggers, get_args(ToLoggers), "leave it out for 'findings'")
+    needs.function("on_finding", on_finding, "it is called with each finding")
+    needs.that("ignore", not isinstance(ignore, str), "as a list of rules", ignore, "write [...] around it")
+    if set(ignore) <= DECLARED.keys():
         return
     known = every_rule()
-    unknown = next((name for name in names if name not in known), None)
+    unknown = next((name for name in ignore if name not in known), None)
     hint = closest(str(unknown), known, "`lightning-debugkit rules` lists them")
-    NEEDS.that("ignore", unknown is None, "to name rules", unknown, hint)
+    needs.that("ignore", unknown is None, "to name rules", unknown, hint)

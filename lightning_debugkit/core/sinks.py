@@ -26,6 +26,9 @@ class Sink(Protocol):
     def artifact(self, path: Path, figures: Mapping[str, Any]) -> None:
         """Take the report and its `matplotlib` figures; none where nobody asks for them."""
 
+    def end(self, step: int) -> None:
+        """Take what waits: the fit ends, after ``step`` steps."""
+
 
 class Sinks:
     """Several places at once. One that fails is told of, and asked for nothing more in this run.
@@ -48,6 +51,9 @@ class Sinks:
 
     def artifact(self, path: Path, figures: Mapping[str, Any]) -> None:
         self._each(lambda sink: sink.artifact(path, figures))
+
+    def end(self, step: int) -> None:
+        self._each(lambda sink: sink.end(step))
 
     def _each(self, give: Callable[[Sink], None]) -> None:
         if not self._open:
@@ -83,3 +89,6 @@ class Call:
 
     def artifact(self, path: Path, figures: Mapping[str, Any]) -> None:
         """Not asked for."""
+
+    def end(self, step: int) -> None:
+        """Nothing waits."""

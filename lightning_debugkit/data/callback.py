@@ -50,7 +50,7 @@ class DataCheck(DebugCallback):
     never changed. Of each split fingerprints of 8 bytes a sample are kept, and 36 MB of values.
 
     Args:
-        neighbours: Compare the labels of samples that are alike, and look for samples that are all but equal.
+        neighbours: Compare the labels of samples that are alike, and look for samples that are almost equal.
         samples: Samples of each split that are looked at; of more than 20,000, the first epoch is waited for.
         baseline: Let simple models learn what was looked at, for about 10 seconds, at the end of the first epoch.
     """

@@ -26,9 +26,8 @@ Prints = NDArray[np.uint64]
 TRAIN_VAL_OVERLAP = Rule(
     "train-val-overlap",
     Severity.WARNING,
-    "{count} of {seen} validation samples that were looked at stand in the training data, number for number "
-    "({share:.0%}; {trained} training samples were looked at): the validation score is partly one of what was learned "
-    "by heart",
+    "{count} of {seen} validation samples that were looked at are also in the training data, number for number "
+    "({share:.0%}; {trained} training samples were looked at): the validation score partly measures memory",
     "Split before anything is copied or augmented, and by group where samples of one origin are alike.",
     on_data=True,
     section="data",

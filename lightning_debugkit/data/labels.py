@@ -38,7 +38,7 @@ CLASS_SHIFT = Rule(
     "class-shift",
     Severity.WARNING,
     "{what}",
-    "Split by a random, stratified choice, not by order; look whether labels are mapped alike in both splits.",
+    "Split by a random, stratified choice, not by order; check that labels are mapped the same way in both splits.",
     section="data",
     cost="once",
 )

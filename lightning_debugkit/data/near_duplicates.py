@@ -25,8 +25,8 @@ SHARE = 0.01
 NEAR_DUPLICATES = Rule(
     "near-duplicates",
     Severity.INFO,
-    "{count} of {seen} {split} samples that were looked at are all but equal to {others}: {ratio:.1f} times closer to "
-    "them than to others, as chance does not make one pair ({dimension:.0f} dimensions)",
+    "{count} of {seen} {split} samples that were looked at are almost equal to {others}: {ratio:.1f} times closer "
+    "to them than to others; chance would not make one such pair ({dimension:.0f} dimensions)",
     "{remedy}",
     on_data=True,
     section="data",

@@ -36,7 +36,8 @@ LABELS_UNRELATED = Rule(
     "labels-unrelated-to-inputs",
     Severity.WARNING,
     "{told}",
-    "Look how inputs and labels are put together there: two lists sorted apart, or one shuffled without the other.",
+    "Check how inputs and labels are put together there: two lists sorted separately, or one shuffled without the "
+    "other.",
     on_data=True,
     section="data",
     cost="once",

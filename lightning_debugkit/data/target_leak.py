@@ -23,7 +23,7 @@ EACH = 5  # samples of each class
 TARGET_LEAK = Rule(
     "target-leak",
     Severity.WARNING,
-    "{what}: the input tells the answer, and the score says nothing of data for which it is not known",
+    "{what}: the input contains the answer, so the score says nothing about data whose answer is not known",
     "{remedy}",
     on_data=True,
     section="data",

@@ -19,7 +19,7 @@ GENERATORS = (np.random.Generator, np.random.RandomState, random.Random, torch.G
 WORKER_SEEDS_EQUAL = Rule(
     "worker-seeds-equal",
     Severity.WARNING,
-    "{told}: all draw the same numbers, in each epoch again",
+    "{told}: all draw the same random numbers, and again in each epoch",
     "{remedy}",
     section="data",
     cost="once",

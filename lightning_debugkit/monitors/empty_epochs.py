@@ -12,10 +12,9 @@ from lightning_debugkit.core.rule import Rule
 EXHAUSTED = Rule(
     "loader-exhausted",
     Severity.WARNING,
-    "the {stage} data{source} gave {batches} batches at first, and none in {empty}: what reads them gives its items "
-    "once",
-    "Give the loader something that begins anew whenever it is iterated over: a dataset, or a class whose __iter__ "
-    "makes the generator; a generator or an iterator is through after its first pass.",
+    "the {stage} data{source} gave {batches} batches at first, and none in {empty}: its source can be read only once",
+    "Give the loader something that starts again each time it is iterated over: a dataset, or a class whose "
+    "__iter__ creates the generator; a generator or an iterator is used up after its first pass.",
     section="optimization",
 )
 

@@ -16,8 +16,8 @@ from lightning_debugkit.core.rule import Rule
 NOT_RESET = Rule(
     "metric-not-reset",
     Severity.WARNING,
-    "{module} ({kind}) is computed after each {what} but never reset: {logged} is of all {what}s so far, {batches} "
-    "batches of other weights among them",
+    "{module} ({kind}) is computed after each {what} but never reset: {logged} covers all {what}s so far, "
+    "including {batches} batches of other weights",
     "Call self.{module}.reset() after compute(), or log the metric itself, self.log(name, self.{module}), which "
     "Lightning resets.",
     section="validation",

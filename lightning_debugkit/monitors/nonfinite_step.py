@@ -210,7 +210,7 @@ class NonfiniteStep:
         except NotReplayable as reason:
             why = cannot_enter() if "Creating a new Tensor subclass" in str(reason) else ""
             return None, f"the step could not be run again: {why or reason}"
-        return found, "" if found else f"the replay of the step did not show it again{_kept_broken(module)}"
+        return found, "" if found else f"the replay of the step did not reproduce it{_kept_broken(module)}"
 
     def act(
         self,

@@ -200,7 +200,7 @@ def _finding(
     told = worded(where, found, when, seen="")
     what = told.message.partition(": ")[2]
     if found is not None and not found.samples and found.note:
-        what += f"; {found.note}"  # such as that each sample shows it by itself
+        what += f"; {found.note}"  # such as that each single sample causes it
     remedy = told.advice if found else "Look at what these values divide by, and at how many samples they need."
     words = {"names": listed(list(names)), "verb": "is" if len(names) == 1 else "are", "value": value}
     made = VALIDATION.found(

@@ -62,7 +62,7 @@ class PreflightCheck(DebugCallback):
 
     Args:
         extra_passes: Run the extra passes; without them the steps are listened to only.
-        overfit_batch: Let a few samples be learned by heart with the extra passes, for 10 seconds at most.
+        overfit_batch: Let a few samples be memorised with the extra passes, for 10 seconds at most.
     """
 
     def __init__(self, extra_passes: bool = True, overfit_batch: bool = False) -> None:

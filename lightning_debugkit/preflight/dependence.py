@@ -35,7 +35,7 @@ FEWEST = 3  # samples of a batch in which one may be replaced
 AFFINE_NETWORK = Rule(
     "affine-network",
     Severity.WARNING,
-    "the network is a straight line: the prediction for the mean of two inputs is the mean of their predictions, "
+    "the network is linear: the prediction for the mean of two inputs is the mean of their predictions, "
     "though it has {layers} layers of weights",
     "Put a non-linearity, such as nn.ReLU, between the layers.",
     section="preflight",

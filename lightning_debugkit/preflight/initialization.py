@@ -22,8 +22,8 @@ LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 SYMMETRIC_INIT = Rule(
     "symmetric-init",
     Severity.WARNING,
-    "all {units} units of {module} start with the same weights, and {next} weighs them alike: they get the same "
-    "gradient in every step and stay one unit",
+    "all {units} units of {module} start with the same weights, and {next} gives them equal weights: they get the "
+    "same gradient in every step and stay equal",
     "Initialise the weights of {module} at random, as torch does by default.",
     section="preflight",
     cost="once",
@@ -31,7 +31,7 @@ SYMMETRIC_INIT = Rule(
 BIAS_BEFORE_NORM = Rule(
     "bias-before-norm",
     Severity.INFO,
-    "batch norm takes away the bias of the layer before it: {names}",
+    "batch norm cancels the bias of the layer before it: {names}",
     "Pass bias=False to these layers.",
     section="preflight",
     cost="once",

@@ -36,7 +36,7 @@ TURNED = 4.0
 LOSS_AT_INIT = Rule(
     "loss-at-init",
     Severity.WARNING,
-    "the first loss is {loss:.3g} where untrained weights should have {expected:.3g} ({why}): {what}",
+    "the first loss is {loss:.3g} where untrained weights should give {expected:.3g} ({why}): {what}",
     "{remedy}",
     section="loss",
     cost="once",

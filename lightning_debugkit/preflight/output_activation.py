@@ -27,9 +27,9 @@ PROBABILITIES = ("sigmoid", "special_expit", "hardsigmoid")
 DOUBLE_SOFTMAX = Rule(
     "double-softmax",
     Severity.WARNING,
-    "{function} is given probabilities, rows that sum to 1, at {place}: {function} applies softmax itself, so that it "
-    "works twice and the {stage} loss cannot fall below {floor:.3g}",
-    "Give {function} the numbers from before softmax{made}.",
+    "{function} is given probabilities, rows that sum to 1, at {place}: {function} applies softmax itself, so it "
+    "is applied twice and the {stage} loss cannot fall below {floor:.3g}",
+    "Give {function} the values before softmax{made}.",
     section="preflight",
     cost="once",
 )
@@ -38,14 +38,15 @@ DOUBLE_SIGMOID = Rule(
     Severity.WARNING,
     "{function} is given the result of {op} at {place}: {function} applies {own} itself, so that the {stage} loss sees "
     "numbers between 0 and 1 in place of logits",
-    "Give {function} the numbers from before {op}{made}.",
+    "Give {function} the values before {op}{made}.",
     section="preflight",
     cost="once",
 )
 MISSING_LOG_SOFTMAX = Rule(
     "missing-log-softmax",
     Severity.WARNING,
-    "{function} is given {seen} at {place}: it wants logarithms of probabilities, and what it returns is no likelihood",
+    "{function} is given {seen} at {place}: it expects logarithms of probabilities, so what it returns is not a "
+    "likelihood",
     "{remedy}",
     section="preflight",
     cost="once",

@@ -42,7 +42,7 @@ SAME = 1e-4  # relative: the loss of the step is that of its one call
 CANNOT_OVERFIT = Rule(
     "cannot-overfit-batch",
     Severity.WARNING,
-    "{samples} samples cannot be learned by heart: the loss stays at {loss:.3g} after {tried}; "
+    "{samples} samples cannot be memorised: the loss stays at {loss:.3g} after {tried}; "
     "one answer for all of them gives {constant:.3g}, and the right ones {least:.3g}",
     "Look at what lies between the inputs and the loss: a part that is cut off, an activation or a clamp that nothing "
     "passes, targets that the output cannot reach.",

@@ -48,8 +48,8 @@ LABEL_OUT_OF_RANGE = Rule(
 LABEL_NOT_INTEGRAL = Rule(
     "label-not-integral",
     Severity.WARNING,
-    "the labels that {function} is given at {place} were made whole by cutting off their fractions",
-    "Look at the labels in the dataset: a class is a whole number; use a regression loss for what is none.",
+    "the labels that {function} is given at {place} had their fractions cut off",
+    "Look at the labels in the dataset: a class is a whole number; for other targets use a regression loss.",
     section="data",
     cost="once",
 )

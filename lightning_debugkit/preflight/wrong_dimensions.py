@@ -19,8 +19,8 @@ from lightning_debugkit.replay.step_raised import RAISED
 VIEW_FOR_TRANSPOSE = Rule(
     "view-for-transpose",
     Severity.WARNING,
-    "{op} at {place} reads the numbers of {given} as {shape}: dimensions do not change their places by that, rows are "
-    "cut in their middle{samples}",
+    "{op} at {place} reads the numbers of {given} as {shape}: that does not swap dimensions but cuts rows in the "
+    "middle{samples}",
     "Use permute or transpose at that line, or movedim, to put a dimension elsewhere; view and reshape keep the order "
     "of all numbers.",
     section="preflight",

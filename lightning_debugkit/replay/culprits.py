@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 Fails = Callable[[Sequence[int]], "bool | None"]
 
 
-EVERY_ONE = "each sample shows it by itself"
+EVERY_ONE = "each single sample causes it"
 
 
 class Exhausted(RuntimeError):
@@ -35,7 +35,7 @@ def culprits(fails: Fails, size: int, hint: Sequence[int] = (), max_runs: int = 
         if hint and len(hint) < size and (found := _confirmed(counted, list(hint), everything)):
             return found, ""
         if not counted(everything):
-            return [], "the fault did not strike again when the batch was run in parts"
+            return [], "the fault did not recur when the batch was run in parts"
         suspects = _suspects(counted, everything)
         found = [index for index in suspects if counted([index]) or _in_company(counted, index)]
         if len(found) == size:
@@ -43,12 +43,12 @@ def culprits(fails: Fails, size: int, hint: Sequence[int] = (), max_runs: int = 
         if found:
             return found, ""
         if size > 2 and suspects and not counted.sound():
-            return [], "every part of the batch that can be run shows it"
+            return [], "every part of the batch that can be run causes it"
         together = _smallest(counted, everything)
     except Exhausted:
         return [], f"not narrowed down within {max_runs} runs of parts of the batch"
     if len(together) == size:
-        refused = "parts of the batch cannot be run alone" if counted.refused else "only the whole batch shows it"
+        refused = "parts of the batch cannot be run alone" if counted.refused else "only the whole batch causes it"
         return [], refused
     return together, "only together"
 

@@ -18,7 +18,7 @@ from lightning_debugkit.data.containers import is_opaque
 from lightning_debugkit.data.packed_rows import of_rows, owners
 from lightning_debugkit.replay.culprits import EVERY_ONE, Fails, culprits
 from lightning_debugkit.replay.error_origins import Signature, blamed, in_a_line, place_of_error, signature
-from lightning_debugkit.replay.nonfinite_entries import broken_rows
+from lightning_debugkit.replay.nonfinite_entries import broken_columns, broken_rows
 from lightning_debugkit.replay.passes import Backward, Pass, ReplayStep, outside
 from lightning_debugkit.replay.trace import Born, Trace, origin
 
@@ -43,6 +43,7 @@ class Diagnosis:
     backward: str = ""  # autograd node, if it was born in the backward pass
     backward_source: str = ""  # the user's line in the backward of a custom autograd function
     path: str = ""  # place in the batch, if it came with it
+    columns: Sequence[int] = ()  # that are not finite there, if it is a table of samples by columns
     value: str = "nan"  # `"nan"` or `"inf"`
     loss: float | None = None
     parameters: Sequence[str] = ()  # parameters whose gradient is not finite
@@ -149,7 +150,7 @@ def _describe(traced: Pass, first: Born | None) -> Diagnosis:
         common["largest"] = _largest(traced.step.batch)
     kind, path = first.label
     if kind == "input":
-        return Diagnosis("input", path=path, **common)
+        return Diagnosis("input", path=path, columns=_columns(traced.step.batch, path), **common)
     if kind == "constant" and (told := _broken_entry(traced.step.batch)) is not None:
         # The step has made a tensor of it: where that came from is not seen.
         return Diagnosis("input", path=told, **common)
@@ -241,6 +242,11 @@ def _failing(
         return (None if broke else False) if found.origin == "raised" else broke
 
     return fails
+
+
+def _columns(batch: Any, path: str) -> list[int]:
+    held = dict(leaves(batch)).get(path)
+    return broken_columns(held) if isinstance(held, Tensor) else []
 
 
 def _unentered(batch: Any) -> list[str]:

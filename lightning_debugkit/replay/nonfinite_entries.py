@@ -22,6 +22,18 @@ def broken_rows(tensor: Tensor) -> list[int]:
     return found
 
 
+def broken_columns(tensor: Tensor) -> list[int]:
+    """Return which columns of a table, of samples by columns, are not finite; none of what is no table.
+
+    Example:
+        >>> broken_columns(torch.tensor([[0.0, 1.0, float("nan")], [0.0, 1.0, 2.0]]))
+        [2]
+    """
+    if tensor.is_nested or tensor.ndim != 2 or tensor.shape[1] < 2 or tensor.layout is not torch.strided:
+        return []
+    return broken_rows(tensor.t())
+
+
 def broken(tensor: Tensor) -> tuple[bool, bool]:
     """Return whether ``tensor`` holds NaN, and whether it holds infinities; neither where it cannot be looked at."""
     if not (tensor.is_floating_point() or tensor.is_complex()) or tensor.device.type == "meta":

@@ -31,6 +31,8 @@ PARAMETER = Rule(
     "nonfinite-parameter", Severity.ERROR, _SAYS, "{remedy}", section="parameters", can_follow=BROKEN_NUMBERS
 )
 
+_MOST_COLUMNS = 4  # more of them say that whole rows are broken
+
 # By these, numbers grow until they overflow.
 _RUNAWAY = ("diverging-loss", "exploding-gradient", "input-not-normalized")
 
@@ -68,12 +70,15 @@ def finding(
         "op": found.op,
         "source": found.source,
     }
-    evidence |= {"parameters": list(found.parameters or parameters), "loss": loss}
+    # A broken input breaks the gradient of every parameter: their names tell nothing then.
+    named = [] if found.origin == "input" else list(found.parameters or parameters)
+    evidence |= {"parameters": named, "loss": loss}
     optional = {
         "learning_rate": when.growth.rate if when.growth is not None and ran_away(found, when) else 0,
         "backward": found.backward,
         "backward_source": found.backward_source,
         "input": found.path if found.origin == "input" else "",
+        "columns": list(found.columns),
         "part": found.part,
         "entries": list(when.below),
         "cause": found.cause,
@@ -102,7 +107,7 @@ def _unexplained(
     """Return the finding for a step whose replay tells nothing; hooks may have named the module all the same."""
     rule = GRADIENT if seen.startswith("gradient") else LOSS
     module = parameters[0] if parameters and rule is GRADIENT else ""
-    words: dict[str, Any] = {"seen": seen, "what": note or "the replay of the step did not show it again"}
+    words: dict[str, Any] = {"seen": seen, "what": note or "the replay of the step did not reproduce it"}
     words["remedy"] = "Use GradientAnomalyDetector(hooks='always') to name the module in the step itself."
     if hooked is not None:
         rule, module = _RULES[hooked[0]], hooked[1]
@@ -119,11 +124,11 @@ def _worded(found: Diagnosis, samples: list[int], entries: str, step: int, when:
     drop = f", or drop sample {samples[0]} of {batch}{entry}" if len(samples) == 1 else ""
     if found.origin == "input":
         return (
-            f"{indexed(found.path)} holds {found.value}",
+            f"{indexed(found.path)} holds {found.value}{_in_columns(found.columns)}",
             f"Clean or drop {entries or 'these samples where the Dataset makes them'}.",
         )
     if found.origin == "parameter":
-        remedy = "Load a checkpoint of before it broke, or look at what was loaded: training cannot mend it."
+        remedy = "Load a checkpoint from before it broke, or look at what was loaded: training cannot repair it."
         if found.path == "attribute":
             remedy = f"Look at where {found.module} is made and changed: it was kept from before the step."
         return f"the {found.path} {found.module} holds {found.value} before the step", remedy
@@ -145,6 +150,13 @@ def _worded(found: Diagnosis, samples: list[int], entries: str, step: int, when:
     first, semicolon, more = remedy.partition(";")
     drop = "" if found.cause in OF_ALL and len(samples) == found.size else drop
     return f"{what}{function}", f"{begun(first)}{place}{drop}{semicolon}{more}."
+
+
+def _in_columns(columns: Sequence[int]) -> str:
+    """Return the columns of a table that are broken, empty if there are none or too many to name."""
+    if not columns or len(columns) > _MOST_COLUMNS:
+        return ""
+    return f" in column{'s' if len(columns) > 1 else ''} {listed([str(column) for column in columns])}"
 
 
 def named_entries(indices: Sequence[Any], below: Sequence[str], part: str) -> str:

@@ -14,6 +14,7 @@ from lightning_debugkit.report.number_formats import NONFINITE, as_list, as_numb
 _LABELS = {"batch_idx": "batch", "op": "operation", "norm": "gradient norm"}
 _NAMES_OF_CODE = {"op", "backward", "parameters", "parameter", "module", "modules", "layer", "layers"}
 _TOLD_APART = {"source", "note"}
+_KEYS_OF_WORDS = {"cause", "columns"}  # the message has them in words
 _SOURCE = re.compile(r"(?P<place>[^\n]+?:\d+):\s?(?P<code>.*)", re.DOTALL)
 
 
@@ -44,7 +45,7 @@ def rows(finding: Finding) -> list[Row]:
             is_nonfinite=any(item in NONFINITE for item in as_list(value) if isinstance(item, str)),
         )
         for key, value in finding.evidence.items()
-        if key not in _TOLD_APART and value not in (None, "", [], {}, ()) and not _is_said(value, said)
+        if key not in _TOLD_APART | _KEYS_OF_WORDS and value not in (None, "", [], {}, ()) and not _is_said(value, said)
     ]
 
 

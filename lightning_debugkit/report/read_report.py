@@ -94,7 +94,7 @@ class Report:
         summary = self.summary
         pressing = summary.of(Severity.ERROR, Severity.WARNING)
         worst = max((told.finding.severity for told in pressing), default=None)
-        color = _COLORS[worst] if worst is not None else _WELL if summary.is_well else _COLORS[Severity.INFO]
+        color = _COLORS[worst] if worst is not None else _WELL if summary.is_green else _COLORS[Severity.INFO]
         lines = [f'<p style="margin:0 0 .4em"><b>{escape(summary.verdict)}</b></p>']
         if summary.start_here:
             lines.append(f'<p style="margin:0 0 .4em"><b>Start here:</b> {escape(summary.start_here)}</p>')

@@ -67,6 +67,11 @@ class Summary:
         """It finished, and all that look for faults looked until then; what they found is another matter."""
         return self.status == "finished" and not any(trouble.is_lasting for trouble in self.troubles)
 
+    @property
+    def is_green(self) -> bool:
+        """It is well, and nothing was found that its verdict names."""
+        return self.is_well and not any(verdicts.is_named(told.finding) for told in self.findings)
+
     def tells(self, finding: Finding) -> bool:
         """Tell whether the verdict has the message of a finding, or its first clause."""
         return headline(finding.message)[0] in self.verdict

@@ -43,10 +43,8 @@ class Trouble:
             said = f"{self.callback} stopped looking at step {self.step}: {self.error}{at}."
         else:
             often = "once" if self.times == 1 else f"{self.times} times, first"
-            said = (
-                f"{self.callback} failed {often} at step {self.step}, in {self.hook}: {self.error}{at}; what it would "
-            )
-            said += "have told there is missing."
+            failed = f"{self.callback} failed {often} at step {self.step}, in {self.hook}: {self.error}{at}"
+            said = f"{failed}; what it would have found there is missing."
         return f"{said} This is a defect of the kit: please report it."
 
 

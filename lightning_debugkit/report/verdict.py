@@ -11,7 +11,8 @@ from lightning_debugkit.core.name_lists import plural
 from lightning_debugkit.report.number_formats import headline, sentence
 from lightning_debugkit.report.troubles import Trouble, others
 
-_UNHEARD = "; what loss functions are given was not looked at"
+_UNHEARD = "; the inputs of loss functions were not checked"
+_LIMITS = "bias-variance"  # section of the report
 _EVALUATED = {"test": "tested", "validate": "validated", "predict": "asked for predictions"}
 
 
@@ -53,7 +54,11 @@ def verdict(ending: Ending, findings: Sequence[Finding]) -> str:
     >>> verdict(Ending("finished", 96, ignored=("constant-input",)), [])
     'No fault found in 96 steps; constant-input was found and is ignored.'
     >>> verdict(Ending("finished", 96, is_unheard=True), [])
-    'No fault found in 96 steps; what loss functions are given was not looked at.'
+    'No fault found in 96 steps; the inputs of loss functions were not checked.'
+    >>> from lightning_debugkit.core.finding import Where
+    >>> gap = Finding("overfitting", Severity.INFO, "...", Where(7, 96), section="bias-variance")
+    >>> verdict(Ending("finished", 96), [gap])
+    'No fault found in 96 steps; what limits the model: overfitting.'
     >>> verdict(Ending("exception", 96, "ValueError: bad shape"), [])
     'The run ended with an exception at step 96: ValueError: bad shape.'
     """
@@ -62,7 +67,7 @@ def verdict(ending: Ending, findings: Sequence[Finding]) -> str:
     if error is not None:
         said = _broken(ending, error) if error is pressing[0] else _led_to(ending, pressing[0], error)
     elif not pressing:
-        said = _quiet(ending) + (_UNHEARD if ending.is_unheard else "") + _of_the_data(findings)
+        said = _quiet(ending) + (_UNHEARD if ending.is_unheard else "") + _of_the_data(findings) + _limit(findings)
     else:
         said = f"{_course(ending)}; {_attention(pressing)}"
     ignored = [f"{rule} was found and is ignored" for rule in ending.ignored]
@@ -121,6 +126,16 @@ def _of_the_data(findings: Sequence[Finding]) -> str:
         return ""
     first = sentence(notes[0].message.partition(": ")[0])
     return f"; {'a note on the data' if len(notes) == 1 else f'{len(notes)} notes on the data, first'}: {first}"
+
+
+def is_named(finding: Finding) -> bool:
+    """Tell whether the verdict on a run without fault names a finding: a note on the data, or what limits the model."""
+    return finding.on_data or finding.section == _LIMITS
+
+
+def _limit(findings: Sequence[Finding]) -> str:
+    names = [finding.rule.replace("-", " ") for finding in findings if is_named(finding) and not finding.on_data]
+    return f"; what limits the model: {' and '.join(dict.fromkeys(names))}" if names else ""
 
 
 def _unblemished(ending: Ending) -> str:

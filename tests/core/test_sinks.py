@@ -61,11 +61,10 @@ def fit(folder: Path, *callbacks: pl.Callback, logger: Any = False, fault: bool 
     trainer = pl.Trainer(
         max_epochs=2,
         accelerator="cpu",
-        log_every_n_steps=1,
         callbacks=list(callbacks),
         logger=logger,
         default_root_dir=folder,
-        **{**quiet, **options},
+        **{"log_every_n_steps": 1, **quiet, **options},
     )
     trainer.fit(module, DataLoader(data, batch_size=4))
     return module
@@ -165,7 +164,7 @@ def test_a_wrong_argument_is_one_sentence(arguments: dict[str, Any], told: str) 
     for make in (Reporting, debugkit):
         with pytest.raises(ValueError) as caught:
             make(**arguments)
-        assert str(caught.value).startswith("Reporting needs ")
+        assert str(caught.value).startswith(f"{make.__name__} needs ")
         assert told in str(caught.value)
 
 
@@ -259,6 +258,24 @@ def test_the_csv_logger_has_a_column_named_after_the_rule(tmp_path: Path) -> Non
         ("32", "20.0")
     ]
     assert sum(bool(row["train_loss"]) for row in rows) == 32
+
+
+def test_scalars_come_at_the_steps_of_lightnings_own_rows_and_no_more_often(tmp_path: Path) -> None:
+    logger = CSVLogger(tmp_path)
+    fit(tmp_path, *debugkit(loggers="all"), logger=logger, gradient_clip_val=0.1, log_every_n_steps=5)
+    with Path(logger.log_dir, "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    own = [row["step"] for row in rows if row["train_loss"]]
+    assert own == ["4", "9", "14", "19", "24", "29"], "of 32 steps"
+    assert [row["step"] for row in rows if row["debugkit/grad_norm"]] == own
+    clipped = [row["step"] for row in rows if row["debugkit/clip_coefficient"]]  # read in blocks: some come late
+    assert sorted(set(clipped), key=int) == own
+
+
+def test_scalars_of_a_program_that_logs_no_step_are_not_logged(tmp_path: Path) -> None:
+    logger = Remembers()
+    fit(tmp_path, *debugkit(loggers="all"), logger=logger, log_every_n_steps=0)
+    assert [metrics for metrics, _ in logger.own() if "debugkit/grad_norm" in metrics] == []
 
 
 def test_fast_dev_run_has_a_logger_that_keeps_nothing(tmp_path: Path) -> None:

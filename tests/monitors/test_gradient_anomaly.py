@@ -159,7 +159,7 @@ def test_skip_drops_the_update_and_goes_on(breaks: str, tmp_path: Path) -> None:
 def test_skip_takes_the_batch_off_the_buffers(tmp_path: Path) -> None:
     """A batch of NaN would stay in batch norm's running mean for ever."""
     x = torch.randn(64, 6, generator=torch.Generator().manual_seed(0))
-    x[20] = math.nan
+    x[20] = math.nan  # the whole row: no column is to blame
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, x.sum(1, keepdim=True)), batch_size=8)
     module = make()
     fit(module, tmp_path, Detector(action="skip"), train=loader)

@@ -30,9 +30,15 @@ def told(folder: Path, bad: list[int], shuffle: bool = True) -> tuple[Finding, s
 def test_the_entry_of_the_dataset_is_in_the_advice_and_in_the_exception(tmp_path: Path) -> None:
     finding, text = told(tmp_path, [21])
     assert finding.rule == "nonfinite-input"
-    assert f"batch[0] holds nan, sample {finding.evidence['samples'][0]} of the batch" in finding.message
+    assert f"batch[0] holds nan in column 2, sample {finding.evidence['samples'][0]} of the batch" in finding.message
     assert finding.advice == "Clean or drop entry 21 of the dataset."
     assert "entry 21 of the dataset" in text
+
+
+def test_the_column_of_a_table_is_named_and_no_parameter(tmp_path: Path) -> None:
+    finding, _ = told(tmp_path, [21])
+    assert finding.evidence["columns"] == [2]
+    assert finding.evidence["parameters"] == []  # the gradients of all of them are broken: that tells nothing
 
 
 def test_several_entries_are_all_named(tmp_path: Path) -> None:
@@ -63,5 +69,5 @@ def test_what_was_kept_from_an_earlier_step_is_named_where_the_replay_shows_noth
     with pytest.raises(TrainingAnomaly) as caught:
         fit(Remembers(), tmp_path, GradientAnomalyDetector())
     assert caught.value.finding.where.step == 6
-    told = "the replay of the step did not show it again; answers.3 holds nan, which was kept from an earlier step"
+    told = "the replay of the step did not reproduce it; answers.3 holds nan, which was kept from an earlier step"
     assert told in caught.value.finding.message

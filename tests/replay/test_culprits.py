@@ -61,20 +61,20 @@ def test_one_bad_sample_is_named_although_it_cannot_be_run_alone(drawn: tuple[in
     size, bad = drawn
     found, note = culprits(in_pairs_only(singles(bad)), size)
     assert found == sorted(bad)
-    assert bad or note == "the fault did not strike again when the batch was run in parts"
+    assert bad or note == "the fault did not recur when the batch was run in parts"
 
 
 def test_a_fault_of_every_pair_is_not_blamed_on_the_first() -> None:
     """The loss itself is broken, whatever the samples; batch norm forbids to see it in one alone."""
-    assert culprits(in_pairs_only(lambda part: True), 8) == ([], "every part of the batch that can be run shows it")
+    assert culprits(in_pairs_only(lambda part: True), 8) == ([], "every part of the batch that can be run causes it")
 
 
 def test_a_fault_of_every_sample_names_none() -> None:
-    assert culprits(lambda part: True, 8) == ([], "each sample shows it by itself")
+    assert culprits(lambda part: True, 8) == ([], "each single sample causes it")
 
 
 def test_a_fault_of_the_whole_batch_names_none() -> None:
-    assert culprits(lambda part: len(part) == 8, 8) == ([], "only the whole batch shows it")
+    assert culprits(lambda part: len(part) == 8, 8) == ([], "only the whole batch causes it")
 
 
 def test_a_batch_that_cannot_be_run_in_parts_says_so() -> None:
@@ -85,7 +85,7 @@ def test_a_batch_that_cannot_be_run_in_parts_says_so() -> None:
 
 
 def test_a_fault_that_does_not_strike_again_names_none() -> None:
-    assert culprits(lambda part: False, 8) == ([], "the fault did not strike again when the batch was run in parts")
+    assert culprits(lambda part: False, 8) == ([], "the fault did not recur when the batch was run in parts")
 
 
 @settings(max_examples=60, deadline=None)

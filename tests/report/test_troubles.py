@@ -70,7 +70,7 @@ def test_a_callback_that_failed_once_is_a_remark_and_no_verdict() -> None:
     assert summary.verdict == "No fault found in 22 steps."
     assert summary.remarks == (
         "GradientAnomalyDetector failed once at step 2, in on_before_optimizer_step: ValueError: Expected a parent, "
-        "at sight.py:99 in see; what it would have told there is missing. "
+        "at sight.py:99 in see; what it would have found there is missing. "
         "This is a defect of the kit: please report it.",
     )
 

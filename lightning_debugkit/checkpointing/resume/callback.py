@@ -23,7 +23,7 @@ from lightning_debugkit.core.rule import Rule
 RESUME_NOT_EXACT = Rule(
     "resume-not-exact",
     Severity.INFO,
-    "that the run goes on from step {step} as if it had never stopped is not assured: {causes}",
+    "from step {step} on, the resumed run may differ from one that never stopped: {causes}",
     "{advice}",
     section="checkpoints",
     cost="once",

@@ -25,8 +25,8 @@ CONFUSED = Rule(
     "confused-classes",
     Severity.INFO,
     "{target} is taken for {predicted} in {count} of {support} {unit} ({low:.0%} to {high:.0%}), "
-    "{lift:.1f} times as often as mistakes fall there by chance",
-    "Look at the examples of this pair in the report first: {part:.0%} of all mistakes are of it.",
+    "{lift:.1f} times as often as by chance",
+    "Look at the examples of this pair in the report first: {part:.0%} of all mistakes are of this pair.",
     section="error-analysis",
     cost="once",
 )
@@ -66,7 +66,7 @@ SLICE = Rule(
 SURE = Rule(
     "overconfident",
     Severity.INFO,
-    "{error:.1%} ({low:.1%} to {high:.1%}) of the answers are wrong where the model's probabilities admit "
+    "{error:.1%} ({low:.1%} to {high:.1%}) of the answers are wrong, while the model's probabilities expect "
     "{claimed:.1%}",
     "Do not use its probabilities as they are: fit a temperature on held-out data, or train with label smoothing.",
     section="error-analysis",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 NEVER = Rule(
     "class-never-predicted",
     Severity.WARNING,
-    "{label} is never predicted, though {support} {unit} are of it{more}: {why}",
+    "{label} is never predicted, though {support} {unit} belong to it{more}: {why}",
     "{first}",
     section="error-analysis",
     cost="once",

@@ -15,8 +15,8 @@ from lightning_debugkit.core.rule import Rule
 CONSTANT = Rule(
     "constant-output",
     Severity.WARNING,
-    "the output of {name} ({op}) is the same for all samples of a batch, though they differ: in {looks} looks over "
-    "{steps} steps it varied by {spread:.2g} of its size at most",
+    "the output of {name} ({op}) is the same for all samples of a batch, though they differ: observed {looks} "
+    "times over {steps} steps, it varied by at most {spread:.2g} of its size",
     "Print the spread over the batch after each layer to see where it is lost: in a dead or saturated layer, a softmax "
     "over one entry, an input that is not used. If it was there at first, lower the learning rate.",
     section="activations",

@@ -19,8 +19,8 @@ from lightning_debugkit.stats.consecutive import Consecutive
 DEAD = Rule(
     "dead-units",
     Severity.WARNING,
-    "{dead} of {units} units of {name} ({op}) are dead: they {gave} for all {samples_seen} samples of {looks} looks, "
-    "over {steps} steps, and {get}",
+    "{dead} of {units} units of {name} ({op}) are dead: they {gave} for all {samples_seen} samples, observed "
+    "{looks} times over {steps} steps, and {get}",
     "Lower the learning rate, and check the scale of what enters {layer} and its biases. A normalisation before the "
     "activation, or LeakyReLU or GELU, keeps units alive.",
     section="activations",
@@ -30,8 +30,8 @@ DEAD = Rule(
 SATURATED = Rule(
     "saturated-units",
     Severity.WARNING,
-    "{share:.0%} of all entries of {name} ({op}) lie where it is flat, in {looks} looks over {steps} steps from the "
-    "first on: less than 1 % of the gradient passes there",
+    "{share:.0%} of all entries of {name} ({op}) lie where it is flat, observed {looks} times over {steps} steps "
+    "from the first on: less than 1 % of the gradient passes there",
     "Standardise what enters {layer}, or lower the scale of its initial weights. A normalisation before the "
     "activation keeps it where it is steep.",
     section="activations",

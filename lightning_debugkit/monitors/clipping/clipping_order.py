@@ -13,7 +13,7 @@ from lightning_debugkit.monitors.clipping.clipped_step import ClippedStep
 BEFORE_BACKWARD = Rule(
     "clipping-before-backward",
     Severity.WARNING,
-    "gradients are clipped before the backward pass that makes them, in each of the last {steps} steps: "
+    "gradients are clipped before the backward pass that computes them, in each of the last {steps} steps: "
     "the step itself uses them unclipped",
     "Clip between backward and optimizer.step(): set Trainer(gradient_clip_val=...) or override "
     "configure_gradient_clipping.",

@@ -20,7 +20,8 @@ ALWAYS = Rule(
     "{share:.0%} of the last {steps} steps were clipped: median norm {norm:.3g} before and {after:.3g} after, "
     "coefficient {coefficient:.2g}",
     "Lower the learning rate, or raise the threshold of {cut} from {threshold:.3g} to about {suggested:.3g}, "
-    "{yardstick}. If the loss falls as it should, leave both: they make a rate of {coefficient:.2g} of yours.",
+    "{yardstick}. If the loss falls as it should, leave both: the learning rate in effect is {coefficient:.2g} "
+    "times yours.",
     section="clipping",
     can_follow=("clipping-scaled-gradients", "eval-mode-in-training", "stale-gradients"),
 )

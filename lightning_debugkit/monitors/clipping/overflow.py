@@ -19,8 +19,8 @@ ZEROED = Rule(
     Severity.ERROR,
     "clipping turned the gradients of {count} of {steps} steps into zeros, first at step {first}: they are finite"
     "{size}, but their norm overflows {kind}, and threshold/inf is 0",
-    "Bring the loss to the usual size: look at the units of targets and outputs, or divide the loss. Else clip by "
-    "value first (clip_grad_value_), or pass error_if_nonfinite=True to hear of it.",
+    "Make the loss smaller: check the units of targets and outputs, or divide the loss. Otherwise clip by value "
+    "first (clip_grad_value_), or pass error_if_nonfinite=True to get an error.",
     section="clipping",
 )
 

@@ -35,7 +35,7 @@ SCHEDULER = Rule(
     Severity.WARNING,
     "{name} is stepped by the program{at}, {extra} times in {steps} steps, and Lightning steps it at each {interval}, "
     "too",
-    "Remove the call; if it is to go by steps, return 'interval': 'step' beside the scheduler from "
+    "Remove the call; to step it after each batch, return 'interval': 'step' beside the scheduler from "
     "configure_optimizers.",
     section="learning-rate",
 )

@@ -27,7 +27,7 @@ def broken_weights(where: Where, module: nn.Module) -> Iterator[Finding]:
             seen="weights are not finite",
             what=f"{listed(broken)} hold NaN or infinity before training starts",
             samples_text="",
-            remedy="Load a checkpoint of before it broke, or look at what was loaded: training cannot mend it.",
+            remedy="Load a checkpoint from before it broke, or look at what was loaded: training cannot repair it.",
             parameters=broken,
         )
 

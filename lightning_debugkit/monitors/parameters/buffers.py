@@ -20,8 +20,8 @@ BUFFER = Rule(
     "nonfinite-buffer",
     Severity.ERROR,
     "{names}: {held} {value} {since}, though training is finite{whose}{samples_text}",
-    "Bound what goes into {layer}, and {reset} or load a checkpoint of before: in eval mode it gives nan or nothing, "
-    "and no later batch mends it.",
+    "Bound what goes into {layer}, and {reset} or load an earlier checkpoint: in eval mode it gives nan or 0, and "
+    "no later batch repairs it.",
     section="parameters",
     cost="sampled",
 )

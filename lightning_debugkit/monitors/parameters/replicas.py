@@ -14,8 +14,9 @@ from lightning_debugkit.stats.tensor_norms import bits, is_readable
 DIFFER = Rule(
     "replicas-differ",
     Severity.ERROR,
-    "the weights of {names} differ between ranks {ranks}: the replicas train apart",
-    "Do on every rank what changes weights or gradients: look for is_global_zero, rank_zero_only or unsynchronised "
+    "the weights of {names} differ between ranks {ranks}: the replicas drift apart",
+    "What changes weights or gradients must run on every rank: look for is_global_zero, rank_zero_only or "
+    "unsynchronised "
     "random numbers around clipping, initialisation and optimizer steps.",
     section="parameters",
     cost="sampled",

@@ -20,7 +20,8 @@ EVAL_MODE = Rule(
     "eval-mode-in-training",
     Severity.WARNING,
     "{names} in eval mode during training{since}: {effect}",
-    "Call {call}.train() when training (re)starts, in on_train_epoch_start; after eval() for a test, go back.",
+    "Call {call}.train() when training (re)starts, in on_train_epoch_start; after eval() for a test, call train() "
+    "again.",
     section="parameters",
 )
 

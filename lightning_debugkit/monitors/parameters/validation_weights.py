@@ -18,14 +18,14 @@ KEPT = Rule(
     "validation-weights-kept",
     Severity.WARNING,
     "validation ran on the weights that {store} keeps, and training goes on with them: what it had trained is lost",
-    "Keep a copy (clone) of the trained weights before others take their place, and put it back when validation ends.",
+    "Clone the trained weights before validation replaces them, and put them back when it ends.",
     section="validation",
 )
 
 UNTRAINED = Rule(
     "untrained-weights-validated",
     Severity.WARNING,
-    "{what} of before training, not those that {steps} steps have trained{by}",
+    "{what} from before training, not those that {steps} steps have trained{by}",
     "{remedy}",
     section="validation",
 )

@@ -62,7 +62,7 @@ WEIGHTS_RENAMED = Rule(
     "weights-renamed",
     Severity.INFO,
     "{told}",
-    "Nothing needs to be done; the next checkpoint has the names of now.",
+    "Nothing needs to be done; the next checkpoint has the new names.",
     section="code",
     cost="once",
 )

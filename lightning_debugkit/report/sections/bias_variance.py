@@ -89,7 +89,7 @@ def _name(split: Any) -> str:
 
 
 def _alt(found: Stack) -> str:
-    parts = "; ".join(f"{part.label} from {found.text(part.left)} to {found.text(part.right)}" for part in found.parts)
+    parts = ", ".join(f"{part.label} from {found.text(part.left)} to {found.text(part.right)}" for part in found.parts)
     return f"Parts of the {found.metric}: {parts or 'no parts'}."
 
 

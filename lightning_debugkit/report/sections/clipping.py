@@ -27,7 +27,7 @@ _WAYS = {
     "norm": "clipped by norm",
     "value": "clipped by value",
     "module": "clipped by the module's own means",
-    "nothing": "not clipped by anything",
+    "nothing": "not clipped",
 }
 
 
@@ -65,7 +65,7 @@ def _told(name: str, counts: Mapping[str, Any]) -> str:
     ways = as_mapping(counts.get("by"))
     main = max(ways, key=lambda way: as_int(ways[way]), default="nothing")
     if set(ways) <= {"nothing"}:
-        return f"{name}: {plural(as_int(counts.get('steps')), 'step')}, none of them clipped by anything."
+        return f"{name}: {plural(as_int(counts.get('steps')), 'step')}, none of them clipped."
     exact = as_int(counts.get("exact"))
     how = "exact, as the clipping itself computed them" if exact else "measured before and after, on sampled steps"
     return f"{name}: {_WAYS.get(main, 'clipped')}. {_share_told(counts)} Norms are {how}."

@@ -191,8 +191,7 @@ def test_a_metric_that_is_never_logged_is_told_with_those_that_are(tmp_path: Pat
     finding = only(tmp_path)
     assert (finding.rule, str(finding.severity), finding.where.step) == ("monitor-missing", "warning", 5)
     assert (
-        finding.message
-        == "val_los was not logged, so that no file is kept for it so far; logged are train_loss, val_loss"
+        finding.message == "val_los was not logged, so no file is kept for it so far; logged were train_loss, val_loss"
     )
     assert finding.advice == "Write 'val_loss', if that is what is meant; else log 'val_los'."
     assert steps(tmp_path / "checkpoints") == [4, 8, 12, 16, 20]

@@ -79,6 +79,6 @@ def test_every_class_that_is_never_predicted_is_named(tmp_path: Path) -> None:
     run(tmp_path, loader(logits, labels, size=256), stage="test", class_names=names)
     message = told(tmp_path, "class-never-predicted").message
     assert message.startswith(
-        "in the test, bee is never predicted, though 200 samples are of it, and so it is with dog"
+        "in the test, bee is never predicted, though 200 samples belong to it, and so it is with dog"
     )
     assert "with dog and eel: they get" in message

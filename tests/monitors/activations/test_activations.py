@@ -80,8 +80,8 @@ def test_the_finding_names_place_numbers_and_line(tmp_path: Path) -> None:
         "13 looks at 8 samples are the first 100"
     )
     assert found.message == (
-        f"30 of 32 units of net.1 (relu) are dead: they gave 0 for all {seen['samples_seen']} samples of "
-        f"{seen['looks']} looks, over {seen['steps']} steps, and get no gradient"
+        f"30 of 32 units of net.1 (relu) are dead: they gave 0 for all {seen['samples_seen']} samples, "
+        f"observed {seen['looks']} times over {seen['steps']} steps, and get no gradient"
     )
     assert (seen["samples_seen"], seen["steps"] >= 20) == (8 * seen["looks"], True)
     assert found.evidence["layer"] == "net.0"
