@@ -112,7 +112,7 @@ def _made(trainer: Trainer, run: Run) -> RunSinks:
     asked = trainer.loggers if trainer.is_global_zero and settings.loggers != "none" else []
     return RunSinks(
         Console(run.folder / ".said" if trainer.world_size > 1 else None),
-        Sinks(logger_sinks(asked, takes_all, trainer.log_every_n_steps), failed),
+        Sinks(logger_sinks(asked, takes_all, getattr(trainer, "log_every_n_steps", 1)), failed),
         Sinks([] if settings.on_finding is None else [Call(settings.on_finding)], failed),
         frozenset(settings.ignore),
         takes_all,

@@ -50,7 +50,7 @@ def test_the_verdict_the_parts_and_the_advice_are_in_the_report(tmp_path: Path) 
     assert "<b>Bias and variance</b>" in text
     assert "Underfitting: training error is 19 points worse than the goal." in text
     assert (
-        "avoidable bias from 1 % to 20 %; variance from 20 % to 27 %; validation overfitting from 27 % to 25 %" in text
+        "avoidable bias from 1 % to 20 %, variance from 20 % to 27 %, validation overfitting from 27 % to 25 %" in text
     )
     assert "| variance | training to validation | 7 points (3 to 11) | **beyond doubt** |" in text
     assert "| 2 | Tune hyper-parameters. |" in text
