@@ -25,9 +25,8 @@ def broken_rows(tensor: Tensor) -> list[int]:
 def broken_columns(tensor: Tensor) -> list[int]:
     """Return which columns of a table, of samples by columns, are not finite; none of what is no table.
 
-    Example:
-        >>> broken_columns(torch.tensor([[0.0, 1.0, float("nan")], [0.0, 1.0, 2.0]]))
-        [2]
+    >>> broken_columns(torch.tensor([[0.0, 1.0, float("nan")], [0.0, 1.0, 2.0]]))
+    [2]
     """
     if tensor.is_nested or tensor.ndim != 2 or tensor.shape[1] < 2 or tensor.layout is not torch.strided:
         return []
