@@ -40,15 +40,19 @@ class PlainTotals:
     def __init__(self) -> None:
         self._lists: dict[str, tuple[int, int]] = {}  # length, and `id` of the first entry
         self._numbers: dict[str, float] = {}
+        self._told: set[str] = set()
         self._times: Counter[tuple[str, str]] = Counter()  # validations in a row that logged the ratio of two numbers
 
     def end_validation(self, where: Where, trainer: Trainer, module: LightningModule) -> Iterator[Finding]:
         """Yield the totals of which a metric is made that hold earlier validations, too."""
-        logged = {name: float(value) for name, value in trainer.callback_metrics.items() if value.numel() == 1}
+        metrics = trainer.callback_metrics.items()
+        logged = {name: float(value) for name, value in metrics if value.numel() == 1 and name not in self._told}
         lists = {name: value for name, value in _attributes(module) if isinstance(value, list) and value}
         numbers = dict(list(_numbers(module))[:_MOST])
-        yield from self._of_lists(where, lists, logged)
-        yield from self._of_counts(where, numbers, logged)
+        for finding in (*self._of_lists(where, lists, logged), *self._of_counts(where, numbers, logged)):
+            if finding.evidence["logged"] not in self._told:
+                self._told.add(finding.evidence["logged"])
+                yield finding
         self._lists = {name: (len(value), id(value[0])) for name, value in lists.items()}
         self._numbers = numbers
 
