@@ -222,7 +222,8 @@ class DataCheck(DebugCallback):
         if counted is not None:
             is_single = is_plain and not (train.is_rich and duplicates.has_copies(train.prints))
             yield from labels.judge_counts(counted, told if self._is_val_whole else None, is_single, where)
-        yield from values.judge(values.finite(train.values), values.finite(val.values), where, train.shape)
+        inputs, asked = values.finite(train.values), values.finite(val.values)
+        yield from values.judge(inputs, asked, where, train.shape)
         small, small_val = values.finite(train.thumbnails), values.finite(val.thumbnails)
         is_table = len(train.shape) <= 1
         if small_val is not None and is_table and not is_same and self._is_val_whole and len(small_val) == val.taken:
@@ -230,7 +231,6 @@ class DataCheck(DebugCallback):
         # Numbers that are names, such as those of words, have no distance.
         if self.neighbours and small is not None and train.is_measured:
             yield from near_duplicates.judge(small, small_val, is_table, is_same, where)
-        inputs, asked = values.finite(train.values), values.finite(val.values)
         if inputs is not None and asked is not None and train.is_measured and not is_same and not _overlaps(copies):
             yield from shared_windows.judge(inputs, asked, train.shape, where)
         is_whole = trainer.is_last_batch and known is not None and len(train.named) == train.taken

@@ -19,7 +19,7 @@ from lightning_debugkit.core.loss_functions import BINARY_LOSSES, CLASS_LOSSES, 
 from lightning_debugkit.core.patching import has_compiled_code
 from lightning_debugkit.core.step_hooks import LossWatch
 from lightning_debugkit.core.trivial_answer import AgainstTrivial, against_constant, trivial_finding
-from lightning_debugkit.monitors.validation_numbers import Numbers, compared, numbers, numbers_finding
+from lightning_debugkit.monitors.validation_numbers import Numbers, compared, numbers_finding, sampled_numbers
 from lightning_debugkit.stats.tensor_norms import unobserved
 
 FEWEST_STEPS = 100  # a shorter fit is a trial
@@ -118,7 +118,7 @@ def _heard(watch: LossWatch, batch: Any) -> _Answers | Numbers | None:
     if classes or watch.is_unreduced or len(watch.calls) != 1 or watch.calls[0][0] not in VALUE_LOSSES:
         return None
     name, prediction, target, _ = watch.calls[0]
-    return numbers(name, prediction, target, batch)
+    return sampled_numbers(name, prediction, target, batch)
 
 
 def _judged(where: Where, answers: list[_Answers | Numbers]) -> Finding | None:

@@ -69,7 +69,7 @@ class AgainstConstant:
         )
 
 
-def numbers(function: str, prediction: Tensor, target: Tensor, batch: Any) -> Numbers | None:
+def sampled_numbers(function: str, prediction: Tensor, target: Tensor, batch: Any) -> Numbers | None:
     """Return some of what a loss function compares, `None` where the targets are no numbers of the batch.
 
     What the step makes itself, such as noise or the answer of a teacher, may be unknowable on purpose.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import io
+import operator
 import os
 import queue
 import struct
@@ -139,9 +140,7 @@ def _loaded(wanted: Mapping[str, Any]) -> torch.nn.Module:
         file = Path(wanted["main"]).absolute()
         package = (wanted["main_module"] or "").rpartition(".")[0]
         sys.modules["__main__"] = MainModule("__main__", str(file), file.read_bytes(), package)
-    found: Any = importlib.import_module(wanted["module"])
-    for name in wanted["qualname"].split("."):
-        found = getattr(found, name)
+    found = operator.attrgetter(wanted["qualname"])(importlib.import_module(wanted["module"]))
     where, strict = wanted["map_location"], wanted["strict"]
     options = wanted["hyper_parameters"]
     model = load_sharded(found, Path(wanted["path"]), weights_only=False, map_location=where, strict=strict, **options)

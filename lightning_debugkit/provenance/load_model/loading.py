@@ -128,10 +128,13 @@ def _why_snapshot(request: Request) -> str:
 
 
 def _living_class(request: Request) -> Any:
-    found: Any = sys.modules.get(request.module)
-    for name in request.qualname.split("."):
-        found = getattr(found, name, None)
-    return found
+    return _within(sys.modules.get(request.module), request.qualname)
+
+
+def _within(module: Any, qualname: str) -> Any:
+    for name in qualname.split("."):
+        module = getattr(module, name, None)
+    return module
 
 
 def _from_current(request: Request, trust_code: bool) -> LightningModule:
@@ -174,9 +177,7 @@ def _from_snapshot(request: Request) -> LightningModule:
     captured = mount_snapshot(request.manifest, request.archive())
     try:
         with import_context(captured, command_line_of(request.manifest) if captured.main else ()):
-            found: Any = _module_of(request, captured)
-            for name in request.qualname.split("."):
-                found = getattr(found, name, None)
+            found = _within(_module_of(request, captured), request.qualname)
             show_imported(captured)
             return _load(_checked(found, request), request, weights_only=False)
     except LeftOut as error:
