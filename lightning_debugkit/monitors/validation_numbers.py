@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lightning_debugkit.core.finding import Finding, Where
+from lightning_debugkit.core.loss_functions import DIFFERENCE_LOSSES
 from lightning_debugkit.core.trivial_answer import TRIVIAL
 from lightning_debugkit.data.batches import tensors
 from lightning_debugkit.stats.constant_answers import LEAST_LOSS
@@ -74,8 +75,12 @@ def sampled_numbers(function: str, prediction: Tensor, target: Tensor, batch: An
 
     What the step makes itself, such as noise or the answer of a teacher, may be unknowable on purpose.
     """
-    if not target.ndim or prediction.shape != target.shape or not _is_of(batch, target):
+    if not target.ndim or prediction.shape != target.shape:
         return None
+    if not _is_of(batch, target):
+        if function not in DIFFERENCE_LOSSES or not _is_of(batch, prediction):
+            return None
+        prediction, target = target, prediction  # a difference is the same the other way round
     rows, columns = (part.reshape(len(target), -1) for part in (prediction, target))
     at = _spread(len(rows), _ROWS)
     across = _spread(rows.shape[1], _COLUMNS)

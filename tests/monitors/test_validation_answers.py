@@ -163,6 +163,7 @@ COUNTS = drawn(512).exp().mul(3).round()
 BLIND: dict[str, tuple[Callable[[Tensor], Tensor], Tensor]] = {
     "one number": (lambda y: F.mse_loss(torch.full_like(y, 0.1), y), drawn(512)),
     "numbers that are as good as drawn": (lambda y: F.mse_loss(0.05 * torch.randn_like(y), y), drawn(512, 1)),
+    "the target first": (lambda y: F.mse_loss(y, 0.05 * torch.randn_like(y)), drawn(512)),
     "the median": (lambda y: F.l1_loss(torch.zeros_like(y), y), drawn(512, 3)),
     "curves": (lambda y: F.smooth_l1_loss(0.05 * torch.randn_like(y), y), drawn(512, 24)),
     "the mean rate": (lambda y: F.poisson_nll_loss(torch.full_like(y, 1.6), y), COUNTS),
