@@ -81,11 +81,26 @@ def test_unusual_tensors_keep_their_values(tensor: torch.Tensor) -> None:
         assert torch.equal(*dense)
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_the_file_is_that_of_torch_to_the_byte(tmp_path: Path) -> None:
     """Of each kind that can be in a checkpoint: none is taken for something that holds no memory of a tensor."""
     net = nn.Sequential(nn.Embedding(5, 2, sparse=True), nn.Linear(2, 2))
     net(torch.tensor([1])).sum().backward()
+    marked = torch.ones(2)
+    marked.owner = "user"  # type: ignore[attr-defined]
+    noted = OrderedDict()
+    noted.owner = "user"  # type: ignore[attr-defined]
+    hooked = torch.ones(2, requires_grad=True)
+    hooked.register_hook(print)
+    big = torch.arange(24.0).view(4, 6)
     checkpoint = {
+        "views": [big[1:, ::2], big.t(), big[0], torch.ones(()), torch.empty(0, 3)],
+        "kinds": [torch.ones(2, dtype=kind) for kind in (torch.bfloat16, torch.bool, torch.complex64, torch.uint8)],
+        "graph": [torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True) * 2, hooked],
+        "unusual": [
+            marked, noted, torch.ones(2, dtype=torch.complex64).conj(), torch.empty(3, device="meta"),
+            torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8), nn.Buffer(torch.ones(2)),
+        ],
         "state_dict": net.state_dict(),
         "parameters": list(net.parameters()),
         "module": net,
