@@ -20,7 +20,7 @@ _HOSTED = frozenset(("cpu", "cuda"))
 
 
 class _Pickler(pickle.Pickler):
-    """Writes what torch writes, to the byte, in less time: of small checkpoints its Python takes longer than the disk."""
+    """Writes what torch writes, to the byte, in less time: its Python takes longer for small files than the disk."""
 
     def __init_subclass__(cls) -> None:
         ask = cls.persistent_id

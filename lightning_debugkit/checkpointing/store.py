@@ -146,8 +146,9 @@ class Store:
                 raise
             self.wait()
             record = self._commit(draft, write, in_folder, shards)
+        free = self.free + sum(each.size for each in doomed(self.history, self.rules, self.pinned))  # which go later
         self.retain(written=record)
-        return Saved(record, time.monotonic() - began, self.free)
+        return Saved(record, time.monotonic() - began, free)
 
     def amend(self, record: Record) -> None:
         """Renew a record whose file stays as it is, then delete what no rule keeps any more."""

@@ -91,6 +91,17 @@ def test_a_disk_that_fills_up_ends_no_training_and_costs_no_file(disk: Disk, tmp
 
 
 @pytest.mark.parametrize("async_save", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("fsync", [True, False])
+def test_room_that_the_older_file_gives_is_no_lack_of_it(
+    fsync: bool, async_save: bool, disk: Disk, tmp_path: Path
+) -> None:
+    """For a moment there are two files, and no room for a third: the older one is about to go."""
+    place = disk(8)
+    fit(tmp_path / "run", NestedCheckpoint(place / "checkpoints", fsync=fsync, async_save=async_save))
+    assert found(tmp_path / "run") == []
+
+
+@pytest.mark.parametrize("async_save", [False, True], ids=["sync", "async"])
 def test_a_disk_that_is_full_in_mid_file_is_named_as_the_cause(async_save: bool, disk: Disk, tmp_path: Path) -> None:
     """Of the first file no one knows the size: it begins, and the disk refuses."""
     folder = disk(2) / "checkpoints"
