@@ -88,7 +88,7 @@ def test_the_file_is_that_of_torch_to_the_byte(tmp_path: Path) -> None:
     net(torch.tensor([1])).sum().backward()
     marked = torch.ones(2)
     marked.owner = "user"  # type: ignore[attr-defined]
-    noted = OrderedDict()
+    noted: OrderedDict[str, int] = OrderedDict()
     noted.owner = "user"  # type: ignore[attr-defined]
     hooked = torch.ones(2, requires_grad=True)
     hooked.register_hook(print)
