@@ -140,6 +140,7 @@ def fit(
         max_epochs=epochs,
         default_root_dir=folder,
         logger=logger,
+        log_every_n_steps=1,
         enable_progress_bar=False,
         enable_model_summary=False,
         enable_checkpointing=any(isinstance(each, pl.callbacks.Checkpoint) for each in callbacks),

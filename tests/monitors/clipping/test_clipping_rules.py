@@ -66,7 +66,9 @@ def test_a_short_run_is_judged_at_its_end() -> None:
 def test_who_trains_well_under_a_low_threshold_is_told_to_leave_it() -> None:
     """As the word language models of PyTorch's examples, with SGD and a threshold of 0.25."""
     (always,) = told([step(i, 4.0, 1.0) for i in range(60)])
-    assert always.advice.endswith("If the loss falls as it should, leave both: they make a rate of 0.25 of yours.")
+    assert always.advice.endswith(
+        "If the loss falls as it should, leave both: the learning rate in effect is 0.25 times yours."
+    )
 
 
 def test_with_adam_a_common_scale_is_worth_knowing_and_no_more() -> None:
