@@ -128,13 +128,13 @@ def test_no_part_of_the_input_is_offered_as_the_target(is_torchs: bool, tmp_path
 
 
 @pytest.mark.usefixtures("no_code")
-def test_who_has_no_arguments_to_give_gets_one_line(tmp_path: Path, caplog: Any) -> None:
+def test_who_has_no_arguments_to_give_gets_one_line(
+    tmp_path: Path, caplog: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As the environment variable adds them."""
-    callbacks = debugkit("thorough")
-    for callback in callbacks:
-        callback.autoloaded = True
+    monkeypatch.setenv("LIGHTNING_DEBUGKIT", "thorough")
     with caplog.at_level(logging.WARNING, logger="lightning_debugkit"):
-        forecast(tmp_path, *callbacks)
+        forecast(tmp_path)
     said = [record.getMessage() for record in caplog.records if "leaves its section out" in record.getMessage()]
     assert len(said) == 1
     assert said[0].count("\n") == 0
