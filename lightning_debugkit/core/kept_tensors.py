@@ -6,7 +6,9 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from lightning_debugkit.core.compat import DisableTorchFunction
 
 
 def tensor_kept(tensor: Tensor, on_host: bool = False) -> Callable[[], None]:
@@ -15,8 +17,17 @@ def tensor_kept(tensor: Tensor, on_host: bool = False) -> Callable[[], None]:
     Args:
         on_host: Keep them in the memory of the host, where its layout lets them be copied there.
     """
+    tensor = _plain(tensor)
     away = on_host and not _is_packed(tensor)
     return partial(_put_back, tensor, tensor.detach().to("cpu", copy=True) if away else tensor.detach().clone())
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """Return the numbers without what a subclass makes of a tensor's methods: one with labels refuses other shapes."""
+    if type(tensor) in (Tensor, nn.Parameter) or type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__:
+        return tensor  # what dispatches by itself may have no numbers of its own
+    with DisableTorchFunction():
+        return Tensor.as_subclass(tensor, Tensor)
 
 
 def _put_back(tensor: Tensor, kept: Tensor) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 import torchmetrics
-from torch import nn
+from torch import Tensor, nn
 
 from lightning_debugkit.core.isolation import isolated
 
@@ -188,6 +188,26 @@ def test_a_negative_zero_is_put_back_as_it_was() -> None:
     with isolated(model), torch.no_grad():
         model.net[0].bias.zero_()
     assert model.net[0].bias.signbit().all()
+
+
+class Labelled(Tensor):
+    """Has a name for each column, and refuses a shape that they do not fit, as those of some libraries do."""
+
+    def reshape(self, *shape: Any) -> Tensor:
+        raise ValueError("two labels do not fit this shape")
+
+    def clone(self, *args: Any, **kwargs: Any) -> Tensor:
+        raise ValueError("labels are not copied")
+
+
+def test_a_tensor_of_a_class_that_refuses_other_shapes_is_put_back() -> None:
+    model = nn.Linear(2, 1)
+    model.points = torch.ones(3, 2).as_subclass(Labelled)
+    plain = model.points.as_subclass(Tensor)
+    with isolated(model):
+        plain.zero_()
+    assert torch.equal(plain, torch.ones(3, 2))
+    assert type(model.points) is Labelled
 
 
 def test_random_numbers_go_on_as_if_nothing_had_been() -> None:
