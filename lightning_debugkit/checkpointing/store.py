@@ -67,7 +67,7 @@ class Store:
     A checkpoint exists when its record does: the file is written first, its record after it. It ends in the reverse
     order. Records are read once, at the start; this object is then the only one that changes the files of its fit.
 
-    With a thread (``beside``), training does not wait for the device: until that has a file, none is deleted for it. The
+    With a thread (``beside``), training does not wait for the device: until it has a file, none goes for that. The
     next change of the folder waits for it, as do the end and a fork, whose child would hold the file open.
     """
 
