@@ -6,9 +6,9 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lightning_debugkit.core.compat import DisableTorchFunction
+from lightning_debugkit.core.tensor_numbers import without_class
 
 
 def tensor_kept(tensor: Tensor, on_host: bool = False) -> Callable[[], None]:
@@ -17,17 +17,10 @@ def tensor_kept(tensor: Tensor, on_host: bool = False) -> Callable[[], None]:
     Args:
         on_host: Keep them in the memory of the host, where its layout lets them be copied there.
     """
-    tensor = _plain(tensor)
+    plain = without_class(tensor)
+    tensor = tensor if plain is None else plain
     away = on_host and not _is_packed(tensor)
     return partial(_put_back, tensor, tensor.detach().to("cpu", copy=True) if away else tensor.detach().clone())
-
-
-def _plain(tensor: Tensor) -> Tensor:
-    """Return the numbers without what a subclass makes of a tensor's methods: one with labels refuses other shapes."""
-    if type(tensor) in (Tensor, nn.Parameter) or type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__:
-        return tensor  # what dispatches by itself may have no numbers of its own
-    with DisableTorchFunction():
-        return Tensor.as_subclass(tensor, Tensor)
 
 
 def _put_back(tensor: Tensor, kept: Tensor) -> None:

@@ -63,6 +63,20 @@ def held(tensor: Tensor) -> Tensor | None:
         return None
 
 
+def without_class(tensor: Tensor) -> Tensor | None:
+    """Return the plain tensor in the memory of one of any class, without what that makes of a tensor's methods.
+
+    ``None`` for a class that dispatches by itself: it may have no memory of its own.
+    """
+    if type(tensor) in _PLAIN:
+        return tensor
+    if type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__:
+        return None
+    with DisableTorchFunction():
+        plain: Tensor = tensor.as_subclass(Tensor)
+    return plain
+
+
 def storage(tensor: Tensor) -> int:
     """Return the address of the numbers of ``tensor``, or of itself where they cannot be looked at."""
     plain = held(tensor)
@@ -80,8 +94,7 @@ def shares_memory(one: Tensor, other: Any) -> bool:
 def _held(tensor: Any) -> Tensor | None:
     if tensor.is_nested or tensor.layout is not torch.strided:
         return held(tensor._values() if tensor.layout is torch.sparse_coo else tensor.values())
-    if type(tensor).__torch_dispatch__ is Tensor.__torch_dispatch__:
-        plain: Tensor = tensor.as_subclass(Tensor)
+    if (plain := without_class(tensor)) is not None:
         return plain
     if hasattr(tensor, "get_mask"):
         return held(tensor.get_data())
