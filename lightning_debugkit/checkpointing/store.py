@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from lightning_debugkit.checkpointing.keep_reasons import doomed, kept
@@ -75,7 +76,7 @@ class Store:
         self.folder = folder
         self.rules = tuple(rules)
         self.run = run  # name of this fit
-        self.fsync = fsync  # wait for the device at each commit
+        self.fsync = fsync  # have the device take each file
         self.lineage: Lineage = ()
         self.pinned: dict[str, str] = {}
         self.elsewhere: Callable[[], Collection[str]] = tuple  # names of files that an object store has, too
@@ -86,7 +87,6 @@ class Store:
         # as long to free as to write.
         self.beside: Executor | None = None
         self._going: list[Future[None]] = []
-        self._unsynced: Record | None = None
         self._settled: Future[_Settled] | None = None
         self._lost: list[tuple[Record, OSError]] = []
 
@@ -138,15 +138,23 @@ class Store:
         if not self.folder.is_dir():
             self.folder.mkdir(parents=True, exist_ok=True)
         self.wait()
+        beside = self.beside if self.fsync and not in_folder else None
+        commit = partial(self._commit, draft, write, in_folder, shards, fsync=self.fsync and beside is None)
         try:
-            record = self._commit(draft, write, in_folder, shards)
+            record = commit()
         except Exception as error:
             if not (is_full(error) and self._drop(self._replaced_by(draft))):
                 raise
             self.wait()
-            record = self._commit(draft, write, in_folder, shards)
-        free = self.free + sum(each.size for each in doomed(self.history, self.rules, self.pinned))  # which go later
-        self.retain(written=record)
+            record = commit()
+        going = doomed(self.history, self.rules, self.pinned)
+        free = self.free + sum(each.size for each in going)  # they go later
+        self._link()
+        if beside is None or record in going:
+            self._drop(self._sparing(going) if record in going else going)
+        else:
+            self._settled = beside.submit(self._settle, record, going)
+            _settling.add(self)
         return Saved(record, time.monotonic() - began, free)
 
     def amend(self, record: Record) -> None:
@@ -155,19 +163,11 @@ class Store:
         self._replace(record)
         self.retain()
 
-    def retain(self, written: Record | None = None) -> None:
-        """Set the links, then delete what no rule keeps; ``written`` is sound, but the device may not have it yet."""
+    def retain(self) -> None:
+        """Set the links, then delete what no rule keeps."""
         self.wait()
         self._link()
-        going = doomed(self.history, self.rules, self.pinned)
-        if written is None or written in going:
-            self._drop(self._sparing(going))
-        elif written is self._unsynced and self.beside is not None:
-            self._unsynced = None
-            self._settled = self.beside.submit(self._settle, written, going)
-            _settling.add(self)
-        else:
-            self._drop(going)
+        self._drop(self._sparing(doomed(self.history, self.rules, self.pinned)))
 
     def take_dropped(self) -> list[Record]:
         """Return what was deleted since this was asked last."""
@@ -218,7 +218,9 @@ class Store:
         """Bytes that are left on the disk."""
         return shutil.disk_usage(self.folder).free
 
-    def _commit(self, draft: Record, write: Callable[[Path], object], in_folder: bool, shards: Shards | None) -> Record:
+    def _commit(
+        self, draft: Record, write: Callable[[Path], object], in_folder: bool, shards: Shards | None, *, fsync: bool
+    ) -> Record:
         path = self.path(draft)
         if path.exists():
             raise FileExistsError(errno.EEXIST, "a checkpoint is never overwritten", str(path))
@@ -235,20 +237,18 @@ class Store:
                 raise PermissionError(errno.EACCES, "the checkpoint was not written", str(path))
             sealed.append(_sealed(target, draft, size, shards))
 
-        later = self.fsync and self.beside is not None and not in_folder
-        write_whole(path, save, fsync=self.fsync and not later, in_folder=in_folder)
+        write_whole(path, save, fsync=fsync, in_folder=in_folder)
         record = sealed[0]
         try:
             # By way of a draft: written in place, a kill may leave an empty one. Torn by a loss of power, it is made
             # anew of what the file says of itself; a file of others says nothing.
-            write_bytes(self._record_path(record), record.to_json().encode(), fsync=self.fsync and in_folder)
+            write_bytes(self._record_path(record), record.to_json().encode(), fsync=fsync and in_folder)
         except BaseException:
             remove_durably(path)
             raise
-        if self.fsync and not later:
+        if fsync:
             # Once for both names: a loss of power before it costs this file, and none has been deleted for it yet.
             sync_folder(self.folder)
-        self._unsynced = record if later else None
         self._replace(record)
         return record
 
