@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import permutations
+from itertools import islice, permutations
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ from torch import Tensor
 from lightning_debugkit.core.compat import LightningModule, Trainer
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.monitors.metric_resets import NOT_RESET
+
+Logged = Callable[[], dict[str, float]]
 
 LIST = (
     "self.{name} is not emptied between validations: {logged} is the mean of all its {count} entries, {old} of which "
@@ -45,10 +48,14 @@ class PlainTotals:
 
     def end_validation(self, where: Where, trainer: Trainer, module: LightningModule) -> Iterator[Finding]:
         """Yield the totals of which a metric is made that hold earlier validations, too."""
-        metrics = trainer.callback_metrics.items()
-        logged = {name: float(value) for name, value in metrics if value.numel() == 1 and name not in self._told}
+
+        @functools.cache  # metrics may lie on a device: they are read where there is a total to compare
+        def logged() -> dict[str, float]:
+            metrics = trainer.callback_metrics.items()
+            return {name: float(value) for name, value in metrics if value.numel() == 1 and name not in self._told}
+
         lists = {name: value for name, value in _attributes(module) if isinstance(value, list) and value}
-        numbers = dict(list(_numbers(module))[:_MOST])
+        numbers = dict(islice(_numbers(module), _MOST))
         for finding in (*self._of_lists(where, lists, logged), *self._of_counts(where, numbers, logged)):
             if finding.evidence["logged"] not in self._told:
                 self._told.add(finding.evidence["logged"])
@@ -56,7 +63,7 @@ class PlainTotals:
         self._lists = {name: (len(value), id(value[0])) for name, value in lists.items()}
         self._numbers = numbers
 
-    def _of_lists(self, where: Where, lists: dict[str, list[Any]], logged: dict[str, float]) -> Iterator[Finding]:
+    def _of_lists(self, where: Where, lists: dict[str, list[Any]], logged: Logged) -> Iterator[Finding]:
         for name, entries in lists.items():
             old, first = self._lists.get(name, (0, 0))
             if not 0 < old < len(entries) <= _LONG or id(entries[0]) != first:
@@ -67,7 +74,7 @@ class PlainTotals:
                     yield rule.found(where.at(name), name=name, logged=found, count=len(entries), old=old)
                     break
 
-    def _of_counts(self, where: Where, numbers: dict[str, float], logged: dict[str, float]) -> Iterator[Finding]:
+    def _of_counts(self, where: Where, numbers: dict[str, float], logged: Logged) -> Iterator[Finding]:
         grown = [name for name, value in numbers.items() if 0 < self._numbers.get(name, 0) < value]
         for name, other in permutations(grown, 2):
             part, whole, old, before = numbers[name], numbers[other], self._numbers[name], self._numbers[other]
@@ -78,9 +85,9 @@ class PlainTotals:
                 yield rule.found(where.at(name), name=name, other=other, logged=found, count=whole, old=before)
 
 
-def _of(logged: dict[str, float], whole: float, new: float) -> str:
+def _of(logged: Logged, whole: float, new: float) -> str:
     """Return the metric that is the one of all, perhaps in per cent, and not that of the last validation."""
-    for name, value in logged.items():
+    for name, value in logged().items():
         for scale in (1.0, 100.0):
             is_whole = math.isclose(value, scale * whole, rel_tol=_SAME)
             if is_whole and not math.isclose(value, scale * new, rel_tol=_OTHER):

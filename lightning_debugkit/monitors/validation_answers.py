@@ -19,20 +19,24 @@ from lightning_debugkit.core.loss_functions import BINARY_LOSSES, CLASS_LOSSES, 
 from lightning_debugkit.core.patching import has_compiled_code
 from lightning_debugkit.core.step_hooks import LossWatch
 from lightning_debugkit.core.trivial_answer import AgainstTrivial, against_constant, trivial_finding
-from lightning_debugkit.monitors.validation_numbers import Numbers, compared, numbers_finding, sampled_numbers
+from lightning_debugkit.monitors.validation_numbers import (
+    OF_BATCH,
+    Numbers,
+    compared,
+    evenly_spread,
+    is_chance,
+    numbers_finding,
+    sampled_numbers,
+)
 from lightning_debugkit.stats.tensor_norms import unobserved
 
 FEWEST_STEPS = 100  # a shorter fit is a trial
 SURE_STEPS = 1000  # a shorter one may have been ended before it began to learn: its standstill is an info
 ENOUGH = 2048  # answers of one validation: more narrow the interval of an accuracy by little
 _UNIT = "answers in validation"
-_OF_BATCH = 512  # at most, spread over the batch
 # A model that knows but the shares of the classes has a loss of their entropy, or more where they were others in
 # training. One that has learned has less, even if its likeliest answer never is the right one: pixels, tokens.
 _LOSS = 0.995
-# Scores of a true class beyond those of the same number of others, in standard errors. What is learned raises them;
-# a margin, as of angular losses, lowers them on purpose.
-_ABOVE, _BELOW = 2.0, 4.0
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,8 @@ def _compared(answers: list[_Answers]) -> AgainstTrivial | None:
     shares = support[support > 0] / len(target)
     entropy = -float((shares * np.log(shares)).sum())
     error = float(above.std()) / math.sqrt(len(above))
-    is_blind = -_BELOW * error <= float(above.mean()) <= _ABOVE * error
+    # What is learned raises the scores of the true classes; a margin, as of angular losses, lowers them on purpose.
+    is_blind = is_chance(float(above.mean()), error)
     is_trivial = found is not None and found.is_trivial
     return found if is_trivial and is_blind and float(loss.mean()) >= _LOSS * entropy else None
 
@@ -166,7 +171,7 @@ def _multiclass(scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor] | None:
     if target.is_floating_point() or scores.ndim < 2 or scores.shape[:1] + scores.shape[2:] != target.shape:
         return None
     labels = target.reshape(-1)
-    at = _spread(len(labels), labels.device)
+    at = evenly_spread(len(labels), OF_BATCH, labels.device)
     if scores.ndim == 2:
         return scores[at], labels[at]
     inner = scores.shape[2:].numel()
@@ -177,13 +182,8 @@ def _binary(name: str, scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor] 
     is_single = scores.ndim == 1 or scores.shape[1:2] == (1,)
     if not is_single or scores.shape != target.shape or not bool(((target == 0) | (target == 1)).all()):
         return None
-    at = _spread(target.numel(), target.device)
+    at = evenly_spread(target.numel(), OF_BATCH, target.device)
     logits, labels = scores.reshape(-1)[at].float(), target.reshape(-1)[at]
     if name == "binary_cross_entropy":
         logits = logits.logit(1e-7)
     return torch.stack([torch.zeros_like(logits), logits], dim=1), labels
-
-
-def _spread(size: int, device: torch.device) -> Tensor:
-    """Return positions at equal distances."""
-    return torch.arange(0, size, max(1, -(-size // _OF_BATCH)), device=device)

@@ -23,11 +23,11 @@ _SAYS = (
     "within {error:.2f} of 0)"
 )
 
-_ROWS = 512  # of a batch, at most
+OF_BATCH = 512  # answers, at most, spread over the batch
 _COLUMNS = 64  # of a sample, at most
 _FEWEST = 100  # samples, without which a correlation says little
 _GAIN = 0.005  # of the loss of the best constant, by which that of a model that has learned is less
-_ABOVE, _BELOW = 2.0, 4.0  # standard errors of a correlation of 0; one that is clearly negative is another fault
+_ABOVE, _BELOW = 2.0, 4.0  # standard errors around 0 that are chance; what is clearly negative is another fault
 _SKILL = 0.1  # of the variance: where as much may be explained, nothing is said (a choice)
 _OFTEN = 0.5  # the best answer to targets of which more are one number is that number, whatever is known
 
@@ -62,9 +62,8 @@ class AgainstConstant:
 
     @property
     def is_trivial(self) -> bool:
-        is_blind = -_BELOW * self.error <= self.r <= _ABOVE * self.error
         return (
-            is_blind
+            is_chance(self.r, self.error)
             and self.r + _ABOVE * self.error < math.sqrt(_SKILL)
             and self.own >= self.least - _GAIN * abs(self.least)
         )
@@ -82,8 +81,8 @@ def sampled_numbers(function: str, prediction: Tensor, target: Tensor, batch: An
             return None
         prediction, target = target, prediction  # a difference is the same the other way round
     rows, columns = (part.reshape(len(target), -1) for part in (prediction, target))
-    at = _spread(len(rows), _ROWS)
-    across = _spread(rows.shape[1], _COLUMNS)
+    at = evenly_spread(len(rows), OF_BATCH)
+    across = evenly_spread(rows.shape[1], _COLUMNS)
     return Numbers(function, rows[at][:, across].double().cpu(), columns[at][:, across].double().cpu())
 
 
@@ -134,15 +133,23 @@ def _is_of(batch: Any, target: Tensor) -> bool:
     """Tell whether the targets are a tensor of the batch, perhaps in other units."""
     if not target.is_floating_point():
         return False
-    wanted = target.reshape(-1, 1).double()
+    wanted = target.reshape(-1)
     for part in tensors(batch):
         if part.numel() == target.numel() and not part.is_complex():
-            own = part.detach().reshape(-1, 1).to(wanted)
-            if torch.equal(own, wanted) or torch.allclose(_standard(own), _standard(wanted), atol=1e-3):
-                return bool((wanted != wanted[0]).any()) or torch.equal(own, wanted)
+            own = part.detach().reshape(-1).to(wanted)
+            if torch.equal(own, wanted):  # as of a target that is taken as it comes: nothing is copied for it
+                return True
+            one, other = (_standard(each[:, None].double()) for each in (own, wanted))
+            if torch.allclose(one, other, atol=1e-3):
+                return bool((wanted != wanted[0]).any())
     return False
 
 
-def _spread(size: int, most: int) -> Tensor:
-    """Return positions at equal distances."""
-    return torch.arange(0, size, max(1, -(-size // most)))
+def is_chance(value: float, error: float) -> bool:
+    """Tell whether a number that is 0 by chance, with this standard error, is so; what is far below is meant."""
+    return -_BELOW * error <= value <= _ABOVE * error
+
+
+def evenly_spread(size: int, most: int, device: torch.device | None = None) -> Tensor:
+    """Return at most ``most`` positions at equal distances, (n,)."""
+    return torch.arange(0, size, max(1, -(-size // most)), device=device)

@@ -312,9 +312,8 @@ def _shows(optimizer: Optimizer, parameter: Tensor, start: _Start, rate: float) 
     """Tell whether a step of this rate must change the bits of the entries with the largest gradient."""
     resolution = torch.finfo(parameter.dtype).eps * float(start.values.abs().max())
     state = optimizer.state.get(parameter, {})
-    if (
-        "exp_avg_sq" in state
-    ):  # Adam and its kin: a step is about as large as the rate, less for gradients below its eps
+    # Of Adam and its kin a step is about as large as the rate, and smaller for gradients below eps.
+    if "exp_avg_sq" in state:
         gradient, eps = float(start.gradient), optimizer.defaults.get("eps")
         held_back = gradient / (gradient + eps) if isinstance(eps, float) and eps else 1.0
         return rate * held_back > 100 * resolution
