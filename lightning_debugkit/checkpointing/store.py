@@ -123,11 +123,11 @@ class Store:
     ) -> Saved:
         """Write a checkpoint, commit it, link it, and delete what no rule keeps any more.
 
-        On a full disk, what the new file would replace is deleted first, once, and the write is tried again.
+        On a full disk, what the new file would replace is deleted, and the write is tried again, once; not of shards.
 
         Args:
             draft: Its record, but for size and digest.
-            write: Writes it to the path it is given; may be called twice.
+            write: Writes it to the path it is given; may be called twice, of shards once.
             in_folder: Whether it may write a folder.
             shards: Of a folder of shards, size and CRC-32 of each, as those who wrote them know them.
 
@@ -143,7 +143,7 @@ class Store:
         try:
             record = commit()
         except Exception as error:
-            if not (is_full(error) and self._drop(self._replaced_by(draft))):
+            if not (is_full(error) and self._drop(self._replaced_by(draft))) or shards is not None:
                 raise
             self.wait()
             record = commit()

@@ -1,4 +1,4 @@
-"""Whatever fails or is killed at whatever step: a record names a whole file, and the last sound file stays."""
+"""A record names a whole file, what no rule keeps goes, and the last sound file stays."""
 
 from __future__ import annotations
 
@@ -16,15 +16,10 @@ from checkpointing.newest import newest_good
 
 from lightning_debugkit.checkpointing import store as stores
 from lightning_debugkit.checkpointing.records import read_records
-from lightning_debugkit.checkpointing.repair import read_manifest, repair
+from lightning_debugkit.checkpointing.repair import read_manifest
 from lightning_debugkit.checkpointing.store import Store
 from lightning_debugkit.checkpointing.verification import damage, mismatch
-from lightning_debugkit.checkpoints import Best, Every, Latest, Record
-from lightning_debugkit.core import atomic_files
-
-
-class Killed(BaseException):
-    """Stands for a kill: nothing that cleans up on it would run in a killed process."""
+from lightning_debugkit.checkpoints import Best, Latest, Record
 
 
 def test_a_saved_file_loads_and_its_record_tells_what_it_is(tmp_path: Path) -> None:
@@ -71,77 +66,6 @@ def test_files_of_other_fits_and_of_others_stay(tmp_path: Path) -> None:
     assert [each.name for each in store.aside] == [record.name]
     assert {path.name for path in tmp_path.iterdir()} >= {"epoch=1.ckpt", "notes.json", record.name, draft(3).name}
     assert steps(tmp_path) == [3, 9]
-
-
-def instants(monkeypatch: pytest.MonkeyPatch, stop_at: int) -> list[str]:
-    """Raise ``Killed`` before the n-th call that changes the folder, and skip what would clean up after it."""
-    passed: list[str] = []
-
-    def tick(name: str) -> None:
-        passed.append(name)
-        if len(passed) == stop_at:
-            raise Killed(name)
-
-    def wrap(owner: Any, name: str) -> None:
-        real = getattr(owner, name)
-
-        def wrapped(*args: Any, **kwargs: Any) -> Any:
-            if passed and len(passed) >= stop_at:
-                return None  # the process is dead
-            tick(f"{name} {[str(a)[-40:] for a in args[:2]]}")
-            return real(*args, **kwargs)
-
-        monkeypatch.setattr(owner, name, wrapped)
-
-    for owner, name in (
-        (Path, "mkdir"), (atomic_files, "_create"), (Path, "replace"), (Path, "unlink"), (atomic_files, "_write"),
-        (Path, "symlink_to"), (shutil, "rmtree"), (atomic_files, "_sync"), (stores, "sync_folder"), (torch, "save"),
-    ):  # fmt: skip
-        wrap(owner, name)
-    return passed
-
-
-@pytest.mark.parametrize("rules", [[Latest()], [Best("loss", k=2), Latest()], [Every(steps=2), Latest(n=2)]], ids=str)
-def test_killed_at_any_instant_the_newest_committed_file_is_found(
-    rules: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Every instant of a save that commits, links and deletes is tried in turn."""
-    died = 0
-    for stop_at in range(1, 200):
-        folder = tmp_path / str(stop_at)
-        store = opened(folder, rules)
-        for step, loss in ((1, 5.0), (2, 3.0), (3, 4.0)):
-            save(store, step, loss)
-        before = {record.step for record in read_records(folder)}
-        with monkeypatch.context() as patch:
-            passed = instants(patch, stop_at)
-            try:
-                save(store, 4, 2.0)
-            except Killed:
-                died += 1
-        records = read_records(folder)
-        assert len(records) == len([*folder.glob("*.ckpt.json")]), "a record is whole or not there"
-        committed = {record.step for record in records}
-        found = newest_good(folder, lambda record, why: pytest.fail(why))
-        assert found is not None
-        assert found.step == max(committed) or (found.step == 4 and (folder / found.name).exists())
-        assert committed <= before | {4}
-        assert steps(folder), "what has a record is whole"
-
-        repair(folder)
-        assert hidden(folder) == []
-        again = opened(folder, rules)
-        assert found.step in steps(folder)
-        save(again, 5, 1.0)
-        left = steps(folder)
-        assert 5 in left
-        assert {record.step for record in again.history if record.name in again.reasons} == set(left)
-        assert not [path for path in folder.glob("step-*.ckpt") if path.name not in {r.name for r in again.records}]
-        if len(passed) < stop_at:
-            break
-    protocol = {"_create", "save", "_sync", "replace", "_write", "sync_folder", "symlink_to"}
-    assert {call.split()[0] for call in passed} >= protocol, "the whole protocol was walked through"
-    assert died == len(passed) >= 10
 
 
 def failing(times: int, error: Exception) -> Callable[[Callable[[Path], None]], Callable[[Path], None]]:
