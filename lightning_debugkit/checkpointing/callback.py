@@ -27,7 +27,7 @@ from lightning_debugkit.checkpointing.repair import Repairs
 from lightning_debugkit.checkpointing.retention_rules import Best, KeepRule, Occasion
 from lightning_debugkit.checkpointing.session import CheckpointSession, Options
 from lightning_debugkit.core.callback import DebugCallback
-from lightning_debugkit.core.compat import in_training_step, is_sigterm
+from lightning_debugkit.core.compat import in_training_step, is_sigterm, is_trial
 from lightning_debugkit.core.optimizer_steps import OptimizerSteps, steps_taken
 from lightning_debugkit.core.run import current_run
 
@@ -171,13 +171,13 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
         return set() if found is None else {str(found)}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if not save_times.is_trial(trainer):
+        if not is_trial(trainer):
             self._io = strategy_saving.install_io(trainer, self.fsync)
         if stage == "fit":
             self._reset()
             self._given = self._chosen
             self.dirpath = self._resolved = trainer.strategy.broadcast(strategy_saving.folder_of(trainer, self._given))
-            if not save_times.is_trial(trainer):
+            if not is_trial(trainer):
                 strategy_saving.refuse_what_cannot_be(trainer)
                 in_shards = strategy_saving.saves_in_shards(trainer)
                 url = str(self._given) if is_url(self._given) else ""
@@ -213,7 +213,7 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
             self._agreement = SigtermAgreement(trainer)
             self._agreement.install()
             self._steps = OptimizerSteps(self, trainer, pl_module, own=True)
-        elif not save_times.is_trial(trainer):
+        elif not is_trial(trainer):
             _log.warning("warning NestedCheckpoint saves nothing in this fit: it could not be set up.")
 
     def on_train_batch_end(

@@ -10,12 +10,9 @@ from lightning_debugkit.core.compat import Trainer
 
 
 def validation_follows(trainer: Trainer) -> bool:
-    """Tell whether a validation comes right after this batch; if a Lightning does not say so, no."""
-    loop = trainer.fit_loop
-    try:
-        return bool(loop.epoch_loop._should_check_val_fx(loop._data_fetcher))  # type: ignore[arg-type]  # None, or the except
-    except (AttributeError, TypeError):
-        return False
+    """Tell whether a validation comes right after this batch."""
+    loop, fetcher = trainer.fit_loop.epoch_loop, trainer.fit_loop._data_fetcher
+    return fetcher is not None and bool(loop._should_check_val_fx(fetcher))
 
 
 def is_last_batch(trainer: Trainer) -> bool:
@@ -23,16 +20,11 @@ def is_last_batch(trainer: Trainer) -> bool:
     return bool(trainer.fit_loop.epoch_loop.batch_progress.is_last_batch)
 
 
-def is_trial(trainer: Trainer) -> bool:
-    """Tell whether the fit is a trial of a few batches, which leaves no files."""
-    return bool(getattr(trainer, "fast_dev_run", False))
-
-
 def is_stopping(trainer: Trainer) -> bool:
     """Tell whether training ends after this batch, whatever the epoch."""
     if 0 <= trainer.max_steps <= trainer.global_step:
         return True
-    return bool(trainer.should_stop and getattr(trainer.fit_loop, "_can_stop_early", True))
+    return bool(trainer.should_stop and trainer.fit_loop._can_stop_early)
 
 
 def is_last_epoch(trainer: Trainer) -> bool:

@@ -146,6 +146,16 @@ def is_sigterm(error: BaseException) -> bool:
     return isinstance(error, both_packages(SIGTERMException))
 
 
+def is_trial(trainer: Trainer) -> bool:
+    """Tell whether the fit is a trial of a few batches, which leaves no files and teaches nothing."""
+    return bool(trainer.fast_dev_run)  # type: ignore[attr-defined]  # set by a connector
+
+
+def datamodule_of(trainer: Trainer) -> Any:
+    """Return the data module, ``None`` if there is none; Lightning sets it without a type."""
+    return getattr(trainer, "datamodule", None)
+
+
 def is_search(trainer: Trainer) -> bool:
     """Tell whether what is loaded was saved by a search for rate or batch size, which is no resume."""
     return Path(str(trainer.ckpt_path)).name.startswith((".lr_find_", ".scale_batch_size_"))

@@ -73,10 +73,10 @@ class Console:
         return f"{told}{table(pressing)}"
 
 
-def say(text: str, level: int = logging.WARNING) -> None:
+def say(text: str) -> None:
     """Log ``text`` above the progress bars of tqdm; those of rich make room by themselves."""
     with _bars_aside():
-        _log.log(level, text)
+        _log.warning(text)
 
 
 def table(findings: Sequence[Finding]) -> str:

@@ -25,7 +25,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor
 
 from lightning_debugkit.core.background_task import BackgroundTask
-from lightning_debugkit.core.compat import both_packages, callbacks_of, tree_leaves
+from lightning_debugkit.core.compat import both_packages, callbacks_of, datamodule_of, tree_leaves
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.host_copy import HostCopy
 from lightning_debugkit.core.journal import Journal, read_journal
@@ -269,7 +269,7 @@ def _hyper_parameters(trainer: Trainer, module: LightningModule) -> dict[str, An
     """Return what module and datamodule saved as such; nothing where they saved none."""
     from lightning_debugkit.provenance.snapshot.run_facts import flat_hyper_parameters
 
-    holders = {"hyper_parameters": module, "data_hyper_parameters": getattr(trainer, "datamodule", None)}
+    holders = {"hyper_parameters": module, "data_hyper_parameters": datamodule_of(trainer)}
     found = {}
     for name, holder in holders.items():
         with contextlib.suppress(Exception):  # the user's own objects are asked

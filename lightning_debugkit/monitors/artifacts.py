@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from lightning_debugkit.core.compat import LightningModule, Trainer
+from lightning_debugkit.core.compat import LightningModule, Trainer, datamodule_of
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.core.secrets import secret_name, secret_text, secret_values
 from lightning_debugkit.core.tensor_numbers import numbers
@@ -72,7 +72,7 @@ def save_bundle(
         "max_epochs": trainer.max_epochs,
         "epoch": trainer.current_epoch,
     }
-    holders = (module, getattr(trainer, "datamodule", None))
+    holders = (module, datamodule_of(trainer))
     values = secret_values(*[dict(held) for each in holders if (held := getattr(each, "hparams", None))])
 
     def secret(name: str, data: bytes) -> str | None:

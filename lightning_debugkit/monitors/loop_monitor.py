@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from lightning_debugkit.core.compat import LightningModule, Trainer, callbacks_of, steps_on_iterator
+from lightning_debugkit.core.compat import LightningModule, Trainer, callbacks_of, is_trial, steps_on_iterator
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.core.optimizers import held_by
 from lightning_debugkit.core.run import current_run
@@ -300,7 +300,7 @@ def _is_told(trainer: Trainer) -> bool:
 def is_limited(trainer: Trainer) -> bool:
     """Tell whether the run sees only some of the batches: 1.0 is all of them, 1 is one."""
     limit = trainer.limit_train_batches
-    return bool(trainer.fast_dev_run) or not (isinstance(limit, float) and limit == 1.0)  # type: ignore[attr-defined]  # set by a connector
+    return is_trial(trainer) or not (isinstance(limit, float) and limit == 1.0)
 
 
 def _window(trainer: Trainer, module: LightningModule, where: Where, batches: float) -> Iterator[Finding]:

@@ -12,10 +12,11 @@ from torch.optim import Optimizer
 
 from lightning_debugkit.core.anomaly import TrainingAnomaly
 from lightning_debugkit.core.callback import DebugCallback
-from lightning_debugkit.core.compat import LightningModule, Trainer
+from lightning_debugkit.core.compat import LightningModule, Trainer, divides_by_scale
 from lightning_debugkit.core.dispatch_modes import cannot_enter
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.core.held_state import cannot_undo
+from lightning_debugkit.core.optimizers import scaler_of
 from lightning_debugkit.core.run import Run, current_run
 from lightning_debugkit.core.sharding import cannot_rerun, holds_whole_model, is_sharded, unwrapped_name
 from lightning_debugkit.monitors.artifacts import save_bundle, save_samples
@@ -165,7 +166,7 @@ class NonfiniteStep:
             found = replay_step(*step, asked=batch.asked, raises=type(error))
         except NotReplayable:
             return None
-        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        scaler = scaler_of(trainer)
         if found is None:
             if scaler is None or not is_of_anomaly_mode(error) or not overflows(*step, scaler.get_scale()):
                 return None
@@ -281,9 +282,9 @@ class NonfiniteStep:
 
     def _drop(self, trainer: Trainer, optimizer: Optimizer) -> None:
         """Let the update that follows change nothing, and take its mark off the buffers."""
-        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        skips_itself = scaler_of(trainer) is not None and divides_by_scale(optimizer)
         for parameter in (p for group in optimizer.param_groups for p in group["params"]):
-            if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+            if skips_itself:
                 if parameter.grad is not None:
                     parameter.grad.fill_(torch.inf)  # the scaler skips the step itself
             else:

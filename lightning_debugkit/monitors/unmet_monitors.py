@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from lightning_debugkit.core.compat import Trainer
+from lightning_debugkit.core.compat import Trainer, is_trial
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.core.name_lists import listed
 from lightning_debugkit.core.shared_rules import MONITOR_MISSING
@@ -25,7 +25,7 @@ class UnmetMonitors:
 
     def begin(self, where: Where, trainer: Trainer) -> Iterator[Finding]:
         """Yield the metrics named for a validation that are followed in vain: others may be logged in training."""
-        if not trainer.fast_dev_run:  # type: ignore[attr-defined]  # set by a connector
+        if not is_trial(trainer):
             self._why, self._remedy = _never(trainer)
         yield from self._unmet(where, trainer, lambda metric: "val" in metric.lower())
 

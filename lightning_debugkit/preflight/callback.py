@@ -16,6 +16,7 @@ from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.compat import overrides
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.core.optimizer_steps import steps_taken
+from lightning_debugkit.core.optimizers import scaler_of
 from lightning_debugkit.core.patching import around_next, has_compiled_code
 from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.core.run import batch_size_of
@@ -319,7 +320,7 @@ class PreflightCheck(DebugCallback):
             self._overfit(trainer, probe)
 
     def _overfit(self, trainer: Trainer, probe: Probe) -> None:
-        if getattr(trainer.precision_plugin, "scaler", None) is not None:
+        if scaler_of(trainer) is not None:
             self._left_out[CANNOT_OVERFIT.name] = "gradients in half precision need a loss that is scaled"
             return
         with probe.session():

@@ -12,6 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning_debugkit.core import run as runs
 from lightning_debugkit.core.background_task import BackgroundTask
 from lightning_debugkit.core.callback import DebugCallback
+from lightning_debugkit.core.compat import is_trial
 from lightning_debugkit.core.finding import Where
 from lightning_debugkit.core.run import current_run
 from lightning_debugkit.core.sharding import holds_whole_model
@@ -110,7 +111,7 @@ class CodeSnapshot(DebugCallback):
             note=self.note,
             label=self.label,
             # A trial saves nothing that could be restored.
-            side_ref=self.side_ref and not getattr(trainer, "fast_dev_run", False),
+            side_ref=self.side_ref and not is_trial(trainer),
             include=tuple(self.include),
             max_file=self.max_file,
             max_bundle=self.max_bundle,

@@ -25,6 +25,7 @@ from lightning_debugkit.replay.trace import Born, Trace, origin
 __all__ = ["OF_ALL", "Backward", "Diagnosis", "Origin", "ReplayStep", "breaks_scaled", "diagnose"]
 
 OF_ALL = ("ignored", "empty", "mask", "one")  # causes that lie in all samples of the batch together
+_RUNS = 64  # of parts of the batch, by which the samples are found
 _UNKNOWN_PART = "in which loader's batch it lies is not known"
 Origin = Literal["input", "parameter", "activation", "loss", "gradient", "raised"]
 
@@ -59,14 +60,23 @@ class Diagnosis:
     unentered: Sequence[str] = ()  # types in the batch that cannot be entered
     size: int | None = None
 
+    @property
+    def at_line(self) -> str:
+        """The user's line as the end of a phrase, such as `` at train.py:28``; empty where it is not known."""
+        return f" at {':'.join(self.source.split(':')[:2])}" if self.source else ""
 
-def diagnose(step: ReplayStep, max_runs: int = 64, raises: type[Exception] | None = None) -> Diagnosis | None:
+    @property
+    def in_module(self) -> str:
+        """The module, or else the function, as the end of a phrase, such as `` in box``; likewise."""
+        return f" in {self.module or self.function}" if self.module or self.function else ""
+
+
+def diagnose(step: ReplayStep, raises: type[Exception] | None = None) -> Diagnosis | None:
     """Replay ``step`` under instruments; return ``None`` if the fault does not strike again.
 
     The model and the process are left as they were.
 
     Args:
-        max_runs: Parts of the batch that may be run to find the samples.
         raises: Kind of error that the step raised; then that is the fault, and what led to it is told.
 
     Raises:
@@ -82,13 +92,8 @@ def diagnose(step: ReplayStep, max_runs: int = 64, raises: type[Exception] | Non
         except Exception as again:
             if raises is None or not isinstance(again, raises):
                 raise
-            return _diagnose_raised(traced, again, max_runs)
-        first = _first(traced)
-        found = _describe(traced, first)
-        if found.origin == "parameter":
-            return found
-        part, samples, note = _samples(step, found, first, max_runs)
-        return replace(found, part=part, samples=samples, note=_joined(found.note, note))
+            return _diagnose_raised(traced, again)
+        return described(traced, _first(traced), step)
 
 
 def breaks_scaled(step: ReplayStep, scale: float) -> bool:
@@ -97,17 +102,13 @@ def breaks_scaled(step: ReplayStep, scale: float) -> bool:
         return Pass(step, scale=scale).run(step.batch)
 
 
-def _diagnose_raised(traced: Pass, again: Exception, max_runs: int) -> Diagnosis | None:
+def _diagnose_raised(traced: Pass, again: Exception) -> Diagnosis | None:
     """Return what led to the error: a number that broke before it, or else samples that raise it."""
     trace, step = traced.trace, traced.step
     assert trace is not None
     first = blamed(trace, again)
     if first is not None:
-        found = replace(_describe(traced, first), error=in_a_line(again))
-        if found.origin == "parameter":
-            return found
-        part, samples, note = _samples(step, found, first, max_runs, signature(again, trace))
-        return replace(found, part=part, samples=samples, note=_joined(found.note, note))
+        return replace(described(traced, first, step, signature(again, trace)), error=in_a_line(again))
     place, raised = place_of_error(again, trace.names), trace.raised
     found = Diagnosis(
         "raised",
@@ -118,7 +119,7 @@ def _diagnose_raised(traced: Pass, again: Exception, max_runs: int) -> Diagnosis
         value="" if raised is None else raised.values,
         error=in_a_line(again),
     )
-    part, samples, note = _samples(step, found, None, max_runs, signature(again, trace))
+    part, samples, note = _samples(step, found, None, signature(again, trace))
     # An error that is raised whatever the samples are says all there is, unless a number is at fault.
     return replace(found, part=part, samples=samples, note=note) if samples or found.value else None
 
@@ -130,6 +131,20 @@ def _first(traced: Pass) -> Born | None:
     targets = [grad for _, grad in traced.bad] or ([traced.loss] if traced.loss is not None else [])
     records = [record for target in targets if (record := trace.writer(target)) is not None]
     return min(map(origin, records), key=lambda born: born.index, default=None)
+
+
+def described(traced: Pass, first: Born | None, step: ReplayStep, error: Signature | None = None) -> Diagnosis:
+    """Return where the first bad number of a pass was born, and by which samples.
+
+    Args:
+        step: What parts of the batch are run by.
+        error: The error that those samples raise which cause the fault; broken numbers tell if it is not given.
+    """
+    found = _describe(traced, first)
+    if found.origin == "parameter":
+        return found
+    part, samples, note = _samples(step, found, first, error)
+    return replace(found, part=part, samples=samples, note="; ".join(filter(None, (found.note, note))))
 
 
 def _describe(traced: Pass, first: Born | None) -> Diagnosis:
@@ -171,16 +186,16 @@ def _describe(traced: Pass, first: Born | None) -> Diagnosis:
 
 
 def _samples(
-    step: ReplayStep, found: Diagnosis, first: Born | None, max_runs: int, error: Signature | None = None
+    step: ReplayStep, found: Diagnosis, first: Born | None, error: Signature | None = None
 ) -> tuple[str, list[int], str]:
     """Return the samples that cause the fault, the part of the batch that they are of, and what is to be said."""
     if not step.parts:
-        return "", *_samples_of(step, found, first, max_runs, (), step.asked, error)
+        return "", *_samples_of(step, found, first, _RUNS, (), step.asked, error)
     said = f"{found.path}." if found.origin == "input" else ""
     parts = [part for part in step.parts if said.startswith(f"{'.'.join(part[0])}.")] or step.parts
     note = ""
     for way, asked in parts:
-        samples, note = _samples_of(step, found, first, max_runs // len(parts), way, asked, error)
+        samples, note = _samples_of(step, found, first, _RUNS // len(parts), way, asked, error)
         if samples:
             return ".".join(way), samples, note
     return "", [], note
@@ -264,10 +279,6 @@ def _largest(batch: Any) -> tuple[str, float]:
     sizes = [(float(held.abs().max()), path) for held, path in known]
     size, path = max(sizes, default=(0.0, ""))
     return path, size
-
-
-def _joined(*notes: str) -> str:
-    return "; ".join(note for note in notes if note)
 
 
 def _broken_entry(batch: Any) -> str | None:

@@ -17,7 +17,7 @@ from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.core.sharding import cannot_rerun
 from lightning_debugkit.data.loaders import is_at_once, loaders_given
 from lightning_debugkit.data.sample_order import ways_to
-from lightning_debugkit.replay.diagnosis import Diagnosis, _describe, _joined, _samples, diagnose
+from lightning_debugkit.replay.diagnosis import Diagnosis, described, diagnose
 from lightning_debugkit.replay.passes import Backward, Pass, ReplayStep, outside
 from lightning_debugkit.replay.step_replay import muted, step_of
 from lightning_debugkit.replay.trace import Trace, origin
@@ -29,22 +29,16 @@ def why_no_loss(
     """Return what is not finite in a training step that gave no loss; ``None`` if nothing is, or it cannot be run."""
     if random is None or cannot_undo(module):
         return None
-    takes_index = is_param_in_hook_signature(module.training_step, "batch_idx", min_args=2)
-    outputs: list[Any] = []
+    losses: list[Tensor] = []
 
     def run(part: Any, backward: Backward) -> None:
-        outputs.clear()
-        module.__dict__["manual_backward"] = lambda loss, *args, **kwargs: outputs.append(loss)
-        with trainer.precision_plugin.train_step_context():
-            output = module.training_step(part, *((batch_idx,) if takes_index else ()))
-        loss = output.get("loss") if isinstance(output, dict) else output
-        if isinstance(loss, Tensor):
-            outputs.append(loss)
+        losses.clear()
+        step.run(part, lambda loss, *args, **kwargs: losses.append(loss))
 
     with muted(trainer, module):
         try:
-            step = replace(step_of(trainer, module, batch, batch_idx, random), run=run)
-            return hidden(step, lambda: not outputs)
+            step = step_of(trainer, module, batch, batch_idx, random)
+            return hidden(replace(step, run=run), lambda: not losses)
         except Exception:  # then there is nothing to tell
             return None
 
@@ -96,12 +90,11 @@ def replay_evaluation(
     return found, "" if found else "the replay of the batch did not show it again"
 
 
-def hidden(step: ReplayStep, is_bad: Callable[[], bool], max_runs: int = 32) -> Diagnosis | None:
+def hidden(step: ReplayStep, is_bad: Callable[[], bool]) -> Diagnosis | None:
     """Return where the first number that is not finite was born in a step, ``None`` if it is sound.
 
     Args:
         is_bad: Tells whether the last run of the step showed the fault, such as by giving no loss.
-        max_runs: Parts of the batch that may be run to find the samples.
 
     Raises:
         Exception: Whatever the step raises when it is run once more.
@@ -116,14 +109,10 @@ def hidden(step: ReplayStep, is_bad: Callable[[], bool], max_runs: int = 32) -> 
         if not born:
             return None
         first = min(map(origin, born), key=lambda record: record.index)
-        found = _describe(traced, first)
-        if found.origin == "parameter":
-            return found
 
         def run(part: Any, backward: Backward) -> None:
             step.run(part, backward)
             if is_bad():
                 backward(torch.tensor(math.nan))
 
-        part, samples, note = _samples(replace(step, run=run), found, first, max_runs)
-        return replace(found, part=part, samples=samples, note=_joined(found.note, note))
+        return described(traced, first, replace(step, run=run))

@@ -132,7 +132,7 @@ def _worded(found: Diagnosis, samples: list[int], entries: str, step: int, when:
         if found.path == "attribute":
             remedy = f"Look at where {found.module} is made and changed: it was kept from before the step."
         return f"the {found.path} {found.module} holds {found.value} before the step", remedy
-    place = f" at {':'.join(found.source.split(':')[:2])}" if found.source else ""
+    place = found.at_line
     if not found.op:
         # It is no part of the batch or the model: a global, or what a closure holds.
         used = f", first used{place}" if place else ""
@@ -144,12 +144,12 @@ def _worded(found: Diagnosis, samples: list[int], entries: str, step: int, when:
             "Look at where that tensor is made: it is neither in the batch nor in the model.",
         )
     what, remedy = words_of_operation(found, step, when)
-    function = f" in {found.module or found.function}" if found.module or found.function else ""
+    what += found.in_module
     if ran_away(found, when):
-        return f"{what}{function}", f"{begun(remedy)}."
+        return what, f"{begun(remedy)}."
     first, semicolon, more = remedy.partition(";")
     drop = "" if found.cause in OF_ALL and len(samples) == found.size else drop
-    return f"{what}{function}", f"{begun(first)}{place}{drop}{semicolon}{more}."
+    return what, f"{begun(first)}{place}{drop}{semicolon}{more}."
 
 
 def _in_columns(columns: Sequence[int]) -> str:

@@ -99,12 +99,10 @@ def _article(error: str) -> str:
 def _of_samples(where: Where, found: Diagnosis, when: Circumstances, hook: str) -> Finding:
     """Return the finding for an error that some samples raise though every number is finite."""
     samples = list(found.samples)
-    function = f" in {found.module or found.function}" if found.module or found.function else ""
     values = f" ({found.value})" if found.value else ""
     entries = named_entries(when.dataset_indices, when.below, found.part)
     which = entries or named_samples(samples, found.part).removeprefix(", ")
-    line = f" at {':'.join(found.source.split(':')[:2])}" if found.source else ""
-    remedy = f"Look at {which} in what is used{line}." if samples else f"Look at what is used{line}."
+    remedy = f"Look at {f'{which} in ' if samples else ''}what is used{found.at_line}."
     told: dict[str, Any] = {
         "batch_idx": when.batch_idx,
         "samples": samples,
@@ -120,7 +118,7 @@ def _of_samples(where: Where, found: Diagnosis, when: Circumstances, hook: str) 
     words: dict[str, Any] = {
         "who": hook or "the step",
         "error": f"{found.error}{values}",
-        "place": function,
+        "place": found.in_module,
         "samples_text": named_samples(samples, found.part),
     }
     return replace(RAISED.found(where.at(found.module), remedy=remedy, **words), evidence=told)

@@ -18,6 +18,7 @@ from lightning_debugkit.core.compat import (
     Trainer,
     both_packages,
     callbacks_of,
+    datamodule_of,
     is_param_in_hook_signature,
 )
 from lightning_debugkit.core.held_state import cannot_undo
@@ -141,7 +142,7 @@ def muted(trainer: Trainer, module: LightningModule) -> Iterator[None]:
         stack.callback(setattr, trainer, "loggers", loggers)
         stack.callback(_told(trainer))
         stack.enter_context(_attribute(trainer, "save_checkpoint", nothing))
-        stack.enter_context(attributes_kept(trainer.datamodule))  # type: ignore[attr-defined]  # set by a connector
+        stack.enter_context(attributes_kept(datamodule_of(trainer)))
         trainer.loggers = [DummyLogger() for _ in loggers]
         run = current_run(trainer)
         if run is not None:

@@ -17,9 +17,7 @@ class Matches:
 
     target: Tensor  # (pairs,) class of the target, `background` where there is none
     predicted: Tensor  # (pairs,) class predicted, `background` where none is
-    target_box: Tensor  # (pairs,) row of the target's box, -1 where there is none
     predicted_box: Tensor  # (pairs,) row of the predicted box, -1 where there is none
-    iou: Tensor  # (pairs,) overlap, 0 where there is nothing to match
 
 
 def match_boxes(
@@ -58,29 +56,23 @@ def match_boxes(
     rows = rows[scores[rows].argsort(descending=True, stable=True)]
     overlaps = overlap(predicted["boxes"].cpu()[rows], target["boxes"].cpu())
     is_free = torch.ones(len(labels), dtype=torch.bool)
-    pairs: list[tuple[int, int, float]] = []
-    false: list[tuple[int, int, float]] = []
+    pairs: list[tuple[int, int]] = []
+    false: list[tuple[int, int]] = []
     for place, row in enumerate(rows.tolist()):
         fits = torch.where(is_free, overlaps[place], -1.0)
         best = float(fits.max()) if len(fits) else -1.0
         if best < iou:
-            false.append((-1, row, 0.0))
+            false.append((-1, row))
             continue
         equal = (fits == best).nonzero().reshape(-1)
         alike = equal[labels[equal] == own[row]]
         box = int((alike if len(alike) else equal)[0])
         is_free[box] = False
-        pairs.append((box, row, best))
-    missed = [(box, -1, 0.0) for box in is_free.nonzero().reshape(-1).tolist()]
+        pairs.append((box, row))
+    missed = [(box, -1) for box in is_free.nonzero().reshape(-1).tolist()]
     found = pairs + missed + false
     boxes, given = (torch.tensor([pair[side] for pair in found], dtype=torch.int64) for side in (0, 1))
-    return Matches(
-        target=_named(labels, boxes, background),
-        predicted=_named(own, given, background),
-        target_box=boxes,
-        predicted_box=given,
-        iou=torch.tensor([pair[2] for pair in found]),
-    )
+    return Matches(_named(labels, boxes, background), _named(own, given, background), given)
 
 
 def overlap(boxes: Tensor, others: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ class LabelIssues:
         return len(self.indices)
 
 
-def label_issues(records: Records, classes: int | None = None) -> LabelIssues:
+def label_issues(records: Records) -> LabelIssues:
     """Return the samples whose label is likely wrong, equal to ``cleanlab.filter.find_label_issues``.
 
     Of each label and each other class as many samples are taken as the joint of labels and classes holds, by margin;
@@ -67,13 +67,10 @@ def label_issues(records: Records, classes: int | None = None) -> LabelIssues:
     which may leave a few samples open. Probabilities have to be out of sample: of samples that the model was not
     trained on.
 
-    Args:
-        classes: How many there are; as many as there were scores of by default.
-
     References:
         Northcutt, Jiang and Chuang, Confident Learning: Estimating Uncertainty in Dataset Labels, 2021, section 3.2.
     """
-    table, width = records.table(), max(classes or 0, records.classes)
+    table, width = records.table(), records.classes
     guess = guesses(table, thresholds(table, width))
     is_rival = table.confidence > floats(table.probability) + EQUAL  # the model prefers another class
     prunes = list(to_prune(table, guess, width))

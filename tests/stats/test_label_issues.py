@@ -162,7 +162,7 @@ def test_labels_of_which_all_are_right_raise_no_issue() -> None:
 
 def test_one_class_or_no_sample_has_no_issue() -> None:
     assert len(label_issues(recorded(np.ones((5, 1), np.float32), np.zeros(5, np.int64)))) == 0
-    found = label_issues(Records(), classes=3)
+    found = label_issues(Records())
     assert (len(found), found.is_exact, np.isnan(found.noise)) == (0, True, True)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lightning_debugkit.checkpointing.resume.rng_state import RngState
+from lightning_debugkit.checkpointing.save_times import validation_follows
 from lightning_debugkit.core.compat import Trainer
 from lightning_debugkit.core.patching import StandIn
 
@@ -90,9 +91,8 @@ class StopWatch:
 
 def validation_is_due(trainer: Trainer) -> bool:
     """Tell whether a validation follows this batch, also in a run that is not asked to stop."""
-    loop, fetcher = trainer.fit_loop.epoch_loop, trainer.fit_loop._data_fetcher
     asked, trainer.should_stop = trainer.should_stop, False
     try:
-        return fetcher is not None and bool(loop._should_check_val_fx(fetcher))
+        return validation_follows(trainer)
     finally:
         trainer.should_stop = asked

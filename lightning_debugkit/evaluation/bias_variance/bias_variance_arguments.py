@@ -19,7 +19,7 @@ _LOWER = {"loss", "error", "err", "mae", "mse", "rmse", "nll", "ce", "bce", "per
 
 
 def check_arguments(
-    goal: Any, metric: Any, adapter: Any, train_dev: Any, train_samples: Any, every_n_epochs: Any, trials: Any
+    goal: Any, metric: Any, train_dev: Any, train_samples: Any, every_n_epochs: Any, trials: Any, interval: Any
 ) -> None:
     """Raise unless the goal is one of the metric, and something is left to measure."""
     _check_goal(goal)
@@ -27,7 +27,6 @@ def check_arguments(
     if reached is not None and named_metric(goal, metric) == "error":
         value = reached.value
         _NEEDS.that("goal", 0 <= value < 1, "from 0 to 1 for the error", value, "0.01 is an error of 1 %")
-    _NEEDS.function("adapter", adapter, "it gets outputs and batch, and returns predictions and targets")
     _NEEDS.that(
         "train_dev", is_number(train_dev) and 0 <= train_dev < 1, "from 0 to below 1", train_dev, "0.1 is usual"
     )
@@ -35,12 +34,7 @@ def check_arguments(
     if every_n_epochs != "auto":
         _NEEDS.whole("every_n_epochs", every_n_epochs, 1, "1 measures at each validation, 'auto' as cost allows")
     _NEEDS.whole("trials", trials, 1, "1 is a single run")
-
-
-def check_choices(interval: Any, on_missing: Any) -> None:
-    """Raise unless both are among what there is."""
     _NEEDS.one_of("interval", interval, ("wilson", "exact"), "'wilson' is usual")
-    _NEEDS.one_of("on_missing", on_missing, ("raise", "warn"), "'raise' says it at once")
 
 
 def _check_goal(goal: Any) -> None:

@@ -13,17 +13,19 @@ from torchmetrics import Metric
 
 from lightning_debugkit.core.anomaly import TrainingAnomaly
 from lightning_debugkit.core.callback import DebugCallback
+from lightning_debugkit.core.compat import is_trial
 from lightning_debugkit.core.finding import Where
 from lightning_debugkit.core.run import current_run, open_run
 from lightning_debugkit.core.trivial_answer import unless_guessed
-from lightning_debugkit.evaluation.bias_variance import bias_variance_arguments, results
+from lightning_debugkit.evaluation.bias_variance import results
+from lightning_debugkit.evaluation.bias_variance.bias_variance_arguments import check_arguments, named_metric
 from lightning_debugkit.evaluation.bias_variance.bias_variance_rules import bias_variance_findings, conclude
 from lightning_debugkit.evaluation.bias_variance.data_passes import DataPasses
 from lightning_debugkit.evaluation.bias_variance.error_history import ErrorHistory, errors_of, weights_fingerprint
 from lightning_debugkit.evaluation.bias_variance.holdout import Holdout
 from lightning_debugkit.evaluation.bias_variance.measurement import Measurement
 from lightning_debugkit.evaluation.bias_variance.training_facts import TrainingFacts, training_facts_of
-from lightning_debugkit.evaluation.predictions.reader import PredictionReader, PredictionsNotFound
+from lightning_debugkit.evaluation.predictions.reader import PredictionReader, PredictionsNotFound, check_sources
 
 _log = logging.getLogger("lightning_debugkit")
 Goal = float | tuple[int, int] | dict[str, float] | None
@@ -82,8 +84,8 @@ class BiasVarianceReport(DebugCallback):
         adapter: str | Callable[[Any, Any], Any] | None = None,
         on_missing: Missing = "raise",
     ) -> None:
-        bias_variance_arguments.check_arguments(goal, metric, adapter, train_dev, train_samples, every_n_epochs, trials)
-        bias_variance_arguments.check_choices(interval, on_missing)
+        check_arguments(goal, metric, train_dev, train_samples, every_n_epochs, trials, interval)
+        check_sources("BiasVarianceReport", predictions, target, adapter, on_missing)
         self.goal = goal
         self.metric = metric
         self.maximize = maximize
@@ -106,9 +108,7 @@ class BiasVarianceReport(DebugCallback):
 
     def _reset(self) -> None:
         reader = PredictionReader(type(self).__name__, self.adapter, self.predictions, self.target)
-        gauge = Measurement(
-            bias_variance_arguments.named_metric(self.goal, self.metric), reader, self.group, self.interval
-        )
+        gauge = Measurement(named_metric(self.goal, self.metric), reader, self.group, self.interval)
         self.looks = DataPasses(gauge, self.train_samples, self.train_loader, self.roles)
         self._holdout = Holdout(self.train_dev) if self.train_dev else None
 
@@ -193,7 +193,7 @@ class BiasVarianceReport(DebugCallback):
             self._train_only(trainer, pl_module)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._leave(pl_module)
+        self._release()
         self._conclude(trainer)
         super().on_fit_end(trainer, pl_module)
 
@@ -216,16 +216,12 @@ class BiasVarianceReport(DebugCallback):
                 self._conclude(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._leave(pl_module)
+        self._release()
         self._conclude(trainer)
         super().on_exception(trainer, pl_module, exception)
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._leave(pl_module)
-
-    def _leave(self, module: LightningModule) -> None:
-        """Leave module and loaders without anything of ours; may be called twice."""
-        self.looks.stop(module)
+    def _release(self) -> None:
+        self.looks.stop()
         if self._holdout is not None:
             self._holdout.remove()
 
@@ -275,8 +271,7 @@ class BiasVarianceReport(DebugCallback):
         where = self.where(trainer)
         if moment is not None:
             where = Where(moment["epoch"], moment["step"], trainer.global_rank)
-        is_trial = trainer.fast_dev_run  # type: ignore[attr-defined]  # set by a connector; so few batches teach nothing
-        for finding in () if is_trial else bias_variance_findings(case, conclusion, where):
+        for finding in () if is_trial(trainer) else bias_variance_findings(case, conclusion, where):
             run.is_trivial_told |= finding.rule == "no-better-than-trivial"
             self.emit(trainer, unless_guessed(finding, self.looks.gauge.reader.guessed))
         _log.info(f"{type(self).__name__}: {conclusion.verdict}")

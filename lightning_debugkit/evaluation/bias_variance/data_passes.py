@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from lightning_debugkit.core.compat import LightningModule, Trainer
+from lightning_debugkit.core.compat import LightningModule, Trainer, datamodule_of
 from lightning_debugkit.core.distributed import gathered_from_ranks
 from lightning_debugkit.core.sharding import holds_whole_model, samples_of
 from lightning_debugkit.data.batches import batch_size
@@ -112,7 +112,7 @@ class DataPasses:
     def _train_loader(self, trainer: Trainer, module: LightningModule, holdout: Holdout | None = None) -> Any:
         given = self.train_loader
         if isinstance(given, str):
-            for owner in (module, getattr(trainer, "datamodule", None)):
+            for owner in (module, datamodule_of(trainer)):
                 if hasattr(owner, given):
                     return getattr(owner, given)()
             raise NotMeasurable(f"neither module nor data module has a method {given}")
@@ -147,10 +147,10 @@ class DataPasses:
             self.failed.add(split)
             raise
 
-    def stop(self, module: LightningModule) -> None:
+    def stop(self) -> None:
         """Leave the module without instruments."""
         for take in self.takes.values():
-            take.stop(module)
+            take.stop()
 
     def merged(self, trainer: Trainer) -> dict[str, Measured]:
         """Return what all ranks saw of each split; every rank must call this at the same place."""

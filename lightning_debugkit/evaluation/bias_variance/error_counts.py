@@ -62,10 +62,10 @@ class Counts:
 class ErrorCounts:
     """Take up batches; give what was counted, to be merged over ranks."""
 
-    def __init__(self, clustered: bool = False) -> None:
+    def __init__(self) -> None:
         self.pending: list[Tensor] = []
         self.counts = Counts()
-        self.clustered = clustered
+        self.clustered = False
         self.groups: dict[str, list[int]] = {}
         self.rows: list[Integers] = []  # places, wrong, size of each sample
 

@@ -27,7 +27,7 @@ class LoggedValues:
         self._size = 1
         self._standing: list[StandIn] = []
 
-    def start(self, module: LightningModule, batch: Any = None) -> None:
+    def begin(self, step: str, module: LightningModule, batch: Any) -> None:
         """Begin to hear what is logged for ``batch``; what is logged is passed on."""
         self.stop()
         try:
@@ -37,6 +37,10 @@ class LoggedValues:
         self._standing = [StandIn(module, "log", self._listener(module.log)).stand()]
         if "log_dict" in vars(module):  # one that is Lightning's calls log
             self._standing.append(StandIn(module, "log_dict", self._dict_listener(module.log_dict)).stand())
+
+    def end(self, moment: Any) -> None:
+        """Hear no more of a batch that has run."""
+        self.stop()
 
     def stop(self) -> None:
         """Leave the module as it was; may be called at any time."""

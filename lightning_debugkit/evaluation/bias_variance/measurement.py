@@ -56,7 +56,7 @@ class Taken(Protocol):
     def end(self, moment: MeasuredAt) -> None:
         """Take up the batch that has run."""
 
-    def stop(self, module: LightningModule) -> None:
+    def stop(self) -> None:
         """Leave the module without instruments; may be called at any time."""
 
     def payload(self) -> Any:
@@ -75,7 +75,7 @@ class ReadingTake:
     def read(self, moment: MeasuredAt) -> Reading:
         return self.reader.read(moment.step, moment.module, moment.outputs, moment.batch, moment.rerun)
 
-    def stop(self, module: LightningModule) -> None:
+    def stop(self) -> None:
         self.reader.release()
 
 
@@ -129,25 +129,6 @@ class MetricTake(ReadingTake):
         return self.tally.payload()
 
 
-class LoggedTake:
-    """Hear what the module logs."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self.heard = logged_metric.LoggedValues(names)
-
-    def begin(self, step: str, module: LightningModule, batch: Any) -> None:
-        self.heard.start(module, batch)
-
-    def end(self, moment: MeasuredAt) -> None:
-        self.heard.stop()
-
-    def stop(self, module: LightningModule) -> None:
-        self.heard.stop()
-
-    def payload(self) -> Any:
-        return self.heard.payload()
-
-
 class Measurement:
     """Makes what looks at a set of samples, and merges what all ranks saw."""
 
@@ -167,7 +148,7 @@ class Measurement:
         if isinstance(self.metric, Metric):
             return MetricTake(self.reader, self.metric, rank)
         if names := self.names(split):
-            return LoggedTake(names)
+            return logged_metric.LoggedValues(names)
         return ErrorTake(self.reader, self.group)
 
     def merged(self, payloads: Sequence[Any], logged: Mapping[str, Any], split: str) -> Measured | None:

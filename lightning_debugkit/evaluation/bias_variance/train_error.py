@@ -23,7 +23,8 @@ from lightning_debugkit.core.rng import kept_generators
 from lightning_debugkit.core.run import batch_size_of
 from lightning_debugkit.core.sharding import cannot_rerun, holds_whole_model
 from lightning_debugkit.data.loaders import loaders_of
-from lightning_debugkit.evaluation.bias_variance.measurement import LoggedTake, MeasuredAt, Taken
+from lightning_debugkit.evaluation.bias_variance.logged_metric import LoggedValues
+from lightning_debugkit.evaluation.bias_variance.measurement import MeasuredAt, Taken
 from lightning_debugkit.replay.step_replay import muted
 
 STEPS = ("validation_step", "training_step")
@@ -127,16 +128,16 @@ def _run(trainer: Trainer, module: LightningModule, sample: TrainingSample, take
             try:
                 take.end(MeasuredAt(step, module, run(), batch, places < sample.n, places, run))
             finally:
-                take.stop(module)
-        if step == "validation_step" and isinstance(take, LoggedTake) and not take.heard.values:
+                take.stop()
+        if step == "validation_step" and isinstance(take, LoggedValues) and not take.values:
             # Some log the metric only at the end of the epoch.
             take.begin(step, module, None)
             try:
                 module.on_validation_epoch_end()
             finally:
-                take.stop(module)
-        if isinstance(take, LoggedTake):
-            take.heard.settle()
+                take.stop()
+        if isinstance(take, LoggedValues):
+            take.settle()
     return take
 
 

@@ -12,6 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 
 from lightning_debugkit.core.anomaly import TrainingAnomaly
 from lightning_debugkit.core.callback import DebugCallback
+from lightning_debugkit.core.compat import is_trial
 from lightning_debugkit.core.finding import Where
 from lightning_debugkit.core.optimizer_steps import steps_taken
 from lightning_debugkit.core.run import current_run, open_run
@@ -28,7 +29,7 @@ from lightning_debugkit.evaluation.error_analysis.errors_json import AnalysedAt,
 from lightning_debugkit.evaluation.error_analysis.evaluation_pass import EvaluationPass
 from lightning_debugkit.evaluation.error_analysis.task import TaskName
 from lightning_debugkit.evaluation.error_analysis.training_answers import TrainingAnswers
-from lightning_debugkit.evaluation.predictions.reader import PredictionReader, PredictionsNotFound
+from lightning_debugkit.evaluation.predictions.reader import PredictionReader, PredictionsNotFound, check_sources
 
 _log = logging.getLogger("lightning_debugkit")
 _SHARE = 0.05  # of a run's time that analyses on the way may take; the last is always made
@@ -78,8 +79,8 @@ class ErrorAnalysis(DebugCallback):
     ) -> None:
         error_analysis_arguments.check_selections(class_names, slices, loaders)
         error_analysis_arguments.check_numbers(pictures, max_samples)
-        error_analysis_arguments.check_choices(task, training_dynamics, on_missing)
-        error_analysis_arguments.check_sources(predictions, target, adapter)
+        error_analysis_arguments.check_choices(task, training_dynamics)
+        check_sources("ErrorAnalysis", predictions, target, adapter, on_missing)
         self.class_names = class_names
         self.task = task
         self.slices = slices
@@ -223,8 +224,7 @@ class ErrorAnalysis(DebugCallback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._release()
         self._take_training(trainer, pl_module)
-        is_smoke = bool(trainer.fast_dev_run)  # type: ignore[attr-defined]  # set by a connector
-        self._conclude(trainer, pl_module, is_over=not (trainer.interrupted or is_smoke))
+        self._conclude(trainer, pl_module, is_over=not (trainer.interrupted or is_trial(trainer)))
         super().on_fit_end(trainer, pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:

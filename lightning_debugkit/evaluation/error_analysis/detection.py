@@ -59,7 +59,7 @@ def _sure(predicted: Mapping[str, Any], matches: Matches) -> Tensor:
 
 def _unmatched() -> Matches:
     none = torch.zeros(0, dtype=torch.int64)
-    return Matches(none, none, none, none, torch.zeros(0))
+    return Matches(none, none, none)
 
 
 def _numbers(predicted: Mapping[str, Any]) -> list[Tensor]:

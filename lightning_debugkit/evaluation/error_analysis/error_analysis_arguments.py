@@ -19,12 +19,11 @@ def check_numbers(pictures: Any, max_samples: Any) -> None:
     _NEEDS.whole("max_samples", max_samples, 1, "1000000 is usual and takes about 100 MB")
 
 
-def check_choices(task: Any, training_dynamics: Any, on_missing: Any) -> None:
-    """Raise unless each is among what there is."""
+def check_choices(task: Any, training_dynamics: Any) -> None:
+    """Raise unless both are among what there is."""
     known = task is None or task in TASKS
     _NEEDS.that("task", known, f"None or one of {', '.join(TASKS)}", task, "None tells it by the first batch")
     _NEEDS.switch("training_dynamics", training_dynamics, "True follows every training sample")
-    _NEEDS.one_of("on_missing", on_missing, ("raise", "warn"), "'raise' says it at once")
 
 
 def check_selections(class_names: Any, slices: Any, loaders: Any) -> None:
@@ -36,14 +35,6 @@ def check_selections(class_names: Any, slices: Any, loaders: Any) -> None:
     _NEEDS.that("slices", fits, "as a list of names", slices, "name entries of the batch, such as ['camera']")
     fits = loaders is None or (loaders and is_listing(loaders, int) and min(loaders) >= 0)
     _NEEDS.that("loaders", fits, "as a list of numbers >= 0", loaders, "[0] counts the first loader alone, None all")
-
-
-def check_sources(predictions: Any, target: Any, adapter: Any) -> None:
-    """Raise unless entries are named, and ``adapter`` is a function or the dotted path of one."""
-    for name, value in (("predictions", predictions), ("target", target)):
-        fits = value is None or isinstance(value, str)
-        _NEEDS.that(name, fits, "as the name of an entry", value, "leave it out to search")
-    _NEEDS.function("adapter", adapter, "it gets outputs and batch, and returns predictions and targets")
 
 
 def asked(callback: Any) -> str:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lightning_debugkit.evaluation.error_analysis.batch_scores import NONE, BatchScores, blank_scores
 from lightning_debugkit.evaluation.error_analysis.task import MOST_CLASSES, Task, at_most_one
-from lightning_debugkit.evaluation.predictions.loss_inputs import IGNORED
+from lightning_debugkit.evaluation.predictions.readings import IGNORED
 from lightning_debugkit.stats.sample_records import sample_record
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lightning_debugkit.evaluation.error_analysis.batch_scores import NONE, BatchScores, blank_scores
 from lightning_debugkit.evaluation.error_analysis.task import Task, at_most_one
-from lightning_debugkit.evaluation.predictions.loss_inputs import IGNORED
+from lightning_debugkit.evaluation.predictions.readings import IGNORED
 
 
 def score_multilabel(form: Task, predictions: Tensor, target: Tensor, ignore: int | None) -> BatchScores:

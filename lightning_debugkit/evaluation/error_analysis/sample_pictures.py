@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_debugkit.core.compat import LightningModule, Trainer
+from lightning_debugkit.core.compat import LightningModule, Trainer, datamodule_of
 from lightning_debugkit.data.loaders import loaders_of
 from lightning_debugkit.data.sample_entries import drawing
 from lightning_debugkit.evaluation.error_analysis.index_evidence import sample_at
@@ -73,7 +73,7 @@ class SampleGallery:
 
 def tokenizer_of(trainer: Trainer, module: LightningModule) -> Any:
     """Return what turns numbers into text, if the module or the data module has it."""
-    for holder in (module, getattr(trainer, "datamodule", None)):
+    for holder in (module, datamodule_of(trainer)):
         found = getattr(holder, "tokenizer", None)
         if callable(getattr(found, "decode", None)):
             return found

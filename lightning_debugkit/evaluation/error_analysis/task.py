@@ -11,8 +11,16 @@ from torch import Tensor
 from lightning_debugkit.core.loss_functions import VALUE_LOSSES
 from lightning_debugkit.core.step_hooks import is_detections
 from lightning_debugkit.data.batches import leaves
-from lightning_debugkit.evaluation.predictions.loss_inputs import IGNORED
-from lightning_debugkit.evaluation.predictions.readings import Reading, both_readings, is_rows
+from lightning_debugkit.evaluation.predictions.readings import (
+    IGNORED,
+    Reading,
+    both_readings,
+    class_dimension,
+    fit_together,
+    is_binary,
+    is_rows,
+    squeezed,
+)
 from lightning_debugkit.evaluation.predictions.wrong_samples import NoClasses
 
 TaskName: TypeAlias = Literal["multiclass", "binary", "multilabel", "segmentation", "detection"]
@@ -49,12 +57,7 @@ def shaped(reading: Reading, rows: int | None) -> Reading:
     predictions, target = reading.predictions, reading.target
     if not is_rows(predictions) or not is_rows(target):
         return reading
-    if target.ndim == _COLUMNS and target.shape[1] == 1 and predictions.ndim <= _COLUMNS:
-        target = target[:, 0]
-    if predictions.ndim == target.ndim + 1 and predictions.shape[1] == 1:
-        predictions = predictions.squeeze(1)
-    elif target.ndim == predictions.ndim + 1 and target.shape[1] == 1:
-        target = target.squeeze(1)
+    predictions, target = squeezed(predictions, target)
     each, rest = divmod(len(target), rows) if rows else (1, 0)
     if target.ndim == 1 and each > 1 and not rest and len(predictions) == len(target):
         # A loss over tokens is often asked with samples and tokens as one dimension.
@@ -116,7 +119,7 @@ def check_same_task(form: Task, reading: Reading) -> None:
 
 def _task(reading: Reading, task: TaskName | None) -> Task:
     predictions, target = reading.predictions, reading.target
-    if is_detections(predictions) and is_detections(target) and len(predictions) == len(target):
+    if is_detections(predictions) and fit_together(predictions, target):
         return Task("detection", "boxes", "classes")
     if not is_rows(predictions) or not is_rows(target):
         raise NoClasses(f"what is no tensor with one row a sample: {_both(reading)}")
@@ -124,7 +127,7 @@ def _task(reading: Reading, task: TaskName | None) -> Task:
         return _of_labels(reading)
     if predictions.shape == target.shape:
         return _of_same_shape(reading, task)
-    channel = _channel(predictions, target)
+    channel = class_dimension(predictions, target)
     if channel is None or target.is_floating_point():
         raise NoClasses(_both(reading))
     scores, classes = _kind_of(reading, channel), predictions.shape[channel]
@@ -135,7 +138,7 @@ def _task(reading: Reading, task: TaskName | None) -> Task:
 
 def _of_labels(reading: Reading) -> Task:
     predictions, target = reading.predictions, reading.target
-    if predictions.shape != target.shape or (target.is_floating_point() and not _is_binary(target)):
+    if predictions.shape != target.shape or (target.is_floating_point() and not is_binary(target)):
         raise NoClasses(_both(reading))
     classes = _COLUMNS if predictions.dtype == torch.bool else 0
     most = max((int(part.max()) for part in (predictions, target) if part.numel()), default=0)
@@ -150,7 +153,7 @@ def _of_labels(reading: Reading) -> Task:
 
 def _of_same_shape(reading: Reading, task: TaskName | None) -> Task:
     target = reading.target
-    binary = _is_binary(target)
+    binary = is_binary(target)
     one_by_one = task == "multilabel" or (reading.function in _ONE_BY_ONE and task != "multiclass")
     shares = not one_by_one and _may_be_shares(target)
     if shares and (target.ndim == _COLUMNS or binary):
@@ -158,21 +161,12 @@ def _of_same_shape(reading: Reading, task: TaskName | None) -> Task:
         return form if target.ndim > _COLUMNS else replace(form, task="multiclass", unit="samples")
     if not binary:
         raise NoClasses(_both(reading))
-    scores, rounded = _kind_of_yes(reading), reading.given is not None and not _is_binary(reading.given)
+    scores, rounded = _kind_of_yes(reading), reading.given is not None and not is_binary(reading.given)
     if target.ndim == 1:
         return Task("binary", "samples", scores, _COLUMNS, None, rounded=rounded)
     if target.ndim == _COLUMNS:
         return Task("multilabel", "labels", scores, target.shape[1], None, rounded=rounded)
     return Task("segmentation", "pixels", scores, _COLUMNS, None, rounded=rounded)
-
-
-def _channel(predictions: Tensor, target: Tensor) -> int | None:
-    if predictions.ndim != target.ndim + 1:
-        return None
-    for dim in (1, predictions.ndim - 1):
-        if predictions.shape[:dim] + predictions.shape[dim + 1 :] == target.shape:
-            return dim
-    return None
 
 
 def is_decided(form: Task, reading: Reading) -> bool:
@@ -194,7 +188,7 @@ def _kind_of(reading: Reading, channel: int) -> Scores:
     close = _rounding(values)
     inside = bool(((values >= 0) & (values <= 1 + close)).all())
     # What is called probabilities need not be rounded in a way that can be seen.
-    return "probabilities" if inside and ("prob" in reading.places[0] or _sums_to_one(values, 1)) else "logits"
+    return "probabilities" if inside and ("prob" in reading.places[0] or _sums_to_one(values)) else "logits"
 
 
 def _rounding(values: Tensor) -> float:
@@ -219,7 +213,7 @@ def fits(form: Task, reading: Reading) -> bool:
     """Tell whether a batch is of the same make as the one that the form was told by."""
     predictions, target = reading.predictions, reading.target
     if form.task == "detection":
-        return is_detections(predictions) and is_detections(target) and len(predictions) == len(target)
+        return is_detections(predictions) and fit_together(predictions, target)
     if not is_rows(predictions) or not is_rows(target):
         return False
     if form.channel is None or form.soft:
@@ -238,9 +232,8 @@ def is_still(form: Task, predictions: Tensor) -> bool:
     return not bool(((predictions < 0) | (predictions > 1 + _LOOSE)).any())
 
 
-def _sums_to_one(values: Tensor, dim: int) -> bool:
-    sums = values.sum(dim)
-    return bool(((sums - 1).abs() < _rounding(values)).all())
+def _sums_to_one(values: Tensor) -> bool:
+    return bool(((values.sum(1) - 1).abs() < _rounding(values)).all())
 
 
 def _is_of_values(reading: Reading) -> bool:
@@ -251,18 +244,14 @@ def _is_of_values(reading: Reading) -> bool:
     if reading.given is not None:
         # Smoothed yes and no are two values; an image that is made anew by a binary loss has many.
         between = reading.given[(reading.given > 0) & (reading.given < 1)]
-        return not _is_binary(target) or (target.ndim > 1 and len(between.unique()) > _COLUMNS)
-    if _is_binary(target) or _may_be_shares(target):
+        return not is_binary(target) or (target.ndim > 1 and len(between.unique()) > _COLUMNS)
+    if is_binary(target) or _may_be_shares(target):
         return False
     return target.is_floating_point() or reading.function in VALUE_LOSSES
 
 
 def _may_be_shares(target: Tensor) -> bool:
-    return target.ndim > 1 and target.shape[1] > 1 and _sums_to_one(target.float().clamp(min=0), 1)
-
-
-def _is_binary(target: Tensor) -> bool:
-    return bool(((target == 0) | (target == 1) | (target == IGNORED)).all())
+    return target.ndim > 1 and target.shape[1] > 1 and _sums_to_one(target.float().clamp(min=0))
 
 
 def _places(target: Tensor) -> str:

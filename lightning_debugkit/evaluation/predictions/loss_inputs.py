@@ -15,9 +15,8 @@ from lightning_debugkit.core.step_hooks import LossWatch
 from lightning_debugkit.core.tensor_numbers import shares_memory, storage
 from lightning_debugkit.data.batches import tensors
 from lightning_debugkit.evaluation.predictions import readings
-from lightning_debugkit.evaluation.predictions.readings import Reading
+from lightning_debugkit.evaluation.predictions.readings import IGNORED, Reading
 
-IGNORED = -100  # torch's own
 _SHOWN = 6
 _ROWS = 2
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from lightning_debugkit.core.arguments import function_at
+from lightning_debugkit.core.arguments import Needs, function_at
 from lightning_debugkit.core.compat import LightningModule, is_compiled_as_a_whole, trainer_of
 from lightning_debugkit.core.patching import has_compiled_code
 from lightning_debugkit.core.sharding import gathered_shards, holds_whole_model
@@ -24,6 +24,16 @@ Rerun = Callable[[], Any]
 
 class PredictionsNotFound(ValueError):
     """No predictions or targets could be found; the message says what was seen and how to mend it."""
+
+
+def check_sources(owner: str, predictions: Any, target: Any, adapter: Any, on_missing: Any) -> None:
+    """Raise unless entries are named, ``adapter`` is a function or the dotted path of one, and the choice is known."""
+    needs = Needs(owner)
+    for name, value in (("predictions", predictions), ("target", target)):
+        fits = value is None or isinstance(value, str)
+        needs.that(name, fits, "as the name of an entry", value, "leave it out to search")
+    needs.function("adapter", adapter, "it gets outputs and batch, and returns predictions and targets")
+    needs.one_of("on_missing", on_missing, ("raise", "warn"), "'raise' says it at once")
 
 
 class PredictionReader:

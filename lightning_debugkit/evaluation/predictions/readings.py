@@ -12,6 +12,7 @@ from lightning_debugkit.core.step_hooks import is_detections
 
 PREDICTIONS = ("logits", "probs", "preds", "pred", "predictions", "y_hat", "y_pred", "outputs", "scores")
 TARGETS = ("target", "targets", "label", "labels", "y", "y_true")
+IGNORED = -100  # a target of this value does not count: torch's own
 Adapter = Callable[[Any, Any], Any]
 
 
@@ -93,6 +94,32 @@ def target_in(outputs: Any, batch: Any, step: str) -> tuple[str, Any] | None:
 def is_rows(value: Any) -> bool:
     """Tell whether ``value`` is a tensor with something for each sample."""
     return isinstance(value, Tensor) and value.ndim >= 1
+
+
+def squeezed(predictions: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Let ``(n, 1)`` against ``(n,)`` be what it means, whichever of the two has the dimension of size 1."""
+    if target.ndim == 2 and target.shape[1] == 1 and predictions.ndim <= 2:
+        target = target[:, 0]
+    if predictions.ndim == target.ndim + 1 and predictions.shape[1] == 1:
+        predictions = predictions.squeeze(1)
+    elif target.ndim == predictions.ndim + 1 and target.shape[1] == 1:
+        target = target.squeeze(1)
+    return predictions, target
+
+
+def class_dimension(predictions: Tensor, target: Tensor) -> int | None:
+    """Return the dimension of scores in which the classes lie, ``None`` if they do not go with the targets."""
+    if predictions.ndim != target.ndim + 1:
+        return None
+    for dim in (1, predictions.ndim - 1):
+        if predictions.shape[:dim] + predictions.shape[dim + 1 :] == target.shape:
+            return dim
+    return None
+
+
+def is_binary(target: Tensor) -> bool:
+    """Tell whether targets are 0, 1 and what is ignored."""
+    return bool(((target == 0) | (target == 1) | (target == IGNORED)).all())
 
 
 def _is_of_samples(value: Any) -> bool:

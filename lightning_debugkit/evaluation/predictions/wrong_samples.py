@@ -8,8 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_debugkit.evaluation.predictions.loss_inputs import IGNORED
-from lightning_debugkit.evaluation.predictions.readings import both_readings, is_rows
+from lightning_debugkit.evaluation.predictions.readings import (
+    IGNORED,
+    both_readings,
+    class_dimension,
+    is_binary,
+    is_rows,
+    squeezed,
+)
 
 _PAIR = 2
 
@@ -49,7 +55,7 @@ def scored(predictions: Any, target: Any, cut: float = 0.5, ignore_index: int | 
     flat = predictions.float().reshape(len(predictions), -1)
     # A class that is masked has -inf: that is an answer, too.
     broken = (flat.isnan() | (flat == torch.inf)).any(1)
-    predictions, target = _squeezed(predictions, target)
+    predictions, target = squeezed(predictions, target)
     labels, target, classes = _labels(predictions, target, cut)
     counted = target != IGNORED if ignore_index in (None, IGNORED) else (target != IGNORED) & (target != ignore_index)
     mistaken = (labels != target) & counted
@@ -71,15 +77,6 @@ def cut_of(predictions: Any, target: Any, place: str) -> float:
     return 0.5 if inside else 0.0
 
 
-def _squeezed(predictions: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Let ``(n, 1)`` against ``(n,)`` be what it means."""
-    if target.ndim == _PAIR and target.shape[1] == 1 and predictions.ndim <= _PAIR:
-        target = target[:, 0]
-    if predictions.ndim == target.ndim + 1 and predictions.shape[1:2] == (1,):
-        predictions = predictions.squeeze(1)
-    return predictions, target
-
-
 def _labels(predictions: Tensor, target: Tensor, cut: float) -> tuple[Tensor, Tensor, int]:
     """Return predicted classes, target classes and how many classes there are."""
     soft = target.is_floating_point()
@@ -89,17 +86,14 @@ def _labels(predictions: Tensor, target: Tensor, cut: float) -> tuple[Tensor, Te
         return predictions.long(), target.long(), _PAIR if predictions.dtype == torch.bool else 0
     if predictions.shape == target.shape:
         return _same_shape(predictions, target, soft, cut)
-    if soft:
+    dim = class_dimension(predictions, target)
+    if soft or dim is None:
         raise NoClasses(both_readings(predictions, target))
-    if predictions.ndim == target.ndim + 1:
-        for dim in (1, predictions.ndim - 1):
-            if predictions.shape[:dim] + predictions.shape[dim + 1 :] == target.shape:
-                return predictions.argmax(dim), target.long(), predictions.shape[dim]
-    raise NoClasses(both_readings(predictions, target))
+    return predictions.argmax(dim), target.long(), predictions.shape[dim]
 
 
 def _same_shape(predictions: Tensor, target: Tensor, soft: bool, cut: float) -> tuple[Tensor, Tensor, int]:
-    if bool(((target == 0) | (target == 1) | (target == IGNORED)).all()):
+    if is_binary(target):
         several = target.ndim == _PAIR and target.shape[1] > 1
         if several and bool((target.sum(1) == 1).all()):
             return predictions.argmax(1), target.argmax(1), target.shape[1]

@@ -6,7 +6,14 @@ from collections import deque
 
 import numpy as np
 
-from lightning_debugkit.core.compat import LightningModule, MixedPrecision, Trainer, both_packages, overrides
+from lightning_debugkit.core.compat import (
+    LightningModule,
+    MixedPrecision,
+    Trainer,
+    both_packages,
+    divides_by_scale,
+    overrides,
+)
 
 _FIRST = 10  # norms to know before they are a distribution; until then the Trainer's own threshold holds
 
@@ -53,7 +60,7 @@ def obstacle(trainer: Trainer, module: LightningModule) -> str:
         return "the module overrides configure_gradient_clipping"
     if str(trainer.gradient_clip_algorithm or "norm").rpartition(".")[2].lower() != "norm":
         return "the Trainer clips by value, and the percentile is one of norms"
-    fused = any(getattr(o, "_step_supports_amp_scaling", False) for o in trainer.optimizers)
-    if fused and isinstance(trainer.precision_plugin, both_packages(MixedPrecision)):
+    is_mixed = isinstance(trainer.precision_plugin, both_packages(MixedPrecision))
+    if is_mixed and any(map(divides_by_scale, trainer.optimizers)):
         return "Lightning does not clip for fused optimizers in mixed precision"
     return ""

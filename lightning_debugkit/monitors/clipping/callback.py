@@ -17,7 +17,7 @@ from lightning_debugkit.core.arguments import Needs
 from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.core.optimizer_steps import OptimizerSteps
-from lightning_debugkit.core.optimizers import is_adaptive, raw
+from lightning_debugkit.core.optimizers import is_adaptive, raw, scaler_of
 from lightning_debugkit.core.run import current_run
 from lightning_debugkit.core.sampling import Thinning
 from lightning_debugkit.core.sharding import holds_whole_model
@@ -234,7 +234,7 @@ class GradientClippingMonitor(DebugCallback):
     def _tell_overflows(
         self, trainer: Trainer, drafts: list[PendingClippedStep], overflowed: list[PendingClippedStep]
     ) -> None:
-        run, scaler = current_run(trainer), getattr(trainer.precision_plugin, "scaler", None)
+        run, scaler = current_run(trainer), scaler_of(trainer)
         for index, overflow in enumerate(self._overflows):
             steps = len({draft.where.step for draft in drafts if draft.optimizer == index})
             infinite = [draft for draft in overflowed if draft.optimizer == index]

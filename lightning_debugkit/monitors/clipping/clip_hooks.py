@@ -61,11 +61,8 @@ def unlisten(listener: ClipListener) -> None:
 def _install() -> None:
     global _turn  # torch has one clip_grad_norm_ for all
     _turn = next(_turns)
-    if hasattr(_MODULE, "_clip_grads_with_norm_"):
-        # Since torch 2.6 each clipping by norm ends here, also one that was imported by name.
-        _clip_hook(_scaling, "_clip_grads_with_norm_", "clip_grads_with_norm_")
-    else:
-        _clip_hook(_norm, "clip_grad_norm_")
+    # Each clipping by norm ends here, also one that was imported by name.
+    _clip_hook(_scaling, "_clip_grads_with_norm_", "clip_grads_with_norm_")
     _clip_hook(_value, "clip_grad_value_")
 
 
@@ -95,18 +92,6 @@ def _scaling(original: Callable[..., Any], turn: int) -> Callable[..., Any]:
         return original(held, max_norm, total_norm, *args, **kwargs)
 
     return clip_grads_with_norm
-
-
-def _norm(original: Callable[..., Any], turn: int) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def clip_grad_norm(parameters: Any, max_norm: float, *args: Any, **kwargs: Any) -> Any:
-        held = _listed(parameters)
-        norm = original(held, max_norm, *args, **kwargs)
-        for listener in _listening(turn):
-            unseen(listener.clipped_by_norm)(held, float(max_norm), norm)
-        return norm
-
-    return clip_grad_norm
 
 
 def _value(original: Callable[..., Any], turn: int) -> Callable[..., Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
+from lightning_debugkit.core.compat import divides_by_scale
 from lightning_debugkit.core.finding import Finding, Severity
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.monitors.clipping.clipped_step import PendingClippedStep
@@ -52,7 +53,7 @@ class Overflow:
             wide: Norms in 64 bits by step, as far as somebody has measured them.
         """
         self.steps += steps
-        skips = scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False)
+        skips = scaler is not None and divides_by_scale(optimizer)
         # Where the threshold is infinite, somebody asks for the norm and clips nothing.
         zeroed = [d for d in drafts if d.is_taken and d.by == "norm" and d.threshold not in (None, math.inf)]
         if skips or not zeroed or not _is_finite(optimizer):

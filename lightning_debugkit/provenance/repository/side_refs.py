@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
@@ -114,21 +114,15 @@ def prune(
     return [run.id for run in doomed]
 
 
-def push(repository: Repository, remote: str, ids: Sequence[str] | None = None) -> list[str]:
+def push(repository: Repository, remote: str) -> list[str]:
     """Send side references, and nothing else, to a remote; return the runs that it has now.
-
-    Args:
-        ids: The runs; all of them if not given.
 
     Raises:
         Unavailable: Git does not: the remote refuses, or asks for a password.
     """
     if remote.startswith("-") or _REMOTE_HELPER.match(remote):
         raise Unavailable("failed", "Name a remote of the repository.", f"{remote!r} is not taken for a remote")
-    known = _tips(repository)
-    wanted = list(known) if ids is None else list(ids)
-    if missing := [run_id for run_id in wanted if run_id not in known]:
-        raise Unavailable("failed", "List them: lightning-debugkit log.", f"no such run: {', '.join(missing)}")
+    wanted = list(_tips(repository))
     if wanted:
         options = ("--no-verify", "--no-follow-tags", "--recurse-submodules=no", "--no-signed", "--porcelain")
         settings = (f"remote.{remote}.mirror=false", "push.pushOption=")

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from lightning_debugkit.core.compat import LightningModule, Trainer, callbacks_of, hparams_name
+from lightning_debugkit.core.compat import LightningModule, Trainer, callbacks_of, datamodule_of, hparams_name
 from lightning_debugkit.core.journal import strict
 from lightning_debugkit.core.secrets import is_secret_name
 from lightning_debugkit.provenance.capture.environment import without_secrets
@@ -24,7 +24,7 @@ _DEEPEST = 12  # of one that holds itself there is no end
 
 def run_facts(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
     """Return what was asked of the run, as plain types, without secrets; what cannot be told says why."""
-    data = getattr(trainer, "datamodule", None)
+    data = datamodule_of(trainer)
     asked: dict[str, Callable[[], Any]] = {
         "config": lambda: _config(trainer),
         "hyper_parameters": lambda: _plain(dict(module.hparams)) if module.hparams else {},

@@ -133,8 +133,7 @@ def test_only_side_references_are_pushed(tmp_path: Path) -> None:
     with open_repository(folder, 60.0) as repository:
         for name in ("a", "b"):
             run(repository, name)
-        assert push(repository, "origin", ["b"]) == ["b"]
-        assert refs(remote) == ["refs/debugkit/runs/b"]
+        assert push(repository, "origin") == ["a", "b"]
         assert push(repository, str(remote)) == ["a", "b"]
     assert refs(remote) == ["refs/debugkit/runs/a", "refs/debugkit/runs/b"]
     assert refs(folder) == ["refs/debugkit/runs/a", "refs/debugkit/runs/b", "refs/heads/main", "refs/tags/v1"]
@@ -153,14 +152,6 @@ def test_a_remote_that_is_none_is_refused_and_runs_nothing(tmp_path: Path, remot
             push(repository, remote)
     assert raised.value.reason == "failed"
     assert not (folder / "ran").exists()
-
-
-def test_a_run_that_is_unknown_is_not_pushed(tmp_path: Path) -> None:
-    with (
-        open_repository(project(tmp_path / "project")) as repository,
-        pytest.raises(Unavailable, match="no such run: heads/main"),
-    ):
-        push(repository, "origin", ["heads/main"])
 
 
 @pytest.mark.parametrize("limit", [{"keep": -1}, {"older_than_days": -0.5}, {"older_than_days": float("nan")}])
