@@ -38,9 +38,13 @@ def is_listing(value: Any, kind: type) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(item, kind) for item in value)
 
 
-@lru_cache  # a search makes its callbacks anew for each of its fits
 def arguments_of(kind: type) -> Mapping[str, inspect.Parameter]:
     """Return the arguments of a class by name."""
+    return _arguments(kind)
+
+
+@lru_cache  # a search makes its callbacks anew for each of its fits
+def _arguments(kind: type) -> Mapping[str, inspect.Parameter]:
     return inspect.signature(kind).parameters
 
 

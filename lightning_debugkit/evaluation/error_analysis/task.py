@@ -61,7 +61,7 @@ def shaped(reading: Reading, rows: int | None) -> Reading:
     each, rest = divmod(len(target), rows) if rows else (1, 0)
     if target.ndim == 1 and each > 1 and not rest and len(predictions) == len(target):
         # A loss over tokens is often asked with samples and tokens as one dimension.
-        predictions, target = (part.reshape(rows, each, *part.shape[1:]) for part in (predictions, target))
+        predictions, target = (part.reshape(-1, each, *part.shape[1:]) for part in (predictions, target))
     elif target.ndim == 1 and each >= 1 and rest and len(predictions) == len(target):
         # Some were taken out before the loss: nobody knows of which sample which token is.
         predictions, target = predictions[None], target[None]
