@@ -139,7 +139,7 @@ class ExactResume(DebugCallback):
             self._place.note(first=batch_idx == 0)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._resumption is not None and (short := self._resumption.end_epoch()):
+        if self._resumption is not None and (short := self._resumption.end_epoch(pl_module)):
             self._tell(trainer, short, trainer.fit_loop.epoch_loop.batch_progress.current.ready, about="epoch")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -177,7 +177,7 @@ VALIDATION = InexactCause(
 )
 PLATEAU = InexactCause(
     "plateau",
-    "{scheduler} waited for a metric when it was saved, and misses that step",
+    "{scheduler} waits for a metric that is not there, and misses a step",
     "Save in on_train_epoch_end: ModelCheckpoint(save_on_train_epoch_end=True).",
 )
 GENERATORS = InexactCause(

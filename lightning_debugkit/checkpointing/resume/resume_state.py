@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import torch.distributed as dist
 
+from lightning_debugkit.checkpointing.resume import plateaus
 from lightning_debugkit.checkpointing.resume.dataloader_position import (
     DataLoaderPosition,
     about,
@@ -43,7 +44,7 @@ def state(trainer: Trainer, module: LightningModule, place: DataLoaderPosition) 
         "epoch_ended": epochs.completed < epochs.processed,
         "in_window": progress.ready % trainer.accumulate_grad_batches if under_way else 0,
         "validation": _validation_is_cut(trainer),
-        "plateau": _plateaus(trainer, module),
+        "plateau": plateaus.waiting(trainer, module, in_batch_end=_in_batch_end(trainer)),
         "streams": place.stream_state(under_way),
     }
     state = cast(dict[str, Any], plain(state))
@@ -124,23 +125,3 @@ def _validation_is_cut(trainer: Trainer) -> bool:
         progress = loop.val_loop.batch_progress
         return not (progress.is_last_batch and progress.current.ready == progress.current.completed)
     return _in_batch_end(trainer) and validation_is_due(trainer)
-
-
-def _plateaus(trainer: Trainer, module: LightningModule) -> list[dict[str, Any]]:
-    """Return the schedulers that wait for a metric and are stepped only after this save, with the metric if known."""
-    loop = trainer.fit_loop.epoch_loop
-    epochs: Any = trainer.fit_loop.epoch_progress.current
-    ended = epochs.completed < epochs.processed
-    due = {
-        "epoch": loop._num_ready_batches_reached() and (ended or epochs.processed < epochs.started),
-        "step": not loop._should_accumulate() and (_in_batch_end(trainer) or trainer.validating),
-    }
-    waiting = []
-    for index, config in enumerate(trainer.lr_scheduler_configs if module.automatic_optimization else []):
-        count = (trainer.current_epoch if config.interval == "epoch" else trainer.fit_loop.batch_idx) + 1
-        if config.reduce_on_plateau and due.get(config.interval) and count % config.frequency == 0:
-            # Only when the epoch has ended all of its metrics are there.
-            metric = trainer.callback_metrics.get(config.monitor or "") if ended else None
-            metric = None if metric is None else metric.detach().cpu().clone()
-            waiting.append({"index": index, "metric": metric, "scheduler": type(config.scheduler).__name__})
-    return waiting

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from lightning_debugkit.checkpointing.resume import inexact_causes
+from lightning_debugkit.checkpointing.resume import inexact_causes, plateaus
 from lightning_debugkit.checkpointing.resume.dataloader_position import DataLoaderPosition, is_indexed, is_stateful
 from lightning_debugkit.checkpointing.resume.fingerprints import fingerprint
 from lightning_debugkit.checkpointing.resume.inexact_causes import InexactCause
@@ -69,13 +69,18 @@ class Resumption:
             fit._combined_loader_states_to_load = []
             self._states = left if fit.restarting else []
         self._start_validation_workers()
-        self._step_plateaus(trainer, module)
+        self.causes += plateaus.step_waiting(trainer, module, self.saved["plateau"])
         fit._last_train_dl_reload_epoch = self.saved["reloaded"]
         self._once(fit, "on_advance_start", self._set_random_states, lambda *args: None)
         self._once(fit.epoch_loop, "on_run_start", self._keep_moment, self._set_place)
         self._once(fit.epoch_loop.val_loop, "reset", self._keep_moment, self._undraw)
 
-    def end_epoch(self) -> list[InexactCause]:
+    def end_epoch(self, module: LightningModule) -> list[InexactCause]:
+        """End an epoch as the saved run did; return what is not as it was there."""
+        within = not (self.saved["epoch_ended"] or self.saved["plateau"])
+        return self._end_loaders() + (plateaus.let_step(self.place.trainer, module) if within else [])
+
+    def _end_loaders(self) -> list[InexactCause]:
         """Let loaders that keep their place themselves know that the epoch is over; return why it was not whole."""
         fetcher = self.place.trainer.fit_loop._data_fetcher
         if fetcher is None or fetcher.length is None or not all(is_stateful(one) for one in self.place.loaders()):
@@ -329,15 +334,6 @@ class Resumption:
         with self._put_back():
             pairs = zip(self.place.validation_loaders(), self.saved["validation_workers"], strict=False)
             start_workers(loader for loader, had in pairs if had)
-
-    def _step_plateaus(self, trainer: Trainer, module: LightningModule) -> None:
-        """Step the schedulers that waited for a metric when the checkpoint was saved, as the saved run did next."""
-        configs = trainer.lr_scheduler_configs
-        for waiting in self.saved["plateau"]:
-            if waiting["metric"] is None or waiting["index"] >= len(configs):
-                self.causes.append(inexact_causes.PLATEAU.filled(scheduler=waiting["scheduler"]))
-            else:
-                module.lr_scheduler_step(configs[waiting["index"]].scheduler, waiting["metric"])
 
     @contextlib.contextmanager
     def _put_back(self) -> Iterator[None]:

@@ -253,7 +253,14 @@ EXACT: dict[str, tuple[list[str], dict[str, Any]]] = {
     ),
     "hooks that draw": (WITHIN + ENDS, {"module": Draws}),
     "an average of weights": (MID + ENDS, {"module": Averaged}),
-    "a schedule that waits for a metric": (ENDS, {"module": partial(Net, plateau=True), "val": val}),
+    "a schedule that waits for a metric": (
+        ["on_train_batch_end-2", "on_train_batch_end-9", *ENDS],
+        {"module": partial(Net, plateau=True), "val": val},
+    ),
+    "a schedule that waits for one of the middle of the epoch": (
+        ["on_validation_end-3", "on_train_batch_end-8"],
+        {"module": partial(Net, plateau=True), "val": val, "val_check_interval": 3},
+    ),
     "a stream": (MID + ENDS, {"make": lambda: DataLoader(Shuffled(), batch_size=4)}),
     "a stream in a worker": (FEW, {"make": lambda: DataLoader(Shuffled(), batch_size=4, num_workers=1)}),
     "a stream that draws as it goes": (MID + ENDS, {"make": lambda: DataLoader(Mixed(), batch_size=4)}),
