@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +34,7 @@ RICH = 16
 KINDS = 8
 COLUMNS = 3
 UNIQUE = 0.9
+ROW = 2  # dimensions of a part of a row, with one or some entries for each sample
 
 
 @dataclass
@@ -74,7 +75,7 @@ class Seen:
         if labels is not None and self._held["labels"] < LABELS:
             self.labels.append(labels.detach())
             self._held["labels"] += len(labels)
-        wanted = None if labels is not None or values is None else numbers_of(batch, size, values)
+        wanted = None if labels is not None or values is None else numbers_of(batch, size)
         if wanted is not None:
             self.numbers.append(wanted.detach())
         if not self.is_full:
@@ -215,7 +216,7 @@ def parts_of(batch: Any, size: int) -> tuple[Tensor | None, Tensor | None]:
     """Return the main input ``(n, ...)`` of a batch and its labels ``(n,)``, ``None`` for what is not certain.
 
     The labels are the only whole numbers ``(n,)``, or those ``(n,)`` or ``(n, 1)`` that are called so; the main input
-    is the largest tensor of the others.
+    is the largest tensor of the others, or the row whose parts come packed together.
     """
     columns = list(_columns(batch, size))
     single = [(path, leaf) for path, leaf in columns if leaf.numel() == size and _is_whole(leaf)]
@@ -224,26 +225,43 @@ def parts_of(batch: Any, size: int) -> tuple[Tensor | None, Tensor | None]:
     # Whole numbers by themselves are what the model looks up: nodes, words.
     is_beside = len(whole) == 1 and len(columns) > 1
     labels = named[0] if len(named) == 1 else whole[0] if is_beside else None
-    others = [leaf for _, leaf in columns if leaf is not labels]
-    return max(others, key=Tensor.numel, default=None), None if labels is None else labels.reshape(-1)
+    main = _main(columns, labels)
+    values = torch.cat([leaf.reshape(size, -1) for leaf in main], 1) if len(main) > 1 else next(iter(main), None)
+    return values, None if labels is None else labels.reshape(-1)
 
 
-def numbers_of(batch: Any, size: int, values: Tensor) -> Tensor | None:
+def numbers_of(batch: Any, size: int) -> Tensor | None:
     """Return the numbers ``(n, k)`` that are to be predicted of each sample: one, or a few at the end of a pair.
 
     One is told by being alone beside the main input, a few by standing where targets do.
     """
     columns = list(_columns(batch, size))
-    rest = [(path, leaf) for path, leaf in columns if leaf.data_ptr() != values.data_ptr()]
+    main = _main(columns)
+    taken = [part.data_ptr() for part in main]
+    rest = [(path, leaf) for path, leaf in columns if leaf.data_ptr() not in taken]
     others = [(path, leaf) for path, leaf in rest if leaf.is_floating_point()]
     alone = [(path, leaf) for path, leaf in others if leaf.numel() == size]
     named = [(path, leaf) for path, leaf in alone if path.rpartition(".")[2].lower() in NAMES]
     if len(found := named or alone) == 1:
         return found[0][1].reshape(size, 1)
     is_target = len(others) == 1 and (others[0][0] == "1" or others[0][0].rpartition(".")[2].lower() in NAMES)
-    if len(columns) != 2 or not is_target or not size < others[0][1].numel() <= OUTPUTS * size:
+    if len(rest) != 1 or not is_target or not size < others[0][1].numel() <= OUTPUTS * size:
         return None
-    return others[0][1].reshape(size, -1) if 2 * others[0][1].numel() < values.numel() else None
+    return others[0][1].reshape(size, -1) if 2 * others[0][1].numel() < sum(map(Tensor.numel, main)) else None
+
+
+def _main(columns: Sequence[tuple[str, Tensor]], labels: Tensor | None = None) -> list[Tensor]:
+    """Return the largest tensor beside the labels, or all parts of the row that it is a part of.
+
+    A row comes in parts where inputs are packed together, and the target stands outside.
+    """
+    others = [(path, leaf) for path, leaf in columns if leaf is not labels]
+    path, largest = max(others, key=lambda column: column[1].numel(), default=("", None))
+    above = path.rpartition(".")[0]
+    parts = [leaf for other, leaf in others if other.rpartition(".")[0] == above]
+    has_target = any(other == "1" or other.lower() in NAMES for other, _ in columns)
+    is_row = bool(above) and has_target and all(leaf.ndim <= ROW and leaf.is_floating_point() for leaf in parts)
+    return parts if is_row else [] if largest is None else [largest]
 
 
 def _columns(batch: Any, size: int) -> Iterator[tuple[str, Tensor]]:

@@ -230,9 +230,8 @@ class Monitor:
             yield from self.flow.judge(look, replayed, has_backward=bool(step_stats.passes_of_step))
         yield from self.update_ratio.before_step(look)
         yield from self.loops.before_step(look, module, step_stats)
-        if self._total < math.inf:
-            crawling = self.update_ratio.crawling(look, self._total, self.trends.has_fallen)
-            yield from self.loops.crawling(trainer, module, crawling) if crawling is not None else ()
+        crawling = self.update_ratio.crawling(look, self._total, self.trends.has_fallen)
+        yield from self.loops.crawling(trainer, module, crawling) if crawling is not None else ()
         if self._plans:
             known = [rate for rates in look.run_rates for rate in rates if math.isfinite(rate)]
             yield from self.schedule.judge(look.where, max(known), self._total, self._plans) if known else ()
@@ -293,6 +292,10 @@ class Monitor:
         if trainer.interrupted:
             return
         yield from self.update_ratio.conclude(self._looks.values())
+        if self._total == math.inf and len(self._looks) == 1:  # only now is it known how many steps there are
+            (look,) = self._looks.values()
+            crawling = self.update_ratio.crawling(look, steps_taken(trainer), self.trends.has_fallen, is_over=True)
+            yield from self.loops.crawling(trainer, module, crawling) if crawling is not None else ()
         idle = waiting(trainer, module, self._stepped, self.flow.looks)
         trainable = [name for name in self._trainable(trainer, module) if name not in idle]
         yield from self.flow.conclude(where, module, trainable)

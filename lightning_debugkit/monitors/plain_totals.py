@@ -30,7 +30,7 @@ COUNTS = (
 )
 ZERO = "Set both to 0 where a validation begins, in on_validation_epoch_start; or use a torchmetrics.Metric."
 
-_TIMES = 2  # one ratio of two numbers may be a metric by chance
+_TIMES = 2  # one mean of a list, or ratio of two numbers, may be a metric by chance
 _MOST = 16  # numbers that are looked at: each pair of them may be a ratio
 _LONG = 1 << 20  # entries of a list
 _SAME, _OTHER = 1e-5, 1e-4  # relative: what float32 leaves of a mean, and what cannot be it
@@ -44,7 +44,7 @@ class PlainTotals:
         self._lists: dict[str, tuple[int, int]] = {}  # length, and `id` of the first entry
         self._numbers: dict[str, float] = {}
         self._told: set[str] = set()
-        self._times: Counter[tuple[str, str]] = Counter()  # validations in a row that logged the ratio of two numbers
+        self._times: Counter[tuple[str, ...]] = Counter()  # validations in a row that logged what is made of these
 
     def end_validation(self, where: Where, trainer: Trainer, module: LightningModule) -> Iterator[Finding]:
         """Yield the totals of which a metric is made that hold earlier validations, too."""
@@ -68,21 +68,24 @@ class PlainTotals:
             old, first = self._lists.get(name, (0, 0))
             if not 0 < old < len(entries) <= _LONG or id(entries[0]) != first:
                 continue
-            for whole, new in zip(_means(entries), _means(entries[old:]), strict=False):
-                if found := _of(logged, whole, new):
-                    rule = replace(NOT_RESET, says=LIST, advice=EMPTY)
-                    yield rule.found(where.at(name), name=name, logged=found, count=len(entries), old=old)
-                    break
+            means = zip(_means(entries), _means(entries[old:]), strict=False)
+            found = next((found for whole, new in means if (found := _of(logged, whole, new))), "")
+            if self._recurs(found, name):
+                rule = replace(NOT_RESET, says=LIST, advice=EMPTY)
+                yield rule.found(where.at(name), name=name, logged=found, count=len(entries), old=old)
 
     def _of_counts(self, where: Where, numbers: dict[str, float], logged: Logged) -> Iterator[Finding]:
         grown = [name for name, value in numbers.items() if 0 < self._numbers.get(name, 0) < value]
         for name, other in permutations(grown, 2):
             part, whole, old, before = numbers[name], numbers[other], self._numbers[name], self._numbers[other]
             found = _of(logged, part / whole, (part - old) / (whole - before))
-            self._times[name, other] = self._times[name, other] + 1 if found else 0
-            if self._times[name, other] == _TIMES:
+            if self._recurs(found, name, other):
                 rule = replace(NOT_RESET, says=COUNTS, advice=ZERO)
                 yield rule.found(where.at(name), name=name, other=other, logged=found, count=whole, old=before)
+
+    def _recurs(self, found: str, *names: str) -> bool:
+        self._times[names] = self._times[names] + 1 if found else 0
+        return self._times[names] == _TIMES
 
 
 def _of(logged: Logged, whole: float, new: float) -> str:

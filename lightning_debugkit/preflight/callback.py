@@ -246,7 +246,8 @@ class PreflightCheck(DebugCallback):
             found += [*judge_masks(listener.turned, where), *evaluation_noise.judge(listener.noise, where)]
             if stage == "training":
                 found += targets.judge_shares(listener.shares, where)
-                found += [each for call in listener.by_hand for each in targets.judge(call, where)]
+                for call in listener.by_hand:
+                    found += [*targets.judge(call, where), *loss_value.judge(call, where, is_first)]
                 found += wrong_dimensions.judge_norms(listener.normed, where, *last_batch(trainer))
                 found += output_activation.judge_twice(listener.twice, {each.rule for each in found}, where)
             if stage == "training" and self._loss is not None:

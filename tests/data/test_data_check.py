@@ -82,6 +82,22 @@ def test_labels_are_taken_where_they_are_certain(batch: Any, has_labels: bool) -
     assert found is None or found.tolist() == Y.tolist()
 
 
+@pytest.mark.parametrize(
+    "batch",
+    [
+        ([X[:, :2], X[:, 2:]], Y),
+        (([X[:, :1], X[:, 1], X[:, 2:]], [Y, Y]), torch.rand(6)),
+        {"features": {"age": X[:, :1], "others": X[:, 1:]}, "label": Y},
+        ([X, X[:, None]], Y),  # a row and a series of one
+        {"one": [X, X[:, 0]], "other": [X, X[:, 0]]},  # two loaders, each with a target of its own
+    ],
+)
+def test_a_row_is_whole_though_its_parts_come_packed_together(batch: Any) -> None:
+    values, _ = parts_of(batch, 6)
+    assert values is not None
+    assert values.flatten(1).tolist() == X.tolist()
+
+
 def test_equal_samples_have_equal_prints_and_others_have_not() -> None:
     seen = Seen()
     seen.take((torch.cat([X, X[:2], X[:1] + 1e-6]), torch.arange(9)))

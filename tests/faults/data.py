@@ -12,7 +12,7 @@ from lightning.fabric.utilities.seed import pl_worker_init_function
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from faults.preflight import Net
+from faults.preflight import Net, Regressor
 from faults.registry import Classifier, Module, Program, batches, diabetes, digits, fault, mlp
 
 BY = {"by": "DataCheck", "raises": False}
@@ -276,6 +276,39 @@ def residuals_of_pascals(mended: bool) -> Program:
     x, y = diabetes()
     pressure = y if mended else 1e5 + 1e4 * y
     return Program(Flow(mended), batches(x, pressure), trainer=ONE_EPOCH)
+
+
+@fault("input-not-normalized", by="PreflightCheck", raises=False)
+def energies_in_a_squared_error_by_hand(mended: bool) -> Program:
+    """No loss function of torch is called: the program takes the difference, its square and the mean itself."""
+
+    class Energies(Regressor):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, energy = batch
+            return (self(x) - energy).square().mean()
+
+    x, y = diabetes()
+    return Program(Energies(mended), batches(x, y if mended else y * 1e4 + 1e5), trainer=ONE_EPOCH)
+
+
+class Columns(Net):
+    """A table whose numbers come as a list, a column each."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        columns, y = batch
+        return nn.functional.cross_entropy(self(torch.cat(columns, 1)), y)
+
+
+@fault("labels-unrelated-to-inputs", **BY)
+def labels_of_a_list_of_columns_sorted_apart(mended: bool) -> Program:
+    x, y, val, labels = halves()
+    if not mended:
+        y, labels = y[torch.randperm(len(y))], labels[torch.randperm(len(labels))]
+    rows, others = (
+        [([*sample[:, None]], label) for sample, label in zip(*split, strict=True)] for split in ((x, y), (val, labels))
+    )
+    loaders = DataLoader(rows, batch_size=32, shuffle=True), DataLoader(others, batch_size=32)
+    return Program(Columns(mended), *loaders, trainer={"max_epochs": 4})
 
 
 @fault("labels-unrelated-to-inputs", **BY)

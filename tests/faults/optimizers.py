@@ -423,6 +423,20 @@ def rate_below_what_floats_resolve(mended: bool) -> Program:
     return program(Classifier(mended, rate=1e-3 if mended else 1e-12))
 
 
+@fault("update-ratio-low")
+def rate_below_what_floats_resolve_under_a_loss_that_falls_by_chance(mended: bool) -> Program:
+    """The loss of a policy: what an action is worth is drawn, and so is the lowest of twenty."""
+
+    class Policy(Classifier):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            actions = torch.distributions.Categorical(logits=self(x))
+            action = actions.sample()
+            return -(actions.log_prob(action) * ((action == y).float() - 0.1)).mean()
+
+    return program(Policy(mended, rate=1e-3 if mended else 1e-12))
+
+
 # --- optimizer-nonfinite -------------------------------------------------------------------------------------------
 
 

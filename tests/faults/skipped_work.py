@@ -87,6 +87,16 @@ def a_window_larger_than_a_stream(mended: bool) -> Program:
     return Program(Classifier(mended), loader, trainer={"max_epochs": 2, "accumulate_grad_batches": window})
 
 
+# --- update-ratio-low ----------------------------------------------------------------------------------------------
+
+
+@fault("update-ratio-low")
+def a_tiny_rate_on_a_stream(mended: bool) -> Program:
+    """How many steps there are is known when the run is over."""
+    loader = torch.utils.data.DataLoader(Endless(), batch_size=32)
+    return Program(Classifier(mended, rate=1e-3 if mended else 1e-7), loader, trainer={"max_epochs": 2})
+
+
 # --- toggle-without-untoggle ---------------------------------------------------------------------------------------
 
 

@@ -88,6 +88,8 @@ HEALTHY: dict[str, Callable[[Any], Any]] = {
     "the mean of this validation": lambda module: sum(module.now) / len(module.now),
     "the mean of the newest entries": lambda module: sum(module.losses[-8:]) / 8,
     "the best of all": lambda module: min(module.losses),
+    # As the loss of training may be, where all losses stand still.
+    "once the mean of all": lambda module: MEANS["losses"](module) if module.current_epoch == 2 else 0.0,
     "a count": lambda module: float(len(module.losses)),
 }
 

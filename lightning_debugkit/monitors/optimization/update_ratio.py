@@ -42,8 +42,8 @@ RATIO_HIGH = Rule(
 RATIO_LOW = Rule(
     "update-ratio-low",
     Severity.WARNING,
-    "a step moves the weights by {way} of their size: all {total} planned steps together by less than a "
-    "thousandth, and the loss has not fallen",
+    "a step moves the weights by {way} of their size: all {total} {steps} together by less than a thousandth, and "
+    "{loss}",
     "Raise the learning rate (it is {rate:.1e}), by ten to begin with, or use an optimizer that scales its steps.",
     section="learning-rate",
     cost="sampled",
@@ -82,6 +82,7 @@ class UpdateRatio:
     frozen: dict[int, list[tuple[Tensor, int]]] = field(default_factory=dict)
     steps: dict[int, int] = field(default_factory=dict)
     ratios: deque[float] = field(default_factory=lambda: deque(maxlen=5))
+    ways: deque[float] = field(default_factory=lambda: deque(maxlen=5))  # of the parameter that went farthest
     far: dict[str, int] = field(default_factory=dict)
     highest_rate: float = 0.0
     starved: set[str] = field(default_factory=set)
@@ -249,6 +250,7 @@ class UpdateRatio:
         whole = math.hypot(*(sizes[i] for i in matrices)) if matrices else 0.0
         if whole:
             self.ratios.append(math.hypot(*(moved[i] for i in matrices)) / whole)
+            self.ways.append(max(moved))
         if self.steps[id(look.optimizer)] <= _EARLY or self._is_solver(look.optimizer):
             return
         for i in matrices:
@@ -262,27 +264,39 @@ class UpdateRatio:
                 told = f"a step moves the weights by {ratio:g} {'times' if ratio > 1 else 'of'} their size"
                 yield RATIO_HIGH.found(look.where.at(name), told=told, ratio=ratio)
 
-    def crawling(self, look: StepStats, total: float, fallen: Callable[[], bool]) -> Finding | None:
-        """Return the finding if all planned steps together cannot move the weights, and the loss does not fall.
+    def crawling(
+        self, look: StepStats, total: float, fallen: Callable[[], bool], is_over: bool = False
+    ) -> Finding | None:
+        """Return the finding if all steps together cannot move the weights, and the loss does not fall.
 
         Args:
+            total: Steps planned, infinite if not known.
             fallen: Tells whether the loss is lower than at the start.
+            is_over: They have all been made.
         """
-        rate = look.highest_rate
-        rising = rate > self.highest_rate
+        rate, steps = look.highest_rate, self.steps.get(id(look.optimizer), 0)
+        is_rising = rate > self.highest_rate or (is_over and bool(self.rising.get(id(look.optimizer))))
         self.highest_rate = max(self.highest_rate, rate)
-        early = look.where.step < total / 2
-        if rising or not early or rate < self.highest_rate / 2:
+        is_due = is_over or look.where.step < total / 2 < math.inf
+        if is_rising or not is_due or rate < self.highest_rate / 2:
             return None
-        if look.where.step < 2 * _EARLY or len(self.ratios) < 5 or self.steps.get(id(look.optimizer), 0) < 2 * _EARLY:
+        if min(look.where.step, steps) < 2 * _EARLY or len(self.ratios) < 5:
             return None
         ratio, way = (found := median(self.ratios)), f"{found:.1e}"
+        resolution = max(torch.finfo(p.dtype).eps for p in look.parameters)
         if not ratio:  # each move is less than half of what a weight of this type resolves
-            ratio = max(torch.finfo(p.dtype).eps for p in look.parameters) / 2
-            way = f"less than {ratio:.1e}"
-        if ratio * total >= 1e-3 or (not found and not self._rounds_away(look)) or fallen():
+            ratio, way = resolution / 2, f"less than {resolution / 2:.1e}"
+        if ratio * total >= 1e-3 or (not found and not self._rounds_away(look)):
             return None
-        return RATIO_LOW.found(look.where, way=way, ratio=ratio, total=int(total), rate=rate)
+        # Where nothing at all moves, not even what starts at 0, a loss that falls does so by chance.
+        is_still = not found and max(self.ways) * total < resolution
+        if not is_still and fallen():
+            return None
+        return RATIO_LOW.found(
+            look.where, way=way, ratio=ratio, total=int(total), rate=rate,
+            steps="steps" if is_over else "planned steps",
+            loss="the loss moves by chance alone" if is_still else "the loss has not fallen",
+        )  # fmt: skip
 
     def _rounds_away(self, look: StepStats) -> bool:
         """Tell whether no matrix moves as its steps are too small to show, by an optimizer known to make each step."""
