@@ -135,8 +135,6 @@ class Store:
             OSError: It could not be written; every file is as it was, but for room that was made.
         """
         began = time.monotonic()
-        if not self.folder.is_dir():
-            self.folder.mkdir(parents=True, exist_ok=True)
         self.wait()
         beside = self.beside if self.fsync and not in_folder else None
         commit = partial(self._commit, draft, write, in_folder, shards, fsync=self.fsync and beside is None)
@@ -253,11 +251,13 @@ class Store:
         return record
 
     def expect_room(self) -> None:
-        """Do not fill a disk to its last byte for a file that cannot fit: logs and journals need some, too.
+        """Make the folder, and do not fill a disk to its last byte for a file that cannot fit: logs need some, too.
 
         Raises:
             OSError: Less is free than the newest file has.
         """
+        if not self.folder.is_dir():
+            self.folder.mkdir(parents=True, exist_ok=True)
         newest = self.history[-1:]
         if newest and self.free < newest[0].size:
             raise OSError(errno.ENOSPC, f"a file of {newest[0].size} bytes is due, {self.free} are free")

@@ -73,7 +73,7 @@ def test_no_kill_loses_what_the_rules_keep(async_save: bool, temporary: Path, tm
     assert struck > 0, "no kill fell into a write"
 
     end = (newest(before.whole) // STEPS_AN_EPOCH + 3) * STEPS_AN_EPOCH
-    trial = run(plan, None, last_step=end)
+    trial = run(plan, None, last_step=end, patience=600)
     left = look(plan)
     assert trial.ended
     assert left.drafts == [], "what the killed ones left is swept, and nothing is left in the temporary folder"

@@ -162,6 +162,16 @@ def test_a_disk_without_room_is_not_filled_to_the_last_byte(tmp_path: Path, monk
     assert (caught.value.errno, called) == (errno.ENOSPC, [])
 
 
+def test_a_folder_that_was_deleted_is_made_again(tmp_path: Path) -> None:
+    store = opened(tmp_path / "kept")
+    save(store, 1)
+    shutil.rmtree(store.folder)
+    store.expect_room()  # before shards are written to a draft in it
+    shutil.rmtree(store.folder)
+    save(store, 2)
+    assert steps(store.folder) == [2]
+
+
 def test_a_writer_that_swallows_its_error_is_found_out(tmp_path: Path) -> None:
     with pytest.raises(PermissionError, match="was not written"):
         opened(tmp_path).save(draft(1), lambda path: None)
