@@ -119,11 +119,6 @@ def take(batch: Any, size: int, indices: Sequence[int]) -> Any:
     return _taken(batch, size, list(indices), is_listed=False)
 
 
-def samples(batch: Any, size: int) -> list[Any]:
-    """Return each sample of a batch as a batch of its own."""
-    return [take(batch, size, [index]) for index in range(size)]
-
-
 def _taken(value: Any, size: int, indices: list[int], is_listed: bool) -> Any:
     if is_plain(value):
         return value

@@ -20,7 +20,7 @@ from lightning_debugkit.replay.culprits import EVERY_ONE, Fails, culprits
 from lightning_debugkit.replay.error_origins import Signature, blamed, in_a_line, place_of_error, signature
 from lightning_debugkit.replay.nonfinite_entries import broken_columns, broken_rows
 from lightning_debugkit.replay.passes import Backward, Pass, ReplayStep, outside
-from lightning_debugkit.replay.trace import Born, Trace, origin
+from lightning_debugkit.replay.trace import Born, Trace, first_born
 
 __all__ = ["OF_ALL", "Backward", "Diagnosis", "Origin", "ReplayStep", "breaks_scaled", "diagnose"]
 
@@ -129,8 +129,7 @@ def _first(traced: Pass) -> Born | None:
     trace = traced.trace
     assert trace is not None
     targets = [grad for _, grad in traced.bad] or ([traced.loss] if traced.loss is not None else [])
-    records = [record for target in targets if (record := trace.writer(target)) is not None]
-    return min(map(origin, records), key=lambda born: born.index, default=None)
+    return first_born(record for target in targets if (record := trace.writer(target)) is not None)
 
 
 def described(traced: Pass, first: Born | None, step: ReplayStep, error: Signature | None = None) -> Diagnosis:

@@ -11,8 +11,8 @@ from typing import Any
 from torch import Tensor
 
 from lightning_debugkit.data.batches import leaves
-from lightning_debugkit.replay.source_lines import SourceLine, is_own, is_users
-from lightning_debugkit.replay.trace import Born, Trace, origin
+from lightning_debugkit.replay.source_lines import SourceLine, is_own, is_users, module_of
+from lightning_debugkit.replay.trace import Born, Trace, first_born
 
 # Errors that say that a number is not finite, or that follow from such a number alone.
 _ABOUT_NUMBERS = re.compile(r"\bnans?\b|\binf(s|inity|inite)?\b|non-?finite|finite|diverged|exploded|overflow", re.I)
@@ -52,8 +52,8 @@ def blamed(trace: Trace, error: BaseException) -> Born | None:
     if not given and trace.cast is not None and isinstance(error, IndexError | RuntimeError):
         given = [trace.cast]
     if not given and (about_numbers(error) or isinstance(error, AssertionError)):
-        given = [born for born in trace.born if born.nan or not born.deliberate][-1:]
-    return min(map(origin, given), key=lambda born: born.index, default=None)
+        given = trace.unmeant[-1:]
+    return first_born(given)
 
 
 def place_of_error(error: BaseException, names: Mapping[int, str]) -> SourceLine:
@@ -61,8 +61,8 @@ def place_of_error(error: BaseException, names: Mapping[int, str]) -> SourceLine
     module: str | None = None
     found: tuple[FrameType, int] | None = None
     for frame, line in _frames(error):
-        if module is None and "self" in frame.f_code.co_varnames:
-            module = names.get(id(frame.f_locals.get("self")))
+        if module is None:
+            module = module_of(frame, names)
         if found is None and is_users(frame):
             found = frame, line
     if found is None:

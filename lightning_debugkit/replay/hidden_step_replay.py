@@ -20,7 +20,7 @@ from lightning_debugkit.data.sample_order import ways_to
 from lightning_debugkit.replay.diagnosis import Diagnosis, described, diagnose
 from lightning_debugkit.replay.passes import Backward, Pass, ReplayStep, outside
 from lightning_debugkit.replay.step_replay import muted, step_of
-from lightning_debugkit.replay.trace import Trace, origin
+from lightning_debugkit.replay.trace import Trace, first_born
 
 
 def why_no_loss(
@@ -105,10 +105,8 @@ def hidden(step: ReplayStep, is_bad: Callable[[], bool]) -> Diagnosis | None:
         traced = Pass(step, trace, gradients=False)
         if traced.run(step.batch) or not is_bad():
             return None
-        born = [record for record in trace.born if record.nan or not record.deliberate]
-        if not born:
+        if (first := first_born(trace.unmeant)) is None:
             return None
-        first = min(map(origin, born), key=lambda record: record.index)
 
         def run(part: Any, backward: Backward) -> None:
             step.run(part, backward)

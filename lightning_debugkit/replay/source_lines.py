@@ -85,8 +85,8 @@ def place_of(frame: FrameType | None, names: Mapping[int, str]) -> SourceLine:
         if package == _OWN:
             frame = _behind_mode(frame)
             continue
-        if module is None and "self" in frame.f_code.co_varnames:
-            module = names.get(id(frame.f_locals.get("self")))
+        if module is None:
+            module = module_of(frame, names)
         if mine is None and package not in _FRAMEWORK and not _is_standard(frame.f_code.co_filename):
             if "site-packages" in frame.f_code.co_filename:
                 installed = installed or frame
@@ -104,6 +104,11 @@ def place_of(frame: FrameType | None, names: Mapping[int, str]) -> SourceLine:
         None if outer is None else SourceLine(outer.f_code.co_filename, outer.f_lineno, outer.f_code.co_name, module)
     )
     return SourceLine(found.f_code.co_filename, found.f_lineno, found.f_code.co_name, module, applied)
+
+
+def module_of(frame: FrameType, names: Mapping[int, str]) -> str | None:
+    """Return the dotted path of the module whose method runs in a frame, ``None`` if it is no part of the model."""
+    return names.get(id(frame.f_locals.get("self"))) if "self" in frame.f_code.co_varnames else None
 
 
 def _behind_mode(frame: FrameType) -> FrameType | None:

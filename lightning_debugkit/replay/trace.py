@@ -93,7 +93,12 @@ class Raised:
     parents: Sequence[Born]
 
 
-def origin(last: Born) -> Born:
+def first_born(records: Iterable[Born]) -> Born | None:
+    """Return where the first of some non-finite results was born, ``None`` if there are none."""
+    return min(map(_origin, records), key=lambda born: born.index, default=None)
+
+
+def _origin(last: Born) -> Born:
     """Walk from a non-finite result to where it was born.
 
     NaN is followed to the operation that made it from numbers; from there infinities are followed to theirs, unless
@@ -134,6 +139,11 @@ class Trace(Silent):
         self._counts: set[int] = set()  # sums of masks that select nothing in some place
         self.chooses = False  # between branches, by torch.where
         self.unread: set[str] = set()  # types of tensors whose numbers nobody can look at
+
+    @property
+    def unmeant(self) -> list[Born]:
+        """What broke, but for infinities that were put there on purpose."""
+        return [born for born in self.born if born.nan or not born.deliberate]
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -214,6 +224,9 @@ class Trace(Silent):
                     if hasattr(node, "_forward_cls"):  # a custom function: the line that applied it, and its own
                         op, place = backward.removesuffix("Backward"), place.applied or place
         born = Born(len(self.born), op, place, nan, inf, parents, given, backward, inner, cause=cause)
+        return self._kept(tensor, born)
+
+    def _kept(self, tensor: Tensor, born: Born) -> Born:
         born.size, born.rows = tensor.size(0) if tensor.dim() else 0, broken_rows(tensor)
         self.born.append(born)
         self._writers[storage(tensor)] = born
@@ -254,11 +267,7 @@ class Trace(Silent):
         # An attention mask of -inf may come with the batch or lie in a buffer; a constant infinity was written by hand.
         meant = not nan and (kind == "constant" or (kind != "parameter" and _is_mask(tensor, kind == "input")))
         born = Born(len(self.born), "", used, nan, inf, given=meant, label=(kind, path))
-        born.size, born.rows = tensor.size(0) if tensor.dim() else 0, broken_rows(tensor)
-        self.born.append(born)
-        self._writers[storage(tensor)] = born
-        self._alive.append(tensor)
-        return born
+        return self._kept(tensor, born)
 
 
 def _read(func: Any, args: tuple[Any, ...]) -> Sequence[Any]:

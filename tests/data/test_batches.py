@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pack_sequence, unpack_sequence
 
 from lightning_debugkit.data.batch_size import sizes, tried
-from lightning_debugkit.data.batches import batch_size, entry, leaves, replaced, samples, take, why_whole
+from lightning_debugkit.data.batches import batch_size, entry, leaves, replaced, take, why_whole
 
 Pair = namedtuple("Pair", ["x", "y"])
 X, Y = torch.arange(12.0).view(4, 3), torch.tensor([10, 11, 12, 13])
@@ -236,8 +236,9 @@ def test_parts_of_any_kind_are_of_its_kind_and_hold_its_samples(name: str) -> No
     batch, size = SIZES[name]
     assert size is not None
     whole = numbers(batch)
-    assert [type(part) for part in samples(batch, size)] == [type(batch)] * size
-    assert all(batch_size(part, 1) == 1 for part in samples(batch, size))
+    alone = [take(batch, size, [index]) for index in range(size)]
+    assert [type(part) for part in alone] == [type(batch)] * size
+    assert all(batch_size(part, 1) == 1 for part in alone)
     around = take(batch, size, range(size - 1, -1, -1))
     assert numbers(take(around, size, range(size - 1, -1, -1))) == whole
     assert numbers(batch) == whole, "the batch itself is as it was"

@@ -11,6 +11,7 @@ from torchmetrics import Metric
 
 from lightning_debugkit.core.compat import _NormBase
 from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.host_copy import read
 from lightning_debugkit.core.name_lists import listed
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.monitors.parameters.parameter_registration import common
@@ -97,10 +98,7 @@ def _statistics(module: nn.Module) -> list[tuple[str, Tensor]]:
 
 def _read(tensors: list[Tensor]) -> list[bool]:
     """Tell of each tensor whether it is finite, in one copy to the host."""
-    if not tensors:
-        return []
-    flags = [torch.isfinite(values(tensor)).all() for tensor in tensors]
-    return [bool(flag) for flag in torch.stack([flag.to(flags[0].device) for flag in flags]).tolist()]
+    return [bool(flag) for flag in read([], [torch.isfinite(values(tensor)).all() for tensor in tensors])]
 
 
 def _largest(batch: object) -> tuple[list[int], str]:

@@ -11,6 +11,7 @@ from torch.nn.parameter import is_lazy
 
 from lightning_debugkit.core.compat import LightningModule, Trainer, callbacks_of
 from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.host_copy import read
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.stats.tensor_norms import is_readable, some
 
@@ -159,7 +160,7 @@ class ValidatedWeights:
             if now.shape != first.shape or now.device != first.device or now.dtype != first.dtype:
                 return False
             same.append((now == first).all())
-        return bool(torch.stack([flag.to(same[0].device) for flag in same]).all())
+        return bool(read([], same).all())
 
 
 def sample_of(module: nn.Module, held: set[int]) -> Sample:

@@ -70,8 +70,12 @@ class PackageFiles:
 
 def imported_siblings(texts: Iterable[bytes], base: Path) -> set[str]:
     """Return the top-level names that ``texts`` import somewhere and that lie in ``base``."""
-    found = _imported_tops(texts)
-    return {name for name in found if (base / f"{name}.py").is_file() or (base / name / "__init__.py").is_file()}
+    return {name for name in _imported_tops(texts) if lies_in(base, name)}
+
+
+def lies_in(folder: Path, name: str) -> bool:
+    """Tell whether a folder holds a module or package of that name."""
+    return (folder / f"{name}.py").is_file() or (folder / name / "__init__.py").is_file()
 
 
 def imported_elsewhere(texts: Iterable[bytes], known: Collection[str]) -> Iterator[tuple[Path, str]]:

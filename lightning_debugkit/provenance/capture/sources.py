@@ -144,10 +144,9 @@ class _Collecting:
         packages = PackageFiles(self.skip)
         for base, top in sorted({(m.base, m.name.partition(".")[0]) for m in named if m.base is not None}):
             packages.walk(base, top)
-        for base in sorted(bases):
-            texts = [text for path, text in self.contents.items() if self.files[path]["kind"] in _CODE]
-            packages.look_for(base, imported_siblings(texts, base))
         texts = [text for path, text in self.contents.items() if self.files[path]["kind"] in _CODE]
+        for base in sorted(bases):
+            packages.look_for(base, imported_siblings(texts, base))
         names = [*(module.name for module in named), *(name for _, name, _ in packages.code if name)]
         known = {name.partition(".")[0] for name in names}
         for base, top in imported_elsewhere(texts, known):

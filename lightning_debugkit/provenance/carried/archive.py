@@ -52,18 +52,17 @@ def pack(contents: Mapping[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def open_archive(data: bytes, files: Iterable[Mapping[str, Any]], most_bytes: int = MOST_BYTES) -> Archive:
+def open_archive(data: bytes, files: Iterable[Mapping[str, Any]]) -> Archive:
     """Read a pack of sources; nothing is written and nothing runs.
 
     Args:
         files: What its manifest says of each file: ``path``, ``bytes`` and ``sha256``.
-        most_bytes: Unpacked bytes that are read at most.
 
     Raises:
         Refused: A path leads outside, a name is there twice, a size or hash is not the recorded one, or it is too much.
     """
     declared = list(files)
-    _check_files(declared, most_bytes, len(data))
+    _check_files(declared, len(data))
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = archive.infolist()
@@ -109,7 +108,7 @@ def same_place(path: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
 
 
-def _check_files(files: list[Mapping[str, Any]], most_bytes: int, packed: int) -> None:
+def _check_files(files: list[Mapping[str, Any]], packed: int) -> None:
     if len(files) > _MOST_FILES:
         raise RefusedArchive(f"it lists {len(files):,} files; {_MOST_FILES:,} are the most")
     total = 0
@@ -121,8 +120,8 @@ def _check_files(files: list[Mapping[str, Any]], most_bytes: int, packed: int) -
         if not isinstance(size, int) or size < 0:
             raise RefusedArchive(f"{path!r} has no size")
         total += size
-    if total > most_bytes:
-        raise RefusedArchive(f"it unpacks to {total:,} bytes; {most_bytes:,} are the most")
+    if total > MOST_BYTES:
+        raise RefusedArchive(f"it unpacks to {total:,} bytes; {MOST_BYTES:,} are the most")
     usual, times = _PLAUSIBLE
     if total > max(usual, times * packed):
         raise RefusedArchive(f"{packed:,} bytes that unpack to {total:,} are no sources")

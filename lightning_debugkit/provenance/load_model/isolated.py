@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lightning_debugkit.provenance.capture.package_files import lies_in
 from lightning_debugkit.provenance.capture.project_modules import is_users_file
 from lightning_debugkit.provenance.carried.archive import Archive
 from lightning_debugkit.provenance.carried.manifest import Manifest
@@ -175,7 +176,7 @@ def _holds(folder: Path, tops: set[str]) -> bool:
     """Tell whether a folder of the user's has modules of the project: another copy of it."""
     if not is_users_file(folder / "_"):
         return False
-    return any((folder / f"{top}.py").is_file() or (folder / top / "__init__.py").is_file() for top in tops)
+    return any(lies_in(folder, top) for top in tops)
 
 
 def _end(process: subprocess.Popen[bytes], folder: Path, owner: int) -> None:
