@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lightning_debugkit.core.finding import Finding, Where
-from lightning_debugkit.core.loss_functions import DIFFERENCE_LOSSES
+from lightning_debugkit.core.loss_functions import in_order
 from lightning_debugkit.core.trivial_answer import TRIVIAL
 from lightning_debugkit.data.batches import tensors
 from lightning_debugkit.stats.constant_answers import LEAST_LOSS
@@ -76,10 +76,9 @@ def sampled_numbers(function: str, prediction: Tensor, target: Tensor, batch: An
     """
     if not target.ndim or prediction.shape != target.shape:
         return None
+    prediction, target = in_order(function, prediction, target, lambda part: _is_of(batch, part))
     if not _is_of(batch, target):
-        if function not in DIFFERENCE_LOSSES or not _is_of(batch, prediction):
-            return None
-        prediction, target = target, prediction  # a difference is the same the other way round
+        return None
     rows, columns = (part.reshape(len(target), -1) for part in (prediction, target))
     at = evenly_spread(len(rows), OF_BATCH)
     across = evenly_spread(rows.shape[1], _COLUMNS)

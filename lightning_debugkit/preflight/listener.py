@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from lightning_debugkit.core.compat import _DropoutNd, is_transformed
-from lightning_debugkit.core.loss_functions import CHECKED_LOSSES, DIFFERENCE_LOSSES
+from lightning_debugkit.core.loss_functions import CHECKED_LOSSES, DIFFERENCE_LOSSES, in_order
 from lightning_debugkit.core.tensor_notes import TensorNotes
 from lightning_debugkit.preflight.box_corners import GREATER, LESSER, Corners
 from lightning_debugkit.preflight.calling_frame import calling_frame, is_by_default
@@ -42,7 +42,7 @@ from lightning_debugkit.preflight.operations import (
     TRUNCATING,
     VIEWS,
 )
-from lightning_debugkit.preflight.origins import Origins, is_torn
+from lightning_debugkit.preflight.origins import Origin, Origins, is_torn
 from lightning_debugkit.preflight.padding_masks import ADDING, MASKING, PaddingMasks, TurnedMask
 from lightning_debugkit.replay.source_lines import SourceLine, place_of
 from lightning_debugkit.stats.tensor_norms import unobserved
@@ -131,8 +131,7 @@ class StepListener(TorchFunctionMode):
         target = args[1] if len(args) > 1 else kwargs.get("target")
         if not isinstance(prediction, Tensor) or not isinstance(target, Tensor):
             return None
-        if name in DIFFERENCE_LOSSES and target.requires_grad and not prediction.requires_grad:
-            prediction, target = target, prediction  # such a loss is the same either way round
+        prediction, target = in_order(name, prediction, target, self._is_of_batch)
         # Torch hands a mode all other arguments of its losses by name, however they were given.
         options = {key: value for key, value in kwargs.items() if key not in ("input", "target")}
         is_truncated = self._truncated.get(target) is not None
@@ -141,6 +140,9 @@ class StepListener(TorchFunctionMode):
         if self._judge is not None:
             self._judge(call)
         return call
+
+    def _is_of_batch(self, tensor: Tensor) -> bool:
+        return self._origins is not None and self._origins.of(tensor) == Origin.BATCH
 
     def _apart(self, name: str, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Made | None] | None:
         """Return what a difference was made of that is held against zeros, and how the first part was made."""

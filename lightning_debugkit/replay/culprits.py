@@ -38,11 +38,14 @@ def culprits(fails: Fails, size: int, hint: Sequence[int] = (), max_runs: int = 
             return [], "the fault did not recur when the batch was run in parts"
         suspects = _suspects(counted, everything)
         found = [index for index in suspects if counted([index]) or _in_company(counted, index)]
+        if (sound := counted.sound()) and 1 < len(found) <= counted.left:
+            # To be alone may be what breaks a sample, as the only one of its class: so may others be that are innocent.
+            found = [index for index in found if counted(sorted((*sound[0], index)))] or found
         if len(found) == size:
             return [], EVERY_ONE if size > 1 else ""
         if found:
             return found, ""
-        if size > 2 and suspects and not counted.sound():
+        if size > 2 and counted.has_run_part_of(size) and not counted.sound():
             return [], "every part of the batch that can be run causes it"
         together = _smallest(counted, everything)
     except Exhausted:
@@ -68,6 +71,9 @@ class _Counted:
             self.refused |= self.known[key] is None
         return self.known[key]
 
+    def has_run_part_of(self, size: int) -> bool:
+        return any(failed is not None and 0 < len(part) < size for part, failed in self.known.items())
+
     def sound(self) -> list[tuple[int, ...]]:
         """Return the parts that ran without the fault, largest first."""
         return sorted((part for part, failed in self.known.items() if part and failed is False), key=len, reverse=True)
@@ -86,11 +92,14 @@ def _confirmed(fails: _Counted, hint: list[int], everything: list[int]) -> list[
 
 
 def _suspects(fails: _Counted, part: list[int]) -> list[int]:
-    """Return, by halving, the samples of ``part`` that show the fault by themselves or cannot be run by themselves."""
+    """Return, by halving, the samples of ``part`` that show the fault by themselves or cannot be run by themselves.
+
+    A part that cannot be run, as where a size is fixed, says nothing of its samples.
+    """
     failed = fails(part)
     if len(part) == 1:
         return part if failed or failed is None else []
-    if not failed:
+    if failed is False:
         return []
     half = len(part) // 2
     return _suspects(fails, part[:half]) + _suspects(fails, part[half:])

@@ -12,9 +12,10 @@ from lightning_debugkit.replay.diagnosis import Diagnosis
 
 _LARGE = 1e6  # far above what scaled inputs and targets reach
 _WILD = 1e12  # beyond what a batch of that size makes of sound weights, where the one before it had a sound loss
-_PLAIN = {"std_mean": "std", "var_mean": "var", "_linalg_eigh": "eigh", "_linalg_svd": "svd"}
+_PLAIN = {"std_mean": "std", "var_mean": "var", "_linalg_eigh": "eigh", "_linalg_svd": "svd", "_ctc_loss": "ctc_loss"}
 _PLAIN |= dict.fromkeys(("nll_loss_forward", "nll_loss2d_forward"), "the mean loss")
-_AT_A_POLE = ("zero", "negative", "edge", "infinity")
+_AT_ITS_EDGE = ("zero", "edge")  # causes: the argument lies on the border of what the operation is defined for
+_AT_A_POLE = (*_AT_ITS_EDGE, "negative", "infinity", "short")  # those by which infinity is no overflow
 _MATMULS = ("mm", "addmm", "bmm", "baddbmm", "convolution", "linear", "matmul", "dot", "mv", "addmv")
 
 _INFINITE = "look for what is infinite in it; to leave entries out use torch.where or masked_fill, not a factor of 0"
@@ -28,7 +29,8 @@ _OPERATIONS = {
     "reciprocal": ("division by 0", "division by NaN", "add a small epsilon to the denominator"),
     "sqrt": ("sqrt at 0", "sqrt of a negative number", "add a small epsilon under the root"),
     "rsqrt": ("rsqrt(0)", "rsqrt of a negative number", "add a small epsilon under the root"),
-    "pow": ("a power at 0", "a broken power of a negative number", "clamp the base away from 0"),
+    "pow": ("a power at 0", "a fractional power of a negative number", "clamp the base away from 0"),
+    "xlogy": ("xlogy at 0", "xlogy of a negative number", "clamp its second argument from below"),
     "exp": (
         "overflow of exp",
         "exp of NaN",
@@ -42,13 +44,15 @@ _OPERATIONS = {
     "sub": ("overflow of a difference", "inf - inf", "look for what is infinite in it"),
     "add": ("overflow of a sum", "inf - inf", "look for what is infinite in it"),
     "mul": ("overflow of a product", "0 * inf", _INFINITE),
-    "acos": ("acos", "acos of a number beyond 1", "clamp its argument to (-1, 1)"),
-    "asin": ("asin", "asin of a number beyond 1", "clamp its argument to (-1, 1)"),
-    "atanh": ("atanh(1)", "atanh of a number beyond 1", "clamp its argument to (-1, 1)"),
+    "acos": ("acos at -1 or 1", "acos of a number beyond 1", "clamp its argument to (-1, 1)"),
+    "asin": ("asin at -1 or 1", "asin of a number beyond 1", "clamp its argument to (-1, 1)"),
+    "atanh": ("atanh at -1 or 1", "atanh of a number beyond 1", "clamp its argument to (-1, 1)"),
+    "erfinv": ("erfinv at -1 or 1", "erfinv of a number beyond 1", "clamp its argument to (-1, 1)"),
+    "acosh": ("acosh at 1", "acosh of a number below 1", "clamp its argument from below, a little above 1"),
+    "logit": ("logit at 0 or 1", "logit of a number outside of 0 to 1", "pass eps=1e-6 to torch.logit"),
     "_to_copy": ("overflow of a cast to fewer bits", "a cast of NaN", "use precision='bf16-mixed'"),
     "linalg_vector_norm": ("a norm", "a norm at 0", "add a small epsilon under the root"),
 }
-_STEEP = ("sqrt", "rsqrt", "pow", "linalg_vector_norm", "log", "div", "reciprocal", "acos", "asin")
 _INFINITE_AT_0 = ("log", "log2", "log10", "rsqrt", "div", "reciprocal")
 
 Words = tuple[str, str]
@@ -119,7 +123,8 @@ def words_of_operation(found: Diagnosis, step: int, when: Circumstances) -> Word
             else "look at the size of its weights and inputs; lower the learning rate"
         )
     # Backwards, a root or power at 0 gives infinity or, times 0, NaN: the place is the same.
-    what = infinite if found.value == "inf" or (found.origin == "gradient" and base in _STEEP) else undefined
+    is_at_edge = found.origin == "gradient" and found.cause in _AT_ITS_EDGE
+    what = infinite if found.value == "inf" or is_at_edge else undefined
     if found.origin == "gradient":
         what = f"the gradient of {what}" if base in _OPERATIONS else f"the backward of {found.backward or base}"
     return what, remedy
@@ -154,6 +159,11 @@ def _nothing_there(base: str, found: Diagnosis, is_last: bool) -> Words | None:
             "0/0 (the mask that is counted selects nothing)",
             "clamp the count to at least 1, or skip this term where the mask is empty",
         )
+    if found.cause == "short":
+        return (
+            f"{name} of an input that is too short for its target (a step for each label, one more between two alike)",
+            f"leave such samples out, or pass zero_infinity=True to {name}",
+        )
     if found.cause == "one" and found.size == 1:
         return (
             f"{name} of one sample (all that the {'last batch of the epoch' if is_last else 'batch'} holds)",
@@ -182,9 +192,9 @@ def _outside(base: str, found: Diagnosis) -> Words | None:
     """Return the words for an operation that has no value at what it was given."""
     if found.origin == "gradient" or found.value != "nan" or found.cause != "negative":
         return None
-    if base in ("sqrt", "rsqrt"):
-        return f"{base} of a negative number", f"clamp the argument of {base} from below"
-    return ("a broken power of a negative number", "clamp the base from below") if base == "pow" else None
+    if base not in ("sqrt", "rsqrt", "pow"):
+        return None
+    return _OPERATIONS[base][1], f"clamp {'the base' if base == 'pow' else f'the argument of {base}'} from below"
 
 
 def _backward(base: str, found: Diagnosis) -> Words | None:
@@ -193,16 +203,16 @@ def _backward(base: str, found: Diagnosis) -> Words | None:
     if found.origin != "gradient":
         return None
     if found.cause in ("negative", "beyond"):
-        argument = "a negative number" if found.cause == "negative" else "a number beyond 1"
         hidden = "torch.where hides it in the forward pass only" if found.chosen else "the loss does not show it"
         twice = "; torch.where keeps a branch out of the value, not out of the gradient" if found.chosen else ""
-        return f"the gradient of {name} of {argument} ({hidden})", f"clamp the argument before {name}{twice}"
+        return f"the gradient of {_OPERATIONS[base][1]} ({hidden})", f"clamp the argument before {name}{twice}"
     # What is infinite in the forward pass, and not in the loss, was left out on the way.
-    if found.cause == "zero" and found.chosen and (found.value == "nan" or base in _INFINITE_AT_0):
+    if found.cause in _AT_ITS_EDGE and found.chosen and (found.value == "nan" or base in _INFINITE_AT_0):
+        at, away = (f"{name} at 0", " away from 0") if found.cause == "zero" else (_OPERATIONS[base][0], "")
         return (
-            f"the gradient of {name} at 0 (0 * inf where torch.where leaves {name} out)",
-            f"clamp the argument away from 0 before {name}; torch.where keeps a branch out of the value, not out of "
-            "the gradient",
+            f"the gradient of {at} (0 * inf where torch.where leaves {name} out)",
+            f"clamp the argument{away} before {name}; torch.where keeps a branch out of the value, not out of the "
+            "gradient",
         )
     if found.cause == "repeated":
         values, alone = ("singular values", "svdvals") if "svd" in base else ("eigenvalues", "eigvalsh")

@@ -70,9 +70,26 @@ def _quotient(args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> 
     return "zero" if (bool((below == 0).any()) if isinstance(below, Tensor) else below == 0) else ""
 
 
-def _beyond_one(args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> str:
-    size = args[0].abs()
-    return "beyond" if bool((size > 1).any()) else "edge" if bool((size == 1).any()) else ""
+def _product(args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> str:
+    one, other = args
+    if not isinstance(one, Tensor) or not isinstance(other, Tensor):
+        return ""
+    for broken, factor in ((one, other), (other, one)):
+        hidden = broken.isnan()
+        if bool(hidden.any()) and not bool((hidden & (factor != 0)).any()):
+            return "masked"
+    return ""
+
+
+def _within(low: float, high: float) -> Facts:
+    def facts(args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> str:
+        given = args[0]
+        if given.is_complex():
+            return ""
+        is_beyond = bool(((given < low) | (given > high)).any())
+        return "beyond" if is_beyond else "edge" if bool(((given == low) | (given == high)).any()) else ""
+
+    return facts
 
 
 def _spread(args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> str:
@@ -83,6 +100,17 @@ def _spread(args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> st
     if count <= (1 if correction is None else correction):
         return "one" if count else "empty"
     return ""
+
+
+def _alignment(args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> str:
+    """CTC has no way through a target with more labels than the input has steps; a repeated one takes a blank more."""
+    labels, steps, lengths = args[1], *(torch.as_tensor(part).cpu() for part in args[2:4])
+    if labels.ndim == 1:
+        rows = list(labels.split(lengths.tolist()))
+    else:
+        rows = [row[:length] for row, length in zip(labels, lengths.tolist(), strict=True)]
+    needed = torch.tensor([len(row) + int((row[1:] == row[:-1]).sum()) for row in rows])
+    return "short" if bool((needed > steps).any()) else ""
 
 
 def _labels(args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> str:
@@ -106,26 +134,24 @@ def _norm(args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> str:
     return "zero" if any(bool((part == 0).any()) for part in tensors(result)) else ""
 
 
-def _angle(args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> str:
-    return "zero" if bool(((args[0] == 0) & (args[1] == 0)).any()) else ""
-
-
 _FACTS: dict[str, Facts] = {
     **dict.fromkeys(("sqrt", "rsqrt", "log", "log2", "log10"), _below(0.0)),
-    "log1p": _below(-1.0),
+    "log1p": _within(-1.0, math.inf),
     "pow": _power,
     "reciprocal": _at_zero,
+    "mul": _product,
     "div": _quotient,
-    "acos": _beyond_one,
-    "asin": _beyond_one,
-    "atanh": _beyond_one,
+    "xlogy": _quotient,
+    **dict.fromkeys(("acos", "asin", "atanh", "erfinv"), _within(-1.0, 1.0)),
+    "acosh": _within(1.0, math.inf),
+    "logit": _within(0.0, 1.0),
     **dict.fromkeys(("std", "var", "std_mean", "var_mean"), _spread),
+    "_ctc_loss": _alignment,
     "nll_loss_forward": _labels,
     "nll_loss2d_forward": _labels,
     "_linalg_eigh": _spectrum(0),
     "_linalg_svd": _spectrum(1),
     "linalg_vector_norm": _norm,
-    "atan2": _angle,
 }
 
 

@@ -20,6 +20,7 @@ from lightning_debugkit.core.secrets import without_tokens
 _OWN = "lightning_debugkit"
 _FRAMEWORK = {"torch", "lightning", "pytorch_lightning", "lightning_fabric", "torchmetrics", "lightning_utilities"}
 _STEPS = ("_optimizer_step", "_update_learning_rates", "_run_stage")  # functions of Lightning's loops
+_COMPREHENSIONS = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")  # frames of their own, before Python 3.12
 _OF_A_MODE = ("__torch_function__", "__torch_dispatch__")
 _STANDARD = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
 
@@ -103,7 +104,14 @@ def place_of(frame: FrameType | None, names: Mapping[int, str]) -> SourceLine:
     applied = (
         None if outer is None else SourceLine(outer.f_code.co_filename, outer.f_lineno, outer.f_code.co_name, module)
     )
-    return SourceLine(found.f_code.co_filename, found.f_lineno, found.f_code.co_name, module, applied)
+    return SourceLine(found.f_code.co_filename, found.f_lineno, _function(found), module, applied)
+
+
+def _function(frame: FrameType) -> str:
+    """Return the name of the function whose code ``frame`` runs, a comprehension in it or itself."""
+    while frame.f_code.co_name in _COMPREHENSIONS and frame.f_back is not None:
+        frame = frame.f_back
+    return frame.f_code.co_name
 
 
 def module_of(frame: FrameType, names: Mapping[int, str]) -> str | None:

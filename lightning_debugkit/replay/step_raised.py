@@ -37,6 +37,13 @@ _VALUES = re.compile(
     r"nonzero value|assert",
     re.I,
 )
+# What mends an error whatever the samples are, by what it says.
+_CURES = (
+    (re.compile(r"^index \d"), "Have a row for each index in what is looked up"),
+    (re.compile(r"^target \d"), "Have a class for each target"),
+    (re.compile(r"not positive.definite"), "Add a small number to the diagonal of the matrix (jitter)"),
+    (re.compile(r"\bsingular\b"), "Add a small number to the diagonal of the matrix, or take lstsq or pinv"),
+)
 _LOST = re.compile(r"device-side assert|CUDA error|HIP error|acceleratorerror", re.I)
 _LOOP = re.compile(r"(lightning\.pytorch|pytorch_lightning)\.loops\.(optimization\.|evaluation_loop$)")
 
@@ -103,6 +110,9 @@ def _of_samples(where: Where, found: Diagnosis, when: Circumstances, hook: str) 
     entries = named_entries(when.dataset_indices, when.below, found.part)
     which = entries or named_samples(samples, found.part).removeprefix(", ")
     remedy = f"Look at {f'{which} in ' if samples else ''}what is used{found.at_line}."
+    cure = next((cure for known, cure in _CURES if known.search(f"{found.value} {found.error}")), "")
+    if cure:
+        remedy = f"{cure}{found.at_line}{f', or look at {which}' * bool(samples)}."
     told: dict[str, Any] = {
         "batch_idx": when.batch_idx,
         "samples": samples,

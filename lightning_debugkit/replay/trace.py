@@ -138,6 +138,7 @@ class Trace(Silent):
         self.cast: Born | None = None  # of a number that is not finite to an integer
         self._counts: set[int] = set()  # sums of masks that select nothing in some place
         self.chooses = False  # between branches, by torch.where
+        self.masked: SourceLine | None = None  # where all that is NaN is multiplied by 0
         self.unread: set[str] = set()  # types of tensors whose numbers nobody can look at
 
     @property
@@ -162,6 +163,8 @@ class Trace(Silent):
         cause = ""
         if forward is not None:
             cause = forward.cause = self._cause(name.removesuffix("_"), args, kwargs, result)
+            if cause == "masked":
+                self.masked = self.masked or place
         if name not in _UNWRITTEN and name != "detach":  # it is the same tensor
             self._see(func, args, kwargs, result, place, before, cause)
         return result

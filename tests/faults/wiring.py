@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from faults.registry import Module, Program, batches, digits, fault, mlp
+from faults.registry import Module, Program, batches, diabetes, digits, fault, mlp
 
 
 class TwoParts(Module):
@@ -304,3 +304,40 @@ def softmax_over_the_wrong_dimension(mended: bool) -> Program:
     unflatten = nn.Unflatten(1, (8, 8))
     module.backbone = nn.Sequential(unflatten, nn.Linear(8, 32), AttentionPooling(32, 1 if mended else -1))
     return program(module)
+
+
+class Bounded(Module):
+    """Shares between 0 and 1, by cutting off."""
+
+    def __init__(self, mended: bool) -> None:
+        super().__init__(mended)
+        self.net = mlp(10, 16, 1)
+        nn.init.constant_(self.net[-1].bias, 0.5 if mended else -4.0)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        share = self.net(batch[0]).clamp(0, 1)
+        return F.mse_loss(share, batch[1].sigmoid())
+
+
+@fault("zero-gradient", "net", source=".clamp(0, 1)", op="clamp")
+def outputs_that_all_lie_outside_of_their_range(mended: bool) -> Program:
+    """No parameter of the model has another gradient than 0, from the first step on."""
+    return Program(Bounded(mended), batches(*diabetes()), trainer={"max_epochs": 3})
+
+
+@fault("zero-gradient", "net")
+def physics_by_the_second_derivative_of_relu(mended: bool) -> Program:
+    """u'' = -sin(x) by a network that is straight almost everywhere: the residual trains nothing."""
+
+    class Net(Module):
+        def __init__(self, mended: bool) -> None:
+            super().__init__(mended)
+            self.net = mlp(1, 16, 16, 1, act=nn.Tanh if mended else nn.ReLU)
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x = batch[0].requires_grad_()
+            (slope,) = torch.autograd.grad(self.net(x).sum(), x, create_graph=True)
+            (bend,) = torch.autograd.grad(slope.sum(), x, create_graph=True)
+            return (bend + x.sin()).square().mean()
+
+    return Program(Net(mended), batches(6 * torch.rand(448, 1)), trainer={"max_epochs": 3})

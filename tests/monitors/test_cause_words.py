@@ -105,7 +105,7 @@ def test_the_last_batch_of_an_epoch_is_called_so() -> None:
     ("middle", "what", "remedy"),
     [
         (lambda h: torch.where(h > 0, torch.sqrt(h), h), "sqrt of a negative number", "Clamp the argument before sqrt"),
-        (lambda h: torch.where(h > 0, h**1.5, h), "pow of a negative number", "Clamp the argument before pow"),
+        (lambda h: torch.where(h > 0, h**1.5, h), "a fractional power of a negative number", "before pow"),
         (lambda h: torch.where(h.abs() < 0.5, torch.acos(2 * h), h), "acos of a number beyond 1", "before acos"),
     ],
 )
@@ -190,6 +190,126 @@ def test_a_broken_number_in_the_code_is_not_called_an_operation_that_failed(loss
 def test_zero_times_infinity_is_still_called_so() -> None:
     seen = told(lambda model, part: model(part).mean() * (torch.zeros(1) * (1 / torch.zeros(1))).mean())
     assert "division by 0" in seen.message or "0 * inf" in seen.message
+
+
+def at(function: Callable[[Tensor], Tensor]) -> Loss:
+    """A loss that a function of the batch's second entry is a factor of."""
+    return lambda model, part: (model(part[0]).squeeze(1) * function(part[1])).mean()
+
+
+@pytest.mark.parametrize(
+    ("function", "argument", "sound_argument", "what", "remedy"),
+    [
+        (torch.logit, 1.0, 0.9, "logit at 0 or 1", "Pass eps=1e-6 to torch.logit"),
+        (torch.logit, 1.5, 0.9, "logit of a number outside of 0 to 1", "Pass eps=1e-6 to torch.logit"),
+        (torch.erfinv, -1.0, 0.9, "erfinv at -1 or 1", "Clamp its argument to (-1, 1)"),
+        (torch.erfinv, 1.5, 0.9, "erfinv of a number beyond 1", "Clamp its argument to (-1, 1)"),
+        (torch.atanh, 1.0, 0.9, "atanh at -1 or 1", "Clamp its argument to (-1, 1)"),
+        (torch.acosh, 0.5, 1.5, "acosh of a number below 1", "a little above 1"),
+        (torch.log1p, -1.0, 0.0, "log1p(-1)", "Clamp the argument from below"),
+        (lambda p: torch.xlogy(1.0, p), 0.0, 0.5, "xlogy at 0", "Clamp its second argument from below"),
+    ],
+)
+def test_the_border_of_what_an_operation_is_defined_for_is_named(
+    function: Any, argument: float, sound_argument: float, what: str, remedy: str
+) -> None:
+    seen = told(at(function), (X, torch.full((8,), argument)))
+    assert what in seen.message
+    assert remedy in seen.advice
+    assert "overflow" not in seen.message
+    assert sound(at(function), (X, torch.full((8,), sound_argument)))
+
+
+def within(function: Callable[[Tensor], Tensor]) -> Loss:
+    """A loss in which a function of a parameter times the batch's second entry stands, kept finite on the way."""
+
+    def loss(model: Any, part: Any) -> Tensor:
+        scale = model.head.bias * 0 + 1
+        return function(part[1] * scale).clamp(max=9).mean() + model(part[0]).mean()
+
+    return loss
+
+
+@pytest.mark.parametrize(
+    ("function", "argument", "sound_argument", "what", "remedy"),
+    [
+        (torch.acosh, 1.0, 1.5, "the gradient of acosh at 1", "a little above 1"),
+        (torch.acos, 1.0, 0.5, "the gradient of acos at -1 or 1", "Clamp its argument to (-1, 1)"),
+        (lambda p: -torch.log2(p), 0.0, 0.5, "the gradient of log2(0)", "Clamp the argument from below"),
+        (
+            lambda p: torch.where(p < 1, torch.log1p(-p), p),
+            1.0,
+            0.5,
+            "the gradient of log1p(-1) (0 * inf where torch.where leaves log1p out)",
+            "Clamp the argument before log1p",
+        ),
+        (
+            lambda p: torch.where(p < 1, torch.logit(p), p),
+            1.5,
+            0.5,
+            "the gradient of logit of a number outside of 0 to 1",
+            "Clamp the argument before logit",
+        ),
+    ],
+)
+def test_a_gradient_that_breaks_at_the_border_is_told_by_the_forward_operation(
+    function: Any, argument: float, sound_argument: float, what: str, remedy: str
+) -> None:
+    seen = told(within(function), (X, torch.full((8,), argument)))
+    assert what in seen.message
+    assert remedy in seen.advice
+    assert sound(within(function), (X, torch.full((8,), sound_argument)))
+
+
+def spoken(model: Any, part: Any) -> Tensor:
+    """CTC of six steps and four classes."""
+    steps = model(part[0])[:, None].expand(-1, 6, 4).log_softmax(-1).transpose(0, 1)
+    return F.ctc_loss(steps, part[1], part[2], part[3])
+
+
+@pytest.mark.parametrize(
+    ("labels", "steps"),
+    [
+        ([1, 2, 3, 1, 2], 4),  # more labels than steps
+        ([1, 1, 1, 2, 2], 6),  # a blank is needed between two alike
+    ],
+)
+def test_a_target_for_which_ctc_has_too_few_steps_is_called_so(labels: list[int], steps: int) -> None:
+    targets = torch.tensor([labels, *[[1, 2, 3, 1, 2]] * 7])
+    sizes = torch.full((8,), 5)
+    seen = told(spoken, (X, targets, torch.tensor([steps, *[6] * 7]), sizes))
+    assert "ctc_loss of an input that is too short for its target" in seen.message
+    assert seen.evidence["samples"] == [0]
+    assert "pass zero_infinity=True to ctc_loss" in seen.advice
+    assert sound(spoken, (X, targets[1:2].expand(8, -1), torch.full((8,), 6), sizes))
+
+
+MISSING = torch.where(torch.arange(8)[:, None] == 5, math.nan, 1.0)
+
+
+def by_factor(model: Any, part: Any) -> Tensor:
+    known = ~part[1].isnan()
+    return ((model(part[0]) - part[1]).square() * known).sum() / known.sum()
+
+
+def by_where(model: Any, part: Any) -> Tensor:
+    known = ~part[1].isnan()
+    return torch.where(known, model(part[0]) - part[1], 0.0).square().sum() / known.sum()
+
+
+def test_missing_values_under_a_mask_that_is_a_factor_are_not_to_be_cleaned() -> None:
+    seen = told(by_factor, (X, MISSING))
+    assert seen.rule == "nonfinite-input"
+    assert "batch[1] holds nan, and a mask that is a factor of 0 keeps it, sample 5 of the batch" in seen.message
+    assert seen.advice.startswith("Leave it out at ")
+    assert seen.advice.endswith(" by torch.where or by an index: 0 * nan is nan.")
+    assert sound(by_where, (X, MISSING))
+
+
+def test_missing_values_that_nothing_masks_are() -> None:
+    seen = told(lambda model, part: (model(part[0]) - part[1]).square().mean(), (X, MISSING))
+    assert seen.advice.startswith("Clean or drop ")
+    assert "mask" not in seen.message
 
 
 class TestScale:

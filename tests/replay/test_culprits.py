@@ -73,6 +73,23 @@ def test_a_fault_of_every_sample_names_none() -> None:
     assert culprits(lambda part: True, 8) == ([], "each single sample causes it")
 
 
+def test_a_sample_that_breaks_only_because_it_is_alone_is_innocent() -> None:
+    """The spread within each class: of a class with one member there is none."""
+    classes = [0, 1, 2, 0, 3, 1, 2, 0, 0, 1, 2, 0, 1, 2, 0, 1]
+
+    def fails(part: Sequence[int]) -> bool:
+        held = [classes[at] for at in part]
+        return any(held.count(kind) == 1 for kind in held)
+
+    assert culprits(fails, 16) == ([4], "")
+
+
+@pytest.mark.parametrize(("bad", "told"), [({3}, ([3], "")), (set(range(8)), ([], "each single sample causes it"))])
+def test_single_samples_are_tried_where_a_fixed_size_lets_no_larger_part_run(bad: set[int], told: object) -> None:
+    """As of a memory bank that takes a whole batch, or one row for all."""
+    assert culprits(lambda part: bool(bad & set(part)) if len(part) in (1, 8) else None, 8) == told
+
+
 def test_a_fault_of_the_whole_batch_names_none() -> None:
     assert culprits(lambda part: len(part) == 8, 8) == ([], "only the whole batch causes it")
 

@@ -39,6 +39,12 @@ def test_the_line_is_the_one_that_runs() -> None:
     assert place.source.startswith(f"replay/test_source_lines.py:{place.line}: ")
 
 
+def test_a_comprehension_is_told_by_the_function_around_it() -> None:
+    (listed,) = [place_of(sys._getframe(), {}) for _ in range(1)]
+    drawn = next(place_of(sys._getframe(), {}) for _ in range(1))
+    assert listed.function == drawn.function == "test_a_comprehension_is_told_by_the_function_around_it"
+
+
 def test_the_module_is_the_innermost_that_runs() -> None:
     inner = Here()
     model = nn.Sequential(nn.Linear(2, 2), nn.Sequential(inner))

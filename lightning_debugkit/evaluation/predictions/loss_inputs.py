@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_debugkit.core.loss_functions import CLASS_LOSSES, VALUE_LOSSES
+from lightning_debugkit.core.loss_functions import CLASS_LOSSES, VALUE_LOSSES, in_order
 from lightning_debugkit.core.sharding import gathered_shards
 from lightning_debugkit.core.step_hooks import LossWatch
 from lightning_debugkit.core.tensor_numbers import shares_memory, storage
@@ -95,7 +95,7 @@ def inputs_beside(compared: Sequence[Reading], scores: Any, target: Any) -> Loss
     return replace(found, function=found.function if is_own else "", has_classes_last=False)
 
 
-def of(losses: LossWatch | None) -> list[Reading]:
+def of(losses: LossWatch | None, batch: Any) -> list[Reading]:
     """Return what loss functions compared: comparisons with classes if there are any, else with values."""
     if losses is None:
         return []
@@ -105,10 +105,13 @@ def of(losses: LossWatch | None) -> list[Reading]:
         if call[1].ndim and call[2].ndim and call[1].shape[0] == call[2].shape[0]
     ]
     classes = [call for call in numbered if call[1] in CLASS_LOSSES]
+
+    def is_of_batch(part: Tensor) -> bool:
+        return any(shares_memory(part, leaf) for leaf in tensors(batch))
+
     return [
         Reading(
-            scores,
-            target,
+            *in_order(name, scores, target, is_of_batch),
             (f"what {name}() was given",) * 2,
             ignored,
             name,

@@ -135,7 +135,7 @@ class PredictionReader:
             if losses is None and step in self.masked and rerun is not None:
                 with watching(module) as (_, losses):
                     rerun()
-            found = self._as_classes(step, found, losses)
+            found = self._as_classes(step, found, batch, losses)
         if found is None:
             seen = forward.others(outputs) if forward else []
             raise PredictionsNotFound(
@@ -197,10 +197,11 @@ class PredictionReader:
         except named_entries.Ambiguous as error:
             raise PredictionsNotFound(f"{self.owner} needs {argument}= to name one entry, got {error}.") from error
 
-    def _as_classes(self, step: str, found: Reading, losses: LossWatch | None) -> Reading:
+    def _as_classes(self, step: str, found: Reading, batch: Any, losses: LossWatch | None) -> Reading:
         """Return what a step returned as its loss had it: classes, though written as floats, and those to ignore."""
         if losses is not None:
-            self._heard[step] = loss_inputs.inputs_beside(loss_inputs.of(losses), found.predictions, found.target)
+            compared = loss_inputs.of(losses, batch)
+            self._heard[step] = loss_inputs.inputs_beside(compared, found.predictions, found.target)
             return self._heard[step].applied(found)
         return self._without_mask(step).applied(found)
 
@@ -215,7 +216,7 @@ class PredictionReader:
         predictions, target = self._found(step, outputs, batch, outs)
         if step != "training_step":  # what that returns is its loss, as a rule: names need not be there
             self._check_names((f"{step}()", outputs), batch, outs, predictions is not None, target is not None)
-        compared = loss_inputs.of(losses)
+        compared = loss_inputs.of(losses, batch)
         if not self.predictions:
             scores = forward.only(outputs) if forward is not None else None
             predictions = None if scores is None else ("forward()", scores)

@@ -34,7 +34,7 @@ ZERO_GRADIENT = Rule(
     "the gradient of {names} is exactly zero: {op}{over} lets none through",
     "{remedy}",
     section="gradients",
-    can_follow=("output-range", "softmax-over-one", "zero-loss"),
+    can_follow=("output-range", "softmax-over-one", "unused-input", "zero-loss"),
 )
 
 # How a cut is worded; any other function that loses the gradient does so because gradients are off.
@@ -49,13 +49,16 @@ _CUTTING = {
 }
 _OWN = "never used by the loss"
 _ROUTED = "never chosen"
+_CONSTANT = "what it adds is lost on the way to the loss, as where that is made of derivatives"
 _LIBRARY = "never used by the loss, in parts that a library builds whether or not an option uses them"
 _REMEDIES = {
     _OWN: "Use it in forward, remove it, or freeze it with requires_grad_(False).",
     _ROUTED: "Use it in forward, remove it, or freeze it with requires_grad_(False).",
+    _CONSTANT: "Leave it, or build its layer with bias=False.",
     _LIBRARY: "Leave it, unless an option of the library should have used it.",
 }
 _ONE_ENTRY = " over one entry"
+_NO_SLOPE = "Look for what has no slope between them and the loss: a range that is cut off, a factor of 0."
 _STEADY = 20  # steps with a moving weight before a gradient of zero is more than a start value
 _GONE = 20  # looks in a row without the gradient that there was before
 _STARVED = 3  # the same, where nothing that the optimizer holds has one though backward ran
@@ -120,7 +123,8 @@ class GradientFlow:
         arrived = trains & (norms > 0)
         self.fed.update(names[at] for at in unfed.at[arrived])
         rates = np.array(look.group_rates)[[look.held.groups[at] for at in unfed.at]]
-        unfed.zeros += trains & (norms == 0) & (rates > 0) & (look.norm > 0)
+        # Where the loss is 0, as of a hinge that is satisfied, a gradient of 0 is its due.
+        unfed.zeros += trains & (norms == 0) & (rates > 0) & (look.norm > 0 or bool(look.loss))
         trains, norms = trains[~arrived], norms[~arrived]
         unfed.keep(~arrived)
         missing = [(names[at], parameters[at]) for at in unfed.at[trains & np.isnan(norms)]]
@@ -219,6 +223,9 @@ class GradientFlow:
             elif is_meant is False:
                 remedy = f"Give {op} at {at} the dimension in which it is to choose: this one has size 1, and the "
                 remedy += "result is always 1."
+            elif op == "grad":
+                remedy = f"Take activations that bend, such as tanh or SiLU, in what is differentiated at {at}: the "
+                remedy += "second derivative of ReLU is 0."
             else:
                 remedy = f"Replace {op} at {at} by something with a slope, or pass the gradient around it "
                 remedy += "(straight-through)."
@@ -238,6 +245,13 @@ class GradientFlow:
         if self.looks < _ENOUGH:
             return
         flat = {name for unfed in self._unfed.values() for name, zeros in unfed.counts.items() if zeros}
+        if not self.fed and flat:  # one cause, and what else stands still does so by it
+            if dead := sorted(flat - self.idle):
+                op, remedy = f"in all {self.looks} steps something between them and the loss", _NO_SLOPE
+                yield ZERO_GRADIENT.found(
+                    where.at(common(dead)), names=listed(dead), op=op, over="", remedy=remedy, parameters=dead
+                )
+            return
         never = [name for name in trainable if name not in self.fed | flat | self.cut]
         parts = {unwrapped_name(name): part for name, part in module.named_modules()}
         groups: dict[str, dict[str, list[str]]] = {}
@@ -274,6 +288,8 @@ def _unused(parts: Mapping[str, nn.Module], holder: str, fed: set[str]) -> str:
     """Return why what ``holder`` names had no gradient, as far as it is known."""
     if _is_routed(parts, holder, fed):
         return _ROUTED
+    if holder.endswith(".bias") and f"{holder.removesuffix('bias')}weight" in fed:
+        return _CONSTANT
     # Who would have called it: the innermost module around it that is not torch's.
     for path in _around(holder):
         owner = type(parts.get(path, parts[""]))

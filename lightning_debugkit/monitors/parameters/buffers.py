@@ -14,6 +14,7 @@ from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.host_copy import read
 from lightning_debugkit.core.name_lists import listed
 from lightning_debugkit.core.rule import Rule
+from lightning_debugkit.data.batches import batch_size, tensors
 from lightning_debugkit.monitors.parameters.parameter_registration import common
 from lightning_debugkit.stats.tensor_norms import is_readable, values
 
@@ -21,12 +22,13 @@ BUFFER = Rule(
     "nonfinite-buffer",
     Severity.ERROR,
     "{names}: {held} {value} {since}, though training is finite{whose}{samples_text}",
-    "Bound what goes into {layer}, and {reset} or load an earlier checkpoint: in eval mode it gives nan or 0, and "
-    "no later batch repairs it.",
+    "{cure} or load an earlier checkpoint: {then}no later batch repairs it.",
     section="parameters",
     cost="sampled",
 )
 
+_ALONE = "; that batch has one sample, whose variance is nan"
+_NOT_ALONE = "Pass drop_last=True to the DataLoader, or correction=0 (unbiased=False) to the variance, and set it anew"
 _EARLY = 10  # steps that are all looked at
 _LARGE = 100_000  # entries of a buffer that is no statistic, beyond which it is not looked at
 _DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)  # of the others torch cannot tell all
@@ -68,21 +70,29 @@ class Buffers:
         since = f"since step {before}" if one else f"since a step from {before} to {where.step - 1}"
         layer = names[0].rpartition(".")[0]
         samples, whose = _largest(batch) if one else ([], "")
+        value = "nan" if any(bool(torch.isnan(t).any()) for _, t in broken) else "inf"
+        alone = value == "nan" and one and batch is not None and batch_size(batch) == 1 and not samples
         layers = dict(module.named_modules())
         is_norm = all(isinstance(layers.get(name.rpartition(".")[0]), _NormBase) for name in names)
         yield BUFFER.found(
             where.at(common(names) if len(names) > 1 else layer),
             names=listed(names),
-            value="nan" if any(bool(torch.isnan(t).any()) for _, t in broken) else "inf",
+            value=value,
             since=since,
             held="the running statistics hold" if is_norm else "the buffer holds" if len(names) == 1 else "they hold",
             whose=": one batch is enough, as each statistic is a running mean" if is_norm else "",
-            reset="call its reset_running_stats()" if is_norm else "set it anew",
-            samples_text=f"; of that batch, sample {samples[0]} holds {whose}" if samples else "",
-            layer=layer or "the layer",
+            samples_text=f"; of that batch, sample {samples[0]} holds {whose}" if samples else _ALONE * alone,
+            cure=_NOT_ALONE if alone else _cure(layer, is_norm),
+            then="in eval mode it gives nan or 0, and " * is_norm,
             buffers=names,
             samples=samples,
         )
+
+
+def _cure(layer: str, is_norm: bool) -> str:
+    if is_norm:
+        return f"Bound what goes into {layer or 'the layer'}, and call its reset_running_stats()"
+    return "Look at what writes to it, such as a division by a count of 0, and set it anew"
 
 
 def _statistics(module: nn.Module) -> list[tuple[str, Tensor]]:
@@ -103,8 +113,6 @@ def _read(tensors: list[Tensor]) -> list[bool]:
 
 def _largest(batch: object) -> tuple[list[int], str]:
     """Return the sample with the largest or a broken number, if it stands out by far, and which of them it is."""
-    from lightning_debugkit.data.batches import batch_size, tensors
-
     size = batch_size(batch) if batch is not None else None
     for tensor in tensors(batch) if size else ():
         if tensor.is_floating_point() and tensor.ndim and tensor.shape[0] == size:
