@@ -70,6 +70,20 @@ def test_a_part_of_the_users_own_in_a_library_stays_a_warning(tmp_path: Path) ->
     assert [(one.severity, one.where.module) for one in found] == [(Severity.INFO, "vae"), (Severity.WARNING, "head")]
 
 
+@pytest.mark.parametrize(
+    ("unfed", "severity"), [({"2.bias"}, Severity.INFO), ({"2.bias", "2.weight"}, Severity.WARNING)]
+)
+def test_a_bias_whose_layer_learns_is_a_note(unfed: set[str], severity: Severity) -> None:
+    """As of the last one in a network whose derivatives are trained: forces, scores, residuals of an equation."""
+    model = nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 1))
+    names = [name for name, _ in model.named_parameters()]
+    flow = GradientFlow()
+    flow.looks, flow.fed = 60, set(names) - unfed
+    (found,) = flow.conclude(Where(1, 60), model, names)
+    assert found.severity is severity
+    assert ("what it adds is lost on the way to the loss" in found.message) is (severity is Severity.INFO)
+
+
 @pytest.mark.parametrize("is_meant", [None, True, False])
 def test_a_softmax_over_size_1_is_told_as_what_it_is(is_meant: bool | None) -> None:
     """In the wrong dimension a warning, where there is nothing to choose a note, elsewhere it has saturated."""
