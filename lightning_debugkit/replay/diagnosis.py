@@ -44,7 +44,6 @@ class Diagnosis:
     backward: str = ""  # autograd node, if it was born in the backward pass
     backward_source: str = ""  # the user's line in the backward of a custom autograd function
     path: str = ""  # place in the batch, if it came with it
-    masked: str = ""  # the user's line where a mask that is a factor of 0 should have left it out
     columns: Sequence[int] = ()  # that are not finite there, if it is a table of samples by columns
     value: str = "nan"  # `"nan"` or `"inf"`
     loss: float | None = None
@@ -166,7 +165,8 @@ def _describe(traced: Pass, first: Born | None) -> Diagnosis:
     kind, path = first.label
     if kind == "input":
         masked = traced.trace.masked if traced.trace is not None else None
-        common["masked"] = masked.source if masked is not None and first.nan else ""
+        if masked is not None and first.nan:
+            common |= {"cause": "masked", "source": masked.source}
         return Diagnosis("input", path=path, columns=_columns(traced.step.batch, path), **common)
     if kind == "constant" and (told := _broken_entry(traced.step.batch)) is not None:
         # The step has made a tensor of it: where that came from is not seen.

@@ -76,7 +76,7 @@ def _product(args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> s
         return ""
     for broken, factor in ((one, other), (other, one)):
         hidden = broken.isnan()
-        if bool(hidden.any()) and not bool((hidden & (factor != 0)).any()):
+        if bool(hidden.any()) and _is_mask(factor) and not bool((hidden & (factor != 0)).any()):
             return "masked"
     return ""
 
@@ -164,8 +164,11 @@ def counts(name: str, args: tuple[Any, ...], result: Any) -> bool:
     """
     if name not in ("sum", "count_nonzero") or not isinstance(result, Tensor) or bool((result != 0).all()):
         return False
-    mask = args[0]
-    return mask.dtype == torch.bool or bool(((mask == 0) | (mask == 1)).all())
+    return _is_mask(args[0])
+
+
+def _is_mask(tensor: Tensor) -> bool:
+    return tensor.dtype == torch.bool or bool(((tensor == 0) | (tensor == 1)).all())
 
 
 def out_of_range(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:

@@ -68,7 +68,7 @@ def finding(
         "samples": samples,
         "dataset_indices": list(when.dataset_indices),
         "op": found.op,
-        "source": found.source or found.masked,
+        "source": found.source,
     }
     # A broken input breaks the gradient of every parameter: their names tell nothing then.
     named = [] if found.origin == "input" else list(found.parameters or parameters)
@@ -124,12 +124,9 @@ def _worded(found: Diagnosis, samples: list[int], entries: str, step: int, when:
     drop = f", or drop sample {samples[0]} of {batch}{entry}" if len(samples) == 1 else ""
     if found.origin == "input":
         what = f"{indexed(found.path)} holds {found.value}{_in_columns(found.columns)}"
-        if found.masked:
-            line = ":".join(found.masked.split(":")[:2])
-            return (
-                f"{what}, and a mask that is a factor of 0 keeps it",
-                f"Leave it out at {line} by torch.where or by an index: 0 * nan is nan.",
-            )
+        if found.cause == "masked":
+            remedy = f"Leave it out{found.at_line} by torch.where or by an index: 0 * nan is nan."
+            return f"{what}, and a mask that is a factor of 0 keeps it", remedy
         return what, f"Clean or drop {entries or 'these samples where the Dataset makes them'}."
     if found.origin == "parameter":
         remedy = "Load a checkpoint from before it broke, or look at what was loaded: training cannot repair it."
