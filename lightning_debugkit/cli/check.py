@@ -83,6 +83,11 @@ def check(script: str, arguments: list[str], folder: Path) -> tuple[list[Finding
             if ended.code not in (None, 0):
                 raise RuntimeError(f"{script} ended with status {ended.code} before it came to a fit.") from ended
         except Exception as error:
+            if isinstance(error, SyntaxError) and error.filename == script:
+                raise ValueError(
+                    f"check needs a Python program, got {script!r}, whose line {error.lineno} is not ({error.msg}); "
+                    "give the file that calls Trainer.fit."
+                ) from error
             raise RuntimeError(
                 f"{script} broke before its first fit was done: {type(error).__name__}: {error}"
             ) from error

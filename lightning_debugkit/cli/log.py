@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from jsonargparse import ArgumentParser
 
@@ -19,7 +19,7 @@ Form = Literal["table", "markdown", "json"]
 def make_parser() -> ArgumentParser:
     parser = ArgumentParser(description="The experiment log: what ran, why, from which commit, how it ended.")
     parser.add_argument("path", type=str, nargs="?", default=".", help="folder that the runs lie under")
-    parser.add_argument("--format", type=Form, default="table", help="how to print it")
+    parser.add_argument("--format", choices=get_args(Form), default="table", help="how to print it")
     return parser
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from jsonargparse import ArgumentParser
 
@@ -18,11 +18,11 @@ Action = Literal["list", "prune", "push"]
 
 def make_parser() -> ArgumentParser:
     parser = ArgumentParser(description="Care for refs/debugkit/*, where the code of each run is kept in a repository.")
-    parser.add_argument("action", type=Action, help="what to do with them")
+    parser.add_argument("action", choices=get_args(Action), help="what to do with them")
     parser.add_argument("--remote", type=str, default="origin", help="where to push")
     parser.add_argument("--path", type=str, default=".", help="folder in the repository")
-    parser.add_argument("--keep", type=int | None, help="how many of the newest to keep")
-    parser.add_argument("--older-than-days", type=float | None, help="delete only those of before")
+    parser.add_argument("--keep", type=int, help="how many of the newest to keep")
+    parser.add_argument("--older-than-days", type=float, help="delete only those of before")
     parser.add_argument("--dry-run", action="store_true", help="only tell what would be deleted")
     return parser
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 from jsonargparse import ArgumentParser
 
@@ -16,7 +16,7 @@ Form = Literal["table", "markdown"]
 
 def make_parser() -> ArgumentParser:
     parser = ArgumentParser(description="List what the kit can find, by the section of the report that shows it.")
-    parser.add_argument("--format", type=Form, default="table", help="how to print it")
+    parser.add_argument("--format", choices=get_args(Form), default="table", help="how to print it")
     return parser
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from argparse import ArgumentError
 from typing import Any
 
 from jsonargparse import ArgumentParser
@@ -34,25 +35,40 @@ def parser() -> ArgumentParser:
     top = ArgumentParser(
         prog="lightning-debugkit",
         description="Read what a PyTorch Lightning run left behind, and run what broke in it again.",
+        exit_on_error=False,
     )
     commands = top.add_subcommands(metavar="COMMAND", title="commands")
     for name in COMMANDS:
-        commands.add_subcommand(name, command(name).make_parser(), help=command(name).HELP)
+        own = command(name).make_parser()
+        own.exit_on_error = False
+        commands.add_subcommand(name, own, help=command(name).HELP)
     return top
 
 
 def of_the_program(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Return our own arguments, and those of the program that ``check`` runs: all after its name."""
+    """Return our own arguments, and those of the program that ``check`` runs: all after its name.
+
+    >>> of_the_program(["check", "--folder", "out", "train.py", "--folder", "mine"])
+    (['check', '--folder', 'out', 'train.py'], ['--folder', 'mine'])
+    """
     if arguments[:1] != ["check"]:
         return arguments, []
-    script = next((at for at, word in enumerate(arguments) if at and word.endswith(".py")), len(arguments) - 1)
+    script = 1
+    while arguments[script : script + 1] and arguments[script].startswith("-"):
+        script += 1 if "=" in arguments[script] else 2
     return arguments[: script + 1], arguments[script + 1 :]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; errors of use are one sentence and status 2."""
     arguments, foreign = of_the_program(sys.argv[1:] if arguments is None else arguments)
-    given = parser().parse_args(arguments).as_dict()
+    try:
+        given = parser().parse_args(arguments).as_dict()
+    except ArgumentError as error:
+        called = " ".join(["lightning-debugkit", *(name for name in arguments[:1] if name in COMMANDS)])
+        said = " ".join(str(error).split()).rstrip(".")
+        print(f"lightning-debugkit: {said}; {called} --help lists what it takes.", file=sys.stderr)
+        return 2
     chosen = given["subcommand"]
     if foreign:
         given[chosen]["arguments"] = foreign

@@ -60,8 +60,12 @@ class Console:
         """Leave ``finding`` to the exception that is about to say it."""
         self._raised.add(finding.message)
 
-    def ending(self, verdict: str, findings: Sequence[Finding]) -> str:
-        """Return the last words: the verdict, of what was said already only the names, nothing of an exception."""
+    def ending(self, verdict: str, findings: Sequence[Finding], skipped: int = 0) -> str:
+        """Return the last words: the verdict, of what was said already only the names, nothing of an exception.
+
+        Args:
+            skipped: Steps whose update was dropped, as the verdict tells; nobody has said how many.
+        """
         pressing = [finding for finding in findings if finding.severity >= Severity.WARNING]
         if not pressing or not all(finding.message in self._said | self._raised for finding in pressing):
             return verdict
@@ -70,7 +74,8 @@ class Console:
         errors = sum(finding.severity >= Severity.ERROR for finding in pressing)
         counts = ((errors, "error"), (len(pressing) - errors, "warning"))
         told = " and ".join(plural(count, noun) for count, noun in counts if count)
-        return f"{told}{table(pressing)}"
+        dropped = f", {plural(skipped, 'step')} skipped" if skipped else ""
+        return f"{told}{dropped}{table(pressing)}"
 
 
 def say(text: str) -> None:

@@ -64,7 +64,8 @@ class RunSinks:
         if self.loggers:
             self.loggers.artifact(page, report.figures if self.takes_all else {})
         remarks = (each.remark for each in summary.troubles if not each.is_lasting)
-        words = "\n  ".join(filter(None, [self.console.ending(summary.verdict, report.findings), *remarks]))
+        last = self.console.ending(summary.verdict, report.findings, run.skipped)
+        words = "\n  ".join(filter(None, [last, *remarks]))
         is_news, run.said = words != run.said, words
         if words and not is_shown and (summary.status != "exception" or self.console.says_exception):
             news = words if is_news else "the report has been brought up to date."

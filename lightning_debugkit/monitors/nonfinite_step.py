@@ -272,7 +272,7 @@ class NonfiniteStep:
         """Count what is skipped; tell whether the broken update is made all the same."""
         self.skips += self.action == "skip"
         if run is not None:
-            run.skipped += self.action == "skip"
+            run.skipped += self.action == "skip" and self.skips <= self.max_skips
             run.is_broken |= self.action == "warn" and bool(broken)
         return self.action == "warn"
 

@@ -95,3 +95,16 @@ def test_a_program_that_never_comes_to_a_fit_has_status_2(
 def test_a_program_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "nowhere.py"]) == 2
     assert "check needs a Python program, got 'nowhere.py'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("extra", [[], ["--lr", "1"]])
+def test_what_is_no_python_program_is_told_by_its_line(
+    extra: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = tmp_path / "train.sh"
+    script.write_text("cd project\npython train.py\n")
+    assert main(["check", str(script), *extra]) == 2
+    assert capsys.readouterr().err == (
+        f"lightning-debugkit: check needs a Python program, got '{script}', whose line 1 is not (invalid syntax); "
+        "give the file that calls Trainer.fit.\n"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import errno
 import math
@@ -177,6 +178,16 @@ def test_skip_raises_when_it_has_dropped_too_many(tmp_path: Path) -> None:
     with pytest.raises(TrainingAnomaly, match="; max_skips=2 updates were dropped before it, and no more may be"):
         fit(make(at=(2, 4, 6, 8)), tmp_path, weights, Detector(action="skip", max_skips=2))
     assert len(weights.before) == 7
+
+
+@pytest.mark.parametrize(("most", "skipped"), [(10, 3), (2, 2)], ids=["went on", "gave up"])
+def test_the_last_line_says_how_many_steps_were_skipped(
+    most: int, skipped: int, tmp_path: Path, caplog: pytest.LogCaptureFixture, with_report: None
+) -> None:
+    with contextlib.suppress(TrainingAnomaly):
+        fit(make(at=(2, 4, 6)), tmp_path, Detector(action="skip", max_skips=most))
+    said = f"lightning-debugkit: 1 error, {skipped} steps skipped: nonfinite-loss (step 2)"
+    assert [message.partition("\n")[0] for message in caplog.messages if "Report: " in message] == [said]
 
 
 def test_skip_names_the_step_at_which_it_raises_where_the_first_few_are_replayed_only(tmp_path: Path) -> None:
