@@ -219,7 +219,11 @@ class DataCheck(DebugCallback):
         known = None if train.classes is None else train.classes[train.named]
         counted, told = train.counted, val.counted
         yield from labels.judge_order(list(train.by_batch), where)
+        pairing = InputTargetChecks(train, val, self._first_loss, where)
+        yield from pairing.mapped() if self.neighbours else ()
         if counted is not None:
+            if any(map(self._first_loss.is_given, [*train.labels, *train.numbers][:1])):
+                yield from labels.judge_one_class(counted, where)
             is_single = is_plain and not (train.is_rich and duplicates.has_copies(train.prints))
             yield from labels.judge_counts(counted, told if self._is_val_whole else None, is_single, where)
         inputs, asked = values.finite(train.values), values.finite(val.values)
@@ -236,7 +240,6 @@ class DataCheck(DebugCallback):
         is_whole = trainer.is_last_batch and known is not None and len(train.named) == train.taken
         if known is not None and is_whole:
             yield from class_weights.judge_each(self._first_loss.weights, known, where)
-        pairing = InputTargetChecks(train, val, self._first_loss, where)
         yield from pairing.findings(self.neighbours)
         self._unrelated = pairing.unrelated or self._unrelated
         for split, kept in self._boxes.items():

@@ -15,8 +15,8 @@ from lightning_debugkit.core.rule import Rule
 EXCESS = 5.0
 SHARE = 0.01
 FEWEST = 3
-# Validation on training data and on nothing else is often meant, in a trial or to see whether it can be fitted; a leak
-# never is, and leaves samples that are new.
+# Training and validation on the same samples and no others is often meant, in a trial or to see whether they can be
+# fitted; a part of the training data is what a split leaves behind that was never taken out.
 WHOLE = 0.95
 # Twins within training from which on it is worth a word.
 TWINS = 0.05
@@ -67,7 +67,8 @@ def judge(
     if not is_same and len(shared) >= FEWEST and share >= SHARE and (is_certain or share > EXCESS * within):
         places = first[np.searchsorted(kinds, val[shared[:3]])]
         pairs = [[int(at), int(of)] for at, of in zip(shared[:3], places, strict=True)]
-        severity = Severity.INFO if share >= WHOLE else None
+        is_all = share >= WHOLE and len(np.unique(val[shared])) >= WHOLE * len(kinds)
+        severity = Severity.INFO if is_all else None
         seen = {"count": len(shared), "seen": len(val), "share": share, "trained": len(train)}
         yield TRAIN_VAL_OVERLAP.found(where, severity=severity, **seen, pairs=pairs)
 

@@ -9,8 +9,9 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional
 
-from lightning_debugkit.core.loss_functions import INDEX_LOSSES
+from lightning_debugkit.core.loss_functions import CLASS_LOSSES, INDEX_LOSSES
 from lightning_debugkit.core.step_hooks import LossWatch
+from lightning_debugkit.core.tensor_numbers import storage
 
 SAME = 1e-3  # what half precision leaves of a mean
 
@@ -31,6 +32,10 @@ class FirstLoss(LossWatch):
     def ignored(self) -> set[int]:
         """Targets that the loss functions were told to leave out."""
         return {ignored for _, _, _, ignored in self.calls if ignored is not None}
+
+    def is_given(self, labels: Tensor) -> bool:
+        """Tell whether a loss that compares classes was given these labels, and not others that the step made."""
+        return any(name in CLASS_LOSSES and storage(target) == storage(labels) for name, _, target, _ in self.calls)
 
     def is_all(self, loss: float, *functions: str) -> bool:
         """Tell whether the loss of the step is the mean that one of ``functions`` gave, and nothing else."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_debugkit.core.finding import Finding, Where
-from lightning_debugkit.data import neighbours, target_leak, target_relation
+from lightning_debugkit.data import duplicate_columns, label_mapping, neighbours, target_leak, target_relation
 from lightning_debugkit.data.first_loss import FirstLoss
 from lightning_debugkit.data.samples_seen import Seen
 from lightning_debugkit.data.shared_windows import are_shifted
@@ -50,12 +50,20 @@ class InputTargetChecks:
             others = None
         if self.train.is_float:
             yield from self._leaks(inputs)
+            if len(self.train.shape) == 1:
+                yield from duplicate_columns.judge(inputs, self.where)
         if not neighbours:
             return
         if (labelled := _labelled(self.train)) is not None:
             yield from self._classes(labelled, _labelled(self.val))
         elif self.train.is_float:
             yield from self._numbers(inputs, others)
+
+    def mapped(self) -> Iterator[Finding]:
+        """Yield that validation numbers its classes otherwise than training."""
+        train, val = _labelled(self.train), _labelled(self.val)
+        if train is not None and val is not None and self.train.is_measured and self.train.is_paired:
+            yield from label_mapping.judge(train, val, self.where)
 
     def _leaks(self, inputs: Tensor) -> Iterator[Finding]:
         known, wanted = self.train.classes, self.train.wanted

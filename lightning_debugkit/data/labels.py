@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,17 @@ CLASS_IMBALANCE = Rule(
     section="data",
     cost="once",
 )
+_ONE_CLASS = (
+    "all {seen} training labels that were looked at are of class {label}: the loss can fall to 0 without the inputs"
+)
+_MADE = "Look at how labels are made: a fraction that is cut off, a comparison that never holds, a file of one class."
+
+
+def judge_one_class(train: Labels, where: Where) -> Iterator[Finding]:
+    """Yield that labels that a loss is given hold one class alone."""
+    if len(train) >= SAMPLES and bool((train == train[0]).all()):
+        rule = replace(CLASS_IMBALANCE, severity=Severity.WARNING, says=_ONE_CLASS, advice=_MADE)
+        yield rule.found(where, seen=len(train), label=int(train[0]))
 
 
 def judge_order(batches: Sequence[Labels], where: Where) -> Iterator[Finding]:

@@ -20,6 +20,7 @@ from lightning_debugkit.monitors.gradients.vanishing_exploding import DIVERGING,
 from lightning_debugkit.monitors.gradients.zero_grad import ZeroGrad, cleared_by_hook
 from lightning_debugkit.monitors.loop_monitor import LoopMonitor, is_limited, zeroed
 from lightning_debugkit.monitors.observed_step import StepStats
+from lightning_debugkit.monitors.optimization import group_rates
 from lightning_debugkit.monitors.optimization.learning_rate_schedule import LearningRateSchedule, SchedulePlan, plans_of
 from lightning_debugkit.monitors.optimization.loss_scale import LossScale
 from lightning_debugkit.monitors.optimization.never_stepped import never_stepped, not_updated, waiting
@@ -229,6 +230,7 @@ class Monitor:
             self._passes[key] = step_stats.passes
             yield from self.flow.judge(look, replayed, has_backward=bool(step_stats.passes_of_step))
         yield from self.update_ratio.before_step(look)
+        yield from group_rates.judge(self.update_ratio, look)
         yield from self.loops.before_step(look, module, step_stats)
         crawling = self.update_ratio.crawling(look, self._total, self.trends.has_fallen)
         yield from self.loops.crawling(trainer, module, crawling) if crawling is not None else ()

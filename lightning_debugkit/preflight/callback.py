@@ -29,6 +29,7 @@ from lightning_debugkit.preflight import (
     initialization,
     loss_value,
     output_activation,
+    padding_targets,
     targets,
     wrong_dimensions,
 )
@@ -246,12 +247,13 @@ class PreflightCheck(DebugCallback):
             found += [*judge_masks(listener.turned, where), *evaluation_noise.judge(listener.noise, where)]
             if stage == "training":
                 found += targets.judge_shares(listener.shares, where)
+                found += padding_targets.judge(listener.calls, listener.sequences, where)
                 for call in listener.by_hand:
                     found += [*targets.judge(call, where), *loss_value.judge(call, where, is_first)]
                 found += wrong_dimensions.judge_norms(listener.normed, where, *last_batch(trainer))
                 found += output_activation.judge_twice(listener.twice, {each.rule for each in found}, where)
             if stage == "training" and self._loss is not None:
-                found += loss_value.judge_sum(listener.calls, self._loss, where)
+                found += loss_value.judge_sum([*listener.calls, *listener.by_hand], self._loss, where)
                 found += loss_value.judge_likelihoods(listener.likelihoods, self._loss, where)
                 found += loss_value.judge_grey(listener.grey, self._loss, where)
         self._waiting += [(finding, stage) for finding in found]

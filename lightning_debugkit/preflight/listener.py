@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from lightning_debugkit.core.compat import _DropoutNd, is_transformed
-from lightning_debugkit.core.loss_functions import CHECKED_LOSSES, DIFFERENCE_LOSSES, in_order
+from lightning_debugkit.core.loss_functions import CHECKED_LOSSES, DIFFERENCE_LOSSES, INDEX_LOSSES, in_order
 from lightning_debugkit.core.tensor_notes import TensorNotes
 from lightning_debugkit.preflight.box_corners import GREATER, LESSER, Corners
 from lightning_debugkit.preflight.calling_frame import calling_frame, is_by_default
@@ -42,7 +42,7 @@ from lightning_debugkit.preflight.operations import (
     TRUNCATING,
     VIEWS,
 )
-from lightning_debugkit.preflight.origins import Origin, Origins, is_torn
+from lightning_debugkit.preflight.origins import Origin, Origins, are_classes_cut, is_torn
 from lightning_debugkit.preflight.padding_masks import ADDING, MASKING, PaddingMasks, TurnedMask
 from lightning_debugkit.replay.source_lines import SourceLine, place_of
 from lightning_debugkit.stats.tensor_norms import unobserved
@@ -90,6 +90,7 @@ class StepListener(TorchFunctionMode):
         self._made: TensorNotes[Made] = TensorNotes()
         self._truncated: TensorNotes[bool] = TensorNotes()
         self._shaped: TensorNotes[bool] = TensorNotes()
+        self._cut: TensorNotes[ViewCall] = TensorNotes()  # views of scores across their classes
         self._differences = Differences()
 
     def __torch_function__(
@@ -122,6 +123,11 @@ class StepListener(TorchFunctionMode):
         """Samples in the batch, ``None`` if that is not known."""
         return self._origins.samples if self._origins is not None else None
 
+    @property
+    def sequences(self) -> list[Tensor]:
+        """Those of the batch, ids ``(N, S)`` or features ``(N, S, F)``."""
+        return [] if self._masks is None else self._masks.sequences
+
     def made(self, tensor: Any) -> Made | None:
         """Return how ``tensor`` was made, ``None`` if that was not seen."""
         return self._made.get(tensor)
@@ -139,6 +145,8 @@ class StepListener(TorchFunctionMode):
         call = LossCall(name, given[0], given[1], options, self._place(), given[2], is_truncated)
         if self._judge is not None:
             self._judge(call)
+        if name in INDEX_LOSSES and (cut := self._cut.get(prediction)) is not None:
+            self.views.append(cut)
         return call
 
     def _is_of_batch(self, tensor: Tensor) -> bool:
@@ -184,6 +192,13 @@ class StepListener(TorchFunctionMode):
     def _hear_mask(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         if self._masks is not None and (padding := self._masks.turned(name, args, kwargs)):
             self.turned.append(TurnedMask(name, padding, self._place()))
+
+    def _hear_sum(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        self._hear_mask(name, args, kwargs)
+        self._hear_joined(name, args, kwargs)
+
+    def _hear_ctc(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> LossCall | None:
+        return self._loss(name, args, kwargs) if self._origins is not None else None  # time first: not for a probe
 
     def _hear_attention(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         self._hear_mask(name, args, kwargs)
@@ -252,10 +267,12 @@ class StepListener(TorchFunctionMode):
         self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any, origins: Origins
     ) -> None:
         """Keep what is done to the batch, or to all of its samples at once, that hardly anybody means."""
-        if name in VIEWS and isinstance(result, Tensor) and args and origins.is_given(args[0]):
+        if name in VIEWS and isinstance(result, Tensor) and args:
             given, shape = tuple(args[0].shape), tuple(result.shape)
-            if is_torn(given, shape):
+            if origins.is_given(args[0]) and is_torn(given, shape):
                 self.views.append(ViewCall(name, given, shape, self._place()))
+            elif are_classes_cut(given, shape):
+                self._cut[result] = ViewCall(name, given, shape, self._place())
         if origins.follow(name, args, kwargs, result):
             self.mixed.append(self._place())
 
@@ -325,6 +342,8 @@ _BEFORE: dict[str, Callable[[StepListener, str, tuple[Any, ...], Mapping[str, An
     **dict.fromkeys(GREATER | LESSER, StepListener._hear_extreme),
     **dict.fromkeys(DROPOUTS, StepListener._hear_noise),
     **dict.fromkeys(MASKING, StepListener._hear_mask),
+    **dict.fromkeys(ADDING, StepListener._hear_sum),
+    "ctc_loss": StepListener._hear_ctc,
     ATTENTION: StepListener._hear_attention,
     "batch_norm": StepListener._hear_norm,
 }

@@ -110,7 +110,7 @@ class Differences:
         if name not in REDUCTIONS or result.numel() != 1:
             return None
         said, wanted, how = held[1]
-        return LossCall(function, said, wanted, {"reduction": name}, place(), how)
+        return LossCall(function, said, wanted, {"reduction": name}, place(), how, result=result.detach())
 
 
 def _loss(name: str, other: Any, before: str) -> str:

@@ -149,6 +149,15 @@ def is_torn(given: Sequence[int], shape: Sequence[int]) -> bool:
     return any(large % small for small, large in pairwise(bounds))
 
 
+def are_classes_cut(given: Sequence[int], shape: Sequence[int]) -> bool:
+    """Tell whether scores ``(N, C, ...)`` were read as rows of ``C``, each of which then holds scores of one class.
+
+    >>> are_classes_cut((16, 3, 8, 8), (1024, 3)), are_classes_cut((16, 8, 8, 3), (1024, 3))
+    (True, False)
+    """
+    return len(given) > len(shape) == 2 and 1 < given[1] == shape[1] != given[-1] and prod(given[2:]) > 1
+
+
 def _summed(equation: str) -> list[int] | None:
     """Return which dimension of each of two matrices a product sums over.
 

@@ -82,7 +82,7 @@ def judge(call: LossCall, where: Where, stage: str) -> Iterator[Finding]:
     elif call.function == "binary_cross_entropy_with_logits" and made is not None:
         if made.op in PROBABILITIES or (made.op == "softmax" and made.size > 1):
             yield DOUBLE_SIGMOID.found(where, made=said, op=made.op, own="sigmoid", **common)
-    elif call.function in ("nll_loss", "kl_div"):
+    elif call.function in ("nll_loss", "kl_div", "ctc_loss"):
         seen, remedy = _no_logarithm(call)
         if seen:
             yield MISSING_LOG_SOFTMAX.found(where, seen=seen, remedy=remedy, **common)
@@ -225,8 +225,9 @@ def _no_logarithm(call: LossCall) -> tuple[str, str]:
     if any(are_probabilities(values, dim) for dim in dims):
         return "probabilities, rows that sum to 1", f"Give {call.function} the result of log_softmax, not of softmax."
     is_layer = call.made is not None and call.made.op in LAYERS
-    if call.function == "nll_loss" and is_layer and float((values > 0).float().mean()) >= POSITIVE_SHARE:
-        return "numbers above 0, as a layer gives them", "Use cross_entropy, or apply log_softmax before nll_loss."
+    if call.function != "kl_div" and is_layer and float((values > 0).float().mean()) >= POSITIVE_SHARE:
+        instead = "Use cross_entropy, or apply" if call.function == "nll_loss" else "Apply"
+        return "numbers above 0, as a layer gives them", f"{instead} log_softmax before {call.function}."
     if call.function == "nll_loss" and _is_of_sigmoid(call.made) and _are_unnormalised(values.exp(), dims[0]):
         return (
             "logarithms of sigmoid, each class by itself",

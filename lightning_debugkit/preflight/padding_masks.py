@@ -35,9 +35,14 @@ class PaddingMasks:
     def __init__(self, leaves: Iterable[Any]) -> None:
         self._sequences = [weakref.ref(leaf) for leaf in leaves if _is_plain(leaf) and _is_sequences(leaf)]
 
+    @property
+    def sequences(self) -> list[Tensor]:
+        """Those of the batch, ids ``(N, S)`` or features ``(N, S, F)``."""
+        return [leaf for held in self._sequences if (leaf := held()) is not None]
+
     def turned(self, op: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
         """Return what the padding holds that alone is looked at, empty if the mask is none or does well."""
-        leaves = [leaf for held in self._sequences if (leaf := held()) is not None]
+        leaves = self.sequences
         sizes = {tuple(leaf.shape[:2]) for leaf in leaves}
         if op in ADDING:
             masks = [m for m in args[:2] if _is_plain(m) and m.ndim > 2 and (len(m), m.shape[-1]) in sizes]
@@ -49,7 +54,7 @@ class PaddingMasks:
 
 
 def _is_plain(value: Any) -> TypeGuard[Tensor]:
-    return type(value) is Tensor and value.layout is torch.strided
+    return type(value) is Tensor and value.layout is torch.strided and not value.is_nested
 
 
 def _is_sequences(leaf: Tensor) -> bool:

@@ -54,7 +54,8 @@ SHAPE_BROADCAST = Rule(
 def judge_views(calls: Sequence[ViewCall], samples: int | None, where: Where) -> Iterator[Finding]:
     """Yield each line that gives a tensor of the batch of so many samples another order of dimensions by a view."""
     for call in {call.place.source: call for call in calls if call.place.source}.values():
-        is_moved = samples in call.given and call.given.index(samples) != [*call.shape, samples].index(samples)
+        is_in_both = samples in call.given and samples in call.shape
+        is_moved = is_in_both and call.given.index(samples) != call.shape.index(samples)
         yield VIEW_FOR_TRANSPOSE.found(
             where.at(call.place.module or ""), op=call.op, given=call.given, shape=call.shape,
             place=call.place.short or call.op, samples=_SAMPLES if is_moved else "", source=call.place.source,

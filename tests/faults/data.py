@@ -108,6 +108,29 @@ def labels_mapped_otherwise_in_validation(mended: bool) -> Program:
     return Program(Net(mended), batches(x[kept], y[kept]), batches(val, other, shuffle=False), trainer=ONE_EPOCH)
 
 
+@fault("class-imbalance", **BY)
+def rates_cut_off_to_classes(mended: bool) -> Program:
+    x = torch.randn(800, 8)
+    rates = torch.sigmoid(x[:, 0] - 1)
+    return Program(
+        Net(mended, mlp(8, 16, 2)), batches(x, (rates > 0.3).long() if mended else rates.long()), trainer=ONE_EPOCH
+    )
+
+
+@fault("class-shift", **BY)
+def classes_numbered_for_each_split(mended: bool) -> Program:
+    """Validation lacks a rare class, and numbers those behind it by itself; its shares are like those of training."""
+    x, y = torch.randn(1200, 8), torch.randint(0, 10, (1200,))
+    y[(y == 2) & (torch.arange(1200) % 4 > 0)] = 9
+    x += 2 * torch.randn(10, 8)[y]
+    kept = y[800:] != 2
+    val, labels = x[800:][kept], y[800:][kept]
+    labels = labels if mended else labels.unique(return_inverse=True)[1]
+    return Program(
+        Net(mended, mlp(8, 32, 10)), batches(x[:800], y[:800]), batches(val, labels, shuffle=False), trainer=ONE_EPOCH
+    )
+
+
 class PartlyLabelled(Net):
     """Samples without a class have a mark in its place, which the loss leaves out."""
 
@@ -567,6 +590,13 @@ def answers_of_yes_and_no_shuffled(mended: bool) -> Program:
     yes = (y > 0).float()
     yes = yes if mended else yes[torch.randperm(900)]
     return Program(Answers(mended, mlp(8, 32, 1)), *parted(x, yes, 600), trainer={"max_epochs": 4})
+
+
+@fault("duplicate-columns", **BY)
+def column_put_in_twice(mended: bool) -> Program:
+    x, y = table()
+    parts = [x[:, :3], x[:, 3:4] if mended else x[:, 2:3], x[:, 4:]]
+    return Program(Numbers(mended, mlp(8, 16, 1)), *parted(torch.cat(parts, 1), y, 600), trainer=ONE_EPOCH)
 
 
 @fault("target-leak", **BY)

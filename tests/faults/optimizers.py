@@ -437,6 +437,18 @@ def rate_below_what_floats_resolve_under_a_loss_that_falls_by_chance(mended: boo
     return program(Policy(mended, rate=1e-3 if mended else 1e-12))
 
 
+@fault("update-ratio-low", "net.0", "net")
+def body_with_a_rate_of_nearly_nothing(mended: bool) -> Program:
+    """The head learns, the layers before it stay where they are; mended, they are fine-tuned."""
+
+    class Net(Classifier):
+        def configure_optimizers(self) -> Any:
+            body, head = list(self.net[:-1].parameters()), list(self.net[-1].parameters())
+            return torch.optim.AdamW([{"params": body, "lr": 1e-6 if mended else 1e-9}, {"params": head, "lr": 1e-2}])
+
+    return program(Net(mended))
+
+
 # --- optimizer-nonfinite -------------------------------------------------------------------------------------------
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -980,6 +980,57 @@ def time_first_read_as_samples_first(mended: bool) -> Program:
     return Program(Sensors(mended, net), loader, trainer=ONE_EPOCH)
 
 
+@fault("missing-log-softmax", source="F.ctc_loss", **BY)
+def scores_given_to_an_alignment(mended: bool) -> Program:
+    class Reader(Module):
+        def __init__(self, mended: bool) -> None:
+            super().__init__(mended)
+            self.net = nn.Linear(8, 11)
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            scores = self.net(x).transpose(0, 1)
+            told = scores.log_softmax(-1) if self.mended else scores
+            return F.ctc_loss(told, y[:, None] + 1, torch.full((len(x),), 8), torch.ones(len(x), dtype=torch.long))
+
+    x, y = digits()
+    return Program(Reader(mended), batches(x.reshape(-1, 8, 8), y), trainer=ONE_EPOCH)
+
+
+@fault("shape-broadcast", source="rewards + ", **BY)
+def column_of_rewards_in_what_is_aimed_at(mended: bool) -> Program:
+    class Values(Module):
+        def __init__(self, mended: bool) -> None:
+            super().__init__(mended)
+            self.net = mlp(4, 16, 2)
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            states, rewards, later = batch
+            with torch.no_grad():
+                aims = rewards + 0.9 * self.net(later).amax(1)
+            return F.smooth_l1_loss(self.net(states)[:, 0], aims)
+
+    states, rewards, later = torch.randn(640, 4), torch.randn(640), torch.randn(640, 4)
+    return Program(Values(mended), batches(states, rewards if mended else rewards[:, None], later), trainer=ONE_EPOCH)
+
+
+@fault("view-for-transpose", source="view(-1, 2)", **BY)
+def scores_of_pixels_read_across_their_classes(mended: bool) -> Program:
+    class Ink(Module):
+        def __init__(self, mended: bool) -> None:
+            super().__init__(mended)
+            self.net = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 2, 1))
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, mask = batch
+            scores = self.net(x)
+            rows = scores.movedim(1, -1).reshape(-1, 2) if self.mended else scores.view(-1, 2)
+            return F.cross_entropy(rows, mask.view(-1))
+
+    x = digits()[0].reshape(-1, 1, 8, 8)
+    return Program(Ink(mended), batches(x, (x[:, 0] > 0.5).long()), trainer=ONE_EPOCH)
+
+
 class Views(Module):
     """Two noised views of each row are told from those of the others."""
 
@@ -1356,6 +1407,50 @@ def padding_that_counts_in_a_mean(mended: bool) -> Program:
     texts = [(torch.randint(1, 20, (n,)), n % 2) for n in torch.randint(2, 16, (512,)).tolist()]
     loader = DataLoader(texts, batch_size=8, shuffle=True, collate_fn=padded_to_the_longest)
     return Program(Pooled(mended), loader, trainer={"max_epochs": 1})
+
+
+class Words(Module):
+    """Says something of each word of a text; ``0`` fills texts up."""
+
+    def __init__(self, mended: bool, kinds: int) -> None:
+        super().__init__(mended)
+        self.net = nn.Sequential(nn.Embedding(20, 16, padding_idx=PAD), nn.Linear(16, kinds))
+        self.loss = nn.CrossEntropyLoss(ignore_index=PAD if mended else -100)
+
+
+def filled_up(texts: Sequence[Tensor]) -> Tensor:
+    return nn.utils.rnn.pad_sequence(list(texts), batch_first=True, padding_value=PAD)
+
+
+def of_all_lengths() -> list[Tensor]:
+    return [torch.randint(1, 20, (n,)) for n in torch.randint(2, 16, (512,)).tolist()]
+
+
+@fault("padding-counted", source="self.loss(", **BY)
+def padding_among_the_tags_of_words(mended: bool) -> Program:
+    class Tagger(Words):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            words, tags = batch
+            return self.loss(self.net(words).flatten(0, 1), tags.flatten())
+
+    pairs = [(words, words % 4 + 1) for words in of_all_lengths()]
+
+    def collate(items: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        words, tags = zip(*items, strict=True)
+        return filled_up(words), filled_up(tags)
+
+    loader = DataLoader(pairs, batch_size=16, shuffle=True, collate_fn=collate)
+    return Program(Tagger(mended, 5), loader, trainer={"max_epochs": 1})
+
+
+@fault("padding-counted", source="self.loss(", **BY)
+def padding_among_the_next_words(mended: bool) -> Program:
+    class Speaker(Words):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            return self.loss(self.net(batch[:, :-1]).transpose(1, 2), batch[:, 1:])
+
+    loader = DataLoader(of_all_lengths(), batch_size=16, shuffle=True, collate_fn=filled_up)
+    return Program(Speaker(mended, 20), loader, trainer={"max_epochs": 1})
 
 
 class Placing(Module):

@@ -312,6 +312,55 @@ def texts_always_padded_to_one_length() -> Program:
     return texts(nn.Sequential(nn.Conv1d(16, 16, 5), nn.ReLU(), nn.Dropout(0.1)), length=24)
 
 
+class Queued(LightningModule):
+    """Tells two views of a digit from others, the first score being that of its own: all targets are 0, as in MoCo.
+
+    The digits lie in one folder, so that their labels, which nothing reads, are 0 as well.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = mlp(64, 32, 16)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x, _ = batch
+        one, other = (F.normalize(self.net(x + 0.1 * torch.randn_like(x)), dim=1) for _ in range(2))
+        own = (one * other).sum(1, keepdim=True)
+        scores = torch.cat([own, one @ other.roll(1, 0)[:20].T], 1) / 0.2
+        return F.cross_entropy(scores, torch.zeros(len(x), dtype=torch.long))
+
+    def configure_optimizers(self) -> Any:
+        return Adam(self.parameters(), lr=1e-3)
+
+
+@program
+def pairs_from_one_folder() -> Program:
+    x, _ = images()
+    return Program(Queued(), loader(x[:800].flatten(1), torch.zeros(800, dtype=torch.long)), None, {"max_epochs": 2})
+
+
+class Plates(LightningModule):
+    """Reads up to eight figures off a strip; what follows the last one is a class, too, as there are eight places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Flatten(), mlp(88, 64, 88), nn.Unflatten(1, (11, 8)))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        strips, figures = batch
+        return F.cross_entropy(self.net(strips), figures)
+
+    def configure_optimizers(self) -> Any:
+        return Adam(self.parameters(), lr=3e-3)
+
+
+@program
+def figures_that_are_filled_up() -> Program:
+    figures = torch.randint(1, 11, (600, 8)) * (torch.arange(8) < torch.randint(2, 9, (600, 1)))
+    strips = torch.eye(11)[figures] + 0.1 * torch.randn(600, 8, 11)
+    return Program(Plates(), loader(strips, figures), None, {"max_epochs": 2})
+
+
 class Placing(LightningModule):
     """Boxes as middle and size, made corners of for their overlap; or the way from one point to another."""
 

@@ -82,3 +82,17 @@ def test_the_report_draws_the_first_loss_only(tmp_path: Path) -> None:
     assert "First losses against what is expected" in (folder / "report.md").read_text()
     drawn = (folder / "figures" / "first-losses.svg").read_text()
     assert source.split(":", 2)[1] in drawn
+
+
+@pytest.mark.parametrize(("total", "told"), [(Tensor.sum, ["loss-reduction"]), (Tensor.mean, [])])
+def test_a_sum_over_the_batch_that_is_written_by_hand_is_told(total: Any, told: list[str], tmp_path: Path) -> None:
+    class Numbers(Net):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            loss: Tensor = total((self(x) - y) ** 2)
+            return loss
+
+    data = DataLoader(TensorDataset(torch.randn(320, 8), torch.randn(320, 4)), 32)
+    trainer = pl.Trainer(max_epochs=1, default_root_dir=tmp_path, callbacks=[PreflightCheck()], **QUIET)
+    trainer.fit(Numbers(True, mlp(8, 16, 4)), data)
+    assert [finding.rule for finding in read_journal(tmp_path / "debugkit").findings] == told

@@ -51,10 +51,11 @@ class ActivationRecording:
             self.unseen[name] = "a custom autograd function"
 
     def saw_batch(self, batch: Any) -> None:
-        """Remember whether the samples of the batch differ at all."""
-        for _, leaf in leaves(batch):
-            if isinstance(leaf, Tensor) and (plain := tensor_numbers.numbers(leaf)) is not None:
-                self._differs(plain)
+        """Remember whether the samples of the batch differ at all, and not by one number each, as a label is."""
+        found = [tensor_numbers.numbers(leaf) for _, leaf in leaves(batch) if isinstance(leaf, Tensor)]
+        plain = [each for each in found if each is not None and each.ndim]
+        for each in [each for each in plain if each.numel() > len(each)] or plain:
+            self._differs(each)
         self._has_batch = bool(self.differing)
 
     def saw_first(self, tensor: Tensor) -> None:

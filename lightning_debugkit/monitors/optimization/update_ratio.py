@@ -227,12 +227,9 @@ class UpdateRatio:
 
     def _travelled(self, look: StepStats, steps: int) -> Iterator[Finding]:
         """Yield the parameter that went farthest, if the first steps moved it five times its initial size."""
-        found: tuple[float, str] = (0.0, "")
-        for name, parameter, dims in zip(look.names, look.parameters, look.dims, strict=True):
-            start = self.starts.get(name)
-            if start is not None and dims > 1:
-                moved = (_entries(parameter, start.entries) - start.values).float()
-                found = max(found, (float(moved.square().mean()) ** 0.5 / start.scale, name))
+        held = zip(look.names, look.parameters, look.dims, strict=True)
+        ways = [(self.way(name, p), name) for name, p, dims in held if dims > 1 and name in self.starts]
+        found = max(ways, default=(0.0, ""))
         if found[0] > 5:
             many = f"{steps} steps" if steps > 1 else "one step"
             each = f", {_rounded(found[0] / steps):g} times at each," if steps > 1 else ""
@@ -263,6 +260,12 @@ class UpdateRatio:
                 ratio = _rounded(ratio)
                 told = f"a step moves the weights by {ratio:g} {'times' if ratio > 1 else 'of'} their size"
                 yield RATIO_HIGH.found(look.where.at(name), told=told, ratio=ratio)
+
+    def way(self, name: str, parameter: Tensor) -> float:
+        """Return how far a parameter has come since the first step, by its initial size."""
+        start = self.starts[name]
+        moved = (_entries(parameter, start.entries) - start.values).float()
+        return math.sqrt(float(moved.square().mean())) / start.scale
 
     def crawling(
         self, look: StepStats, total: float, fallen: Callable[[], bool], is_over: bool = False
