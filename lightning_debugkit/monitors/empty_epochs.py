@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -39,19 +40,19 @@ class _Passes:
 class EmptyEpochs:
     """Count the batches of each pass over the data of a stage."""
 
-    passes: dict[str, _Passes] = field(default_factory=dict)
+    passes: defaultdict[str, _Passes] = field(default_factory=lambda: defaultdict(_Passes))
 
     def begin(self, stage: str) -> None:
         """A pass over the data of ``stage`` begins."""
-        self.passes.setdefault(stage, _Passes()).batches = 0
+        self.passes[stage].batches = 0
 
     def is_first(self, stage: str) -> bool:
         """Tell whether no batch of the pass in progress is over yet."""
-        return stage not in self.passes or not self.passes[stage].batches
+        return not self.passes[stage].batches
 
     def batch(self, stage: str) -> None:
         """Count a batch."""
-        self.passes.setdefault(stage, _Passes()).batches += 1
+        self.passes[stage].batches += 1
 
     def end(self, where: Where, stage: str, loaders: Any, in_step: bool = False) -> Iterator[Finding]:
         """Yield the finding when another pass was empty, though an earlier one was not.
@@ -59,7 +60,7 @@ class EmptyEpochs:
         Args:
             in_step: The pass ended within a step, which has raised ``StopIteration``.
         """
-        seen = self.passes.setdefault(stage, _Passes())
+        seen = self.passes[stage]
         seen.in_step = in_step
         seen.empty = 0 if seen.batches else seen.empty + 1
         seen.most = max(seen.most, seen.batches)
@@ -68,8 +69,8 @@ class EmptyEpochs:
 
     def conclude(self, where: Where, stage: str, loaders: Any) -> Iterator[Finding]:
         """Yield the finding if the last pass of the fit was the first empty one."""
-        seen = self.passes.get(stage)
-        if seen is not None and seen.most and seen.empty == 1:
+        seen = self.passes[stage]
+        if seen.most and seen.empty == 1:
             yield self._found(where, stage, seen, loaders)
 
     def _found(self, where: Where, stage: str, seen: _Passes, loaders: Any) -> Finding:

@@ -6,13 +6,14 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightning_debugkit.core.compat import BaseFinetuning, LightningModule, Trainer, both_packages, callbacks_of
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.core.optimizer_steps import steps_taken
 from lightning_debugkit.core.optimizers import averages_in, has_entries, held_by
+from lightning_debugkit.core.sampling import SampledSteps
 from lightning_debugkit.core.sharding import holds_whole_model, is_sharded, named_shards, unwrapped_name
 from lightning_debugkit.data.batches import tensors
 from lightning_debugkit.monitors.gradients.missing_gradients import GradientFlow
@@ -43,6 +44,7 @@ from lightning_debugkit.replay.step_replay import audit
 from lightning_debugkit.stats.tensor_norms import versions
 
 _WINDOWLESS = 4  # backward passes without a step, as of several losses, that are nothing to look at
+_GRAPHS = 50  # steps of an old run behind which the first graph of an epoch is read again: an epoch may be one step
 _COMPARED = (1, 10, 100, 1000, 10_000)  # steps after which replicas are compared, beside the ends of epochs
 
 
@@ -76,6 +78,7 @@ class Monitor:
         self._passes: dict[int, int] = {}
         self._stepped: set[int] = set()
         self._graphs = 2  # backward passes whose graph is still to be read
+        self._rereads = SampledSteps(_GRAPHS)
         self._unstepped = 0
         self._versions: tuple[int, ...] = ()
         self._suspects: list[tuple[int, Finding, dict[str, int]]] = []
@@ -132,7 +135,8 @@ class Monitor:
 
     def new_epoch(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
         """Read the next graph again, as parameters may have been frozen; yield what the epoch before did not do."""
-        self._graphs = max(self._graphs, 1)
+        if self._rereads.takes(where.step):
+            self._graphs = max(self._graphs, 1)
         yield from self.loops.new_epoch(trainer, module, where)
 
     def before_backward(
@@ -149,7 +153,8 @@ class Monitor:
             self._graphs -= 1
             leaf = reached(loss)
             own = {id(p) for p in module.parameters()}
-            strange = any(identity not in own for identity in leaf)
+            # Other leaves, as inputs whose derivatives the loss is of, need no line.
+            strange = any(identity not in own and isinstance(one, nn.Parameter) for identity, one in leaf.items())
             batch = step_stats.current
             wiring = audit(trainer, module, batch.batch, batch.batch_idx, batch.random, []) if strange else None
             given = list(tensors(batch.batch))

@@ -256,8 +256,7 @@ class GradientClippingMonitor(DebugCallback):
             self._tallies[index].add(step)
             if self._drawn[index].keeps(step.where.step):
                 told = {"norm": step.norm, "after": step.after, "threshold": step.threshold, "by": step.by}
-                value = {"optimizer": name, **told, "exact": step.is_exact}
-                self.write(trainer, "measure", name="clipping", step=step.where.step, value=value)
+                self.measure(trainer, step.where, {"clipping": {"optimizer": name, **told, "exact": step.is_exact}})
         if self._drawn[index].stride == 1 or self._tallies[index].steps % (4 * _TOGETHER) < len(steps):
             self._sum_up(trainer)
 
