@@ -1,7 +1,7 @@
 """What must not be kept: files that are secrets by name, text that holds a token, credentials in URLs and arguments.
 
-A token is known by the form its issuer gives it, never by its entropy: a file that is left out for no reason is code
-that is lost. Source files are judged by their text alone.
+A token is known by the form its issuer gives it, or by the name of what it is set to, never by its entropy: a file that
+is left out for no reason is code that is lost. Source files are judged by their text alone.
 """
 
 from __future__ import annotations
@@ -59,10 +59,19 @@ _TOKENS = (  # what it is, words of which one must be there (they are found fast
         rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----(?:\s|\\[nr])*"
         rb"(?:[A-Za-z-]+: [^\n]*\n\s*)*([A-Za-z0-9+/]{24,}(?:(?:\s|\\[nr])+[A-Za-z0-9+/=]{24,})*)",
     ),
+    ("a password in a URL", b"://", rb"://[^\s/:@'\"]*:(?=[^\s/@'\"]*[0-9])([^\s/@'\"]{12,})@"),
+    (
+        "a value with the name of a secret",
+        b"' \"",  # with letters and digits: words, folders, addresses and patterns to be filled in are none
+        rb"[:=]\s*[bfru]{0,2}['\"](?![/~.]|\w+://)(?=[^'\"\s]*[0-9])(?=[^'\"\s]*[A-Za-z])"
+        rb"(?P<named>[^'\"\s<>{}$%*]{12,})['\"]",
+    ),
 )
 _EACH = tuple((says, marks.split(), re.compile(pattern)) for says, marks, pattern in _TOKENS)
 # In a pickle the length of a text stands before it, and the next instruction behind: they may be letters. So is the n
 # of a line end that is written as two characters, as in a message that shows a text.
+_BEFORE = re.compile(rb"(\w+)['\"\]]*\s*(?::[\w.\[\]| ]+)?$")  # what a value is set to, with its annotation
+_LONGEST = 100  # characters of that
 _BOUNDS = re.compile(rb"\\b|\(\?!\[A-Za-z0-9/\+\]\)")
 _UNBOUNDED = tuple((says, marks.split(), re.compile(_BOUNDS.sub(b"", pattern))) for says, marks, pattern in _TOKENS)
 _LEAST = 12  # characters of a value that is known by its name alone: shorter ones are words of other meanings, too
@@ -130,7 +139,7 @@ def secret_text(data: bytes, is_pickled: bool = False) -> str | None:
         if not any(mark in data for mark in marks):
             continue
         for match in pattern.finditer(data):
-            if _is_real(match[1]):
+            if _is_real(match):
                 line = data.count(b"\n", 0, match.start()) + 1
                 return f"holds {says}" if is_pickled else f"holds {says} in line {line}"
     return None
@@ -186,12 +195,18 @@ def _hidden(text: str, values: Collection[str]) -> str:
 
 def _without_body(match: re.Match[bytes]) -> bytes:
     first, last = match.start(1) - match.start(), match.end(1) - match.start()
-    return match[0][:first] + HIDDEN.encode() + match[0][last:] if _is_real(match[1]) else match[0]
+    return match[0][:first] + HIDDEN.encode() + match[0][last:] if _is_real(match) else match[0]
 
 
-def _is_real(body: bytes) -> bool:
-    """A placeholder repeats a character, or says what it is."""
-    return len(set(body)) >= min(10, len(body) // 2) and b"EXAMPLE" not in body
+def _is_real(match: re.Match[bytes]) -> bool:
+    """A placeholder repeats a character, or says what it is; what has no form of its own needs a secret's name."""
+    body = match[1]
+    if len(set(body)) < min(10, len(body) // 2) or b"EXAMPLE" in body:
+        return False
+    if "named" not in match.re.groupindex:
+        return True
+    name = _BEFORE.search(match.string, max(match.start() - _LONGEST, 0), match.start())
+    return name is not None and is_secret_name(name[1].decode(errors="replace"))
 
 
 def scrub_url(url: str) -> str:

@@ -55,6 +55,11 @@ TOKENS = {
     "private key": "-----BEGIN RSA PRIVATE KEY-----\n" + some(64) + "\n-----END RSA PRIVATE KEY-----",
     "private key, locked": "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\n" + some(64),
     "private key, JSON": '"-----BEGIN PRIVATE KEY-----\\n' + some(64) + '\\n"',
+    "by its name": "AWS_SECRET_ACCESS_KEY = '" + some(30) + "7a'",
+    "by its name, annotated": 'db_password: str = "' + some(14) + '7a"',
+    "by its name, of a call": "connect(host, apiKey='" + some(16) + "7a')",
+    "by its name, of an entry": '{"auth-token": "' + some(16) + '7a", "lr": 0.1}',
+    "a password in a URL": "postgres://me:" + some(14) + "7a@db.example.org/x",
     "private key, SSH": "-----BEGIN OPENSSH PRIVATE KEY-----\n" + some(70),
 }
 
@@ -127,6 +132,15 @@ def test_values_are_secrets_by_their_names_wherever_they_are_set(monkeypatch: py
         "sha512-" + some(86) + "==",
         'os.environ["HF_TOKEN"]',
         "api_key: ${oc.env:API_KEY}",
+        "eos_token = '<|endoftext|>7'",
+        "token = 'a-word-without-digits'",
+        'password = "********1234"',
+        "private_key = '/etc/keys/of-host-17.pem'",
+        "auth = 'https://login.example.org/v2.0/token'",
+        "cache_key = 'resnet18-imagenet-v2'",
+        "if token == 'resnet18-imagenet-v2':",
+        "log('no such token: %s, see issue 1234567')",
+        "postgres://user:password@localhost:5432/db",
     ],
 )
 def test_placeholders_hashes_and_programs_hold_no_token(text: str) -> None:

@@ -91,10 +91,12 @@ def test_the_same_project_gives_the_same_bytes(project: Path) -> None:
 
 def test_secrets_and_large_files_are_left_out_and_told(project: Path) -> None:
     (project / "src/cs_pkg/keys.py").write_text(f"TOKEN = '{TOKEN}'\n")
+    (project / "cs_tool.py").write_text("DB = {'password': 'correct-horse-9-battery'}\n")
     (project / "src/cs_pkg/weights.bin").write_bytes(bytes(2000))
     source = collected(project, max_file=1000)
     assert skipped(source)["src/cs_pkg/weights.bin"] == "too large: 2,000 bytes"
     assert "GitHub token" in skipped(source)["src/cs_pkg/keys.py"]
+    assert skipped(source)["cs_tool.py"] == "holds a value with the name of a secret in line 1"
     assert source.zip is not None
     assert TOKEN.encode() not in source.zip
     assert "src/cs_pkg/.env" not in source.contents
