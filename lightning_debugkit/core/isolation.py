@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import threading
-import warnings
 from collections import deque
 from collections.abc import Iterator
 from functools import partial
@@ -17,6 +15,7 @@ from torch import Tensor, nn
 from lightning_debugkit.core.compat import _BatchNorm
 from lightning_debugkit.core.held_state import HeldState, Undo, container_kept, refill
 from lightning_debugkit.core.kept_tensors import tensor_kept
+from lightning_debugkit.core.quiet import quiet
 from lightning_debugkit.core.rng import RandomState
 
 _SMALL = 10_000
@@ -30,8 +29,8 @@ ALONE = threading.RLock()
 def isolated(module: nn.Module) -> Iterator[None]:
     """Put back parameters, buffers, gradients, modes, random state and all that `HeldState` keeps afterwards.
 
-    Inside, gradients are on and absent, prints and warnings are muted, compiled code runs eagerly, and synchronised
-    batch norm works on its own batch, so that no collective starts.
+    Inside, gradients are on and absent, what this thread prints, logs and warns of is not heard, compiled code runs
+    eagerly, and synchronised batch norm works on its own batch, so that no collective starts.
     """
     with ALONE:
         yield from _isolated(module)
@@ -46,10 +45,7 @@ def _isolated(module: nn.Module) -> Iterator[None]:
         nn.SyncBatchNorm.forward = _BatchNorm.forward  # type: ignore[method-assign]  # until below
         with contextlib.ExitStack() as stack:
             stack.enter_context(torch.enable_grad())
-            stack.enter_context(warnings.catch_warnings())
-            warnings.simplefilter("ignore")
-            stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
-            stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
+            stack.enter_context(quiet())
             stack.enter_context(torch.compiler.set_stance("force_eager"))
             torch.clear_autocast_cache()
             yield

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+import threading
 import warnings
 from collections import deque
 from collections.abc import Callable
@@ -238,6 +240,24 @@ def test_prints_and_warnings_are_heard_once_only(capsys: pytest.CaptureFixture[s
     assert (capsys.readouterr(), caught) == (("", ""), [])
     print("after")
     assert capsys.readouterr().out == "after\n"
+
+
+def test_what_a_step_logs_is_not_logged_again_and_other_threads_go_on(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    def say(who: str) -> None:
+        print(who)
+        sys.stderr.writelines([who])
+        logging.getLogger("of.the.program").warning(who)
+
+    with isolated(Model()):
+        say("step")
+        thread = threading.Thread(target=say, args=("other",))
+        thread.start()
+        thread.join()
+    say("after")
+    assert caplog.messages == ["other", "after"]
+    assert capsys.readouterr() == ("other\nafter\n", "otherafter")
 
 
 def test_gradients_are_on_within_no_grad() -> None:
