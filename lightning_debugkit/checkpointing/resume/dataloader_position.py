@@ -22,7 +22,7 @@ from lightning_debugkit.checkpointing.resume.stream_attributes import StreamAttr
 from lightning_debugkit.checkpointing.resume.streams import Fetches
 from lightning_debugkit.core.compat import LightningModule, Trainer
 from lightning_debugkit.core.patching import StandIn
-from lightning_debugkit.data.loaders import own_sampler
+from lightning_debugkit.data.loaders import has_persistent_workers, own_sampler
 
 # A loader that is cycled through more often than this in one epoch is not followed.
 _MOST_PASSES = 32
@@ -38,7 +38,7 @@ class DataLoaderPosition:
         self.owned = Owned(self._roots)
         self._watches: list[SamplerRecorder] = []
         self._passes: list[list[SamplerEpoch]] = []  # this epoch's passes over each loader
-        self.fetches: Fetches | None = None  # of loaders whose indices are not known
+        self.fetches: Fetches | None = None  # of loaders whose indices are not known, or do not tell what is drawn
         self.stops = StopWatch(trainer, lambda: self._guarded(self.now))
         self.attributes = StreamAttributes(self._streams)
         self._began: RngState | None = None  # before this epoch's pass over loaders whose indices are not known
@@ -79,7 +79,7 @@ class DataLoaderPosition:
         loaders = self.loaders()
         for loader in loaders:
             self.watch(loader)
-        unknown = [loader for loader in loaders if not is_indexed(loader)]
+        unknown = [loader for loader in loaders if not is_indexed(loader) or has_persistent_workers(loader)]
         if unknown and self.fetches is None:
             draw = any(not getattr(loader, "num_workers", 0) for loader in unknown)
             now = functools.partial(self._guarded, self.now)

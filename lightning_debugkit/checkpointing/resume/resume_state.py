@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 import torch.distributed as dist
+from torch.utils.data import DataLoader, RandomSampler
 
 from lightning_debugkit.checkpointing.resume import plateaus
 from lightning_debugkit.checkpointing.resume.dataloader_position import (
@@ -15,8 +16,8 @@ from lightning_debugkit.checkpointing.resume.dataloader_position import (
 )
 from lightning_debugkit.checkpointing.resume.rng_state import plain
 from lightning_debugkit.checkpointing.resume.stopped import validation_is_due
-from lightning_debugkit.core.compat import LightningModule, Trainer, overrides
-from lightning_debugkit.data.loaders import has_persistent_workers
+from lightning_debugkit.core.compat import LightningModule, Trainer, _DropoutNd, overrides
+from lightning_debugkit.data.loaders import has_persistent_workers, own_sampler
 
 
 def state(trainer: Trainer, module: LightningModule, place: DataLoaderPosition) -> dict[str, Any]:
@@ -44,6 +45,7 @@ def state(trainer: Trainer, module: LightningModule, place: DataLoaderPosition) 
         "epoch_ended": epochs.completed < epochs.processed,
         "in_window": progress.ready % trainer.accumulate_grad_batches if under_way else 0,
         "validation": _validation_is_cut(trainer),
+        "undrawn": not trainer.validating and _draws(module, place),
         "plateau": plateaus.waiting(trainer, module, in_batch_end=_in_batch_end(trainer)),
         "streams": place.stream_state(under_way),
     }
@@ -125,3 +127,11 @@ def _validation_is_cut(trainer: Trainer) -> bool:
         progress = loop.val_loop.batch_progress
         return not (progress.is_last_batch and progress.current.ready == progress.current.completed)
     return _in_batch_end(trainer) and validation_is_due(trainer)
+
+
+def _draws(module: LightningModule, place: DataLoaderPosition) -> bool:
+    """Tell whether a validation draws random numbers of this process, as each iterator of torch does, and training."""
+    asked = any(isinstance(loader, DataLoader) and loader.generator is None for loader in place.validation_loaders())
+    samplers = [own_sampler(getattr(loader, "sampler", None)) for loader in place.loaders()]
+    shuffled = any(isinstance(each, RandomSampler) and each.generator is None for each in samplers)
+    return asked and (shuffled or any(isinstance(part, _DropoutNd) and part.p > 0 for part in module.modules()))

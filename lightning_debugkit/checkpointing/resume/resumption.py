@@ -314,8 +314,11 @@ class Resumption:
     def _checked(self, batches: int) -> Iterator[InexactCause]:
         """Compare what was pulled with what was used: the same indices in the same order, or the same last batch."""
         loaders = self.place.loaders()
-        if not all(is_indexed(loader) for loader in loaders):
-            right = self._last_is_right()
+        right = self._last_is_right()
+        if inexact_causes.WORKERS in self.causes and right is False:
+            self.causes.remove(inexact_causes.WORKERS)
+            yield inexact_causes.DRAWN_IN_WORKERS
+        elif not all(is_indexed(loader) for loader in loaders):
             if right is None:
                 yield inexact_causes.UNCHECKED.filled(batches=batches)
             elif not right:
