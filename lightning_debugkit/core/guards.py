@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lightning_debugkit.core.compat import (
     RUN_STAGE,
     LightningModule,
@@ -45,10 +47,11 @@ def guarded(name: str, hook: Callable[..., Any], instead: Callable[..., Any] | N
         if self.idle and name != "setup":
             return None
         try:
-            if not (_dispatch_modes() or _function_modes()):  # nearly always
+            if not (_dispatch_modes() or _function_modes() or "raise" in np.geterr().values()):  # nearly always
                 return hook(self, trainer, *args, **kwargs)
-            # What the kit computes is no operation of the user's: a FLOP counter around the fit must not count it.
-            with modes_aside():
+            # What the kit computes is no operation of the user's: a FLOP counter around the fit must not count it, and
+            # `np.seterr` not end it.
+            with modes_aside(), np.errstate(all="ignore"):
                 return hook(self, trainer, *args, **kwargs)
         except self.passes:
             raise

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import pytest
 import torch
 from monitors.breaking import QUIET, data
@@ -55,6 +56,22 @@ def test_a_state_that_fails_costs_neither_checkpoint_nor_resume(tmp_path: Path, 
     second.fit(Net(), data(), ckpt_path=tmp_path / "last.ckpt")
     assert second.current_epoch == 2
     assert any("BrokenState.state_dict failed (ZeroDivisionError" in message for message in caplog.messages)
+
+
+class Squares(DebugCallback):
+    """Computes what underflows."""
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        self.square = np.square(np.float32([1e-30]))
+
+
+def test_the_kit_computes_on_where_a_program_has_numpy_raise(tmp_path: Path) -> None:
+    callback, levels = Squares(), dict.fromkeys(("divide", "over", "under", "invalid"), "raise")
+    with np.errstate(all="raise"):
+        trainer(tmp_path, callback).fit(Net(), data())
+        assert np.geterr() == levels
+    assert callback.square.tolist() == [0.0]
+    assert read_journal(tmp_path / "debugkit").of_kind("trouble") == []
 
 
 @pytest.mark.parametrize("broken", ["open_run", "current_run"])
