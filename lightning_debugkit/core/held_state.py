@@ -39,7 +39,7 @@ _FIXED = (
 _STEPS = ("forward", "training_step", "validation_step", "test_step")
 _OF_TORCH = frozenset(vars(nn.Module()))  # hooks among them, ours too: what these hold is not the step's
 # Objects of these packages are left alone: what a step does to them is known, or is theirs to keep.
-_OTHERS = frozenset(
+OTHERS = frozenset(
     (
         *("builtins", "io", "_io", "functools", "logging", "threading", "_thread", "weakref", "numpy", "pandas", "PIL"),
         *("torch", "torchmetrics", "lightning", "lightning_fabric", "pytorch_lightning", "lightning_debugkit"),
@@ -205,7 +205,10 @@ class HeldState:
                     self._named(other, vars(value), set())
         elif isinstance(value, FunctionType):
             self._code(value)
-        elif not isinstance(value, type):
+        elif isinstance(value, type):
+            for other in sorted(names & vars(value).keys()):
+                self._of_class(value, other, vars(value)[other])
+        else:
             self._keep(lambda: partial(here.__setitem__, name, value))
             self._value(name, value, _DEEP)
 
@@ -216,7 +219,7 @@ class HeldState:
             self._code(found.fget, owner)
         else:
             holder = next((kind for kind in owner.__mro__ if name in vars(kind)), owner)
-            if holder.__module__.partition(".")[0] not in _OTHERS and not hasattr(type(found), "__get__"):
+            if holder.__module__.partition(".")[0] not in OTHERS and not hasattr(type(found), "__get__"):
                 self._keep(lambda: partial(_rename, holder, name, found))
                 self._value(name, found, _DEEP)
 
@@ -237,7 +240,7 @@ def _is_installed(made: FunctionType | ModuleType) -> bool:
 
 
 def _is_of_others(value: Any) -> bool:
-    return type(value).__module__.partition(".")[0] in _OTHERS or isinstance(value, _DATA)
+    return type(value).__module__.partition(".")[0] in OTHERS or isinstance(value, _DATA)
 
 
 def _slots(value: Any) -> Iterator[tuple[str, Any]]:

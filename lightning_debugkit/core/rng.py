@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import _random
-import contextlib
 import ctypes
 import functools
 import random
 import sys
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +19,6 @@ from torch import Tensor
 # Of the usual generator, Mersenne Twister, bytes of the 624 words. It makes all of them anew when they have been drawn:
 # its position, and a few words, tell whether it has drawn.
 _WORDS, _POSITION, _FEW = 2496, 4, 64
-_DEEP = 6  # objects within objects that are searched for generators
 GENERATORS = (torch.Generator, random.Random, np.random.Generator, np.random.RandomState)
 
 
@@ -132,17 +130,6 @@ def _of_numpy() -> Any:
     return seen.state
 
 
-@contextlib.contextmanager
-def kept_generators(dataset: Any) -> Iterator[None]:
-    """Put back random generators that a data set or its transforms hold themselves."""
-    undo = [generator_kept(generator) for generator in _generators(dataset, _DEEP, set())]
-    try:
-        yield
-    finally:
-        for put_back in undo:
-            put_back()
-
-
 def generator_kept(generator: Any) -> Callable[[], Any]:
     """Return what puts a generator back to its state of now."""
     if isinstance(generator, torch.Generator):
@@ -156,19 +143,3 @@ def generator_kept(generator: Any) -> Callable[[], Any]:
         return lambda: generator.setstate(python)
     bits, kept = generator.bit_generator, generator.bit_generator.state
     return lambda: setattr(bits, "state", kept)
-
-
-def _generators(value: Any, depth: int, seen: set[int]) -> Iterator[Any]:
-    if id(value) in seen or not depth:
-        return
-    seen.add(id(value))
-    if isinstance(value, GENERATORS):
-        yield value
-    elif isinstance(value, dict):
-        for item in list(value.values())[:100]:
-            yield from _generators(item, depth - 1, seen)
-    elif isinstance(value, list | tuple):
-        for item in value[:100]:
-            yield from _generators(item, depth - 1, seen)
-    elif hasattr(value, "__dict__") and not isinstance(value, type | torch.Tensor | np.ndarray):
-        yield from _generators(vars(value), depth, seen)

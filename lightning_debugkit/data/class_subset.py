@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset, TensorDataset
 
-from lightning_debugkit.core.rng import RandomState, kept_generators
+from lightning_debugkit.data.drawing import drawing
 from lightning_debugkit.data.label_forms import Key, Label, UnknownForm, key_of, labels_in, labels_of, relabelled
 
 _SPOT_CHECKS = 3
@@ -89,7 +89,7 @@ def _labels(dataset: Any, label: Key | None) -> list[list[Label]]:
     """Return the classes of each sample; of a column of the dataset where it agrees with the samples."""
     count = len(dataset)
     spots = sorted({0, count // 2, count - 1}) if count else []
-    with _random_kept(dataset):
+    with drawing([dataset], is_asked=True):
         try:
             seen = [_of_sample(dataset[at], label) for at in spots[:_SPOT_CHECKS]]
             column = _column(dataset, label)
@@ -145,14 +145,3 @@ def _names(dataset: Any) -> dict[Label, str]:
                 return dict(enumerate(listed))
         dataset = getattr(dataset, "dataset", None)
     return {}
-
-
-@contextmanager
-def _random_kept(dataset: Any) -> Iterator[None]:
-    """Put back all random states that reading samples may change."""
-    state = RandomState.capture()
-    try:
-        with kept_generators(dataset):
-            yield
-    finally:
-        state.restore()

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset
+from torch.utils.data import ConcatDataset, IterableDataset, Subset
 
-from lightning_debugkit.core.isolation import attributes_kept
-from lightning_debugkit.core.rng import RandomState, kept_generators
 from lightning_debugkit.data.batches import CannotSplit, batch_size, leaves, take
+from lightning_debugkit.data.drawing import CannotDraw, drawing
 from lightning_debugkit.data.packed_rows import owners, sample
 from lightning_debugkit.data.sample_identity import Leaves, are_alike, tells_orders_apart
 from lightning_debugkit.data.sample_order import Handed, keeps_order
 
 INDICES = ("index", "idx", "indices", "sample_id", "dataset_index")
 _SECONDS = 5.0  # for drawing the samples of a batch again
-_DEEP = 8
 
 
 def entries_of(handed: Handed, batch: Any, samples: Sequence[int]) -> tuple[list[Any], str]:
@@ -61,19 +58,6 @@ def place_below(dataset: Any, entry: Any) -> str:
     return f"{type(below).__name__}[{at}]" if below is not dataset else ""
 
 
-@contextlib.contextmanager
-def drawing(datasets: Sequence[Any]) -> Iterator[None]:
-    """Let samples be drawn without a trace in random numbers, or in what the data sets count and collect."""
-    state = RandomState.capture()
-    with contextlib.ExitStack() as stack:
-        stack.callback(state.restore)
-        for dataset in datasets:
-            stack.enter_context(kept_generators(dataset))
-            for each in _chain(dataset, _DEEP):
-                stack.enter_context(attributes_kept(each))
-        yield
-
-
 def _unheard(loader: Any, dataset: Any) -> str:
     if isinstance(dataset, IterableDataset):
         return "which entries of the dataset they are is not known: it is a stream, without indices"
@@ -104,10 +88,10 @@ def _drawn_again(
     except CannotSplit as error:
         return [], f"{why}, and the batch cannot be split ({error})"
     rows = _without_shared(held)
-    with drawing([dataset]):
+    try:
         again = _draw(dataset, loader.collate_fn, asked)
-    if again is None:
-        return [], f"{why}, and drawing them again takes too long"
+    except CannotDraw as error:
+        return [], f"{why}, and {error}"
     if size == len(asked) and _are_in_order(rows, again):
         return [asked[at] for at in samples], ""
     found = [_only(rows[at], asked, again) for at in samples]
@@ -117,25 +101,28 @@ def _drawn_again(
 
 
 def _packed_again(loader: Any, dataset: Any, asked: Sequence[Any], rows: list[Leaves]) -> tuple[list[Any], str]:
-    with drawing([dataset]):
+    try:
         again = _draw(dataset, loader.collate_fn, asked)
-    found = [None] if again is None else [_only(row, asked, again) for row in rows]
+    except CannotDraw as error:
+        return [], f"which entries of the dataset they are is not known: {error}"
+    found = [_only(row, asked, again) for row in rows]
     if None in found:
-        return [], "which entries of the dataset they are is not known: drawn again they are others, or take too long"
+        return [], "which entries of the dataset they are is not known: drawn again they are others"
     return [each[0] for each in found if each is not None], ""
 
 
-def _draw(dataset: Any, collate: Callable[[list[Any]], Any], asked: Sequence[Any]) -> list[Leaves] | None:
-    """Return the samples asked for, each collated alone; ``None`` if that takes too long."""
+def _draw(dataset: Any, collate: Callable[[list[Any]], Any], asked: Sequence[Any]) -> list[Leaves]:
+    """Return the samples asked for, each collated alone."""
     found: list[Leaves] = []
     began = time.monotonic()
-    for entry in asked:
-        if time.monotonic() - began > _SECONDS:
-            return None
-        try:
-            found.append({path: _on_host(leaf) for path, leaf in leaves(collate([dataset[entry]]))})
-        except Exception:  # a sample that cannot be read, or that the collate function leaves out
-            found.append({})
+    with drawing([dataset]):
+        for entry in asked:
+            if time.monotonic() - began > _SECONDS:
+                raise CannotDraw("drawing them again takes too long")
+            try:
+                found.append({path: _on_host(leaf) for path, leaf in leaves(collate([dataset[entry]]))})
+            except Exception:  # a sample that cannot be read, or that the collate function leaves out
+                found.append({})
     return found
 
 
@@ -177,16 +164,6 @@ def _below(dataset: Any, entry: Any) -> tuple[Any, Any]:
     except (TypeError, IndexError, KeyError, StopIteration):  # keys that are no places
         return dataset, entry
     return dataset, int(entry) if isinstance(entry, torch.Tensor) else entry
-
-
-def _chain(dataset: Any, depth: int) -> Iterator[Any]:
-    """Yield a data set, and those that it holds."""
-    yield dataset
-    held = list(vars(dataset).values()) if depth and hasattr(dataset, "__dict__") else []
-    for value in held:
-        for each in value if isinstance(value, list | tuple) else (value,):
-            if isinstance(each, Dataset) and each is not dataset:
-                yield from _chain(each, depth - 1)
 
 
 def _hashable(entry: Any) -> Any:

@@ -43,6 +43,13 @@ class Environment:
         self.rows[self.time % 4] = self.generator.normal() + self.draws.random()
 
 
+class Tally:
+    """What a program counts in a class that it never makes an object of."""
+
+    steps = 0
+    seen: list[int] = []  # noqa: RUF012  # of the class
+
+
 WORLD = Environment()
 
 
@@ -80,6 +87,8 @@ class Acts(nn.Module):
         ROWS[1] += 1
         count_all()
         WORLD.act()
+        Tally.steps += 1
+        Tally.seen.append(1)
         type(self).calls += 1
         self.log.append(1)
         self.helper()
@@ -100,6 +109,7 @@ class Acts(nn.Module):
             "an array": ROWS.tolist(),
             "a counter behind a function": COUNTS["steps"],
             "an object": _said(WORLD),
+            "another class": (Tally.steps, len(Tally.seen)),
             "an attribute of the class": self.calls,
             "a list of the class": len(self.log),
             "a global of a method": len(SCORES),

@@ -9,6 +9,7 @@ from lightning_debugkit.core.compat import LightningModule, Trainer, datamodule_
 from lightning_debugkit.core.distributed import gathered_from_ranks
 from lightning_debugkit.core.sharding import holds_whole_model, samples_of
 from lightning_debugkit.data.batches import batch_size
+from lightning_debugkit.data.drawing import CannotDraw
 from lightning_debugkit.data.loaders import counted, is_at_once, loaders_of_pass, positions
 from lightning_debugkit.evaluation.bias_variance.holdout import Holdout
 from lightning_debugkit.evaluation.bias_variance.measurement import Measured, MeasuredAt, Measurement, Taken
@@ -101,7 +102,7 @@ class DataPasses:
             if alone:
                 raise
             self._note(f"The {split} error is not measured: {str(error).splitlines()[0]}")
-        except NotMeasurable as error:
+        except (NotMeasurable, CannotDraw) as error:
             # Lightning runs what it validates on all processes together: there, the same samples can be measured.
             way = "give train_loader" if holds_whole_model(trainer) else "validate on them and name roles"
             self._note(f"The {split} error is not measured: {error}; {way}.")

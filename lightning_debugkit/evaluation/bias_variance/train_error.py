@@ -19,9 +19,9 @@ from lightning_debugkit.core.compat import (
     overrides,
 )
 from lightning_debugkit.core.isolation import isolated
-from lightning_debugkit.core.rng import kept_generators
 from lightning_debugkit.core.run import batch_size_of
 from lightning_debugkit.core.sharding import cannot_rerun, holds_whole_model
+from lightning_debugkit.data.drawing import drawing
 from lightning_debugkit.data.loaders import loaders_of
 from lightning_debugkit.evaluation.bias_variance.logged_metric import LoggedValues
 from lightning_debugkit.evaluation.bias_variance.measurement import MeasuredAt, Taken
@@ -110,7 +110,7 @@ def measure_training_error(
 
 
 def _run(trainer: Trainer, module: LightningModule, sample: TrainingSample, take: Taken, step: str) -> Taken:
-    with left_alone(trainer, module), kept_generators(sample.loader.dataset):
+    with left_alone(trainer, module), drawing([sample.loader.dataset, sample.loader.collate_fn]):
         module.eval()
         for part in module.modules():
             if isinstance(part, Metric):

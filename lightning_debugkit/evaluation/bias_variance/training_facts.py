@@ -20,9 +20,9 @@ from lightning_debugkit.core.compat import (
     both_packages,
     callbacks_of,
 )
-from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.core.sharding import parameter_sizes
 from lightning_debugkit.data.batches import leaves
+from lightning_debugkit.data.drawing import drawing
 from lightning_debugkit.data.loaders import loaders_of
 
 _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm)
@@ -87,13 +87,8 @@ def is_augmented(dataset: Any) -> bool | None:
     """Tell whether one sample, read several times, comes out differently; ``None`` if it cannot be read so."""
     if dataset is None or not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__") or not len(dataset):
         return None
-    from lightning_debugkit.core.rng import kept_generators
-
-    state = RandomState.capture()
     try:
-        with contextlib.ExitStack() as stack:
-            stack.callback(state.restore)
-            stack.enter_context(kept_generators(dataset))
+        with drawing([dataset]):
             first = _tensors(dataset[0])
             return any(not _alike(first, _tensors(dataset[0])) for _ in range(_TRIES))
     except Exception:  # a data set that takes other keys

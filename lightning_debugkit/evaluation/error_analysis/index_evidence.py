@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from lightning_debugkit.data.batches import leaves, take
+from lightning_debugkit.data.drawing import drawing
 from lightning_debugkit.data.loaders import length_of_loader
-from lightning_debugkit.data.sample_entries import drawing
 from lightning_debugkit.data.sample_identity import Leaves, are_alike, tells_orders_apart
 
 _ROWS = 32  # of each loader

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_debugkit.core.compat import LightningModule, Trainer, datamodule_of
+from lightning_debugkit.data.drawing import CannotDraw, drawing
 from lightning_debugkit.data.loaders import loaders_of
-from lightning_debugkit.data.sample_entries import drawing
 from lightning_debugkit.evaluation.error_analysis.index_evidence import sample_at
 from lightning_debugkit.evaluation.error_analysis.slice_columns import INPUTS
 
@@ -47,17 +47,20 @@ class SampleGallery:
 
     def draw(self, indices: Iterable[int], most: int) -> None:
         """Draw the first ``most`` of the indices that can be drawn; those that are unknown are passed over."""
-        with drawing(self.datasets):
-            failed: list[str] = []
-            for index in list(dict.fromkeys(index for index in indices if index >= 0))[:most]:
-                try:
-                    self._draw(index)
-                except Exception as error:  # a torn file; a data set that is gone, or minds being read from here
-                    failed.append(f"{type(error).__name__}: {error}")
-                if len(failed) == _MOST_FAILED:
-                    break
-            if failed:
-                self.failed = f"Samples could not be drawn again: {failed[0]}."
+        failed: list[str] = []
+        try:
+            with drawing(self.datasets):
+                for index in list(dict.fromkeys(index for index in indices if index >= 0))[:most]:
+                    try:
+                        self._draw(index)
+                    except Exception as error:  # a torn file; a data set that is gone, or minds being read from here
+                        failed.append(f"{type(error).__name__}: {error}")
+                    if len(failed) == _MOST_FAILED:
+                        break
+        except CannotDraw as error:
+            failed.append(str(error))
+        if failed:
+            self.failed = f"Samples could not be drawn again: {failed[0]}."
 
     def _draw(self, index: int) -> None:
         sample = sample_at(self.datasets, index)
