@@ -26,10 +26,13 @@ allows one checkpoint callback: `NestedCheckpoint` cannot stand beside its own. 
 about a training as documented; `benchmarks/libraries/programs/` says what of the library's code was read.
 
 Rules were changed because of these faults, as kinds, with programs of the project's own: labels shuffled in tables,
-targets of millions in pina, rates that break the second step (darts, scvi-tools), rates of nearly nothing, and Dice on
-logits; and because of these trainings: a model that is validated before its fit, and `fast_dev_run`. disent clears the
-callbacks of its Trainer when a step raises, and lost its diagnosis by it; it does not any more. A row is of the commit
-in its last column.
+also in those whose columns come as a list (deeptab), targets of millions in pina, and in squared errors that a
+library takes itself (mlcolvar), rates that break the second step (darts, scvi-tools), rates of nearly nothing, also
+on streams (gluonts) and under the loss of a policy (rl4co), and Dice on logits; and because of these trainings: a
+model that is validated before its fit, `fast_dev_run`, and a history of losses whose mean was once a metric of
+another stage (deeptab). disent clears the callbacks of its Trainer when a step raises, and lost its diagnosis by it;
+it does not any more. A row is of the commit in its last column: those of mlcolvar, gluonts and rl4co are older than
+these changes.
 
 torchvision of PyPI is built for CUDA; beside a CPU build of torch its own operators are missing, and
 `torchvision_operators.py` lets it be imported without them. Not run here: careamics (wants torch 2.11 or older), swyft

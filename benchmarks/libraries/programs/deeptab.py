@@ -71,7 +71,7 @@ def unscaled_targets() -> Any:
 
 @LIBRARY.fault("labels-unrelated-to-inputs", "no-better-than-trivial")
 def shuffled_labels() -> Any:
-    # Missed: the columns come as lists of tensors, of which no one holds the row.
+    # Missed: each column is encoded by pieces that hang together as a series does, and 100 rows of validation are few.
     import numpy as np
 
     y = np.random.default_rng(1).permutation((_table()[1] > 0).astype(int))

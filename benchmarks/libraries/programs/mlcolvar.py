@@ -119,7 +119,6 @@ def rate_of_nearly_nothing() -> Any:
 
 @LIBRARY.fault("input-not-normalized")
 def energies_of_thousands() -> Any:
-    # Missed: the library's own squared error is not heard as a loss, so only its gradients tell.
     from mlcolvar.cvs import RegressionCV
 
     x, _ = _basins()
