@@ -175,11 +175,7 @@ VALIDATION = InexactCause(
     "it was saved before a validation had ended, and Lightning does not run that anew",
     "Save in on_validation_end or on_train_epoch_end.",
 )
-UNDRAWN = replace(
-    VALIDATION,
-    says=f"{VALIDATION.says}: order and dropout are drawn from where its random numbers would have been",
-    severity=Severity.WARNING,
-)
+_UNDRAWN = ": order and dropout are drawn from where its random numbers would have been"
 PLATEAU = InexactCause(
     "plateau",
     "{scheduler} waits for a metric that is not there, and misses a step",
@@ -226,7 +222,8 @@ def of_state(saved: dict[str, Any], now: dict[str, Any]) -> Iterator[InexactCaus
     if saved["in_window"]:
         yield MID_WINDOW.filled(batches=saved["in_window"])
     if saved["validation"]:
-        yield UNDRAWN if saved.get("undrawn") else VALIDATION  # older checkpoints do not tell
+        undrawn = replace(VALIDATION, says=VALIDATION.says + _UNDRAWN, severity=Severity.WARNING)
+        yield undrawn if saved.get("undrawn") else VALIDATION  # older checkpoints do not tell
     for before, after in zip(saved["loaders"], now["loaders"], strict=False):
         yield from _changed(before["about"], after["about"])
         if found := {"kept": WORKERS, "out of order": OUT_OF_ORDER}.get(before["workers"]):
