@@ -28,6 +28,7 @@ THUMBNAILS = 5 << 20  # entries of all samples made small, 20 MB
 LABELS = 100_000
 OUTPUTS = 64  # numbers that are predicted of one sample: more are a picture, or the input again
 PRINT = 8  # bytes
+PAIR = 2  # parts of a batch of inputs and targets
 # A sample of so many entries, with so many values among them, is not met twice by chance; nor is a row of a table in
 # which so many columns hardly repeat a number among the rows that differ.
 RICH = 16
@@ -58,6 +59,7 @@ class Seen:
     _shape: tuple[int, ...] | None = None
     _is_ragged: bool = False
     _is_paired: bool = True
+    _same: frozenset[str] | None = None  # paths of what is no input, as the first batch tells
     _bytes: int = 0
     _held: Counter[str] = field(default_factory=Counter)  # how much of each is kept: asked in each batch
     _prints: bytearray = field(default_factory=bytearray)
@@ -71,11 +73,13 @@ class Seen:
             self._take_labels(bags(batch))
             return
         self.taken += size
-        values, labels = parts_of(batch, size)
+        if self._same is None:
+            self._same = same_in_all(batch, size)
+        values, labels = parts_of(batch, size, self._same)
         if labels is not None and self._held["labels"] < LABELS:
             self.labels.append(labels.detach())
             self._held["labels"] += len(labels)
-        wanted = None if labels is not None or values is None else numbers_of(batch, size)
+        wanted = None if labels is not None or values is None else numbers_of(batch, size, self._same)
         if wanted is not None:
             self.numbers.append(wanted.detach())
         if not self.is_full:
@@ -212,13 +216,23 @@ class Seen:
             yield part[named]
 
 
-def parts_of(batch: Any, size: int) -> tuple[Tensor | None, Tensor | None]:
+def same_in_all(batch: Any, size: int) -> frozenset[str]:
+    """Return the paths of inputs that are the same in all samples, such as a mask or grid, where another is not."""
+    columns = list(_columns(batch, size))
+    inputs = [part for part in columns if part[1].numel() > size and part[0].rpartition(".")[2].lower() not in NAMES]
+    if len(columns) == PAIR:
+        inputs = [part for part in inputs if part[0] != "1"]
+    still = frozenset(path for path, leaf in inputs if bool((leaf == leaf[:1]).all()))
+    return still if len(still) < len(inputs) else frozenset()
+
+
+def parts_of(batch: Any, size: int, same: frozenset[str] = frozenset()) -> tuple[Tensor | None, Tensor | None]:
     """Return the main input ``(n, ...)`` of a batch and its labels ``(n,)``, ``None`` for what is not certain.
 
     The labels are the only whole numbers ``(n,)``, or those ``(n,)`` or ``(n, 1)`` that are called so; the main input
-    is the largest tensor of the others, or the row whose parts come packed together.
+    is the largest tensor of the others, or the row whose parts come packed together; nothing at the paths ``same``.
     """
-    columns = list(_columns(batch, size))
+    columns = [part for part in _columns(batch, size) if part[0] not in same]
     single = [(path, leaf) for path, leaf in columns if leaf.numel() == size and _is_whole(leaf)]
     named = [leaf for path, leaf in single if path.rpartition(".")[2].lower() in NAMES]
     whole = [leaf for _, leaf in single if leaf.ndim == 1]
@@ -230,12 +244,12 @@ def parts_of(batch: Any, size: int) -> tuple[Tensor | None, Tensor | None]:
     return values, None if labels is None else labels.reshape(-1)
 
 
-def numbers_of(batch: Any, size: int) -> Tensor | None:
+def numbers_of(batch: Any, size: int, same: frozenset[str] = frozenset()) -> Tensor | None:
     """Return the numbers ``(n, k)`` that are to be predicted of each sample: one, or a few at the end of a pair.
 
     One is told by being alone beside the main input, a few by standing where targets do.
     """
-    columns = list(_columns(batch, size))
+    columns = [part for part in _columns(batch, size) if part[0] not in same]
     main = _main(columns)
     taken = [part.data_ptr() for part in main]
     rest = [(path, leaf) for path, leaf in columns if leaf.data_ptr() not in taken]

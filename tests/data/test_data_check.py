@@ -28,7 +28,7 @@ from lightning_debugkit import DataCheck, Severity, read_journal
 from lightning_debugkit.core.finding import Where
 from lightning_debugkit.data import boxes, callback, duplicates, labels, neighbours, values, workers
 from lightning_debugkit.data.first_loss import FirstLoss
-from lightning_debugkit.data.samples_seen import Seen, parts_of
+from lightning_debugkit.data.samples_seen import Seen, parts_of, same_in_all
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore::UserWarning")]
 HERE = Where(0, 0)
@@ -96,6 +96,33 @@ def test_a_row_is_whole_though_its_parts_come_packed_together(batch: Any) -> Non
     values, _ = parts_of(batch, 6)
     assert values is not None
     assert values.flatten(1).tolist() == X.tolist()
+
+
+GRID, SAME = torch.arange(12.0).expand(6, 12), torch.ones(6, 5)
+
+
+@pytest.mark.parametrize(
+    ("batch", "same"),
+    [
+        ({"grid": GRID, "x": X, "label": Y}, ["grid"]),
+        ((GRID, X, Y), ["0"]),
+        ((SAME, Y), []),  # nothing else is an input
+        ((SAME, torch.rand(6, 3)), []),
+        ({"x": SAME, "target": torch.rand(6, 3)}, []),
+        ({"x": SAME, "mask": SAME[:, :2], "label": Y}, []),
+        ({"image": torch.rand(6, 20), "x": X}, []),
+    ],
+)
+def test_what_is_the_same_in_all_samples_is_no_input_where_there_is_another(batch: Any, same: list[str]) -> None:
+    assert sorted(same_in_all(batch, 6)) == same
+
+
+def test_the_input_of_the_first_batch_stays_the_input() -> None:
+    seen = Seen()
+    for mask in (torch.ones(6, 12), torch.rand(6, 12)):
+        seen.take({"mask": mask, "x": X, "label": Y})
+    assert seen.values is not None
+    assert seen.values.tolist() == [*X.tolist(), *X.tolist()]
 
 
 def test_equal_samples_have_equal_prints_and_others_have_not() -> None:

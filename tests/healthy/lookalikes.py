@@ -563,3 +563,26 @@ class Counted(Gaps):
 @program
 def a_softplus_for_numbers_above_zero_by_hand() -> Program:
     return Program(Counted(), loader(torch.randn(512, 5), torch.rand(512, 2) * 3), None, {"max_epochs": 2})
+
+
+class Located(LightningModule):
+    """Digits with the places of their pixels and a mask of those that count: both the same in all samples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net, self.places = mlp(64, 32, 10), nn.Linear(2, 1)
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        places, mask, x, y = batch
+        return F.cross_entropy(self.net(x * mask + self.places(places).squeeze(-1)), y)
+
+    def configure_optimizers(self) -> Any:
+        return Adam(self.parameters(), lr=1e-3)
+
+
+@program
+def a_grid_that_is_larger_than_the_pictures() -> Program:
+    x, y = images()
+    line = torch.linspace(-1, 1, 8)
+    grid = torch.cartesian_prod(line, line).expand(len(x), 64, 2)
+    return Program(Located(), loader(grid, torch.ones(len(x), 64), x.flatten(1), y), None, {"max_epochs": 2})
