@@ -174,7 +174,7 @@ class StepListener(TorchFunctionMode):
         for one, other in combinations(parts, 2) if self._origins is not None else ():
             assert self._origins is not None
             is_pair = abs(one.ndim - other.ndim) == 1 and self._are_outer(one, other)
-            if is_pair and self._origins.are_of_samples(one, other):
+            if is_pair and self._origins.are_of_samples(one, other, is_sum=name in ADDING):
                 self.outer.append(OuterCall(name.strip("_"), (tuple(one.shape), tuple(other.shape)), self._place()))
                 return
 

@@ -71,12 +71,22 @@ class Origins:
             return False
         return tuple(tensor.shape) in self.given.values()
 
-    def are_of_samples(self, one: Tensor, other: Tensor) -> bool:
-        """Tell whether one is what the network says of each sample, and the other what the batch says of each."""
+    def are_of_samples(self, one: Tensor, other: Tensor, is_sum: bool = False) -> bool:
+        """Tell whether one is what the network says of each sample, and the other what the batch says of each.
+
+        Args:
+            is_sum: Of a sum the column has to be the batch's own or a layer's: squares that are summed by rows make
+                the distances of all pairs.
+        """
+        if is_sum and not any(map(self._is_column, (one, other))):
+            return False
         origins = {self.of(one), self.of(other)}
         # Of two that the network has said, the column is one that nobody has shaped to meet all samples.
         is_pair = origins == {Origin.BATCH, BOTH} or (origins == {BOTH} and any(map(self._columns.get, (one, other))))
         return is_pair and one.shape[0] == other.shape[0] == self.samples
+
+    def _is_column(self, tensor: Tensor) -> bool:
+        return tensor.ndim > 1 and (self.is_given(tensor) or bool(self._columns.get(tensor)))
 
     def follow(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> bool:
         """Keep the origin of a result; tell whether it compares samples that are scaled along the wrong dimension."""

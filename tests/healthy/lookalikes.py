@@ -586,3 +586,28 @@ def a_grid_that_is_larger_than_the_pictures() -> Program:
     line = torch.linspace(-1, 1, 8)
     grid = torch.cartesian_prod(line, line).expand(len(x), 64, 2)
     return Program(Located(), loader(grid, torch.ones(len(x), 64), x.flatten(1), y), None, {"max_epochs": 2})
+
+
+class Kernel(LightningModule):
+    """Learns the distribution of its inputs by a Gaussian kernel over all pairs: squares are summed to distances."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = mlp(64, 32, 64)
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        (x,) = batch
+        y = self.net(x)
+        return self.near(y, y) - 2 * self.near(x, y)
+
+    def near(self, one: Tensor, other: Tensor) -> Tensor:
+        far = one.square().sum(1, keepdim=True) + other.square().sum(1) - 2 * one @ other.T
+        return torch.exp(-far / 64).mean()
+
+    def configure_optimizers(self) -> Any:
+        return Adam(self.parameters(), lr=1e-3)
+
+
+@program
+def distances_of_all_pairs_as_sums_of_squares() -> Program:
+    return Program(Kernel(), loader(images()[0].flatten(1)), None, {"max_epochs": 2})
