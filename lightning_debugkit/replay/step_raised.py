@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.name_lists import begun
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.replay.diagnosis import Diagnosis
 from lightning_debugkit.replay.error_origins import about_numbers, in_a_line
@@ -37,12 +38,12 @@ _VALUES = re.compile(
     r"nonzero value|assert",
     re.I,
 )
-# What mends an error whatever the samples are, by what it says.
+# What mends an error, by what it says: the first advice where the samples are not to blame.
 _CURES = (
-    (re.compile(r"^index \d"), "Have a row for each index in what is looked up"),
-    (re.compile(r"^target \d"), "Have a class for each target"),
-    (re.compile(r"not positive.definite"), "Add a small number to the diagonal of the matrix (jitter)"),
-    (re.compile(r"\bsingular\b"), "Add a small number to the diagonal of the matrix, or take lstsq or pinv"),
+    (re.compile(r"^index \d"), "have a row for each index in what is looked up"),
+    (re.compile(r"^target \d"), "have a class for each target"),
+    (re.compile(r"not positive.definite"), "add a small number to the diagonal of the matrix (jitter)"),
+    (re.compile(r"\bsingular\b"), "add a small number to the diagonal of the matrix, or take lstsq or pinv"),
 )
 _LOST = re.compile(r"device-side assert|CUDA error|HIP error|acceleratorerror", re.I)
 _LOOP = re.compile(r"(lightning\.pytorch|pytorch_lightning)\.loops\.(optimization\.|evaluation_loop$)")
@@ -109,10 +110,10 @@ def _of_samples(where: Where, found: Diagnosis, when: Circumstances, hook: str) 
     values = f" ({found.value})" if found.value else ""
     entries = named_entries(when.dataset_indices, when.below, found.part)
     which = entries or named_samples(samples, found.part).removeprefix(", ")
-    remedy = f"Look at {f'{which} in ' if samples else ''}what is used{found.at_line}."
+    look = f"look at {f'{which} in ' if samples else ''}what is used"
     cure = next((cure for known, cure in _CURES if known.search(f"{found.value} {found.error}")), "")
-    if cure:
-        remedy = f"{cure}{found.at_line}{f', or look at {which}' * bool(samples)}."
+    first, second = (look, cure) if samples else (cure or look, "")
+    remedy = f"{begun(first)}{found.at_line}{f', or {second}' if second else ''}."
     told: dict[str, Any] = {
         "batch_idx": when.batch_idx,
         "samples": samples,
