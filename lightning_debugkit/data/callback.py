@@ -32,7 +32,7 @@ from lightning_debugkit.data.baseline import baselines
 from lightning_debugkit.data.data_summary import pairs_of, sketch
 from lightning_debugkit.data.first_loss import FirstLoss
 from lightning_debugkit.data.input_target_checks import InputTargetChecks, Unrelated
-from lightning_debugkit.data.loaders import class_mapping, loaders_of
+from lightning_debugkit.data.loaders import class_mapping
 from lightning_debugkit.data.samples_seen import SAMPLES, Seen
 
 # Training batches after which labels and copies are judged though the epoch goes on: long epochs take hours.
@@ -213,8 +213,7 @@ class DataCheck(DebugCallback):
         loader, others = trainer.train_dataloader, trainer.val_dataloaders
         is_plain, is_same = _gives_each_once(loader), _is_same(loader, others)
         prints = train.prints, val.prints
-        several = len(loaders_of(others)) > 1
-        copies = list(duplicates.judge(*prints, is_plain, is_same, train.is_rich, where, train.is_text, several))
+        copies = list(duplicates.judge(*prints, is_plain, is_same, train.is_rich, where, train.is_text))
         yield from copies
         train.ignored = val.ignored = self._first_loss.ignored
         known = None if train.classes is None else train.classes[train.named]

@@ -15,8 +15,8 @@ from lightning_debugkit.core.rule import Rule
 EXCESS = 5.0
 SHARE = 0.01
 FEWEST = 3
-# Training and validation on the same samples and no others is often meant, in a trial or to see whether they can be
-# fitted; a part of the training data is what a split leaves behind that was never taken out.
+# Validation on training data and on nothing else is often meant, in a trial or to see whether it can be fitted; a leak
+# never is, and leaves samples that are new.
 WHOLE = 0.95
 # Twins within training from which on it is worth a word.
 TWINS = 0.05
@@ -44,9 +44,8 @@ DUPLICATE_SAMPLES = Rule(
 
 
 def judge(
-    train: Prints, val: Prints, is_plain: bool, is_same: bool, is_rich: bool, where: Where, is_text: bool = False,
-    is_one_of_several: bool = False,
-) -> Iterator[Finding]:  # fmt: skip
+    train: Prints, val: Prints, is_plain: bool, is_same: bool, is_rich: bool, where: Where, is_text: bool = False
+) -> Iterator[Finding]:
     """Yield what the fingerprints of two splits have in common.
 
     Args:
@@ -56,7 +55,6 @@ def judge(
         is_same: Both splits are one dataset, on purpose.
         is_rich: A sample has so many values that two are equal by copying only; rows of a table may be by chance.
         is_text: A sample is a row of whole numbers, as words are: text repeats itself, within a split as between them.
-        is_one_of_several: There are other validation sets, beside which one of training samples alone may be meant.
     """
     kinds, first = np.unique(train, return_index=True)
     copies, twins = len(train) - len(kinds), _repeated(train, len(kinds))
@@ -69,8 +67,7 @@ def judge(
     if not is_same and len(shared) >= FEWEST and share >= SHARE and (is_certain or share > EXCESS * within):
         places = first[np.searchsorted(kinds, val[shared[:3]])]
         pairs = [[int(at), int(of)] for at, of in zip(shared[:3], places, strict=True)]
-        is_whole = is_one_of_several or len(np.unique(val[shared])) >= WHOLE * len(kinds)
-        severity = Severity.INFO if is_whole and share >= WHOLE else None
+        severity = Severity.INFO if share >= WHOLE else None
         seen = {"count": len(shared), "seen": len(val), "share": share, "trained": len(train)}
         yield TRAIN_VAL_OVERLAP.found(where, severity=severity, **seen, pairs=pairs)
 

@@ -183,14 +183,11 @@ def test_a_split_that_validates_on_training_on_purpose_is_no_overlap() -> None:
     assert rules(duplicates.judge(prints, prints, True, True, True, HERE)) == []
 
 
-def test_training_and_validation_on_the_same_samples_may_be_meant_and_on_a_part_of_them_is_not() -> None:
+def test_validation_on_training_data_alone_may_be_meant_and_a_leak_is_not() -> None:
     prints = np.arange(200, dtype=np.uint64)
-    [meant] = duplicates.judge(prints[:150], prints[149::-1], True, False, True, HERE)
-    [part] = duplicates.judge(prints[:150], prints[:50], True, False, True, HERE)
-    [beside] = duplicates.judge(prints[:150], prints[:50], True, False, True, HERE, is_one_of_several=True)
-    [leak] = duplicates.judge(prints[:150], prints[120:], True, False, True, HERE, is_one_of_several=True)
-    found = [str(each.severity) for each in (meant, part, beside, leak)]
-    assert found == ["info", "warning", "info", "warning"]
+    [meant] = duplicates.judge(prints[:150], prints[:50], True, False, True, HERE)
+    [leak] = duplicates.judge(prints[:150], prints[120:], True, False, True, HERE)
+    assert (str(meant.severity), str(leak.severity)) == ("info", "warning")
 
 
 @pytest.mark.parametrize("classes_a_batch", [1, 4])
