@@ -141,11 +141,9 @@ def _is_plain(value: Any, depth: int) -> bool:
         return depth > 0 and all(_is_plain(item, depth - 1) for item in value.values())
     if isinstance(value, list | tuple | set | frozenset):
         return depth > 0 and all(_is_plain(item, depth - 1) for item in value)
-    if callable(value) and (hasattr(value, "__code__") or hasattr(value, "__wrapped__") or hasattr(value, "func")):
-        return True
-    # What an object holds in its attributes is put back, as a configuration's; others may hold what nobody can copy.
-    here = getattr(value, "__dict__", None)
-    return here is not None and depth > 0 and all(_is_plain(item, depth - 1) for item in here.values())
+    if hasattr(value, "__dataclass_fields__") or type(value).__name__ in ("Namespace", "SimpleNamespace"):
+        return depth > 0 and all(_is_plain(item, depth - 1) for item in vars(value).values())
+    return callable(value) and (hasattr(value, "__code__") or hasattr(value, "__wrapped__") or hasattr(value, "func"))
 
 
 def inputs_of(batch: Any, calls: list[LossCall]) -> list[tuple[str, Tensor]]:

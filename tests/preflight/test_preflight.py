@@ -120,19 +120,6 @@ def test_a_step_that_may_change_what_it_holds_is_not_run_again(tmp_path: Path) -
     assert left_out(tmp_path) == {"passes": "stream is a Draws, which may change when the step runs once more"}
 
 
-class Settings:
-    def __init__(self) -> None:
-        self.words, self.counts = ["of", "a", "text"], {"calls": 0}
-
-
-def test_an_object_with_settings_is_put_back_and_keeps_no_step_from_its_passes(tmp_path: Path) -> None:
-    program = noisy()
-    settings = program.module.settings = Settings()
-    fit(program, tmp_path, PreflightCheck())
-    assert "passes" not in left_out(tmp_path)
-    assert settings.counts == {"calls": 0}
-
-
 def test_compiled_parts_are_left_alone(tmp_path: Path) -> None:
     program = noisy()
     program.module.net = torch.compile(program.module.net, backend="eager")
