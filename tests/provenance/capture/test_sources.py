@@ -16,6 +16,7 @@ from lightning_debugkit.provenance.capture.sources import Source, collect
 from lightning_debugkit.provenance.carried.archive import open_archive
 
 TOKEN = "ghp_" + hashlib.sha256(b"no real token").hexdigest()[:36]
+WORDS = "correct-horse" + "-9-battery"  # in parts: this file is a source of other tests' runs
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def test_the_same_project_gives_the_same_bytes(project: Path) -> None:
 
 def test_secrets_and_large_files_are_left_out_and_told(project: Path) -> None:
     (project / "src/cs_pkg/keys.py").write_text(f"TOKEN = '{TOKEN}'\n")
-    (project / "cs_tool.py").write_text("DB = {'password': 'correct-horse-9-battery'}\n")
+    (project / "cs_tool.py").write_text(f"DB = {{'password': '{WORDS}'}}\n")
     (project / "src/cs_pkg/weights.bin").write_bytes(bytes(2000))
     source = collected(project, max_file=1000)
     assert skipped(source)["src/cs_pkg/weights.bin"] == "too large: 2,000 bytes"
