@@ -48,6 +48,7 @@ def entries_of(handed: Handed, batch: Any, samples: Sequence[int]) -> tuple[list
 def place_below(dataset: Any, entry: Any) -> str:
     """Return which entry of the data below a subset or a chain of data sets an entry is, empty if that is none.
 
+    >>> from torch.utils.data import Dataset
     >>> class Rows(Dataset):
     ...     def __len__(self):
     ...         return 4
