@@ -9,6 +9,7 @@ from typing import Any
 
 from lightning_debugkit.data.batches import indexed
 from lightning_debugkit.replay.diagnosis import Diagnosis
+from lightning_debugkit.replay.nonfinite_causes import MATMULS
 
 _LARGE = 1e6  # far above what scaled inputs and targets reach
 _WILD = 1e12  # beyond what a batch of that size makes of sound weights, where the one before it had a sound loss
@@ -16,7 +17,6 @@ _PLAIN = {"std_mean": "std", "var_mean": "var", "_linalg_eigh": "eigh", "_linalg
 _PLAIN |= dict.fromkeys(("nll_loss_forward", "nll_loss2d_forward"), "the mean loss")
 _AT_ITS_EDGE = ("zero", "edge")  # causes: the argument lies on the border of what the operation is defined for
 _AT_A_POLE = (*_AT_ITS_EDGE, "negative", "infinity", "short")  # those by which infinity is no overflow
-_MATMULS = ("mm", "addmm", "bmm", "baddbmm", "convolution", "linear", "matmul", "dot", "mv", "addmv")
 
 _INFINITE = "look for what is infinite in it; to leave entries out use torch.where or masked_fill, not a factor of 0"
 # What an operation does when it gives infinity, when it gives NaN, and what to do about it.
@@ -97,7 +97,7 @@ def _base(found: Diagnosis) -> str:
 def overflowed(found: Diagnosis) -> bool:
     """Tell whether the operation broke because its numbers were too large already."""
     # A product of matrices makes NaN of finite numbers, too, where it overflows in both directions.
-    is_beyond = found.value == "inf" or _base(found) in _MATMULS
+    is_beyond = found.value == "inf" or _base(found) in MATMULS
     return is_beyond and found.reach is not None and found.cause not in _AT_A_POLE
 
 
@@ -115,7 +115,7 @@ def words_of_operation(found: Diagnosis, step: int, when: Circumstances) -> Word
     if known is not None:
         return known
     infinite, undefined, remedy = _OPERATIONS.get(base, (f"{base} overflows", f"{base} gives NaN", "look at its input"))
-    if base in _MATMULS:
+    if base in MATMULS:
         infinite, undefined = f"overflow of {base}", f"{base} gives NaN"
         remedy = (
             "use precision='bf16-mixed', or keep this layer in 32 bits"
@@ -244,7 +244,7 @@ def _overflow(base: str, found: Diagnosis, step: int, when: Circumstances) -> Wo
             f"lower the learning rate (it is {rise.rate:.3g}), by ten to begin with; if the loss still rises, clip "
             "the gradients and bring inputs and targets to a size near 1",
         )
-    if base not in _MATMULS:
+    if base not in MATMULS:
         return (what, "look at the size of its input") if base in ("pow", "div", "reciprocal") else None
     if when.low_precision:
         return None

@@ -14,6 +14,7 @@ from lightning_debugkit.data.batches import leaves, tensors
 # Eigenvalues this close, relative to the largest, make the gradient of their vectors overflow or cancel.
 _REPEATED = 16
 
+MATMULS = ("mm", "addmm", "bmm", "baddbmm", "convolution", "linear", "matmul", "dot", "mv", "addmv")
 _TAKES_NUMBERS = ("mul", "add", "sub", "rsub", "full", "full_like", "masked_fill", "fill")
 
 Facts = Callable[[tuple[Any, ...], Mapping[str, Any], Any], str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -70,8 +71,9 @@ def finding(
         "op": found.op,
         "source": found.source,
     }
-    # A broken input breaks the gradient of every parameter: their names tell nothing then.
-    named = [] if found.origin == "input" else list(found.parameters or parameters)
+    # A broken input or loss breaks the gradient of every parameter: their names tell nothing then.
+    is_of_all = found.origin == "input" or not math.isfinite(found.loss or 0.0)
+    named = [] if is_of_all else list(found.parameters or parameters)
     evidence |= {"parameters": named, "loss": loss}
     optional = {
         "learning_rate": when.growth.rate if when.growth is not None and ran_away(found, when) else 0,

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from lightning_debugkit.core.compat import TorchDispatchMode, current_autograd_node, next_sequence_number
+from lightning_debugkit.core.name_lists import operation_name
 from lightning_debugkit.core.tensor_numbers import numbers, plainly, storage
 from lightning_debugkit.data.batches import leaves, tensors
-from lightning_debugkit.replay.nonfinite_causes import cause_of, counts, out_of_range
+from lightning_debugkit.replay.nonfinite_causes import MATMULS, cause_of, counts, out_of_range
 from lightning_debugkit.replay.nonfinite_entries import broken, broken_rows
 from lightning_debugkit.replay.source_lines import SourceLine, place_of
 
@@ -102,13 +103,14 @@ def _origin(last: Born) -> Born:
     """Walk from a non-finite result to where it was born.
 
     NaN is followed to the operation that made it from numbers; from there infinities are followed to theirs, unless
-    they were put there on purpose, as attention masks are.
+    they were put there on purpose, as attention masks are. No mask is multiplied by a matrix.
     """
     seen: set[int] = set()
     while last.index not in seen:
         seen.add(last.index)
         guilty = [parent for parent in last.parents if parent.nan] if last.nan else []
-        guilty = guilty or [parent for parent in last.parents if parent.inf and not parent.deliberate]
+        is_product = last.nan and not last.backward and operation_name(last.op) in MATMULS
+        guilty = guilty or [parent for parent in last.parents if parent.inf and (is_product or not parent.deliberate)]
         if guilty:
             last = min(guilty, key=lambda parent: parent.index)
     return last

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightning_debugkit.core.finding import Finding
-from lightning_debugkit.report.number_formats import NONFINITE, as_list, as_number, phrase
+from lightning_debugkit.core.name_lists import begun, operation_name
+from lightning_debugkit.report.number_formats import NONFINITE, as_list, as_number, phrase, sentence
 
 _LABELS = {"batch_idx": "batch", "op": "operation", "norm": "gradient norm"}
 _NAMES_OF_CODE = {"op", "backward", "parameters", "parameter", "module", "modules", "layer", "layers"}
@@ -35,8 +36,11 @@ def rows(finding: Finding) -> list[Row]:
     >>> told = {"batch_idx": 24, "parameters": [], "loss": "inf", "told": "it broke", "norm": "nan"}
     >>> rows(Finding("a-rule", Severity.ERROR, "it broke at step 24: loss is inf", Where(0, 24), told))
     [Row(label='gradient norm', text='nan', is_code=False, is_nonfinite=True)]
+    >>> rows(Finding("a-rule", Severity.ERROR, "division by 0", Where(0, 24), {"op": "aten.div.Tensor"}))[0].text
+    'div'
     """
     said = " ".join(" ".join((finding.message, finding.advice, finding.where.module)).split())
+    shown = {key: operation_name(str(value)) if key == "op" else value for key, value in finding.evidence.items()}
     return [
         Row(
             label=_label(key, value),
@@ -44,7 +48,7 @@ def rows(finding: Finding) -> list[Row]:
             is_code=key in _NAMES_OF_CODE,
             is_nonfinite=any(item in NONFINITE for item in as_list(value) if isinstance(item, str)),
         )
-        for key, value in finding.evidence.items()
+        for key, value in shown.items()
         if key not in _TOLD_APART | _KEYS_OF_WORDS and value not in (None, "", [], {}, ()) and not _is_said(value, said)
     ]
 
@@ -60,6 +64,8 @@ def _is_said(value: Any, said: str) -> bool:
 
     >>> [_is_said(value, "36% of 560, so the loss stays at 1.46") for value in (0.3571, 1.461, 560, 1.5, 1.386)]
     [True, True, True, False, False]
+    >>> _is_said(-0.367, "a gain of -36.7%")
+    True
     """
     if isinstance(value, bool | Mapping):
         return False
@@ -73,7 +79,7 @@ def _wordings(value: Any) -> set[str]:
         return {" ".join(phrase(value).split()).rstrip(".")} - {""}
     # One digit of a number that has more proves nothing.
     rounded = {f"{known:.{digits}g}" for digits in range(2, 8)}
-    in_percent = {f"{100 * known:.{digits}f}" for digits in range(3)} if 0 < known < 1 else set()
+    in_percent = {f"{100 * known:.{digits}f}" for digits in range(3)} if 0 < abs(known) < 1 else set()
     return {phrase(value), *rounded, *(f"{text}{gap}%" for text in in_percent for gap in ("", " "))}
 
 
@@ -96,4 +102,4 @@ def source(evidence: Mapping[str, Any]) -> tuple[str, str]:
 
 def note(evidence: Mapping[str, Any]) -> str:
     """Return the remark that the finder left, empty if none."""
-    return phrase(evidence["note"]) if evidence.get("note") else ""
+    return f"{begun(sentence(phrase(evidence['note'])))}." if evidence.get("note") else ""

@@ -71,3 +71,11 @@ def test_what_was_kept_from_an_earlier_step_is_named_where_the_replay_shows_noth
     assert caught.value.finding.where.step == 6
     told = "the replay of the step did not reproduce it; answers.3 holds nan, which was kept from an earlier step"
     assert told in caught.value.finding.message
+
+
+@pytest.mark.parametrize(("breaks", "named"), [("nan", 0), ("backward", 1)])
+def test_parameters_are_named_where_the_loss_is_finite(breaks: str, named: int, tmp_path: Path) -> None:
+    """A loss that is not breaks the gradients of all of them."""
+    with pytest.raises(TrainingAnomaly) as caught:
+        fit(make(breaks, (2,)), tmp_path, GradientAnomalyDetector())
+    assert len(caught.value.finding.evidence["parameters"]) == named

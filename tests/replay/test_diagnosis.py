@@ -116,6 +116,18 @@ def test_a_mask_of_infinities_is_not_blamed_for_what_breaks_elsewhere(kind: str)
     assert told(diagnosed(Masked(), batch, wrong)) == ("loss", "aten.sqrt.default", "")
 
 
+@pytest.mark.parametrize(
+    "gives_infinity",
+    [lambda x: x * math.inf, lambda x: x.masked_fill(x > 0, -math.inf)],
+    ids=["factor", "fill"],
+)
+def test_an_infinity_by_name_that_a_layer_multiplies_is_no_mask(gives_infinity: Callable[[Tensor], Tensor]) -> None:
+    """The layer that makes NaN of it is sound."""
+    found = diagnosed(Net(gives_infinity))
+    assert found is not None
+    assert (found.module, found.value, found.cause) == ("middle", "inf", "infinity")
+
+
 def test_overflow_is_named_by_its_product() -> None:
     model = Net(lambda h: h * 1e30 * 1e30)
     found = diagnosed(model)
