@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from types import BuiltinFunctionType, ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from lightning_debugkit.core.compat import Trainer
-from lightning_debugkit.core.held_state import cannot_undo
+from lightning_debugkit.core.held_state import OTHERS, cannot_undo
 from lightning_debugkit.core.isolation import isolated
 from lightning_debugkit.core.loss_functions import CHECKED_LOSSES, INDEX_LOSSES
 from lightning_debugkit.core.patching import Hearing, has_compiled_code
+from lightning_debugkit.core.program_code import is_installed
 from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.core.sharding import cannot_rerun
 from lightning_debugkit.data.batches import batch_size, leaves, replaced, take
@@ -27,6 +31,7 @@ from lightning_debugkit.replay.trace import Silent
 # environment, an iterator.
 PLAIN = (Tensor, nn.Module, str, bytes, int, float, complex, bool, type(None), torch.device, torch.dtype, type, range)
 FEWEST_STEPS = 50  # a shorter fit is a trial: it gets no extra passes
+_MADE_IN_PYTHON = 1 << 9  # `Py_TPFLAGS_HEAPTYPE`, as `copyreg` reads it
 LARGEST = 1 << 30  # entries of all parameters: what is isolated is copied to the host once
 
 
@@ -122,28 +127,65 @@ def cannot_probe(module: nn.Module) -> str:
     """Return why the step of ``module`` should not be run more often than the Trainer does, empty if it may."""
     if sum(p.numel() for p in module.parameters() if not nn.parameter.is_lazy(p)) > LARGEST:
         return "the model is too large to be kept twice"
+    libraries = {_library(type(part)) for part in module.modules()} - OTHERS
     for path, part in module.named_modules():
         if type(part).__module__.startswith(("torch.", "torchmetrics.", "torchvision.")):
             continue
         for name, value in vars(part).items():
-            if not name.startswith("_") and not _is_plain(value, 3):
+            if not name.startswith("_") and not _is_plain(value, libraries, 3):
                 at = f"{path}.{name}" if path else name
                 return f"{at} is a {type(value).__name__}, which may change when the step runs once more"
     return cannot_undo(module)
 
 
-def _is_plain(value: Any, depth: int) -> bool:
+def _is_plain(value: Any, libraries: Set[str], depth: int) -> bool:
     if isinstance(value, PLAIN):
         return True
     if hasattr(value, "__next__"):
         return False
+    items: Iterable[Any]
     if isinstance(value, Mapping):
-        return depth > 0 and all(_is_plain(item, depth - 1) for item in value.values())
-    if isinstance(value, list | tuple | set | frozenset):
-        return depth > 0 and all(_is_plain(item, depth - 1) for item in value)
-    if hasattr(value, "__dataclass_fields__") or type(value).__name__ in ("Namespace", "SimpleNamespace"):
-        return depth > 0 and all(_is_plain(item, depth - 1) for item in vars(value).values())
+        items = value.values()
+    elif isinstance(value, list | tuple | set | frozenset):
+        items = value
+    elif _is_settings(value, libraries):
+        items = vars(value).values()
+    else:
+        return _is_function(value)
+    return depth > 0 and all(_is_plain(item, libraries, depth - 1) for item in items)
+
+
+def _is_function(value: Any) -> bool:
+    if isinstance(value, BuiltinFunctionType):  # of a module, and no method of an object
+        return value.__self__ is None or isinstance(value.__self__, ModuleType)
     return callable(value) and (hasattr(value, "__code__") or hasattr(value, "__wrapped__") or hasattr(value, "func"))
+
+
+def _is_settings(value: Any, libraries: Set[str]) -> bool:
+    """Tell whether all that an object is lies in its attributes, which are put back, and its methods reach no further.
+
+    So it is with what a library keeps beside its own modules, such as a configuration, and with a class of the
+    program's own that has no methods. A client of another library would send what it is told once more.
+    """
+    kind = type(value)
+    if hasattr(value, "__dataclass_fields__") or kind.__name__ in ("Namespace", "SimpleNamespace"):
+        return True
+    is_python = next(base for base in kind.__mro__ if not base.__flags__ & _MADE_IN_PYTHON) is object
+    if not is_python or not hasattr(value, "__dict__") or isinstance(value, Dataset):
+        return False
+    return _library(kind) in libraries if is_installed(_file(kind)) else not any(map(_has_methods, kind.__mro__[:-1]))
+
+
+def _has_methods(kind: type) -> bool:
+    return any(callable(found) and not name.startswith("__") for name, found in vars(kind).items())
+
+
+def _file(kind: type) -> str:
+    return getattr(sys.modules.get(kind.__module__), "__file__", None) or ""
+
+
+def _library(kind: type) -> str:
+    return kind.__module__.partition(".")[0]
 
 
 def inputs_of(batch: Any, calls: list[LossCall]) -> list[tuple[str, Tensor]]:

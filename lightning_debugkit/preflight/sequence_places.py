@@ -96,17 +96,17 @@ def _heard(probe: Probe, parts: list[nn.RNNBase], batch: Any) -> tuple[list[tupl
 def _lengths(mask: Tensor, places: int) -> Tensor | None:
     """Return how many places ``(N,)`` of each sample are no padding at its end, ``None`` if that is not what it says.
 
-    >>> _lengths(torch.tensor([[1, 1, 0], [1, 1, 1]]), 3), _lengths(torch.tensor([2, 3]), 3)
+    >>> _lengths(torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 1.0]]), 3), _lengths(torch.tensor([2, 3]), 3)
     (tensor([2, 3]), tensor([2, 3]))
     """
-    if mask.is_floating_point() or mask.is_complex() or not mask.numel():
+    if mask.is_complex() or not mask.numel():
         return None
-    if mask.ndim == 1:
+    if mask.ndim == 1 and not mask.is_floating_point():
         lengths = mask.long()
         is_so = mask.dtype != torch.bool and int(lengths.max()) == places
     elif mask.ndim == 2 and mask.shape[1] == places:
         lengths = mask.long().sum(1)
-        is_so = torch.equal(mask.long(), (torch.arange(places, device=mask.device)[None] < lengths[:, None]).long())
+        is_so = bool((mask == (torch.arange(places, device=mask.device)[None] < lengths[:, None])).all())
     else:
         return None
     return lengths if is_so and 0 < int(lengths.min()) < int(lengths.max()) else None

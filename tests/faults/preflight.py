@@ -1390,8 +1390,12 @@ def padded_to_the_longest(items: list[tuple[Tensor, int]]) -> dict[str, Tensor]:
     return {"ids": x, "mask": x != PAD, "y": torch.tensor([y for _, y in items])}
 
 
-@fault("unused-input", **BY)
-def padding_that_counts_in_a_mean(mended: bool) -> Program:
+def with_a_mask_of_floats(items: list[tuple[Tensor, int]]) -> dict[str, Tensor]:
+    filled = padded_to_the_longest(items)
+    return {**filled, "mask": filled["mask"].float()}
+
+
+def pooled(mended: bool, collate: Callable[[list[tuple[Tensor, int]]], dict[str, Tensor]]) -> Program:
     class Pooled(Module):
         def __init__(self, mended: bool) -> None:
             super().__init__(mended)
@@ -1405,8 +1409,18 @@ def padding_that_counts_in_a_mean(mended: bool) -> Program:
             return F.cross_entropy(self.head(hidden.mean(1)), batch["y"])
 
     texts = [(torch.randint(1, 20, (n,)), n % 2) for n in torch.randint(2, 16, (512,)).tolist()]
-    loader = DataLoader(texts, batch_size=8, shuffle=True, collate_fn=padded_to_the_longest)
+    loader = DataLoader(texts, batch_size=8, shuffle=True, collate_fn=collate)
     return Program(Pooled(mended), loader, trainer={"max_epochs": 1})
+
+
+@fault("unused-input", **BY)
+def padding_that_counts_in_a_mean(mended: bool) -> Program:
+    return pooled(mended, padded_to_the_longest)
+
+
+@fault("unused-input", **BY)
+def padding_that_a_mask_of_floats_tells(mended: bool) -> Program:
+    return pooled(mended, with_a_mask_of_floats)
 
 
 class Words(Module):

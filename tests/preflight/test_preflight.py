@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,91 @@ def test_a_step_that_may_change_what_it_holds_is_not_run_again(tmp_path: Path) -
     program.module.stream = Draws()
     fit(program, tmp_path, PreflightCheck())
     assert left_out(tmp_path) == {"passes": "stream is a Draws, which may change when the step runs once more"}
+
+
+class Settings:
+    def __init__(self) -> None:
+        self.words, self.counts = ["of", "a", "text"], {"calls": 0}
+
+
+class Counter(Settings):
+    def count(self) -> None:
+        self.counts["calls"] += 1
+
+
+class CountingNoisy(Noisy):
+    settings: Settings
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        self.settings.counts["calls"] += 1
+        return super().training_step(batch, batch_idx)
+
+
+@pytest.mark.parametrize("callbacks", [(), (PreflightCheck,)])
+def test_an_object_with_settings_keeps_no_step_from_its_passes_and_is_put_back(
+    tmp_path: Path, callbacks: tuple[type[pl.Callback], ...]
+) -> None:
+    pl.seed_everything(0, verbose=False)
+    program = noisy()
+    program.module.__class__ = CountingNoisy
+    settings = program.module.settings = Settings()
+    fit(program, tmp_path, *(kind() for kind in callbacks))
+    assert settings.counts["calls"] == program.module.seen > 50
+    assert not callbacks or "passes" not in left_out(tmp_path)
+
+
+def test_a_function_in_c_keeps_no_step_from_its_passes_and_a_method_of_an_object_does(tmp_path: Path) -> None:
+    program = noisy()
+    program.module.activation = torch.nn.functional.gelu  # as BERT's
+    fit(program, tmp_path / "one", PreflightCheck())
+    assert "passes" not in left_out(tmp_path / "one")
+
+    program.module.keep = [].append
+    fit(program, tmp_path / "other", PreflightCheck())
+    assert left_out(tmp_path / "other")["passes"].startswith("keep is a builtin_function_or_method")
+
+
+def test_an_object_of_the_program_with_methods_keeps_a_step_from_its_passes(tmp_path: Path) -> None:
+    program = noisy()
+    program.module.settings = Counter()
+    fit(program, tmp_path, PreflightCheck())
+    assert left_out(tmp_path) == {"passes": "settings is a Counter, which may change when the step runs once more"}
+
+
+LIBRARY = """
+import torch
+
+class Configuration:
+    def __init__(self):
+        self.sizes, self.dtype, self.url = {"hidden": [32, 32]}, torch.float32, "http://localhost"
+
+    def to_dict(self):
+        return vars(self)
+
+class Layer(torch.nn.Linear):
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        self.configuration = Configuration()
+"""
+
+
+def test_what_a_library_keeps_beside_its_modules_keeps_no_step_from_its_passes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(folder := tmp_path / "site-packages")
+    folder.mkdir()
+    for name in ("layers_of_a_library", "client_of_another_library"):
+        (folder / f"{name}.py").write_text(LIBRARY)
+    layers, client = map(importlib.import_module, ("layers_of_a_library", "client_of_another_library"))
+    program = noisy()
+    program.module.net[0] = layers.Layer(64, 32)
+    fit(program, tmp_path / "one", PreflightCheck())
+    assert "passes" not in left_out(tmp_path / "one")
+
+    program.module.client = client.Configuration()
+    fit(program, tmp_path / "other", PreflightCheck())
+    why = "client is a Configuration, which may change when the step runs once more"
+    assert left_out(tmp_path / "other") == {"passes": why}
 
 
 def test_compiled_parts_are_left_alone(tmp_path: Path) -> None:
