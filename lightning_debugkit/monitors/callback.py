@@ -236,7 +236,7 @@ class GradientAnomalyDetector(EvaluationHooks):
             if run.parameters.unread:
                 self._tell_unread(trainer, run)
         where = where or self.where(trainer)
-        self._tell(trainer, self.watches.after_batch(trainer, pl_module, where, self._step_stats))
+        self._tell(trainer, self.watches.after_batch(trainer, pl_module, where, self._step_stats, self.nonfinite.wrote))
         self._step_stats.end()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

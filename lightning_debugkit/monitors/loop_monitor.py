@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from lightning_debugkit.core.compat import LightningModule, Trainer, callbacks_of, is_trial, steps_on_iterator
@@ -28,17 +28,19 @@ from lightning_debugkit.monitors.optimization.scheduler_never_stepped import Uns
 from lightning_debugkit.monitors.optimization.toggles import Toggles
 from lightning_debugkit.monitors.optimization.uncounted_steps import UncountedSteps
 from lightning_debugkit.monitors.parameters.broken_at_start import broken_parameters
-from lightning_debugkit.monitors.parameters.buffers import Buffers
+from lightning_debugkit.monitors.parameters.buffers import BufferCause, Buffers
 from lightning_debugkit.monitors.parameters.train_eval_mode import EvaluationMode
 from lightning_debugkit.monitors.parameters.validated_copies import ValidatedCopies
 from lightning_debugkit.monitors.parameters.validation_weights import SwappedWeights, ValidatedWeights
 from lightning_debugkit.monitors.parameters.weights_not_loaded import Loads
 from lightning_debugkit.monitors.plain_totals import PlainTotals
-from lightning_debugkit.monitors.step_stats import StepStatsReader
+from lightning_debugkit.monitors.step_stats import ObservedBatch, StepStatsReader
 from lightning_debugkit.monitors.unmet_monitors import UnmetMonitors
 from lightning_debugkit.monitors.validation_answers import ValidationAnswers
 from lightning_debugkit.replay.diagnosis import Diagnosis
 from lightning_debugkit.replay.hidden_step_replay import why_no_loss
+
+Wrote = Callable[[Trainer, LightningModule, Sequence[str], ObservedBatch], BufferCause | None]
 
 
 class LoopMonitor:
@@ -137,7 +139,7 @@ class LoopMonitor:
             yield crawling
 
     def after_batch(
-        self, trainer: Trainer, module: LightningModule, where: Where, step_stats: StepStatsReader
+        self, trainer: Trainer, module: LightningModule, where: Where, step_stats: StepStatsReader, wrote: Wrote
     ) -> Iterator[Finding]:
         """Yield what a batch tells that is over, of its loss and of what it has left in the model."""
         fit = step_stats.fit
@@ -165,7 +167,7 @@ class LoopMonitor:
         for finding in self.losses.after_batch(where, batch.batch_idx, module, marks, ask):
             yield from self._lossless(where, module, [finding])
         if self.buffers.due(where.step) and not _is_told(trainer):
-            yield from self.buffers.look(where, module, batch.batch)
+            yield from self.buffers.look(where, module, batch.batch, lambda names: wrote(trainer, module, names, batch))
         self.validated.moved(where, module)
 
     def end_epoch(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:

@@ -19,7 +19,7 @@ from lightning_debugkit.data.batches import tensors
 from lightning_debugkit.monitors.gradients.missing_gradients import GradientFlow
 from lightning_debugkit.monitors.gradients.vanishing_exploding import DIVERGING, GradientTrends
 from lightning_debugkit.monitors.gradients.zero_grad import ZeroGrad, cleared_by_hook
-from lightning_debugkit.monitors.loop_monitor import LoopMonitor, is_limited, zeroed
+from lightning_debugkit.monitors.loop_monitor import LoopMonitor, Wrote, is_limited, zeroed
 from lightning_debugkit.monitors.observed_step import StepStats
 from lightning_debugkit.monitors.optimization import group_rates
 from lightning_debugkit.monitors.optimization.learning_rate_schedule import LearningRateSchedule, SchedulePlan, plans_of
@@ -257,10 +257,10 @@ class Monitor:
                 yield from self.update_ratio.after_step(optimizer, look)
 
     def after_batch(
-        self, trainer: Trainer, module: LightningModule, where: Where, step_stats: StepStatsReader
+        self, trainer: Trainer, module: LightningModule, where: Where, step_stats: StepStatsReader, wrote: Wrote
     ) -> Iterator[Finding]:
         self._batch_began = True
-        yield from self.loops.after_batch(trainer, module, where, step_stats)
+        yield from self.loops.after_batch(trainer, module, where, step_stats, wrote)
         if self.followers.waiting is not None and (told := self.followers.settle(where.step)) is not None:
             yield told
         if not self.wiring:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor
-from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from lightning_debugkit.core.anomaly import TrainingAnomaly
@@ -21,11 +19,14 @@ from lightning_debugkit.core.run import Run, current_run
 from lightning_debugkit.core.sharding import cannot_rerun, holds_whole_model, is_sharded, unwrapped_name
 from lightning_debugkit.monitors.artifacts import save_bundle, save_samples
 from lightning_debugkit.monitors.culprit_entries import entries_below, known_entries
+from lightning_debugkit.monitors.kept_buffers import KeptBuffers
+from lightning_debugkit.monitors.parameters.buffers import BufferCause
 from lightning_debugkit.monitors.step_stats import ObservedBatch, StepStatsReader
 from lightning_debugkit.replay.diagnosis import Diagnosis
 from lightning_debugkit.replay.module_hooks import ModuleHooks
 from lightning_debugkit.replay.nonfinite_cause_messages import Circumstances, LossRise
 from lightning_debugkit.replay.nonfinite_entries import broken as broken_entries
+from lightning_debugkit.replay.nonfinite_rules import cause
 from lightning_debugkit.replay.nonfinite_rules import finding as worded
 from lightning_debugkit.replay.passes import attribute_tensors
 from lightning_debugkit.replay.step_raised import (
@@ -35,9 +36,8 @@ from lightning_debugkit.replay.step_raised import (
     lost_device,
     scaled_overflow,
 )
-from lightning_debugkit.replay.step_replay import NotReplayable, overflows, replay_step
+from lightning_debugkit.replay.step_replay import NotReplayable, Writes, overflows, replay_step
 
-_SMALL_BUFFER = 65_536  # entries; statistics are smaller, tables and queues larger
 _GIVEN_UP = "max_skips={most} updates were dropped before it, and no more may be: a larger max_skips drops more"
 _MAX_REPLAYS = 5  # in a run that goes on: the first few say what there is to say
 
@@ -57,30 +57,12 @@ class NonfiniteStep:
         self.pending: Finding | None = None  # seen in an earlier batch of the accumulation window
         self.last: Finding | None = None
         self.growth: LossRise | None = None  # of the loss, in the steps before the one that is looked at
-        self._places: list[tuple[Mapping[str, Tensor | None], str, Tensor]] = []  # where the buffers stand
-        self._buffers: list[tuple[Tensor, Tensor]] = []
+        self.buffers = KeptBuffers()
 
     def begin(self, module: LightningModule, first: bool, is_new_epoch: bool) -> None:
         """Keep the small buffers of before the window: a dropped update must leave no mark in batch norm statistics."""
-        if self.action == "warn" or not first:
-            return
-        if not (is_new_epoch or self._places):
-            return
-        if is_new_epoch or not all(place.get(name) is here for place, name, here in self._places):
-            self._places = [
-                (part._buffers, name, buffer)
-                for part in module.modules()
-                for name, buffer in part._buffers.items()
-                if buffer is not None
-                and not is_lazy(buffer)
-                and type(buffer) is Tensor
-                and buffer.numel() <= _SMALL_BUFFER
-            ]
-        here = [buffer for _, _, buffer in self._places]
-        if [id(buffer) for buffer in here] != [id(buffer) for buffer, _ in self._buffers]:
-            self._buffers = [(buffer, buffer.detach().clone()) for buffer in here]
-        elif here:
-            torch._foreach_copy_([kept for _, kept in self._buffers], here)
+        if self.action != "warn" and first:
+            self.buffers.keep(module, is_new_epoch)
 
     def recovered(self) -> None:
         """Take note of a sound step."""
@@ -175,6 +157,24 @@ class NonfiniteStep:
         finding = explained(where, found, when, error=type(error).__name__)
         self._leave(callback, trainer, module, batch, finding, bundle=True)
         return finding
+
+    def wrote(
+        self, trainer: Trainer, module: LightningModule, names: Sequence[str], batch: ObservedBatch
+    ) -> BufferCause | None:
+        """Run the step again that has broken these buffers and return why, ``None`` if that does not tell."""
+        if batch.random is None or self.action == "warn":
+            return None
+        step = (trainer, module, batch.batch, batch.batch_idx, batch.random, batch.asked)
+        try:
+            found = replay_step(*step, writes=Writes(names, self.buffers.put_back))
+        except NotReplayable:
+            return None
+        if found is None or found.origin == "parameter" or not (found.op or found.path):
+            return None
+        when = _circumstances(trainer, batch, found, "", is_last=trainer.is_last_batch)
+        what, remedy = cause(found, when, trainer.global_step)
+        evidence = {"op": found.op, "source": found.source, "dataset_indices": list(when.dataset_indices)}
+        return BufferCause(what, remedy, list(found.samples), evidence)
 
     def _leave(
         self,
@@ -291,8 +291,7 @@ class NonfiniteStep:
                 parameter.grad = None
         if (run := current_run(trainer)) is not None:
             run.norms = None  # they were of the gradients that are gone
-        for buffer, kept in self._buffers:
-            buffer.data.copy_(kept)
+        self.buffers.put_back()
 
 
 def _kept_broken(module: LightningModule) -> str:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from difflib import get_close_matches
+from string import Formatter
 from typing import Any
 
 from lightning_debugkit.core.compat import ModelCheckpoint, Trainer, both_packages, callbacks_of, in_training_step
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
+from lightning_debugkit.core.shared_rules import MONITOR_MISSING
 
 STALE = Rule("checkpoint-stale", Severity.INFO, "{told}", "{remedy}", section="checkpoints")
+
+_NAMED_BY = "ModelCheckpoint names its files by {metric}, which nothing logs{close}: each name says 0"
+_NAME = "Log it with self.log({metric!r}, value), or name one that is logged in filename={filename!r}."
+_OWN = ("epoch", "step")  # what Lightning adds to the metrics
 
 
 class SavedCheckpoints:
@@ -63,12 +71,13 @@ class SavedCheckpoints:
                 )
 
     def conclude(self, trainer: Trainer, where: Where, *, broken: bool = False) -> Iterator[Finding]:
-        """Yield the files called the last that are of an earlier epoch than the last that was saved or could have been.
+        """Yield the files whose name is not true: a metric that is not there, or the last though of an earlier epoch.
 
         Args:
             broken: Whether it ends with an exception, so that it is to be resumed.
         """
         for callback in _stock(trainer):
+            yield from _misnamed(callback, trainer, where)
             every = callback._every_n_epochs
             if not callback.save_last or not callback.last_model_path or every < 1 or callback.save_top_k == -1:
                 continue
@@ -85,6 +94,19 @@ class SavedCheckpoints:
                     saved=saved,
                     epochs=len(passed),
                 )
+
+
+def _misnamed(callback: Any, trainer: Trainer, where: Where) -> Iterator[Finding]:
+    """Yield the metrics in the names of saved files that were never logged: Lightning takes 0 for them."""
+    if not callback._last_global_step_saved or not callback.filename:
+        return
+    logged = [*trainer.callback_metrics]
+    fields = [field for _, field, _, _ in Formatter().parse(callback.filename) if field]
+    for metric in sorted({*fields} - {*logged, *_OWN}):
+        close = get_close_matches(metric, logged, n=1)
+        rule = replace(MONITOR_MISSING, says=_NAMED_BY, advice=_NAME)
+        told = f" ({close[0]} is logged)" if close else ""
+        yield rule.found(where, metric=metric, close=told, filename=callback.filename, logged=logged)
 
 
 def _stock(trainer: Trainer) -> list[Any]:

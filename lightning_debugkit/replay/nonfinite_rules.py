@@ -98,6 +98,14 @@ def finding(
     return replace(made, evidence=evidence, can_follow=(*made.can_follow, *(_RUNAWAY if overflowed(found) else ())))
 
 
+def cause(found: Diagnosis, when: Circumstances, step: int) -> tuple[str, str]:
+    """Return what broke a number and what to do about it, for a finding of another rule."""
+    samples = list(found.samples)
+    what, remedy = _worded(found, samples, named_entries(when.dataset_indices, when.below, found.part), step, when)
+    is_all = found.cause in OF_ALL and len(samples) == found.size
+    return what + ("" if is_all else named_samples(samples, found.part)), remedy
+
+
 def _unexplained(
     where: Where,
     seen: str,

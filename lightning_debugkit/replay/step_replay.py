@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Container, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -36,6 +37,14 @@ class NotReplayable(RuntimeError):
     """The step cannot be run again; the message says why."""
 
 
+@dataclass(frozen=True)
+class Writes:
+    """Buffers that a step has broken."""
+
+    names: Sequence[str]
+    put_back: Callable[[], None]  # gives all buffers what they held before the step
+
+
 def replay_step(
     trainer: Trainer,
     module: LightningModule,
@@ -44,6 +53,7 @@ def replay_step(
     random: RandomState,
     asked: Sequence[tuple[Sequence[str], int | None]] = (),
     raises: type[Exception] | None = None,
+    writes: Writes | None = None,
 ) -> Diagnosis | None:
     """Run the step of ``batch`` once more under instruments and say where it breaks, or why it raises such an error.
 
@@ -53,6 +63,7 @@ def replay_step(
         random: Random state that the step began in.
         asked: The way to each loader's own batch in it, and how many samples that loader asked for.
         raises: Kind of error that the step raised.
+        writes: What the step has broken where its loss and gradients are sound.
 
     Raises:
         NotReplayable: The step cannot be run again.
@@ -62,6 +73,7 @@ def replay_step(
             step = step_of(trainer, module, batch, batch_idx, random)
             alone = asked[0][1] if len(asked) == 1 else None
             step = replace(step, asked=alone, parts=tuple(asked) if len(asked) > 1 else ())
+            step = step if writes is None else _writing(step, writes)
             return diagnose(step, raises=raises)
         except NotReplayable:
             raise
@@ -90,6 +102,19 @@ def step_of(trainer: Trainer, module: LightningModule, batch: Any, batch_idx: in
             backward(loss)
 
     return ReplayStep(module, batch, random, run)
+
+
+def _writing(step: ReplayStep, writes: Writes) -> ReplayStep:
+    """Return the step from the buffers it began with; what it writes to them counts as a loss of it."""
+
+    def run(part: Any, backward: Backward) -> None:
+        writes.put_back()
+        step.run(part, backward)
+        written = [step.module.get_buffer(name).detach() for name in writes.names]
+        if not all(bool(torch.isfinite(buffer).all()) for buffer in written):
+            backward(torch.stack([buffer.sum() for buffer in written]).sum())
+
+    return replace(step, run=run)
 
 
 def _of_tensors(module: LightningModule, backward: Backward) -> Callable[..., None]:

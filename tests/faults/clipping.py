@@ -62,6 +62,26 @@ class Overrides(Descent):
         raise NotImplementedError
 
 
+# --- gradients-zeroed-by-clipping ----------------------------------------------------------------------------------
+
+
+@fault("gradients-zeroed-by-clipping", by=BY)
+def own_clipping_by_a_norm_in_half_precision(mended: bool) -> Program:
+    """Squares of gradients beyond 256 are infinite in float16: the factor 1/norm is 0, and nothing trains."""
+
+    class Own(Overrides):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            return super().training_step(batch, batch_idx) * (1.0 if mended else 1e4)
+
+        def clip(self, optimizer: Any) -> None:
+            squares = [p.grad.half().square().sum() for p in self.parameters()]
+            factor = (1.0 / torch.stack(squares).sum().sqrt()).clamp(max=1.0)
+            for parameter in self.parameters():
+                parameter.grad.mul_(factor)
+
+    return classifies(Own(mended))
+
+
 # --- clipping-always -----------------------------------------------------------------------------------------------
 
 

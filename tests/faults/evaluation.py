@@ -155,7 +155,53 @@ class OwnNorm(nn.Module):
         return (x - x.mean(0)) / (x.var(0, correction=0) + 1e-5).sqrt()
 
 
-@fault("nonfinite-buffer", "own", raises=False)
+class CodeBook(nn.Module):
+    """Code words that follow the mean of what is nearest to them; of 64, most are nearest to nothing in a batch."""
+
+    def __init__(self, mended: bool, replaces: bool = False) -> None:
+        super().__init__()
+        self.mended, self.replaces = mended, replaces
+        self.register_buffer("words", torch.randn(64, 10))
+
+    def forward(self, x: Tensor) -> Tensor:
+        nearest = torch.cdist(x, self.words).argmin(1)
+        if self.training:
+            chosen = nn.functional.one_hot(nearest, 64).float()
+            count = chosen.sum(0)[:, None]
+            means = chosen.T @ x / (count.clamp(min=1) if self.mended else count)
+            moved = self.words.lerp(torch.where(count > 0, means, self.words) if self.mended else means, 0.1)
+            if self.replaces:
+                self.words = moved
+            else:
+                self.words.copy_(moved)
+        return self.words[nearest]
+
+
+class Coded(Regression):
+    def __init__(self, mended: bool, replaces: bool = False) -> None:
+        super().__init__(mended)
+        self.book = CodeBook(mended, replaces)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        with torch.no_grad():
+            words = self.book(batch[0])
+        return super().training_step((batch[0] + 0.01 * words, batch[1]), batch_idx)
+
+
+AT_THE_MEANS = {"source": "means = chosen.T @ x", "op": "div", "raises": None}
+
+
+@fault("nonfinite-buffer", "book", **AT_THE_MEANS)
+def code_words_that_nothing_is_nearest_to(mended: bool) -> Program:
+    return Program(Coded(mended), batches(*diabetes(), drop_last=True), trainer={"max_epochs": 2})
+
+
+@fault("nonfinite-buffer", "book", **AT_THE_MEANS)
+def code_words_that_are_replaced_at_each_step(mended: bool) -> Program:
+    return Program(Coded(mended, replaces=True), batches(*diabetes(), drop_last=True), trainer={"max_epochs": 2})
+
+
+@fault("nonfinite-buffer", "own", source="self.variance.lerp_(x.var(0), 0.1)", op="var", raises=False)
 def a_last_batch_of_one_in_a_norm_by_hand(mended: bool) -> Program:
     class Net(Regression):
         def __init__(self, mended: bool) -> None:

@@ -84,6 +84,18 @@ def test_after_an_exception_it_is_a_warning(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "missing"), [("{epoch}-{step}-{val_loss:.2f}-{loss:.1e}", []), ("{epoch}-{val/loss:.2f}", ["val/loss"])]
+)
+def test_a_name_by_a_metric_that_nothing_logs_is_told(name: str, missing: list[str], tmp_path: Path) -> None:
+    kept = keep(tmp_path, monitor="val_loss", filename=name)
+    fit(tmp_path, kept, module=Net((5.0, 4.0, 3.0, 2.0)))
+    assert (f"{0:.2f}" in kept.best_model_path) == bool(missing)
+    told = [one for one in journal(tmp_path).findings if one.rule == "monitor-missing"]
+    assert [one.evidence["metric"] for one in told] == missing
+    assert all("val/loss, which nothing logs (val_loss is logged): each name says 0" in one.message for one in told)
+
+
+@pytest.mark.parametrize(
     "options",
     [
         {"monitor": "val_loss"},  # nobody asked for the last

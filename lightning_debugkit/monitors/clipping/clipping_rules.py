@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from lightning_debugkit.core.finding import Finding, Severity
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.monitors.clipping.clipped_step import ClippedStep
+from lightning_debugkit.monitors.clipping.overflow import ZEROED
 from lightning_debugkit.stats.heavy_tails import above_usual, tail_index
 
 ALWAYS = Rule(
@@ -54,6 +56,14 @@ ADVISED = Rule(
     can_follow=("stale-gradients",),
 )
 
+_LEFT_ZEROS = (
+    "the module's own clipping turned the gradients of the last {steps} steps into zeros, first at step {first}: "
+    "median norm {norm:.3g} before, 0 after"
+)
+_IN_32_BITS = (
+    "Print the factor that the gradients are multiplied by: threshold/norm is 0 where the norm overflows, as a sum of "
+    "squares beyond 65504 does in float16. Take the norm in 32 bits, or call self.clip_gradients()."
+)
 _WINDOW = 100  # steps that are judged together
 _SHORT = 20  # the same, for what needs no patience
 _ENOUGH = 50  # to call a threshold never reached
@@ -138,7 +148,13 @@ class ClippingRules:
 
     def _severe(self) -> Iterator[Finding]:
         steps = list(self.recent)[-_SHORT:]
-        if _is_cut(steps) and median(step.coefficient for step in steps) < _DIRECTION:
+        own = [step for step in steps if step.by == "module" and step.is_clipped]  # those that were measured
+        if own and all(step.after == 0 for step in own):
+            if len(own) == len(steps):
+                told = {"steps": len(own), "first": own[0].where.step, "norm": median(step.norm for step in own)}
+                rule = replace(ZEROED, says=_LEFT_ZEROS, advice=_IN_32_BITS)
+                yield rule.found(own[0].where, severity=Severity.WARNING, **told)
+        elif _is_cut(steps) and median(step.coefficient for step in steps) < _DIRECTION:
             yield SEVERE.found(steps[-1].where, **self._told(steps))
 
     def _always(self, is_adaptive: bool) -> Iterator[Finding]:

@@ -21,6 +21,13 @@ from lightning_debugkit.monitors.parameters.frozen_modules import FROZEN
 from lightning_debugkit.monitors.parameters.parameter_registration import common
 from lightning_debugkit.stats.tensor_norms import each_norm, some, values, version
 
+_WEAKENED_BY = (
+    "clipping-scaled-gradients",
+    "clipping-severe",
+    "gradients-cleared",
+    "gradients-zeroed-by-clipping",
+    "learning-rate-schedule",
+)
 NOT_UPDATED = Rule(
     "parameter-not-updated",
     Severity.WARNING,
@@ -28,7 +35,7 @@ NOT_UPDATED = Rule(
     "{remedy}",
     section="parameters",
     cost="sampled",
-    can_follow=("clipping-scaled-gradients", "clipping-severe", "gradients-cleared", "learning-rate-schedule"),
+    can_follow=_WEAKENED_BY,
 )
 RATIO_HIGH = Rule(
     "update-ratio-high",
@@ -47,13 +54,7 @@ RATIO_LOW = Rule(
     "Raise the learning rate (it is {rate:.1e}), by ten to begin with, or use an optimizer that scales its steps.",
     section="learning-rate",
     cost="sampled",
-    can_follow=(
-        "clipping-always",
-        "clipping-scaled-gradients",
-        "clipping-severe",
-        "gradients-cleared",
-        "learning-rate-schedule",
-    ),
+    can_follow=("clipping-always", *_WEAKENED_BY),
 )
 _EARLY = 10  # steps that are all measured
 _OF_TORCH = {"defaults", "state", "param_groups", "step", "zero_grad"}  # attributes of any optimizer

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +37,16 @@ _DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)  # of th
 _STRIDE = 50  # later steps are looked at this often, and at the ends of epochs
 
 
+@dataclass(frozen=True)
+class BufferCause:
+    """What broke a buffer, as running its step again has told."""
+
+    what: str
+    remedy: str
+    samples: list[int]
+    evidence: Mapping[str, Any]
+
+
 class Buffers:
     """Look at running statistics and small buffers, all in one read on sampled steps."""
 
@@ -54,8 +66,19 @@ class Buffers:
         """Tell whether the end of this step's batch is one to look at."""
         return step != self._last and (step <= _EARLY or step % _STRIDE == 0)
 
-    def look(self, where: Where, module: nn.Module, batch: object = None) -> Iterator[Finding]:
-        """Yield the finding for statistics that have broken since the last look, once."""
+    def look(
+        self,
+        where: Where,
+        module: nn.Module,
+        batch: object = None,
+        ask: Callable[[Sequence[str]], BufferCause | None] = lambda names: None,
+    ) -> Iterator[Finding]:
+        """Yield the finding for statistics that have broken since the last look, once.
+
+        Args:
+            batch: The batch of the step that is over, if it is one.
+            ask: Runs that step again and tells why it broke these buffers.
+        """
         if self.told or not self._sound or where.step == self._last:
             return
         named = [(name, tensor) for name, tensor in _statistics(module) if name in self._sound]
@@ -74,6 +97,9 @@ class Buffers:
         alone = value == "nan" and one and batch is not None and batch_size(batch) == 1 and not samples
         layers = dict(module.named_modules())
         is_norm = all(isinstance(layers.get(name.rpartition(".")[0]), _NormBase) for name in names)
+        known = ask(names) if one and batch is not None and not is_norm else None
+        if known is not None:
+            samples = known.samples
         yield BUFFER.found(
             where.at(common(names) if len(names) > 1 else layer),
             names=listed(names),
@@ -81,12 +107,23 @@ class Buffers:
             since=since,
             held="the running statistics hold" if is_norm else "the buffer holds" if len(names) == 1 else "they hold",
             whose=": one batch is enough, as each statistic is a running mean" if is_norm else "",
-            samples_text=f"; of that batch, sample {samples[0]} holds {whose}" if samples else _ALONE * alone,
-            cure=_NOT_ALONE if alone else _cure(layer, is_norm),
+            samples_text=_told(known, samples, whose, alone),
+            cure=f"{known.remedy.removesuffix('.')}, and set it anew"
+            if known is not None
+            else _NOT_ALONE
+            if alone
+            else _cure(layer, is_norm),
             then="in eval mode it gives nan or 0, and " * is_norm,
             buffers=names,
             samples=samples,
+            **(known.evidence if known is not None else {}),
         )
+
+
+def _told(known: BufferCause | None, samples: Sequence[int], whose: str, alone: bool) -> str:
+    if known is not None:
+        return f": {known.what}"
+    return f"; of that batch, sample {samples[0]} holds {whose}" if samples else _ALONE * alone
 
 
 def _cure(layer: str, is_norm: bool) -> str:
