@@ -77,8 +77,11 @@ class Keeper:
 
     @property
     def history(self) -> list[Record]:
-        """The records there are, and those being written."""
-        return [*self.known, *self._coming]
+        """The records there are, and those being written, each once."""
+        coming = self._coming  # before what is known: beside the training it may be committed between the two
+        known = self.known
+        names = {record.name for record in known}
+        return [*known, *(record for record in coming if record.name not in names)]
 
     @property
     def reasons(self) -> dict[str, tuple[str, ...]]:
@@ -140,7 +143,7 @@ class Keeper:
             self._save(draft, write, in_folder, shards, after)
             return
         self.wait()
-        self._coming.append(draft)
+        self._coming = [*self._coming, draft]
         self._at_work = self._pool.submit(self._save, draft, write, in_folder, shards, after)
 
     def amend(self, name: str, metrics: Mapping[str, float], epochs: int) -> None:
