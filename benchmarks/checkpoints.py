@@ -2,13 +2,15 @@
 
     python benchmarks/checkpoints.py kills [--trials 75] [--megabytes 16]
     python benchmarks/checkpoints.py shards [--trials 100] [--ranks 4] [--beside] [--folder DISK]
+    python benchmarks/checkpoints.py store [--trials 100] [--megabytes 4]
     python benchmarks/checkpoints.py cost [--rounds 25] [--megabytes 1 16 64 512] [--form files shards] [--folder DISK]
 
 ``kills``: a child saves in every other step and is killed with SIGKILL, at any time, in its set-up or in a write; the
 next one goes on from what is left. Each row is repeated with ``TMPDIR`` on the filesystem of the checkpoints and on
-another. ``shards``: the same for ranks that save in shards in each step, of which one or all are killed. ``cost``:
-each variant is a real fit in processes of its own, and all save in turn, in an order that is shuffled each round;
-printed are the medians of the ratios of a round (``checkpoint_cost.py``).
+another. ``shards``: the same for ranks that save in shards in each step, of which one or all are killed. ``store``: the
+same for an object store (`moto`'s server and `s3fs`, the extra `s3-test`), gone on from here or on another machine.
+``cost``: each variant is a real fit in processes of its own, and all save in turn, in an order that is shuffled each
+round; printed are the medians of the ratios of a round (``checkpoint_cost.py``).
 Budgets of ``NestedCheckpoint``, time that the training waits: 1.0 of ``ModelCheckpoint`` at 1 MB, 0.75 at 16 and 64 MB,
 and 0.6 of it with ``save_last=True`` at every size.
 """
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import random
 import shutil
 import sys
@@ -36,8 +39,8 @@ from lightning_debugkit.checkpoints import Latest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import checkpoint_cost
+from checkpointing import sending, sharding
 from checkpointing.killing import Left, Plan, drafts, look, moments, run
-from checkpointing.sharding import lives
 
 OTHER = Path("/dev/shm")
 
@@ -112,9 +115,8 @@ def kills(options: argparse.Namespace) -> None:
 def shards(options: argparse.Namespace) -> None:
     told: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(dir=options.folder, ignore_cleanup_errors=True) as here:
-        for life in lives(
-            Path(here), options.trials, random.Random(options.seed), options.ranks, beside=options.beside
-        ):
+        chance = random.Random(options.seed)
+        for life in sharding.lives(Path(here), options.trials, chance, options.ranks, beside=options.beside):
             told["lives"] += 1
             told["steps saved"] = life.after
             told["in a write"] += bool(life.drafts)
@@ -122,6 +124,36 @@ def shards(options: argparse.Namespace) -> None:
             told["went back"] += life.after < life.before
             told["not resumed"] += life.resumed is None
             told["not the newest"] += life.resumed not in (None, life.before)
+    _print(told)
+
+
+def store(options: argparse.Namespace) -> None:
+    import fsspec
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    os.environ |= {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+    fsspec.config.conf["s3"] = {"endpoint_url": f"http://{host}:{port}"}
+    fsspec.filesystem("s3").mkdir("bucket")
+    told: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory(dir=options.folder, ignore_cleanup_errors=True) as here:
+        chance = random.Random(options.seed)
+        for life in sending.lives("s3://bucket/run", Path(here), options.trials, chance, options.megabytes):
+            told["lives"] += 1
+            told["on another machine"] += life.moved
+            told["steps sent"] = life.after
+            told["in a write or on the way"] += bool(life.parts)
+            told["unsound"] += len(life.unsound)
+            told["went back"] += life.after < life.before
+            told["killed before it trained"] += life.resumed is None
+            told["not gone on from the newest"] += life.resumed not in (None, life.newest)
+    server.stop()
+    _print(told)
+
+
+def _print(told: Counter[str]) -> None:
     print("| " + " | ".join(told) + " |\n|" + "---|" * len(told))
     print("| " + " | ".join(map(str, told.values())) + " |", flush=True)
 
@@ -133,7 +165,7 @@ def cost(options: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["kills", "shards", "cost"])
+    parser.add_argument("what", choices=["kills", "shards", "store", "cost"])
     parser.add_argument("--trials", type=int, default=75, help="kills a row; four rows are NestedCheckpoint's")
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--megabytes", type=float, nargs="+", help="of a checkpoint; cost takes several")
@@ -145,12 +177,12 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", help="cost: only those whose names hold one of these, and the stock")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    sizes = options.megabytes or {"kills": [16], "shards": [0], "cost": [1, 16, 64]}[options.what]
+    sizes = options.megabytes or {"kills": [16], "shards": [0], "store": [4], "cost": [1, 16, 64]}[options.what]
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)
     for options.megabytes in sizes:
-        {"kills": kills, "shards": shards, "cost": cost}[options.what](options)
+        {"kills": kills, "shards": shards, "store": store, "cost": cost}[options.what](options)
 
 
 if __name__ == "__main__":

@@ -82,6 +82,10 @@ class AfterSave:
         where = callback.where(trainer)
         for record in outcome.dropped:
             callback.write(trainer, "measure", name="checkpoint-dropped", value=record.name)
+        if outcome.gone:
+            finding = checkpoint_findings.gone(where, outcome, session.folder)
+            callback.emit(trainer, finding, about=finding.message)
+            return None
         if outcome.away and outcome.error is not None:
             finding = checkpoint_findings.store_away(where, outcome, session.folder)
             callback.emit(trainer, finding, about=outcome.away)

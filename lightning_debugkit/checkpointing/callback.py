@@ -326,7 +326,10 @@ class NestedCheckpoint(DebugCallback, ModelCheckpoint):
         chosen = session.parent.name if session.parent is not None else "the start"
         told = [checkpoint_findings.repaired_finding(where, self._repairs, folder)]
         told += [checkpoint_findings.passed_over(where, self._skipped, chosen, folder)] if self._skipped else []
-        told += [checkpoint_findings.left_behind(where, aside, folder)] if (aside := session.keeper.store.aside) else []
+        if session.has_company:
+            told.append(checkpoint_findings.shared(where, folder))
+        elif aside := session.keeper.store.aside:
+            told.append(checkpoint_findings.left_behind(where, aside, folder))
         for finding in filter(None, told):
             self.emit(trainer, finding, about=finding.message)  # each is an event of its own
         self._skipped = []

@@ -148,6 +148,19 @@ def passed_over(where: Where, skipped: Iterable[tuple[Record, str]], chosen: str
     return replace(finding, advice="Check the disk: files there do not hold what was written.")
 
 
+def gone(where: Where, outcome: SaveOutcome, folder: Path) -> Finding:
+    """Word files that somebody else has deleted in mid-run; a warning if none was left to go on from."""
+    names = tuple(record.name for record in outcome.gone)
+    finding = CHECKPOINT_REPAIRED.found(
+        where,
+        severity=Severity.INFO if outcome.left else Severity.WARNING,
+        folder=outcome.away or str(folder),
+        done="; ".join(_done(Repairs(lost=names))),
+        lost=list(names),
+    )
+    return replace(finding, advice="See who deletes there while the training goes on; the next save is made as usual.")
+
+
 def left_behind(where: Where, aside: list[Record], folder: Path) -> Finding:
     """Word the files of a branch that was left by going back."""
     newest = max(record.step for record in aside)
@@ -158,6 +171,19 @@ def left_behind(where: Where, aside: list[Record], folder: Path) -> Finding:
         aside=[record.name for record in aside],
     )
     return replace(finding, advice="Delete them with their records (.json) when the branch is not wanted any more.")
+
+
+def shared(where: Where, folder: Path) -> Finding:
+    """Word a folder that another process, or another callback, saves into at the same time."""
+    finding = CHECKPOINT_REPAIRED.found(
+        where,
+        folder=str(folder),
+        done="another NestedCheckpoint that is still at work saves here, too; each keeps its own files",
+    )
+    return replace(
+        finding,
+        advice="Give each a dirpath of its own: last.ckpt, best.ckpt and ckpt_path='last' are of whoever saved last.",
+    )
 
 
 def disk_low(where: Where, free: int, next_size: int, folder: Path) -> Finding:

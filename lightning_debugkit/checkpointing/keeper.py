@@ -29,6 +29,8 @@ class SaveOutcome:
     seconds: float = 0.0  # time it took; none if only its record was renewed
     free: int = 0  # bytes left on the disk
     away: str = ""  # the URL of an object store that could not be reached: the file waits for it here
+    gone: tuple[Record, ...] = ()  # what somebody else has deleted, in the folder or in the store ``away``
+    left: int = 0  # files that there are beside those
 
 
 class Keeper:
@@ -112,6 +114,13 @@ class Keeper:
     def is_busy(self) -> bool:
         return self._at_work is not None and not self._at_work.done()
 
+    def forget_gone(self) -> bool:
+        """Take note of files that somebody else has deleted; tell whether nothing is left by that."""
+        gone = self.store.forget_gone()
+        if gone:
+            self._outcomes.append(SaveOutcome(gone[-1], gone=tuple(gone), left=len(self.known)))
+        return bool(gone) and not self.known
+
     def due(self, candidate: Record, before: Moment, occasion: Occasion) -> list[KeepRule]:
         """Return the rules that want ``candidate`` written now."""
         known = self.history
@@ -179,8 +188,11 @@ class Keeper:
         while self._outcomes:
             told.append(self._outcomes.popleft())
         told += [SaveOutcome(record, error=origin_of(error)) for record, error in self.store.take_lost()]
-        if gone := self.store.take_dropped():
-            told.append(SaveOutcome(gone[-1], dropped=tuple(gone)))
+        if dropped := self.store.take_dropped():
+            told.append(SaveOutcome(dropped[-1], dropped=tuple(dropped)))
+        for mirror in self.mirrors:
+            if gone := mirror.take_gone():
+                told.append(SaveOutcome(gone[-1], gone=tuple(gone), away=mirror.store.url, left=len(self.known)))
         return told
 
     def wait(self) -> None:
@@ -197,6 +209,7 @@ class Keeper:
             mirror.close()
         self._release()
         self.store.wait()
+        self.forget_gone()
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = self.store.beside = None
@@ -220,6 +233,8 @@ class Keeper:
     def _write(self, draft: Record, write: Write, in_folder: bool, shards: Shards | None) -> None:
         try:
             self._release()
+            self.store.wait()
+            self.forget_gone()
             for mirror in self.mirrors:
                 if draft.name in mirror.keeps([*self.known, draft], self._pinned):
                     self.store.pinned.setdefault(draft.name, f"{WAITS} {mirror.store.url}")

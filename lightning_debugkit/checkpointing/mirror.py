@@ -39,6 +39,8 @@ class Mirror:
         self._going: dict[str, Record] = {}
         self._tried: dict[str, Record] = {}  # of these a part may have arrived
         self._renewed: dict[str, Record] = {}
+        self._folder = Path()
+        self._gone: list[Record] = []
         self._problems: deque[tuple[Record | None, Exception]] = deque()
         self._lock = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -77,6 +79,7 @@ class Mirror:
         wanted = self.keeps(history, pinned)
         with self._lock:
             self._wanted = set(wanted)
+            self._folder = folder
             for record in history:
                 if record.name not in wanted:
                     continue
@@ -111,6 +114,11 @@ class Mirror:
         while self._problems:
             found.append(self._problems.popleft())
         return found
+
+    def take_gone(self) -> list[Record]:
+        """Return what the store has lost and is not here either, since this was asked last."""
+        taken, self._gone = self._gone, []
+        return taken
 
     def close(self, patience: float = PATIENCE) -> list[str]:
         """Wait until all is sent, or until the store fails once more; return the names that still wait in the spool."""
@@ -149,6 +157,8 @@ class Mirror:
             self._renew()
             self._sweep()
             self._delete()
+            if self._is_told:
+                self._look_again()
         except Exception as error:
             if not self._is_told:
                 self._problems.append((record, error))
@@ -175,6 +185,19 @@ class Mirror:
             newest = max(self.there.values(), key=lambda each: (each.time, each.step))
         self.store.point(newest)
         self._is_away = False
+
+    def _look_again(self) -> None:
+        """See what a store that was away has lost; what is here still, and wanted, is sent again."""
+        with self._lock:
+            there = list(self.there.values())
+        lost = [record for record in there if self.store.record(record.name) is None]
+        with self._lock:
+            for record in lost:
+                del self.there[record.name]
+                path = self._folder / record.name
+                if record.name in self._wanted and path.exists():
+                    self.waiting[record.name] = (path, record)
+            self._gone += [record for record in lost if record.name not in self.waiting]
 
     def _renew(self) -> None:
         while self._renewed:

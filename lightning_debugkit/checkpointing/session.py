@@ -15,6 +15,7 @@ from lightning_debugkit.checkpointing.fresh_metrics import FreshMetrics
 from lightning_debugkit.checkpointing.keep_reasons import RESUMED
 from lightning_debugkit.checkpointing.keeper import Keeper
 from lightning_debugkit.checkpointing.mirror import Mirror
+from lightning_debugkit.checkpointing.presence import Presence
 from lightning_debugkit.checkpointing.records import Moment, Record
 from lightning_debugkit.checkpointing.repair import MANIFEST, Repairs, repair
 from lightning_debugkit.checkpointing.retention_rules import Every, KeepRule, Latest, Occasion, urls_of
@@ -78,6 +79,8 @@ class CheckpointSession:
         self.fresh: dict[str, float] = {}
         self.owed = False
         self.fault: Exception | None = None
+        self.has_company = False  # others that are at work save into the folder, too
+        self._presence: Presence | None = None
         self._pin = ""
         self._draft_folder = ExitStack()
         self._shards = ShardWriter(beside=options.beside)
@@ -103,6 +106,8 @@ class CheckpointSession:
         parent = self.parent
         if self.keeper is not None:
             store = self.keeper.store
+            self._presence = Presence(self.folder)
+            self.has_company = self._presence.has_company
             self.keeper.read()
             if parent is not None:
                 store.lineage = (*parent.lineage, (parent.run, parent.step))
@@ -163,6 +168,10 @@ class CheckpointSession:
     def _plan(
         self, trainer: Trainer, keeper: Keeper, before: Moment, now: Moment, occasion: Occasion
     ) -> tuple[_Plan, Record | None]:
+        if occasion is Occasion.FINAL:
+            keeper.wait()
+        if not keeper.is_busy:
+            self.owed |= keeper.forget_gone()
         same = next((record for record in reversed(keeper.history) if record.step == now.step), None)
         if same is not None:
             if self._pin:
@@ -214,6 +223,8 @@ class CheckpointSession:
 
     def finish(self) -> None:
         """Wait for what is being written, on every rank; what is saved afterwards is saved at once."""
+        if self._presence is not None:
+            self._presence.leave()
         self._shards.wait()
         if self.keeper is not None:
             self.keeper.close()

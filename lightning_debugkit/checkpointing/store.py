@@ -15,18 +15,9 @@ from functools import partial
 from pathlib import Path
 
 from lightning_debugkit.checkpointing.keep_reasons import doomed, kept
-from lightning_debugkit.checkpointing.records import (
-    FOLDER_RECORD,
-    SUFFIX,
-    Lineage,
-    Record,
-    Shards,
-    history,
-    in_order,
-    read_records,
-)
+from lightning_debugkit.checkpointing.records import SUFFIX, Lineage, Record, Shards, history, in_order, read_records
 from lightning_debugkit.checkpointing.retention_rules import Best, KeepRule
-from lightning_debugkit.checkpointing.verification import digest, mismatch
+from lightning_debugkit.checkpointing.verification import mismatch, sealed
 from lightning_debugkit.core.atomic_files import (
     discard,
     is_full,
@@ -177,6 +168,19 @@ class Store:
         taken, self._lost = self._lost, []
         return taken
 
+    def forget_gone(self) -> list[Record]:
+        """Return the files that somebody else has deleted: from now on no new one is ranked against them."""
+        if self._settled is not None and not self._settled.done():
+            return []  # this one is deleting
+        self.wait()
+        names = set()
+        with contextlib.suppress(OSError):
+            names = {path.name for path in self.folder.iterdir()}
+        # A listing may be late on a network's filesystem.
+        gone = [each for each in self.history if each.name not in names and not os.path.lexists(self.path(each))]
+        self._forget(gone)
+        return gone
+
     def make_room(self, draft: Record) -> None:
         """Delete what ``draft`` would replace, but never the last file that is sound."""
         self.wait()
@@ -224,7 +228,7 @@ class Store:
             raise FileExistsError(errno.EEXIST, "a checkpoint is never overwritten", str(path))
         if shards is None:  # they are on the disk already
             self.expect_room()
-        sealed: list[Record] = []
+        made: list[Record] = []
 
         def save(target: Path) -> None:
             write(target)
@@ -233,10 +237,10 @@ class Store:
                 size = size_of(target)
             if not size:
                 raise PermissionError(errno.EACCES, "the checkpoint was not written", str(path))
-            sealed.append(_sealed(target, draft, size, shards))
+            made.append(sealed(target, draft, size, shards))
 
         write_whole(path, save, fsync=fsync, in_folder=in_folder)
-        record = sealed[0]
+        record = made[0]
         try:
             # By way of a draft: written in place, a kill may leave an empty one. Torn by a loss of power, it is made
             # anew of what the file says of itself; a file of others says nothing.
@@ -327,17 +331,6 @@ class Store:
     def _replace(self, record: Record) -> None:
         others = [other for other in self.records if other.name != record.name]
         self.records = in_order([*others, record])
-
-
-def _sealed(path: Path, draft: Record, size: int, shards: Shards | None) -> Record:
-    """Return the record of what was written; a folder of shards holds it, too, before it gets its name."""
-    if shards is None:
-        return draft.sealed(size, digest(path))
-    record = draft.sealed(size, "", shards)
-    if found := mismatch(path, record):
-        raise OSError(errno.EIO, f"{found}: the folder must be one that all processes share", str(path))
-    (path / FOLDER_RECORD).write_text(record.to_json(), encoding="utf-8")
-    return record
 
 
 def _before_fork() -> None:

@@ -6,6 +6,7 @@ files, which hold a CRC-32 of each part: they are compared here. Of a folder of 
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import zipfile
@@ -129,6 +130,21 @@ def mismatch(path: Path, record: Record) -> str:
         return "it is gone"
     except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
         return f"it cannot be read ({error})"
+
+
+def sealed(path: Path, draft: Record, size: int, shards: Shards | None) -> Record:
+    """Return the record of what was written at ``path``; a folder of shards holds it, too, before it gets its name.
+
+    Raises:
+        OSError: Not all shards that others have written are there.
+    """
+    if shards is None:
+        return draft.sealed(size, digest(path))
+    record = draft.sealed(size, "", shards)
+    if found := mismatch(path, record):
+        raise OSError(errno.EIO, f"{found}: the folder must be one that all processes share", str(path))
+    (path / FOLDER_RECORD).write_text(record.to_json(), encoding="utf-8")
+    return record
 
 
 def damage(path: Path, record: Record | None = None) -> str:

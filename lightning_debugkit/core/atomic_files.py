@@ -240,6 +240,22 @@ def lock(handle: int, wait: bool = False) -> bool:
     return True
 
 
+def share(handle: int) -> bool:
+    """Take a share of the lock of an open folder; return whether nobody had one, as far as the filesystem tells."""
+    if fcntl is None:
+        return True
+    is_alone = True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        is_alone = False
+    except OSError:
+        return True
+    with contextlib.suppress(OSError):
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    return is_alone
+
+
 def locked(path: Path) -> int | None:
     """Return a handle that holds the lock of ``path``, ``None`` where there are no locks.
 

@@ -83,9 +83,8 @@ def fit(plan: Plan, wire: int, last_step: int) -> None:
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        default_root_dir=plan.folder.parent,
         callbacks=[Teller(wire, callback), callback],
-        **plan.options(),
+        **{"default_root_dir": plan.folder.parent, **plan.options()},
     )
     trainer.fit(Marked(plan.megabytes), batches(STEPS_AN_EPOCH), batches(1), ckpt_path="last")
     os.write(wire, b"ended 0\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,6 +14,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from checkpointing.faulty_store import FaultyStore, faults
+from checkpointing.killing import until
 from checkpointing.saving import Scored, loader, step_of, train
 from lightning.pytorch.callbacks import Callback
 
@@ -176,6 +177,51 @@ def test_a_store_that_stays_away_costs_nothing_but_its_copies(tmp_path: Path) ->
         store.refused = 0
         train(tmp_path, NestedCheckpoint("faulty://bucket/run", rules=[Every(steps=1)]), ckpt_path="last", max_epochs=3)
         assert there("faulty://bucket/run") == [13, 14, 15], "and are sent by the next fit"
+
+
+class At(Callback):
+    """Does something before the batch of a step."""
+
+    def __init__(self, **by_step: Callable[[], object]) -> None:
+        self.by_step = by_step
+
+    def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
+        self.by_step.get(f"step_{trainer.global_step}", lambda: None)()
+
+
+def test_a_bucket_that_vanishes_in_mid_run_gets_what_waited_when_it_comes_back(tmp_path: Path) -> None:
+    """All that it had is gone, the best among it; it answers 503, then it is there again, empty."""
+    with faults() as store:
+
+        def vanish() -> None:
+            assert until(lambda: [each.step for each in ObjectStore("faulty://bucket/run").records()] == [5, 6])
+            FaultyStore.store.clear()
+            store.unavailable = -1
+
+        def come_back() -> None:
+            assert spool(tmp_path) == [8, 10]
+            store.unavailable = 0
+
+        keeps = NestedCheckpoint("faulty://bucket/run", rules=[Best("val_loss"), Latest(n=2, every_n_steps=2)])
+        train(tmp_path, At(step_7=vanish, step_11=come_back), keeps, module=Scored([1.0, 3.0, 2.0]))
+        assert there("faulty://bucket/run") == [14, 15]
+        assert keeps.best_model_path.startswith("faulty://bucket/run/step-00000015"), "the best that there is"
+    told = {each.rule: each for each in read_journal(tmp_path / "debugkit").findings}
+    assert sorted(told) == ["checkpoint-failed", "checkpoint-repaired"]
+    assert "503" in told["checkpoint-failed"].message
+    assert told["checkpoint-repaired"].message.startswith("in faulty://bucket/run: forgot step-00000005-")
+    assert read_journal(tmp_path / "debugkit").of_kind("trouble") == []
+
+
+def test_a_store_that_was_away_and_has_what_it_had_is_sent_nothing_twice(tmp_path: Path) -> None:
+    with faults() as store:
+        goes = lambda: setattr(store, "refused", -1)  # noqa: E731
+        comes = lambda: setattr(store, "refused", 0)  # noqa: E731
+        keeps = NestedCheckpoint("faulty://bucket/run", rules=[Every(steps=5)])
+        train(tmp_path, At(step_9=goes, step_12=comes), keeps)
+        assert there("faulty://bucket/run") == [5, 10, 15]
+        assert sum(call.startswith("put step-00000005") for call in store.calls) == 2, "the object and its record"
+    assert [each.rule for each in read_journal(tmp_path / "debugkit").findings] == ["checkpoint-failed"]
 
 
 def test_what_a_late_listing_does_not_show_is_found_all_the_same(tmp_path: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import pytest
+from checkpointing.killing import until
 from checkpointing.saving import Scored, train
+from checkpointing.sending import lives
 
 from lightning_debugkit import NestedCheckpoint, read_journal
 from lightning_debugkit.checkpointing.object_store import ObjectStore, stored_md5
@@ -93,3 +96,39 @@ def test_a_bucket_that_is_not_there_stops_no_training(s3: Any, tmp_path: Path) -
     assert trainer.global_step == 15
     (told,) = read_journal(tmp_path / "debugkit").findings
     assert told.message.startswith("s3://no-such-bucket/run cannot be reached")
+
+
+def test_a_bucket_that_is_deleted_in_mid_run_gets_what_waited_when_it_is_made_again(s3: Any, tmp_path: Path) -> None:
+    url = "s3://brief/run"
+    s3.mkdir("brief")
+
+    class Brief(pl.Callback):
+        def on_train_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
+            if trainer.global_step == 7:
+                assert until(lambda: [record.step for record in ObjectStore(url).records()] == [5, 6])
+                s3.rm("brief", recursive=True)
+                assert not s3.exists("brief")
+            if trainer.global_step == 11:
+                s3.mkdir("brief")
+
+    keeps = NestedCheckpoint(url, rules=[Best("val_loss"), Latest(n=2, every_n_steps=2)])
+    train(tmp_path, Brief(), keeps, module=Scored([1.0, 3.0, 2.0]))
+    store = ObjectStore(url)
+    assert [(record.step, store.damage(record, tmp_path / "read")) for record in store.records()] == [
+        (14, ""),
+        (15, ""),
+    ]
+    journal = read_journal(tmp_path / "debugkit")
+    assert sorted(each.rule for each in journal.findings) == ["checkpoint-failed", "checkpoint-repaired"]
+    assert journal.of_kind("trouble") == []
+
+
+@pytest.mark.usefixtures("no_process_left")
+def test_no_kill_leaves_an_unsound_checkpoint_there(s3: Any, tmp_path: Path) -> None:
+    """A longer form is ``benchmarks/checkpoints.py store``."""
+    s3.mkdir("lives")
+    told = list(lives("s3://lives/run", tmp_path, 8, random.Random(1)))
+    assert [life.unsound for life in told] == [{}] * 8
+    assert all(life.after >= life.before for life in told)
+    assert all(life.resumed in (None, life.newest) for life in told), "the newest here or there is gone on from"
+    assert max(life.after for life in told) > 0
