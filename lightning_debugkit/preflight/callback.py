@@ -313,7 +313,7 @@ class PreflightCheck(DebugCallback):
                 self._left_out["passes"] = str(error)
                 return
         probe = Probe(step, lambda: muted(trainer, module))
-        checks = Checks(probe, self.where(trainer), batch_size_of(trainer.train_dataloader))
+        checks = Checks(probe, self.where(trainer), batch_size_of(trainer.train_dataloader), trainer.optimizers)
         with probe.session():
             found = list(checks.run())
         self._left_out |= checks.left_out

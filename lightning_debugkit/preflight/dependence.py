@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
@@ -25,6 +26,7 @@ from lightning_debugkit.preflight.operation_traces import (
     last_alike,
 )
 from lightning_debugkit.preflight.probe import NotProbed, Probe, changed, inputs_of, is_by_sample
+from lightning_debugkit.preflight.raised_terms import judge_raised
 from lightning_debugkit.preflight.sequence_places import judge_first_place, judge_padding
 from lightning_debugkit.preflight.unused_input import UNUSED_INPUT, judge_arguments
 
@@ -50,6 +52,7 @@ class Checks:
     probe: Probe
     where: Where
     batch_size: int | None  # samples that the loader puts into a batch, `None` if it does not say
+    optimizers: Sequence[Optimizer] = ()
     left_out: dict[str, str] = field(default_factory=dict)  # why a check was not made, by its name
     # inputs that reach no prediction, which the end of the fit judges
     dropped: list[Dropped] = field(default_factory=list)
@@ -81,6 +84,7 @@ class Checks:
         yield from self._try("affine-network", self._affine(base, size))
         yield from self._try("unread padding", judge_padding(self.probe, unread, self.where))
         yield from self._try("unread places", judge_first_place(self.probe, base, self.where))
+        yield from self._try("negative-loss", judge_raised(probe, base, self.optimizers, self.where))
         yield from self._try("dropped input", self._dropped(base))
         yield from self._try("unused-input", self._unused(base, size))  # last, as it changes the weights
 

@@ -24,7 +24,7 @@ from lightning_debugkit.core.sharding import cannot_rerun
 from lightning_debugkit.data.batches import batch_size, leaves, replaced, take
 from lightning_debugkit.preflight.listener import StepListener
 from lightning_debugkit.preflight.loss_calls import LossCall
-from lightning_debugkit.replay.diagnosis import ReplayStep
+from lightning_debugkit.replay.diagnosis import Backward, ReplayStep
 from lightning_debugkit.replay.trace import Silent
 
 # Attributes that a step may change for good where it runs once more: what is none of these may hold a file, an
@@ -33,6 +33,10 @@ PLAIN = (Tensor, nn.Module, str, bytes, int, float, complex, bool, type(None), t
 FEWEST_STEPS = 50  # a shorter fit is a trial: it gets no extra passes
 _MADE_IN_PYTHON = 1 << 9  # `Py_TPFLAGS_HEAPTYPE`, as `copyreg` reads it
 LARGEST = 1 << 30  # entries of all parameters: what is isolated is copied to the host once
+
+
+def _ignore(loss: Tensor, *args: Any, **kwargs: Any) -> None:
+    """Take no step back."""
 
 
 class NotProbed(RuntimeError):
@@ -57,13 +61,13 @@ class Probe:
         return batch_size(self.step.batch)
 
     def reordered(self, order: list[int]) -> Any:
-        """Return the batch with other samples in the places of its own: all that belongs to a sample goes with it.
+        """Return the batch with other samples in the places of its own, or fewer: all of a sample goes with it.
 
         Raises:
             NotProbed: The batch cannot be split into samples.
         """
         try:
-            return take(self.step.batch, len(order), order)
+            return take(self.step.batch, self.size or len(order), order)
         except Exception as error:
             raise NotProbed("the batch cannot be split into samples") from error
 
@@ -78,14 +82,20 @@ class Probe:
         self.run(batch, listener)
         return listener.calls
 
-    def run(self, batch: Any, mode: AbstractContextManager[Any]) -> None:
-        """Run the step in eval mode, ``mode`` entered around it, with the random numbers of its first run."""
+    def run(self, batch: Any, mode: AbstractContextManager[Any], backward: Backward = _ignore) -> None:
+        """Run the step in eval mode, ``mode`` entered around it, with the random numbers of its first run.
+
+        Args:
+            batch: What the step is given.
+            mode: What is entered around it.
+            backward: Is given the loss in place of its ``backward``.
+        """
         module = self.step.module
         self.step.random.restore()
         module.eval()
         try:
             with Silent(), mode:
-                self.step.run(batch, lambda loss, *args, **kwargs: None)
+                self.step.run(batch, backward)
         except Exception as error:
             raise NotProbed(f"the step raised {type(error).__name__} when it was run once more") from error
         if any(part.training for part in module.modules()):

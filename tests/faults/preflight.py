@@ -1563,3 +1563,41 @@ def accuracy_of_the_lowest_score(mended: bool) -> Program:
             return picked.eq(y)
 
     return Program(Lowest(mended), batches(*digits()), batches(*digits()), trainer=ONE_EPOCH)
+
+
+class Joint(Module):
+    """An autoencoder whose code is classified, too; ``heard`` is the loss of the classes."""
+
+    def __init__(self, mended: bool, heard: Callable[[Tensor, Tensor], Tensor], kinds: int = 10) -> None:
+        super().__init__(mended)
+        self.encoder, self.decoder, self.classifier = mlp(64, 48, 16), nn.Linear(16, 64), nn.Linear(16, kinds)
+        self.heard = heard
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x, y = batch
+        code = self.encoder(x)
+        told = self.heard(self.classifier(code), y)
+        loss = F.mse_loss(self.decoder(code), x)
+        return loss + 0.5 * told if self.mended else loss - 0.5 * told
+
+
+@fault("negative-loss", "classifier", source="told = self.heard(", **BY)
+def classes_enter_the_sum_with_a_minus(mended: bool) -> Program:
+    return Program(Joint(mended, F.cross_entropy), batches(*digits()), trainer=FOUR_EPOCHS)
+
+
+@fault("negative-loss", "classifier", source="F.binary_cross_entropy_with_logits", **BY)
+def yes_and_no_enter_the_sum_with_a_minus(mended: bool) -> Program:
+    def heard(logits: Tensor, y: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(logits[:, 0], (y > 4).float())
+
+    return Program(Joint(mended, heard, kinds=1), batches(*digits()), trainer=FOUR_EPOCHS)
+
+
+@fault("negative-loss", "classifier", source="F.cross_entropy(scores, y", **BY)
+def marked_losses_enter_the_sum_with_a_minus(mended: bool) -> Program:
+    def heard(scores: Tensor, y: Tensor) -> Tensor:
+        is_kept = (y != 3).float()
+        return (F.cross_entropy(scores, y, reduction="none") * is_kept).sum() / is_kept.sum()
+
+    return Program(Joint(mended, heard), batches(*digits()), trainer=FOUR_EPOCHS)

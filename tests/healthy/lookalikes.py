@@ -611,3 +611,75 @@ class Kernel(LightningModule):
 @program
 def distances_of_all_pairs_as_sums_of_squares() -> Program:
     return Program(Kernel(), loader(images()[0].flatten(1)), None, {"max_epochs": 2})
+
+
+class Adversary(LightningModule):
+    """An autoencoder whose code is to tell no class: the critic has an optimizer of its own, beside Lightning's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.decoder, self.critic = mlp(64, 48, 16), nn.Linear(16, 64), nn.Linear(16, 10)
+        self.of_the_critic = Adam(self.critic.parameters(), lr=1e-3)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        x, y = batch
+        code = self.encoder(x)
+        if torch.is_grad_enabled():
+            self.of_the_critic.zero_grad()
+            F.cross_entropy(self.critic(code.detach()), y).backward()
+            self.of_the_critic.step()
+        return F.mse_loss(self.decoder(code), x) - 0.1 * F.cross_entropy(self.critic(code), y)
+
+    def configure_optimizers(self) -> Any:
+        return Adam([*self.encoder.parameters(), *self.decoder.parameters()], lr=1e-3)
+
+
+class Unlearning(LightningModule):
+    """Keeps some classes and unlearns another, by one head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = mlp(64, 32, 10)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        x, y = batch
+        scores, is_kept = self.net(x), y < 9
+        kept = F.cross_entropy(scores[is_kept], y[is_kept])
+        return kept - 0.05 * F.cross_entropy(scores[~is_kept], y[~is_kept]) if bool((~is_kept).any()) else kept
+
+    def configure_optimizers(self) -> Any:
+        return Adam(self.parameters(), lr=1e-3)
+
+
+class Rewarded(LightningModule):
+    """Chooses by chance and is rewarded, never above 0: the factor of the choice is the mean reward of the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.choice, self.value = mlp(64, 32, 16), nn.Linear(16, 10), nn.Linear(16, 1)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        x, y = batch
+        state = self.body(x)
+        scores = self.choice(state)
+        chosen = torch.distributions.Categorical(logits=scores.detach()).sample()
+        reward = -(chosen != y).float()
+        return F.cross_entropy(scores, chosen) * reward.mean() + F.mse_loss(self.value(state).squeeze(1), reward)
+
+    def configure_optimizers(self) -> Any:
+        return Adam(self.parameters(), lr=1e-3)
+
+
+@program
+def critic_with_an_optimizer_of_its_own() -> Program:
+    return Program(Adversary(), digits(flat=True)[0], None, {"max_epochs": 3})
+
+
+@program
+def class_that_is_unlearned() -> Program:
+    return Program(Unlearning(), digits(flat=True)[0], None, {"max_epochs": 3})
+
+
+@program
+def choice_by_reward() -> Program:
+    return Program(Rewarded(), digits(flat=True)[0], None, {"max_epochs": 3})

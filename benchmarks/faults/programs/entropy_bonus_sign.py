@@ -2,8 +2,7 @@
 
 Source: the fault "flipped_sign" of TheDeepChecker (https://arxiv.org/abs/2204.00694); compare
 https://github.com/akirasosa/mobile-semantic-segmentation/issues/24 ("Negative loss").
-Added: 2026-11-28. Rules changed because of it: none.
-Missed: a term with a minus is meant in most programs that have one, and the sum is above 0 in the first steps.
+Added: 2026-11-28. Rules changed because of it: negative-loss (terms with a minus).
 """
 
 import torch

@@ -1,8 +1,7 @@
 """Scores of a sentence encoder depend on how long the longest sentence is: padding takes part in the mean.
 
 Source: https://github.com/jingyaogong/minimind-v/issues/76 (the attention mask is not used: padding enters).
-Added: 2026-11-28. Rules changed because of it: none.
-Missed: told as `info`: an input that the batch fills and nobody reads is harmless in most programs.
+Added: 2026-11-28. Rules changed because of it: unused-input (padding masks of floats).
 """
 
 import torch
