@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -117,8 +118,8 @@ def _losses(runs: Runs) -> Iterator[Drawing]:
 
 def _metrics(runs: Runs) -> Iterator[Drawing]:
     of_runs = [{curve.label for curve in logged(summary)} for summary in runs.values()]
-    shared = [name for name in sorted(set.intersection(*of_runs)) if "loss" not in name.lower()]
-    yield from _logged(shared[:_METRICS], runs)
+    times = Counter(name for names in of_runs for name in names if "loss" not in name.lower())
+    yield from _logged(sorted(name for name, count in times.items() if count > 1)[:_METRICS], runs)
 
 
 def _logged(names: Sequence[str], runs: Runs) -> Iterator[Drawing]:
@@ -194,10 +195,11 @@ def _known(summary: Summary) -> Iterator[tuple[str, Any]]:
 
 
 def _drawn(name: str, title: str, up: str, held: Mapping[str, Sequence[Curve]]) -> Iterator[Drawing]:
-    """Yield a figure of all curves, each called after its run."""
+    """Yield a figure of all curves, each called after its run; a run of one curve has its colour in all figures."""
+    is_one = max(map(len, held.values()), default=0) <= 1
     found = [
-        replace(curve, label=run if len(each) == 1 else f"{run} {curve.label}")
-        for run, each in held.items()
+        replace(curve, label=run if len(each) == 1 else f"{run} {curve.label}", color=place if is_one else None)
+        for place, (run, each) in enumerate(held.items())
         for curve in each
     ]
     found = [curve for curve in found if np.isfinite(curve.values).any()]

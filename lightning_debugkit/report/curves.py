@@ -36,6 +36,7 @@ class Curve:
     label: str
     steps: NDArray[np.int64]
     values: NDArray[np.float64]
+    color: int | None = None  # place in the palette; its place among the curves of the figure if not given
 
     @property
     def ends(self) -> str:
@@ -112,7 +113,7 @@ def draw_curves(axes: Axes, found: Sequence[Curve]) -> None:
         axes.plot(
             curve.steps,
             np.where(finite, curve.values, np.nan),
-            color=PALETTE.series[count % len(PALETTE.series)],
+            color=PALETTE.series[(count if curve.color is None else curve.color) % len(PALETTE.series)],
             linewidth=1.4,
             marker="o" if curve.steps.size < _FEW else None,
             markersize=2.5,

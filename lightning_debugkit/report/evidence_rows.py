@@ -64,8 +64,8 @@ def _is_said(value: Any, said: str) -> bool:
 
     >>> [_is_said(value, "36% of 560, so the loss stays at 1.46") for value in (0.3571, 1.461, 560, 1.5, 1.386)]
     [True, True, True, False, False]
-    >>> _is_said(-0.367, "a gain of -36.7%")
-    True
+    >>> _is_said(-0.367, "a gain of -36.7%"), _is_said(0.0589, "9.9 points (5.9 to 14.4) worse")
+    (True, True)
     """
     if isinstance(value, bool | Mapping):
         return False
@@ -80,7 +80,8 @@ def _wordings(value: Any) -> set[str]:
     # One digit of a number that has more proves nothing.
     rounded = {f"{known:.{digits}g}" for digits in range(2, 8)}
     in_percent = {f"{100 * known:.{digits}f}" for digits in range(3)} if 0 < abs(known) < 1 else set()
-    return {phrase(value), *rounded, *(f"{text}{gap}%" for text in in_percent for gap in ("", " "))}
+    points = {text for text in in_percent if "." in text}  # of an interval in percent, whose sign stands elsewhere
+    return {phrase(value), *rounded, *points, *(f"{text}{gap}%" for text in in_percent for gap in ("", " "))}
 
 
 def _alone(text: str) -> str:

@@ -1,6 +1,7 @@
 """A report as an object, in a notebook, and several runs on one page."""
 
 import subprocess
+import re
 import sys
 import types
 from collections.abc import Callable
@@ -106,6 +107,28 @@ def test_runs_side_by_side_are_one_page(
     assert "error, step 24" in text
     assert "max_epochs" in text
     assert "accumulate_grad_batches" not in text, "what is the same is no difference"
+
+
+def test_a_run_has_one_colour_in_all_figures_and_two_that_share_a_metric_show_it(
+    two: tuple[Path, Path], journal: Writer, tmp_path: Path
+) -> None:
+    """The run between them broke before it logged anything."""
+    broke = tmp_path / "logs/version_2/debugkit"
+    broke.mkdir(parents=True)
+    points = [
+        {"kind": "measure", "name": "loss", "epoch": 0, "step": step, "rank": 0, "value": 1.0 + step}
+        for step in range(5)
+    ]
+    journal(RUN, *points, LOSS, {**END, **BROKE}, folder=broke)
+    page = tmp_path / "all.html"
+    assert main(["report", *map(str, (two[0], broke, two[1])), "--to", str(page)]) == 0
+    drawn = dict(_figures(page.read_text()))
+    assert [f"--series-{number}" in drawn["Loss of each step"] for number in (1, 2, 3)] == [True, True, True]
+    assert [f"--series-{number}" in drawn["val/acc"] for number in (1, 2, 3)] == [True, False, True]
+
+
+def _figures(page: str) -> list[tuple[str, str]]:
+    return re.findall(r'<figure class="plot">\s*<figcaption><strong>(.*?)</strong>(.*?)</figure>', page, re.DOTALL)
 
 
 def test_runs_side_by_side_are_called_as_they_were_asked_for(
