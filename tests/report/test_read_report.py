@@ -1,7 +1,7 @@
 """A report as an object, in a notebook, and several runs on one page."""
 
-import subprocess
 import re
+import subprocess
 import sys
 import types
 from collections.abc import Callable
