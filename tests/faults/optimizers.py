@@ -499,6 +499,29 @@ def a_column_of_no_length(mended: bool) -> Program:
     return program(Chosen(mended, partial(ColumnWise, guard=1e-8 if mended else 0.0)))
 
 
+class Whitened(torch.optim.Optimizer):
+    """RMSprop by hand, for weights that sit at 0, too; ``guard`` keeps entries without a gradient from 0/0."""
+
+    def __init__(self, params: Any, guard: float) -> None:
+        super().__init__(params, {"lr": 1e-3, "guard": guard})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        with torch.enable_grad():
+            loss = closure()
+        for group in self.param_groups:
+            for p in group["params"]:
+                energy = self.state[p].setdefault("energy", torch.zeros_like(p))
+                energy.mul_(0.9).addcmul_(p.grad, p.grad, value=0.1)
+                p -= group["lr"] * p.grad / (energy.sqrt() + group["guard"])
+        return loss
+
+
+@fault("optimizer-nonfinite", "", "net", "net.0", raises=True)
+def rmsprop_by_hand_without_eps(mended: bool) -> Program:
+    return program(Chosen(mended, partial(Whitened, guard=1e-8 if mended else 0.0)))
+
+
 class UnitLength(torch.optim.Optimizer):
     """Each gradient is brought to the length of its weights; one that is 0 has no length."""
 

@@ -156,7 +156,9 @@ def _cause(look: StepStats, parameter: Tensor) -> tuple[str, str]:
             "Give betas below 1, such as (0.9, 0.999).",
         )
     state = look.optimizer.state.get(parameter, {})
-    return _of_state(look, parameter, group, state if isinstance(state, Mapping) else {})
+    state = state if isinstance(state, Mapping) else {}
+    told = _of_state(look, parameter, group, state)
+    return told if told[0] else _divided_by(values(parameter), state)
 
 
 def _of_state(
@@ -196,6 +198,25 @@ def _of_state(
             "Add a small number to what the step divides by, or leave a parameter alone whose gradient is 0.",
         )
     return "", ""
+
+
+def _divided_by(weights: Tensor, state: Mapping[str, Any]) -> tuple[str, str]:
+    """Tell of an optimizer that nobody knows that its weights are NaN where a state of it is 0, and nowhere else.
+
+    >>> _divided_by(torch.tensor([1.0, math.nan]), {"energy": torch.tensor([0.5, 0.0])})[0]
+    'nan stands where its state energy is 0, and nowhere else: a step that divides by it makes 0/0'
+    >>> _divided_by(torch.tensor([1.0, math.nan]), {"energy": torch.tensor([0.0, 0.0])})[0]
+    ''
+    """
+    broken = torch.isnan(weights)
+    like = {key: held for key, held in state.items() if isinstance(held, Tensor) and held.shape == weights.shape}
+    zero = next((key for key, held in like.items() if torch.equal(values(held) == 0, broken)), "")
+    if not zero or bool(broken.all()):
+        return "", ""
+    return (
+        f"nan stands where its state {zero} is 0, and nowhere else: a step that divides by it makes 0/0",
+        "Add a small number, such as 1e-8, to what the step divides by: where no gradient came, the state is 0.",
+    )
 
 
 def _is_broken(value: Any) -> bool:
