@@ -217,7 +217,7 @@ class Monitor:
             yield from self.trends.gradients(look)
         if not self.wiring or closure_again:
             return
-        if look.norm == 0 and zeroed(trainer):
+        if look.norm == 0 and (zeroed(trainer) or self.zero_grad.multiplied_by_zero(look)):
             return  # what clipping has turned to zeros says nothing of the wiring
         yield from self.zero_grad.before_step(look, fit.is_automatic, alone, not fit.holds_whole_model)
         if self._graphs > 0 and fit.is_sharded:

@@ -82,6 +82,23 @@ def own_clipping_by_a_norm_in_half_precision(mended: bool) -> Program:
     return classifies(Own(mended))
 
 
+@fault("gradients-zeroed-by-clipping", by=BY)
+def clipping_by_hand_by_a_norm_in_half_precision(mended: bool) -> Program:
+    """The same under manual optimization; the gradients are not said to be cleared."""
+
+    class Own(ByHand):
+        def update(self, optimizer: Any, loss: Tensor) -> None:
+            optimizer.zero_grad()
+            self.manual_backward(loss * (1.0 if mended else 1e4))
+            squares = [p.grad.half().square().sum() for p in self.parameters()]
+            factor = (1.0 / torch.stack(squares).sum().sqrt()).clamp(max=1.0)
+            for parameter in self.parameters():
+                parameter.grad.mul_(factor)
+            optimizer.step()
+
+    return classifies(Own(mended))
+
+
 # --- clipping-always -----------------------------------------------------------------------------------------------
 
 

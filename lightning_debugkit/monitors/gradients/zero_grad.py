@@ -170,6 +170,14 @@ class ZeroGrad:
         if track.vanished >= 0:
             track.looked = None if gone or is_sharded or look.overflows or not _norm(track, look) else state
 
+    def multiplied_by_zero(self, look: StepStats) -> bool:
+        """Tell whether somebody has multiplied a gradient by 0 since the backward that left it: it has signs yet."""
+        track = self.tracked[id(look.optimizer)]
+        grad = _gradient(track)
+        if grad is None or track.seen is None or _state(track.parameter) == track.seen:
+            return False
+        return not bool(values(grad).any()) and not _is_cleared(values(grad))
+
     def after_step(self, optimizer: Optimizer) -> bool:
         """Remember the gradients that were used; clipping has changed them in the meantime.
 

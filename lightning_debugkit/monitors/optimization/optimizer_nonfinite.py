@@ -210,11 +210,11 @@ def _divided_by(weights: Tensor, state: Mapping[str, Any]) -> tuple[str, str]:
     """
     broken = torch.isnan(weights)
     like = {key: held for key, held in state.items() if isinstance(held, Tensor) and held.shape == weights.shape}
-    zero = next((key for key, held in like.items() if torch.equal(values(held) == 0, broken)), "")
+    zero = [key for key, held in like.items() if torch.equal(values(held) == 0, broken)]
     if not zero or bool(broken.all()):
         return "", ""
     return (
-        f"nan stands where its state {zero} is 0, and nowhere else: a step that divides by it makes 0/0",
+        f"nan stands where its state {listed(zero)} is 0, and nowhere else: a step that divides by it makes 0/0",
         "Add a small number, such as 1e-8, to what the step divides by: where no gradient came, the state is 0.",
     )
 
