@@ -2,7 +2,7 @@
 
 Source: https://stackoverflow.com/questions/4601373/better-way-to-shuffle-two-numpy-arrays-in-unison
 Added: 2026-11-30. Rules changed because of it: none.
-Missed: the best constant answer is not known of a Poisson loss.
+Missed: told as `info`: of fewer than 1,000 steps, a run may not have begun to learn.
 """
 
 import torch

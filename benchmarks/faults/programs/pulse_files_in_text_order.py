@@ -2,7 +2,7 @@
 
 Source: https://stackoverflow.com/questions/4813061/non-alphanumeric-list-order-from-os-listdir
 Added: 2026-11-30. Rules changed because of it: none.
-Missed: the reason is not known.
+Missed: told as `info`: of fewer than 1,000 steps, a run may not have begun to learn.
 """
 
 import torch
