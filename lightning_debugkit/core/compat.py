@@ -35,6 +35,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy as ModelParallelS
 from lightning.pytorch.strategies import SingleDeviceStrategy as SingleDeviceStrategy
 from lightning.pytorch.strategies import Strategy as Strategy
 from lightning.pytorch.trainer.states import TrainerFn as TrainerFn
+from lightning.pytorch.utilities.combined_loader import CombinedLoader as CombinedLoader
 from lightning.pytorch.utilities.data import extract_batch_size as extract_batch_size
 from lightning.pytorch.utilities.exceptions import SIGTERMException as SIGTERMException
 from lightning.pytorch.utilities.model_helpers import is_overridden
@@ -205,6 +206,17 @@ def is_in_counted_step(trainer: Trainer) -> bool:
     """Tell, under manual optimization, whether a step runs that Lightning counts: one of its own class's."""
     steps = trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total
     return bool(steps.ready > steps.completed)
+
+
+def progress_of(trainer: Trainer) -> dict[str, Any]:
+    """Return the counts of a fit that the Trainer's epoch and step are read from."""
+    fit, loop = trainer.fit_loop, trainer.fit_loop.epoch_loop
+    return {
+        "epoch": fit.epoch_progress,
+        "batch": loop.batch_progress,
+        "automatic": loop.automatic_optimization.optim_progress,
+        "manual": loop.manual_optimization.optim_step_progress,
+    }
 
 
 def toggled_parameters(module: LightningModule) -> dict[Tensor, bool]:

@@ -220,7 +220,7 @@ class HeldState:
         else:
             holder = next((kind for kind in owner.__mro__ if name in vars(kind)), owner)
             if holder.__module__.partition(".")[0] not in OTHERS and not hasattr(type(found), "__get__"):
-                self._keep(lambda: partial(_rename, holder, name, found))
+                self._keep(lambda: partial(rename, holder, name, found))
                 self._value(name, found, _DEEP)
 
     def _cell(self, name: str, cell: CellType) -> None:
@@ -286,7 +286,7 @@ def _rewrite(value: Any, kept: Any) -> None:
         value[...] = kept
 
 
-def _rename(owner: type, name: str, kept: Any) -> None:
+def rename(owner: type, name: str, kept: Any) -> None:
     if vars(owner).get(name) is not kept:
         setattr(owner, name, kept)
 

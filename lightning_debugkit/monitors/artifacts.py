@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from lightning_debugkit.core.compat import LightningModule, Trainer, datamodule_of
+from lightning_debugkit.core.compat import LightningModule, Trainer, datamodule_of, progress_of
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.core.secrets import secret_name, secret_text, secret_values
 from lightning_debugkit.core.tensor_numbers import numbers
@@ -70,7 +71,10 @@ def save_bundle(
         "device": str(getattr(plugin, "device", "cpu")),
         "accumulate_grad_batches": trainer.accumulate_grad_batches,
         "max_epochs": trainer.max_epochs,
+        "max_steps": trainer.max_steps,
+        "batches": trainer.num_training_batches if math.isfinite(trainer.num_training_batches) else None,
         "epoch": trainer.current_epoch,
+        "progress": {name: progress.state_dict() for name, progress in progress_of(trainer).items()},
     }
     holders = (module, datamodule_of(trainer))
     values = secret_values(*[dict(held) for each in holders if (held := getattr(each, "hparams", None))])

@@ -8,7 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from lightning_debugkit.core.compat import LightningModule, MixedPrecision, Trainer, counterpart_of
+from lightning_debugkit.core.compat import (
+    CombinedLoader,
+    LightningModule,
+    MixedPrecision,
+    Trainer,
+    counterpart_of,
+    progress_of,
+)
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.replay import bundle
 from lightning_debugkit.replay.nonfinite_cause_messages import Circumstances
@@ -61,7 +68,7 @@ def same(kept: Finding, again: Finding | None) -> bool:
 
 
 def _trainer(facts: Mapping[str, Any], module: LightningModule) -> Trainer:
-    """Return a Trainer that is just enough for the step: precision, epoch, optimizers."""
+    """Return a Trainer that is just enough for the step: precision, epoch and step, lengths, optimizers."""
     for name in ("lightning.pytorch", "pytorch_lightning"):
         logging.getLogger(name).setLevel(logging.ERROR)
     precision = facts["precision"]
@@ -72,6 +79,8 @@ def _trainer(facts: Mapping[str, Any], module: LightningModule) -> Trainer:
         accelerator="cpu",
         devices=1,
         max_epochs=facts["max_epochs"],
+        max_steps=facts.get("max_steps", -1),
+        accumulate_grad_batches=facts["accumulate_grad_batches"],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -81,6 +90,12 @@ def _trainer(facts: Mapping[str, Any], module: LightningModule) -> Trainer:
     module.trainer = trainer
     trainer.strategy.connect(module)
     trainer.fit_loop.epoch_progress.current.processed = facts["epoch"]  # type: ignore[attr-defined]  # typed as its base
+    for name, progress in progress_of(trainer).items():
+        if name in facts.get("progress", ()):  # older bundles have none
+            progress.load_state_dict(facts["progress"][name])
+    if batches := facts.get("batches"):
+        # Asked for the number of steps, Lightning would look for the loaders of a fit.
+        trainer.fit_loop._combined_loader, trainer.fit_loop.max_batches = CombinedLoader([]), batches
     with contextlib.suppress(Exception):  # optimizers that need a loader to be set up: the step may do without
         trainer.strategy.setup_optimizers(trainer)
     return trainer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import sqlite3
 import threading
 from collections import deque
 from pathlib import Path
@@ -68,6 +69,47 @@ def test_what_is_drawn_next_is_what_would_have_been(wrap: Any, tmp_path: Path) -
         assert rows.reads == 4
     assert before == (rows.reads, rows.mixing.seen, READS, LOG, rows.cache, list(rows.waiting))
     assert [wrap(rows)[at] for at in range(3)] == drawn
+
+
+class Counted(Dataset[Any]):
+    """Entries without an attribute of their own: the class counts, itself and by a method."""
+
+    reads, order, source = 0, list[int](), None
+
+    def __len__(self) -> int:
+        return 20
+
+    def __getitem__(self, index: int) -> float:
+        self._count(index)
+        return index + 0.5 * Counted.reads
+
+    @staticmethod
+    def _count(index: int) -> None:
+        global READS
+        READS += 1
+        Counted.reads += 1
+        Counted.order.append(index)
+
+
+@pytest.mark.parametrize("rows", [Counted(), Subset(Counted(), [3, 4, 5])])
+def test_what_a_class_counts_is_as_before(rows: Any) -> None:
+    before = Counted.reads, list(Counted.order), READS
+    with drawing([rows]):
+        drawn = rows[2], rows[1]
+        assert len(Counted.order) == len(before[1]) + 2
+    assert before == (Counted.reads, Counted.order, READS)
+    with drawing([rows]):
+        assert drawn == (rows[2], rows[1])
+
+
+def test_a_cursor_is_not_read_on_and_what_reads_by_a_connection_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = sqlite3.connect(":memory:")
+    monkeypatch.setattr(Counted, "source", connection.cursor())
+    with pytest.raises(CannotDraw), drawing([Counted()]):
+        pass
+    monkeypatch.setattr(Counted, "source", connection)
+    with drawing([Counted()]):
+        pass
 
 
 @pytest.mark.parametrize("held", [lambda: itertools.cycle([1, 2]), lambda: (n for n in range(3)), threading.Thread])
