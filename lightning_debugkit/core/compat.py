@@ -17,12 +17,15 @@ import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO as CheckpointIO
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO as TorchCheckpointIO
 from lightning.fabric.utilities.apply_func import move_data_to_device as move_data_to_device
+from lightning.pytorch import LightningDataModule as LightningDataModule
 from lightning.pytorch import LightningModule as LightningModule
 from lightning.pytorch import Trainer as Trainer
 from lightning.pytorch.callbacks import BaseFinetuning as BaseFinetuning
 from lightning.pytorch.callbacks import Callback as Callback
 from lightning.pytorch.callbacks import EarlyStopping as EarlyStopping
 from lightning.pytorch.callbacks import ModelCheckpoint as ModelCheckpoint
+from lightning.pytorch.callbacks import ModelPruning as ModelPruning
+from lightning.pytorch.callbacks import StochasticWeightAveraging as StochasticWeightAveraging
 from lightning.pytorch.core.optimizer import LightningOptimizer as LightningOptimizer
 from lightning.pytorch.loggers.logger import DummyLogger as DummyLogger
 from lightning.pytorch.loops.fetchers import _DataLoaderIterDataFetcher as _DataLoaderIterDataFetcher
@@ -118,7 +121,9 @@ def callbacks_of(trainer: Trainer) -> list[Any]:
     return held
 
 
-def overrides(thing: LightningModule | Callback, name: str, kind: type[Any] = LightningModule) -> bool:
+def overrides(
+    thing: LightningModule | LightningDataModule | Callback, name: str, kind: type[Any] = LightningModule
+) -> bool:
     """Tell whether a module, or a thing of another ``kind``, has a method ``name`` in place of Lightning's."""
     return bool(is_overridden(name, thing, counterpart_of(kind, thing)))
 

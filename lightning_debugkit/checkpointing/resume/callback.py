@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 
 from lightning_debugkit.checkpointing.hybrid_states import is_hybrid, is_in_shards
 from lightning_debugkit.checkpointing.preemption import AgreedSigterm
-from lightning_debugkit.checkpointing.resume import inexact_causes, resume_state
+from lightning_debugkit.checkpointing.resume import inexact_causes, pruning, resume_state
 from lightning_debugkit.checkpointing.resume.dataloader_position import DataLoaderPosition, is_stateful
 from lightning_debugkit.checkpointing.resume.inexact_causes import InexactCause
+from lightning_debugkit.checkpointing.resume.program_attributes import ProgramAttributes
 from lightning_debugkit.checkpointing.resume.resumption import Resumption
 from lightning_debugkit.checkpointing.resume.stopped import batches_of_stopped, reopen_epoch
 from lightning_debugkit.core.arguments import Needs
@@ -51,6 +53,7 @@ class ExactResume(DebugCallback):
 
     def _reset(self) -> None:
         self._place: DataLoaderPosition | None = None
+        self._attributes: ProgramAttributes | None = None
         self._resumption: Resumption | None = None
         self._saved: list[dict[str, Any] | None] | None = None
         self._resumes = self._failing = False
@@ -59,7 +62,7 @@ class ExactResume(DebugCallback):
 
     def __getstate__(self) -> dict[str, Any]:
         # Loaders and loops of a fit in progress stay with it.
-        return {**self.__dict__, "_place": None, "_resumption": None, "_saved": None}
+        return {**self.__dict__, "_place": None, "_attributes": None, "_resumption": None, "_saved": None}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
@@ -74,6 +77,7 @@ class ExactResume(DebugCallback):
             self._reset()
             self._place = DataLoaderPosition(trainer, pl_module, lambda hook, error: self.trouble(trainer, hook, error))
             self._place.install()
+            self._attributes = ProgramAttributes(trainer, pl_module)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(trainer, pl_module, checkpoint)
@@ -84,35 +88,45 @@ class ExactResume(DebugCallback):
             mine = None if self._useless or not self._saved else self._saved[trainer.global_rank]
             in_epoch = mine["settings"]["number of batches"] if mine else None
             self._stopped_behind = batches_of_stopped(checkpoint, in_epoch)
+            if self._attributes is not None:
+                self._attributes.loaded()
             if mine and self._stopped_behind:
                 reopen_epoch(checkpoint)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        place = self._place
-        if place is None:
+        place, attributes = self._place, self._attributes
+        if place is None or attributes is None:
             return
         place.start()
+        attributes.start()
         if self._resumes:
-            self._resume(trainer, pl_module, place)
+            self._resume(trainer, pl_module, place, attributes)
 
-    def _resume(self, trainer: Trainer, module: LightningModule, place: DataLoaderPosition) -> None:
+    def _resume(
+        self, trainer: Trainer, module: LightningModule, place: DataLoaderPosition, attributes: ProgramAttributes
+    ) -> None:
         cause, wrong = self._useless, [inexact_causes.HYBRID] if _has_wrong_states(trainer) else []
         mine = None if cause or not self._saved else self._saved[trainer.global_rank]
         self._saved = None
         if cause or not mine:
             self._tell_useless(trainer, place, cause, wrong)
             return
+        moved = mine.get("attributes", {})  # those of older versions have none
         self._resumption = Resumption(
             place,
             mine,
             self.rewind,
             bool(self._stopped_behind),
             tell=lambda found, batches: self._tell(trainer, found, batches),
+            go_on=partial(attributes.restore, moved),
             trouble=lambda hook, error: self.trouble(trainer, hook, error),
         )
         try:
             self._resumption.causes += wrong
-            self._resumption.causes += inexact_causes.of_state(mine, resume_state.state(trainer, module, place))
+            now = resume_state.state(trainer, module, place)
+            now["settings"] |= moved.get("trainer", {})  # set when every `on_train_start` is over: some judge it
+            self._resumption.causes += inexact_causes.of_state(mine, now)
+            self._resumption.causes += pruning.causes(mine.get("pruning", {}), now["pruning"])
             self._resumption.arm(trainer, module)
         except AttributeError as error:
             self._resumption.release()
@@ -151,6 +165,7 @@ class ExactResume(DebugCallback):
         try:
             if self._place is not None:
                 mine = resume_state.state(trainer, pl_module, self._place)
+                mine["attributes"] = self._attributes.state() if self._attributes is not None else {}
         finally:
             # The others wait for this rank, whatever happened here.
             checkpoint[KEY] = resume_state.of_all_ranks(mine, alone=self._failing)

@@ -181,6 +181,20 @@ PLATEAU = InexactCause(
     "{scheduler} waits for a metric that is not there, and misses a step",
     "Save in on_train_epoch_end: ModelCheckpoint(save_on_train_epoch_end=True).",
 )
+PRUNED = InexactCause(
+    "pruned",
+    "ModelPruning saves pruned weights as zeros without their masks: they are trained again until it prunes next",
+    "Save before the first pruning or after the last, or keep the masks and apply them in on_fit_start.",
+    Severity.WARNING,
+)
+ORIGINALS = InexactCause(
+    "pruning-originals",
+    "ModelPruning goes back to the weights of its set-up whenever it prunes, and those are of a model made anew, not "
+    "the ones that the run began with",
+    "Call seed_everything with the seed of the first run before the model is made, or set "
+    "use_lottery_ticket_hypothesis=False.",
+    Severity.WARNING,
+)
 GENERATORS = InexactCause(
     "generators",
     "the generators {names} are not there any more",

@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch.distributed as dist
 from torch.utils.data import DataLoader, RandomSampler
 
-from lightning_debugkit.checkpointing.resume import plateaus
+from lightning_debugkit.checkpointing.resume import plateaus, pruning
 from lightning_debugkit.checkpointing.resume.dataloader_position import (
     DataLoaderPosition,
     about,
@@ -47,6 +47,7 @@ def state(trainer: Trainer, module: LightningModule, place: DataLoaderPosition) 
         "validation": _validation_is_cut(trainer),
         "undrawn": not trainer.validating and _draws(module, place),
         "plateau": plateaus.waiting(trainer, module, in_batch_end=_in_batch_end(trainer)),
+        "pruning": pruning.state(trainer, module),
         "streams": place.stream_state(under_way),
     }
     state = cast(dict[str, Any], plain(state))

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from lightning_debugkit.checkpointing.resume import inexact_causes, plateaus
+from lightning_debugkit.checkpointing.resume import averaging, inexact_causes, plateaus
 from lightning_debugkit.checkpointing.resume.dataloader_position import DataLoaderPosition, is_indexed, is_stateful
 from lightning_debugkit.checkpointing.resume.fingerprints import fingerprint
 from lightning_debugkit.checkpointing.resume.inexact_causes import InexactCause
@@ -38,6 +38,7 @@ class Resumption:
         rewind: Whether to pull the batches again that were used in the epoch.
         stopped: Whether the saved run was stopped within the epoch.
         tell: Takes all causes why the resume is not exact, and the number of batches used in the epoch.
+        go_on: Sets what the program had changed in itself.
     """
 
     def __init__(
@@ -47,10 +48,11 @@ class Resumption:
         rewind: bool,
         stopped: bool,
         tell: Callable[[list[InexactCause], int], None],
+        go_on: Callable[[], None],
         trouble: Callable[[str, BaseException], None],
     ) -> None:
         self.place, self.saved, self.rewind, self.stopped = place, saved, rewind, stopped
-        self.tell, self.trouble = tell, trouble
+        self.tell, self.go_on, self.trouble = tell, go_on, trouble
         self.causes: list[InexactCause] = []
         self._before: RngState | None = None
         self._states: list[Any] = []
@@ -70,8 +72,10 @@ class Resumption:
             self._states = left if fit.restarting else []
         self._start_validation_workers()
         self.causes += plateaus.step_waiting(trainer, module, self.saved["plateau"])
+        averaging.begin(trainer, module)
         fit._last_train_dl_reload_epoch = self.saved["reloaded"]
         self._once(fit, "on_advance_start", self._set_random_states, lambda *args: None)
+        self._once(fit, "on_advance_start", self.go_on, lambda *args: None)
         self._once(fit.epoch_loop, "on_run_start", self._keep_moment, self._set_place)
         self._once(fit.epoch_loop.val_loop, "reset", self._keep_moment, self._undraw)
 
