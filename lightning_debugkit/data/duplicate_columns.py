@@ -15,7 +15,7 @@ SHOWN = 3
 
 DUPLICATE_COLUMNS = Rule(
     "duplicate-columns",
-    Severity.WARNING,
+    Severity.INFO,  # two sensors for one thing are a design, and their numbers look the same
     "columns {columns} of the input hold the same numbers in all of the {seen} training samples that were looked at: "
     "the second says nothing, and may stand where another was meant",
     "Look at the line that puts the columns together; drop the second, or put in the one that is missing.",

@@ -89,7 +89,7 @@ def judge_pairs(call: LossCall, where: Where) -> Iterator[Finding]:
     if call.function != "cross_entropy" or not is_square or target.shape != scores.shape[:1]:
         return
     scores, order = scores.float(), torch.arange(len(scores), device=target.device)
-    noise = 1e-4 * scores.abs().max()
+    noise = 1e-4 * scores.diagonal().abs().max()  # large negative numbers may hide pairs elsewhere
     is_itself = (scores - scores.T).abs().max() <= noise and (scores.diagonal() >= scores.amax(1) - noise).all()
     if torch.equal(target, order.to(target.dtype)) and bool(is_itself) and bool(scores.std() > noise):
         rule = replace(UNUSED_INPUT, says=SELF, advice=PAIR)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_debugkit.core.finding import Finding, Where
-from lightning_debugkit.data import class_weights, neighbours, shared_windows, target_leak, target_relation
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.data import class_weights, duplicate_columns, neighbours, shared_windows, target_leak, target_relation
 from lightning_debugkit.data.labels import judge_counts
 from lightning_debugkit.data.samples_seen import Seen
 
@@ -173,3 +173,11 @@ def test_targets_that_are_all_zero_or_one_are_counted_as_classes_whatever_their_
         seen.take((noise(400, 6), targets))
         found = [] if seen.counted is None else rules(judge_counts(seen.counted, None, True, HERE))
         assert found == ["class-imbalance"] * counted
+
+
+def test_a_column_that_stands_twice_is_noted_with_both_places() -> None:
+    x = noise(200, 5)
+    [found] = duplicate_columns.judge(x[:, [0, 1, 2, 1, 4]], HERE)
+    assert (found.severity, found.evidence["pairs"]) == (Severity.INFO, [[1, 3]])
+    assert [*duplicate_columns.judge(x, HERE)] == []
+    assert [*duplicate_columns.judge(x[:, [0, 1, 1, 1, 4]], HERE)] == []  # of a window, in which it does not change

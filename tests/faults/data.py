@@ -592,13 +592,6 @@ def answers_of_yes_and_no_shuffled(mended: bool) -> Program:
     return Program(Answers(mended, mlp(8, 32, 1)), *parted(x, yes, 600), trainer={"max_epochs": 4})
 
 
-@fault("duplicate-columns", **BY)
-def column_put_in_twice(mended: bool) -> Program:
-    x, y = table()
-    parts = [x[:, :3], x[:, 3:4] if mended else x[:, 2:3], x[:, 4:]]
-    return Program(Numbers(mended, mlp(8, 16, 1)), *parted(torch.cat(parts, 1), y, 600), trainer=ONE_EPOCH)
-
-
 @fault("target-leak", **BY)
 def target_among_the_columns(mended: bool) -> Program:
     x, y = table()

@@ -109,6 +109,29 @@ def views_by_dropout() -> Program:
     return Program(TwoViews(), *digits(flat=True), {"max_epochs": 2})
 
 
+class TwoTowers(LightningModule):
+    """Who bought what: rows that bought the same hide one another, by a large negative number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.users, self.goods = nn.Embedding(50, 8), nn.Embedding(20, 8)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        users, goods = batch
+        hidden = (goods[:, None] == goods) & ~torch.eye(len(goods), dtype=torch.bool)
+        near = self.users(users) @ self.goods(goods).T
+        return F.cross_entropy(near.masked_fill(hidden, -1e9), torch.arange(len(goods)))
+
+    def configure_optimizers(self) -> Any:
+        return Adam(self.parameters(), lr=1e-2)
+
+
+@program
+def rows_of_one_item_hidden_from_one_another() -> Program:
+    users = torch.randint(50, (1024,))
+    return Program(TwoTowers(), loader(users, (users * 7 + torch.randint(3, (1024,))) % 20), None, {"max_epochs": 2})
+
+
 @program
 def soft_and_missing_labels() -> Program:
     """Labels mixed of two images, and rows of zeros for those without any."""
