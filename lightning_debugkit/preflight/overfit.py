@@ -51,6 +51,7 @@ CANNOT_OVERFIT = Rule(
     can_follow=(
         "double-sigmoid",
         "double-softmax",
+        "input-not-normalized",
         "missing-log-softmax",
         "no-gradient",
         "output-range",

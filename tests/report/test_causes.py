@@ -51,6 +51,11 @@ def test_a_chain_of_causes_is_told_from_its_beginning() -> None:
     assert rules(CUT, DEAD, FAR, PILED) == ["stale-gradients", "update-ratio-high", "dead-units", "constant-output"]
 
 
+def test_inputs_that_are_far_from_unit_size_stand_before_what_they_do_to_the_first_layer() -> None:
+    raw = Finding("input-not-normalized", Severity.WARNING, "numbers of size 120", Where(0, 0))
+    assert rules(CUT, DEAD, raw) == ["input-not-normalized", "dead-units", "constant-output"]
+
+
 def test_what_came_later_is_no_cause() -> None:
     assert rules(DEAD, replace(PILED, where=Where(3, 119))) == ["dead-units", "stale-gradients"]
 

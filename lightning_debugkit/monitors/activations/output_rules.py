@@ -28,6 +28,7 @@ CONSTANT = Rule(
         "dead-units",
         "eval-mode-in-training",
         "gradients-cleared",
+        "input-not-normalized",
         "learning-rate-schedule",
         "output-range",
         "saturated-units",

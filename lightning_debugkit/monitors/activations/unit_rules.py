@@ -25,7 +25,7 @@ DEAD = Rule(
     "activation, or LeakyReLU or GELU, keeps units alive.",
     section="activations",
     cost="sampled",
-    can_follow=(*WILD_STEPS, "output-range", "softmax-over-one", "symmetric-init"),
+    can_follow=(*WILD_STEPS, "input-not-normalized", "output-range", "softmax-over-one", "symmetric-init"),
 )
 SATURATED = Rule(
     "saturated-units",
@@ -36,7 +36,7 @@ SATURATED = Rule(
     "activation keeps it where it is steep.",
     section="activations",
     cost="sampled",
-    can_follow=WILD_STEPS,
+    can_follow=(*WILD_STEPS, "input-not-normalized"),
 )
 # What to say instead where units are stuck at one end, and of attention.
 _STUCK = (
