@@ -17,6 +17,8 @@ FEWEST = 50
 # At least so many times closer: of overlapping windows of a series, the fifth neighbour lies three steps off and the
 # first one step.
 LEAST = 4.0
+# Times more dimensions by the further neighbours than by the first, which no strewn points have.
+COPIED = 2.0
 # Random directions that keep distances to about a tenth, sqrt(1 / (2 * 64)) (Johnson and Lindenstrauss, 1984).
 DIRECTIONS = 64
 MEASURED = 1000  # samples whose distances to all others are taken; of more, those that some trees suspect
@@ -48,6 +50,8 @@ def close_pairs(samples: Tensor, queries: Tensor | None = None) -> ClosePairs | 
     expected among all is the limit; m is estimated by the median of second over first distances, which is 2^(1/m)
     (after Facco et al., 2017), and for a sample whose own surroundings are of fewer dimensions by the distances to its
     fifth to 32nd neighbours (Levina and Bickel, 2004). So neither the scale of distances nor a dense region decides.
+    The median of distance k + 1 over k is 2^(1/(k m)): where those tell far more dimensions than the first, most
+    samples have a copy, and theirs count.
 
     Of more than 1,000 queries the distances of at most 2,000 are taken, those that random trees suspect most: 20,000
     against 20,000 take some tenths of a second and some tens of MB.
@@ -76,10 +80,12 @@ def close_pairs(samples: Tensor, queries: Tensor | None = None) -> ClosePairs | 
         torch.arange(len(every)) if len(every) <= MEASURED else torch.linspace(0, len(every) - 1, MEASURED // 2).long()
     )
     distances, nearest = _nearest(points, every, probed, is_same=others is None)
-    steps = (distances[:, 1] / distances[:, 0]).log()
-    if len(steps) < FEWEST or float(steps.median()) <= 0:
+    steps = (distances[:, 1:NEIGHBOURS] / distances[:, : NEIGHBOURS - 1]).log()
+    if len(steps) < FEWEST or float(steps[:, 0].median()) <= 0:
         return None
-    dimension = math.log(2) / float(steps.median())
+    dimension, *beyond = (math.log(2) / (torch.arange(1, NEIGHBOURS) * steps.median(0).values)).tolist()
+    further = max(filter(math.isfinite, beyond), default=0.0)
+    dimension = further if further > COPIED * dimension else dimension
     if dimension > 2 * size:  # points in rows, such as windows of a series: no points are strewn so evenly
         return None
     expected = (NEIGHBOURS - 1) * len(every) / CHANCE

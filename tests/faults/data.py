@@ -482,6 +482,17 @@ def validation_of_training_images_that_were_saved_again(mended: bool) -> Program
     return Program(Net(mended), batches(x, y), batches(val, labels, shuffle=False), trainer=ONE_EPOCH)
 
 
+@fault("near-duplicates", **BY)
+def images_noised_before_the_split(mended: bool) -> Program:
+    """Most have a copy, so that first neighbours say nothing of how the others lie."""
+    x, y = digits(600)
+    parts = (x[:480], y[:480]), (x[480:], y[480:])
+    if not mended:
+        both, labels, order = torch.cat([x, x + 0.01 * torch.randn_like(x)]), torch.cat([y, y]), torch.randperm(1200)
+        parts = tuple((both[rows], labels[rows]) for rows in order.split(960))
+    return Program(Net(mended), batches(*parts[0]), batches(*parts[1], shuffle=False), trainer=ONE_EPOCH)
+
+
 class Numbers(Module):
     """Learns numbers from ``(x, y)`` batches."""
 
