@@ -94,9 +94,9 @@ def judge_unlearned(
     entropy = float(-(shares * np.log(shares)).sum())
     last = float(np.mean(losses[1:])) if len(losses) > 1 else math.nan
     begins_so = abs(losses[0] - math.log(len(shares))) <= BEGINS * math.log(len(shares))
-    # Of one that began anywhere, what lies far above the entropy was not brought down to the scale of the labels yet.
-    is_so = begins_so or (last <= entropy / (1 - LEARNED) and first.is_all(losses[0], "cross_entropy"))
-    if steps >= STEPS and last >= (1 - LEARNED) * entropy and is_so:
+    # What lies far above the entropy has not learned the shares of the classes yet, or lies on another scale.
+    is_there = (1 - LEARNED) * entropy <= last <= entropy / (1 - LEARNED)
+    if steps >= STEPS and is_there and (begins_so or first.is_all(losses[0], "cross_entropy")):
         facts: dict[str, Any] = {
             "same": train.same,
             "chance": train.chance,
@@ -134,6 +134,8 @@ def agreement(values: Tensor, labels: NDArray[np.int64], are_words: bool = False
     shares = np.unique(labels, return_counts=True)[1] / count
     chance = float((shares**2).sum())
     sigma = math.sqrt(max(chance * (1 - chance), 1e-12) / count)
+    if 1 - chance < SURE * sigma:  # nearly all are of one class: labels that follow their inputs would not show
+        return None
     return Agreement(same, chance, (same - chance) / sigma)
 
 

@@ -215,6 +215,13 @@ def test_where_distance_means_nothing_no_labels_are_accused() -> None:
     assert rules(neighbours.judge(train, val, HERE)) == []
 
 
+def test_too_few_of_a_rare_class_say_nothing_of_how_labels_and_inputs_hang_together() -> None:
+    inputs, rare = torch.arange(1000.0)[:, None], np.arange(1000) // 8 == 60
+    assert neighbours.agreement(inputs, rare.astype(np.int64)) is None
+    common = neighbours.agreement(inputs, (np.arange(1000) // 100 == 6).astype(np.int64))
+    assert common is not None and common.sigmas > 6
+
+
 @pytest.mark.parametrize(
     ("losses", "steps", "heard", "is_told"),
     [
@@ -226,6 +233,7 @@ def test_where_distance_means_nothing_no_labels_are_accused() -> None:
         ([7.0, 1.39, 1.40, 1.38], 100, "nll_loss", False),
         ([7.1, 1.39, 1.40, 1.38], 100, "cross_entropy", False),  # something was added to it
         ([7.0, 1.80, 1.70, 1.65], 100, "cross_entropy", False),  # still far above what one answer for all gives
+        ([1.5, 1.80, 1.70, 1.65], 100, "", False),
     ],
 )
 def test_where_distance_shows_nothing_training_must_have_shown_nothing(
