@@ -70,6 +70,7 @@ class DataCheck(DebugCallback):
         self._hearing: Hearing | None = None
         self._first: tuple[str, Tensor] | None = None
         self._first_loss = FirstLoss()
+        self._uniform = labels.Uniform()
         self._is_taken = False  # enough of the training data, and validation is waited for
         self._is_done = False
         self._is_val_whole = False
@@ -79,7 +80,7 @@ class DataCheck(DebugCallback):
     def __getstate__(self) -> dict[str, Any]:
         # What was kept of the data stays with its fit.
         state = {**self.__dict__, "_hearing": None, "_first": None, "_losses": [], "_unrelated": None}
-        state["_first_loss"] = FirstLoss()
+        state |= {"_first_loss": FirstLoss(), "_uniform": labels.Uniform()}
         return {
             **state,
             "_train": Seen(self.samples),
@@ -133,6 +134,7 @@ class DataCheck(DebugCallback):
                     trainer, values.judge_first(name, given, _is_normed(pl_module, name), self.where(trainer))
                 )
             self._train.take(batch)
+            self._uniform.take(batch, self._first_loss.is_given)
         self._keep_boxes("training", batch)
         if self._train.batches >= BATCHES and (self.samples <= SAMPLES or self._train.is_full):
             self._judge(trainer)
@@ -221,6 +223,8 @@ class DataCheck(DebugCallback):
         yield from labels.judge_order(list(train.by_batch), where)
         pairing = InputTargetChecks(train, val, self._first_loss, where)
         yield from pairing.mapped() if self.neighbours else ()
+        if train.batches == trainer.num_training_batches:
+            yield from self._uniform.judge(self._first_loss.ignored, where)
         if counted is not None:
             # A rare class may come later.
             is_all = train.batches == trainer.num_training_batches and len(counted) == train.taken

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
+from lightning_debugkit.data.batches import leaves
 
 Labels = NDArray[np.int64]
 KINDS = 1000  # more kinds than this are no classes
@@ -60,8 +63,41 @@ _MADE = "Look at how labels are made: a fraction that is cut off, a comparison t
 def judge_one_class(train: Labels, where: Where) -> Iterator[Finding]:
     """Yield that labels that a loss is given hold one class alone."""
     if len(train) >= SAMPLES and bool((train == train[0]).all()):
-        rule = replace(CLASS_IMBALANCE, severity=Severity.WARNING, says=_ONE_CLASS, advice=_MADE)
-        yield rule.found(where, seen=len(train), label=int(train[0]))
+        yield _of_one_class(len(train), int(train[0]), where)
+
+
+def _of_one_class(seen: int, label: int, where: Where) -> Finding:
+    rule = replace(CLASS_IMBALANCE, severity=Severity.WARNING, says=_ONE_CLASS, advice=_MADE)
+    return rule.found(where, seen=seen, label=label)
+
+
+class Uniform:
+    """Labels of more than one entry a sample, such as masks, that were of one class in all batches so far."""
+
+    def __init__(self) -> None:
+        # value, and whether all so far were that, by path in the batch; `None` before the first batch
+        self._same: dict[str, tuple[Tensor, Tensor]] | None = None
+        self._count = 0
+
+    def take(self, batch: Any, is_given: Callable[[Tensor], bool]) -> None:
+        """Compare one more batch; ``is_given`` tells of the first one which of its tensors a loss was given."""
+        if self._same == {}:
+            return
+        parts = {path: leaf for path, leaf in leaves(batch) if isinstance(leaf, Tensor) and leaf.ndim > 1}
+        if self._same is None:
+            given = {path: leaf for path, leaf in parts.items() if leaf.numel() and is_given(leaf)}
+            alike = {path: (leaf.reshape(-1)[0], leaf == leaf.reshape(-1)[0]) for path, leaf in given.items()}
+            self._same = {path: (value, same.all()) for path, (value, same) in alike.items() if bool(same.all())}
+        else:
+            known = {path: held for path, held in self._same.items() if path in parts}
+            self._same = {path: (value, is_so & (parts[path] == value).all()) for path, (value, is_so) in known.items()}
+        self._count += sum(parts[path].numel() for path in self._same)
+
+    def judge(self, ignored: Collection[int], where: Where) -> Iterator[Finding]:
+        """Yield that all of them are of one class, and of none that the loss leaves out."""
+        labels = [int(value) for value, is_so in (self._same or {}).values() if bool(is_so)]
+        for label in [label for label in labels if label not in ignored][:1]:
+            yield _of_one_class(self._count, label, where)
 
 
 def judge_order(batches: Sequence[Labels], where: Where) -> Iterator[Finding]:

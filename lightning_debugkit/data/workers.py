@@ -6,14 +6,18 @@ import dis
 import inspect
 import random
 from collections.abc import Iterator
+from types import FunctionType
 from typing import Any
 
 import numpy as np
 import torch
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.program_code import names_in
 from lightning_debugkit.core.rule import Rule
 
+DEEP = 4  # objects within objects, as transforms in a chain of a dataset
+FEW = 100  # entries of a list that are looked at
 GENERATORS = (np.random.Generator, np.random.RandomState, random.Random, torch.Generator)
 
 WORKER_SEEDS_EQUAL = Rule(
@@ -52,7 +56,7 @@ def judge(loader: Any, where: Where) -> Iterator[Finding]:
         if not home.startswith(("lightning.", "lightning_fabric.")):
             return
     for name, value in vars(dataset).items() if hasattr(dataset, "__dict__") else ():
-        if isinstance(value, GENERATORS) and not _minds_workers(dataset):
+        if isinstance(value, GENERATORS) and _is_drawn(dataset, name, value) and not _minds_workers(dataset):
             yield _found(where, _COPIED, f"{type(dataset).__name__}.{name}", workers)
             return
 
@@ -73,6 +77,22 @@ def _seeds_alike(function: Any) -> bool:
     reads = {each.argval for each in dis.get_instructions(code) if each.opname.startswith("LOAD_FAST")}
     constants = {name for name in code.co_names if isinstance(function.__globals__.get(name), int)}
     return not reads & set(own) and set(code.co_names) <= _SEEDING | constants
+
+
+def _is_drawn(dataset: Any, name: str, generator: Any) -> bool:
+    """Tell whether a generator may be drawn from after the dataset was made: by its methods, or by what it holds."""
+    methods = [part for kind in type(dataset).__mro__ for part in vars(kind).values() if isinstance(part, FunctionType)]
+    if any(name in names_in(part.__code__) for part in methods if part.__name__ != "__init__"):
+        return True
+    held = [value for key, value in vars(dataset).items() if key != name]
+    return any(_holds(value, generator, DEEP) for value in held)
+
+
+def _holds(value: Any, wanted: Any, depth: int) -> bool:
+    if value is wanted or not depth:
+        return value is wanted
+    parts = value[:FEW] if isinstance(value, list | tuple) else getattr(value, "__dict__", {}).values()
+    return any(_holds(part, wanted, depth - 1) for part in list(parts))
 
 
 def _minds_workers(dataset: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from itertools import combinations
 from types import FrameType
 from typing import Any
@@ -27,7 +27,7 @@ from lightning_debugkit.preflight.loss_calls import (
     OuterCall,
     ViewCall,
 )
-from lightning_debugkit.preflight.losses_by_hand import Differences, Overlaps, likelihood
+from lightning_debugkit.preflight.losses_by_hand import Differences, LabelShares, Overlaps, likelihood
 from lightning_debugkit.preflight.operations import (
     COMPARING,
     DROPOUTS,
@@ -41,6 +41,7 @@ from lightning_debugkit.preflight.operations import (
     SHARES,
     TRUNCATING,
     VIEWS,
+    adds_dimension,
 )
 from lightning_debugkit.preflight.origins import Origin, Origins, are_classes_cut, is_torn
 from lightning_debugkit.preflight.padding_masks import ADDING, MASKING, PaddingMasks, TurnedMask
@@ -87,6 +88,7 @@ class StepListener(TorchFunctionMode):
         self._origins = origins
         self._masks = masks  # compares masks of attention with the batch; `None` for a step run again
         self._overlaps = Overlaps()
+        self._label_shares = LabelShares()
         self._made: TensorNotes[Made] = TensorNotes()
         self._truncated: TensorNotes[bool] = TensorNotes()
         self._shaped: TensorNotes[bool] = TensorNotes()
@@ -141,8 +143,9 @@ class StepListener(TorchFunctionMode):
         # Torch hands a mode all other arguments of its losses by name, however they were given.
         options = {key: value for key, value in kwargs.items() if key not in ("input", "target")}
         is_truncated = self._truncated.get(target) is not None
+        are_pairs = self._origins is not None and self._origins.are_pairs(prediction)
         given = self._apart(name, prediction, target) or (prediction.detach(), target.detach(), self.made(prediction))
-        call = LossCall(name, given[0], given[1], options, self._place(), given[2], is_truncated)
+        call = LossCall(name, given[0], given[1], options, self._place(), given[2], is_truncated, are_pairs)
         if self._judge is not None:
             self._judge(call)
         if name in INDEX_LOSSES and (cut := self._cut.get(prediction)) is not None:
@@ -198,7 +201,9 @@ class StepListener(TorchFunctionMode):
         self._hear_joined(name, args, kwargs)
 
     def _hear_ctc(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> LossCall | None:
-        return self._loss(name, args, kwargs) if self._origins is not None else None  # time first: not for a probe
+        lengths = dict(zip(("input_lengths", "target_lengths"), args[2:4], strict=False))
+        # Time stands first: not for a probe.
+        return self._loss(name, args, {**kwargs, **lengths}) if self._origins is not None else None
 
     def _hear_attention(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         self._hear_mask(name, args, kwargs)
@@ -244,13 +249,13 @@ class StepListener(TorchFunctionMode):
             self._hear_product(args[0], args[1])
         if call := self._differences.follow(name, args, result, self.made, self._origins, self._place):
             self.by_hand.append(call)
-        if (likely := likelihood(name, args, self.made, self._origins)) is not None:
+        if (likely := likelihood(name, args, self.made, self._origins, self._label_shares)) is not None:
             self._hear_likelihood(likely, result)
             return
         source = args[0]
         if self._overlaps.follow(name, args, result, self.made) and result.requires_grad:
             self.shares.append(self._place())
-        if name in SHAPING and result.ndim == 2 and (source.ndim == 1 or _adds_dimension(args[1:])):
+        if name in SHAPING and result.ndim == 2 and (source.ndim == 1 or adds_dimension(args[1:])):
             self._shaped[result] = True
         self._follow(name, source, result, args, kwargs)
         self._hear_cast(name, source, result)
@@ -269,7 +274,7 @@ class StepListener(TorchFunctionMode):
         """Keep what is done to the batch, or to all of its samples at once, that hardly anybody means."""
         if name in VIEWS and isinstance(result, Tensor) and args:
             given, shape = tuple(args[0].shape), tuple(result.shape)
-            if origins.is_given(args[0]) and is_torn(given, shape):
+            if origins.is_given(args[0]) and is_torn(given, shape, not args[0].is_floating_point()):
                 self.views.append(ViewCall(name, given, shape, self._place()))
             elif are_classes_cut(given, shape):
                 self._cut[result] = ViewCall(name, given, shape, self._place())
@@ -327,11 +332,6 @@ class StepListener(TorchFunctionMode):
 
     def _place(self) -> SourceLine:
         return place_of(calling_frame(), self._names)
-
-
-def _adds_dimension(index: Sequence[Any]) -> bool:
-    """Tell whether an index writes a dimension that was not there, as in ``x[:, 0, None]``."""
-    return bool(index) and isinstance(index[0], tuple) and any(part is None for part in index[0])
 
 
 # All that is heard before torch makes it, as it may raise, and by whom.

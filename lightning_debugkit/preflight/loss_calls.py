@@ -19,6 +19,8 @@ LAYERS = {
 # Those whose result lies between 0 and 1, by kind, and their logarithms: given such a result, they see no logits.
 _SHARES = {"sigmoid": "sigmoid", "special_expit": "sigmoid", "softmax": "softmax"}
 _KINDS = _SHARES | {"log_softmax": "softmax", "log_sigmoid": "sigmoid"}
+# Those that make any number positive, and, given the result of softplus, hold it above 1 or ln 2.
+_POSITIVE = {"exp", "softplus"}
 ATTENTION = "scaled_dot_product_attention"
 
 
@@ -37,8 +39,13 @@ class Made:
 
     @property
     def is_repeated(self) -> bool:
-        """Tell whether sigmoid, or its logarithm, was given the result of sigmoid with nothing between; or softmax."""
+        """Tell whether sigmoid, or its logarithm, was given the result of sigmoid with nothing between; or softmax.
+
+        Or what makes numbers positive that of softplus.
+        """
         kind, before = _KINDS.get(self.op), self.after
+        if self.op in _POSITIVE:
+            return before is not None and before.op == "softplus"
         return kind is not None and before is not None and kind == _SHARES.get(before.op) and self.dim == before.dim
 
 
@@ -53,6 +60,7 @@ class LossCall:
     place: SourceLine
     made: Made | None = None  # how the prediction was made, `None` if that was not seen
     truncated: bool = False  # the target was made of numbers that are not whole, by `Tensor.long` or its like
+    are_pairs: bool = False  # the prediction compares each sample of the batch with all
     result: Tensor | None = None  # what it returned, detached; `None` until it has
 
     @property

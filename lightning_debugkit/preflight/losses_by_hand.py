@@ -21,18 +21,53 @@ from lightning_debugkit.replay.source_lines import SourceLine
 CHOSEN = "log-probability of the labels"
 PARTLY = "log-probability where the label is 1"
 ROUNDING = 1e-4  # how far above 0 the logarithm of a probability may lie to which a small number was added
+CHOICES = PRODUCTS | {"where"}
+SHARES_HELD = 4  # of a step
+LARGEST = 1 << 20  # entries of those
+KINDS = 2  # weights of two classes
 Parts: TypeAlias = tuple[Tensor, Tensor, Made | None]  # prediction, target, how the first was made
 REDUCTIONS = {"mean", "sum"}
 JOINS = SUMS | DIFFERENCES
 KEEPS = {"clamp", "clip", "clamp_min", "view", "reshape", "flatten", "squeeze"}
 
 
+class LabelShares:
+    """What sigmoid says of labels of 0 and 1 in one step: told by its numbers, in whatever way it is written."""
+
+    def __init__(self) -> None:
+        self._held: list[Tensor] = []
+
+    def follow(
+        self, name: str, args: Sequence[Any], made_of: Callable[[Any], Made | None], origins: Origins | None
+    ) -> bool:
+        """Keep the shares where they meet labels; tell whether an operation takes the logarithm of such."""
+        if name == "log":
+            said = args[0].detach()
+            return any(one.shape == said.shape and bool(((one - said).abs() <= ROUNDING).all()) for one in self._held)
+        if name not in CHOICES or origins is None or len(self._held) >= SHARES_HELD:
+            return False
+        parts = [part for part in args[:3] if isinstance(part, Tensor)]
+        shares = [part for part in parts if (made := made_of(part)) is not None and made.op == "sigmoid"]
+        labels = [part for part in parts if origins.of(part) == Origin.BATCH and not part.requires_grad]
+        if shares and labels and shares[0].shape == labels[0].shape and shares[0].numel() <= LARGEST:
+            share, label = shares[0].detach(), labels[0].detach().float()
+            if bool(((label == 0) | (label == 1)).all()):
+                self._held.append(share * label + (1 - share) * (1 - label))
+        return False
+
+
 def likelihood(
-    name: str, args: Sequence[Any], made_of: Callable[[Any], Made | None], origins: Origins | None
+    name: str,
+    args: Sequence[Any],
+    made_of: Callable[[Any], Made | None],
+    origins: Origins | None,
+    shares: LabelShares | None = None,
 ) -> Made | None:
     """Return what one operation makes of log-probabilities, ``None`` if its result is no such thing."""
     one, other = (*args[:2], None)[:2]
     made, beside = made_of(one), made_of(other)
+    if shares is not None and shares.follow(name, args, made_of, origins):
+        return Made(CHOSEN)
     if name in DIFFERENCES and beside is not None and beside.op == "logsumexp":
         is_own = beside.given is not None and beside.given() is one
         return replace(beside, op="log_softmax") if is_own else None
@@ -60,8 +95,11 @@ def _is_of_labels(made: Made) -> bool:
 def _weighted(made: Made, logs: Tensor, weights: Any, origins: Origins) -> Made | None:
     """Return what logarithms become by labels.
 
-    One-hot rows choose, as do 0 and 1 with their complement beside. Other weights may be costs, and are meant.
+    One-hot rows choose, as do 0 and 1 with their complement beside. Other weights may be costs, and are meant; but for
+    those that the probabilities themselves give, as in a focal loss, one or two for the classes, and constants.
     """
+    if made.op == CHOSEN:
+        return made if _are_shares(weights, logs, origins) else None
     is_log = made.op in LOGARITHMS | {"log"} and isinstance(weights, Tensor) and weights.shape == logs.shape
     if not is_log or origins.of(weights) != Origin.BATCH or bool((logs > ROUNDING).any()):
         return None
@@ -71,6 +109,16 @@ def _weighted(made: Made, logs: Tensor, weights: Any, origins: Origins) -> Made 
     if weights.ndim > 1 and any(are_probabilities(weights, dim) for dim in (1, weights.ndim - 1)):
         return replace(made, op=CHOSEN)
     return replace(made, op=PARTLY, weight=float(weights.mean()))
+
+
+def _are_shares(weights: Any, logs: Tensor, origins: Origins) -> bool:
+    """Tell whether logarithms keep their sign and meaning under these weights."""
+    if not isinstance(weights, Tensor):
+        return isinstance(weights, int | float) and weights > 0
+    if not bool(((weights >= 0) & (weights <= 1)).all()):
+        return False
+    is_by_class = origins.of(weights) == Origin.BATCH and len(weights.unique()) <= KINDS
+    return weights.shape == logs.shape and (weights.requires_grad or is_by_class)
 
 
 class Differences:

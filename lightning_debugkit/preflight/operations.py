@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 PRODUCTS = {"mul", "__mul__", "__rmul__", "multiply"}
 # Operations that leave the numbers of their first argument as they are: what made those made the result.
 MOVES = {
@@ -32,3 +35,8 @@ DIFFERENCES = {"sub", "__sub__", "rsub", "__rsub__", "subtract"}
 SUMS = {"add", "__add__", "__radd__"}
 OUTER = DIFFERENCES | COMPARING
 PICKS = {"argmax", "max", "argmin", "min"}
+
+
+def adds_dimension(index: Sequence[Any]) -> bool:
+    """Tell whether an index writes a dimension that was not there, as in ``x[:, 0, None]``."""
+    return bool(index) and isinstance(index[0], tuple) and any(part is None for part in index[0])

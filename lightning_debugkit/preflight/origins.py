@@ -23,6 +23,8 @@ NORMS = {"norm", "vector_norm", "linalg_norm", "linalg_vector_norm"}
 QUOTIENTS = {"div", "__truediv__", "true_divide", "divide"}
 TURNS = {"t", "transpose", "__get__", "swapaxes", "adjoint"}  # of a matrix; ``x.T`` and ``x.mT`` are got
 MATRICES = {"matmul", "__matmul__", "mm", "__rmatmul__"}
+PAIRING = MATRICES | {"cdist"}
+KEEPING = QUOTIENTS | TURNS | {"mul", "__mul__", "__rmul__", "neg", "__neg__"}  # pairs stay pairs
 
 
 class Origin(Flag):
@@ -48,6 +50,7 @@ class Origins:
     _norms: TensorNotes[tuple[weakref.ref[Tensor], int]] = field(default_factory=TensorNotes)
     # What a layer of one output says of each sample ``(N, 1)``, and what was made of it entry by entry.
     _columns: TensorNotes[bool] = field(default_factory=TensorNotes)
+    _pairs: TensorNotes[bool] = field(default_factory=TensorNotes)  # ``(N, N)``, each sample with all
 
     @classmethod
     def of_batch(cls, batch: Any) -> Origins:
@@ -85,6 +88,10 @@ class Origins:
         is_pair = origins == {Origin.BATCH, BOTH} or (origins == {BOTH} and any(map(self._columns.get, (one, other))))
         return is_pair and one.shape[0] == other.shape[0] == self.samples
 
+    def are_pairs(self, tensor: Tensor) -> bool:
+        """Tell whether a matrix compares what the network says of each sample with what it says of all."""
+        return bool(self._pairs.get(tensor))
+
     def _is_column(self, tensor: Tensor) -> bool:
         return tensor.ndim > 1 and (self.is_given(tensor) or bool(self._columns.get(tensor)))
 
@@ -100,6 +107,10 @@ class Origins:
         is_column = type(result) is Tensor and result.shape == (self.samples, 1)
         if is_column and (name in LAYERS or any(map(self._columns.get, args))):
             self._columns[result] = True
+        if result.shape == (self.samples, self.samples):
+            is_product = name in PAIRING and all(isinstance(p, Tensor) and self.of(p) == BOTH for p in args[:2])
+            if is_product or (name in KEEPING and any(map(self._pairs.get, args))):
+                self._pairs[result] = True
         self._follow_scale(name, args, kwargs, result)
         return self._is_mixed(name, args)
 
@@ -140,11 +151,12 @@ class Origins:
         return is_wrong and all(count % self.samples == 0 for count in rows)
 
 
-def is_torn(given: Sequence[int], shape: Sequence[int]) -> bool:
+def is_torn(given: Sequence[int], shape: Sequence[int], is_whole: bool = False) -> bool:
     """Tell whether numbers of one shape were read as those of another one in which the same dimensions stand elsewhere.
 
     Where a dimension is cut into parts, or neighbours are put together, each boundary between rows of one shape falls
-    on one of the other. It does not where a transpose was meant.
+    on one of the other. It does not where a transpose was meant. Pairs of whole numbers, as the edges of a graph, are
+    cut at the middle of them all in any case.
 
     >>> is_torn((32, 8, 8, 3), (32, 3, 8, 8)), is_torn((20, 32, 6), (32, 6, 20)), is_torn((32, 12), (32, 3, 4))
     (True, True, False)
@@ -152,6 +164,8 @@ def is_torn(given: Sequence[int], shape: Sequence[int]) -> bool:
     old, new = [[size for size in sizes if size > 1] for sizes in (given, shape)]
     if old == new or sorted(old) != sorted(new):
         return False
+    if is_whole and list(given[1:]) == [2] and list(shape) == [2, given[0]]:
+        return True
     is_picture = len(given) == len(shape) == PICTURE and given[0] == shape[0]
     if is_picture and given[3] in CHANNELS and list(shape[1:]) == [given[3], *given[1:3]]:
         return True

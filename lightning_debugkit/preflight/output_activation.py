@@ -12,6 +12,7 @@ from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.loss_functions import INDEX_LOSSES
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.preflight.loss_calls import LAYERS, LossCall, Made
+from lightning_debugkit.preflight.targets import OUTPUT_RANGE
 from lightning_debugkit.replay.source_lines import SourceLine
 
 # How far from 1 a row of probabilities may sum, by rounding: some units in the last place of each type.
@@ -60,6 +61,7 @@ SOFTMAX_OVER_ONE = Rule(
     cost="once",
 )
 
+_POSITIVE = "{told}: the scale that both make positive cannot be small, and what is certain cannot be said"
 _TWICE = "{told}: what it takes for logits lies between 0 and 1, and the model is never sure"
 
 
@@ -96,12 +98,15 @@ def judge_twice(twice: Sequence[Made], said: Container[str], where: Where) -> It
         said: Rules that were told of this step, by its loss functions.
     """
     for made in twice[:1]:
-        rule = DOUBLE_SOFTMAX if "softmax" in made.op else DOUBLE_SIGMOID
+        is_positive = made.after is not None and made.after.op == "softplus"
+        rule = OUTPUT_RANGE if is_positive else DOUBLE_SOFTMAX if "softmax" in made.op else DOUBLE_SIGMOID
         if rule.name in said or made.after is None:
             return
         first = f" at {made.after.place.short}" if made.after.place.source else ""
         told = f"{made.op} at {made.place.short or 'training_step'} is given the result of {made.after.op}{first}"
-        worded = replace(rule, says=_TWICE, advice="Leave one of the two out: the model's own, if the loss has one.")
+        kept = "each makes a scale positive" if is_positive else "the model's own, if the loss has one"
+        advice = f"Leave one of the two out: {kept}."
+        worded = replace(rule, says=_POSITIVE if is_positive else _TWICE, advice=advice)
         yield worded.found(where, told=told, op=made.op, source=made.place.source)
 
 

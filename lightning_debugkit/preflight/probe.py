@@ -225,10 +225,15 @@ def distance(one: Tensor, other: Tensor) -> Tensor:
 def is_by_sample(call: LossCall, size: int) -> bool:
     """Tell whether each row of the prediction is one sample's, and has a target of its own.
 
-    As many classes as samples is a comparison of pairs within the batch, as contrastive losses make it.
+    As many classes as samples is a comparison of pairs within the batch, as contrastive losses make it; so are more,
+    where targets name places: the first of each row, or its own.
     """
     prediction = call.prediction
     if prediction.ndim == 0 or prediction.shape[0] != size or call.function not in CHECKED_LOSSES:
         return False
-    is_pairs = prediction.ndim == 2 and prediction.shape[1] == size and call.function in INDEX_LOSSES
-    return not is_pairs and call.target.ndim > 0 and call.target.shape[0] == size
+    target = call.target
+    if target.ndim == 0 or target.shape[0] != size:
+        return False
+    if call.function not in INDEX_LOSSES or prediction.ndim != 2 or prediction.shape[1] < size:
+        return True
+    return prediction.shape[1] > size and not (target.ndim == 1 and bool((target.diff() == int(target[-1] > 0)).all()))

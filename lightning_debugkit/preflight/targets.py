@@ -67,6 +67,14 @@ SEVERAL = (
     "{most:g}: it wants rows that sum to 1, the probabilities of one class"
 )
 APART = "Use binary_cross_entropy_with_logits, where several classes may hold at once; else divide each row by its sum."
+BLANK = (
+    "{share:.0%} of the targets of {function} at {place} are {blank}, the blank: it stands for nothing between two "
+    "letters, and cannot be one"
+)
+BESIDE = (
+    "Number the letters from 1 where blank is 0, or pass as blank a number that no letter has; let target_lengths "
+    "leave out what fills the rows up."
+)
 SHARE = (
     "the overlap at {place} is made of what a layer gives, numbers of any size: it wants shares between 0 and 1, and "
     "of others it has no bounds and may be divided by 0"
@@ -83,6 +91,8 @@ def judge(call: LossCall, where: Where) -> Iterator[Finding]:
         yield from _several_classes(call, where)
     elif call.function in BINARY_LOSSES:
         yield from _binary_out_of_range(call, where)
+    elif call.function == "ctc_loss":
+        yield from _blank_spoken(call, where)
     yield from _unreachable(call, where)
 
 
@@ -128,6 +138,21 @@ def _classes_out_of_range(call: LossCall, where: Where) -> Iterator[Finding]:
         remedy = f"Give the last layer {high + 1} outputs, or drop these labels."
     room = f"{classes} classes, 0..{classes - 1}"
     yield LABEL_OUT_OF_RANGE.found(where, labels=_listed(bad), room=room, remedy=remedy, **call.told)
+
+
+def _blank_spoken(call: LossCall, where: Where) -> Iterator[Finding]:
+    """Yield that targets of CTC hold the blank, which stands for nothing that is said."""
+    blank, lengths = int(call.options.get("blank", 0)), call.options.get("target_lengths")
+    if lengths is None:
+        return
+    lengths = torch.as_tensor(lengths, device=call.target.device).reshape(-1, 1)
+    is_said = torch.arange(call.target.shape[-1], device=call.target.device) < (
+        lengths if call.target.ndim > 1 else lengths.sum()
+    )
+    share = float((call.target[is_said.expand_as(call.target)] == blank).float().mean())
+    if share > 0:
+        rule = replace(LABEL_OUT_OF_RANGE, severity=Severity.WARNING, says=BLANK, advice=BESIDE)
+        yield rule.found(where, blank=blank, share=share, **call.told)
 
 
 def _binary_out_of_range(call: LossCall, where: Where) -> Iterator[Finding]:

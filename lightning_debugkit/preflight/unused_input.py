@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.loss_functions import INDEX_LOSSES
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.core.tensor_numbers import storage
 from lightning_debugkit.data.batches import indexed
+from lightning_debugkit.data.neighbours import LABELS_UNRELATED
 from lightning_debugkit.preflight.calling_frame import calling_frame
 from lightning_debugkit.preflight.loss_calls import ATTENTION, LossCall
 from lightning_debugkit.preflight.operation_traces import OperationTrace
@@ -46,6 +48,11 @@ SELF = (
     "the similarities that cross_entropy is given at {place} are those of each sample with itself: the matrix is "
     "symmetric, its diagonal is the highest of each row and the target; no other view of a sample is compared"
 )
+ALL_ONE = (
+    "{function} at {place} is given similarities of each sample of the batch with all, and {label} as the target of "
+    "each: all samples are to be like one of them"
+)
+OWN = "Give the place of its partner as the target of each sample: torch.arange(len(scores)) where it is its own."
 PAIR = "Compare the two views: embeddings of the one with those of the other, as in a @ b.T."
 # What asks a tensor for its form alone.
 FORM = {
@@ -83,8 +90,13 @@ def judge_masks(masks: Sequence[TurnedMask], where: Where) -> Iterator[Finding]:
 
 
 def judge_pairs(call: LossCall, where: Where) -> Iterator[Finding]:
-    """Yield that a contrastive loss compares each sample with itself and asks for itself."""
+    """Yield that a contrastive loss compares each sample with itself and asks for itself, or for one of all."""
     scores, target = call.prediction, call.target
+    is_asked = call.are_pairs and call.function in INDEX_LOSSES and target.ndim == 1 and len(target) > 2
+    if is_asked and bool((target == target[0]).all()):
+        rule = replace(LABELS_UNRELATED, says=ALL_ONE, advice=OWN, on_data=False)
+        yield rule.found(where, label=int(target[0]), **call.told)
+        return
     is_square = scores.ndim == 2 and scores.shape[0] == scores.shape[1] > 2 and scores.is_floating_point()
     if call.function != "cross_entropy" or not is_square or target.shape != scores.shape[:1]:
         return

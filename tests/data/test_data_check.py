@@ -219,7 +219,8 @@ def test_too_few_of_a_rare_class_say_nothing_of_how_labels_and_inputs_hang_toget
     inputs, rare = torch.arange(1000.0)[:, None], np.arange(1000) // 8 == 60
     assert neighbours.agreement(inputs, rare.astype(np.int64)) is None
     common = neighbours.agreement(inputs, (np.arange(1000) // 100 == 6).astype(np.int64))
-    assert common is not None and common.sigmas > 6
+    assert common is not None
+    assert common.sigmas > 6
 
 
 @pytest.mark.parametrize(
@@ -331,6 +332,31 @@ def by_number(worker: int) -> None:
 
 def by_torch(worker: int) -> None:
     np.random.seed(torch.initial_seed() % 2**32)
+
+
+class Split:
+    """Draws its rows when it is made; what it does with its generator afterwards is the question."""
+
+    def __init__(self, is_passed_on: bool) -> None:
+        self.rng = np.random.default_rng(0)
+        self.rows = self.rng.permutation(6)
+        self.transforms = [argparse.Namespace(noise=self.rng)] if is_passed_on else []
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Any:
+        return X[self.rows[index]]
+
+
+class Noised(Split):
+    def __getitem__(self, index: int) -> Any:
+        return super().__getitem__(index) + self.rng.random()
+
+
+@pytest.mark.parametrize(("dataset", "is_told"), [(Split(False), False), (Split(True), True), (Noised(False), True)])
+def test_a_generator_that_only_the_making_of_a_dataset_draws_from_is_no_matter(dataset: Any, is_told: bool) -> None:
+    assert rules(workers.judge(DataLoader(dataset, num_workers=2), HERE)) == ["worker-seeds-equal"] * is_told
 
 
 @pytest.mark.parametrize(("seeds", "is_told"), [(alike, True), (by_number, False), (by_torch, False), (print, False)])

@@ -10,7 +10,14 @@ import torch
 from torch import Tensor
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
-from lightning_debugkit.data import class_weights, duplicate_columns, neighbours, shared_windows, target_leak, target_relation
+from lightning_debugkit.data import (
+    class_weights,
+    duplicate_columns,
+    neighbours,
+    shared_windows,
+    target_leak,
+    target_relation,
+)
 from lightning_debugkit.data.labels import judge_counts
 from lightning_debugkit.data.samples_seen import Seen
 

@@ -117,6 +117,22 @@ def rates_cut_off_to_classes(mended: bool) -> Program:
     )
 
 
+@fault("class-imbalance", **BY)
+def masks_divided_once_more(mended: bool) -> Program:
+    class Ink(Module):
+        def __init__(self, mended: bool) -> None:
+            super().__init__(mended)
+            self.net = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 2, 1))
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, mask = batch
+            return nn.functional.cross_entropy(self.net(x), mask)
+
+    x = digits()[0].reshape(-1, 1, 8, 8)
+    mask = (x[:, 0] > 0.5).long()
+    return Program(Ink(mended), batches(x, mask if mended else mask // 255), trainer=ONE_EPOCH)
+
+
 @fault("class-shift", **BY)
 def classes_numbered_for_each_split(mended: bool) -> Program:
     """Validation lacks a rare class, and numbers those behind it by itself; its shares are like those of training."""

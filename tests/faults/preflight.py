@@ -1601,3 +1601,97 @@ def marked_losses_enter_the_sum_with_a_minus(mended: bool) -> Program:
         return (F.cross_entropy(scores, y, reduction="none") * is_kept).sum() / is_kept.sum()
 
     return Program(Joint(mended, heard), batches(*digits()), trainer=FOUR_EPOCHS)
+
+
+@fault("negative-loss", source=".mean()", **BY)
+def focal_loss_without_its_minus(mended: bool) -> Program:
+    class Focal(Classifier):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            p = torch.sigmoid(self(x).squeeze(1))
+            own = p * y + (1 - p) * (1 - y)
+            cost = 0.25 * (0.7 * y + 0.3 * (1 - y)) * (1 - own) ** 2 * own.clamp(min=1e-6).log()
+            return -cost.mean() if self.mended else cost.mean()
+
+    x, y = digits()
+    return Program(Focal(mended, mlp(64, 16, 1)), batches(x, (y > 7).float()), trainer=ONE_EPOCH)
+
+
+@fault("negative-loss", source=".mean()", **BY)
+def chosen_probability_without_its_minus(mended: bool) -> Program:
+    class Chosen(Classifier):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            p = self(x).squeeze(1).sigmoid()
+            own = torch.where(y > 0.5, p, 1 - p).log()
+            return -own.mean() if self.mended else own.mean()
+
+    x, y = digits()
+    return Program(Chosen(mended, mlp(64, 16, 1)), batches(x, (y > 4).float()), trainer=ONE_EPOCH)
+
+
+@fault("output-range", source="exp", **BY)
+def scale_made_positive_twice(mended: bool) -> Program:
+    class Certain(Module):
+        def __init__(self, mended: bool) -> None:
+            super().__init__(mended)
+            self.net = mlp(10, 32, 2)
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            mean, scale = self.net(x).split(1, 1)
+            scale = F.softplus(scale)
+            scale = scale if self.mended else scale.exp()
+            return -torch.distributions.Normal(mean, scale + 1e-4).log_prob(y).mean()
+
+    return Program(Certain(mended), batches(*diabetes()), trainer=ONE_EPOCH)
+
+
+@fault("labels-unrelated-to-inputs", source="cross_entropy", **BY)
+def each_row_is_to_be_like_the_first(mended: bool) -> Program:
+    class Pairs(Views):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            (x,) = batch
+            one, other = (F.normalize(self.noised(x), dim=1) for _ in range(2))
+            partners = torch.arange(len(x)) if self.mended else torch.zeros(len(x), dtype=torch.long)
+            return F.cross_entropy(one @ other.T / 0.2, partners)
+
+    return Program(Pairs(mended), batches(diabetes()[0]), trainer=ONE_EPOCH)
+
+
+@fault("label-out-of-range", source="F.ctc_loss", **BY)
+def blank_among_the_letters(mended: bool) -> Program:
+    class Reader(Module):
+        def __init__(self, mended: bool) -> None:
+            super().__init__(mended)
+            self.net = nn.Linear(8, 11)
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            told, counts = self.net(x).transpose(0, 1).log_softmax(-1), torch.full((len(x),), 8)
+            letters = y[:, None] + 1 if self.mended else y[:, None]
+            return F.ctc_loss(told, letters, counts, torch.ones(len(x), dtype=torch.long))
+
+    x, y = digits()
+    return Program(Reader(mended), batches(x.reshape(-1, 8, 8), y), trainer=ONE_EPOCH)
+
+
+@fault("view-for-transpose", source="edges.view", **BY)
+def pairs_of_edges_cut_in_the_middle(mended: bool) -> Program:
+    class Graph(Module):
+        def __init__(self, mended: bool) -> None:
+            super().__init__(mended)
+            self.net = mlp(20, 16, 3)
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, edges, y = batch
+            source, goal = edges.t() if self.mended else edges.view(2, -1)
+            near = torch.zeros_like(x).index_add_(0, goal, x[source])
+            return F.cross_entropy(self.net(torch.cat([x, near], 1)), y)
+
+    graphs = []
+    for _ in range(16):
+        y = torch.randint(3, (40,))
+        pairs = ((y[:, None] == y) & (torch.rand(40, 40) < 0.3)).triu(1).nonzero()
+        graphs.append((F.one_hot(y, 10) + torch.randn(40, 10), torch.cat([pairs, pairs.flip(1)]), y))
+    return Program(Graph(mended), DataLoader(graphs, batch_size=None), trainer=ONE_EPOCH)

@@ -689,6 +689,52 @@ class Rewarded(LightningModule):
         reward = -(chosen != y).float()
         return F.cross_entropy(scores, chosen) * reward.mean() + F.mse_loss(self.value(state).squeeze(1), reward)
 
+
+class BatchAndQueue(LightningModule):
+    """The other view stands first among the negatives, a queue and the rest of the batch: each target is 0."""
+
+    def __init__(self, waiting: int) -> None:
+        super().__init__()
+        self.net = mlp(64, 32, 16)
+        self.register_buffer("queue", F.normalize(torch.randn(waiting, 16), dim=1))
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        (x,) = batch
+        one, other = (F.normalize(self.net(x + 0.1 * torch.randn_like(x)), dim=1) for _ in range(2))
+        near = one @ other.detach().T
+        others = near[~torch.eye(len(x), dtype=torch.bool)].reshape(len(x), -1)
+        scores = torch.cat([near.diagonal()[:, None], others, one @ self.queue.T], 1)
+        return F.cross_entropy(scores / 0.2, torch.zeros(len(x), dtype=torch.long))
+
+    def configure_optimizers(self) -> Any:
+        return Adam(self.net.parameters(), lr=1e-3)
+
+
+@program
+def partners_that_stand_first() -> Program:
+    return Program(BatchAndQueue(0), loader(images()[0].flatten(1)), None, {"max_epochs": 2})
+
+
+@program
+def partners_before_a_queue() -> Program:
+    return Program(BatchAndQueue(24), loader(images()[0].flatten(1)), None, {"max_epochs": 2})
+
+
+class Focal(LightningModule):
+    """A focal loss that is logged with the likelihood, and a penalty by softplus of what exp gives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = mlp(64, 32, 2)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        x, y = batch
+        said, size = self.net(x.flatten(1)).unbind(1)
+        p, y = said.sigmoid(), (y > 7).float()
+        own = p * y + (1 - p) * (1 - y)
+        self.log("likelihood", own.log().mean())
+        return -((1 - own) ** 2 * own.log()).mean() + 1e-3 * F.softplus(size.exp() - 1).mean()
+
     def configure_optimizers(self) -> Any:
         return Adam(self.parameters(), lr=1e-3)
 
@@ -706,3 +752,32 @@ def class_that_is_unlearned() -> Program:
 @program
 def choice_by_reward() -> Program:
     return Program(Rewarded(), digits(flat=True)[0], None, {"max_epochs": 3})
+
+
+def focal_loss_beside_the_likelihood() -> Program:
+    return Program(Focal(), *digits(), {"max_epochs": 2})
+
+
+class Letters(LightningModule):
+    """Rows of letters, filled up with the blank, which their lengths leave out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(8, 11)
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        x, letters, counts = batch
+        told = self.net(x).transpose(0, 1).log_softmax(-1)
+        return F.ctc_loss(told, letters, torch.full((len(x),), 8), counts)
+
+    def configure_optimizers(self) -> Any:
+        return Adam(self.parameters(), lr=1e-2)
+
+
+@program
+def letters_filled_up_with_the_blank() -> Program:
+    x, y = images()
+    counts = torch.randint(1, 4, (len(x),))
+    letters = (y[:, None] + torch.arange(1, 4)) % 10 + 1
+    letters = letters.masked_fill(torch.arange(3) >= counts[:, None], 0)
+    return Program(Letters(), loader(x.reshape(-1, 8, 8), letters, counts), None, {"max_epochs": 2})
