@@ -290,8 +290,14 @@ def beside_stock(megabytes: float, rounds: int) -> dict[str, tuple[float, float,
     return found
 
 
-def measure(form: str, megabytes: float, rounds: int, folder: str | None, only: Sequence[str] | None) -> None:
-    """Print the tables of one form and size; ``only`` has parts of the names of the variants that are wanted."""
+Cells = dict[str, str]
+
+
+def measure(form: str, megabytes: float, rounds: int, folder: str | None, only: Sequence[str] | None) -> Cells:
+    """Print the tables of one form and size, and return of each variant stall and time until it is down, in short.
+
+    ``only`` has parts of the names of the variants that are wanted.
+    """
     always = (NOTHING, STOCK, TWICE, NESTED)
     variants = {
         name: variant
@@ -303,6 +309,27 @@ def measure(form: str, megabytes: float, rounds: int, folder: str | None, only: 
         _table(form, megabytes, measured, {name: [told[column] for told in made] for name, made in turns.items()})
     per_save = median(told[3] for told in turns[NESTED]) * 1e3
     print(f"\nfsync by itself: {per_save:.1f} ms a save", flush=True)
+    return {name: _in_short(made, turns) for name, made in turns.items() if name != NOTHING}
+
+
+Times = list[tuple[float, float, float, float]]
+
+
+def _in_short(made: Times, turns: dict[str, Times]) -> str:
+    """Return the medians of stall and time until it is down, in ms, and of the stall's ratios to two stock ones."""
+    stall, down = (median(told[at] for told in made) - median(told[at] for told in turns[NOTHING]) for at in (0, 1))
+    bare = median(told[0] for told in turns[NOTHING])
+    stalls = [told[0] for told in made]
+    ratios = (median(_ratios(stalls, [told[0] for told in turns[other]], bare)) for other in (STOCK, TWICE))
+    return f"{stall * 1e3:.1f} / {down * 1e3:.1f} ({', '.join(f'{ratio:.2f}' for ratio in ratios)})"
+
+
+def in_short(form: str, sizes: dict[float, Cells]) -> None:
+    """Print what all sizes of a form cost in one table."""
+    print(f"\n{form}: ms that the training waits / until it is down (the wait, of {STOCK} and of {TWICE})")
+    print(f"| | {' | '.join(f'{size:g} MB' for size in sizes)} |\n|{'---|' * (len(sizes) + 1)}")
+    for name in dict.fromkeys(name for cells in sizes.values() for name in cells):
+        print(f"| {name} | {' | '.join(cells.get(name, '') for cells in sizes.values())} |", flush=True)
 
 
 def _table(form: str, megabytes: float, measured: str, times: dict[str, list[float]]) -> None:

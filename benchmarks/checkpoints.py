@@ -3,7 +3,7 @@
     python benchmarks/checkpoints.py kills [--trials 75] [--megabytes 16]
     python benchmarks/checkpoints.py shards [--trials 100] [--ranks 4] [--beside] [--folder DISK]
     python benchmarks/checkpoints.py store [--trials 100] [--megabytes 4]
-    python benchmarks/checkpoints.py cost [--rounds 25] [--megabytes 1 16 64 512] [--form files shards] [--folder DISK]
+    python benchmarks/checkpoints.py cost [--rounds 25] [--megabytes 1 16] [--form files shards] [--folder DISK]
 
 ``kills``: a child saves in every other step and is killed with SIGKILL, at any time, in its set-up or in a write; the
 next one goes on from what is left. Each row is repeated with ``TMPDIR`` on the filesystem of the checkpoints and on
@@ -160,7 +160,11 @@ def _print(told: Counter[str]) -> None:
 
 def cost(options: argparse.Namespace) -> None:
     for form in options.form:
-        checkpoint_cost.measure(form, options.megabytes, options.rounds, options.folder, options.variants)
+        sizes = {}
+        for megabytes in options.megabytes:
+            rounds = max(5, round(options.rounds * min(1, 64 / megabytes)))  # a large one takes seconds
+            sizes[megabytes] = checkpoint_cost.measure(form, megabytes, rounds, options.folder, options.variants)
+        checkpoint_cost.in_short(form, sizes)
 
 
 def main() -> None:
@@ -177,12 +181,16 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", help="cost: only those whose names hold one of these, and the stock")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    sizes = options.megabytes or {"kills": [16], "shards": [0], "store": [4], "cost": [1, 16, 64]}[options.what]
+    sizes = options.megabytes or {"kills": [16], "shards": [0], "store": [4], "cost": [1, 16, 64, 512]}[options.what]
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)
+    if options.what == "cost":
+        options.megabytes = sizes
+        cost(options)
+        return
     for options.megabytes in sizes:
-        {"kills": kills, "shards": shards, "store": store, "cost": cost}[options.what](options)
+        {"kills": kills, "shards": shards, "store": store}[options.what](options)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import logging
 import multiprocessing
 import os
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -108,10 +109,10 @@ class Trial:
 
 
 class Lines:
-    """The lines that came through a pipe so far."""
+    """The lines that came through a pipe so far, from the process ``child``."""
 
-    def __init__(self, wire: int) -> None:
-        self.wire, self.text, self.closed = wire, "", False
+    def __init__(self, wire: int, child: int) -> None:
+        self.wire, self.child, self.text, self.closed = wire, child, "", False
         os.set_blocking(wire, False)
 
     def read(self) -> str:
@@ -140,7 +141,8 @@ def run(plan: Plan, moment: Moment | None, last_step: int = -1, patience: float 
     child = multiprocessing.get_context("fork").Process(target=fit, args=(plan, wire, last_step), daemon=True)
     child.start()
     os.close(wire)
-    lines = Lines(ends)
+    assert child.pid is not None
+    lines = Lines(ends, child.pid)
     try:
         if moment is not None:
             moment(lines)
@@ -169,13 +171,32 @@ def in_training(chance: random.Random, longest: float = 0.15) -> Moment:
 
 
 def in_a_write(chance: random.Random, plan: Plan, longest: float) -> Moment:
-    """Some time after a file was begun that is not finished."""
+    """Some time after a file was begun that is not finished: the child is held while that is looked at.
+
+    On a busy machine a write is often over before this process has its turn again.
+    """
 
     def wait(lines: Lines) -> None:
         in_training(chance, 0.1)(lines)
+        for _ in range(chance.randrange(16)):  # a save changes the folder four times and more
+            known = {entry.name for entry in _entries(plan.folder)}
+            until(lambda known=known: lines.closed or known != {entry.name for entry in _entries(plan.folder)}, 2.0)
+            lines.read()
         old = set(drafts(plan))
-        until(lambda: bool(set(drafts(plan)) - old) or lines.closed, 2.0)
-        time.sleep(chance.uniform(0, longest))
+
+        def is_caught() -> bool:
+            if lines.closed or not set(drafts(plan)) - old:
+                lines.read()
+                return lines.closed
+            time.sleep(chance.uniform(0, longest))
+            os.kill(lines.child, signal.SIGSTOP)
+            os.waitid(os.P_PID, lines.child, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+            if set(drafts(plan)) - old:
+                return True
+            os.kill(lines.child, signal.SIGCONT)
+            return False
+
+        until(is_caught, 10.0)
 
     return wait
 
