@@ -18,7 +18,7 @@ from lightning_debugkit.core.held_state import OTHERS, cannot_undo
 from lightning_debugkit.core.isolation import isolated
 from lightning_debugkit.core.loss_functions import CHECKED_LOSSES, INDEX_LOSSES
 from lightning_debugkit.core.patching import Hearing, has_compiled_code
-from lightning_debugkit.core.program_code import is_installed
+from lightning_debugkit.core.program_code import is_installed, names_reached
 from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.core.sharding import cannot_rerun
 from lightning_debugkit.data.batches import batch_size, leaves, replaced, take
@@ -141,8 +141,12 @@ def cannot_probe(module: nn.Module) -> str:
     for path, part in module.named_modules():
         if type(part).__module__.startswith(("torch.", "torchmetrics.", "torchvision.")):
             continue
+        is_own = part is module and "training_step" not in vars(part)
+        reached = names_reached(type(part), "training_step", "forward") if is_own else None
         for name, value in vars(part).items():
-            if not name.startswith("_") and not _is_plain(value, libraries, 3):
+            if name.startswith("_") or (reached is not None and name not in reached):
+                continue  # such as the tokenizer that a validation decodes with
+            if not _is_plain(value, libraries, 3):
                 at = f"{path}.{name}" if path else name
                 return f"{at} is a {type(value).__name__}, which may change when the step runs once more"
     return cannot_undo(module)

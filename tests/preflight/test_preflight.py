@@ -42,11 +42,15 @@ def left_out(folder: Path) -> dict[str, str]:
     return dict(told["left_out"])
 
 
+class Body(nn.Sequential):
+    """A part of the program's own: what it holds is asked for."""
+
+
 class Noisy(preflight.Net):
     """Dropout, batch norm, a counter and a list: all that a pass could leave changed."""
 
     def __init__(self) -> None:
-        net = nn.Sequential(nn.Linear(64, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(0.2), nn.Linear(32, 10))
+        net = Body(nn.Linear(64, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(0.2), nn.Linear(32, 10))
         super().__init__(True, net)
         self.seen = 0
         self.losses: list[float] = []
@@ -116,9 +120,9 @@ class Draws:
 
 def test_a_step_that_may_change_what_it_holds_is_not_run_again(tmp_path: Path) -> None:
     program = noisy()
-    program.module.stream = Draws()
+    program.module.net.stream = Draws()
     fit(program, tmp_path, PreflightCheck())
-    assert left_out(tmp_path) == {"passes": "stream is a Draws, which may change when the step runs once more"}
+    assert left_out(tmp_path) == {"passes": "net.stream is a Draws, which may change when the step runs once more"}
 
 
 class Settings:
@@ -129,6 +133,53 @@ class Settings:
 class Counter(Settings):
     def count(self) -> None:
         self.counts["calls"] += 1
+
+
+class Decoding(Noisy):
+    """Has what a step may not run again with, and only validation names it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = Counter()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.words.count()
+        super().validation_step(batch, batch_idx)
+
+
+class Counting(Decoding):
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        self.words.count()
+        return self.counted(batch, batch_idx)
+
+    def counted(self, batch: Any, batch_idx: int) -> Tensor:
+        return super().training_step(batch, batch_idx)
+
+
+class CountingFurther(Counting):
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return super().training_step(batch, batch_idx)
+
+
+class CountingByName(Decoding):
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        getattr(self, "wo" + "rds").count()
+        return super().training_step(batch, batch_idx)
+
+
+def test_what_only_validation_names_keeps_no_training_step_from_its_passes(tmp_path: Path) -> None:
+    program = noisy()
+    program.module = Decoding()
+    fit(program, tmp_path, PreflightCheck())
+    assert left_out(tmp_path) == {}
+
+
+@pytest.mark.parametrize("kind", [Counting, CountingFurther, CountingByName])
+def test_what_the_training_step_may_name_is_asked_for(tmp_path: Path, kind: type[Decoding]) -> None:
+    program = noisy()
+    program.module = kind()
+    fit(program, tmp_path, PreflightCheck())
+    assert left_out(tmp_path) == {"passes": "words is a Counter, which may change when the step runs once more"}
 
 
 class CountingNoisy(Noisy):
@@ -154,20 +205,20 @@ def test_an_object_with_settings_keeps_no_step_from_its_passes_and_is_put_back(
 
 def test_a_function_in_c_keeps_no_step_from_its_passes_and_a_method_of_an_object_does(tmp_path: Path) -> None:
     program = noisy()
-    program.module.activation = torch.nn.functional.gelu  # as BERT's
+    program.module.net.activation = torch.nn.functional.gelu  # as BERT's
     fit(program, tmp_path / "one", PreflightCheck())
     assert "passes" not in left_out(tmp_path / "one")
 
-    program.module.keep = [].append
+    program.module.net.keep = [].append
     fit(program, tmp_path / "other", PreflightCheck())
-    assert left_out(tmp_path / "other")["passes"].startswith("keep is a builtin_function_or_method")
+    assert left_out(tmp_path / "other")["passes"].startswith("net.keep is a builtin_function_or_method")
 
 
 def test_an_object_of_the_program_with_methods_keeps_a_step_from_its_passes(tmp_path: Path) -> None:
     program = noisy()
-    program.module.settings = Counter()
+    program.module.net.settings = Counter()
     fit(program, tmp_path, PreflightCheck())
-    assert left_out(tmp_path) == {"passes": "settings is a Counter, which may change when the step runs once more"}
+    assert left_out(tmp_path) == {"passes": "net.settings is a Counter, which may change when the step runs once more"}
 
 
 LIBRARY = """
@@ -200,9 +251,9 @@ def test_what_a_library_keeps_beside_its_modules_keeps_no_step_from_its_passes(
     fit(program, tmp_path / "one", PreflightCheck())
     assert "passes" not in left_out(tmp_path / "one")
 
-    program.module.client = client.Configuration()
+    program.module.net.client = client.Configuration()
     fit(program, tmp_path / "other", PreflightCheck())
-    why = "client is a Configuration, which may change when the step runs once more"
+    why = "net.client is a Configuration, which may change when the step runs once more"
     assert left_out(tmp_path / "other") == {"passes": why}
 
 
