@@ -20,6 +20,7 @@ from lightning.fabric.utilities.apply_func import move_data_to_device as move_da
 from lightning.pytorch import LightningDataModule as LightningDataModule
 from lightning.pytorch import LightningModule as LightningModule
 from lightning.pytorch import Trainer as Trainer
+from lightning.pytorch.callbacks import BackboneFinetuning as BackboneFinetuning
 from lightning.pytorch.callbacks import BaseFinetuning as BaseFinetuning
 from lightning.pytorch.callbacks import Callback as Callback
 from lightning.pytorch.callbacks import EarlyStopping as EarlyStopping

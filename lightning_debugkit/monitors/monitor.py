@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lightning_debugkit.core.compat import BaseFinetuning, LightningModule, Trainer, both_packages, callbacks_of
+from lightning_debugkit.core.compat import LightningModule, Trainer
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.core.optimizer_steps import steps_taken
 from lightning_debugkit.core.optimizers import averages_in, has_entries, held_by
@@ -36,6 +36,7 @@ from lightning_debugkit.monitors.parameters.parameter_registration import (
     not_in_optimizer,
     unregistered,
 )
+from lightning_debugkit.monitors.parameters.thawed_backbone import finetuning
 from lightning_debugkit.monitors.parameters.train_eval_mode import TrainEvalMode
 from lightning_debugkit.monitors.parameters.weight_overwrite import WeightOverwrite
 from lightning_debugkit.monitors.step_stats import StepStatsReader
@@ -166,7 +167,7 @@ class Monitor:
                 where, module, given, leaf, wiring.first_use if wiring else {}, held_by(trainer.optimizers)
             )
             if held_by(trainer.optimizers):
-                suspects = not_in_optimizer(where, module, trainer.optimizers, leaf, _finetuning(trainer))
+                suspects = not_in_optimizer(where, module, trainer.optimizers, leaf, finetuning(trainer))
                 self._suspect(trainer, module, suspects)
 
     def _learns(self, trainer: Trainer) -> Callable[[str, Tensor], bool]:
@@ -338,11 +339,3 @@ class Monitor:
             found = replicas.compare_replicas(where, module, trainer.world_size)
             if found is not None and trainer.is_global_zero:
                 yield found
-
-
-def _finetuning(trainer: Trainer) -> str:
-    """Return the class of the callback that unfreezes the model by stages, empty if there is none."""
-    callbacks = callbacks_of(trainer)
-    return next(
-        (type(callback).__name__ for callback in callbacks if isinstance(callback, both_packages(BaseFinetuning))), ""
-    )

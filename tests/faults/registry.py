@@ -186,10 +186,17 @@ def batches(*columns: Tensor, size: int = 32, shuffle: bool = True, **options: A
     return DataLoader(TensorDataset(*columns), batch_size=size, shuffle=shuffle, **options)
 
 
-def trained(module: pl.LightningModule, train: Iterable[Any], folder: Path) -> Path:
-    """Train for an epoch, as the run before did, and return its checkpoint."""
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    trainer = pl.Trainer(max_epochs=1, accelerator="cpu", devices=1, enable_model_summary=False, **quiet)
+def trained(
+    module: pl.LightningModule,
+    train: Iterable[Any],
+    folder: Path,
+    epochs: int = 1,
+    callbacks: Sequence[pl.Callback] = (),
+) -> Path:
+    """Train for some epochs, as the run before did, and return its checkpoint."""
+    quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    quiet |= {"enable_model_summary": False, "callbacks": list(callbacks)}
+    trainer = pl.Trainer(max_epochs=epochs, accelerator="cpu", devices=1, **quiet)
     trainer.fit(module, train)
     trainer.save_checkpoint(folder / "last.ckpt")
     return folder / "last.ckpt"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.callbacks import BackboneFinetuning
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LinearLR, SequentialLR
@@ -566,6 +568,39 @@ def another_rate_under_a_schedule(mended: bool) -> Program:
 
     made = program(Net(mended, rate=0.1 if mended else 0.03))
     made.ckpt_path = lambda folder: trained(Net(mended, rate=0.1), batches(*digits()), folder)
+    return made
+
+
+# --- frozen-after-resume -------------------------------------------------------------------------------------------
+
+
+@fault("frozen-after-resume")
+def a_backbone_that_was_thawed_before_the_resume(mended: bool) -> Program:
+    """`BackboneFinetuning` freezes it when the run is set up, and thaws it in one epoch alone, which is over."""
+
+    class Net(Classifier):
+        def __init__(self, mended: bool) -> None:
+            super().__init__(mended, mlp(32, 32, 10), rate=1e-2)
+            self.backbone = mlp(64, 32)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.net(self.backbone(x))
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD([p for p in self.parameters() if p.requires_grad], lr=self.rate)
+
+        def on_train_start(self) -> None:
+            if self.mended and self.current_epoch > 1:
+                BackboneFinetuning.make_trainable(self.backbone)
+
+    def earlier(folder: Path) -> Path:
+        return trained(Net(mended), batches(*digits()), folder, epochs=2, callbacks=[thawing()])
+
+    def thawing() -> BackboneFinetuning:
+        return BackboneFinetuning(unfreeze_backbone_at_epoch=1, verbose=False)
+
+    made = program(Net(mended), max_epochs=4)
+    made.callbacks, made.ckpt_path = [thawing()], earlier
     return made
 
 

@@ -1,0 +1,47 @@
+"""Callbacks of Lightning's that freeze a part and thaw it later, and a resume behind that epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lightning_debugkit.core.compat import (
+    BackboneFinetuning,
+    BaseFinetuning,
+    LightningModule,
+    Trainer,
+    both_packages,
+    callbacks_of,
+)
+from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.rule import Rule
+
+FROZEN_AGAIN = Rule(
+    "frozen-after-resume",
+    Severity.WARNING,
+    "{kind} thaws the backbone at epoch {thawed}, but the run that resumed in epoch {epoch} has it frozen again: none of "
+    "its {count} parameters trains",
+    "Keep ExactResume among the callbacks, or call {kind}.make_trainable(self.backbone) in on_train_start.",
+    section="parameters",
+    cost="once",
+)
+
+
+def finetuning(trainer: Trainer) -> str:
+    """Return the class of the callback that thaws the model by stages, empty if there is none."""
+    kinds = both_packages(BaseFinetuning)
+    return next((type(callback).__name__ for callback in callbacks_of(trainer) if isinstance(callback, kinds)), "")
+
+
+def frozen_again(where: Where, trainer: Trainer, module: LightningModule) -> Iterator[Finding]:
+    """Yield the backbone that is frozen where the epoch in which it was thawed is over; called before the first batch.
+
+    Lightning's `BackboneFinetuning` freezes it whenever a run is set up, and thaws it in that one epoch alone.
+    """
+    for callback in callbacks_of(trainer):
+        if not isinstance(callback, both_packages(BackboneFinetuning)):
+            continue
+        thawed, part = callback.unfreeze_backbone_at_epoch, module.backbone
+        parameters = list(part.parameters())
+        if where.epoch > thawed and not any(p.requires_grad for p in parameters):
+            told = {"kind": type(callback).__name__, "thawed": thawed, "epoch": where.epoch, "count": len(parameters)}
+            yield FROZEN_AGAIN.found(where.at("backbone"), **told)
