@@ -73,7 +73,6 @@ BUILDER = "_instantiator"  # of saved hyper-parameters: what LightningCLI makes 
 # What a module refers to beyond itself: put back by other means, or never to be touched.
 MODULE_OWNERS = frozenset({"_trainer", "_fabric", "_fabric_optimizers"})
 WRAPPERS = frozenset({"_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
-
 RUN_STAGE = "_run_stage"  # what a Trainer does between the setup and the teardown of callbacks
 
 T = TypeVar("T")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from torch import nn
+
 from lightning_debugkit.core.compat import (
     BackboneFinetuning,
     BaseFinetuning,
@@ -18,8 +20,8 @@ from lightning_debugkit.core.rule import Rule
 FROZEN_AGAIN = Rule(
     "frozen-after-resume",
     Severity.WARNING,
-    "{kind} thaws the backbone at epoch {thawed}, but the run that resumed in epoch {epoch} has it frozen again: none of "
-    "its {count} parameters trains",
+    "{kind} thaws the backbone at epoch {thawed}, but the run that resumed in epoch {epoch} has it frozen again: none "
+    "of its {count} parameters trains",
     "Keep ExactResume among the callbacks, or call {kind}.make_trainable(self.backbone) in on_train_start.",
     section="parameters",
     cost="once",
@@ -40,8 +42,8 @@ def frozen_again(where: Where, trainer: Trainer, module: LightningModule) -> Ite
     for callback in callbacks_of(trainer):
         if not isinstance(callback, both_packages(BackboneFinetuning)):
             continue
-        thawed, part = callback.unfreeze_backbone_at_epoch, module.backbone
-        parameters = list(part.parameters())
-        if where.epoch > thawed and not any(p.requires_grad for p in parameters):
-            told = {"kind": type(callback).__name__, "thawed": thawed, "epoch": where.epoch, "count": len(parameters)}
-            yield FROZEN_AGAIN.found(where.at("backbone"), **told)
+        thawed, backbone = callback.unfreeze_backbone_at_epoch, getattr(module, "backbone", None)
+        parameters = list(backbone.parameters()) if isinstance(backbone, nn.Module) else []
+        if where.epoch > thawed and parameters and not any(p.requires_grad for p in parameters):
+            place, kind = where.at("backbone"), type(callback).__name__
+            yield FROZEN_AGAIN.found(place, kind=kind, thawed=thawed, epoch=where.epoch, count=len(parameters))
