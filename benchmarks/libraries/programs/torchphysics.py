@@ -114,6 +114,7 @@ def surface_from_data() -> Any:
 
 @LIBRARY.fault("nonfinite-input")
 def one_value_is_nan() -> Any:
+    # Missed: the step draws its data itself, from an iterator that no replay can wind back.
     def change(x: Any, u: Any) -> tuple[Any, Any]:
         u[123] = float("nan")
         return x, u
