@@ -32,10 +32,10 @@ def judge(train: Tensor, val: Tensor, shape: Sequence[int], where: Where) -> Ite
 
     Args:
         train: Windows ``(n, d)`` float32, flattened.
-        val: Those of validation ``(k, d)``.
+        val: Those of validation ``(k, e)``; of another size they are not compared.
         shape: Of one: a row of numbers, or time and columns in either order.
     """
-    for axis in _axes(shape):
+    for axis in _axes(shape) if train.shape[1] == val.shape[1] else ():
         known, asked = (_in_time(split, shape, axis) for split in (train, val))
         begins, ends = _shared(known, asked, 0), _shared(known, asked, -1)
         count = int((begins & ends).sum())

@@ -781,3 +781,29 @@ def letters_filled_up_with_the_blank() -> Program:
     letters = (y[:, None] + torch.arange(1, 4)) % 10 + 1
     letters = letters.masked_fill(torch.arange(3) >= counts[:, None], 0)
     return Program(Letters(), loader(x.reshape(-1, 8, 8), letters, counts), None, {"max_epochs": 2})
+
+
+class Recordings(LightningModule):
+    """Learns from parts of recordings, and is validated on whole ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Conv1d(1, 8, 5), nn.ReLU(), nn.AdaptiveAvgPool1d(4), nn.Flatten(), nn.Linear(32, 2))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        x, y = batch
+        return F.cross_entropy(self.net(x[:, None]), y)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.log("val_loss", self.training_step(batch, batch_idx))
+
+    def configure_optimizers(self) -> Any:
+        return Adam(self.parameters(), lr=3e-3)
+
+
+@program
+def parts_in_training_and_wholes_in_validation() -> Program:
+    y = torch.randint(2, (640,))
+    whole = torch.sin(torch.arange(48) * (0.2 + 0.2 * y[:, None]) + 6 * torch.rand(640, 1)) + 0.1 * torch.randn(640, 48)
+    train, val = loader(whole[:512, :32], y[:512]), loader(whole[512:], y[512:], shuffle=False)
+    return Program(Recordings(), train, val, {"max_epochs": 4})
