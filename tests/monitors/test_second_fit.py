@@ -57,3 +57,27 @@ def test_what_has_made_the_steps_already_is_told_by_its_name(
     trainer.fit(model, loader, ckpt_path=tmp_path / "last.ckpt" if is_resumed else None)
     found = [each.message for each in read_journal(tmp_path / "debugkit-1").findings if each.rule == "no-training-step"]
     assert found == ([] if is_raised else [f"the fit took no training step: {told}"])
+
+
+@pytest.mark.skipif(not hasattr(pl.callbacks, "EMAWeightAveraging"), reason="not in this Lightning")
+@pytest.mark.parametrize("is_averaged", [True, False])
+def test_weights_that_are_no_average_any_more_are_told(is_averaged: bool, tmp_path: Path) -> None:
+    def fit(ckpt_path: Path | None = None) -> pl.LightningModule:
+        model = Line()
+        averaging = [pl.callbacks.EMAWeightAveraging(decay=0.9)] if is_averaged else []
+        trainer = pl.Trainer(
+            default_root_dir=tmp_path,
+            callbacks=[GradientAnomalyDetector(), *averaging, pl.callbacks.ModelCheckpoint(tmp_path, "last")],
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            accelerator="cpu",
+            max_epochs=2,
+        )
+        trainer.fit(model, DataLoader(TensorDataset(torch.ones(12, 4)), 4), ckpt_path=ckpt_path)
+        return model
+
+    first, again = fit(), fit(tmp_path / "last.ckpt")
+    (found,) = [one for one in read_journal(tmp_path / "debugkit-1").findings if one.rule == "no-training-step"]
+    assert torch.equal(first.layer.weight, again.layer.weight) is not is_averaged
+    assert ("the weights are those of training" in found.message) is is_averaged

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Set
 
-from lightning_debugkit.core.compat import LightningModule, Trainer
+from lightning_debugkit.core.compat import LightningModule, Trainer, callbacks_of
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.name_lists import listed
 from lightning_debugkit.core.optimizers import held_by, raw
@@ -80,11 +80,21 @@ def no_step(where: Where, trainer: Trainer) -> Finding:
     )
 
 
+def _averages(trainer: Trainer) -> bool:
+    # Not in Lightning 2.5.0, so that it is known by name.
+    return any(base.__name__ == "WeightAveraging" for each in callbacks_of(trainer) for base in type(each).__mro__)
+
+
 def _reached(where: Where, trainer: Trainer, what: str, made: int, limit: int) -> Finding:
     """Return the finding for a limit that was reached before: by the run of the checkpoint, or by this Trainer."""
     limits = f"{what} already, and max_{what} is {limit}"
     if trainer.ckpt_path is not None:
         why, remedy = f"the checkpoint has {made} {limits}", f"Raise max_{what}: it counts from the first run's begin."
+        if _averages(trainer):
+            why += "; the weights are those of training, as their average is put in place when training ends"
+            remedy += (
+                " Test and export with the checkpoint (trainer.test(ckpt_path=...)), whose weights are the average."
+            )
     else:
         why = f"this Trainer has made {made} {limits}"
         remedy = f"Fit with a new Trainer, or raise max_{what}: a Trainer counts on from one fit to the next."
