@@ -84,7 +84,7 @@ class AfterSave:
             callback.write(trainer, "measure", name="checkpoint-dropped", value=record.name)
         if outcome.gone:
             finding = checkpoint_findings.gone(where, outcome, session.folder)
-            callback.emit(trainer, finding, about=finding.message)
+            callback.emit(trainer, finding, about=f"gone from {outcome.away}: {finding.severity}")  # once is enough
             return None
         if outcome.away and outcome.error is not None:
             finding = checkpoint_findings.store_away(where, outcome, session.folder)

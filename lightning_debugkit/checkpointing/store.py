@@ -79,6 +79,7 @@ class Store:
         self.beside: Executor | None = None
         self._going: list[Future[None]] = []
         self._settled: Future[_Settled] | None = None
+        self._leaving: list[Record] = []  # what goes once the device has that file
         self._lost: list[tuple[Record, OSError]] = []
 
     def read(self) -> None:
@@ -142,6 +143,7 @@ class Store:
         if beside is None or record in going:
             self._drop(self._sparing(going) if record in going else going)
         else:
+            self._leaving = going
             self._settled = beside.submit(self._settle, record, going)
             _settling.add(self)
         return Saved(record, time.monotonic() - began, free)
@@ -170,15 +172,14 @@ class Store:
 
     def forget_gone(self) -> list[Record]:
         """Return the files that somebody else has deleted: from now on no new one is ranked against them."""
-        if self._settled is not None and not self._settled.done():
-            return []  # this one is deleting
-        self.wait()
         names = set()
         with contextlib.suppress(OSError):
             names = {path.name for path in self.folder.iterdir()}
         # A listing may be late on a network's filesystem.
-        gone = [each for each in self.history if each.name not in names and not os.path.lexists(self.path(each))]
-        self._forget(gone)
+        staying = [each for each in self.history if each not in self._leaving]
+        gone = [each for each in staying if each.name not in names and not os.path.lexists(self.path(each))]
+        if gone:
+            self._forget(gone)
         return gone
 
     def make_room(self, draft: Record) -> None:
@@ -195,6 +196,7 @@ class Store:
             return
         _settling.discard(self)
         found = settled.result()
+        self._leaving = []
         self._forget(found.gone)
         self._dropped += found.gone
         if found.error is not None:

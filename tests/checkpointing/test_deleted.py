@@ -170,6 +170,23 @@ def test_one_file_that_is_deleted_is_an_info_and_leaves_the_others(tmp_path: Pat
     assert [record.step for record in read_records(folder)] == [5, 10, 15], "a record that was left is swept later"
 
 
+@pytest.mark.usefixtures("quick_device")
+def test_files_that_are_moved_away_again_and_again_are_told_once(tmp_path: Path) -> None:
+    """As by a callback that brings them to an archive."""
+
+    class Moves(Callback):
+        def on_train_epoch_start(self, trainer: Any, *_: Any) -> None:
+            for path in sorted(folder.glob("step-*.ckpt"))[:-1]:
+                path.rename(tmp_path / path.name)
+
+    folder = tmp_path / "kept"
+    train(tmp_path, Moves(), NestedCheckpoint(folder, [Latest(n=2)]), max_epochs=6)
+    assert told(tmp_path) == [("checkpoint-repaired", "info")]
+    assert [path.name.split("-")[1] for path in sorted(tmp_path.glob("step-*.ckpt"))] == [
+        f"{step:08d}" for step in (5, 10, 15, 20)
+    ]
+
+
 @pytest.mark.parametrize("beside", [False, True], ids=["waits", "beside"])
 def test_a_run_whose_files_go_by_its_own_rules_alone_tells_nothing(beside: bool, tmp_path: Path) -> None:
     rules = [Best("val_loss", k=2), Latest(n=2, every_n_steps=1), Every(steps=4, keep=1)]
