@@ -34,7 +34,7 @@ from lightning_debugkit.preflight import (
     wrong_dimensions,
 )
 from lightning_debugkit.preflight.attainable import at_start
-from lightning_debugkit.preflight.class_picks import judge_misread
+from lightning_debugkit.preflight.class_picks import judge_metrics
 from lightning_debugkit.preflight.dependence import Checks
 from lightning_debugkit.preflight.dropped_input import Dropped, judge_dropped
 from lightning_debugkit.preflight.listener import StepListener
@@ -242,7 +242,7 @@ class PreflightCheck(DebugCallback):
             found += wrong_dimensions.judge_views(listener.views, listener.samples, where)
             found += wrong_dimensions.judge_scales(listener.mixed, where)
             found += output_activation.judge_picks(listener.picks.across, where)
-            found += judge_misread(listener.picks.misread, listener.calls, where)
+            found += judge_metrics(listener.picks, listener.calls, where)
             found += box_corners.judge(listener.corners.read, where)
             found += [*judge_masks(listener.turned, where), *evaluation_noise.judge(listener.noise, where)]
             if stage == "training":

@@ -29,7 +29,6 @@ from lightning_debugkit.preflight.loss_calls import (
 )
 from lightning_debugkit.preflight.losses_by_hand import Differences, LabelShares, Overlaps, likelihood
 from lightning_debugkit.preflight.operations import (
-    COMPARING,
     DROPOUTS,
     FORMS,
     GREY,
@@ -167,9 +166,8 @@ class StepListener(TorchFunctionMode):
             return
         if abs(one.ndim - other.ndim) == 1 and self._are_outer(one, other):
             self.outer.append(OuterCall(name.strip("_"), (tuple(one.shape), tuple(other.shape)), self._place()))
-        if name in COMPARING and self._origins is not None:
-            self.picks.compare(one, other, self._origins)
-            self.picks.compare(other, one, self._origins)
+        if self._origins is not None:
+            self.picks.meet(name, one, other, self._origins, self._place)
 
     def _hear_joined(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Keep a product, or a choice, of what the network says of the samples and what the batch says of them."""

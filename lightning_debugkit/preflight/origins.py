@@ -44,6 +44,7 @@ class Origins:
 
     samples: int | None  # how many the batch holds, `None` if it cannot be told
     given: Mapping[int, tuple[int, ...]]  # shapes of the tensors of the batch, by the place of their memory
+    strides: Mapping[int, tuple[int, ...]] = field(default_factory=dict)  # of the same
     _of: TensorNotes[Origin] = field(default_factory=TensorNotes)
     # Along which dimension the rows of a matrix have unit length, and of what matrix a norm was taken along which.
     _unit: TensorNotes[int] = field(default_factory=TensorNotes)
@@ -56,8 +57,9 @@ class Origins:
     def of_batch(cls, batch: Any) -> Origins:
         """Return what is known before the step."""
         known = [(leaf, memory) for _, leaf in leaves(batch) if (memory := _plain_storage(leaf))]
-        given = {memory: tuple(leaf.shape) for leaf, memory in known if not leaf.is_nested}  # which have no shape
-        return cls(batch_size(batch), given)
+        known = [(leaf, memory) for leaf, memory in known if not leaf.is_nested]  # which have no shape
+        given = {memory: tuple(leaf.shape) for leaf, memory in known}
+        return cls(batch_size(batch), given, {memory: leaf.stride() for leaf, memory in known})
 
     def of(self, tensor: Tensor) -> Origin:
         """Return of what a tensor was made."""
@@ -70,9 +72,10 @@ class Origins:
 
     def is_given(self, tensor: Any) -> bool:
         """Tell whether these are numbers of the batch in the shape in which the batch has them."""
-        if not isinstance(tensor, Tensor) or self.of(tensor) != Origin.BATCH or not tensor.is_contiguous():
+        if not isinstance(tensor, Tensor) or self.of(tensor) != Origin.BATCH:
             return False
-        return tuple(tensor.shape) in self.given.values()
+        is_as_given = tensor.is_contiguous() or tensor.stride() == self.strides.get(_plain_storage(tensor))
+        return is_as_given and tuple(tensor.shape) in self.given.values()
 
     def are_of_samples(self, one: Tensor, other: Tensor, is_sum: bool = False) -> bool:
         """Tell whether one is what the network says of each sample, and the other what the batch says of each.

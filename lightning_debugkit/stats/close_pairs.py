@@ -50,8 +50,7 @@ def close_pairs(samples: Tensor, queries: Tensor | None = None) -> ClosePairs | 
     expected among all is the limit; m is estimated by the median of second over first distances, which is 2^(1/m)
     (after Facco et al., 2017), and for a sample whose own surroundings are of fewer dimensions by the distances to its
     fifth to 32nd neighbours (Levina and Bickel, 2004). So neither the scale of distances nor a dense region decides.
-    The median of distance k + 1 over k is 2^(1/(k m)): where those tell far more dimensions than the first, most
-    samples have a copy, and theirs count.
+    Where the latter tell far more dimensions of most samples than the former, most have copies, and theirs count.
 
     Of more than 1,000 queries the distances of at most 2,000 are taken, those that random trees suspect most: 20,000
     against 20,000 take some tenths of a second and some tens of MB.
@@ -80,11 +79,10 @@ def close_pairs(samples: Tensor, queries: Tensor | None = None) -> ClosePairs | 
         torch.arange(len(every)) if len(every) <= MEASURED else torch.linspace(0, len(every) - 1, MEASURED // 2).long()
     )
     distances, nearest = _nearest(points, every, probed, is_same=others is None)
-    steps = (distances[:, 1:NEIGHBOURS] / distances[:, : NEIGHBOURS - 1]).log()
-    if len(steps) < FEWEST or float(steps[:, 0].median()) <= 0:
+    steps = (distances[:, 1] / distances[:, 0]).log()
+    if len(steps) < FEWEST or float(steps.median()) <= 0:
         return None
-    dimension, *beyond = (math.log(2) / (torch.arange(1, NEIGHBOURS) * steps.median(0).values)).tolist()
-    further = max(filter(math.isfinite, beyond), default=0.0)
+    dimension, further = math.log(2) / float(steps.median()), float(_own_dimensions(distances).median())
     dimension = further if further > COPIED * dimension else dimension
     if dimension > 2 * size:  # points in rows, such as windows of a series: no points are strewn so evenly
         return None

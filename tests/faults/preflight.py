@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
+from torchmetrics.classification import MulticlassPrecision
+from torchmetrics.functional import r2_score
 
 from faults.registry import Classifier, Module, Program, batches, diabetes, digits, fault, mlp, wine
 
@@ -1676,7 +1678,7 @@ def blank_among_the_letters(mended: bool) -> Program:
     return Program(Reader(mended), batches(x.reshape(-1, 8, 8), y), trainer=ONE_EPOCH)
 
 
-@fault("view-for-transpose", source="edges.view", **BY)
+@fault("view-for-transpose", source="edges.reshape", **BY)
 def pairs_of_edges_cut_in_the_middle(mended: bool) -> Program:
     class Graph(Module):
         def __init__(self, mended: bool) -> None:
@@ -1685,7 +1687,7 @@ def pairs_of_edges_cut_in_the_middle(mended: bool) -> Program:
 
         def training_step(self, batch: Any, batch_idx: int) -> Tensor:
             x, edges, y = batch
-            source, goal = edges.t() if self.mended else edges.view(2, -1)
+            source, goal = edges.t() if self.mended else edges.reshape(2, -1)
             near = torch.zeros_like(x).index_add_(0, goal, x[source])
             return F.cross_entropy(self.net(torch.cat([x, near], 1)), y)
 
@@ -1693,5 +1695,35 @@ def pairs_of_edges_cut_in_the_middle(mended: bool) -> Program:
     for _ in range(16):
         y = torch.randint(3, (40,))
         pairs = ((y[:, None] == y) & (torch.rand(40, 40) < 0.3)).triu(1).nonzero()
-        graphs.append((F.one_hot(y, 10) + torch.randn(40, 10), torch.cat([pairs, pairs.flip(1)]), y))
+        pairs = pairs[: len(pairs) // 2 * 2]  # by columns in memory, as nonzero gives them
+        graphs.append((F.one_hot(y, 10) + torch.randn(40, 10), pairs, y))
     return Program(Graph(mended), DataLoader(graphs, batch_size=None), trainer=ONE_EPOCH)
+
+
+@fault("metric-disagrees", source="r2_score", **BY)
+def predictions_and_targets_in_the_wrong_order(mended: bool) -> Program:
+    class Scores(Regressor):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            x, y = batch
+            said = self(x)
+            self.log("r2", r2_score(said, y) if self.mended else r2_score(y, said))
+
+    x, y = diabetes()
+    return Program(Scores(mended), batches(x, y), batches(x, y, shuffle=False), trainer=ONE_EPOCH)
+
+
+@fault("metric-disagrees", source="self.precision", **BY)
+def labels_given_to_precision_as_predictions(mended: bool) -> Program:
+    class Scores(Classifier):
+        def __init__(self, mended: bool) -> None:
+            super().__init__(mended)
+            self.precision = MulticlassPrecision(10)
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            x, y = batch
+            picked = self(x).argmax(1)
+            self.precision(picked, y) if self.mended else self.precision(y, picked)
+            self.log("precision", self.precision)
+
+    x, y = digits()
+    return Program(Scores(mended), batches(x, y), batches(x, y, shuffle=False), trainer=ONE_EPOCH)
