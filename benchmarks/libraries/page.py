@@ -30,15 +30,17 @@ also in those whose columns come as a list (deeptab), targets of millions in pin
 library takes itself (mlcolvar), rates that break the second step (darts, scvi-tools), rates of nearly nothing, also
 on streams (gluonts) and under the loss of a policy (rl4co), and Dice on logits; and because of these trainings: a
 model that is validated before its fit, `fast_dev_run`, and a history of losses whose mean was once a metric of
-another stage (deeptab). disent clears the callbacks of its Trainer when a step raises, and lost its diagnosis by it;
-it does not any more. A row is of the commit in its last column: those of mlcolvar, gluonts and rl4co are older than
-these changes.
+another stage (deeptab), settings that stand beside modules and kept the extra passes away (transformers), and series
+that have another length in validation (pytabkit). disent clears the callbacks of its Trainer when a step raises, and
+lost its diagnosis by it; it does not any more. A row is of the commit in its last column: those of mlcolvar are older
+than these changes. Seconds of rows since 6ecc2d7 were taken beside other work on the same two cores: they are too high.
 
 torchvision of PyPI is built for CUDA; beside a CPU build of torch its own operators are missing, and
 `torchvision_operators.py` lets it be imported without them. Not run here: careamics (wants torch 2.11 or older), swyft
 0.4.5 and lightning-bolts 0.7.0 (pytorch-lightning 1.9; the kit is for 2.5 and later), schnetpack 2.0.3 (imports a name
 that torch 2.13 lacks), mambular 1.0.2 (does not load its own checkpoint under torch 2.6 and later), scArches 0.6.1 and
-cellarium-ml 0.0.5 (import names that anndata has moved), pyannote-audio 4.0.7 and braindecode 1.8.1 (torchaudio of PyPI
+cellarium-ml 0.0.5 (import names that anndata has moved), torch-spatiotemporal 0.9.5 (imports torch_sparse, which has
+no build for torch 2.13), pyannote-audio 4.0.7 and braindecode 1.8.1 (torchaudio of PyPI
 is built for CUDA, too).
 
 """

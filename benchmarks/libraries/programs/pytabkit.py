@@ -56,19 +56,30 @@ def real_mlp_simple() -> Any:
     return _fit("RealMLP_TD_S_Regressor", *_numbers())
 
 
+def _digits(shuffled: bool = False, **options: Any) -> Any:
+    import numpy as np
+    from sklearn.datasets import load_digits
+
+    x, y = load_digits(return_X_y=True)
+    y = np.random.default_rng(0).permutation(y) if shuffled else y
+    return _fit("RealMLP_TD_Classifier", x, y, epochs=8, batch_size=64, **options)
+
+
+@LIBRARY.training()
+def real_mlp_of_digits() -> Any:
+    return _digits()
+
+
 @LIBRARY.fault("diverging-loss", "update-ratio-high", "exploding-gradient")
 def rate_of_a_thousand() -> Any:
-    return _fit("RealMLP_TD_Regressor", *_numbers(), lr=1000.0)
+    return _digits(lr=1000.0)
 
 
 @LIBRARY.fault("update-ratio-low")
 def rate_of_nearly_nothing() -> Any:
-    return _fit("RealMLP_TD_Regressor", *_numbers(), lr=1e-10)
+    return _digits(lr=1e-10)
 
 
 @LIBRARY.fault("labels-unrelated-to-inputs", "no-better-than-trivial")
 def shuffled_labels() -> Any:
-    import numpy as np
-
-    x, y = _wine()
-    return _fit("RealMLP_TD_Classifier", x, np.random.default_rng(0).permutation(y), epochs=20)
+    return _digits(shuffled=True)
