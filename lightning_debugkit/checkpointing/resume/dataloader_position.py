@@ -147,11 +147,16 @@ class DataLoaderPosition:
         inner = (getattr(part, "_sampler_iter", None) for part in getattr(iterator, "iterators", ()))
         return [part if isinstance(part, SamplerEpoch) else None for part in inner]
 
-    def state(self, under_way: bool) -> list[dict[str, Any]]:
-        """Return what is needed to come here again, for each loader, in plain types: nothing between epochs."""
-        if not under_way:
-            return [{} for _ in self.loaders()]
+    def state(self, under_way: bool, used: int) -> list[dict[str, Any]]:
+        """Return what is needed to come here again, for each loader, in plain types.
+
+        Between epochs that is nothing, but of a loader alone the indices of the last of ``used`` batches.
+        """
         passes = self._passes or [[] for _ in self.loaders()]
+        if not under_way:
+            is_alone = len(self.loaders()) == len(passes) == 1
+            last = passes[0][-1].indices_of(used - 1) if is_alone and passes[0] else None
+            return [{} if last is None else {"last": list(last)} for _ in self.loaders()]
         return [
             {
                 "passes": _moments(each),

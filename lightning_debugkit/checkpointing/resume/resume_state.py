@@ -33,7 +33,7 @@ def state(trainer: Trainer, module: LightningModule, place: DataLoaderPosition) 
         "batches": progress.ready,
         "loaders": [
             {"about": about(loader), "workers": _workers(trainer, loader, within)} | within
-            for loader, within in zip(place.loaders(), place.state(under_way), strict=True)
+            for loader, within in zip(place.loaders(), place.state(under_way, progress.processed), strict=True)
         ],
         "settings": settings(trainer),
         "validation_workers": [_has_workers(loader) for loader in place.validation_loaders()],

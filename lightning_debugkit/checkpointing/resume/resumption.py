@@ -12,7 +12,7 @@ from lightning_debugkit.checkpointing.resume.fingerprints import fingerprint
 from lightning_debugkit.checkpointing.resume.inexact_causes import InexactCause
 from lightning_debugkit.checkpointing.resume.rng_state import RngState
 from lightning_debugkit.checkpointing.resume.sampler_epochs import recorder_of
-from lightning_debugkit.checkpointing.resume.worker_passes import begin_workers, start_workers
+from lightning_debugkit.checkpointing.resume.worker_passes import ask_worker, begin_workers, start_workers
 from lightning_debugkit.core.compat import (
     LightningModule,
     Trainer,
@@ -172,6 +172,8 @@ class Resumption:
         else:
             self.causes += self._pass_over(fetcher, batches)
             now.restore(self.place.owned)
+        with self._put_back():
+            ask_worker(self.causes, self.saved, self.place.loaders())
         self.tell(self.causes, batches)
 
     def _begin(self, fetcher: Any, now: RngState) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from array import array
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from lightning_debugkit.data.loaders import KitSampler, own_sampler
 from lightning_debugkit.data.sample_order import OrderRecorder
 
 Back = Callable[[], Any]
+_MOST_INDICES = 10_000  # of a batch that is asked for again
 
 
 class SamplerEpoch:
@@ -23,15 +25,19 @@ class SamplerEpoch:
         go_back: Goes back to the moment when an earlier pass gave first; a loader without workers asks for its first
             batch later than it is iterated.
         reused: Whether it is given to persistent workers that were there already.
+        ahead: How many batches may have been given that are not used yet; their indices are kept.
     """
 
-    def __init__(self, sampler: Any, now: Callable[[], Any], began: Any, go_back: Back | None, reused: bool) -> None:
+    def __init__(
+        self, sampler: Any, now: Callable[[], Any], began: Any, go_back: Back | None, reused: bool, ahead: int = -1
+    ) -> None:
         self._now, self.go_back = now, go_back
         self.began = began
         self.first: Any = None
         self.reused = reused
         self.given = 0
         self.checksum = 0
+        self._recent: deque[Any] = deque(maxlen=ahead + 1)
         self._iterator = iter(sampler)
 
     def __iter__(self) -> Iterator[Any]:
@@ -45,7 +51,14 @@ class SamplerEpoch:
         indices = next(self._iterator)
         self.given += 1
         self.checksum = checksum_of(indices, self.checksum)
+        self._recent.append(indices)
         return indices
+
+    def indices_of(self, batch: int) -> list[Any] | None:
+        """Return the indices of a batch of this pass, if they are kept and not many."""
+        at = batch - (self.given - len(self._recent))
+        found = self._recent[at] if 0 <= at < len(self._recent) else None
+        return found if isinstance(found, list) and len(found) <= _MOST_INDICES else None
 
 
 class SamplerRecorder:
@@ -61,6 +74,8 @@ class SamplerRecorder:
         self._last: SamplerEpoch | None = None
         self.name = "sampler" if loader.batch_sampler is None else "batch_sampler"
         self.sampler = getattr(loader, self.name)
+        is_asked = loader.persistent_workers and loader.batch_sampler is not None
+        self._ahead = loader.num_workers * int(loader.prefetch_factor or 0) if is_asked else -1
         # DataLoader forbids to set its samplers once it is built; its iterators read them all the same.
         object.__setattr__(loader, self.name, RecordedSampler(self))
 
@@ -81,7 +96,7 @@ class SamplerRecorder:
             began = self.now()
         # Persistent workers that are there already go on, and no seed is drawn for them.
         reused = self.loader.persistent_workers and getattr(self.loader, "_iterator", None) is not None
-        self._last = SamplerEpoch(self.sampler, self.now, began, go_back, reused)
+        self._last = SamplerEpoch(self.sampler, self.now, began, go_back, reused, self._ahead)
         return self._last
 
     def remove(self) -> None:

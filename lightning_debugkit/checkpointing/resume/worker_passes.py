@@ -7,9 +7,12 @@ run has new workers, with the stream as it was made.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
 
 from lightning_debugkit.checkpointing.resume import inexact_causes
 from lightning_debugkit.checkpointing.resume.fingerprints import fingerprint
@@ -66,6 +69,34 @@ def start_workers(loaders: Iterable[Any]) -> None:
     for loader in loaders:
         if has_persistent_workers(loader) and loader._iterator is None:
             iter(loader)
+
+
+def ask_worker(causes: list[InexactCause], saved: Mapping[str, Any], loaders: Sequence[Any]) -> None:
+    """Let a new worker give the last batch of the epoch that is over, and say so where it is another: it was drawn."""
+    last = next((state["last"] for state in saved["loaders"] if "last" in state), None)
+    used = (saved.get("fetches") or {}).get("print")
+    if inexact_causes.WORKERS not in causes or last is None or used is None:
+        return
+    try:
+        again = fingerprint(next(iter(_once(loaders[0], last))))
+    except Exception:  # another loader than that of the saved run, or a worker that ends
+        return
+    if again is not None and again != used:
+        causes[causes.index(inexact_causes.WORKERS)] = inexact_causes.DRAWN_IN_WORKERS
+
+
+def _once(loader: DataLoader[Any], indices: list[Any]) -> DataLoader[Any]:
+    """Return a loader of one batch: what is drawn and counted for it stays in a worker, which ends with it."""
+    return DataLoader(
+        loader.dataset,
+        batch_sampler=[indices],
+        num_workers=1,
+        collate_fn=loader.collate_fn,
+        timeout=loader.timeout,
+        worker_init_fn=loader.worker_init_fn,
+        multiprocessing_context=loader.multiprocessing_context,
+        generator=torch.Generator().manual_seed(0),
+    )
 
 
 def begin_workers(combined: Any, saved: Mapping[str, Any] | None) -> Iterator[InexactCause]:
