@@ -166,7 +166,7 @@ class DebugCallback(Callback):
         try:
             self._release()
         finally:
-            is_stop = type(exception).__name__ in _STOPS
+            is_stop = type(exception).__name__ in _STOPS or (isinstance(exception, SystemExit) and not exception.code)
             self.finish(trainer, "interrupted" if is_stop else "exception", exception)
             leave_out_passing_frames(exception)
 

@@ -1,4 +1,4 @@
-"""Loaders that give batches once, and in later epochs none; steps that end each epoch as a loader does."""
+"""Loaders that give batches once, and in later epochs none; steps and hooks that end each epoch as a loader does."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from lightning_debugkit.core.compat import Trainer, steps_on_iterator
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
 
@@ -20,12 +21,26 @@ EXHAUSTED = Rule(
 )
 
 _IN_STEP = (
-    "training_step raised StopIteration in the first batch of {empty}: Lightning takes it for the end of the data, and "
+    "{who} raised StopIteration in the first batch of {empty}: Lightning takes it for the end of the data, and "
     "the rest of the epoch is not trained"
 )
-_NEXT = "Look at what training_step calls next() on: make it anew when it is through, or give next() a default."
+_NEXT = (
+    "Look at what it calls next() on: make it anew when it is through, or give next() a default. To end an epoch, "
+    "on_train_batch_start returns -1."
+)
 
 _TIMES = 2  # empty passes in a row, before the data are said to be through
+
+
+def who_raised(trainer: Trainer) -> str:
+    """Return what ended the epoch by ``StopIteration`` in its last batch, empty if the loader did."""
+    batch: Any = trainer.fit_loop.epoch_loop.batch_progress.current
+    fetcher = trainer.fit_loop._data_fetcher
+    if steps_on_iterator(trainer):
+        return ""  # the step asks the loader itself
+    if batch.ready > batch.completed:
+        return "training_step" if batch.started > batch.processed else "on_train_batch_start"
+    return "a hook of the batch's transfer" if not batch.ready and fetcher is not None and fetcher.fetched else ""
 
 
 @dataclass
@@ -33,7 +48,7 @@ class _Passes:
     batches: int = 0  # in the pass in progress
     most: int = 0  # in an earlier one
     empty: int = 0  # passes without any, in a row
-    in_step: bool = False  # the last of them ended within a step
+    raised: str = ""  # what ended the last of them by StopIteration, if not its loader
 
 
 @dataclass
@@ -54,14 +69,14 @@ class EmptyEpochs:
         """Count a batch."""
         self.passes[stage].batches += 1
 
-    def end(self, where: Where, stage: str, loaders: Any, in_step: bool = False) -> Iterator[Finding]:
+    def end(self, where: Where, stage: str, loaders: Any, raised: str = "") -> Iterator[Finding]:
         """Yield the finding when another pass was empty, though an earlier one was not.
 
         Args:
-            in_step: The pass ended within a step, which has raised ``StopIteration``.
+            raised: What ended the pass by ``StopIteration``; empty for its loader.
         """
         seen = self.passes[stage]
-        seen.in_step = in_step
+        seen.raised = raised
         seen.empty = 0 if seen.batches else seen.empty + 1
         seen.most = max(seen.most, seen.batches)
         if seen.most and seen.empty == _TIMES:
@@ -76,9 +91,9 @@ class EmptyEpochs:
     def _found(self, where: Where, stage: str, seen: _Passes, loaders: Any) -> Finding:
         name = type(getattr(loaders, "dataset", loaders)).__name__
         what = "epoch" if stage == "training" else "validation"
-        if seen.in_step:
+        if seen.raised:
             told = f"the last {seen.empty} epochs" if seen.empty > 1 else "the last epoch"
-            return replace(EXHAUSTED, says=_IN_STEP, advice=_NEXT).found(where, empty=told)
+            return replace(EXHAUSTED, says=_IN_STEP, advice=_NEXT).found(where, who=seen.raised, empty=told)
         return EXHAUSTED.found(
             where,
             stage=stage,

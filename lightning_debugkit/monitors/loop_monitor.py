@@ -6,12 +6,12 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from lightning_debugkit.core.compat import LightningModule, Trainer, callbacks_of, is_trial, steps_on_iterator
+from lightning_debugkit.core.compat import LightningModule, Trainer, callbacks_of, is_trial
 from lightning_debugkit.core.finding import Finding, Where
 from lightning_debugkit.core.optimizers import held_by
 from lightning_debugkit.core.run import current_run
 from lightning_debugkit.core.sharding import holds_whole_model
-from lightning_debugkit.monitors.empty_epochs import EmptyEpochs
+from lightning_debugkit.monitors.empty_epochs import EmptyEpochs, who_raised
 from lightning_debugkit.monitors.gradients.kept_graphs import KeptGraphs
 from lightning_debugkit.monitors.metric_resets import MetricResets
 from lightning_debugkit.monitors.monitor_mode import MonitorModes
@@ -181,8 +181,7 @@ class LoopMonitor:
         loop: Any = trainer.fit_loop.epoch_loop.batch_progress.current
         # A hook that gives -1 leaves out the rest of the epoch, and means it.
         if self.wiring and loop.processed == loop.completed:
-            in_step = loop.started > loop.processed and not steps_on_iterator(trainer)
-            yield from self.empty.end(where, "training", trainer.train_dataloader, in_step)
+            yield from self.empty.end(where, "training", trainer.train_dataloader, who_raised(trainer))
         if self.wiring and not math.isfinite(trainer.num_training_batches) and not is_limited(trainer):
             batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
             yield from _window(trainer, module, where, batches)

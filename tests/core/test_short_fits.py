@@ -157,19 +157,28 @@ def test_a_test_draws_and_prints_one_report_and_names_the_checkpoint(
     assert [(event["epoch"], event["step"]) for event in left][-1] == (0, 4)
 
 
-def test_a_ctrl_c_is_an_interruption_and_keeps_the_verdict(tmp_path: Path) -> None:
+INTERRUPTED = "interrupted", "The run was interrupted at step 3; no fault was found until then."
+FAILED = "exception", "The run ended with an exception at step 3: SystemExit: no data."
+
+
+@pytest.mark.parametrize(
+    ("stop", "expected"),
+    [(KeyboardInterrupt(), INTERRUPTED), (SystemExit(), INTERRUPTED), (SystemExit("no data"), FAILED)],
+    ids=["Ctrl-C", "sys.exit", "sys.exit with a message"],
+)
+def test_a_ctrl_c_is_an_interruption_and_keeps_the_verdict(
+    stop: BaseException, expected: tuple[str, str], tmp_path: Path
+) -> None:
     class Stops(Net):
         def training_step(self, batch: Any, batch_idx: int) -> Any:
             if batch_idx == 3:
-                raise KeyboardInterrupt
+                raise stop
             return super().training_step(batch, batch_idx)
 
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         trainer(tmp_path, debugkit()).fit(Stops(), loader())
     told = summarize(read_journal(tmp_path / "debugkit"))
-    assert (told.status, told.verdict) == (
-        "interrupted", "The run was interrupted at step 3; no fault was found until then."
-    )  # fmt: skip
+    assert (told.status, told.verdict) == expected
 
 
 def test_a_resumed_run_counts_its_own_steps_and_says_from_where(tmp_path: Path) -> None:

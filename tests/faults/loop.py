@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -218,6 +219,34 @@ def a_second_loader_that_is_read_by_next(mended: bool) -> Program:
             return super().training_step(batch, batch_idx) + 0.1 * super().training_step(other, batch_idx)
 
     return validated(Reads(mended), max_epochs=5)
+
+
+@fault("loader-exhausted")
+def a_callback_that_counts_batches_by_next(mended: bool) -> Program:
+    """Its iterator is through in the second epoch: from then on no batch gets beyond it."""
+
+    class Counts(pl.Callback):
+        def __init__(self) -> None:
+            self.names = itertools.count() if mended else iter(range(24))
+
+        def on_train_batch_start(self, *args: Any) -> None:
+            next(self.names)
+
+    return validated(Validated(mended), Counts(), max_epochs=6)
+
+
+@fault("loader-exhausted")
+def a_hook_of_the_transfer_that_reads_by_next(mended: bool) -> Program:
+    class Shifts(Validated):
+        def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+            if not self.trainer.training:
+                return batch
+            if "shifts" not in vars(self):
+                self.shifts = iter(range(24))
+            next(self.shifts, 0) if self.mended else next(self.shifts)
+            return batch
+
+    return validated(Shifts(mended), max_epochs=6)
 
 
 # --- metric-not-reset ----------------------------------------------------------------------------------------------
