@@ -12,7 +12,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FunctionType, MethodType
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -28,33 +28,32 @@ class Hearing:
     """Calls ``hear(module, args, output)`` after each forward of ``parts``, until it is removed.
 
     Nothing is left on the modules: it is torch's hook for all modules that listens. Compiled and traced code is passed
-    over.
+    over. All hear by one hook, with the same key each time that it comes: compiled code depends on which there are.
     """
 
-    _here = 0
+    _all: ClassVar[dict[Hearing, Hear]] = {}
+    _handle: ClassVar[Any] = None
+    _filter: ClassVar[Any] = None
 
     def __init__(self, parts: Iterable[nn.Module], hear: Hear) -> None:
         # By id: the table must not keep alive what the model lets go.
         known = {id(part): weakref.ref(part) for part in parts}
 
-        @unseen
         def heard(module: nn.Module, args: Any, output: Any) -> None:
             part = known.get(id(module))
             if part is not None and part() is module:
                 hear(module, args, output)
 
-        # Asked before all else: what the compiler meets next it cannot take, and then leaves the whole model eager.
-        def called(module: nn.Module, args: Any, output: Any) -> None:
-            if not (torch.compiler.is_compiling() or torch.jit.is_tracing()):  # type: ignore[attr-defined, no-untyped-call]  # torch's
-                heard(module, args, output)
-
-        self._handle = register_module_forward_hook(called)
-        self._has_left = False
-        Hearing._here += 1
+        if not Hearing._all:
+            if Hearing._handle is None:
+                Hearing._handle = register_module_forward_hook(_called)
+            else:
+                Hearing._handle.hooks_dict_ref()[Hearing._handle.id] = _called
         # Compiled modules warn of such hooks, at each call: ours takes each call for what it is. Where warnings are
         # errors, that would end the training.
         warnings.filterwarnings("ignore", message=_WARNING)
-        self._filter = warnings.filters[0]
+        Hearing._filter = warnings.filters[0]
+        Hearing._all[self] = heard
 
     def __enter__(self) -> None:
         pass
@@ -64,14 +63,24 @@ class Hearing:
 
     def remove(self) -> None:
         """Hear no more; may be called twice."""
-        self._handle.remove()
-        if self._has_left:
+        if Hearing._all.pop(self, None) is None or Hearing._all:
             return
-        self._has_left = True
-        Hearing._here -= 1
-        # One filter serves all who hear at a time: the last to leave takes it along.
-        if not Hearing._here and self._filter in warnings.filters:
-            warnings.filters.remove(self._filter)  # type: ignore[attr-defined]  # typed as a sequence, but a list
+        # The last to leave takes hook and filter along.
+        Hearing._handle.remove()
+        if Hearing._filter in warnings.filters:
+            warnings.filters.remove(Hearing._filter)  # type: ignore[attr-defined]  # typed as a sequence, but a list
+
+
+@unseen
+def _heard(module: nn.Module, args: Any, output: Any) -> None:
+    for heard in list(Hearing._all.values()):
+        heard(module, args, output)
+
+
+def _called(module: nn.Module, args: Any, output: Any) -> None:
+    # Asked before all else: what the compiler meets next it cannot take, and then leaves the whole model eager.
+    if not (torch.compiler.is_compiling() or torch.jit.is_tracing()):  # type: ignore[attr-defined, no-untyped-call]  # torch's
+        _heard(module, args, output)
 
 
 class Hook:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from lightning_debugkit import ExactResume, debugkit, read_journal
 from lightning_debugkit.core.compat import is_param_in_hook_signature
-from lightning_debugkit.core.patching import StandIn
+from lightning_debugkit.core.patching import Hearing, StandIn
 from lightning_debugkit.replay.module_hooks import ModuleHooks
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
@@ -284,3 +284,24 @@ def test_a_compiled_model_runs_compiled_while_its_modules_are_heard() -> None:
         hooks.remove()
     assert len(graphs) == 1
     assert [name for name, _ in hooks.activations] == []
+
+
+def test_a_compiled_part_is_compiled_once_however_often_modules_are_heard() -> None:
+    """Compiled code holds for the hooks that there were, by their keys."""
+    graphs = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    torch._dynamo.reset()
+    model = nn.Sequential(torch.compile(nn.Linear(2, 3), backend=backend), nn.Tanh())
+    heard: list[str] = []
+    before = dict(torch.nn.modules.module._global_forward_hooks)
+    for names in (["a"], ["b", "c"], ["d"]):
+        hearings = [Hearing([model[1]], lambda *_, name=name: heard.append(name)) for name in names]
+        model(torch.ones(4, 2))
+        for hearing in (*hearings, *hearings):
+            hearing.remove()
+        assert dict(torch.nn.modules.module._global_forward_hooks) == before
+    assert (len(graphs), heard) == (1, ["a", "b", "c", "d"])
