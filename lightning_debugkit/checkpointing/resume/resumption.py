@@ -172,9 +172,7 @@ class Resumption:
         else:
             self.causes += self._pass_over(fetcher, batches)
             now.restore(self.place.owned)
-        with self._put_back():
-            ask_worker(self.causes, self.saved, self.place.loaders())
-        self.tell(self.causes, batches)
+        self.tell(ask_worker(self.causes, self.saved, self.place.loaders()), batches)
 
     def _begin(self, fetcher: Any, now: RngState) -> None:
         """Iterate the loaders from where they were: Lightning's own first iterators have moved them already."""

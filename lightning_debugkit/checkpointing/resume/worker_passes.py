@@ -71,18 +71,21 @@ def start_workers(loaders: Iterable[Any]) -> None:
             iter(loader)
 
 
-def ask_worker(causes: list[InexactCause], saved: Mapping[str, Any], loaders: Sequence[Any]) -> None:
-    """Let a new worker give the last batch of the epoch that is over, and say so where it is another: it was drawn."""
+def ask_worker(causes: list[InexactCause], saved: Mapping[str, Any], loaders: Sequence[Any]) -> list[InexactCause]:
+    """Return the causes, once a new worker has given the last batch of the epoch that is over again.
+
+    Where it is another, it was drawn in the worker.
+    """
     last = next((state["last"] for state in saved["loaders"] if "last" in state), None)
     used = (saved.get("fetches") or {}).get("print")
     if inexact_causes.WORKERS not in causes or last is None or used is None:
-        return
+        return causes
     try:
         again = fingerprint(next(iter(_once(loaders[0], last))))
     except Exception:  # another loader than that of the saved run, or a worker that ends
-        return
-    if again is not None and again != used:
-        causes[causes.index(inexact_causes.WORKERS)] = inexact_causes.DRAWN_IN_WORKERS
+        return causes
+    is_drawn = again is not None and again != used
+    return [inexact_causes.DRAWN_IN_WORKERS if is_drawn and c is inexact_causes.WORKERS else c for c in causes]
 
 
 def _once(loader: DataLoader[Any], indices: list[Any]) -> DataLoader[Any]:
