@@ -581,7 +581,7 @@ def a_backbone_that_was_thawed_before_the_resume(mended: bool) -> Program:
     class Net(Classifier):
         def __init__(self, mended: bool) -> None:
             super().__init__(mended, mlp(32, 32, 10), rate=1e-2)
-            self.backbone = mlp(64, 32)
+            self.backbone = nn.Sequential(nn.Linear(64, 32), nn.BatchNorm1d(32), nn.ReLU())
 
         def forward(self, x: Tensor) -> Tensor:
             return self.net(self.backbone(x))

@@ -10,7 +10,9 @@ from lightning_debugkit.core.compat import (
     BackboneFinetuning,
     BaseFinetuning,
     LightningModule,
+    StochasticWeightAveraging,
     Trainer,
+    _BatchNorm,
     both_packages,
     callbacks_of,
 )
@@ -20,12 +22,18 @@ from lightning_debugkit.core.rule import Rule
 FROZEN_AGAIN = Rule(
     "frozen-after-resume",
     Severity.WARNING,
-    "{kind} thaws the backbone at epoch {thawed}, but the run that resumed in epoch {epoch} has it frozen again: none "
-    "of its {count} parameters trains",
+    "{kind} thaws the backbone at epoch {thawed}, but the run that resumed in epoch {epoch} has it frozen again: its "
+    "{count} parameters do not train",
     "Keep ExactResume among the callbacks, or call {kind}.make_trainable(self.backbone) in on_train_start.",
     section="parameters",
     cost="once",
 )
+
+
+def sets_rates(trainer: Trainer) -> bool:
+    """Tell whether a callback of Lightning's gives groups of parameters rates of their own while it trains."""
+    kinds = both_packages(BaseFinetuning, StochasticWeightAveraging)
+    return any(isinstance(callback, kinds) for callback in callbacks_of(trainer))
 
 
 def finetuning(trainer: Trainer) -> str:
@@ -43,7 +51,9 @@ def frozen_again(where: Where, trainer: Trainer, module: LightningModule) -> Ite
         if not isinstance(callback, both_packages(BackboneFinetuning)):
             continue
         thawed, backbone = callback.unfreeze_backbone_at_epoch, getattr(module, "backbone", None)
-        parameters = list(backbone.parameters()) if isinstance(backbone, nn.Module) else []
+        parts = backbone.modules() if isinstance(backbone, nn.Module) else ()
+        # Batch norm trains throughout, unless `train_bn=False`.
+        parameters = [p for part in parts if not isinstance(part, _BatchNorm) for p in part.parameters(recurse=False)]
         if where.epoch > thawed and parameters and not any(p.requires_grad for p in parameters):
             place, kind = where.at("backbone"), type(callback).__name__
             yield FROZEN_AGAIN.found(place, kind=kind, thawed=thawed, epoch=where.epoch, count=len(parameters))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import pytest
 import torch
-from lightning.pytorch.callbacks import BaseFinetuning
+from lightning.pytorch.callbacks import BaseFinetuning, StochasticWeightAveraging
 from monitors.breaking import Net, fit, journal
 from torch import nn
 
@@ -63,3 +64,18 @@ def test_layers_that_finetuning_forgets_are_a_fault(tmp_path: Path) -> None:
     warned = [found for found in outside(tmp_path, Stages(forgets=True)) if str(found.severity) == "warning"]
     layers = {name.rpartition(".")[0] for found in warned for name in found.evidence["parameters"]}
     assert layers == {"net.0.0", "net.0.2"}
+
+
+@pytest.mark.parametrize(
+    "callback", [Stages(), StochasticWeightAveraging(1e-2, 1, annealing_epochs=1)], ids=["finetuning", "averaging"]
+)
+def test_rates_that_a_callback_sets_are_not_a_checkpoints(callback: pl.Callback, tmp_path: Path) -> None:
+    def told(name: str, ckpt_path: Path | None = None) -> list[str]:
+        torch.manual_seed(0)
+        watched = [copy.deepcopy(callback), GradientAnomalyDetector()]
+        trainer = fit(Tuned(), tmp_path, *watched, max_epochs=3 if ckpt_path is None else 5, ckpt_path=ckpt_path)
+        trainer.save_checkpoint(tmp_path / "last.ckpt")
+        return [finding.rule for finding in journal(tmp_path, name).findings]
+
+    assert "learning-rate-restored" not in told("debugkit")
+    assert "learning-rate-restored" not in told("debugkit-1", tmp_path / "last.ckpt")
