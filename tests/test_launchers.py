@@ -113,10 +113,10 @@ def test_a_fault_of_the_program_is_told_once_on_terminal_and_in_logger_and_to_ea
 
 def test_a_fault_on_one_rank_is_its_own_and_said_at_once(ddp: Job) -> None:
     """Its weights are NaN thereafter, those of the others too: validation and scores have no other cause."""
-    assert ddp.rules("nan") == [("nonfinite-activation", 1)]
-    assert ddp.given("nan", 1)[0] == "nonfinite-activation"
-    assert "nonfinite-activation" not in ddp.given("nan", 0)
-    assert ddp.said.count(" nonfinite-activation: ") == 1
+    assert ddp.rules("nan") == [("nonfinite-loss", 1)]
+    assert ddp.given("nan", 1)[0] == "nonfinite-loss"
+    assert "nonfinite-loss" not in ddp.given("nan", 0)
+    assert ddp.said.count(" nonfinite-loss: ") == 1
     assert ddp.reports("nan") == 1
     assert ddp.events("nan").of_kind("trouble") == []
 

@@ -21,8 +21,10 @@ from lightning_debugkit.replay.source_lines import SourceLine, place_of
 
 # Operations whose output is uninitialised memory: what it holds says nothing.
 _UNWRITTEN = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "empty_permuted", "resize_"}
-# Operations that overwrite their first argument without reading it.
 _NOWHERE = SourceLine()
+# Products whose arguments are no additive masks, as the first of baddbmm may be.
+_UNMASKED = frozenset(MATMULS) - {"baddbmm"}
+# Operations that overwrite their first argument without reading it.
 _OVERWRITING = {"copy_", "fill_", "zero_", "normal_", "uniform_", "bernoulli_", "random_", "exponential_"}
 
 
@@ -109,7 +111,7 @@ def _origin(last: Born) -> Born:
     while last.index not in seen:
         seen.add(last.index)
         guilty = [parent for parent in last.parents if parent.nan] if last.nan else []
-        is_product = last.nan and not last.backward and operation_name(last.op) in MATMULS
+        is_product = last.nan and not last.backward and operation_name(last.op) in _UNMASKED
         guilty = guilty or [parent for parent in last.parents if parent.inf and (is_product or not parent.deliberate)]
         if guilty:
             last = min(guilty, key=lambda parent: parent.index)

@@ -128,6 +128,19 @@ def test_an_infinity_by_name_that_a_layer_multiplies_is_no_mask(gives_infinity: 
     assert (found.module, found.value, found.cause) == ("middle", "inf", "infinity")
 
 
+def test_a_mask_that_a_product_adds_is_not_blamed_for_its_overflow() -> None:
+    """The scores of the masked pairs overflow: inf - inf."""
+    mask = torch.zeros(1, 8, 8).masked_fill(torch.ones(8, 8).triu(1).bool(), -math.inf)
+
+    def scores(model: nn.Module, x: Tensor) -> Tensor:
+        large = 1e30 * torch.ones(1, 8, 1) * model(x).square().mean().clamp(min=1)
+        return torch.baddbmm(mask, large, large.transpose(1, 2)).softmax(-1).sum()
+
+    found = diagnosed(Net(), X, scores)
+    assert found is not None
+    assert found.op.startswith("aten.baddbmm")
+
+
 def test_overflow_is_named_by_its_product() -> None:
     model = Net(lambda h: h * 1e30 * 1e30)
     found = diagnosed(model)

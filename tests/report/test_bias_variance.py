@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from matplotlib.patches import Rectangle
 
+from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.journal import Journal
 from lightning_debugkit.report import render
 from lightning_debugkit.report.stacked_bar import draw_stack, stack
@@ -56,6 +57,14 @@ def test_the_verdict_the_parts_and_the_advice_are_in_the_report(tmp_path: Path) 
     assert "| 2 | Tune hyper-parameters. |" in text
     assert (tmp_path / "figures" / "bias-variance.svg").stat().st_size > 5000
     assert "could not be" not in text
+
+
+@pytest.mark.parametrize(("advice", "shown"), [("Make the model larger.", False), ("Look at the data.", True)])
+def test_what_a_finding_advises_is_not_told_again(advice: str, shown: bool, tmp_path: Path) -> None:
+    limits = Finding("underfitting", Severity.INFO, "it underfits", Where(0, 9), {}, advice)
+    Journal(tmp_path).append(limits.to_event())
+    text = journal(tmp_path, {"name": "bias-variance", "value": analysis(next=["Make the model larger."])})
+    assert ("What to try next" in text) == shown
 
 
 def test_the_last_analysis_counts(tmp_path: Path) -> None:

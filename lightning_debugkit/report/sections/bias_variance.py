@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from lightning_debugkit.core.name_lists import begun
 from lightning_debugkit.report.curves import curve_figure, curves
-from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, as_number, phrase
+from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, as_number, phrase, sentence
 from lightning_debugkit.report.parts import Cell, Details, Drawing, Paragraph, Section, Table, table_of
 from lightning_debugkit.report.stacked_bar import Stack, draw_stack, stack
 from lightning_debugkit.report.summary import Measure, Summary
@@ -34,14 +35,14 @@ def _parts(summary: Summary, _folder: Path) -> Iterator[Paragraph | Table | Deta
     told = [as_mapping(point.value) for point in summary.points("bias-variance") if point.rank == 0]
     held = told[-1] if told else {}
     if held:
-        yield from _analysis(held)
+        yield from _analysis(held, {sentence(each.finding.advice) for each in summary.findings})
     yield from _over_time(summary.points("bias-variance-errors"), held)
     for name in _STUDIES:
         for point in summary.points(name)[-1:]:
             yield from _study(name, as_mapping(point.value))
 
 
-def _analysis(held: Mapping[str, Any]) -> Iterator[Paragraph | Table | Details | Drawing]:
+def _analysis(held: Mapping[str, Any], advised: AbstractSet[str]) -> Iterator[Paragraph | Table | Details | Drawing]:
     verdict = str(held.get("verdict", ""))
     yield Paragraph(f"{begun(verdict)}. The numbers are of {held.get('speaks_of', 'the last weights')}.")
     found = stack(held)
@@ -71,7 +72,7 @@ def _analysis(held: Mapping[str, Any]) -> Iterator[Paragraph | Table | Details |
         table = tuple((_name(name), str(value), n) for (name, value), n in zip(shown.items(), counted, strict=True))
         yield table_of(f"Measured {held.get('metric', 'error')}", ("data", "value and 95 % interval", "answers"), table)
     steps = [str(step) for step in as_list(held.get("next"))]
-    if steps:
+    if not {sentence(step) for step in steps} <= advised:  # a finding says what is alone
         yield table_of("What to try next", (), tuple((f"{at}", step) for at, step in enumerate(steps, 1)))
     notes = [str(note) for note in as_list(held.get("notes"))][:_MOST_NOTES]
     if notes:
