@@ -56,7 +56,7 @@ class DebugCallback(Callback):
     reports_on: tuple[str, ...] = ()
     # Those at whose end it writes something.
     writes_on: tuple[str, ...] = ()
-    idle = False
+    idle = numpy_raises = False
     _said_left_out = ""
     _may_rest = False
     _told: list[str]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lightning_debugkit.core import batch_hooks
 from lightning_debugkit.core.compat import (
     RUN_STAGE,
     LightningModule,
@@ -42,12 +43,17 @@ def guarded(name: str, hook: Callable[..., Any], instead: Callable[..., Any] | N
         instead: Called when it has failed.
     """
 
+    # Asked outside of batches: it takes microseconds, and what is set then holds for them.
+    asks = name not in batch_hooks.NAMES
+
     @functools.wraps(hook)
     def held(self: DebugCallback, trainer: Trainer, *args: Any, **kwargs: Any) -> Any:
         if self.idle and name != "setup":
             return None
         try:
-            if not (_dispatch_modes() or _function_modes() or "raise" in np.geterr().values()):  # nearly always
+            if asks:
+                self.numpy_raises = "raise" in np.geterr().values()
+            if not (_dispatch_modes() or _function_modes() or self.numpy_raises):  # nearly always
                 return hook(self, trainer, *args, **kwargs)
             # What the kit computes is no operation of the user's: a FLOP counter around the fit must not count it, and
             # `np.seterr` not end it.

@@ -40,7 +40,10 @@ def _bytes(value: Any, whole: bool) -> bytes | None:
             return None
         part = value.detach()
         if not whole:
-            part = (part[:_ROWS] if part.ndim else part).reshape(-1)[:_VALUES]
+            part = part[:_ROWS] if part.ndim else part
+            while part.ndim > 1 and len(part) and part[0].numel() >= _VALUES:
+                part = part[0]  # of rows that lie scattered, all would be copied
+            part = part.reshape(-1)[:_VALUES]
         return part.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
     if hasattr(value, "tobytes") and hasattr(value, "dtype"):  # of numpy
         if value.dtype.hasobject:
