@@ -72,14 +72,17 @@ def real_mlp_of_digits() -> Any:
 
 @LIBRARY.fault("diverging-loss", "update-ratio-high", "exploding-gradient")
 def rate_of_a_thousand() -> Any:
+    # Missed: told as nonfinite-activation, whose words say that the loss ran away, and at which rate.
     return _digits(lr=1000.0)
 
 
 @LIBRARY.fault("update-ratio-low")
 def rate_of_nearly_nothing() -> Any:
+    # Missed: the rate rises and falls by a schedule, and the steps are those of an optimizer of the library's own.
     return _digits(lr=1e-10)
 
 
 @LIBRARY.fault("labels-unrelated-to-inputs", "no-better-than-trivial")
 def shuffled_labels() -> Any:
+    # Missed: a batch holds the networks first and the samples second, and is taken for one sample.
     return _digits(shuffled=True)
