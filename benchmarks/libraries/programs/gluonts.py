@@ -86,6 +86,5 @@ def clipped_to_next_to_nothing() -> Any:
 
 @LIBRARY.fault("update-ratio-low")
 def rate_of_nearly_nothing() -> Any:
-    # Missed: the batches are a stream, so how many steps are planned is not known.
     quiet = {**_QUIET, "max_epochs": 8}
     return _fit("SimpleFeedForwardEstimator", has_no_freq=True, hidden_dimensions=[16], lr=1e-12, trainer_kwargs=quiet)
