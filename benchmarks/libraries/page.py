@@ -32,8 +32,8 @@ on streams (gluonts) and under the loss of a policy (rl4co), and Dice on logits;
 model that is validated before its fit, `fast_dev_run`, and a history of losses whose mean was once a metric of
 another stage (deeptab), settings that stand beside modules and kept the extra passes away (transformers), and series
 that have another length in validation (pytabkit). disent clears the callbacks of its Trainer when a step raises, and
-lost its diagnosis by it; it does not any more. A row is of the commit in its last column: those of mlcolvar and rl4co
-are older than these changes. Seconds of rows since 6ecc2d7 were taken beside other work on the same two cores: they are
+lost its diagnosis by it; it does not any more. A row is of the commit in its last column: those of mlcolvar are
+older than these changes. Seconds of rows since 6ecc2d7 were taken beside other work on the same two cores: they are
 too high.
 
 torchvision of PyPI is built for CUDA; beside a CPU build of torch its own operators are missing, and

@@ -84,7 +84,6 @@ def rate_of_three() -> Any:
 
 @LIBRARY.fault("update-ratio-low")
 def rate_of_nearly_nothing() -> Any:
-    # Missed: the loss of a policy falls by chance, and a rate is called too low only where it has not.
     from rl4co.models import AttentionModel
 
     optimizer = {"optimizer_kwargs": {"lr": 1e-12}}
