@@ -77,7 +77,7 @@ class Client(pl.LightningModule):
 
 def written(folder: Path) -> Iterator[tuple[str, bytes]]:
     """All files, once the sources that are copied beside the fit are there."""
-    until(lambda: any(event["name"] == "code" for event in read_journal(folder / "debugkit").of_kind("artifact")), 30)
+    assert until((folder / "debugkit/code/manifest.json").exists, 30), "the last of them"
     for path in folder.rglob("*"):
         if path.is_file():
             yield str(path.relative_to(folder)), path.read_bytes()
