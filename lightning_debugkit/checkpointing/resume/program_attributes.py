@@ -1,14 +1,14 @@
 """What a program changes in its own objects while it trains, and Lightning's checkpoints lack.
 
 A temperature that falls with each step, a count, a stage of a curriculum, layers that are frozen or thawed: they are
-plain attributes of modules, of the data module, of callbacks without a state of their own, and ``requires_grad`` of
-parameters. Lightning does not call ``on_train_epoch_start`` again in an epoch that it resumes within, and
-``BackboneFinetuning`` freezes its backbone anew when a run is set up, whatever was thawed before.
+numbers, flags and words in attributes of modules, of the data module, of callbacks without a state of their own, and
+``requires_grad`` of parameters. A list that grows is a record of what this process did, and is left alone. Lightning
+does not call ``on_train_epoch_start`` again in an epoch that it resumes within, and ``BackboneFinetuning`` freezes its
+backbone anew when a run is set up, whatever was thawed before.
 """
 
 from __future__ import annotations
 
-import copy
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,8 +16,6 @@ from typing import Any
 
 from torch import nn
 
-from lightning_debugkit.checkpointing.resume.kept_values import is_small, is_unchanged
-from lightning_debugkit.checkpointing.resume.rng_state import plain, unplain
 from lightning_debugkit.core.compat import (
     Callback,
     LightningDataModule,
@@ -41,7 +39,7 @@ _ACCUMULATION = "accumulate_grad_batches"  # the one setting of a Trainer that i
 
 
 class ProgramAttributes:
-    """The plain attributes that have become others since training began: kept with a checkpoint, and set again.
+    """The attributes that have become others since training began: kept with a checkpoint, and set again.
 
     What has not moved, such as a width or a path, is the program's, and is never set. Readings of a clock are left.
     """
@@ -72,7 +70,7 @@ class ProgramAttributes:
                 self._ever.add(place)
         found: dict[str, dict[str, Any]] = {}
         for path, name in sorted(self._ever & now.keys()):
-            found.setdefault(path, {})[name] = plain(now[path, name])
+            found.setdefault(path, {})[name] = now[path, name]
         return found
 
     def restore(self, saved: dict[str, dict[str, Any]]) -> None:
@@ -83,8 +81,8 @@ class ProgramAttributes:
             owner = owners.get(path)
             for name, value in values.items() if owner is not None else ():
                 is_theirs = owner is self._module and name in self._theirs
-                if not is_theirs and is_small(getattr(owner, name, None)):
-                    setattr(owner, name, copy.deepcopy(unplain(value)))
+                if not is_theirs and type(getattr(owner, name, None)) in _PLAIN:
+                    setattr(owner, name, value)
 
     def _now(self) -> _Values:
         return {(path, name): value for path, item in self._owners() for name, value in _kept(item)}
@@ -125,15 +123,15 @@ _ABSENT = object()
 
 
 def _kept(item: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the attributes that can be kept, copied."""
+    """Yield the attributes that can be kept."""
     if isinstance(item, nn.Parameter):
         yield "requires_grad", item.requires_grad
     elif isinstance(item, both_packages(Trainer)):
         yield _ACCUMULATION, item.accumulate_grad_batches
     elif not _is_theirs(type(item)):
         for name, value in vars(item).items():
-            if name not in _SET_BY_LIGHTNING and is_small(value):
-                yield name, value if type(value) in _PLAIN else copy.deepcopy(value)
+            if type(value) in _PLAIN and name not in _SET_BY_LIGHTNING:
+                yield name, value
     elif type(item).__module__.startswith("torch.nn."):  # a rate of dropout that is scheduled
         for name, value in vars(item).items():
             if type(value) in (float, bool) and name not in _SET_BY_LIGHTNING:
@@ -145,6 +143,4 @@ def _is_theirs(kind: type) -> bool:
 
 
 def _is_same(one: Any, other: Any) -> bool:
-    if type(one) in _PLAIN and type(one) is type(other):
-        return bool(one == other or (one != one and other != other))
-    return one is not _ABSENT and is_unchanged(one, other)
+    return type(one) is type(other) and bool(one == other or (one != one and other != other))

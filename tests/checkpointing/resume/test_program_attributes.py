@@ -122,13 +122,10 @@ def test_the_end_is_the_same(
 
 def test_values_are_those_of_the_run_before(tmp_path: Path) -> None:
     one, other = run(tmp_path, WITHIN, Annealed)
-    assert (one.temperature, one.stage, one.losses, one.net[3].calls) == (
-        other.temperature,
-        other.stage,
-        other.losses,
-        18,
-    )
-    assert len(other.losses) == 18
+    assert (one.temperature, one.stage, one.net[3].calls) == (other.temperature, other.stage, 18)
+    assert other.net[3].calls == 18
+    # A list is a record of what each process did.
+    assert other.losses == one.losses[9:]
 
 
 def test_what_did_not_move_is_the_programs(tmp_path: Path) -> None:

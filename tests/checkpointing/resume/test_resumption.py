@@ -163,8 +163,8 @@ def test_sample_indices_of_the_detector_stay_right(workers: int, first: bool, tm
     detector = GradientAnomalyDetector()
     callbacks = [detector, ExactResume()] if first else [ExactResume(), detector]
     again = resumed(tmp_path, MID, partial(OfIndices, detector), make=make, callbacks=callbacks)
-    assert [indices for indices, _ in again.seen] == [indices for indices, _ in uninterrupted.seen]
-    assert all(indices == given for indices, given in again.seen[8:])  # the list goes on where it was
+    assert [indices for indices, _ in again.seen] == [indices for indices, _ in uninterrupted.seen][8:]
+    assert all(indices == given for indices, given in again.seen)
 
 
 @pytest.mark.parametrize("stops", [False, True])
