@@ -215,10 +215,18 @@ def test_a_bucket_that_vanishes_in_mid_run_gets_what_waited_when_it_comes_back(t
 
 def test_a_store_that_was_away_and_has_what_it_had_is_sent_nothing_twice(tmp_path: Path) -> None:
     with faults() as store:
-        goes = lambda: setattr(store, "refused", -1)  # noqa: E731
-        comes = lambda: setattr(store, "refused", 0)  # noqa: E731
+
+        def go() -> None:
+            assert until(lambda: [each.step for each in ObjectStore("faulty://bucket/run").records()] == [5])
+            store.refused = -1
+
+        def come() -> None:
+            # The second time the first has been refused for sure.
+            assert until(lambda: sum(call.startswith("put step-00000010") for call in store.calls) > 1)
+            store.refused = 0
+
         keeps = NestedCheckpoint("faulty://bucket/run", rules=[Every(steps=5)])
-        train(tmp_path, At(step_9=goes, step_12=comes), keeps)
+        train(tmp_path, At(step_9=go, step_12=come), keeps)
         assert there("faulty://bucket/run") == [5, 10, 15]
         assert sum(call.startswith("put step-00000005") for call in store.calls) == 2, "the object and its record"
     assert [each.rule for each in read_journal(tmp_path / "debugkit").findings] == ["checkpoint-failed"]
