@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -17,6 +18,8 @@ from lightning_debugkit.report.troubles import Trouble, troubles
 
 Status = Literal["finished", "exception", "interrupted", "stopped", "unfinished"]
 _WORST_FIRST: tuple[Status, ...] = ("exception", "interrupted", "stopped", "finished")
+# Messages of gloo, NCCL and the store by which processes find each other.
+_LOST = re.compile(r"connection (was )?(closed|reset)|remote (worker|process)|broken pipe|nccl", re.IGNORECASE)
 _STOPS = ("KeyboardInterrupt", "SIGTERMException")  # of the journals of before, which called them exceptions
 
 
@@ -107,7 +110,7 @@ def summarize(events: Events) -> Summary:
     folded = fold_findings(findings)
     shown = [told.finding for told in folded]
     ends, open_ranks = _ends(events)
-    end = min(ends, key=_worst_and_earliest, default=None)
+    end = min(ends, key=_worst_and_first, default=None)
     status: Status = "unfinished" if end is None else _status(end)
     run = next((event for event in reversed(events.of_kind("run")) if as_int(event.get("rank")) == 0), {})
     step = max((_step(event) for event in events), default=0) if end is None else _step(end)
@@ -180,9 +183,10 @@ def _ends(events: Events) -> tuple[list[Event], list[int]]:
     return [end for end in last.values() if end], sorted(rank for rank, end in last.items() if not end)
 
 
-def _worst_and_earliest(end: Event) -> tuple[int, float]:
-    # A rank that fails takes the others with it, a moment later.
-    return _WORST_FIRST.index(_status(end)), as_number(end.get("seconds")) or math.inf
+def _worst_and_first(end: Event) -> tuple[int, bool, float]:
+    # A rank that fails takes the others with it, a moment later: what these tell is that they have lost it.
+    lost = _LOST.search(str(as_mapping(end.get("exception")).get("message"))) is not None
+    return _WORST_FIRST.index(_status(end)), lost, as_number(end.get("seconds")) or math.inf
 
 
 def _status(end: Event) -> Status:

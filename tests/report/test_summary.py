@@ -131,6 +131,22 @@ def test_the_fourth_finding_of_a_rule_is_surplus() -> None:
     assert [told.surplus for told in shown] == [False, False, False, True]
 
 
+@pytest.mark.parametrize(
+    "lost",
+    [
+        "[gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:31904. This is typically caused by a "
+        "remote worker crashing.",
+        "Connection reset by peer",
+        "NCCL error: remote process exited or there was a network error",
+    ],
+)
+def test_what_a_rank_raised_outweighs_the_connection_that_the_others_lost(lost: str) -> None:
+    gone = end("exception", exception={"type": "RuntimeError", "message": lost}, seconds=0.3)
+    raised = {**CRASH, "rank": 1, "seconds": 0.3}
+    assert summarize(events(gone, raised)).exception == "ValueError: bad shape."
+    assert summarize(events(gone)).exception == f"RuntimeError: {lost}"
+
+
 def test_an_exception_on_one_rank_outweighs_the_end_of_another() -> None:
     told = summarize(events(end("finished"), {**CRASH, "rank": 1}))
     assert (told.status, told.exception, told.world_size) == ("exception", "ValueError: bad shape.", 2)
