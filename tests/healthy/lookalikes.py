@@ -689,6 +689,9 @@ class Rewarded(LightningModule):
         reward = -(chosen != y).float()
         return F.cross_entropy(scores, chosen) * reward.mean() + F.mse_loss(self.value(state).squeeze(1), reward)
 
+    def configure_optimizers(self) -> Any:
+        return Adam(self.parameters(), lr=1e-3)
+
 
 class BatchAndQueue(LightningModule):
     """The other view stands first among the negatives, a queue and the rest of the batch: each target is 0."""
@@ -754,6 +757,7 @@ def choice_by_reward() -> Program:
     return Program(Rewarded(), digits(flat=True)[0], None, {"max_epochs": 3})
 
 
+@program
 def focal_loss_beside_the_likelihood() -> Program:
     return Program(Focal(), *digits(), {"max_epochs": 2})
 
