@@ -80,8 +80,14 @@ def page(results: Mapping[str, Any], totals: Mapping[str, Mapping[str, Mapping[s
     for case in every:
         if case.changed:
             seconds = [second for second in every if second.again == case.name]
-            names = ", ".join(f"`{second.name}`" for second in seconds)
+            names = ", ".join(f"`{second.name}`{_own(second)}" for second in seconds)
             yield f"| `{case.name}` | {case.changed} | {names} | {'; '.join(verdict(c, runs) for c in seconds)} |"
+
+
+def _own(case: Case) -> str:
+    """Return a remark on a program whose author had seen the change, as its story says."""
+    author = "by whoever changed the rule"
+    return f" ({author})" if author in case.story else ""
 
 
 def verdict(case: Case, runs: Iterable[Mapping[str, Any]]) -> str:
