@@ -15,6 +15,9 @@ from lightning_debugkit.checkpointing.resume.fingerprints import fingerprint
 from lightning_debugkit.checkpointing.resume.inexact_causes import ORIGINALS, PRUNED, InexactCause
 from lightning_debugkit.core.compat import LightningModule, ModelPruning, Trainer, both_packages, callbacks_of
 
+# Lightning 2.5.0 writes them where the next forward pass overwrites them: there a resume is exact.
+GOES_BACK = "_orig" in ModelPruning._copy_param.__code__.co_consts
+
 
 def state(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
     """Return what tells whether a resume from here is exact, nothing if the run does not prune."""
@@ -29,5 +32,5 @@ def causes(saved: dict[str, Any], now: dict[str, Any]) -> Iterator[InexactCause]
     """Yield why pruning goes on otherwise, by the `state` of then and of now."""
     if saved.get("pruned") and now:
         yield PRUNED
-    if saved and now and saved["originals"] != now["originals"]:
+    if GOES_BACK and saved and now and saved["originals"] != now["originals"]:
         yield ORIGINALS

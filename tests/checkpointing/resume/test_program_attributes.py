@@ -20,6 +20,7 @@ from lightning.pytorch.callbacks import (
 from torch import Tensor, nn
 
 from lightning_debugkit import ExactResume, Severity
+from lightning_debugkit.checkpointing.resume.pruning import GOES_BACK
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*:UserWarning"),
@@ -191,7 +192,7 @@ def test_the_time_at_which_something_began_is_left(clock: Callable[[], float], t
 PRUNING: dict[str, tuple[str, list[str], Any]] = {
     "pruned": (BETWEEN, ["pruned"], {"use_lottery_ticket_hypothesis": False}),
     "not yet": (WITHIN, [], {"use_lottery_ticket_hypothesis": False, "apply_pruning": lambda epoch: epoch == 2}),
-    "weights of the set-up": (WITHIN, ["pruning-originals"], {"apply_pruning": lambda epoch: epoch == 2}),
+    "weights of the set-up": (WITHIN, ["pruning-originals"] * GOES_BACK, {"apply_pruning": lambda epoch: epoch == 2}),
 }
 
 
