@@ -115,10 +115,10 @@ def belong_to_both(kind: type, parent: type) -> None:
         kind.__bases__ = (*kind.__bases__, other)
 
 
-def callbacks_of(trainer: Trainer) -> list[Any]:
-    """Return the callbacks of a Trainer, the list itself; Lightning sets it without a type."""
+def callbacks_of(trainer: Trainer, *kinds: type[Any]) -> list[Any]:
+    """Return the callbacks of a Trainer, the list itself; or those of some ``kinds``, of whichever package they are."""
     held: list[Any] = trainer.callbacks  # type: ignore[attr-defined]  # set by a connector
-    return held
+    return [each for each in held if isinstance(each, both_packages(*kinds))] if kinds else held
 
 
 def overrides(

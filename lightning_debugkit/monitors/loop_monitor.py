@@ -29,7 +29,7 @@ from lightning_debugkit.monitors.optimization.toggles import Toggles
 from lightning_debugkit.monitors.optimization.uncounted_steps import UncountedSteps
 from lightning_debugkit.monitors.parameters.broken_at_start import broken_parameters
 from lightning_debugkit.monitors.parameters.buffers import BufferCause, Buffers
-from lightning_debugkit.monitors.parameters.thawed_backbone import frozen_again, sets_rates
+from lightning_debugkit.monitors.parameters.thawed_backbone import frozen_again
 from lightning_debugkit.monitors.parameters.train_eval_mode import EvaluationMode
 from lightning_debugkit.monitors.parameters.validated_copies import ValidatedCopies
 from lightning_debugkit.monitors.parameters.validation_weights import SwappedWeights, ValidatedWeights
@@ -96,8 +96,7 @@ class LoopMonitor:
             self.copies.begin(where, module, held)
         yield from self.loads.judge(where, module)
         if self.wiring:  # here on_train_start is over, in which a program may set its rates
-            if trainer.ckpt_path is not None and not sets_rates(trainer):
-                yield from self.rates.judge(where, trainer.optimizers)
+            yield from self.rates.judge(where, trainer)
             yield from frozen_again(where, trainer, module)
             yield from self.unstepped.first_batch(where, trainer)
             yield from self.unmet.begin(where, trainer)

@@ -13,7 +13,6 @@ from lightning_debugkit.core.compat import (
     Metric,
     ModelCheckpoint,
     Trainer,
-    both_packages,
     callbacks_of,
     computed_value,
     is_transformed,
@@ -183,8 +182,7 @@ class MonitorModes:
 
 def followers(trainer: Trainer) -> list[tuple[Any, str, str]]:
     """Return who follows a metric: itself, the metric, and ``min`` or ``max``."""
-    kinds = both_packages(ModelCheckpoint, EarlyStopping)
-    found: list[Any] = [callback for callback in callbacks_of(trainer) if isinstance(callback, kinds)]
+    found = callbacks_of(trainer, ModelCheckpoint, EarlyStopping)
     rows: list[tuple[Any, str, str]] = [(each, str(each.monitor), str(each.mode)) for each in found if each.monitor]
     for config in trainer.lr_scheduler_configs:
         mode = getattr(config.scheduler, "mode", None)

@@ -6,22 +6,15 @@ there: the rate would miss its step at the end of that epoch, and the schedule o
 
 from __future__ import annotations
 
-from lightning_debugkit.core.compat import (
-    LightningModule,
-    StochasticWeightAveraging,
-    Trainer,
-    both_packages,
-    callbacks_of,
-)
+from lightning_debugkit.core.compat import LightningModule, StochasticWeightAveraging, Trainer, callbacks_of
 
 
 def begin(trainer: Trainer, module: LightningModule) -> None:
     """Let the averaging that has begun go on in the epoch that is resumed; it knows that it has counted this one."""
     if not trainer.fit_loop.restarted_mid_epoch:
         return
-    for callback in callbacks_of(trainer):
-        is_averaging = isinstance(callback, both_packages(StochasticWeightAveraging))
-        if is_averaging and callback.swa_start <= trainer.current_epoch <= callback.swa_end:
+    for callback in callbacks_of(trainer, StochasticWeightAveraging):
+        if callback.swa_start <= trainer.current_epoch <= callback.swa_end:
             groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
             rates = [group["lr"] for group in groups]
             callback.on_train_epoch_start(trainer, module)

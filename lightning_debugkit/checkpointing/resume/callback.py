@@ -163,9 +163,11 @@ class ExactResume(DebugCallback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         mine = None
         try:
-            if self._place is not None:
-                mine = resume_state.state(trainer, pl_module, self._place)
-                mine["attributes"] = self._attributes.state() if self._attributes is not None else {}
+            if self._place is not None and self._attributes is not None:
+                mine = {
+                    **resume_state.state(trainer, pl_module, self._place),
+                    "attributes": self._attributes.state(),
+                }
         finally:
             # The others wait for this rank, whatever happened here.
             checkpoint[KEY] = resume_state.of_all_ranks(mine, alone=self._failing)

@@ -26,11 +26,11 @@ from lightning_debugkit.core.compat import (
     callbacks_of,
     overrides,
 )
+from lightning_debugkit.core.held_state import OTHERS
 
 _Place = tuple[str, str]  # path of an object, and name of its attribute
 _Values = dict[_Place, Any]
 
-_THEIRS = ("torch", "torchmetrics", "lightning", "pytorch_lightning", "lightning_debugkit")
 _SET_BY_LIGHTNING = frozenset(vars(LightningModule())) | frozenset(vars(LightningDataModule())) | {"training"}
 _PLAIN = (int, float, bool, str, type(None))
 _STATES = ("state_dict", "load_state_dict", "on_save_checkpoint", "on_load_checkpoint")
@@ -139,7 +139,7 @@ def _kept(item: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _is_theirs(kind: type) -> bool:
-    return kind.__module__.partition(".")[0] in _THEIRS
+    return kind.__module__.partition(".")[0] in OTHERS
 
 
 def _is_same(one: Any, other: Any) -> bool:

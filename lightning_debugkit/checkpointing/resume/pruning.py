@@ -13,7 +13,7 @@ from torch.nn.utils.prune import is_pruned
 
 from lightning_debugkit.checkpointing.resume.fingerprints import fingerprint
 from lightning_debugkit.checkpointing.resume.inexact_causes import ORIGINALS, PRUNED, InexactCause
-from lightning_debugkit.core.compat import LightningModule, ModelPruning, Trainer, both_packages, callbacks_of
+from lightning_debugkit.core.compat import LightningModule, ModelPruning, Trainer, callbacks_of
 
 # Lightning 2.5.0 writes them where the next forward pass overwrites them: there a resume is exact.
 GOES_BACK = "_orig" in ModelPruning._copy_param.__code__.co_consts
@@ -21,7 +21,7 @@ GOES_BACK = "_orig" in ModelPruning._copy_param.__code__.co_consts
 
 def state(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
     """Return what tells whether a resume from here is exact, nothing if the run does not prune."""
-    pruning = [each for each in callbacks_of(trainer) if isinstance(each, both_packages(ModelPruning))]
+    pruning = callbacks_of(trainer, ModelPruning)
     if not pruning:
         return {}
     copies = [held["data"].state_dict() for each in pruning for held in (each._original_layers or {}).values()]

@@ -17,7 +17,6 @@ from lightning_debugkit.core.compat import (
     Trainer,
     _DropoutNd,
     _NormBase,
-    both_packages,
     callbacks_of,
 )
 from lightning_debugkit.core.sharding import parameter_sizes
@@ -67,7 +66,7 @@ def training_facts_of(trainer: Trainer, module: LightningModule) -> TrainingFact
         weight_decay=max(decays, default=0.0),
         norms=sum(isinstance(part, _NORMS) or type(part).__name__.endswith("Norm") for part in parts),
         augmentation=is_augmented(dataset),
-        early_stopping=any(isinstance(c, both_packages(EarlyStopping)) for c in callbacks_of(trainer)),
+        early_stopping=bool(callbacks_of(trainer, EarlyStopping)),
         parameters=trainable,
         samples=len(dataset) if dataset is not None and hasattr(dataset, "__len__") else None,
         epochs=trainer.current_epoch + 1,

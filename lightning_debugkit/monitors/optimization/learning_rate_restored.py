@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from torch.optim import Optimizer
 
+from lightning_debugkit.core.compat import BaseFinetuning, StochasticWeightAveraging, Trainer, callbacks_of
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.optimizers import rate_of
 from lightning_debugkit.core.rule import Rule
@@ -33,12 +34,15 @@ class ResumedRates:
         """Take the rates of before anything of the optimizers is restored."""
         self.asked = _rates(optimizers)
 
-    def judge(self, where: Where, optimizers: Sequence[Optimizer]) -> Iterator[Finding]:
-        """Yield the finding where the restored rates are others.
+    def judge(self, where: Where, trainer: Trainer) -> Iterator[Finding]:
+        """Yield the finding where the rates that a checkpoint brought are others.
 
-        A program that asks for the same as it did before the checkpoint has changed the rate by its own hand.
+        A program that asks for the same as it did before the checkpoint has changed the rate by its own hand, and
+        callbacks that thaw or average give groups of parameters rates of their own.
         """
-        taken = _rates(optimizers)
+        if trainer.ckpt_path is None or callbacks_of(trainer, BaseFinetuning, StochasticWeightAveraging):
+            return
+        taken = _rates(trainer.optimizers)
         if len(taken) != len(self.asked) or (self.before and _alike(self.before, self.asked)):
             return
         pairs = [(a, t) for a, t in zip(self.asked, taken, strict=True) if not _alike([a], [t])]

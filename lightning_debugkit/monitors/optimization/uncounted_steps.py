@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lightning_debugkit.core.callback import DebugCallback
-from lightning_debugkit.core.compat import ModelCheckpoint, Trainer, both_packages, callbacks_of
+from lightning_debugkit.core.compat import ModelCheckpoint, Trainer, callbacks_of
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.name_lists import listed
 from lightning_debugkit.core.optimizer_steps import uncounted_steps
@@ -48,7 +48,7 @@ class UncountedSteps:
 
 def _effects(trainer: Trainer) -> list[str]:
     """Return what does not happen while the count stands still."""
-    stock = [each for each in callbacks_of(trainer) if isinstance(each, both_packages(ModelCheckpoint))]
+    stock = callbacks_of(trainer, ModelCheckpoint)
     savers = [each for each in stock if not isinstance(each, DebugCallback) and (each.save_top_k or each.save_last)]
     names = dict.fromkeys(type(each).__name__ for each in savers)
     effects = [f"{name} saves nothing while it stands still" for name in names]

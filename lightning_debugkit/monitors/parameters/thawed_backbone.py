@@ -10,10 +10,8 @@ from lightning_debugkit.core.compat import (
     BackboneFinetuning,
     BaseFinetuning,
     LightningModule,
-    StochasticWeightAveraging,
     Trainer,
     _BatchNorm,
-    both_packages,
     callbacks_of,
 )
 from lightning_debugkit.core.finding import Finding, Severity, Where
@@ -30,16 +28,9 @@ FROZEN_AGAIN = Rule(
 )
 
 
-def sets_rates(trainer: Trainer) -> bool:
-    """Tell whether a callback of Lightning's gives groups of parameters rates of their own while it trains."""
-    kinds = both_packages(BaseFinetuning, StochasticWeightAveraging)
-    return any(isinstance(callback, kinds) for callback in callbacks_of(trainer))
-
-
 def finetuning(trainer: Trainer) -> str:
     """Return the class of the callback that thaws the model by stages, empty if there is none."""
-    kinds = both_packages(BaseFinetuning)
-    return next((type(callback).__name__ for callback in callbacks_of(trainer) if isinstance(callback, kinds)), "")
+    return next((type(callback).__name__ for callback in callbacks_of(trainer, BaseFinetuning)), "")
 
 
 def frozen_again(where: Where, trainer: Trainer, module: LightningModule) -> Iterator[Finding]:
@@ -47,9 +38,7 @@ def frozen_again(where: Where, trainer: Trainer, module: LightningModule) -> Ite
 
     Lightning's `BackboneFinetuning` freezes it whenever a run is set up, and thaws it in that one epoch alone.
     """
-    for callback in callbacks_of(trainer):
-        if not isinstance(callback, both_packages(BackboneFinetuning)):
-            continue
+    for callback in callbacks_of(trainer, BackboneFinetuning):
         thawed, backbone = callback.unfreeze_backbone_at_epoch, getattr(module, "backbone", None)
         parts = backbone.modules() if isinstance(backbone, nn.Module) else ()
         # Batch norm trains throughout, unless `train_bn=False`.
