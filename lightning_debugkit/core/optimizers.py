@@ -52,6 +52,12 @@ def held_by(optimizers: Iterable[Optimizer]) -> set[int]:
     return {id(p) for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
 
 
+def trains_all(trainer: Trainer) -> bool:
+    """Tell whether one optimizer trains all there is, as where no network is another's adversary."""
+    held, parameters = held_by(trainer.optimizers), trainer.lightning_module.parameters()
+    return len(trainer.optimizers) == 1 and all(p.requires_grad and id(p) in held for p in parameters)
+
+
 def averages_in(module: nn.Module) -> set[int]:
     """Return the parameters of averages (``AveragedModel``), by ``id``: they move without a gradient."""
     return {id(p) for part in module.modules() if isinstance(part, AveragedModel) for p in part.parameters()}

@@ -110,10 +110,10 @@ def _remedy(wrong: int, turned: int, total: int) -> str:
 def _of_target(target: Any) -> Boxes | None:
     held_by = {name.lstrip("."): item for name, item in items_of(target) or ()}
     name, boxes = next(((name, held_by[name]) for name in held_by if name in NAMES), ("", None))
-    if not isinstance(boxes, Tensor) or boxes.ndim != 2 or boxes.shape[1] != 4:
+    if not isinstance(boxes, Tensor) or boxes.ndim not in (2, 3) or boxes.shape[-1] != 4:
         return None
     form = str(getattr(boxes, "format", "")).rpartition(".")[2].upper()
-    held = boxes.detach().as_subclass(Tensor)
+    held = _filled(boxes.detach().as_subclass(Tensor))
     size = getattr(boxes, "canvas_size", None)
     if form in ("XYXY", "XYWH", "CXCYWH"):
         return Boxes(_corners(held, form), form, None if size is None else (int(size[0]), int(size[1])))
@@ -123,6 +123,12 @@ def _of_target(target: Any) -> Boxes | None:
     is_fraction = len(held) > 0 and bool(((held >= 0) & (held <= 1)).all())
     is_sure = isinstance(target, Mapping) and name == "boxes" and "labels" in held_by and not is_fraction
     return Boxes(held, is_sure=is_sure)
+
+
+def _filled(boxes: Tensor) -> Tensor:
+    """Return boxes as ``(k, 4)``; of a batch ``(n, k, 4)`` without the rows of one number that fill it up."""
+    rows = boxes.reshape(-1, 4)
+    return rows if boxes.ndim == 2 else rows[(rows != rows[:, :1]).any(1)]
 
 
 def _of_annotations(annotations: Sequence[Mapping[str, Any]]) -> Iterator[Boxes]:

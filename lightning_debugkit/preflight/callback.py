@@ -16,7 +16,7 @@ from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.compat import overrides
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.core.optimizer_steps import steps_taken
-from lightning_debugkit.core.optimizers import scaler_of
+from lightning_debugkit.core.optimizers import scaler_of, trains_all
 from lightning_debugkit.core.patching import around_next, has_compiled_code
 from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.core.run import batch_size_of
@@ -208,8 +208,7 @@ class PreflightCheck(DebugCallback):
             return
         judge, origins = self._judge_early(trainer, stage), Origins.of_batch(batch)
         masks = PaddingMasks(leaf for _, leaf in leaves(batch))
-        self._listener = StepListener(self._names, stage == "training", judge, origins, masks)
-        listener = self._listener
+        self._listener = listener = StepListener(self._names, stage == "training", judge, origins, masks)
         self._undo = around_next(trainer.strategy, f"{stage}_step", lambda: listener)
 
     def _judge_early(self, trainer: Trainer, stage: str) -> Callable[[LossCall], None]:
@@ -256,9 +255,11 @@ class PreflightCheck(DebugCallback):
                 found += loss_value.judge_sum([*listener.calls, *listener.by_hand], self._loss, where)
                 found += loss_value.judge_likelihoods(listener.likelihoods, self._loss, where)
                 found += loss_value.judge_grey(listener.grey, self._loss, where)
+                calls = listener.calls if is_first and trains_all(trainer) else []
+                found += loss_value.judge_negated(calls, self._loss * trainer.accumulate_grad_batches, where)
         self._waiting += [(finding, stage) for finding in found]
         if stage == "training":
-            self._flush(trainer, "training")
+            self._flush(trainer, stage)
 
     def _settle_end(self, trainer: Trainer, stage: str) -> None:
         """Judge the shapes that met at the end of an evaluation."""
@@ -302,8 +303,7 @@ class PreflightCheck(DebugCallback):
             self.emit_each(trainer, [loss_value.ZERO_LOSS.found(self.where(trainer), steps=ZEROS)])
 
     def _probe(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
-        reason = cannot_pass(trainer, module)
-        if reason:
+        if reason := cannot_pass(trainer, module):
             self._left_out["passes"] = reason
             return
         with muted(trainer, module):

@@ -22,12 +22,13 @@ LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 SYMMETRIC_INIT = Rule(
     "symmetric-init",
     Severity.WARNING,
-    "all {units} units of {module} start with the same weights, and {next} gives them equal weights: they get the "
-    "same gradient in every step and stay equal",
+    "all {units} units of {module} start with the same weights, and {next} gives them equal weights: {so}",
     "Initialise the weights of {module} at random, as torch does by default.",
     section="preflight",
     cost="once",
 )
+_EQUAL = "they get the same gradient in every step and stay equal"
+_BY_BIAS = "they look at the same sum of all inputs, and only their biases tell them apart"
 BIAS_BEFORE_NORM = Rule(
     "bias-before-norm",
     Severity.INFO,
@@ -55,7 +56,9 @@ def judge(module: nn.Module, where: Where) -> Iterator[Finding]:
         units = layer.hidden_size if isinstance(layer, nn.RNNBase) else weight.shape[0]
         is_fed = units > 1 and units == fed.shape[1]
         if is_fed and _is_one_unit(layer, weight, is_blank) and _has_equal_columns(fed):
-            yield SYMMETRIC_INIT.found(where.at(name), units=units, next=after)
+            yield SYMMETRIC_INIT.found(where.at(name), units=units, next=after, so=_EQUAL)
+        elif is_fed and not isinstance(layer, nn.RNNBase) and _are_sums(weight) and _has_equal_columns(fed):
+            yield SYMMETRIC_INIT.found(where.at(name), units=units, next=after, so=_BY_BIAS)
 
 
 def judge_biases(module: nn.Module, where: Where) -> Iterator[Finding]:
@@ -109,6 +112,12 @@ def _has_equal_rows(weight: Tensor, bias: Tensor | None, is_blank: bool) -> bool
     if not _is_one(rows) or not (is_blank or bool(rows.any())):
         return False
     return bias is None or _is_one(bias.detach().reshape(-1, 1))
+
+
+def _are_sums(weight: Tensor) -> bool:
+    """Tell whether one number fills the weights: units of one input may be set apart by biases on purpose."""
+    values = weight.detach()
+    return values[0].numel() > 1 and bool(values.any()) and _is_one(values.reshape(-1, 1))
 
 
 def _has_equal_columns(weight: Tensor) -> bool:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
-from lightning_debugkit.core.loss_functions import BINARY_LOSSES, DIFFERENCE_LOSSES
+from lightning_debugkit.core.loss_functions import BINARY_LOSSES, CLASS_LOSSES, DIFFERENCE_LOSSES, INDEX_LOSSES
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.data.values import judge_targets
 from lightning_debugkit.preflight.loss_calls import LossCall
@@ -32,6 +32,8 @@ SAMPLES = 8
 RARE = 0.1
 SAME = 0.25  # of the mean logit, that they spread by
 TURNED = 4.0
+# Of the chance level, from which on nothing has been learned that could be unlearned on purpose.
+UNTRAINED = 0.9
 
 LOSS_AT_INIT = Rule(
     "loss-at-init",
@@ -99,6 +101,19 @@ def judge_likelihoods(
                 where, function="the mean of log-probabilities", place=line.short or "training_step", loss=float(value),
                 fault=fault, remedy="Put a minus before it.", source=line.source,
             )  # fmt: skip
+            return
+
+
+def judge_negated(calls: Sequence[LossCall], loss: Tensor, where: Where) -> Iterator[Finding]:
+    """Yield that the step's loss is a classification loss with a minus before it, though nothing was learned yet."""
+    for call in calls:
+        if call.function not in CLASS_LOSSES or call.result is None or call.result.numel() != 1:
+            continue
+        value, own = float(call.result), float(loss)
+        classes = call.prediction.shape[1] if call.function in INDEX_LOSSES and call.prediction.ndim > 1 else 2
+        if value >= UNTRAINED * math.log(max(classes, 2)) and math.isclose(-own, value, rel_tol=1e-4):
+            fault = f"is the loss with a minus before it ({own:.3g}): training makes the labels unlikely without bound"
+            yield NEGATIVE_LOSS.found(where, fault=fault, remedy="Take the minus away.", loss=own, **call.told)
             return
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.loss_functions import BINARY_LOSSES, DIFFERENCE_LOSSES, INDEX_LOSSES
@@ -62,6 +63,8 @@ OUTPUT_RANGE = Rule(
     section="preflight",
     cost="once",
 )
+FLOATS = "the labels {shape} that {function} is given at {place} are {kind}: class numbers must be whole, and it raises"
+WHOLE = "Make labels whole numbers where they are read, as by label.long(); for other targets use a regression loss."
 SEVERAL = (
     "{function} at {place} is given targets with several classes in {share:.0%} of the rows, which sum to up to "
     "{most:g}: it wants rows that sum to 1, the probabilities of one class"
@@ -87,6 +90,10 @@ def judge(call: LossCall, where: Where) -> Iterator[Finding]:
         if call.truncated:
             yield LABEL_NOT_INTEGRAL.found(where, **call.told)
         yield from _classes_out_of_range(call, where)
+    elif call.function in INDEX_LOSSES and call.target.shape == _without_classes(call.prediction):
+        rule = replace(LABEL_NOT_INTEGRAL, severity=Severity.ERROR, says=FLOATS, advice=WHOLE)
+        kind = str(call.target.dtype).removeprefix("torch.")
+        yield rule.found(where, kind=kind, shape=tuple(call.target.shape), **call.told)
     elif call.function == "cross_entropy" and call.target.shape == call.prediction.shape:
         yield from _several_classes(call, where)
     elif call.function in BINARY_LOSSES:
@@ -101,6 +108,11 @@ def judge_shares(places: Sequence[SourceLine], where: Where) -> Iterator[Finding
     for place in {place.source: place for place in places if place.source}.values():
         rule = replace(OUTPUT_RANGE, says=SHARE, advice="Apply sigmoid to the logits, or softmax over the classes.")
         yield rule.found(where.at(place.module or ""), place=place.short, source=place.source)
+
+
+def _without_classes(prediction: Tensor) -> torch.Size:
+    """Return the shape of class numbers for a prediction ``(N, C, ...)`` or ``(C,)``."""
+    return torch.Size((*prediction.shape[:1], *prediction.shape[2:]) if prediction.ndim > 1 else ())
 
 
 def _several_classes(call: LossCall, where: Where) -> Iterator[Finding]:

@@ -429,6 +429,23 @@ def corners_rounded_to_cells(mended: bool) -> Program:
     return Program(Spot(mended), DataLoader(samples, batch_size=32, shuffle=True), trainer=ONE_EPOCH)
 
 
+@fault("degenerate-box", **BY)
+def corners_of_several_boxes_a_picture(mended: bool) -> Program:
+    """A tensor ``(n, k, 4)`` in each batch, filled up with -1; some boxes have no width."""
+
+    class First(Spot):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            return nn.functional.l1_loss(self.head(self.net(batch["rows"])[0][:, -1]), batch["boxes"][:, 0])
+
+    first = torch.rand(256, 3, 2) * 8
+    boxes = torch.cat([first, first + 0.5 + 3 * torch.rand(256, 3, 2)], 2)
+    boxes[::2, 2] = -1
+    if not mended:
+        boxes[:8, 0, 2] = boxes[:8, 0, 0]
+    samples = [{"rows": torch.rand(12, 12), "boxes": each} for each in boxes]
+    return Program(First(mended), DataLoader(samples, batch_size=32, shuffle=True), trainer=ONE_EPOCH)
+
+
 @dataclass
 class Cell:
     """What stands in one picture, as a record."""

@@ -316,6 +316,18 @@ def fractions_cut_off(mended: bool) -> Program:
     return Program(Cut(mended), batches(x, y.float() if mended else y * 0.5), trainer=ONE_EPOCH)
 
 
+@fault("label-not-integral", source="CrossEntropyLoss", **BY)
+def labels_read_as_floats(mended: bool) -> Program:
+    x, y = digits()
+
+    class Read(Classifier):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, y = batch
+            return nn.CrossEntropyLoss(label_smoothing=0.1)(self(x), y)
+
+    return Program(Read(mended), batches(x, y if mended else y.float()), trainer=ONE_EPOCH)
+
+
 @fault("output-range", **BY)
 def relu_at_the_end_of_a_regression(mended: bool) -> Program:
     net = mlp(10, 32, 1) if mended else nn.Sequential(mlp(10, 32, 1), nn.ReLU())
@@ -714,6 +726,17 @@ def dropout_built_in_forward(mended: bool) -> Program:
     return Program(Dropping(mended), batches(*digits()), batches(*digits()), trainer=ONE_EPOCH)
 
 
+@fault("negative-loss", source="cross_entropy", **BY)
+def cross_entropy_with_a_minus(mended: bool) -> Program:
+    class Turned(Classifier):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            x, y = batch
+            score = -F.cross_entropy(self(x), y)
+            return {"loss": -score if self.mended else score}
+
+    return Program(Turned(mended), batches(*digits()), trainer={**ONE_EPOCH, "accumulate_grad_batches": 3})
+
+
 @fault("negative-loss", source=".mean()", **BY)
 def likelihood_without_its_minus(mended: bool) -> Program:
     class Likely(Classifier):
@@ -867,6 +890,15 @@ class LastState(Module):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         x, y = batch
         return F.cross_entropy(self.head(self.rnn(x.reshape(-1, 8, 8))[0][:, -1]), y)
+
+
+@fault("symmetric-init", "net.0", **BY)
+def one_number_for_all_weights_and_biases_at_random(mended: bool) -> Program:
+    net = mlp(64, 32, 10)
+    for parameter in () if mended else net.parameters():
+        if parameter.ndim > 1:
+            nn.init.constant_(parameter, 0.05)
+    return Program(Net(mended, net), batches(*digits()), trainer=ONE_EPOCH)
 
 
 @fault("symmetric-init", "rnn", **BY)

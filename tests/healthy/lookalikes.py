@@ -811,3 +811,36 @@ def parts_in_training_and_wholes_in_validation() -> Program:
     whole = torch.sin(torch.arange(48) * (0.2 + 0.2 * y[:, None]) + 6 * torch.rand(640, 1)) + 0.1 * torch.randn(640, 48)
     train, val = loader(whole[:512, :32], y[:512]), loader(whole[512:], y[512:], shuffle=False)
     return Program(Recordings(), train, val, {"max_epochs": 4})
+
+
+class Raised(LightningModule):
+    """Raises a classification loss on purpose, of what was learned before."""
+
+    def __init__(self, part: str) -> None:
+        super().__init__()
+        self.net, self.shift, self.part = mlp(64, 32, 10), nn.Parameter(torch.zeros(64)), part
+        x, y = images()
+        optimizer = Adam(self.net.parameters(), lr=1e-2)
+        for _ in range(100):
+            optimizer.zero_grad()
+            F.cross_entropy(self.net(x.flatten(1)), y).backward()
+            optimizer.step()
+        self.net.requires_grad_(part == "net")
+        self.shift.requires_grad_(part == "shift")
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        x, y = batch
+        return -F.cross_entropy(self.net(x + self.shift.clamp(-0.3, 0.3)), y)
+
+    def configure_optimizers(self) -> Any:
+        return Adam(self.parameters(), lr=1e-4)
+
+
+@program
+def shift_that_misleads_a_frozen_network() -> Program:
+    return Program(Raised("shift"), digits(flat=True)[0], None, {"max_epochs": 1})
+
+
+@program
+def what_was_learned_is_unlearned() -> Program:
+    return Program(Raised("net"), digits(flat=True)[0], None, {"max_epochs": 1})
