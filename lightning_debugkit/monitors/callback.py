@@ -302,7 +302,7 @@ class GradientAnomalyDetector(EvaluationHooks):
             run.trained = (run.trained or 0) + 1
         loops.authors.stepped(optimizer)
         loops.doubles.stepped(optimizer)
-        self._tell(trainer, self.watches.after_step(optimizer))
+        self._tell(trainer, self.watches.after_step(trainer, trainer.lightning_module, optimizer))
 
     def _record(self, trainer: Trainer, look: StepStats, always: bool = False) -> None:
         """Journal what the figures draw: of a long run, ever fewer of its steps."""

@@ -47,7 +47,7 @@ Wrote = Callable[[Trainer, LightningModule, Sequence[str], ObservedBatch], Buffe
 class LoopMonitor:
     """Call each of its rules when there is something for it to see: beside the steps, which `Monitor` looks at."""
 
-    def __init__(self, wiring: bool) -> None:
+    def __init__(self, wiring: bool, loads: Loads) -> None:
         self.wiring = wiring  # watch schedules, windows, flags and loads, not only numbers
         self.answers = ValidationAnswers()
         self.authors = Authors()
@@ -58,7 +58,7 @@ class LoopMonitor:
         self.evaluation = Evaluation()
         self.evaluation_mode = EvaluationMode()
         self.kept = KeptGraphs()
-        self.loads = Loads()
+        self.loads = loads
         self.losses = Losses()
         self.modes = OptimizerModes()
         self.monitored = MonitorModes()

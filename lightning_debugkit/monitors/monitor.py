@@ -18,10 +18,11 @@ from lightning_debugkit.core.sharding import holds_whole_model, is_sharded, name
 from lightning_debugkit.data.batches import tensors
 from lightning_debugkit.monitors.gradients.missing_gradients import GradientFlow
 from lightning_debugkit.monitors.gradients.vanishing_exploding import DIVERGING, GradientTrends
-from lightning_debugkit.monitors.gradients.zero_grad import ZeroGrad, cleared_by_hook
+from lightning_debugkit.monitors.gradients.zero_grad import ZeroGrad
 from lightning_debugkit.monitors.loop_monitor import LoopMonitor, Wrote, is_limited, zeroed
 from lightning_debugkit.monitors.observed_step import StepStats
 from lightning_debugkit.monitors.optimization import group_rates
+from lightning_debugkit.monitors.optimization.crawling_weights import CrawlingWeights
 from lightning_debugkit.monitors.optimization.learning_rate_schedule import LearningRateSchedule, SchedulePlan, plans_of
 from lightning_debugkit.monitors.optimization.loss_scale import LossScale
 from lightning_debugkit.monitors.optimization.never_stepped import never_stepped, not_updated, waiting
@@ -39,6 +40,7 @@ from lightning_debugkit.monitors.parameters.parameter_registration import (
 from lightning_debugkit.monitors.parameters.thawed_backbone import finetuning
 from lightning_debugkit.monitors.parameters.train_eval_mode import TrainEvalMode
 from lightning_debugkit.monitors.parameters.weight_overwrite import WeightOverwrite
+from lightning_debugkit.monitors.parameters.weights_not_loaded import Loads
 from lightning_debugkit.monitors.step_stats import StepStatsReader
 from lightning_debugkit.replay.autograd_graph import reached
 from lightning_debugkit.replay.step_replay import audit
@@ -59,6 +61,7 @@ class Monitor:
     def __init__(self, wiring: bool) -> None:
         self.wiring = wiring
         self.loaded = WeightOverwrite()
+        self.loads = Loads(listen=wiring)  # also before a fit
         self._renew()
 
     def _renew(self) -> None:
@@ -69,10 +72,11 @@ class Monitor:
         self.schedule = LearningRateSchedule()
         self.zero_grad = ZeroGrad()
         self.update_ratio = UpdateRatio()
+        self.crawling = CrawlingWeights()
         self.frozen = FrozenModules()
         self.modes = TrainEvalMode()
         self.saves = OrderAndSaves(self.wiring)
-        self.loops = LoopMonitor(self.wiring)
+        self.loops = LoopMonitor(self.wiring, self.loads)
         self._plans: list[SchedulePlan] = []
         self._total = math.inf
         self._looks: dict[int, StepStats] = {}  # by optimizer, as the next
@@ -102,7 +106,7 @@ class Monitor:
         self._renew()
         if self.wiring:
             self.loaded.begin(module)
-            self.loops.loads.listen()
+            self.loads.listen(has_begun=True)
 
     def start(self, trainer: Trainer, module: LightningModule, where: Where) -> Iterator[Finding]:
         """Yield what is wrong before the first step."""
@@ -111,6 +115,7 @@ class Monitor:
         self.loops.start(trainer, module)
         if not self.wiring:
             return
+        self.zero_grad.expect(self._total)
         self._plans = [] if is_limited(trainer) else plans_of(trainer, self._total)
         yield from self.schedule.planned(where, self._plans)
         self.frozen.begin(module)
@@ -238,24 +243,27 @@ class Monitor:
         yield from self.update_ratio.before_step(look)
         yield from group_rates.judge(self.update_ratio, look)
         yield from self.loops.before_step(look, module, step_stats)
-        crawling = self.update_ratio.crawling(look, self._total, self.trends.has_fallen)
-        yield from self.loops.crawling(trainer, module, crawling) if crawling is not None else ()
-        if self._plans:
-            known = [rate for rates in look.run_rates for rate in rates if math.isfinite(rate)]
-            yield from self.schedule.judge(look.where, max(known), self._total, self._plans) if known else ()
+        known = [rate for rates in look.run_rates for rate in rates if math.isfinite(rate)] if self._plans else ()
+        yield from self.schedule.judge(look.where, max(known), self._total, self._plans) if known else ()
         self._looks[key] = look
 
-    def after_step(self, optimizer: Optimizer) -> Iterator[Finding]:
+    def after_step(self, trainer: Trainer, module: LightningModule, optimizer: Optimizer) -> Iterator[Finding]:
         """Yield what an optimizer did; not called for a step that a scaler skips."""
         self._stepped.add(id(optimizer))
         if self.wiring:
-            is_cleared = self.zero_grad.after_step(optimizer)
-            look = self._looks.get(id(optimizer))
-            if look is not None and is_cleared:
-                self.update_ratio.starved.update(look.names)  # that they do not move is no news then
-                yield cleared_by_hook(look.where)
+            yield from self.zero_grad.after_step(optimizer, look := self._looks.get(id(optimizer)))
             if look is not None:
+                if self.zero_grad.starves(optimizer):
+                    self.update_ratio.starved.update(look.names)
+                self.trends.stepped(look)
                 yield from self.update_ratio.after_step(optimizer, look)
+                yield from self._crawling(trainer, module, look, self._total)
+
+    def _crawling(
+        self, trainer: Trainer, module: LightningModule, look: StepStats, total: float, is_over: bool = False
+    ) -> Iterator[Finding]:
+        if found := self.crawling.judge(self.update_ratio, look, total, self.trends.has_fallen, is_over):
+            yield from self.loops.crawling(trainer, module, found)
 
     def after_batch(
         self, trainer: Trainer, module: LightningModule, where: Where, step_stats: StepStatsReader, wrote: Wrote
@@ -297,13 +305,13 @@ class Monitor:
             return
         yield from self.saves.conclude(trainer, where)
         self.loaded.end(module)
+        yield from self.zero_grad.conclude(self._looks.values())
         if trainer.interrupted:
             return
         yield from self.update_ratio.conclude(self._looks.values())
         if self._total == math.inf and len(self._looks) == 1:  # only now is it known how many steps there are
             (look,) = self._looks.values()
-            crawling = self.update_ratio.crawling(look, steps_taken(trainer), self.trends.has_fallen, is_over=True)
-            yield from self.loops.crawling(trainer, module, crawling) if crawling is not None else ()
+            yield from self._crawling(trainer, module, look, steps_taken(trainer), is_over=True)
         idle = waiting(trainer, module, self._stepped, self.flow.looks)
         trainable = [name for name in self._trainable(trainer, module) if name not in idle]
         yield from self.flow.conclude(where, module, trainable)

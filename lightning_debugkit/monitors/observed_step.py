@@ -16,7 +16,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lightning_debugkit.core.finding import Where
+from lightning_debugkit.core.host_copy import read
 from lightning_debugkit.core.optimizers import ParameterList
+from lightning_debugkit.stats.tensor_norms import each_norm
 
 # Norms from which on torch's own is infinite: in 32 bits the sum of squares overflows, in 16 the norm itself.
 _OVERFLOWS = {
@@ -115,6 +117,13 @@ class StepStats:
     def frozen(self) -> list[Tensor]:
         """The parameters that need no gradient now."""
         return list(filterfalse(_trains, self.held.parameters))
+
+    def left(self) -> float:
+        """Return what part of the gradients is there now, as after hooks and step; NaN if some are gone."""
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        if len(gradients) != len(self.found) or not self.norm > 0:
+            return math.nan
+        return math.hypot(*read(each_norm(gradients)).tolist()) / self.norm
 
     @property
     def overflows(self) -> bool:

@@ -116,10 +116,7 @@ class Checks:
         if not _are_equal(base, calls, size):
             return
         # A last layer that starts at zero hides what comes before it: with other weights it does not.
-        with torch.no_grad():
-            for parameter in self.probe.step.module.parameters():
-                if parameter.is_floating_point() and not nn.parameter.is_lazy(parameter):
-                    parameter.data.add_(torch.randn_like(parameter.data), alpha=0.1)
+        self._disturb()
         base, calls = self.probe.calls(self.probe.batch), self.probe.calls(moved)
         if _are_equal(base, calls, size):
             yield self._unused_at(moved, [path for path, _ in inputs])
@@ -143,16 +140,37 @@ class Checks:
         floats = [(path, item) for path, item in inputs if item.is_floating_point()]
         if layers < 2 or len(floats) != len(inputs) or not floats or not self._differ(floats):
             return
-        mixed = {path: 0.5 * (item + item.roll(1, 0)) for path, item in floats if item.shape[0] == size}
-        calls = self.probe.calls(changed(self.probe.batch, mixed))
-        own = [pair for pair in zip(base, calls, strict=False) if is_by_sample(pair[0], size)]
-        if not own or any(_is_bent(one, other) for one, other in own) or not self._is_straight_across_zero(floats):
+        if not self._is_straight_between(floats, base, size) or not self._is_straight_across_zero(floats):
             return
         straightened = Straightened()
         self.probe.run(self.probe.batch, straightened)
         # The non-linearity is there, but does nothing from the start: told by who looks at units and gradients.
-        if not straightened.is_found:
+        if straightened.is_found:
+            return
+        # Branches whose factor starts at 0, or nearly, are not seen: with other weights they are.
+        kept = self._disturb()
+        base = self.probe.calls(self.probe.batch)
+        is_straight = self._is_straight_between(floats, base, size) and self._is_straight_across_zero(floats)
+        for parameter, values in kept:
+            parameter.data.copy_(values)
+        if is_straight:
             yield AFFINE_NETWORK.found(self.where, layers=layers)
+
+    def _disturb(self) -> list[tuple[nn.Parameter, Tensor]]:
+        """Move the weights at random; return those they had."""
+        parameters = self.probe.step.module.parameters()
+        moved = [p for p in parameters if p.is_floating_point() and not nn.parameter.is_lazy(p)]
+        kept = [(p, p.detach().clone()) for p in moved]
+        for parameter in moved:
+            parameter.data.add_(torch.randn_like(parameter.data), alpha=0.1)
+        return kept
+
+    def _is_straight_between(self, floats: list[tuple[str, Tensor]], base: list[LossCall], size: int) -> bool:
+        """Tell whether the predictions for the means of two inputs each are the means of their predictions."""
+        mixed = {path: 0.5 * (item + item.roll(1, 0)) for path, item in floats if item.shape[0] == size}
+        calls = self.probe.calls(changed(self.probe.batch, mixed))
+        own = [pair for pair in zip(base, calls, strict=False) if is_by_sample(pair[0], size)]
+        return bool(own) and not any(_is_bent(one, other) for one, other in own)
 
     def _is_straight_across_zero(self, floats: list[tuple[str, Tensor]]) -> bool:
         """Tell whether predictions for an input and its negative have those for zeros in their middle.

@@ -142,9 +142,9 @@ class StepListener(TorchFunctionMode):
         # Torch hands a mode all other arguments of its losses by name, however they were given.
         options = {key: value for key, value in kwargs.items() if key not in ("input", "target")}
         is_truncated = self._truncated.get(target) is not None
-        are_pairs = self._origins is not None and self._origins.are_pairs(prediction)
+        kinds = (False, False) if self._origins is None else self._origins.kinds(prediction)
         given = self._apart(name, prediction, target) or (prediction.detach(), target.detach(), self.made(prediction))
-        call = LossCall(name, given[0], given[1], options, self._place(), given[2], is_truncated, are_pairs)
+        call = LossCall(name, given[0], given[1], options, self._place(), given[2], is_truncated, *kinds)
         if self._judge is not None:
             self._judge(call)
         if name in INDEX_LOSSES and (cut := self._cut.get(prediction)) is not None:

@@ -61,6 +61,7 @@ class LossCall:
     made: Made | None = None  # how the prediction was made, `None` if that was not seen
     truncated: bool = False  # the target was made of numbers that are not whole, by `Tensor.long` or its like
     are_pairs: bool = False  # the prediction compares each sample of the batch with all
+    are_cosines: bool = False  # the prediction is made of cosines, whose range is chosen
     result: Tensor | None = None  # what it returned, detached; `None` until it has
 
     @property

@@ -52,6 +52,7 @@ class Origins:
     # What a layer of one output says of each sample ``(N, 1)``, and what was made of it entry by entry.
     _columns: TensorNotes[bool] = field(default_factory=TensorNotes)
     _pairs: TensorNotes[bool] = field(default_factory=TensorNotes)  # ``(N, N)``, each sample with all
+    _cosines: TensorNotes[bool] = field(default_factory=TensorNotes)  # and what was made of them entry by entry
 
     @classmethod
     def of_batch(cls, batch: Any) -> Origins:
@@ -91,9 +92,9 @@ class Origins:
         is_pair = origins == {Origin.BATCH, BOTH} or (origins == {BOTH} and any(map(self._columns.get, (one, other))))
         return is_pair and one.shape[0] == other.shape[0] == self.samples
 
-    def are_pairs(self, tensor: Tensor) -> bool:
-        """Tell whether a matrix compares what the network says of each sample with what it says of all."""
-        return bool(self._pairs.get(tensor))
+    def kinds(self, tensor: Tensor) -> tuple[bool, bool]:
+        """Tell whether a prediction compares each sample with all, and whether it is made of cosines."""
+        return bool(self._pairs.get(tensor)), bool(self._cosines.get(tensor))
 
     def _is_column(self, tensor: Tensor) -> bool:
         return tensor.ndim > 1 and (self.is_given(tensor) or bool(self._columns.get(tensor)))
@@ -105,8 +106,12 @@ class Origins:
             origin |= self.of(part)
         for part in _tensors((result,)):
             self._of[part] = origin
-        if not isinstance(result, Tensor) or origin != BOTH:
+        if not isinstance(result, Tensor) or not origin:
             return False
+        self._follow_scale(name, args, kwargs, result)
+        if origin != BOTH:
+            return False
+        self._follow_cosines(name, args, result)
         is_column = type(result) is Tensor and result.shape == (self.samples, 1)
         if is_column and (name in LAYERS or any(map(self._columns.get, args))):
             self._columns[result] = True
@@ -114,7 +119,6 @@ class Origins:
             is_product = name in PAIRING and all(isinstance(p, Tensor) and self.of(p) == BOTH for p in args[:2])
             if is_product or (name in KEEPING and any(map(self._pairs.get, args))):
                 self._pairs[result] = True
-        self._follow_scale(name, args, kwargs, result)
         return self._is_mixed(name, args)
 
     def _follow_scale(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], result: Tensor) -> None:
@@ -133,6 +137,18 @@ class Origins:
                 self._unit[result] = held[1]
         elif name in TURNS and result.shape == source.shape[::-1] and (along := self._unit.get(source)) is not None:
             self._unit[result] = 1 - along
+
+    def _follow_cosines(self, name: str, args: Sequence[Any], result: Tensor) -> None:
+        if name in MATRICES or name == "linear":
+            along = [self._unit.get(part) if isinstance(part, Tensor) else None for part in args[:2]]
+            is_new = along == ([1, 1] if name == "linear" else [1, 0]) and len(args) > 1
+        else:
+            known = name not in LAYERS and any(
+                self._cosines.get(part) for part in _tensors(args) if part.shape == result.shape
+            )
+            is_new = name == "cosine_similarity" or known
+        if is_new:
+            self._cosines[result] = True
 
     def _is_mixed(self, name: str, args: Sequence[Any]) -> bool:
         """Tell whether rows are multiplied with rows that have unit length along the samples instead.

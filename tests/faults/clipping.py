@@ -205,6 +205,33 @@ def threshold_below_every_norm_under_accumulation(mended: bool) -> Program:
 # --- clipping-severe -----------------------------------------------------------------------------------------------
 
 
+@fault("clipping-severe")
+def gradients_divided_by_a_constant(mended: bool) -> Program:
+    """By the number of weights times that of the samples, in the hook before the step."""
+
+    class Divides(Descent):
+        def on_before_optimizer_step(self, optimizer: Any) -> None:
+            many = 1.0 if self.mended else 1797 * sum(p.numel() for p in self.parameters())
+            for parameter in self.parameters():
+                assert parameter.grad is not None
+                parameter.grad /= many
+
+    return classifies(Divides(mended, mlp(64, 32, 10), rate=0.1))
+
+
+@fault("clipping-severe")
+def gradients_divided_by_a_constant_for_adam(mended: bool) -> Program:
+    """So far that they are small beside its eps."""
+
+    class Divides(Classifier):
+        def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
+            for parameter in self.parameters():
+                assert parameter.grad is not None
+                parameter.grad *= 1.0 if self.mended else 1e-16
+
+    return classifies(Divides(mended, rate=1e-3))
+
+
 @fault("clipping-severe", by=BY)
 def threshold_of_a_ten_thousandth(mended: bool) -> Program:
     """A threshold that was meant for the weight decay: a ten-thousandth of the gradient is left."""

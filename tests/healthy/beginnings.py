@@ -219,6 +219,29 @@ def weights_so_small_that_tanh_is_straight() -> Program:
     return Program(Plain(net), *digits(flat=True), {"max_epochs": 3})
 
 
+class Branch(nn.Module):
+    """A residual branch whose factor starts at next to nothing (ReZero, Bachlechner et al., 2020; LayerScale)."""
+
+    def __init__(self, start: float) -> None:
+        super().__init__()
+        self.net, self.scale = mlp(32, 32, 32), nn.Parameter(torch.tensor(start))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.scale * self.net(x)
+
+
+@program
+def branches_that_start_at_zero() -> Program:
+    net = nn.Sequential(nn.Linear(64, 32), Branch(0.0), Branch(0.0), nn.Linear(32, 10))
+    return Program(Plain(net), *digits(flat=True), {"max_epochs": 3})
+
+
+@program
+def branches_that_start_at_a_millionth() -> Program:
+    net = nn.Sequential(nn.Linear(64, 32), Branch(1e-6), Branch(1e-6), nn.Linear(32, 10))
+    return Program(Plain(net), *digits(flat=True), {"max_epochs": 3})
+
+
 # --- the first loss ------------------------------------------------------------------------------------------------
 
 
@@ -374,3 +397,37 @@ def boxes_that_touch_the_border_and_pictures_without() -> Program:
 @program
 def boxes_as_centre_and_size_in_fractions() -> Program:
     return scenes(is_centred=True)
+
+
+class Angular(ByHand):
+    """Cosines with the directions of the classes, less a small margin for the true one, times 64 (CosFace, 2018)."""
+
+    def __init__(self, by: str) -> None:
+        super().__init__(mlp(64, 64, 16))
+        self.directions, self.by = nn.Parameter(torch.randn(10, 16)), by
+
+    def cosines(self, z: Tensor) -> Tensor:
+        if self.by == "linear":
+            return F.linear(F.normalize(z), F.normalize(self.directions))
+        if self.by == "product":
+            return (z / z.norm(dim=1, keepdim=True)) @ F.normalize(self.directions).T
+        return F.cosine_similarity(z[:, None], self.directions[None], dim=-1)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        x, y = batch
+        return F.cross_entropy(64 * (self.cosines(self(x)) - 0.05 * F.one_hot(y, 10)), y)
+
+
+@program
+def cosines_times_64_by_a_layer() -> Program:
+    return Program(Angular("linear"), *digits(flat=True), {"max_epochs": 3})
+
+
+@program
+def cosines_times_64_by_a_product() -> Program:
+    return Program(Angular("product"), *digits(flat=True), {"max_epochs": 3})
+
+
+@program
+def cosines_times_64_by_torch() -> Program:
+    return Program(Angular("torch"), *digits(flat=True), {"max_epochs": 3})

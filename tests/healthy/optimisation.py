@@ -470,3 +470,61 @@ class Symmetric(Supervised):
 def a_part_that_cancels_by_symmetry() -> Program:
     x, y = diabetes()
     return Program(Symmetric(), loader(x, standardized(y)), trainer={"max_epochs": 8})
+
+
+class HeldBack(Supervised):
+    """Gradients are set to 0 in a hook for the first 40 steps: of the first layer, or of all as statistics warm up."""
+
+    def __init__(self, every: bool) -> None:
+        super().__init__(mlp(64, 32, 10), F.cross_entropy, partial(SGD, lr=0.1))
+        self.held = list(self.net.parameters())[: None if every else 2]
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        if self.global_step < 40:
+            for parameter in self.held:
+                assert parameter.grad is not None
+                parameter.grad.zero_()
+
+
+@program
+def first_layer_held_back_by_its_gradient() -> Program:
+    train, val = digits(flat=True)
+    return Program(HeldBack(every=False), train, val, {"max_epochs": 4})
+
+
+@program
+def all_held_back_by_their_gradients() -> Program:
+    train, val = digits(flat=True)
+    return Program(HeldBack(every=True), train, val, {"max_epochs": 4})
+
+
+class FrozenByHook(Supervised):
+    """A layer of random features is kept by clearing its gradient at each step."""
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        for parameter in self.net[0].parameters():  # type: ignore[index, operator]  # a Sequential
+            parameter.grad = None
+
+
+@program
+def layer_frozen_by_clearing_its_gradient() -> Program:
+    train, val = digits(flat=True)
+    return Program(FrozenByHook(mlp(64, 64, 10), F.cross_entropy, partial(SGD, lr=0.1)), train, val, {"max_epochs": 4})
+
+
+@program
+def loss_scaled_by_hand() -> Program:
+    """The loss is multiplied by 65,536 and the gradients are divided by it, as a scaler of one's own does."""
+
+    class Scales(Supervised):
+        def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+            x, y = batch
+            return self.loss(self(x), y) * 65536
+
+        def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+            for parameter in self.parameters():
+                assert parameter.grad is not None
+                parameter.grad /= 65536
+
+    train, val = digits(flat=True)
+    return Program(Scales(mlp(64, 64, 10), F.cross_entropy, partial(SGD, lr=0.1)), train, val, {"max_epochs": 4})

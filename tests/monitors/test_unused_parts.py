@@ -70,6 +70,20 @@ def test_a_part_of_the_users_own_in_a_library_stays_a_warning(tmp_path: Path) ->
     assert [(one.severity, one.where.module) for one in found] == [(Severity.INFO, "vae"), (Severity.WARNING, "head")]
 
 
+@pytest.mark.parametrize(("used", "severity"), [("model.encoder", Severity.INFO), ("head", Severity.WARNING)])
+def test_the_unused_half_of_a_module_of_torch_is_a_note(used: str, severity: Severity) -> None:
+    """As the decoder of nn.Transformer, whose encoder a program calls; a whole one that it never calls is a warning."""
+    module = nn.Module()
+    module.model = nn.Transformer(4, 1, 1, 1, 8, batch_first=True)
+    module.head = nn.Linear(4, 2)
+    names = [name for name, _ in module.named_parameters()]
+    flow = GradientFlow()
+    flow.looks, flow.fed = 60, {name for name in names if name.startswith((used, "head"))}
+    (found,) = flow.conclude(Where(1, 60), module, names)
+    assert found.severity is severity
+    assert found.where.module == ("model.decoder" if severity is Severity.INFO else "model")
+
+
 @pytest.mark.parametrize(
     ("unfed", "severity"), [({"2.bias"}, Severity.INFO), ({"2.bias", "2.weight"}, Severity.WARNING)]
 )

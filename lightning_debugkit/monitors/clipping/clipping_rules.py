@@ -66,6 +66,7 @@ _IN_32_BITS = (
 )
 _WINDOW = 100  # steps that are judged together
 _SHORT = 20  # the same, for what needs no patience
+_LONG = 1000  # steps from the first on that a program may leave out on purpose (a choice)
 _ENOUGH = 50  # to call a threshold never reached
 _MOST = 0.9
 _HALVED = 0.5  # a median coefficient above this leaves the length of most steps to the gradient
@@ -91,6 +92,8 @@ class ClippingRules:
         self.clipped = 0
         self.limited = 0  # steps with something that could have clipped
         self.largest = 0.0
+        self.zeros = 0  # steps in a row, of those measured, that the module's own clipping left nothing of
+        self._has_left = False  # it left something of one
         self._tail_due = _TAIL_FROM + _LEVEL
 
     def state_dict(self) -> dict[str, Any]:
@@ -113,6 +116,8 @@ class ClippingRules:
             self._count(step)
         if self.clipped and self.steps >= _SHORT:
             yield from self._severe()
+            # All from the first step on may be a warm-up that means it.
+            yield from self._zeroed() if self.zeros >= (_SHORT if self._has_left else _LONG) else ()
         if self.clipped and self.steps >= 2 * _WINDOW:
             # The first steps of a run are often larger than all that follow.
             yield from self._always(is_adaptive)
@@ -120,6 +125,7 @@ class ClippingRules:
 
     def conclude(self, *, is_adaptive: bool) -> Iterator[Finding]:
         """Yield what can only be said, or is only sure, when the run is over."""
+        yield from self._zeroed() if self.zeros >= _SHORT else ()
         if self.steps < 2 * _WINDOW and len(self.recent) >= 2 * _SHORT:
             self.recent = deque(list(self.recent)[len(self.recent) // 2 :], maxlen=_WINDOW)
             yield from self._always(is_adaptive)
@@ -143,19 +149,26 @@ class ClippingRules:
         self.limited += step.by in ("norm", "value")
         self.clipped += step.is_clipped
         self.largest = max(self.largest, step.norm)
+        if step.by == "module":  # of the others nothing is known but the norm before
+            is_zero = step.is_clipped and step.after == 0
+            self.zeros = self.zeros + 1 if is_zero else 0
+            self._has_left |= not is_zero
         if step.is_whole:
             self.norms.append((step.where.step, step.norm))
 
     def _severe(self) -> Iterator[Finding]:
         steps = list(self.recent)[-_SHORT:]
         own = [step for step in steps if step.by == "module" and step.is_clipped]  # those that were measured
-        if own and all(step.after == 0 for step in own):
-            if len(own) == len(steps):
-                told = {"steps": len(own), "first": own[0].where.step, "norm": median(step.norm for step in own)}
-                rule = replace(ZEROED, says=_LEFT_ZEROS, advice=_IN_32_BITS)
-                yield rule.found(own[0].where, severity=Severity.WARNING, **told)
-        elif _is_cut(steps) and median(step.coefficient for step in steps) < _DIRECTION:
+        is_zero = bool(own) and all(step.after == 0 for step in own)
+        if not is_zero and _is_cut(steps) and median(step.coefficient for step in steps) < _DIRECTION:
             yield SEVERE.found(steps[-1].where, **self._told(steps))
+
+    def _zeroed(self) -> Iterator[Finding]:
+        own = [step for step in self.recent if step.by == "module"][-self.zeros :]
+        told = {"steps": len(own), "first": own[0].where.step, "norm": median(step.norm for step in own)}
+        yield replace(ZEROED, says=_LEFT_ZEROS, advice=_IN_32_BITS).found(
+            own[0].where, severity=Severity.WARNING, **told
+        )
 
     def _always(self, is_adaptive: bool) -> Iterator[Finding]:
         steps = list(self.recent)

@@ -290,12 +290,20 @@ def _unused(parts: Mapping[str, nn.Module], holder: str, fed: set[str]) -> str:
         return _ROUTED
     if holder.endswith(".bias") and f"{holder.removesuffix('bias')}weight" in fed:
         return _CONSTANT
-    # Who would have called it: the innermost module around it that is not torch's.
+    # Who would have called it: the innermost module around it that is not torch's, or one of torch's own whose other
+    # parts learn, as the encoder of nn.Transformer.
     for path in _around(holder):
         owner = type(parts.get(path, parts[""]))
         if not owner.__module__.startswith("torch."):
             return _LIBRARY if _is_installed(owner) else _OWN
+        if _is_built_whole(owner) and any(name.startswith(f"{path}.") for name in fed):
+            return _LIBRARY
     return _OWN
+
+
+def _is_built_whole(kind: type) -> bool:
+    """Tell whether torch chooses what is inside, unlike in lists and sequences that a program fills."""
+    return kind.__module__.startswith("torch.nn.modules.") and kind.__module__ != nn.Sequential.__module__
 
 
 def _is_installed(kind: type) -> bool:

@@ -66,6 +66,7 @@ _LAYERS = 5  # fewer have no depth to speak of
 _CORRELATION = 0.8  # of the share with depth, at least: a single small layer is no fading
 _LOOKS = 3  # in a row that find it so
 _RUNAWAY = 1e3  # times its size that a loss rises to, step by step, by steps that are too long (a choice)
+_LITTLE = 0.01  # of a gradient, below which it is not the one that steps (a choice)
 _HUGE = 1e4  # gradient over weight norm from which one step at a usual rate of 1e-4 replaces the weights
 
 
@@ -107,6 +108,12 @@ class GradientTrends:
             if looks % _STEP == 0:
                 yield from self._vanishing(look, key)
             self.looks[key] = looks + 1
+
+    def stepped(self, look: StepStats) -> None:
+        """Take note of huge gradients that the hooks before the first steps have divided, as by a scale of the loss."""
+        key = id(look.optimizer)
+        if self.huge.get(key, 0) > 0 and self.looks.get(key, 0) < _FIRST and look.left() < _LITTLE:
+            self.huge[key] = -_FIRST
 
     def _exploding(self, look: StepStats, key: int, looks: int) -> Iterator[Finding]:
         history = self.norms[key]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -32,7 +32,7 @@ CLEARED = Rule(
     section="gradients",
 )
 
-_BETWEEN, _NOTHING = "between backward and step", "the step has nothing to go by"
+_NOTHING = "the step has nothing to go by"
 _HOOKS = (
     "; look in on_before_optimizer_step, configure_gradient_clipping and optimizer_step, which run between the two. "
     "Under automatic optimization Lightning clears them itself"
@@ -40,6 +40,7 @@ _HOOKS = (
 _SOME = 64  # weights of a parameter that stand for it
 _MOST = 64  # events that wait for a step to tell of them
 _TIMES = 3  # in a row, before a habit is told from an accident
+_LONG = 1000  # steps in a row, or half of those planned, that a program may leave out on purpose (a choice)
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,13 @@ class _Tracked:
     vanished: int = 0  # steps in a row, from the first on, that found no gradient where the look had
     weights: Tensor | None = None  # some of the parameter's at the first of them
 
+    @property
+    def is_still(self) -> bool:
+        """The weights are as they were at the first step that found no gradient."""
+        if self.parameter is None or self.weights is None:
+            return False
+        return torch.equal(self.weights, some(self.parameter, _SOME))
+
     def happened(self, event: _Check | bool) -> None:
         """Take up what happens, at once where nothing before it waits for its numbers."""
         if self.events or (isinstance(event, _Check) and event.cleared is not None):
@@ -105,6 +113,11 @@ class ZeroGrad:
 
     def __init__(self) -> None:
         self.tracked: defaultdict[int, _Tracked] = defaultdict(_Tracked)
+        self._long = _LONG
+
+    def expect(self, total: float) -> None:
+        """Take the number of steps that are planned, infinite if not known."""
+        self._long = max(_TIMES, round(min(_LONG, total / 2)))
 
     def before_backward(
         self, optimizers: list[Optimizer], first_of_batch: bool, later: Callable[[Tensor], Later]
@@ -154,11 +167,11 @@ class ZeroGrad:
         # What is zero in a shard need not be so in the whole.
         is_zeroed = state != track.seen and not is_sharded and _is_zero(track, look)
         gone = track.fed and track.seen is not None and (state is None or is_zeroed)
-        track.cleared = track.cleared + 1 if gone else 0
+        track.cleared = track.cleared + 1 if gone and not look.norm > 0 else 0
         track.stale = track.stale + 1 if track.kept and track.fed and not gone else 0
         track.wasted = track.wasted + 1 if track.lost and (automatic or alone) else 0
-        if track.cleared == _TIMES:
-            yield CLEARED.found(where, when=_BETWEEN, loss_of_it=_NOTHING, hint="")
+        if track.cleared == self._long:
+            yield _cleared(where, track.cleared)
         if track.wasted == _TIMES:
             told = f"{track.lost} of {track.lost + 1} batches of each step are lost"
             yield CLEARED.found(where, when="in every micro-batch", loss_of_it=told, hint="", lost=track.lost)
@@ -178,34 +191,48 @@ class ZeroGrad:
             return False
         return not bool(values(grad).any()) and not _is_cleared(values(grad))
 
-    def after_step(self, optimizer: Optimizer) -> bool:
-        """Remember the gradients that were used; clipping has changed them in the meantime.
-
-        Returns:
-            Each of the first steps had a gradient when it was looked at, and none when it was over, and the weights
-            are as they were: the hooks in between cleared it. True once.
-        """
+    def after_step(self, optimizer: Optimizer, look: StepStats | None) -> Iterator[Finding]:
+        """Remember the gradients that were used; yield that the hooks in between have cleared them all along."""
         track = self.tracked[id(optimizer)]
         track.seen = _state(track.parameter)
         track.happened(_GONE[False] if track.seen is None else False)
         if track.vanished < 0:
-            return False
+            return
         parameter, looked, track.looked = track.parameter, track.looked, None
-        if parameter is None or looked is None or track.seen == looked:
-            is_gone = False
-        else:
-            is_gone = parameter.grad is None or _is_cleared(values(parameter.grad))
-        track.vanished = track.vanished + 1 if is_gone else -1
-        if parameter is None or not is_gone:
-            return False
+        if parameter is None or looked is None or track.seen == looked or not all(map(_is_gone, _held_in(optimizer))):
+            track.vanished = -1
+            return
+        track.vanished += 1
         if track.weights is None:
             track.weights = some(parameter, _SOME)
-        return track.vanished == _TIMES and torch.equal(track.weights, some(parameter, _SOME))
+        if track.vanished == _TIMES and not track.is_still:
+            track.vanished = -1  # cleared behind the step
+        elif look is not None and track.vanished == self._long and track.is_still:
+            yield _cleared(look.where, track.vanished, _HOOKS)
+
+    def starves(self, optimizer: Optimizer) -> bool:
+        """Tell whether hooks have left an optimizer nothing to go by so far: that its weights stay is no news."""
+        return self.tracked[id(optimizer)].vanished >= _TIMES
+
+    def conclude(self, looks: Iterable[StepStats]) -> Iterator[Finding]:
+        """Yield, at the end of a run, what was cleared up to its end."""
+        for look in looks:
+            track = self.tracked[id(look.optimizer)]
+            if _TIMES <= track.cleared < self._long:
+                yield _cleared(look.where, track.cleared)
+            if _TIMES <= track.vanished < self._long and track.is_still:
+                yield _cleared(look.where, track.vanished, _HOOKS)
 
 
-def cleared_by_hook(where: Where) -> Finding:
-    """Return the finding that a hook which runs between the look at the gradients and the step clears them."""
-    return CLEARED.found(where, when=_BETWEEN, loss_of_it=_NOTHING, hint=_HOOKS)
+def _cleared(where: Where, steps: int, hint: str = "") -> Finding:
+    return CLEARED.found(
+        where, when=f"between backward and step, {steps} times in a row", loss_of_it=_NOTHING, hint=hint
+    )
+
+
+def _is_gone(parameter: Tensor) -> bool:
+    """Tell whether there is no gradient, or one that was set to 0."""
+    return parameter.grad is None or _is_cleared(values(parameter.grad))
 
 
 def _is_cleared(grad: Tensor) -> bool:
@@ -213,9 +240,13 @@ def _is_cleared(grad: Tensor) -> bool:
     return not bool(grad.any()) and not bool(grad.signbit().any())
 
 
+def _held_in(optimizer: Optimizer) -> Iterator[Tensor]:
+    """Yield the parameters of an optimizer."""
+    return (p for group in optimizer.param_groups for p in group["params"])
+
+
 def _with_gradient(optimizer: Optimizer) -> Tensor | None:
-    parameters = (p for group in optimizer.param_groups for p in group["params"])
-    return next((p for p in parameters if p.grad is not None and is_readable(p.grad)), None)
+    return next((p for p in _held_in(optimizer) if p.grad is not None and is_readable(p.grad)), None)
 
 
 def _gradient(track: _Tracked) -> Tensor | None:

@@ -11,7 +11,8 @@ import torch
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.core.name_lists import listed
 from lightning_debugkit.monitors.observed_step import StepStats
-from lightning_debugkit.monitors.optimization.update_ratio import RATIO_LOW, UpdateRatio
+from lightning_debugkit.monitors.optimization.crawling_weights import RATIO_LOW
+from lightning_debugkit.monitors.optimization.update_ratio import UpdateRatio
 from lightning_debugkit.monitors.parameters.parameter_registration import common
 
 STEPS = (10, 100)  # after which it is asked; a rate may still rise at the first

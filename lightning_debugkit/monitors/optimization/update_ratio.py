@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from statistics import median
 
 import torch
 from torch import Tensor
@@ -21,7 +20,7 @@ from lightning_debugkit.monitors.parameters.frozen_modules import FROZEN
 from lightning_debugkit.monitors.parameters.parameter_registration import common
 from lightning_debugkit.stats.tensor_norms import each_norm, some, values, version
 
-_WEAKENED_BY = (
+WEAKENED_BY = (
     "clipping-scaled-gradients",
     "clipping-severe",
     "gradients-cleared",
@@ -35,7 +34,7 @@ NOT_UPDATED = Rule(
     "{remedy}",
     section="parameters",
     cost="sampled",
-    can_follow=_WEAKENED_BY,
+    can_follow=WEAKENED_BY,
 )
 RATIO_HIGH = Rule(
     "update-ratio-high",
@@ -46,20 +45,11 @@ RATIO_HIGH = Rule(
     cost="sampled",
     can_follow=("clipping-before-backward", "eval-mode-in-training", "stale-gradients"),
 )
-RATIO_LOW = Rule(
-    "update-ratio-low",
-    Severity.WARNING,
-    "a step moves the weights by {way} of their size: all {total} {steps} together by less than a thousandth, and "
-    "{loss}",
-    "Raise the learning rate (it is {rate:.1e}), by ten to begin with, or use an optimizer that scales its steps.",
-    section="learning-rate",
-    cost="sampled",
-    can_follow=("clipping-always", *_WEAKENED_BY),
-)
-_EARLY = 10  # steps that are all measured
+EARLY = 10  # steps that are all measured
 _OF_TORCH = {"defaults", "state", "param_groups", "step", "zero_grad"}  # attributes of any optimizer
 _LATE = 100  # steps that an optimizer may gather gradients before its first move
 _STRIDE = 50  # later steps are measured this often
+_LITTLE = 0.01  # of a gradient, below which it is no wonder that the weights stay (a choice)
 _TRACKED = 64  # entries of a tensor that stand for it
 _MOST = 0.5  # of them, beyond which updates that round away are no matter of a few large weights (a choice)
 
@@ -73,6 +63,10 @@ class _Start:
     scale: float  # root mean square of its weights, no less than that of an initialisation by fan-in
     gradient: Tensor  # the largest entry of the first gradient, on its device
 
+    def stayed(self, parameter: Tensor) -> float:
+        """Return the share of the entries that are as they were."""
+        return float((_entries(parameter, self.entries) == self.values).float().mean())
+
 
 @dataclass
 class UpdateRatio:
@@ -85,18 +79,20 @@ class UpdateRatio:
     ratios: deque[float] = field(default_factory=lambda: deque(maxlen=5))
     ways: deque[float] = field(default_factory=lambda: deque(maxlen=5))  # of the parameter that went farthest
     far: dict[str, int] = field(default_factory=dict)
-    highest_rate: float = 0.0
     starved: set[str] = field(default_factory=set)
     rates: dict[int, Sequence[float]] = field(default_factory=dict)  # of each group, at the last look
     rising: dict[int, set[int]] = field(default_factory=dict)  # groups whose rate was lower at the look before
     moved: set[str] = field(default_factory=set)  # by a step of their optimizer
+    # By what was left of their gradient when their optimizer had stepped without moving them: 0, or next to nothing.
+    zeroed: set[str] = field(default_factory=set)
+    weakened: set[str] = field(default_factory=set)
     evaluations: dict[int, int] = field(default_factory=dict)  # of the gradient, after the first of a step
     solvers: set[int] = field(default_factory=set)  # optimizers that solve on their own within a step
 
     def due(self, optimizer: Optimizer) -> bool:
         """Tell whether the next step of ``optimizer`` is measured."""
         step = self.steps.get(id(optimizer), 0)
-        return step <= _EARLY or step % _STRIDE == 0
+        return step <= EARLY or step % _STRIDE == 0
 
     def before_step(self, look: StepStats) -> Iterator[Finding]:
         """Remember the weights, and yield those that did not move in the steps before."""
@@ -119,10 +115,10 @@ class UpdateRatio:
         }
         self.rates[key] = look.group_rates
         self.before[key] = [some(p, 1024) for p in look.parameters]
-        if self.steps.get(key, 0) in (_EARLY, _LATE):
+        if self.steps.get(key, 0) in (EARLY, _LATE):
             yield from self._unmoved(look, self.steps[key])
-        if self.steps.get(key, 0) == _EARLY and not self._is_solver(look.optimizer):
-            yield from self._travelled(look, _EARLY)
+        if self.steps.get(key, 0) == EARLY and not self.is_solver(look.optimizer):
+            yield from self._travelled(look, EARLY)
 
     def asked_again(self, optimizer: Optimizer) -> None:
         """Take note that ``optimizer`` asks for the gradient once more within a step.
@@ -135,7 +131,8 @@ class UpdateRatio:
         if self.evaluations[key] >= 2:
             self.solvers.add(key)
 
-    def _is_solver(self, optimizer: Optimizer) -> bool:
+    def is_solver(self, optimizer: Optimizer) -> bool:
+        """Tell whether its steps are searches of many moves."""
         return isinstance(optimizer, torch.optim.LBFGS) or id(optimizer) in self.solvers
 
     def after_step(self, optimizer: Optimizer, look: StepStats) -> Iterator[Finding]:
@@ -175,7 +172,7 @@ class UpdateRatio:
     def conclude(self, looks: Iterable[StepStats]) -> Iterator[Finding]:
         """Yield, at the end of a run that was shorter than optimizers are waited for, what has never moved."""
         for look in looks:
-            if _EARLY < self.steps.get(id(look.optimizer), 0) < _LATE:
+            if EARLY < self.steps.get(id(look.optimizer), 0) < _LATE:
                 yield from self._unmoved(look, self.steps[id(look.optimizer)], is_over=True)
 
     def _unmoved(self, look: StepStats, steps: int, is_over: bool = False) -> Iterator[Finding]:
@@ -183,11 +180,12 @@ class UpdateRatio:
         lost: list[str] = []
         least = 1.0
         rising = self.rising.get(id(look.optimizer), set())
+        excused = self.starved | self.zeroed | self.weakened
         for name, parameter, group in zip(look.names, look.parameters, look.held.groups, strict=True):
             start = self.starts.get(name)
-            if start is None or name in self.starved or not parameter.requires_grad:
+            if start is None or name in excused or not parameter.requires_grad:
                 continue
-            stayed = float((_entries(parameter, start.entries) == start.values).float().mean())
+            stayed = start.stayed(parameter)
             # A step below the resolution of a float cannot show: of 32 bits that is no fault, of 16 bits it is, unless
             # a warm-up is still to come to its rate.
             if parameter.dtype in (torch.bfloat16, torch.float16):
@@ -196,7 +194,7 @@ class UpdateRatio:
                     least = min(least, stayed)
             elif stayed < 1:
                 continue
-            elif _shows(look.optimizer, parameter, start, look.group_rates[group]):
+            elif shows(look.optimizer, parameter, start, look.group_rates[group]):
                 # An optimizer that gathers gradients before its first move leaves the weights as they are in its own
                 # step, and remembers something; where weights are put back, its step has moved them.
                 gathers = name not in self.moved and _remembers(look.optimizer, parameter)
@@ -216,6 +214,18 @@ class UpdateRatio:
                 yield NOT_UPDATED.found(
                     where, names=listed(names), weights=weights, steps=steps, why=why, remedy=remedy, parameters=names
                 )
+        yield from self._kept_by_hooks(look, steps, is_over)
+
+    def _kept_by_hooks(self, look: StepStats, steps: int, is_over: bool) -> Iterator[Finding]:
+        """Yield what stays as its gradient is taken away before each step: a way to freeze."""
+        named = zip(look.names, look.parameters, strict=True)
+        kept = [n for n, p in named if n in self.zeroed - self.starved and self.starts[n].stayed(p) == 1]
+        if kept and (is_over or steps >= _LATE):
+            yield NOT_UPDATED.found(
+                look.where.at(common(kept)), severity=Severity.INFO, names=listed(kept), weights="the weights",
+                steps=steps, why=": a hook sets the gradient to 0 before each step", parameters=kept,
+                remedy="Leave it if they are to stay as they are: requires_grad_(False) would save the work.",
+            )  # fmt: skip
 
     def before_broken(self, look: StepStats) -> Iterator[Finding]:
         """Yield, at a step that breaks, that the few before it threw the weights far off, by the rate alone.
@@ -223,7 +233,7 @@ class UpdateRatio:
         Only of Adam and its kin, whose steps are about as large as the rate: a gradient that explodes is another cause.
         """
         steps = self.steps.get(id(look.optimizer), 0)
-        if 0 < steps < _EARLY and any("exp_avg_sq" in look.optimizer.state.get(p, {}) for p in look.parameters):
+        if 0 < steps < EARLY and any("exp_avg_sq" in look.optimizer.state.get(p, {}) for p in look.parameters):
             yield from self._travelled(look, steps)
 
     def _travelled(self, look: StepStats, steps: int) -> Iterator[Finding]:
@@ -243,13 +253,19 @@ class UpdateRatio:
         moves = each_norm([new - old for new, old in zip(now, kept, strict=True)])
         numbers = read(moves, each_norm(kept)).tolist()
         moved, sizes = numbers[: len(now)], numbers[len(now) :]
-        self.moved.update(name for name, way in zip(look.names, moved, strict=True) if way)
+        for name, parameter, way, norm in zip(look.names, look.parameters, moved, look.norms, strict=True):
+            if way:
+                self.moved.add(name)
+            elif norm and name in self.starts:
+                left = 0.0 if parameter.grad is None else float(values(parameter.grad).norm()) / norm
+                if left < _LITTLE:
+                    (self.weakened if left else self.zeroed).add(name)
         matrices = [i for i, dims in enumerate(look.dims) if dims > 1 and sizes[i] > 0]
         whole = math.hypot(*(sizes[i] for i in matrices)) if matrices else 0.0
         if whole:
             self.ratios.append(math.hypot(*(moved[i] for i in matrices)) / whole)
             self.ways.append(max(moved))
-        if self.steps[id(look.optimizer)] <= _EARLY or self._is_solver(look.optimizer):
+        if self.steps[id(look.optimizer)] <= EARLY or self.is_solver(look.optimizer):
             return
         for i in matrices:
             name = look.names[i]
@@ -268,52 +284,6 @@ class UpdateRatio:
         moved = (_entries(parameter, start.entries) - start.values).float()
         return math.sqrt(float(moved.square().mean())) / start.scale
 
-    def crawling(
-        self, look: StepStats, total: float, fallen: Callable[[], bool], is_over: bool = False
-    ) -> Finding | None:
-        """Return the finding if all steps together cannot move the weights, and the loss does not fall.
-
-        Args:
-            total: Steps planned, infinite if not known.
-            fallen: Tells whether the loss is lower than at the start.
-            is_over: They have all been made.
-        """
-        rate, steps = look.highest_rate, self.steps.get(id(look.optimizer), 0)
-        is_rising = rate > self.highest_rate or (is_over and bool(self.rising.get(id(look.optimizer))))
-        self.highest_rate = max(self.highest_rate, rate)
-        is_due = is_over or look.where.step < total / 2 < math.inf
-        if is_rising or not is_due or rate < self.highest_rate / 2:
-            return None
-        if min(look.where.step, steps) < 2 * _EARLY or len(self.ratios) < 5:
-            return None
-        ratio, way = (found := median(self.ratios)), f"{found:.1e}"
-        resolution = max(torch.finfo(p.dtype).eps for p in look.parameters)
-        if not ratio:  # each move is less than half of what a weight of this type resolves
-            ratio, way = resolution / 2, f"less than {resolution / 2:.1e}"
-        if ratio * total >= 1e-3 or (not found and not self._rounds_away(look)):
-            return None
-        # Where nothing at all moves, not even what starts at 0, a loss that falls does so by chance.
-        is_still = not found and max(self.ways) * total < resolution
-        if not is_still and fallen():
-            return None
-        return RATIO_LOW.found(
-            look.where, way=way, ratio=ratio, total=int(total), rate=rate,
-            steps="steps" if is_over else "planned steps",
-            loss="the loss moves by chance alone" if is_still else "the loss has not fallen",
-        )  # fmt: skip
-
-    def _rounds_away(self, look: StepStats) -> bool:
-        """Tell whether no matrix moves as its steps are too small to show, by an optimizer known to make each step."""
-        if not type(look.optimizer).__module__.startswith("torch.optim"):  # others may gather gradients first
-            return False
-        groups = look.held.groups
-        held = [
-            _shows(look.optimizer, parameter, self.starts[name], look.group_rates[group])
-            for name, parameter, dims, group in zip(look.names, look.parameters, look.dims, groups, strict=True)
-            if dims > 1 and name in self.starts and name not in self.starved
-        ]
-        return bool(held) and not any(held)
-
 
 def _rounded(ratio: float) -> float:
     """Return as much of a ratio as is told of it: three digits, and ``81900`` is easier to read than ``8.19e+04``."""
@@ -326,13 +296,17 @@ def _remembers(optimizer: Optimizer, parameter: Tensor) -> bool:
     return bool(optimizer.state.get(parameter)) or bool(own)
 
 
-def _shows(optimizer: Optimizer, parameter: Tensor, start: _Start, rate: float) -> bool:
-    """Tell whether a step of this rate must change the bits of the entries with the largest gradient."""
+def shows(optimizer: Optimizer, parameter: Tensor, start: _Start, rate: float, left: float = 1.0) -> bool:
+    """Tell whether a step of this rate must change the bits of the entries with the largest gradient.
+
+    Args:
+        left: What the first gradient, as it was looked at, was multiplied by before its step.
+    """
     resolution = torch.finfo(parameter.dtype).eps * float(start.values.abs().max())
     state = optimizer.state.get(parameter, {})
     # Of Adam and its kin a step is about as large as the rate, and smaller for gradients below eps.
     if "exp_avg_sq" in state:
-        gradient, eps = float(start.gradient), optimizer.defaults.get("eps")
+        gradient, eps = left * float(start.gradient), optimizer.defaults.get("eps")
         held_back = gradient / (gradient + eps) if isinstance(eps, float) and eps else 1.0
         return rate * held_back > 100 * resolution
     if parameter.grad is None:  # let go of by the end of the run

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -31,38 +33,60 @@ _AGREE = 0.5  # of the smaller side, that a prefix must bring into agreement to 
 class _Load:
     """One load that was not strict."""
 
-    module: nn.Module
+    module: weakref.ref[nn.Module]
     given: Mapping[str, int]  # entries of each tensor
     own: Mapping[str, int]
+    is_early: bool  # before the fit, where any model may have been loaded
 
 
 class Loads:
-    """Hear loads that are not strict, from the begin of a fit to its first batch."""
+    """Hear loads that are not strict, from when the callback is made to the first batch of its fit."""
 
-    def __init__(self) -> None:
+    _hearing: ClassVar[weakref.WeakSet[Loads]] = weakref.WeakSet()
+    _away: ClassVar[Callable[[], None] | None] = None  # one listener for all: they come and go in any order
+
+    def __init__(self, listen: bool = False) -> None:
         self._loads: list[_Load] = []
-        self._leave: Callable[[], None] | None = None
+        self._has_begun = False
+        if listen:
+            self.listen()
 
-    def listen(self) -> None:
-        """Hear each load from now on, those of submodules and of `load_from_checkpoint`, too."""
-        if self._leave is None:
-            self._leave = hear_method(nn.Module, "load_state_dict", self._heard, after=True)
+    def __reduce__(self) -> tuple[type[Loads], tuple[()]]:
+        return Loads, ()  # in a pickle and in a copy, one that has heard nothing
 
-    def _heard(self, module: nn.Module, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
-        if not (args[0] if args else kwargs.get("strict", True)):
-            self._take(module, state_dict)
+    def listen(self, has_begun: bool = False) -> None:
+        """Hear each load from now on, those of submodules and of `load_from_checkpoint`, too.
+
+        Args:
+            has_begun: It is the fit that loads now.
+        """
+        self._has_begun = has_begun
+        Loads._hearing.add(self)
+        if Loads._away is None:
+            Loads._away = hear_method(nn.Module, "load_state_dict", _heard, after=True)
 
     def stop(self) -> None:
         """Hear no more; may be called twice."""
-        if self._leave is not None:
-            self._leave()
-        self._leave = None
+        Loads._hearing.discard(self)
+        _leave()
+
+    def take(self, module: nn.Module, state_dict: Mapping[str, Any], is_strict: bool) -> None:
+        """Keep a load; what it fills again is no matter of the loads before."""
+        again = {id(one) for one in (module.modules() if is_strict else (module,))} | {id(None)}
+        self._loads = [load for load in self._loads if id(load.module()) not in again]
+        if not is_strict:
+            given = {key: value.numel() for key, value in state_dict.items() if isinstance(value, Tensor)}
+            own = {name: one.numel() for name, one in (*module.named_parameters(), *module.named_buffers())}
+            self._loads.append(_Load(weakref.ref(module), given, own, not self._has_begun))
 
     def judge(self, where: Where, module: nn.Module) -> Iterator[Finding]:
         """Yield the loads that missed."""
         loads, self._loads = self._loads, []
         paths = {id(part): name for name, part in module.named_modules()}
         for load in loads:
+            part = load.module()
+            if part is None or (load.is_early and id(part) not in paths):
+                continue
             used = [key for key in load.given if key in load.own]
             if not load.given or not load.own:
                 continue
@@ -71,7 +95,7 @@ class Loads:
             if share >= _LITTLE or filled >= _LITTLE:
                 continue
             why, remedy = _prefixes(load)
-            path = paths.get(id(load.module), "")
+            path = paths.get(id(part), "")
             yield NOT_LOADED.found(
                 where.at(path),
                 severity=None if not used else Severity.WARNING,
@@ -79,18 +103,25 @@ class Loads:
                 used=len(used),
                 given=len(load.given),
                 own=len(load.own),
-                model=type(load.module).__name__,
+                model=type(part).__name__,
                 why=why,
                 remedy=remedy,
             )
 
-    def _take(self, module: nn.Module, state_dict: Mapping[str, Any]) -> None:
-        try:
-            given = {key: value.numel() for key, value in state_dict.items() if isinstance(value, Tensor)}
-            tensors = (*module.named_parameters(), *module.named_buffers())
-            self._loads.append(_Load(module, given, {name: tensor.numel() for name, tensor in tensors}))
-        except Exception:  # what cannot be counted, such as lazy parameters, is not judged
-            return
+
+def _leave() -> None:
+    """Take the listener away once nobody hears by it."""
+    if Loads._away is not None and not Loads._hearing:
+        Loads._away()
+        Loads._away = None
+
+
+def _heard(module: nn.Module, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
+    is_strict = bool(args[0] if args else kwargs.get("strict", True))
+    for loads in list(Loads._hearing):
+        with contextlib.suppress(Exception):  # what cannot be counted, such as lazy parameters, is not judged
+            loads.take(module, state_dict, is_strict)
+    _leave()
 
 
 def _prefixes(load: _Load) -> tuple[str, str]:
