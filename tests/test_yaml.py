@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import test_docs as docs
 import yaml
 from jsonargparse import ArgumentParser
 from lightning.pytorch import Callback
+from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.demos.boring_classes import BoringModel
 
 import lightning_debugkit
 from lightning_debugkit import GradientAnomalyDetector, NestedCheckpoint, Preset, Reporting, callbacks, read_journal
@@ -46,6 +50,30 @@ def built(text: str) -> Any:
 def test_each_callback_has_its_path_and_its_short_name(name: str, path: str) -> None:
     (made,) = built(f"trainer:\n  callbacks:\n    - class_path: {path.format(name)}\n")
     assert type(made) is getattr(lightning_debugkit, name)
+
+
+@pytest.mark.parametrize("name", callbacks.__all__)
+def test_a_program_of_lightningcli_makes_prints_and_explains_each_callback(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def program(*words: str) -> LightningCLI:
+        given = [f"--trainer.default_root_dir={tmp_path}", "--trainer.accelerator=cpu", "--trainer.logger=false"]
+        monkeypatch.setattr(sys, "argv", ["train.py", *given, *words])
+        return LightningCLI(BoringModel, run=False, save_config_callback=None)
+
+    kind = getattr(lightning_debugkit, name)
+    assert kind in map(type, program(f"--trainer.callbacks+={name}").trainer.callbacks)
+    with pytest.raises(SystemExit):
+        program(f"--trainer.callbacks+={name}", "--print_config")
+    printed = capsys.readouterr().out
+    (tmp_path / "printed.yaml").write_text(printed)
+    with pytest.raises(SystemExit):
+        program(f"--config={tmp_path / 'printed.yaml'}", "--print_config")
+    assert capsys.readouterr().out == printed
+    with pytest.raises(SystemExit):
+        program(f"--trainer.callbacks.help={name}")
+    told = capsys.readouterr().out
+    assert [each for each in inspect.signature(kind).parameters if f"--trainer.callbacks.{each}" not in told] == []
 
 
 def test_all_public_callbacks_are_there() -> None:
