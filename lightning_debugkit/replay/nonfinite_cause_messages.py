@@ -180,7 +180,7 @@ def _nothing_there(base: str, found: Diagnosis, is_last: bool) -> Words | None:
 def _by_hand(base: str, found: Diagnosis) -> Words | None:
     """Return the words for a number that the code itself put there."""
     if base == "lift_fresh":
-        return f"torch.tensor is given {found.value}", "look at the numbers that the tensor is made of"
+        return f"a tensor is given {found.value} by the code", "look at what the number is computed from"
     if found.cause == "number":
         return f"{shown_name(base)} is given the number nan by the code", "look for float('nan') or a broken float"
     if found.cause == "infinity" and found.value == "inf" and found.origin != "gradient":

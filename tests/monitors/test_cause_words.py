@@ -176,7 +176,7 @@ def test_repeated_eigenvalues_are_named(make: Any, what: str, remedy: str) -> No
     [
         (lambda model, part: model(part).mean() * float("nan"), "mul is given the number nan by the code"),
         (lambda model, part: model(part).mean() + torch.full((), math.nan), "full is given the number nan by the code"),
-        (lambda model, part: model(part).mean() + torch.tensor(math.nan), "torch.tensor is given nan"),
+        (lambda model, part: model(part).mean() + torch.tensor(math.nan), "a tensor is given nan by the code"),
         (lambda model, part: model(part).mean() * float("inf"), "mul is given the number inf by the code"),
         (lambda model, part: model(part).mean() - math.inf, "sub is given the number inf by the code"),
     ],
