@@ -1,4 +1,4 @@
-"""How messages name many things."""
+"""How messages name many things, and parts of them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ def listed(names: Sequence[str], most: int = 3, of: int | None = None) -> str:
 def operation_name(op: str) -> str:
     """Return an operation as a program calls it, however torch's dispatcher does.
 
-    >>> [operation_name(op) for op in ("aten.relu_.default", "aten._softmax.default", "gelu")]
-    ['relu', 'softmax', 'gelu']
+    >>> [operation_name(op) for op in ("aten.relu_.default", "aten._softmax.default", "gelu", "aten.lift_fresh")]
+    ['relu', 'softmax', 'gelu', 'tensor']
     """
-    return op.removeprefix("aten.").partition(".")[0].strip("_")
+    name = op.removeprefix("aten.").partition(".")[0].strip("_")
+    return "tensor" if name == "lift_fresh" else name
 
 
 def plural(count: int, noun: str) -> str:
@@ -32,6 +33,19 @@ def plural(count: int, noun: str) -> str:
     ('1 step', '96 steps')
     """
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """Return a share in percent, with so many digits at most, and more where they keep it apart from nothing and all.
+
+    >>> [percent(share) for share in (0.0, 0.0312, 0.9394, 0.99997, 1.0)], percent(0.0312, digits=0), percent(-0.5)
+    (['0 %', '3.1 %', '93.9 %', '99.997 %', '100 %'], '3 %', '-50 %')
+    """
+    for places in range(digits, digits + 4):
+        said = f"{100 * share:.{places}f}"
+        if not 0 < share < 1 or float(said) not in (0.0, 100.0):
+            break
+    return (said.rstrip("0").rstrip(".") if "." in said else said) + " %"
 
 
 def begun(text: str) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import string
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.name_lists import percent
 
 # What many rules can be a consequence of: steps that go astray, numbers that break, a training that teaches nothing.
 WILD_STEPS = ("clipping-before-backward", "eval-mode-in-training", "stale-gradients", "update-ratio-high")
@@ -21,6 +23,19 @@ NO_LEARNING = (
 )  # fmt: skip
 
 DECLARED: dict[str, Rule] = {}  # by name, as far as their files are imported
+
+
+class _Wording(string.Formatter):
+    """``str.format`` with shares as the report writes them: ``{share:.0%}`` is ``16 %``."""
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        if not format_spec.endswith("%"):
+            return str(super().format_field(value, format_spec))
+        sign = "+" if format_spec.startswith("+") and value > 0 else ""
+        return sign + percent(value, int(format_spec.strip("+.%")))
+
+
+_WORDING = _Wording()
 
 
 @dataclass(frozen=True)
@@ -62,10 +77,10 @@ class Rule:
         return Finding(
             rule=self.name,
             severity=self.severity if severity is None else severity,
-            message=self.says.format_map(names),
+            message=_WORDING.vformat(self.says, (), names),
             where=where,
             evidence=evidence,
-            advice=self.advice.format_map(names),
+            advice=_WORDING.vformat(self.advice, (), names),
             section=self.section,
             can_follow=self.can_follow,
             on_data=self.on_data,

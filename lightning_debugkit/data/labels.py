@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.name_lists import percent
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.data.batches import leaves
 
@@ -152,12 +153,12 @@ def _shift(train: Labels, val: Labels, where: Where) -> Iterator[Finding]:
     unseen = float(table[1][np.isin(kinds, new)].sum() / table[1].sum()) if new else 0.0
     if new and unseen > 3 / len(train) and (1 - unseen) ** len(train) < CHANCE:
         shown = ", ".join(map(str, new[:5])) + (", ..." if len(new) > 5 else "")
-        what = f"{unseen:.0%} of the validation labels are of classes that training lacks: {shown}"
+        what = f"{percent(unseen, 0)} of the validation labels are of classes that training lacks: {shown}"
         yield CLASS_SHIFT.found(where, what=what, classes=new, distance=distance)
     elif distance >= SHIFT and float(stats.chi2_contingency(table).pvalue) < CHANCE:
         worst = int(np.abs(shares[0] - shares[1]).argmax())
+        one, other = (percent(split[worst], 0) for split in shares)
         what = (
-            f"training and validation differ in labels: class {kinds[worst]} is {shares[0][worst]:.0%} of the one "
-            f"and {shares[1][worst]:.0%} of the other"
+            f"training and validation differ in labels: class {kinds[worst]} is {one} of the one, {other} of the other"
         )
         yield CLASS_SHIFT.found(where, what=what, classes=[int(kinds[worst])], distance=distance)

@@ -179,6 +179,8 @@ def _facts(summary: Summary) -> Iterator[tuple[str, str]]:
             else:
                 yield str(key), phrase(value)
     yield from ((name, phrase(value)) for name, value in _known(summary) if name != _SAVED)
+    if summary.resumed:
+        yield "resumed at", f"step {summary.step - summary.steps}"
 
 
 def _known(summary: Summary) -> Iterator[tuple[str, Any]]:

@@ -62,9 +62,9 @@ def _label(key: str, value: Any) -> str:
 def _is_said(value: Any, said: str) -> bool:
     """Tell whether a value stands in ``said``, however it is rounded there: messages are built of evidence.
 
-    >>> [_is_said(value, "36% of 560, so the loss stays at 1.46") for value in (0.3571, 1.461, 560, 1.5, 1.386)]
+    >>> [_is_said(value, "36 % of 560, so the loss stays at 1.46") for value in (0.3571, 1.461, 560, 1.5, 1.386)]
     [True, True, True, False, False]
-    >>> _is_said(-0.367, "a gain of -36.7%"), _is_said(0.0589, "9.9 points (5.9 to 14.4) worse")
+    >>> _is_said(-0.367, "a gain of -36.7 %"), _is_said(0.0589, "9.9 points (5.9 to 14.4) worse")
     (True, True)
     """
     if isinstance(value, bool | Mapping):

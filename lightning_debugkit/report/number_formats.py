@@ -51,20 +51,6 @@ def number(value: float) -> str:
     return str(value) if isinstance(value, int) else format(float(value), ".4g")
 
 
-def percent(share: float) -> str:
-    """Return a share in percent, with as many digits as keep it apart from nothing and from all.
-
-    >>> [percent(share) for share in (0.0, 0.0312, 0.9394, 0.99997, 1.0)]
-    ['0 %', '3.1 %', '93.9 %', '99.997 %', '100 %']
-    """
-    for digits in (1, 2, 3, 4):
-        said = f"{100 * share:.{digits}f}"
-        if 0 < share < 1 and float(said) in (0.0, 100.0):
-            continue
-        break
-    return said.rstrip("0").rstrip(".") + " %"
-
-
 def phrase(value: Any, most: int = 12) -> str:
     """Return any value of a journal in words, long ones cut.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -174,9 +174,12 @@ class Chapter:
 
     @property
     def below(self) -> tuple[Part, ...]:
-        """The parts without a first one that ``line`` has said."""
-        is_said = self.parts[:1] == (Paragraph(self.line),)
-        return self.parts[1:] if is_said else self.parts
+        """The parts without what ``line`` has said of the first one."""
+        first, *rest = self.parts or (None,)
+        if self.is_open or not isinstance(first, Paragraph) or not first.text.startswith(self.line):
+            return self.parts
+        left = replace(first, text=first.text.removeprefix(self.line).strip())
+        return (left, *rest) if left.text else tuple(rest)
 
     @property
     def figures(self) -> tuple[Figure, ...]:

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 
+from lightning_debugkit.core.name_lists import percent
 from lightning_debugkit.report.figures import axes_of, blank_figure, legend_above, legend_height, room
 from lightning_debugkit.report.number_formats import as_list, as_mapping, as_number, number
 from lightning_debugkit.report.palette import PALETTE
@@ -46,7 +47,7 @@ class Stack:
 
     def text(self, value: float) -> str:
         """Return a value as it is written at the axis."""
-        return f"{number(round(100 * value, 2))} %" if self.is_rate else number(value)
+        return percent(value) if self.is_rate else number(value)
 
 
 def stack(held: Mapping[str, Any]) -> Stack | None:

@@ -34,7 +34,7 @@ def markdown(summary: Summary, chapters: Sequence[Chapter] = ()) -> str:
     blocks = [
         *_top(summary, chapters),
         *_findings(summary),
-        *(block for chapter in chapters for block in _chapter(chapter)),
+        *(block for chapter in chapters for block in _chapter(chapter, summary)),
     ]
     return "\n\n".join(blocks) + "\n"
 
@@ -141,25 +141,25 @@ def _again(finding: Finding) -> str:
     return f"- step {finding.where.step}, rank {finding.where.rank}: {escaped(finding.message)}"
 
 
-def _chapter(chapter: Chapter) -> Iterator[str]:
+def _chapter(chapter: Chapter, summary: Summary) -> Iterator[str]:
     if not chapter.parts:
         return
     if chapter.is_line:
         yield f"**{escaped(chapter.title)}:** {escaped(chapter.line)}"
     elif chapter.is_open:
         yield f"## {escaped(chapter.title)}"
-        yield from _body(chapter)
+        yield from _body(chapter, summary)
     else:
         line = f" {escaped(chapter.line)}" if chapter.line else ""
         yield f"<details><summary><b>{escaped(chapter.title)}</b>{line}</summary>"
-        yield from _body(chapter)
+        yield from _body(chapter, summary)
         yield "</details>"
 
 
-def _body(chapter: Chapter) -> Iterator[str]:
-    if chapter.findings:
+def _body(chapter: Chapter, summary: Summary) -> Iterator[str]:
+    if chapter.findings and len(summary.findings) > 1:
         yield "Findings here: " + ", ".join(f"#{told.number} {told.finding.rule}" for told in chapter.findings)
-    for part in chapter.parts:
+    for part in chapter.below:
         yield from _part(part)
 
 

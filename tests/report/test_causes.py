@@ -131,16 +131,20 @@ def test_a_gap_that_classes_make_which_were_never_learnt_sends_the_reader_to_the
     assert shown[1].causes == ((1, "class-never-predicted"),)
 
 
-def test_a_section_refers_to_findings_by_their_number_and_not_by_how_many_there_are(journal: Writer) -> None:
+@pytest.mark.parametrize("is_one_of_two", [True, False])
+def test_a_section_refers_to_findings_by_their_number_unless_there_is_but_one(
+    is_one_of_two: bool, journal: Writer
+) -> None:
     folder = journal(
         {"kind": "measure", "name": "loss", "epoch": 0, "step": 0, "rank": 0, "value": 1.0},
         {"kind": "measure", "name": "loss", "epoch": 0, "step": 24, "rank": 0, "value": 2.0},
         NAN,
+        *([CUT] if is_one_of_two else []),
         END,
     )
     render(folder)
-    assert "Findings here: #1 nonfinite-loss" in (folder / "report.md").read_text()
-    assert ">#1 nonfinite-loss</a>" in (folder / "report.html").read_text()
+    assert ("Findings here: #1 nonfinite-loss" in (folder / "report.md").read_text()) == is_one_of_two
+    assert (">#1 nonfinite-loss</a>" in (folder / "report.html").read_text()) == is_one_of_two
 
 
 def test_a_fault_of_the_program_is_the_cause_of_what_was_seen_before_it_was_named() -> None:

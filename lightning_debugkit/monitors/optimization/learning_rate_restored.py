@@ -47,7 +47,9 @@ class ResumedRates:
             return
         pairs = [(a, t) for a, t in zip(self.asked, taken, strict=True) if not _alike([a], [t])]
         if pairs:
-            yield RESTORED.found(where, asked=pairs[0][0], taken=pairs[0][1], groups=len(pairs))
+            yield RESTORED.found(
+                where, asked=pairs[0][0], taken=pairs[0][1], parameter_groups=len(pairs) if len(pairs) > 1 else None
+            )
 
 
 def _rates(optimizers: Sequence[Optimizer]) -> list[float]:

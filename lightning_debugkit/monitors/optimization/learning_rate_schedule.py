@@ -10,6 +10,7 @@ from typing import Any
 
 from lightning_debugkit.core.compat import Trainer
 from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.name_lists import percent
 from lightning_debugkit.core.rule import Rule
 
 SCHEDULE = Rule("learning-rate-schedule", Severity.WARNING, "{told}", "{remedy}", section="learning-rate")
@@ -101,8 +102,8 @@ class LearningRateSchedule:
         early = self.since < 0.25 * total and (total < math.inf if by_step else max(self.changes, self.calls) <= 2)
         if self.low == _LASTS and early and progress < 0.9:
             told = (
-                f"the learning rate fell to {rate:.1e}, {rate / self.peak:.1%} of its peak {self.peak:.1e}, at step "
-                f"{self.since}" + (f" of {total:g}" if math.isfinite(total) else "")
+                f"the learning rate fell to {rate:.1e}, {percent(rate / self.peak)} of its peak {self.peak:.1e}, "
+                f"at step {self.since}" + (f" of {total:g}" if math.isfinite(total) else "")
             )
             plan = plans[0]
             facts: dict[str, Any] = {"rate": rate, "peak": self.peak, "since": self.since, "scheduler": plan.name}

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, as_number, percent, shortened
+from lightning_debugkit.core.name_lists import percent
+from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, as_number, shortened
 from lightning_debugkit.report.parts import Table, table_of
 from lightning_debugkit.report.summary import Summary
 

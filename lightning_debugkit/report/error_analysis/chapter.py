@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lightning_debugkit.core.finding import Finding
+from lightning_debugkit.core.name_lists import percent
 from lightning_debugkit.report.error_analysis import class_scores, confused_pairs, matrix, reliability, sample_dynamics
 from lightning_debugkit.report.error_analysis.analysis_file import (
     AnalysisFile,
@@ -18,7 +19,7 @@ from lightning_debugkit.report.error_analysis.analysis_file import (
 )
 from lightning_debugkit.report.error_analysis.highest_losses import losses
 from lightning_debugkit.report.error_analysis.sample_album import Album
-from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, percent, sentence, shortened
+from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, sentence, shortened
 from lightning_debugkit.report.parts import Details, Drawing, Paragraph, Part
 from lightning_debugkit.report.summary import Summary
 

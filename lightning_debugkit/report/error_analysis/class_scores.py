@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from lightning_debugkit.core.name_lists import listed
+from lightning_debugkit.core.name_lists import listed, percent
 from lightning_debugkit.report.error_analysis.analysis_file import AnalysisFile, Row, finite_number, known, share
-from lightning_debugkit.report.number_formats import as_int, as_mapping, number, percent, phrase
+from lightning_debugkit.report.number_formats import as_int, as_mapping, number, phrase
 from lightning_debugkit.report.parts import Cell, Details, Heading, Paragraph, Part, Table, table_of
 
 _ALL, _SHOWN, _MOST = 12, 8, 200

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from lightning_debugkit.core.name_lists import percent
 from lightning_debugkit.report.error_analysis.analysis_file import (
     AnalysisFile,
     Row,
@@ -14,7 +15,7 @@ from lightning_debugkit.report.error_analysis.analysis_file import (
     share,
 )
 from lightning_debugkit.report.error_analysis.sample_album import Album, gallery
-from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, number, percent
+from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, number
 from lightning_debugkit.report.parts import Details, Gallery, Heading, Paragraph, Part, SamplePart, Table, table_of
 
 _SHOWN, _MOST = 8, 50

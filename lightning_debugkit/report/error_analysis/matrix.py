@@ -12,9 +12,10 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure as Canvas
 from numpy.typing import NDArray
 
+from lightning_debugkit.core.name_lists import percent
 from lightning_debugkit.report.error_analysis.analysis_file import AnalysisFile
 from lightning_debugkit.report.figures import WIDTH, axes_of, blank_figure, color_bar, paint, room
-from lightning_debugkit.report.number_formats import as_int, as_list, percent, shortened
+from lightning_debugkit.report.number_formats import as_int, as_list, shortened
 from lightning_debugkit.report.palette import BLUE, PALETTE, RED
 from lightning_debugkit.report.parts import Drawing
 

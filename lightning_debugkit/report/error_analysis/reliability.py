@@ -8,9 +8,10 @@ from functools import partial
 import numpy as np
 from matplotlib.figure import Figure as Canvas
 
+from lightning_debugkit.core.name_lists import percent
 from lightning_debugkit.report.error_analysis.analysis_file import AnalysisFile, Row, finite_number, share
 from lightning_debugkit.report.figures import blank_figure, calm
-from lightning_debugkit.report.number_formats import as_int, as_mapping, percent
+from lightning_debugkit.report.number_formats import as_int, as_mapping
 from lightning_debugkit.report.palette import PALETTE
 from lightning_debugkit.report.parts import Drawing, Heading, Paragraph, Part
 

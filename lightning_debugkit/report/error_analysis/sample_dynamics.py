@@ -14,10 +14,11 @@ from matplotlib.path import Path
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from lightning_debugkit.core.name_lists import percent
 from lightning_debugkit.report.curves import Curve
 from lightning_debugkit.report.error_analysis.analysis_file import AnalysisFile, Row, finite_number, known
 from lightning_debugkit.report.figures import axes_of, blank_figure, legend_above, legend_height
-from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, as_number, number, percent, shortened
+from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, as_number, number, shortened
 from lightning_debugkit.report.palette import PALETTE
 from lightning_debugkit.report.parts import Details, Drawing, Heading, Paragraph, Part, table_of
 

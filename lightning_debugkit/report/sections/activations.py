@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from numpy.typing import NDArray
 
-from lightning_debugkit.core.name_lists import plural
+from lightning_debugkit.core.name_lists import percent, plural
 from lightning_debugkit.report.figures import (
     axes_of,
     blank_figure,
@@ -124,7 +124,7 @@ def _table(shares: Heatmap, meaning: str) -> Iterator[Table | Paragraph]:
     worst = np.nan_to_num(np.fmax.reduce(shares.norms, axis=1))
     order = [row for row in np.argsort(-worst, kind="stable").tolist() if worst[row] >= _LITTLE]
     rows: list[tuple[Cell | str, ...]] = [
-        (Cell(shares.layers[row], is_code=True), *(f"{share:.0%}" for share in _summary(shares, row)))
+        (Cell(shares.layers[row], is_code=True), *(percent(share, 0) for share in _summary(shares, row)))
         for row in order[:_MOST_ROWS]
     ]
     if rows:

@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from lightning_debugkit.core.name_lists import plural
+from lightning_debugkit.core.name_lists import percent, plural
 from lightning_debugkit.report.curves import curves, draw_curves
 from lightning_debugkit.report.figures import blank_figure, calm, legend_above, legend_height, mark_findings, room
-from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, as_number, number, tail
+from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, as_number, tail
 from lightning_debugkit.report.palette import PALETTE
 from lightning_debugkit.report.parts import Drawing, Paragraph, Section
 from lightning_debugkit.report.summary import Measure, Summary
@@ -73,11 +73,11 @@ def _told(name: str, counts: Mapping[str, Any]) -> str:
 
 def _share_told(counts: Mapping[str, Any]) -> str:
     steps, clipped = as_int(counts.get("steps")), as_int(counts.get("clipped"))
-    return f"{clipped} of {plural(steps, 'step')} seen were cut ({clipped / steps:.0%})." if steps else ""
+    return f"{clipped} of {plural(steps, 'step')} seen were cut ({percent(clipped / steps, 0)})." if steps else ""
 
 
 def _alt(layers: Sequence[tuple[str, float]]) -> str:
-    held = ", ".join(f"{name} {share:.0%}" for name, share in layers[:3])
+    held = ", ".join(f"{name} {percent(share)}" for name, share in layers[:3])
     return "Histogram of clip coefficients" + (f"; the norm was held by {held}." if held else ".")
 
 
@@ -118,7 +118,7 @@ def _draw_share(axes: Axes, points: Sequence[Measure]) -> None:
         np.where(seen > 0, held / np.maximum(seen, 1), 0.0), borders, fill=True, color=PALETTE.series[0], alpha=0.7
     )
     axes.set_ylim(0, 1.02)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:.0%}"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: percent(share)))
     axes.set_ylabel("clipped")
 
 
@@ -160,13 +160,13 @@ def _draw_layers(axes: Axes, layers: Sequence[tuple[str, float]], names: Sequenc
     axes.barh(rows, shares, color=PALETTE.series[0])
     for row, share in zip(rows, shares, strict=True):
         axes.annotate(
-            number(round(share, 3)), (share, row), xytext=(3, 0), textcoords="offset points",
+            percent(share), (share, row), xytext=(3, 0), textcoords="offset points",
             va="center", fontsize=8, color=PALETTE.ink,
         )  # fmt: skip
     axes.set_yticks(rows, names, fontsize=8)
     axes.invert_yaxis()
     axes.set_xlim(0, max(shares) * 1.2 if shares else 1)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:.0%}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda share, _: percent(share)))
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.set_xlabel("share of the squared norm")
 

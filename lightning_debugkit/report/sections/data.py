@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure as Canvas
 from PIL import Image
 
+from lightning_debugkit.core.name_lists import percent
 from lightning_debugkit.report.figures import axes_of, blank_figure, legend_above, legend_height, room
 from lightning_debugkit.report.number_formats import as_int, as_list, as_mapping, as_number, number
 from lightning_debugkit.report.palette import PALETTE
@@ -151,12 +152,13 @@ def _baseline(summary: Summary, folder: Path) -> Iterator[Table | Paragraph]:
     held = summary.last("baseline")
     if held.get("left_out"):
         yield Paragraph(f"Simple models were left out: {held['left_out']}.")
-    rows = [_score_row(str(row.get("model")), row) for row in map(as_mapping, as_list(held.get("rows")))]
+    metric = str(held.get("metric"))
+    written = percent if metric == "accuracy" else number
+    rows = [_score_row(str(row.get("model")), row, written) for row in map(as_mapping, as_list(held.get("rows")))]
     if not rows:
         return
-    metric = str(held.get("metric"))
     found = list(_of_network(summary, folder, metric))
-    rows += [_score_row(name, each) for name, each in found]
+    rows += [_score_row(name, each, written) for name, each in found]
     caption = (
         f"Simple models, learned from {as_int(held.get('trained'))} training samples and scored on "
         f"{as_int(held.get('validated'))} of validation" + ("; the network on all of it" if found else "")
@@ -177,10 +179,10 @@ def _of_network(summary: Summary, folder: Path, metric: str) -> Iterator[tuple[s
             yield f"the network, as logged ({name})", {"value": value}
 
 
-def _score_row(name: str, held: Mapping[str, Any]) -> tuple[Cell | str, ...]:
+def _score_row(name: str, held: Mapping[str, Any], written: Callable[[float], str]) -> tuple[Cell | str, ...]:
     value, low, high, seconds = (as_number(held.get(key)) for key in ("value", "low", "high", "seconds"))
-    span = f"{number(low)} to {number(high)}" if low is not None and high is not None else ""
-    return (name, number(value) if value is not None else "", span, number(seconds) if seconds is not None else "")
+    span = f"{written(low)} to {written(high)}" if low is not None and high is not None else ""
+    return (name, written(value) if value is not None else "", span, number(seconds) if seconds is not None else "")
 
 
 def _draw_classes(labels: list[str], counts: Mapping[str, Any]) -> Canvas:
@@ -196,6 +198,7 @@ def _draw_classes(labels: list[str], counts: Mapping[str, Any]) -> Canvas:
     axes.set_xticks(range(len(labels)), labels, fontsize=8)
     axes.set_xlabel("class")
     axes.set_ylabel("share")
+    axes.yaxis.set_major_formatter(lambda share, _: percent(share))
     legend_above(axes, splits)
     return figure
 

@@ -21,6 +21,7 @@ _MEANING = (
     "As self.log keeps them: what training_step logs is the value of one batch, unless with on_epoch=True; "
     "what validation_step logs is the mean over the validation."
 )
+_MEANS = ("val", "dev", "tes")  # stages whose values are means, as anyone expects
 _AS_FILE = re.compile(r"\W+")
 
 
@@ -59,7 +60,8 @@ def _parts(summary: Summary, _folder: Path) -> Iterator[Paragraph | Table | Deta
     named = [curve for curve in everything if not _is_drawn(curve.label) or is_validation_loss(curve.label)]
     last = ", ".join(f"{cut(curve.label, 40)} {number(float(curve.values[-1]))}" for curve in named[:_NAMED])
     yield Paragraph(f"Last values: {last}{f' and {len(named) - _NAMED} more' if named[_NAMED:] else ''}.")
-    yield Paragraph(_MEANING)
+    if any(_stage(curve.label) not in _MEANS for curve in found):
+        yield Paragraph(_MEANING)
     figures = [_drawing(name, group) for name, group in _groups(found) if max(c.steps.size for c in group) > 1]
     yield from figures[:_OPEN]
     rest: tuple[Drawing | Table, ...] = (*figures[_OPEN:_MOST], *([_table(found)] if found[1:] else []))
@@ -77,7 +79,7 @@ def _is_drawn(name: str) -> bool:
 def _groups(found: Sequence[Curve]) -> list[tuple[str, list[Curve]]]:
     """Return the curves of one metric together, those of training first, as in the figure of the loss."""
     held: dict[str, list[Curve]] = {}
-    for curve in sorted(found, key=lambda curve: _stage(curve.label) in ("val", "dev", "tes")):
+    for curve in sorted(found, key=lambda curve: _stage(curve.label) in _MEANS):
         held.setdefault(_STAGE.sub("", curve.label).removesuffix("_epoch").strip("/_.- ") or curve.label, []).append(
             curve
         )

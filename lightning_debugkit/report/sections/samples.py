@@ -115,10 +115,11 @@ def batch_table(name: str, leaf: Array, labels: Sequence[str]) -> Table:
     ]
     width = max((line.size for _, line in rows), default=0)
     columns = _columns(rows, width)
+    is_broken = any(_is_bad(line).any() for _, line in rows)
     caption = f"{name}: {len(samples)} of shape {tuple(leaf.shape[1:])}, {leaf.dtype}" if leaf.ndim > 1 else name
     cut = (
         (min(len(rows), _ROWS), len(rows), "rows"),
-        (len(columns), width, "columns, those that are not finite first"),
+        (len(columns), width, "columns, those that are not finite first" if is_broken else "columns"),
     )
     shown = ", ".join(f"{few} of {many} {noun}" for few, many, noun in cut if few < many)
     caption += f" ({shown})" if shown else ""

@@ -49,8 +49,8 @@ def test_who_accuses_labels_says_how_good_the_model_is(errors: int, tmp_path: Pa
     right = float((logits.argmax(1) == labels)[rest].float().mean())
     sure = float(probabilities[suspects].amax(1).mean())
     assert finding.message == (
-        f"in validation, {len(suspects)} of 1200 labels look wrong: there the model is {sure:.0%} sure of another "
-        f"class on average; of the {int(rest.sum())} labels that look right it gives {right:.1%}"
+        f"in validation, {len(suspects)} of 1200 labels look wrong: there the model is {sure * 100:.0f} % sure of "
+        f"another class on average; of the {int(rest.sum())} labels that look right it gives {right * 100:.3g} %"
     )
     errs_more = 1 - right > held["label_issue_rate"]["high"]
     assert finding.advice.startswith("Train the model further first" if errs_more else "Look through the list")

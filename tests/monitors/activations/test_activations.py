@@ -523,7 +523,7 @@ def test_the_report_shows_scales_shares_and_what_was_not_seen(tmp_path: Path) ->
     assert "## Activations" in text
     assert (tmp_path / "debugkit/figures/activation-scale.svg").stat().st_size > 1000
     row = next(line for line in text.splitlines() if "net.net.1 (relu)" in line and line.startswith("|"))
-    assert row.count("94%") == 3
+    assert row.count("94 %") == 3
     assert "No saturated entries" not in text
     assert "net.cell (gates and states within one kernel" in text
 

@@ -30,7 +30,9 @@ def test_the_verdict_has_accuracy_interval_and_the_most_frequent_confusion(tmp_p
     text = report(tmp_path, few())
     found = mistakes.wilson(17, 24)
     interval = f"95 % interval {100 * found['low']:.1f} to {100 * found['high']:.1f}"
-    assert f"24 samples: 70.8 % right ({interval}), 7 mistakes. Most often bird is taken for dog: 4 times, " in text
+    assert f"</b> 24 samples: 70.8 % right ({interval}), 7 mistakes.</summary>" in text
+    assert "\n\nMost often bird is taken for dog: 4 times, " in text
+    assert text.count("24 samples: 70.8 % right") == 1
     assert "57.1 % of all mistakes." in text
     assert "Always answering the most frequent class would be right in 41.7 %." in text
     assert "Never predicted: bird." in text
