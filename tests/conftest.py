@@ -13,6 +13,14 @@ ROOT = Path(__file__).resolve().parents[1]
 collect_ignore = ["typed_program.py"]  # for mypy alone: it trains nothing that it could read
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With ``-n`` each process takes tests that stand together, so that what they share is made once."""
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log) if config.getoption("dist") == "load" else None
+
+
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """Tiny nets run best on one thread, when other tests run beside; forks need it."""
@@ -38,6 +46,18 @@ def _no_reference_of_a_test_in_this_repository(monkeypatch: pytest.MonkeyPatch) 
         return usual(path, *args, **options)
 
     monkeypatch.setattr(capture.git, "open_repository", elsewhere_only)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports are whole but for their figures, which take most of the time."""
+    from lightning_debugkit.report import figures
+    from lightning_debugkit.report.parts import Drawing, Figure
+
+    def empty(drawing: Drawing) -> Figure:
+        return Figure(drawing.name, drawing.title, drawing.alt, "<svg/>", drawing.caption)
+
+    monkeypatch.setattr(figures, "drawn", empty)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import importlib
 import inspect
 import io
@@ -10,6 +11,7 @@ import pickle
 import pkgutil
 import re
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -172,11 +174,30 @@ def test_every_argument_has_a_default(kind: type[DebugCallback]) -> None:
     kind()
 
 
+@functools.cache
+def unwatched(**options: Any) -> pl.LightningModule:
+    """The module as a fit without any callback leaves it; it writes nothing."""
+    module = make()
+    fit(module, Path(tempfile.gettempdir()), **options)
+    return module
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[type[DebugCallback]], DebugCallback]:
+    """Returns a callback of a kind that has seen a fit, the same one each time."""
+
+    @functools.cache
+    def fitted(kind: type[DebugCallback]) -> DebugCallback:
+        callback = kind()
+        fit(make(), tmp_path_factory.mktemp(kind.__name__), callback)
+        return callback
+
+    return fitted
+
+
 @every
-def test_state_survives_a_checkpoint_of_weights_only(kind: type[DebugCallback], tmp_path: Path) -> None:
-    callback = kind()
-    fit(make(), tmp_path, callback)
-    state = callback.state_dict()
+def test_state_survives_a_checkpoint_of_weights_only(kind: type[DebugCallback], fitted: Any) -> None:
+    state = fitted(kind).state_dict()
     file = io.BytesIO()
     torch.save(state, file)
     file.seek(0)
@@ -195,9 +216,8 @@ def test_the_state_of_an_older_version_is_taken(kind: type[DebugCallback]) -> No
 
 
 @every
-def test_a_fitted_callback_can_be_pickled_and_copied(kind: type[DebugCallback], tmp_path: Path) -> None:
-    callback = kind()
-    fit(make(), tmp_path, callback)
+def test_a_fitted_callback_can_be_pickled_and_copied(kind: type[DebugCallback], fitted: Any) -> None:
+    callback = fitted(kind)
     assert pickle.loads(pickle.dumps(callback)).state_dict() == callback.state_dict()
     assert copy.deepcopy(callback).state_dict() == callback.state_dict()
 
@@ -233,11 +253,11 @@ def test_a_fault_of_the_kit_is_an_event_and_changes_nothing(
         raise ZeroDivisionError("a fault of ours")
 
     broken = type(f"Failing{kind.__name__}", (kind,), {hook: fails})  # a second class of one name is ambiguous in YAML
-    alone, watched = make(), make()
-    fit(alone, tmp_path / "alone", gradient_clip_val=0.1)  # three hooks rest in a fit that is not clipped
-    trainer = fit(watched, tmp_path / "watched", broken(), gradient_clip_val=0.1)
+    watched = make()
+    clipped = {"gradient_clip_val": 0.1}  # three hooks rest in a fit that is not clipped
+    trainer = fit(watched, tmp_path / "watched", broken(), **clipped)
 
-    assert (trainer.state.finished, differing(alone, watched)) == (True, [])
+    assert (trainer.state.finished, differing(unwatched(**clipped), watched)) == (True, [])
     troubles = read_journal(tmp_path / "watched/debugkit").of_kind("trouble")
     ours = [event for event in troubles if event["hook"] == hook]
     assert 1 <= len(ours) <= 3
@@ -253,29 +273,39 @@ def test_a_fault_in_setup_is_guarded_too(kind: type[DebugCallback], tmp_path: Pa
         raise ZeroDivisionError("a fault of ours")
 
     monkeypatch.setattr("lightning_debugkit.core.callback.open_run", fails)
-    alone, watched = make(), make()
-    fit(alone, tmp_path / "alone")
+    watched = make()
     trainer = fit(watched, tmp_path / "watched", kind())
-    assert (trainer.state.finished, differing(alone, watched)) == (True, [])
+    assert (trainer.state.finished, differing(unwatched(), watched)) == (True, [])
+
+
+class Watch(pl.Callback):
+    """Keeps gradients before each step, and batches after it."""
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    def on_before_optimizer_step(self, trainer: Any, module: Any, optimizer: Any) -> None:
+        self.seen.append([p.grad.clone() for p in module.parameters()])
+
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.seen.append([part.clone() for part in batch])
+
+
+@pytest.fixture(scope="module")
+def seen_alone(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    watch = Watch()
+    fit(make(), tmp_path_factory.mktemp("alone"), watch)
+    return watch.seen
 
 
 @every
-def test_the_batch_and_its_gradients_are_left_alone(kind: type[DebugCallback], tmp_path: Path) -> None:
-    class Watch(pl.Callback):
-        def __init__(self) -> None:
-            self.seen: list[Any] = []
-
-        def on_before_optimizer_step(self, trainer: Any, module: Any, optimizer: Any) -> None:
-            self.seen.append([p.grad.clone() for p in module.parameters()])
-
-        def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-            self.seen.append([part.clone() for part in batch])
-
-    alone, watched = Watch(), Watch()
-    fit(make(), tmp_path / "alone", alone)
-    fit(make(), tmp_path / "watched", kind(), watched)
-    assert len(alone.seen) == len(watched.seen)
-    for one, other in zip(alone.seen, watched.seen, strict=True):
+def test_the_batch_and_its_gradients_are_left_alone(
+    kind: type[DebugCallback], seen_alone: list[Any], tmp_path: Path
+) -> None:
+    watch = Watch()
+    fit(make(), tmp_path, kind(), watch)
+    assert len(seen_alone) == len(watch.seen)
+    for one, other in zip(seen_alone, watch.seen, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 

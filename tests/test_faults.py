@@ -13,7 +13,7 @@ import lightning_debugkit
 from lightning_debugkit import Finding, Severity, read_journal
 
 pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.usefixtures("one_thread", "undrawn"),
     pytest.mark.filterwarnings("ignore"),  # a faulty program has every right to be warned
 ]
 
