@@ -29,7 +29,7 @@ from lightning_debugkit.monitors.logged_metrics import LoggedMetrics
 from lightning_debugkit.monitors.monitor import Monitor
 from lightning_debugkit.monitors.nonfinite_step import NonfiniteStep
 from lightning_debugkit.monitors.observed_step import StepStats
-from lightning_debugkit.monitors.step_stats import ObservedBatch, StepStatsReader
+from lightning_debugkit.monitors.step_stats import ObservedBatch, StepStatsReader, held_tensors
 from lightning_debugkit.replay.bundle import MAX_BYTES
 from lightning_debugkit.replay.module_hooks import ModuleHooks
 from lightning_debugkit.replay.step_raised import can_be_explained
@@ -157,7 +157,8 @@ class GradientAnomalyDetector(EvaluationHooks):
         self.order.advance(trainer)
         around = self.watches.saves
         self._tell(trainer, around.before_batch(trainer, where, self.order.current, batch_idx))
-        step_stats.begin(ObservedBatch(batch, batch_idx, RandomState.capture(), self.order.handed))
+        held = held_tensors(pl_module)
+        step_stats.begin(ObservedBatch(batch, batch_idx, RandomState.capture(), self.order.handed, held))
         is_first = batch_idx % trainer.accumulate_grad_batches == 0
         self.nonfinite.begin(pl_module, first=is_first, is_new_epoch=batch_idx == 0)
         if self._module_hooks is not None and is_first:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
 from lightning_debugkit.core.anomaly import TrainingAnomaly
@@ -206,8 +208,11 @@ class NonfiniteStep:
             return None, "the step began before the detector saw it"
         if self.action != "raise" and (reason := cannot_undo(module)):
             return None, f"the step could not be run again: {reason}"
+        step = (trainer, module, batch.batch, batch.batch_idx, batch.random, batch.asked)
         try:
-            found = replay_step(trainer, module, batch.batch, batch.batch_idx, batch.random, batch.asked)
+            if (found := replay_step(*step)) is None and (held := _replaced(module, batch.held)):
+                with _put_back(module, held):
+                    found = replay_step(*step)
         except NotReplayable as reason:
             why = cannot_enter() if "Creating a new Tensor subclass" in str(reason) else ""
             return None, f"the step could not be run again: {why or reason}"
@@ -292,6 +297,22 @@ class NonfiniteStep:
         if (run := current_run(trainer)) is not None:
             run.norms = None  # they were of the gradients that are gone
         self.buffers.put_back()
+
+
+def _replaced(module: LightningModule, held: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors that the step has replaced in attributes of the module by others."""
+    return {name: value for name, value in held.items() if name in vars(module) and vars(module)[name] is not value}
+
+
+@contextlib.contextmanager
+def _put_back(module: LightningModule, held: Mapping[str, Tensor]) -> Iterator[None]:
+    """Give the module those that the step began with, for a while."""
+    now = {name: vars(module)[name] for name in held}
+    vars(module).update(held)
+    try:
+        yield
+    finally:
+        vars(module).update(now)
 
 
 def _kept_broken(module: LightningModule) -> str:

@@ -48,12 +48,14 @@ class ObservedBatch:
         batch_idx: Its number in the epoch.
         random: Random state that its step begins in.
         handed: What each loader has put into it.
+        held: Tensors in plain attributes of the module, as the step begins, by name.
     """
 
     batch: Any = None
     batch_idx: int = 0
     random: RandomState | None = None
     handed: Sequence[Handed] = ()
+    held: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def asked(self) -> list[tuple[Sequence[str], int | None]]:
@@ -62,6 +64,13 @@ class ObservedBatch:
 
 
 _NO_BATCH = ObservedBatch()
+_SMALL = 65_536  # entries of a tensor that is kept alive beside the one that takes its place
+
+
+def held_tensors(module: LightningModule) -> dict[str, Tensor]:
+    """Return the small tensors in plain attributes of a module; a graph behind one would live on with it."""
+    found = {name: value for name, value in vars(module).items() if isinstance(value, Tensor)}
+    return {name: one for name, one in found.items() if not one.requires_grad and one.numel() <= _SMALL}
 
 
 @dataclass

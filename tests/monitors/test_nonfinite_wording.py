@@ -79,3 +79,34 @@ def test_parameters_are_named_where_the_loss_is_finite(breaks: str, named: int, 
     with pytest.raises(TrainingAnomaly) as caught:
         fit(make(breaks, (2,)), tmp_path, GradientAnomalyDetector())
     assert len(caught.value.finding.evidence["parameters"]) == named
+
+
+class DividesByItsLast(pl.LightningModule):
+    """Divides by the range of the batch before, which is 0 for one of them, and keeps its own for the next."""
+
+    def __init__(self, least: float) -> None:
+        super().__init__()
+        self.net, self.least, self.range = nn.Linear(6, 1), least, torch.ones(6)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x = (batch[0] - batch[0][:1]) / self.range
+        self.range = (batch[0].amax(0) - batch[0].amin(0)).clamp(min=self.least)
+        return self.net(x).square().mean()
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=1e-3)
+
+
+def test_what_a_step_takes_from_an_attribute_that_it_replaces_is_put_back_for_its_replay(tmp_path: Path) -> None:
+    x = torch.randn(64, 6, generator=torch.Generator().manual_seed(3))
+    x[24:32, 4] = 0
+    loader = DataLoader(TensorDataset(x, x), batch_size=8)
+    module = DividesByItsLast(0.0)
+    with pytest.raises(TrainingAnomaly) as caught:
+        fit(module, tmp_path, GradientAnomalyDetector(), train=loader)
+    finding = caught.value.finding
+    assert finding.where.step == 4
+    assert "div" in finding.evidence["op"]
+    assert "x = (batch[0] - batch[0][:1]) / self.range" in finding.evidence["source"]
+    assert torch.equal(module.range, x[32:40].amax(0) - x[32:40].amin(0))
+    fit(DividesByItsLast(0.1), tmp_path / "mended", GradientAnomalyDetector(), train=loader)
