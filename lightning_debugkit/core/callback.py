@@ -18,6 +18,7 @@ from lightning_debugkit.core import run as runs
 from lightning_debugkit.core.anomaly import TrainingAnomaly, as_event
 from lightning_debugkit.core.arguments import check_names
 from lightning_debugkit.core.compat import belong_to_both, callbacks_of, is_fit, is_search, stage_of
+from lightning_debugkit.core.end_facts import end_facts
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.guards import guarded, guarded_state, leave_out_passing_frames, tell_exceptions
 from lightning_debugkit.core.optimizer_steps import load_uncounted, save_uncounted, steps_in, steps_taken
@@ -192,11 +193,9 @@ class DebugCallback(Callback):
             run.ended, step = True, steps_taken(trainer)
             sinks_of(trainer, run).loggers.end(step)
             runs.tell_batch_size(trainer, run)
-            counted: dict[str, Any] = {"steps": step - run.first_step, "stage": stage_of(trainer)}
-            counted |= {} if run.trained is None else {"trained": run.trained}
-            counted |= {"skipped": run.skipped} if run.skipped else {}
+            facts = end_facts(trainer, run, step, status, exception)
             place = {"epoch": trainer.current_epoch, "step": step, "rank": trainer.global_rank}
-            run.append("end", **place, status=status, exception=as_event(exception), seconds=run.seconds, **counted)
+            run.append("end", **place, status=status, exception=as_event(exception), seconds=run.seconds, **facts)
         if not trainer.is_global_zero:
             # Who started the processes ends the others with the first that fails: that one makes the report.
             if status == "exception" and sinks_of(trainer, run).console.says_exception:

@@ -74,6 +74,7 @@ class Run:
     is_trivial_told: bool = False  # that the model is no better than a constant answer: two callbacks can see it
     has_findings: bool = False  # of any severity
     trained: int | None = None  # optimizer steps of this run that had a gradient; None where nobody counts
+    end_reason: str = ""  # why the kit itself ended the fit
     skipped: int = 0  # broken steps whose update was dropped and after which the run went on
     is_broken: bool = False  # one was reported and not dropped: what shows in the weights later has been told
     norms: tuple[Any, Any] | None = None  # of the step in progress: see `shared_norms`

@@ -10,6 +10,7 @@ from typing import Any
 from lightning_debugkit.core.compat import Trainer, steps_on_iterator
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
+from lightning_debugkit.replay.step_raised import RAISED
 
 EXHAUSTED = Rule(
     "loader-exhausted",
@@ -20,10 +21,7 @@ EXHAUSTED = Rule(
     section="optimization",
 )
 
-_IN_STEP = (
-    "{who} raised StopIteration in the first batch of {empty}: Lightning takes it for the end of the data, and "
-    "the rest of the epoch is not trained"
-)
+_ENDS = ", in the first batch of {empty}: Lightning takes it for the end of the data, and the rest is not trained"
 _NEXT = (
     "Look at what it calls next() on: make it anew when it is through, or give next() a default. To end an epoch, "
     "on_train_batch_start returns -1."
@@ -93,7 +91,9 @@ class EmptyEpochs:
         what = "epoch" if stage == "training" else "validation"
         if seen.raised:
             told = f"the last {seen.empty} epochs" if seen.empty > 1 else "the last epoch"
-            return replace(EXHAUSTED, says=_IN_STEP, advice=_NEXT).found(where, who=seen.raised, empty=told)
+            words: dict[str, Any] = {"place": _ENDS.format(empty=told), "samples_text": "", "remedy": _NEXT}
+            found = RAISED.found(where, severity=Severity.WARNING, who=seen.raised, error="StopIteration", **words)
+            return replace(found, evidence={"exception": "StopIteration"})
         return EXHAUSTED.found(
             where,
             stage=stage,

@@ -258,10 +258,12 @@ class NonfiniteStep:
         self._drop(trainer, optimizer)
         if self.action == "skip" and self.skips <= self.max_skips:
             return
+        run = current_run(trainer)
         if self.action == "stop":
             trainer.should_stop = True
+            if run is not None:
+                run.end_reason = f"{first.rule}, with action='stop'"
             return
-        run = current_run(trainer)
         if self.action == "skip":
             now = callback.where(trainer).step  # the finding is of a step before, where no more are replayed
             again = "" if now == first.where.step else f"; step {now} is broken, too"

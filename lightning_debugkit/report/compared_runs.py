@@ -62,7 +62,7 @@ def compare_runs(reports: Sequence[Report], page: Path, given: Sequence[Path] = 
         Section("Learning rate", 4, _told(_rates, runs), is_open=True),
         Section("What differs", 5, _told(_settings, runs), is_open=True),
     )
-    counted = " · ".join(f"{name}: {summary.status}, step {summary.step}" for name, summary in runs.items())
+    counted = " · ".join(f"{name}: {summary.status}, {summary.last_step}" for name, summary in runs.items())
     write_bytes(page, html(whole, compose(whole, page.parent, sections), counted).encode("utf-8", "replace"))
     return verdict
 

@@ -41,6 +41,7 @@ class Summary:
     status: Status  # how the run ended; `unfinished` if its journal has no end
     steps: int  # optimizer steps that this run took, as far as the journal knows
     seconds: float | None
+    reason: str  # why it ended, in words; empty if that is not known, or an exception says it
     exception: str  # type and message of what ended it, empty if nothing did
     world_size: int
     # findings to show: the gravest first, then the earliest, but none before what can have caused it
@@ -64,6 +65,16 @@ class Summary:
     def last(self, name: str) -> Mapping[str, Any]:
         """Return the last value of a series whose values are mappings, empty if there is none."""
         return as_mapping(self.points(name)[-1].value) if self.points(name) else {}
+
+    @property
+    def course(self) -> str:
+        """How the run ended and why, as far as that is known."""
+        return f"{self.status}: {self.reason}" if self.reason else self.status
+
+    @property
+    def last_step(self) -> str:
+        """The last step in words: a journal without an end may lack what its last second brought."""
+        return f"step {self.step} at least" if self.status == "unfinished" else f"step {self.step}"
 
     @property
     def is_well(self) -> bool:
@@ -138,6 +149,7 @@ def summarize(events: Events) -> Summary:
         status=status,
         steps=steps,
         seconds=as_number(end.get("seconds")) if end else None,
+        reason=sentence(str((end or {}).get("reason", ""))),
         exception=told_exception,
         world_size=max(as_int(run.get("world_size"), 1), 1 + max(map(_rank, events), default=0)),
         findings=folded,

@@ -36,7 +36,7 @@ def html(summary: Summary, chapters: Sequence[Chapter] = (), status: str = "") -
     return _page().render(
         summary=summary,
         chapters=chapters,
-        status=status or f"{summary.counts} · {_ENDED.get(summary.status, summary.status)} · step {summary.step}",
+        status=status or f"{summary.counts} · {_ENDED.get(summary.status, summary.course)} · {summary.last_step}",
         pressing=[told for told in pressing if not told.surplus],
         gravest=max((told.finding.severity for told in pressing), default=None),
         surplus=[told for told in pressing if told.surplus],

@@ -23,6 +23,7 @@ def as_json(summary: Summary, chapters: Sequence[Chapter] = ()) -> dict[str, Any
             "status": summary.status,
             "steps": summary.steps,
             "seconds": summary.seconds,
+            "reason": summary.reason,
             "exception": summary.exception or None,
             "findings": summary.events,
             "run": summary.run,

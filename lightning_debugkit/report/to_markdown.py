@@ -88,7 +88,7 @@ def _top(summary: Summary, chapters: Sequence[Chapter]) -> Iterator[str]:
     if summary.start_here:
         yield f"**Start here:** {escaped(summary.start_here)}"
     yield from (escaped(chapter.headline) for chapter in chapters if chapter.headline)
-    yield f"{summary.counts}; status: {summary.status}."
+    yield f"{summary.counts}; status: {escaped(summary.course)}."
     if summary.other_exception:
         yield f"Exception: {code_span(summary.other_exception)}"
     for remark in summary.remarks:

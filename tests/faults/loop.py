@@ -201,7 +201,7 @@ def validation_data_behind_one_iterator(mended: bool) -> Program:
     return Program(Validated(mended), batches(*train), stream, {"max_epochs": 4})
 
 
-@fault("loader-exhausted")
+@fault("step-raised")
 def a_second_loader_that_is_read_by_next(mended: bool) -> Program:
     """The step reads other samples by hand; when they are through, it raises what ends Lightning's epoch."""
 
@@ -221,7 +221,7 @@ def a_second_loader_that_is_read_by_next(mended: bool) -> Program:
     return validated(Reads(mended), max_epochs=5)
 
 
-@fault("loader-exhausted")
+@fault("step-raised")
 def a_callback_that_counts_batches_by_next(mended: bool) -> Program:
     """Its iterator is through in the second epoch: from then on no batch gets beyond it."""
 
@@ -235,7 +235,7 @@ def a_callback_that_counts_batches_by_next(mended: bool) -> Program:
     return validated(Validated(mended), Counts(), max_epochs=6)
 
 
-@fault("loader-exhausted")
+@fault("step-raised")
 def a_hook_of_the_transfer_that_reads_by_next(mended: bool) -> Program:
     class Shifts(Validated):
         def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:

@@ -11,7 +11,7 @@ from declared import as_declared
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.journal import Events, read_journal
-from lightning_debugkit.report import summarize
+from lightning_debugkit.report import html, summarize
 
 Writer = Callable[..., Path]
 
@@ -82,6 +82,13 @@ GIVEN_UP = {"type": "TrainingAnomaly", "message": "loss is nan; max_skips=2 upda
 )
 def test_the_verdict_is_one_sentence_that_fits_the_case(said: list[Any], verdict: str) -> None:
     assert summarize(events(*said)).verdict == verdict
+
+
+def test_of_a_run_without_an_end_the_last_step_is_the_least_that_it_can_have_reached() -> None:
+    seen = {"kind": "measure", "name": "loss", "step": 7, "value": 1.0}
+    assert " · no end on record · step 7 at least" in html(summarize(events(seen)))
+    ended = html(summarize(events(seen, end("finished", reason="max_epochs=3 was reached"))))
+    assert " · finished: max_epochs=3 was reached · step 96<" in ended
 
 
 def test_a_step_that_merely_begins_with_the_same_digits_is_not_the_step() -> None:

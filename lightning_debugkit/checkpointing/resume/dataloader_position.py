@@ -150,13 +150,12 @@ class DataLoaderPosition:
     def state(self, under_way: bool, used: int) -> list[dict[str, Any]]:
         """Return what is needed to come here again, for each loader, in plain types.
 
-        Between epochs that is nothing, but of a loader alone the indices of the last of ``used`` batches.
+        Between epochs that is nothing, but of persistent workers the indices of the last of ``used`` batches.
         """
-        passes = self._passes or [[] for _ in self.loaders()]
+        passes = self._passes if len(self._passes) == len(self.loaders()) else [[] for _ in self.loaders()]
         if not under_way:
-            is_alone = len(self.loaders()) == len(passes) == 1
-            last = passes[0][-1].indices_of(used - 1) if is_alone and passes[0] else None
-            return [{} if last is None else {"last": list(last)} for _ in self.loaders()]
+            lasts = [self._last(loader, each, used) for loader, each in zip(self.loaders(), passes, strict=True)]
+            return [{} if last is None else {"last": list(last)} for last in lasts]
         return [
             {
                 "passes": _moments(each),
@@ -166,6 +165,19 @@ class DataLoaderPosition:
             }
             for loader, each in zip(self.loaders(), passes, strict=True)
         ]
+
+    def _last(self, loader: Any, passes: list[SamplerEpoch], used: int) -> list[Any] | None:
+        """Return the indices of the last of ``used`` batches of the epoch; a shorter loader may have begun again."""
+        if not passes or not used or not is_indexed(loader):
+            return None
+        if len(self.loaders()) == 1:
+            return passes[-1].indices_of(used - 1)
+        if self.trainer.num_training_batches == float("inf"):
+            return None  # beside a stream Lightning fetches one batch ahead
+        try:
+            return passes[-1].indices_of((used - 1) % len(loader))
+        except TypeError:  # its sampler has no length
+            return None
 
     def stream_state(self, under_way: bool) -> dict[str, Any]:
         """Return where the streams are between epochs, or where they were when the epoch's pass began."""

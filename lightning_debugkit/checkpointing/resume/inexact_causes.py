@@ -240,8 +240,8 @@ def of_state(saved: dict[str, Any], now: dict[str, Any]) -> Iterator[InexactCaus
         yield undrawn if saved.get("undrawn") else VALIDATION  # older checkpoints do not tell
     for before, after in zip(saved["loaders"], now["loaders"], strict=False):
         yield from _changed(before["about"], after["about"])
-        if found := {"kept": WORKERS, "out of order": OUT_OF_ORDER}.get(before["workers"]):
-            yield found
+    workers = {state["workers"] for state in saved["loaders"]}
+    yield from (cause for name, cause in (("kept", WORKERS), ("out of order", OUT_OF_ORDER)) if name in workers)
     yield from _changed(saved["settings"], now["settings"])
 
 

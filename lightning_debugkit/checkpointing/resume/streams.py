@@ -39,6 +39,7 @@ class Fetches:
         self._moments: deque[tuple[int, RngState]] = deque(maxlen=2)
         self._again: dict[int, Callable[[], Any]] = {}
         self._prints: deque[tuple[int, int | None]] = deque(maxlen=2)  # of the batch in use, and the one before
+        self._parts: deque[tuple[int, list[int | None]]] = deque(maxlen=2)  # of what each of several loaders gave
         self.passes = self._passes_before = WorkerPasses()
         self._offset = self._next = 0
         self._began = time.perf_counter()
@@ -58,6 +59,7 @@ class Fetches:
             if self.trainer.training:
                 index, found = loop.batch_progress.current.ready, guarded(fingerprint, batch)
                 self._prints.append((index, found))
+                self._parts.append((index, guarded(self._of_each, batch) or []))
                 self._passes_before = replace(self.passes)
                 self.passes.add(found, index)
             return convert(batch)
@@ -85,11 +87,20 @@ class Fetches:
         return {
             "moments": [[index, moment] for index, moment in dict([*self._first, *self._moments]).items()],
             "print": dict(self._prints).get(used - 1),
+            "parts": dict(self._parts).get(used - 1, []),
             "place": place,
             "states": fingerprint(places, whole=True) if self.keep else None,
             "passes": asdict(passes) if under_way else passes.over(),
             "consumed": list(self._consumed),
         }
+
+    def _of_each(self, batch: Any) -> list[int | None]:
+        """Return the fingerprint of what each of several loaders gave to a batch; ``None`` for one that is through."""
+        combined: Any = self.trainer.fit_loop._combined_loader
+        if len(combined.flattened) < 2:
+            return []
+        parts = combined._spec.flatten_up_to(batch)
+        return [None if part is None else fingerprint(part) for part in parts]
 
     def places(self) -> list[Any]:
         """Return the places that the loaders keep themselves."""

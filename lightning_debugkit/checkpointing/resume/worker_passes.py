@@ -72,19 +72,25 @@ def start_workers(loaders: Iterable[Any]) -> None:
 
 
 def ask_worker(causes: list[InexactCause], saved: Mapping[str, Any], loaders: Sequence[Any]) -> list[InexactCause]:
-    """Return the causes, once a new worker has given the last batch of the epoch that is over again.
+    """Return the causes, once a new worker of each loader has given the last batch of the epoch that is over again.
 
     Where it is another, it was drawn in the worker.
     """
-    last = next((state["last"] for state in saved["loaders"] if "last" in state), None)
-    used = (saved.get("fetches") or {}).get("print")
-    if inexact_causes.WORKERS not in causes or last is None or used is None:
+    fetches = saved.get("fetches") or {}
+    used = fetches.get("parts") or [fetches.get("print")]
+    if inexact_causes.WORKERS not in causes or not len(used) == len(loaders) == len(saved["loaders"]):
         return causes
+    asked = [
+        (loader, state["last"], given)
+        for loader, state, given in zip(loaders, saved["loaders"], used, strict=True)
+        if state["workers"] == "kept" and "last" in state and given is not None
+    ]
     try:
-        again = fingerprint(next(iter(_once(loaders[0], last))))
+        is_drawn = any(
+            fingerprint(next(iter(_once(loader, last)))) not in (None, given) for loader, last, given in asked
+        )
     except Exception:  # another loader than that of the saved run, or a worker that ends
         return causes
-    is_drawn = again is not None and again != used
     return [inexact_causes.DRAWN_IN_WORKERS if is_drawn and c is inexact_causes.WORKERS else c for c in causes]
 
 

@@ -290,6 +290,13 @@ class Iterated(Net):
 
 
 PERSISTENT = partial(loader, 2, persistent_workers=True)
+
+
+def both(**options: Any) -> Any:
+    """Two loaders, the shorter one begun again within the epoch; it alone draws."""
+    return lambda: {"long": PERSISTENT(draws=()), "short": PERSISTENT(n=8, **options)}
+
+
 INEXACT: dict[str, tuple[str, list[str], dict[str, Any]]] = {
     "persistent workers that draw": ("on_train_batch_end-9", ["drawn-in-workers"], {"make": PERSISTENT}),
     "the same at the end of an epoch": ("on_train_epoch_end-6", ["drawn-in-workers"], {"make": PERSISTENT}),
@@ -297,6 +304,16 @@ INEXACT: dict[str, tuple[str, list[str], dict[str, Any]]] = {
         "on_train_epoch_end-4",
         ["drawn-in-workers"],
         {"make": PERSISTENT, "limit_train_batches": 4},
+    ),
+    "persistent workers of two loaders that draw": (
+        "on_train_epoch_end-6",
+        ["drawn-in-workers"],
+        {"make": both(draws=("torch",)), "module": Both},
+    ),
+    "the same within an epoch": (
+        "on_train_batch_end-9",
+        ["drawn-in-workers"],
+        {"make": both(draws=("torch",)), "module": Both},
     ),
     "before validation": ("on_train_batch_end-6", ["validation"], {"val": val}),
     "before validation within the epoch": (
@@ -332,17 +349,21 @@ def test_what_is_not_exact_is_told(point: str, names: list[str], program: dict[s
     assert finding.message.startswith(f"from step {finding.where.step} on, the resumed run may differ from one that")
 
 
-UNCHECKED: dict[str, tuple[list[str], Any]] = {
-    "batches that cannot be read": (["unchecked"], lambda: DataLoader(Shuffled(), batch_size=4, collate_fn=Sealed)),
-    "a place of its own, and batches that cannot be read": (["stateful"], lambda: Placed(sealed=True, timed=True)),
-    "persistent workers that draw nothing": (["persistent-workers"], partial(PERSISTENT, draws=())),
+SEALED = partial(DataLoader, batch_size=4, collate_fn=Sealed)
+UNCHECKED: dict[str, tuple[list[str], Any, Any]] = {
+    "batches that cannot be read": (["unchecked"], lambda: SEALED(Shuffled()), Net),
+    "a place of its own, and batches that cannot be read": (["stateful"], lambda: Placed(sealed=True, timed=True), Net),
+    "persistent workers that draw nothing": (["persistent-workers"], partial(PERSISTENT, draws=()), Net),
+    "two loaders of such workers": (["persistent-workers"], both(draws=()), Both),
 }
 
 
-@pytest.mark.parametrize(("names", "make"), UNCHECKED.values(), ids=UNCHECKED)
-def test_what_cannot_be_checked_is_told_though_it_be_exact(names: list[str], make: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("names", "make", "module"), UNCHECKED.values(), ids=UNCHECKED)
+def test_what_cannot_be_checked_is_told_though_it_be_exact(
+    names: list[str], make: Any, module: Any, tmp_path: Path
+) -> None:
     points = ["on_train_batch_end-8", "on_train_batch_end-15", *(ENDS if "workers" in names[0] else ())]
-    uninterrupted = whole(tmp_path, points, make=make, module=partial(Net, dropout=0.0))
+    uninterrupted = whole(tmp_path, points, make=make, module=partial(module, dropout=0.0))
     for point in points:
-        assert same(uninterrupted, resumed(tmp_path, point, make=make, module=partial(Net, dropout=0.0)))
+        assert same(uninterrupted, resumed(tmp_path, point, make=make, module=partial(module, dropout=0.0)))
         assert causes(tmp_path / point) == names
