@@ -34,6 +34,7 @@ from lightning_debugkit.data.first_loss import FirstLoss
 from lightning_debugkit.data.input_target_checks import InputTargetChecks, Unrelated
 from lightning_debugkit.data.loaders import class_mapping
 from lightning_debugkit.data.samples_seen import SAMPLES, Seen
+from lightning_debugkit.data.validation_hits import ValidationHits
 
 # Training batches after which labels and copies are judged though the epoch goes on: long epochs take hours.
 BATCHES = 500
@@ -76,10 +77,11 @@ class DataCheck(DebugCallback):
         self._is_val_whole = False
         self._unrelated: Unrelated | None = None
         self._losses: list[Tensor] = []
+        self._hits: ValidationHits | None = None  # of the last validation, where `_unrelated` may ask for them
 
     def __getstate__(self) -> dict[str, Any]:
         # What was kept of the data stays with its fit.
-        state = {**self.__dict__, "_hearing": None, "_first": None, "_losses": [], "_unrelated": None}
+        state = {**self.__dict__, "_hearing": None, "_first": None, "_losses": [], "_unrelated": None, "_hits": None}
         state |= {"_first_loss": FirstLoss(), "_uniform": labels.Uniform()}
         return {
             **state,
@@ -139,6 +141,12 @@ class DataCheck(DebugCallback):
         if self._train.batches >= BATCHES and (self.samples <= SAMPLES or self._train.is_full):
             self._judge(trainer)
 
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._unrelated is not None and not has_compiled_code(pl_module):
+            self._release()
+            self._hits = ValidationHits()
+            self._hits.put_around(pl_module, "validation_step")
+
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *place: int
     ) -> None:
@@ -149,6 +157,7 @@ class DataCheck(DebugCallback):
         self._keep_boxes("validation", batch)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._release()
         self._is_val_whole = self._is_val_whole or bool(self._val.batches)
         if self._is_val_whole and self._is_taken and not self._is_done:
             self._judge(trainer)
@@ -167,7 +176,8 @@ class DataCheck(DebugCallback):
         if self._unrelated is not None and self._losses:
             losses = [float(loss) * trainer.accumulate_grad_batches for loss in self._losses]
             start = replace(self.where(trainer), epoch=0, step=0)
-            self.emit_each(trainer, self._unrelated(losses, steps_taken(trainer), start))
+            answers = None if self._hits is None else self._hits.compared()
+            self.emit_each(trainer, self._unrelated(losses, steps_taken(trainer), answers, start))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._release()
@@ -257,6 +267,8 @@ class DataCheck(DebugCallback):
             self._hearing.remove()
             self._hearing = None
         self._first_loss.remove()
+        if self._hits is not None:
+            self._hits.remove()
 
 
 def _baselines(train: Seen, val: Seen) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_debugkit.core.finding import Finding, Where
+from lightning_debugkit.core.trivial_answer import AgainstTrivial
 from lightning_debugkit.data import duplicate_columns, label_mapping, neighbours, target_leak, target_relation
 from lightning_debugkit.data.first_loss import FirstLoss
 from lightning_debugkit.data.samples_seen import Seen
@@ -23,8 +24,9 @@ from lightning_debugkit.data.values import finite
 SMOOTH = 0.5
 
 Labels: TypeAlias = NDArray[np.int64]
-# What the end of training says where inputs and targets show no relation, by its losses, steps and place.
-Unrelated: TypeAlias = Callable[[Sequence[float], int, Where], Iterator[Finding]]
+# What the end of training says where inputs and targets show no relation, by its losses, steps, answers in validation
+# and place.
+Unrelated: TypeAlias = Callable[[Sequence[float], int, AgainstTrivial | None, Where], Iterator[Finding]]
 
 
 @dataclass

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import Rule
+from lightning_debugkit.core.trivial_answer import AgainstTrivial
 from lightning_debugkit.data.first_loss import FirstLoss
 from lightning_debugkit.stats.close_pairs import first_rows
 
@@ -52,6 +53,13 @@ _BOTH = (
     "seem to belong to their inputs"
 )
 
+_BY_HEART = (
+    "neighbours share their label in {same:.0%} of the training samples, as chance gives ({chance:.0%}); after {steps} "
+    "steps training samples are learned by heart (a loss of {loss:.3g}), and {right:.0%} of the answers in validation "
+    "are right, where the most frequent class alone gives {baseline:.0%}: the labels do not seem to belong to their "
+    "inputs"
+)
+
 
 @dataclass(frozen=True)
 class Agreement:
@@ -81,14 +89,16 @@ def judge(train: Agreement, val: Agreement, where: Where) -> Iterator[Finding]:
 
 
 def judge_unlearned(
-    first: FirstLoss, train: Agreement, labels: NDArray[np.int64], losses: Sequence[float], steps: int, where: Where
-) -> Iterator[Finding]:
+    first: FirstLoss, train: Agreement, labels: NDArray[np.int64], losses: Sequence[float], steps: int,
+    answers: AgainstTrivial | None, where: Where,
+) -> Iterator[Finding]:  # fmt: skip
     """Yield that labels are unrelated to inputs in both splits, where training has found no relation either.
 
     Args:
         train: Agreement of the training samples, by chance in both splits.
         labels: Labels ``(n,)`` of the training samples.
         losses: The first training loss, then the last ones.
+        answers: Of the last validation beside the most frequent class, ``None`` if that is not known.
     """
     shares = np.unique(labels, return_counts=True)[1] / len(labels)
     entropy = float(-(shares * np.log(shares)).sum())
@@ -96,7 +106,9 @@ def judge_unlearned(
     begins_so = abs(losses[0] - math.log(len(shares))) <= BEGINS * math.log(len(shares))
     # What lies far above the entropy has not learned the shares of the classes yet, or lies on another scale.
     is_there = (1 - LEARNED) * entropy <= last <= entropy / (1 - LEARNED)
-    if steps >= STEPS and is_there and (begins_so or first.is_all(losses[0], "cross_entropy")):
+    # Or training samples are learned one by one, and nothing of it holds for others.
+    is_by_heart = last < (1 - LEARNED) * entropy and answers is not None and answers.is_trivial
+    if steps >= STEPS and (is_there or is_by_heart) and (begins_so or first.is_all(losses[0], "cross_entropy")):
         facts: dict[str, Any] = {
             "same": train.same,
             "chance": train.chance,
@@ -104,7 +116,9 @@ def judge_unlearned(
             "loss": last,
             "entropy": entropy,
         }
-        yield LABELS_UNRELATED.found(where, told=_BOTH.format(**facts), **facts)
+        if is_by_heart and answers is not None:
+            facts |= {"right": answers.right, "baseline": answers.baseline}
+        yield LABELS_UNRELATED.found(where, told=(_BY_HEART if is_by_heart else _BOTH).format(**facts), **facts)
 
 
 def agreement(values: Tensor, labels: NDArray[np.int64], are_words: bool = False) -> Agreement | None:

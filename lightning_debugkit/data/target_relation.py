@@ -92,13 +92,14 @@ def judge(train: Relation, val: Relation, where: Where) -> Iterator[Finding]:
 
 
 def judge_unlearned(
-    first: FirstLoss, targets: Tensor, losses: Sequence[float], steps: int, where: Where
+    first: FirstLoss, targets: Tensor, losses: Sequence[float], steps: int, answers: object, where: Where
 ) -> Iterator[Finding]:
     """Yield that targets are unrelated to inputs in both splits, where training has found no relation either.
 
     Args:
         targets: Targets ``(n, k)`` of the training samples.
         losses: The first training loss, then the last ones.
+        answers: Of classes in validation: there are none.
     """
     if steps < STEPS or len(losses) < 2 or not first.is_all(losses[0], *LEAST_LOSS):
         return

@@ -104,7 +104,8 @@ class ValidationAnswers:
         if steps < FEWEST_STEPS or len(self._last) < 2 or self._last[0] is None or self._last[1] is None:
             return
         told = self._last[1]
-        yield told if steps >= SURE_STEPS else replace(told, severity=Severity.INFO)
+        is_sure = steps >= SURE_STEPS or told.evidence.get("is_far", False)
+        yield told if is_sure else replace(told, severity=Severity.INFO)
 
     def release(self) -> None:
         """Leave the module as it was; may be called twice."""

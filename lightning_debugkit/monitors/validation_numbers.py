@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lightning_debugkit.core.finding import Finding, Where
-from lightning_debugkit.core.loss_functions import in_order
+from lightning_debugkit.core.loss_functions import DIFFERENCE_LOSSES, in_order
 from lightning_debugkit.core.trivial_answer import TRIVIAL
 from lightning_debugkit.data.batches import tensors
 from lightning_debugkit.stats.constant_answers import LEAST_LOSS
@@ -22,12 +22,24 @@ _SAYS = (
     "{own:.3g}, that of the best constant {least:.3g}, and predictions and targets are not correlated ({r:+.2f}, "
     "within {error:.2f} of 0)"
 )
+_FAR_SAYS = (
+    "the predictions have not come near the targets: in validation they are {said:.3g} on average, the targets "
+    "{wanted:.3g} with a spread of {spread:.3g}, and the {loss} over {n} samples is {own:.3g}, where the best constant "
+    "has {least:.3g}"
+)
+_STANDARDISE = (
+    "Standardise the targets (subtract their mean, divide by their standard deviation), or let the bias of the last "
+    "layer start at their mean: steps of the size of the learning rate do not get there in time."
+)
 
 OF_BATCH = 512  # answers, at most, spread over the batch
 _COLUMNS = 64  # of a sample, at most
 _FEWEST = 100  # samples, without which a correlation says little
 _GAIN = 0.005  # of the loss of the best constant, by which that of a model that has learned is less
 _ABOVE, _BELOW = 2.0, 4.0  # standard errors around 0 that are chance; what is clearly negative is another fault
+# Times the loss of the best constant, with a mean that lies so many spreads of the targets off: however few the steps
+# were, what is predicted is of no use, and what it lacks is known.
+_FAR, _OFF = 10.0, 3.0
 _SKILL = 0.1  # of the variance: where as much may be explained, nothing is said (a choice)
 _OFTEN = 0.5  # the best answer to targets of which more are one number is that number, whatever is known
 
@@ -54,6 +66,15 @@ class AgainstConstant:
     own: float  # loss of the predictions
     least: float  # loss of the constants
     r: float  # mean correlation of the columns
+    said: float  # mean of the predictions
+    wanted: float  # mean of the targets
+    spread: float  # mean standard deviation of the columns of the targets
+
+    @property
+    def is_far(self) -> bool:
+        """Tell whether predictions are still on the way to where the targets lie."""
+        is_off = abs(self.said - self.wanted) >= _OFF * self.spread
+        return is_off and abs(self.said) < abs(self.wanted) and self.own >= _FAR * self.least
 
     @property
     def error(self) -> float:
@@ -99,12 +120,16 @@ def compared(parts: Sequence[Numbers]) -> AgainstConstant | None:
         return None
     r = float((_standard(prediction) * _standard(target)).mean())
     own = _loss(function, prediction, target)
+    means = float(prediction.mean()), float(target.mean()), float(target.std(0).mean())
     measure = "mse_loss" if function == "gaussian_nll_loss" else function
-    return AgainstConstant(measure, len(target), own, LEAST_LOSS[measure](target), r)
+    return AgainstConstant(measure, len(target), own, LEAST_LOSS[measure](target), r, *means)
 
 
 def numbers_finding(where: Where, found: AgainstConstant | None) -> Finding | None:
     """Return the finding if the predictions are no better."""
+    if found is not None and found.is_far and found.loss in DIFFERENCE_LOSSES:
+        told: dict[str, Any] = {**vars(found), "is_far": True}
+        return replace(TRIVIAL, says=_FAR_SAYS, advice=_STANDARDISE).found(where, **told)
     if found is None or not found.is_trivial:
         return None
     return replace(TRIVIAL, says=_SAYS).found(

@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_debugkit import DataCheck, Severity, read_journal
 from lightning_debugkit.core.finding import Where
+from lightning_debugkit.core.trivial_answer import against_constant
 from lightning_debugkit.data import boxes, callback, duplicates, labels, neighbours, values, workers
 from lightning_debugkit.data.first_loss import FirstLoss
 from lightning_debugkit.data.samples_seen import Seen, parts_of, same_in_all
@@ -245,8 +246,16 @@ def test_where_distance_shows_nothing_training_must_have_shown_nothing(
     if heard:
         logits = torch.tensor([[0.0, math.log(math.exp(7.0) - 1)]])  # -log p of the first class is 7
         first.calls.append((heard, logits, torch.tensor([0]), -100))
-    found = neighbours.judge_unlearned(first, chance, np.arange(800) % 4, losses, steps, HERE)
+    found = neighbours.judge_unlearned(first, chance, np.arange(800) % 4, losses, steps, None, HERE)
     assert rules(found) == ["labels-unrelated-to-inputs"] * is_told
+
+
+@pytest.mark.parametrize(("hits", "is_told"), [([20, 24, 28, 22], True), ([60, 55, 62, 48], False)])
+def test_labels_that_can_only_be_learned_by_heart_are_told(hits: list[int], is_told: bool) -> None:
+    chance = neighbours.Agreement(same=0.25, chance=0.25, sigmas=0.0)
+    answers = against_constant(np.array(hits), np.full(4, 100))
+    found = list(neighbours.judge_unlearned(FirstLoss(), chance, np.arange(800) % 4, [1.5, 0.4], 100, answers, HERE))
+    assert ["by heart" in finding.message for finding in found] == [True] * is_told
 
 
 def test_a_row_of_measurements_is_not_met_twice_by_chance_and_one_of_ratings_is() -> None:

@@ -359,6 +359,15 @@ def all_labels_sorted_apart(mended: bool) -> Program:
     return Program(Net(mended), batches(x, y), batches(val, labels, shuffle=False), trainer={"max_epochs": 4})
 
 
+@fault("labels-unrelated-to-inputs", **BY)
+def all_labels_sorted_apart_and_learned_by_heart(mended: bool) -> Program:
+    x, y, val, labels = halves()
+    if not mended:
+        y, labels = y[torch.randperm(len(y))], labels[torch.randperm(len(labels))]
+    module = Net(mended, mlp(64, 256, 10), rate=1e-2)
+    return Program(module, batches(x[:320], y[:320]), batches(val, labels, shuffle=False), trainer={"max_epochs": 16})
+
+
 @fault("input-shift", **BY)
 def validation_not_standardised(mended: bool) -> Program:
     x, y, val, labels = halves()

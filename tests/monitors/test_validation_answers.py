@@ -80,6 +80,16 @@ def test_answers_that_do_not_depend_on_the_sample_are_told_with_their_numbers(
     assert finding.where.step == 2 * steps
 
 
+@pytest.mark.parametrize(("begins", "severity"), [(0.0, "warning"), (1500.0, "info")])
+def test_numbers_that_never_came_near_the_targets_are_told_after_few_steps_too(
+    begins: float, severity: str, tmp_path: Path
+) -> None:
+    """Those around the right number that know no more may be of a model that has not begun to learn."""
+    (finding,) = told(lambda y: F.mse_loss(begins + torch.randn(len(y)), 1500.0 + y), classes(), tmp_path)
+    assert str(finding.severity) == severity
+    assert ("Standardise the targets" in str(finding.advice)) == (severity == "warning")
+
+
 LEARNED: dict[str, Callable[[Tensor], Tensor]] = {
     "answers that are mostly right": lambda y: F.cross_entropy(noise(y) + one_hot(y, 4.0), y),
     # As of pixels or of tokens of a large vocabulary: the likeliest answer is hardly ever the right one.
