@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
+from lightning_debugkit.core.name_lists import listed
 from lightning_debugkit.core.rule import Rule
 
 SAMPLES = 32
@@ -23,6 +24,8 @@ SMALL = 0.02
 TIGHT = 0.05
 APART = 80.0
 IMAGES = 4  # dimensions of a batch of them
+MATRIX = 2
+SHOWN = 5  # columns that are named
 # Targets so large, and so many times the first predictions, which are of about unit size: the network must first travel
 # there, by steps of the size of the learning rate, and its first gradients are as large.
 TARGETS = 1e4
@@ -175,7 +178,7 @@ def judge_first(module: str, given: Tensor, is_normed: bool, where: Where) -> It
     size, largest = float(given.square().mean().sqrt()), float(given.abs().max())
     if size > LARGE:
         what, remedy = (
-            f"of size {size:.3g} (root mean square)",
+            f"of size {size:.3g} (root mean square){_large_columns(given)}",
             "Divide by 255, or subtract mean and divide by standard deviation.",
         )
         yield INPUT_NOT_NORMALIZED.found(where.at(module), told=f"{told} {what}", remedy=remedy, size=size)
@@ -188,6 +191,16 @@ def judge_first(module: str, given: Tensor, is_normed: bool, where: Where) -> It
         what = f"that are nearly all the same{within}: {mean:.3g}, with a standard deviation of {std:.2g}"
         remedy = "Look whether the input is scaled twice, or subtract its own mean and divide by its own deviation."
         yield INPUT_NOT_NORMALIZED.found(where.at(module), told=f"{told} {what}", remedy=remedy, size=size)
+
+
+def _large_columns(given: Tensor) -> str:
+    """Return which columns of a table ``(n, d)`` are so large, where others are not."""
+    is_large = given.square().mean(0).sqrt() > LARGE if given.ndim == MATRIX else given.new_ones(1, dtype=torch.bool)
+    if bool(is_large.all()) or not bool(is_large.any()):
+        return ""
+    large = given[:, is_large]
+    said = ", which are the same in all samples" if bool((large == large[:1]).all()) else ""
+    return f", made so by columns {listed([*map(str, is_large.nonzero()[:, 0].tolist())], SHOWN)}{said}"
 
 
 def _spread(given: Tensor) -> float:

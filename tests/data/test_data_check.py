@@ -330,6 +330,18 @@ def test_numbers_that_hardly_differ_are_one_number_unless_a_norm_takes_the_offse
 SEED = 3
 
 
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [(1e4 * torch.arange(6.0), "by columns 2"), (torch.full((6,), -999.0), "by columns 2, which are the same")],
+)
+def test_of_a_table_the_columns_are_named_that_are_too_large(column: Tensor, said: str) -> None:
+    table = torch.cat([X[:, :2], column[:, None], X], 1)
+    [finding] = values.judge_first("net.0", table, False, HERE)
+    assert said in finding.message
+    [finding] = values.judge_first("net.0", 1e4 * (1 + table), False, HERE)
+    assert "columns" not in finding.message
+
+
 def alike(worker: int) -> None:
     np.random.seed(SEED)
     random.seed(42)
