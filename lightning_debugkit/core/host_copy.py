@@ -10,7 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_debugkit.stats.tensor_norms import unobserved
+from lightning_debugkit.stats.tensor_norms import entries, unobserved
+
+_TOGETHER = 256  # short tensors that are copied at a time: what is made of them stays in the processor's caches
 
 
 class Later:
@@ -66,15 +68,36 @@ class HostCopy:
         count = len(alike) + len(others)
         if not self._waiting or not count:
             return read(alike, others)
-        device = (*alike, *others)[0].device
+        along = self._along((*alike, *others)[0].device)
+        return self._settled(along, read(alike, [*others, *_unbound(along)]), count)
+
+    def norms(
+        self, short: Sequence[Tensor], others: Sequence[Tensor] = ()
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the norm of each of some tensors, and other numbers, as `read_norms` does, with all that waits."""
+        along = self._along(short[0].device) if self._waiting else []
+        found, numbers = read_norms(short, [*others, *_unbound(along)])
+        return found, self._settled(along, numbers, len(others))
+
+    def _along(self, device: torch.device) -> list[tuple[Later, Tensor]]:
+        """Take out what waits on a device."""
         held = [each for each in self._waiting if each.tensor is not None]
         along = [(each, each.tensor) for each in held if each.tensor is not None and each.tensor.device == device]
         self._waiting = [each for each in held if each.tensor is not None and each.tensor.device != device]
-        found = read(alike, [*others, *(entry for _, tensor in along for entry in tensor.reshape(-1).unbind())])
+        return along
+
+    def _settled(
+        self, along: Sequence[tuple[Later, Tensor]], found: NDArray[np.float64], count: int
+    ) -> NDArray[np.float64]:
+        """Give what came along, behind the first numbers, to those who wait; return the first ones."""
         rest = iter(found[count:].tolist())
         for each, tensor in along:
             each.settle(list(itertools.islice(rest, tensor.numel())))
         return found[:count]
+
+
+def _unbound(along: Sequence[tuple[Later, Tensor]]) -> list[Tensor]:
+    return [entry for _, tensor in along for entry in tensor.reshape(-1).unbind()]
 
 
 def read(alike: Sequence[Tensor], others: Sequence[Tensor] = ()) -> NDArray[np.float64]:
@@ -103,3 +126,32 @@ def read(alike: Sequence[Tensor], others: Sequence[Tensor] = ()) -> NDArray[np.f
             for each in others
         ]
         return torch.stack([*alike, *tail]).cpu().numpy().astype(np.float64)
+
+
+def read_norms(
+    short: Sequence[Tensor], others: Sequence[Tensor] = ()
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the norm of each of some tensors in host memory, and other numbers, by one copy of all their entries.
+
+    Shapes:
+        short: dense, of 32 bits or fewer, none without entries, any shapes: the squares are summed in 64 bits; returns
+            ``(len(short),)``.
+        others: of one entry each, any type and device; returns ``(len(others),)``.
+
+    >>> norms, numbers = read_norms([torch.tensor([3.0, 4.0]), torch.full((2, 2), -(2.0**100))], [torch.tensor(True)])
+    >>> norms.tolist() == [5.0, 2.0**101], numbers.tolist()
+    (True, [1.0])
+    """
+    found, numbers, count = [], np.zeros(0), len(others)
+    for at in range(0, len(short), _TOGETHER):
+        part, ahead = short[at : at + _TOGETHER], () if at else others
+        with unobserved():
+            device = part[0].device
+            ahead = [each if each.device == device else each.to(device) for each in ahead]
+            copy = entries([*ahead, *part]).double().cpu().numpy()
+        if ahead:
+            numbers, copy = copy[:count], copy[count:]
+        sizes = [each.numel() for each in part]
+        starts = list(itertools.accumulate(sizes[:-1], initial=0))
+        found.append(np.sqrt(np.add.reduceat(np.square(copy), starts)))
+    return (found[0] if len(found) == 1 else np.concatenate(found)), numbers

@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from lightning_debugkit.core.compat import LightningModule, LightningOptimizer, Trainer, both_packages, is_fit
 from lightning_debugkit.core.sharding import unwrapped_name
-from lightning_debugkit.stats.tensor_norms import alike, is_readable
+from lightning_debugkit.stats.tensor_norms import alike, are_short, is_readable
 
 T = TypeVar("T")
 _SAMPLED = 16
@@ -105,6 +105,11 @@ class ParameterList:
         Autograd gives gradients of the same type and device; only sparse ones are of another kind.
         """
         return alike(self.parameters) if self.parameters else frozenset()
+
+    @cached_property
+    def are_short(self) -> bool:
+        """Whether norms of such tensors take least time from a copy of all their entries, of at most 32 bits each."""
+        return bool(self.alike) and torch.float64 not in self.alike and are_short(self.parameters)
 
     @cached_property
     def sample(self) -> list[Tensor]:

@@ -28,7 +28,7 @@ from lightning_debugkit.core.sharding import Sums
 from lightning_debugkit.core.tensor_numbers import numbers
 from lightning_debugkit.data.batches import tensors
 from lightning_debugkit.data.sample_order import Handed
-from lightning_debugkit.monitors.grad_norm_cache import parameters_of, shared_norms, total_norm
+from lightning_debugkit.monitors.grad_norm_cache import GradientNorms, parameters_of, shared_norms, total_norm
 from lightning_debugkit.monitors.observed_step import StepStats
 from lightning_debugkit.stats.tensor_norms import each_norm, is_readable, norms, values
 
@@ -228,19 +228,20 @@ class StepStatsReader:
 
     def _own(self, trainer: Trainer, module: LightningModule, optimizer: Optimizer, weighed: bool) -> _Numbers:
         """Look where each rank has all gradients."""
+        held = parameters_of(self.run, module, optimizer)
+        numbers = _Numbers(held, dims=held.dims, weigh=lambda: norms(held.parameters).tolist())
         try:
             measured = shared_norms(self.run, trainer, module, optimizer, self.looks)
+            weights = each_norm(held.parameters, held.alike) if weighed and measured.count else []
+            numbers.found, weighs = self._read(trainer, optimizer, measured, numbers, weights)
+            numbers.present = measured.present
         except Exception as error:  # whatever the gradients are, the loss is looked at
             self.error = error
-            held = parameters_of(self.run, module, optimizer)
-            numbers = _Numbers(held, present=[], dims=held.dims, weigh=lambda: [0.0] * len(held.parameters))
-            self._read(trainer, optimizer, (), numbers)
+            if self.run is not None:
+                self.run.norms = None
+            numbers.present, numbers.weigh = [], lambda: [0.0] * len(held.parameters)
+            self._read(trainer, optimizer, None, numbers)
             return numbers
-        held = measured.held
-        numbers = _Numbers(held, present=measured.present, dims=held.dims)
-        numbers.weigh = lambda: norms(held.parameters).tolist()
-        weights = each_norm(held.parameters, held.alike) if weighed and measured.each else []
-        numbers.found, weighs = self._read(trainer, optimizer, measured.each, numbers, weights)
         left = numbers.scale if divides_by_scale(optimizer) else 1.0
         if left != 1.0:
             numbers.found = numbers.found / left
@@ -260,7 +261,7 @@ class StepStatsReader:
             sums, looks = Sums(trainer, held.parameters), 0
         self._sums[id(optimizer)] = held, sums, looks + 1
         numbers = _Numbers(held, dims=sums.dims)
-        self._read(trainer, optimizer, (), numbers)
+        self._read(trainer, optimizer, None, numbers)
         alarm = alarm or (self.loss is not None and not math.isfinite(self.loss))
         numbers.alarm, found = sums(alarm, with_weights=looks < 3 or looks % _WEIGHED == 0)
         left = numbers.scale if divides_by_scale(optimizer) else 1.0
@@ -275,7 +276,7 @@ class StepStatsReader:
         self,
         trainer: Trainer,
         optimizer: Optimizer,
-        each: Sequence[Tensor],
+        measured: GradientNorms | None,
         numbers: _Numbers,
         weights: Sequence[Tensor] = (),
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -286,23 +287,25 @@ class StepStatsReader:
         of_groups: list[list[Any]] = [[group.get("lr") for group in one.param_groups] for one in optimizers]
         is_plain = {*map(type, itertools.chain.from_iterable(of_groups))} <= {float}
         of_tensors = [] if is_plain else [rate for rates in of_groups for rate in rates if isinstance(rate, Tensor)]
-        device = each[0].device if each else losses[0].device if losses else None
+        device = None if measured is None else measured.device
+        if device is None and losses:
+            device = losses[0].device
         # What lies elsewhere, as a rate of the host, is asked for by itself: nothing has to wait for that.
         along = [rate for rate in of_tensors if rate.device == device and rate.numel() == 1]
         copies = HostCopy() if self.run is None else self.run.copies
         scales = [scale] if isinstance(scale, Tensor) else []
-        found = copies.now(each, [*weights, *losses, *scales, *along])
-        first, second = len(each), len(each) + len(weights)
-        third = second + len(losses)
-        self._read_losses = found[second:third]
+        others = [*weights, *losses, *scales, *along]
+        each, found = (_NONE, copies.now((), others)) if measured is None else measured.read(copies, others)
+        first, second = len(weights), len(weights) + len(losses)
+        self._read_losses = found[first:second]
         numbers.rates = of_groups
         if scaler is not None or not is_plain:
-            rest = iter(found[third:].tolist())
+            rest = iter(found[second:].tolist())
             numbers.scale = next(rest) if scales else float(scale)
             known = {id(rate): number for rate, number in zip(along, rest, strict=True)}
             numbers.rates = [[_number(rate, known) for rate in rates] for rates in of_groups]
         self.loss = sum(self._read_losses.tolist()) / len(losses) * self._factor / numbers.scale if losses else None
-        return found[:first], found[first:second]
+        return each, found[:first]
 
 
 def _number(rate: Any, known: Mapping[int, float]) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._utils import _flatten_dense_tensors
 from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import _disable_current_modes, is_traceable_wrapper_subclass
 
@@ -19,6 +20,9 @@ _device = attrgetter("device")
 _layout = attrgetter("layout")
 _version = attrgetter("_version")
 _readable: dict[tuple[type, torch.dtype], bool] = {}  # what was found out of classes of tensors
+# Entries of tensors, on average, up to which a copy of all of them takes less time on a CPU than a norm of each by
+# itself, of which each costs a microsecond and more (measured).
+_SHORT = 512
 _CHUNK = 1 << 22  # entries looked at together: bounds the memory of a look at the bits of a large tensor
 
 
@@ -80,6 +84,32 @@ def alike(tensors: Sequence[Tensor]) -> frozenset[torch.dtype]:
     types = frozenset(map(_dtype, tensors))
     is_alike = types <= _MEASURED and len({*map(_device, tensors)}) == 1 and {*map(_layout, tensors)} == {torch.strided}
     return types if is_alike and {*map(type, tensors)} <= _KINDS and not tensors[0].is_meta else frozenset()
+
+
+def are_short(tensors: Sequence[Tensor]) -> bool:
+    """Tell whether norms of tensors that are `alike` take least time from a copy of all their entries.
+
+    >>> are_short([torch.zeros(3), torch.zeros(8, 8)]), are_short([torch.zeros(3), torch.zeros(0)])
+    (True, False)
+    """
+    sizes = [tensor.numel() for tensor in tensors]
+    is_on_host = bool(sizes) and tensors[0].device.type == "cpu"
+    return is_on_host and min(sizes) > 0 and sum(sizes) <= _SHORT * len(sizes)
+
+
+def are_dense(tensors: Sequence[Tensor]) -> bool:
+    """Tell whether all are of torch's own classes, with a place in memory for each entry."""
+    return {*map(type, tensors)} <= _KINDS and {*map(_layout, tensors)} <= {torch.strided}
+
+
+def entries(tensors: Sequence[Tensor]) -> Tensor:
+    """Return all entries of dense tensors of one device, one after the other.
+
+    >>> entries([torch.tensor([[1.0], [2.0]]), torch.tensor(True)])
+    tensor([1., 2., 1.])
+    """
+    flat: Tensor = _flatten_dense_tensors(tensors)
+    return flat
 
 
 def _plain_norms(tensors: list[Tensor], types: Collection[torch.dtype]) -> Sequence[Tensor] | None:

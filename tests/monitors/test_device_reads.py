@@ -73,9 +73,10 @@ def _in_kit() -> str:
 
 
 class Net(pl.LightningModule):
-    def __init__(self, make: Callable[[nn.Module], Any], optimizers: int = 1) -> None:
+    # Of a narrow one on a CPU, all entries are copied; the norms of a wide one are made where they lie.
+    def __init__(self, make: Callable[[nn.Module], Any], optimizers: int = 1, width: int = 256) -> None:
         super().__init__()
-        self.body, self.head = nn.Linear(8, 8), nn.Linear(8, 2)
+        self.body, self.head = nn.Linear(8, width), nn.Linear(width, 2)
         self.make = make
         self.automatic_optimization = optimizers == 1
 
@@ -143,6 +144,8 @@ def two(module: Any) -> list[Optimizer]:
 
 CASES: dict[str, tuple[Callable[[Any], Any], int, dict[str, Any]]] = {
     "32 bits": (sgd, 1, {}),
+    "narrow": (sgd, 1, {"width": 8}),
+    "narrow, bf16-true": (sgd, 1, {"width": 8, "precision": "bf16-true"}),
     "64 bits": (sgd, 1, {"precision": "64-true"}),
     "bf16-mixed": (sgd, 1, {"precision": "bf16-mixed"}),
     "bf16-true": (sgd, 1, {"precision": "bf16-true"}),
@@ -180,11 +183,13 @@ def test_a_step_reads_once_and_a_batch_without_a_step_never(case: str, tmp_path:
         from lightning.pytorch.plugins import MixedPrecision
 
         options["plugins"] = [MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))]
+    width = options.pop("width", 256)
     window = options.get("accumulate_grad_batches", 1)
     torch.manual_seed(0)
     count = 4 * STEPS * window // optimizers
     data = TensorDataset(torch.randn(count, 8), torch.randint(0, 2, (count,)))
-    counter = counted(Net(make, optimizers), DataLoader(data, batch_size=4), tmp_path, reads, max_epochs=3, **options)
+    module = Net(make, optimizers, width)
+    counter = counted(module, DataLoader(data, batch_size=4), tmp_path, reads, max_epochs=3, **options)
     seen = [(asked, places) for step, asked, places in counter.batches if step in STEADY]
     assert sum(asked for asked, _ in seen) >= 5, "the comparison must mean something"
     wrong = [(asked, places) for asked, places in seen if len(places) != asked]

@@ -18,7 +18,7 @@ from lightning_debugkit.core.run import current_run
 from lightning_debugkit.monitors.clipping import clip_hooks
 from lightning_debugkit.monitors.clipping.clipped_step import By, PendingClippedStep
 from lightning_debugkit.monitors.clipping.clipping_order import ClippingOrder
-from lightning_debugkit.monitors.grad_norm_cache import GradientNorms, measured, parameters_of, shared_norms
+from lightning_debugkit.monitors.grad_norm_cache import GradientNorms, gathered, parameters_of, shared_norms
 from lightning_debugkit.replay.source_lines import caller, place_of
 from lightning_debugkit.stats.tensor_norms import norms, values
 
@@ -33,6 +33,10 @@ class _Before:
 
     shared: GradientNorms
     scale: float = 1.0  # still in those on the device
+
+    def __post_init__(self) -> None:
+        if self.shared.numbers is None:
+            _ = self.shared.each  # of now: what is to come changes them
 
     @property
     def norms(self) -> Tensor | Sequence[float]:
@@ -258,7 +262,7 @@ class ClipStatsReader:
 
     def _measured(self, index: int, pending: _Pending) -> list[PendingClippedStep]:
         """Return the step by what its gradients were before, and after where the module may have clipped them."""
-        if pending.before is None or not len(pending.before.shared.each):
+        if pending.before is None or not pending.before.shared.count:
             return []
         total = pending.before.total
         norm = self._later(total) if isinstance(total, Tensor) else total
@@ -266,7 +270,7 @@ class ClipStatsReader:
             return [PendingClippedStep(index, "nothing", norm)]
         optimizer = self.optimizers[index]
         gradients = [p.grad for p in pending.before.shared.held.parameters if p.grad is not None]
-        if len(gradients) != len(pending.before.shared.each):
+        if len(gradients) != pending.before.shared.count:
             return []  # cleared in the step itself
         scale = self._scale_left(optimizer)
         after = norms(gradients) / scale
@@ -279,7 +283,7 @@ class ClipStatsReader:
     def _look(self, optimizer: Optimizer, moment: int | None) -> _Before:
         if moment is None:  # between two backward passes: nobody else looks, and the scale is still in them
             held = parameters_of(self.run, self.module, optimizer)
-            return _Before(measured(held), self._scale(optimizer))
+            return _Before(gathered(held), self._scale(optimizer))
         shared = shared_norms(self.run, self.trainer, self.module, optimizer, moment)
         return _Before(shared, 1.0 if shared.numbers is not None else self._scale_left(optimizer))
 
