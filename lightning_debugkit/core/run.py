@@ -176,6 +176,13 @@ def current_run(trainer: Trainer) -> Run | None:
     return _runs.get(trainer)
 
 
+def stop(trainer: Trainer, why: str) -> None:
+    """End the fit in order, as early stopping does."""
+    trainer.should_stop = True
+    if (run := current_run(trainer)) is not None:
+        run.end_reason = why
+
+
 def open_run(trainer: Trainer, module: LightningModule) -> Run:
     """Return the open run of ``trainer``, a new one in a folder of its own if there is none.
 

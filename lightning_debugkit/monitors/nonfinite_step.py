@@ -17,7 +17,7 @@ from lightning_debugkit.core.dispatch_modes import cannot_enter
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.core.held_state import cannot_undo
 from lightning_debugkit.core.optimizers import scaler_of
-from lightning_debugkit.core.run import Run, current_run
+from lightning_debugkit.core.run import Run, current_run, stop
 from lightning_debugkit.core.sharding import cannot_rerun, holds_whole_model, is_sharded, unwrapped_name
 from lightning_debugkit.monitors.artifacts import save_bundle, save_samples
 from lightning_debugkit.monitors.culprit_entries import entries_below, known_entries
@@ -258,12 +258,10 @@ class NonfiniteStep:
         self._drop(trainer, optimizer)
         if self.action == "skip" and self.skips <= self.max_skips:
             return
-        run = current_run(trainer)
         if self.action == "stop":
-            trainer.should_stop = True
-            if run is not None:
-                run.end_reason = f"{first.rule}, with action='stop'"
+            stop(trainer, f"{first.rule}, with action='stop'")
             return
+        run = current_run(trainer)
         if self.action == "skip":
             now = callback.where(trainer).step  # the finding is of a step before, where no more are replayed
             again = "" if now == first.where.step else f"; step {now} is broken, too"
