@@ -33,14 +33,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.page_only:
         for name in options.only or NAMES:
             found = _library(name, options)
-            rows = {(row["program"], row["preset"]): row for row in results.get(name, {}).get("rows", [])}
-            rows |= {(row["program"], row["preset"]): row for row in found["rows"]}
+            rows = {_key(row): row for row in [*results.get(name, {}).get("rows", []), *found["rows"]]}
             results[name] = {**found, "rows": list(rows.values())}
             options.json.write_text(_a_line_each(results))
     print(table(results))
     if options.page:
         options.page.write_text(page(results, NAMES), encoding="utf-8")
     return int(any(_is_bad(row) for name in results for row in results[name]["rows"]))
+
+
+def _key(row: dict[str, Any]) -> tuple[str, str]:
+    """What a new row takes the place of; a planted fault counts once, under whichever preset."""
+    return row["program"], "" if row["named"] is not None else row["preset"]
 
 
 def _a_line_each(results: dict[str, Any]) -> str:
