@@ -50,7 +50,7 @@ def _newest(given: str) -> tuple[Path, str]:
 
 
 def _above_page(given: Path) -> Path:
-    if not given.is_file():
+    if not given.is_file() and given.name != "report.html":  # one that is not drawn yet is asked for, too
         return given
     if not any(given.parent.glob("journal-*.jsonl")):
         raise ValueError(f"report needs a run folder or a file in one, got '{given}'; it is usually LOG_DIR/debugkit.")
