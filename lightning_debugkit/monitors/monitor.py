@@ -199,8 +199,8 @@ class Monitor:
         if self._unstepped == max(_WINDOWLESS, step_stats.fit.window):
             self._versions = versions(list(module.parameters()))
         self._unstepped += 1
-        if self.wiring:
-            self.zero_grad.after_backward(step_stats.fit.optimizers)
+        for watch in (self.zero_grad, self.crawling) if self.wiring else ():
+            watch.after_backward(step_stats.fit.optimizers)
 
     def before_step(
         self, trainer: Trainer, module: LightningModule, look: StepStats, step_stats: StepStatsReader
@@ -314,7 +314,7 @@ class Monitor:
             yield from self._crawling(trainer, module, look, steps_taken(trainer), is_over=True)
         idle = waiting(trainer, module, self._stepped, self.flow.looks)
         trainable = [name for name in self._trainable(trainer, module) if name not in idle]
-        yield from self.flow.conclude(where, module, trainable)
+        yield from self.flow.conclude(where, module, trainable) if not self.zero_grad.is_told else ()
         if idle:
             yield not_updated(where, idle, self.flow.looks, ": their optimizer was never stepped")
         # A run cut short, by early stopping or for a trial, says nothing about its schedule.

@@ -328,6 +328,22 @@ def clipped_far_below_the_epsilon_of_adam(mended: bool) -> Program:
     return classifies(WideEpsilon(mended, rate=3e-3), gradient_clip_val=5.0 if mended else 1e-4)
 
 
+@fault("clipping-severe")
+def gradients_divided_by_hand_for_a_scale_that_no_loss_has(mended: bool) -> Program:
+    """Manual optimisation takes a scale of 2**30 out of the gradients, and has forgotten to put it into the loss."""
+
+    class Own(ByHand):
+        def update(self, optimizer: Any, loss: Tensor) -> None:
+            optimizer.zero_grad()
+            self.manual_backward(loss * (2.0**30 if self.mended else 1.0))
+            for parameter in self.parameters():
+                assert parameter.grad is not None
+                parameter.grad /= 2.0**30
+            optimizer.step()
+
+    return classifies(Own(mended))
+
+
 # --- clipping-advised ----------------------------------------------------------------------------------------------
 
 

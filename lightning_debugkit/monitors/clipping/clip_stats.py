@@ -278,7 +278,10 @@ class ClipStatsReader:
         if not held:
             return []
         peak = torch.stack([g.abs().max().to(after.device, torch.float32) for g in held]).max() / scale
-        return [PendingClippedStep(index, "module", norm, after=self._later(_total(after)), peak=self._later(peak))]
+        # What was set to 0, as by zero_grad, is no matter of clipping: what it multiplies by 0 keeps its signs.
+        is_signed = torch.stack([g.signbit().any().to(after.device) for g in held]).any()
+        left = torch.where((peak == 0) & ~is_signed, torch.as_tensor(total).to(after.device), _total(after))
+        return [PendingClippedStep(index, "module", norm, after=self._later(left), peak=self._later(peak))]
 
     def _look(self, optimizer: Optimizer, moment: int | None) -> _Before:
         if moment is None:  # between two backward passes: nobody else looks, and the scale is still in them

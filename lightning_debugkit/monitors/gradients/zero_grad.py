@@ -114,6 +114,7 @@ class ZeroGrad:
     def __init__(self) -> None:
         self.tracked: defaultdict[int, _Tracked] = defaultdict(_Tracked)
         self._long = _LONG
+        self.is_told = False  # that a step had nothing to go by: no parameter can have had a gradient then
 
     def expect(self, total: float) -> None:
         """Take the number of steps that are planned, infinite if not known."""
@@ -171,7 +172,7 @@ class ZeroGrad:
         track.stale = track.stale + 1 if track.kept and track.fed and not gone else 0
         track.wasted = track.wasted + 1 if track.lost and (automatic or alone) else 0
         if track.cleared == self._long:
-            yield _cleared(where, track.cleared)
+            yield self._cleared(where, track.cleared)
         if track.wasted == _TIMES:
             told = f"{track.lost} of {track.lost + 1} batches of each step are lost"
             yield CLEARED.found(where, when="in every micro-batch", loss_of_it=told, hint="", lost=track.lost)
@@ -208,26 +209,25 @@ class ZeroGrad:
         if track.vanished == _TIMES and not track.is_still:
             track.vanished = -1  # cleared behind the step
         elif look is not None and track.vanished == self._long and track.is_still:
-            yield _cleared(look.where, track.vanished, _HOOKS)
+            yield self._cleared(look.where, track.vanished, _HOOKS)
 
     def starves(self, optimizer: Optimizer) -> bool:
         """Tell whether hooks have left an optimizer nothing to go by so far: that its weights stay is no news."""
         return self.tracked[id(optimizer)].vanished >= _TIMES
+
+    def _cleared(self, where: Where, steps: int, hint: str = "") -> Finding:
+        self.is_told = True
+        when = f"between backward and step, {steps} times in a row"
+        return CLEARED.found(where, when=when, loss_of_it=_NOTHING, hint=hint)
 
     def conclude(self, looks: Iterable[StepStats]) -> Iterator[Finding]:
         """Yield, at the end of a run, what was cleared up to its end."""
         for look in looks:
             track = self.tracked[id(look.optimizer)]
             if _TIMES <= track.cleared < self._long:
-                yield _cleared(look.where, track.cleared)
+                yield self._cleared(look.where, track.cleared)
             if _TIMES <= track.vanished < self._long and track.is_still:
-                yield _cleared(look.where, track.vanished, _HOOKS)
-
-
-def _cleared(where: Where, steps: int, hint: str = "") -> Finding:
-    return CLEARED.found(
-        where, when=f"between backward and step, {steps} times in a row", loss_of_it=_NOTHING, hint=hint
-    )
+                yield self._cleared(look.where, track.vanished, _HOOKS)
 
 
 def _is_gone(parameter: Tensor) -> bool:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from statistics import median
 
 import torch
+from torch.optim import Optimizer
 
 from lightning_debugkit.core.finding import Finding, Severity
+from lightning_debugkit.core.host_copy import read
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.monitors.clipping.clipping_rules import SEVERE
 from lightning_debugkit.monitors.observed_step import StepStats
 from lightning_debugkit.monitors.optimization.update_ratio import EARLY, WEAKENED_BY, UpdateRatio, shows
+from lightning_debugkit.stats.tensor_norms import each_norm
 
 RATIO_LOW = Rule(
     "update-ratio-low",
@@ -43,7 +46,14 @@ class CrawlingWeights:
 
     def __init__(self) -> None:
         self._highest_rate = 0.0
-        self._left = math.nan  # what the gradients were multiplied by, in the step before
+        self._asks = False  # how large gradients are behind the backward pass
+        self._norms: dict[int, float] = {}  # that they were, by optimizer
+        self._left = math.nan  # what they were multiplied by, in the step before
+
+    def after_backward(self, optimizers: Iterable[Optimizer]) -> None:
+        """Measure the gradients, where steps are too small and nobody knows yet why."""
+        if self._asks:
+            self._norms = {id(optimizer): _norm(optimizer) for optimizer in optimizers}
 
     def judge(
         self, watch: UpdateRatio, look: StepStats, total: float, fallen: Callable[[], bool], is_over: bool = False
@@ -72,15 +82,17 @@ class CrawlingWeights:
             ratio, way = resolution / 2, f"less than {resolution / 2:.1e}"
         if ratio * total >= 1e-3:
             return None
-        before, self._left = self._left, math.nan if is_over else look.left()
+        before, self._left = self._left, self._part_left(look)
         is_cut = 0 < self._left < _LITTLE
+        asked, self._asks = self._asks, not found
         if not found and not _rounds_away(watch, look, self._left if is_cut else 1.0):
             return None
         # Where nothing at all moves, not even what starts at 0, a loss that falls does so by chance.
         is_still = not found and max(watch.ways) * total < resolution
         if not is_still and fallen():
             return None
-        if is_cut and math.isnan(before):
+        self._asks = not is_over
+        if not is_over and (not asked or (is_cut and math.isnan(before))):
             return None  # the next step tells whether it is a factor
         is_factor = is_cut and abs(self._left - before) <= _SAME * before
         rule = replace(SEVERE, says=_FACTOR, advice=_LOOK) if is_factor else RATIO_LOW
@@ -89,6 +101,16 @@ class CrawlingWeights:
             steps="steps" if is_over else "planned steps",
             loss="the loss moves by chance alone" if is_still else "the loss has not fallen",
         )  # fmt: skip
+
+    def _part_left(self, look: StepStats) -> float:
+        """Return what part of the gradients the step was given, NaN if that is not known, or a scaler took it."""
+        norm = self._norms.pop(id(look.optimizer), 0.0)
+        return _norm(look.optimizer) / norm if norm > 0 and not look.is_scaled else math.nan
+
+
+def _norm(optimizer: Optimizer) -> float:
+    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    return math.hypot(*read(each_norm(gradients)).tolist()) if gradients else 0.0
 
 
 def _rounds_away(watch: UpdateRatio, look: StepStats, left: float) -> bool:
