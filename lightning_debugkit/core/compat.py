@@ -60,14 +60,14 @@ from torchmetrics import Metric as Metric
 DisableTorchFunction = torch._C.DisableTorchFunction
 OpOverload = torch._ops.OpOverload
 current_autograd_node = torch._C._current_autograd_node
+has_no_memory = torch._is_zerotensor  # a gradient of 0 in forward mode: reading its numbers crashes the process
 next_sequence_number = torch._C._autograd._get_sequence_nr  # of the autograd nodes of this thread
 is_functorch_wrapped = torch._C._functorch.is_functorch_wrapped_tensor
 _dispatch_modes = torch._C._len_torch_dispatch_stack  # how many are on
 _function_modes = torch._C._len_torch_function_stack
 
-# Of the names above, `_DataLoaderIterDataFetcher`, `extract_batch_size` and `is_param_in_hook_signature` are not
-# documented; they were seen in Lightning 2.5 to 2.6. So were the attributes below: of Lightning's in the same, of
-# torch's in 2.6 to 2.13, of torchmetrics' in 1.6 to 1.8.
+# `_DataLoaderIterDataFetcher`, `extract_batch_size` and `is_param_in_hook_signature`, which are not documented, and the
+# attributes below were seen in Lightning 2.5 to 2.6, torch 2.6 to 2.13 and torchmetrics 1.6 to 1.8.
 
 BUILDER = "_instantiator"  # of saved hyper-parameters: what LightningCLI makes the model by
 # What a module refers to beyond itself: put back by other means, or never to be touched.

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_debugkit.core.compat import DisableTorchFunction, tree_map
+from lightning_debugkit.core.compat import DisableTorchFunction, has_no_memory, tree_map
 from lightning_debugkit.stats.tensor_norms import layers_of
 
 _PLAIN = (Tensor, nn.Parameter)
@@ -34,6 +34,8 @@ def numbers(tensor: Tensor) -> Tensor | None:
 def _mean(tensor: Tensor) -> Tensor | None:
     try:
         with DisableTorchFunction():
+            if has_no_memory(tensor):
+                return torch.zeros(tensor.shape, dtype=tensor.dtype, device=tensor.device)
             layers = layers_of(tensor)
             return torch.stack(layers).mean(0) if layers else None
     except Exception:  # whatever a class of the user's raises
@@ -55,7 +57,7 @@ def _plain_one(leaf: Any) -> Any:
 def held(tensor: Tensor) -> Tensor | None:
     """Return the plain tensor in whose memory the numbers of ``tensor`` lie; ``None`` where it is not known."""
     if type(tensor) in _PLAIN and tensor.layout is torch.strided and not tensor.is_nested:
-        return tensor
+        return None if has_no_memory(tensor) else tensor
     try:
         with DisableTorchFunction():
             return _held(tensor)
@@ -95,7 +97,7 @@ def _held(tensor: Any) -> Tensor | None:
     if tensor.is_nested or tensor.layout is not torch.strided:
         return held(tensor._values() if tensor.layout is torch.sparse_coo else tensor.values())
     if (plain := without_class(tensor)) is not None:
-        return plain
+        return held(plain)
     if hasattr(tensor, "get_mask"):
         return held(tensor.get_data())
     if hasattr(tensor, "to_local"):  # of DTensor: its part of this rank

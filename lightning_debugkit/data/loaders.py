@@ -11,10 +11,18 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from lightning_debugkit.core.compat import Trainer, tree_leaves
+from lightning_debugkit.core.compat import (
+    LightningDataModule,
+    LightningModule,
+    Trainer,
+    datamodule_of,
+    overrides,
+    tree_leaves,
+)
 from lightning_debugkit.core.run import batch_size_of
 
 _DEEP = 4  # datasets within datasets
+_TRANSFER = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 _SAMPLERS = 6  # samplers within one another
 
 
@@ -71,6 +79,13 @@ def loaders_given(trainer: Trainer, is_test: bool) -> Any:
 def loaders_of_pass(trainer: Trainer, is_test: bool) -> list[Any]:
     """Return the same as a list."""
     return loaders_of(loaders_given(trainer, is_test))
+
+
+def transfer_hook(trainer: Trainer) -> str:
+    """Return the program's own hook that a batch passes between its loader and the step, empty if there is none."""
+    owners = ((trainer.lightning_module, LightningModule), (datamodule_of(trainer), LightningDataModule))
+    found = (name for one, kind in owners if one is not None for name in _TRANSFER if overrides(one, name, kind))
+    return next(found, "")
 
 
 def is_at_once(trainer: Trainer) -> bool:

@@ -20,13 +20,14 @@ INDICES = ("index", "idx", "indices", "sample_id", "dataset_index")
 _SECONDS = 5.0  # for drawing the samples of a batch again
 
 
-def entries_of(handed: Handed, batch: Any, samples: Sequence[int]) -> tuple[list[Any], str]:
+def entries_of(handed: Handed, batch: Any, samples: Sequence[int], hook: str = "") -> tuple[list[Any], str]:
     """Return the entries of the data set that samples of a loader's batch are, and why there are none.
 
     Args:
         handed: What the loader has put into the batch.
         batch: Its batch, as the step had it.
         samples: Positions in the batch.
+        hook: Of the program's own, which the batch has passed on its way to the step; it may sort, too.
     """
     loader, asked = handed.loader() if handed.loader is not None else None, handed.entries
     dataset = getattr(loader, "dataset", None)
@@ -37,12 +38,12 @@ def entries_of(handed: Handed, batch: Any, samples: Sequence[int]) -> tuple[list
         return _packed_again(loader, dataset, asked, [sample(batch, owner, len(asked), at) for at in samples])
     if size is None or max(samples, default=size) >= size:
         return [], "which entries of the dataset they are is not known: the batch cannot be split into samples"
-    if size == len(asked) and keeps_order(loader):
+    if size == len(asked) and keeps_order(loader) and not hook:
         return [asked[at] for at in samples], ""
     own = _own(batch, size, asked, dataset)
     if own is not None:
         return [own[at] for at in samples], ""
-    return _drawn_again(loader, dataset, asked, batch, samples, size)
+    return _drawn_again(loader, dataset, asked, batch, samples, size, hook)
 
 
 def place_below(dataset: Any, entry: Any) -> str:
@@ -80,9 +81,9 @@ def _own(batch: Any, size: int, asked: Sequence[Any], dataset: Any) -> list[Any]
 
 
 def _drawn_again(
-    loader: Any, dataset: Any, asked: Sequence[Any], batch: Any, samples: Sequence[int], size: int
+    loader: Any, dataset: Any, asked: Sequence[Any], batch: Any, samples: Sequence[int], size: int, hook: str
 ) -> tuple[list[Any], str]:
-    name = getattr(loader.collate_fn, "__name__", type(loader.collate_fn).__name__)
+    name = hook or getattr(loader.collate_fn, "__name__", type(loader.collate_fn).__name__)
     why = f"which entries of the dataset they are is not known: {name}() may sort or drop samples"
     try:
         held = [dict(leaves(take(batch, size, [at]))) for at in range(size)]
@@ -96,6 +97,8 @@ def _drawn_again(
     if size == len(asked) and _are_in_order(rows, again):
         return [asked[at] for at in samples], ""
     found = [_only(rows[at], asked, again) for at in samples]
+    if hook and None in found:  # it changes numbers, as by scaling them; what is not finite stays so
+        found = [_only(_broken(rows[at]), asked, list(map(_broken, again))) for at in samples]
     if None in found:
         return [], f"{why}, and drawn again they are others"
     return [entry for (entry,) in found if found], ""  # type: ignore[misc]  # none of them is None
@@ -142,6 +145,13 @@ def _only(row: Leaves, asked: Sequence[Any], again: Sequence[Leaves]) -> tuple[A
         if row.keys() <= drawn.keys() and all(are_alike(path, row, drawn) for path in row)
     }
     return (next(iter(found.values())),) if len(found) == 1 else None
+
+
+def _broken(row: Leaves) -> Leaves:
+    """Return where the numbers of a sample are not finite, without the tensors in which all are."""
+    floats = {path: leaf for path, leaf in row.items() if isinstance(leaf, Tensor) and leaf.is_floating_point()}
+    found = {path: ~torch.isfinite(leaf) for path, leaf in floats.items() if leaf.layout is torch.strided}
+    return {path: mask for path, mask in found.items() if mask.any()}
 
 
 def _without_shared(rows: Sequence[Mapping[str, Any]]) -> list[Leaves]:

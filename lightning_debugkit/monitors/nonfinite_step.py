@@ -324,7 +324,7 @@ def _kept_broken(module: LightningModule) -> str:
 def _circumstances(
     trainer: Trainer, batch: ObservedBatch, found: Diagnosis | None, note: str, is_last: bool
 ) -> Circumstances:
-    entries, unnamed = known_entries(batch.handed, batch.batch, found)
+    entries, unnamed = known_entries(trainer, batch.handed, batch.batch, found)
     below, is_low = entries_below(batch.handed, found, entries), str(trainer.precision).startswith("16")
     return Circumstances(batch.batch_idx, entries, below, note or unnamed, is_low, is_last)
 

@@ -94,7 +94,7 @@ class Evaluation:
         hook = "test_step" if trainer.testing else "validation_step"
         found, _ = self._replayed(trainer, module, hook, batch, place, type(error))
         if found is not None:
-            entries, unnamed = known_entries(_handed(trainer, place), batch, found)
+            entries, unnamed = known_entries(trainer, _handed(trainer, place), batch, found)
             is_low = str(trainer.precision).startswith("16")
             when = Circumstances(place[0], entries, note=unnamed, low_precision=is_low)
             yield explained(where, found, when, error=type(error).__name__, hook=hook)
@@ -130,7 +130,7 @@ class Evaluation:
         is_grave = is_grave or bool(set(names) & _monitored(trainer))
         logged = [name for name in names if name != _RETURNED]
         names = logged or names  # mostly they are one
-        entries, unnamed = known_entries(_handed(trainer, place), batch, found)
+        entries, unnamed = known_entries(trainer, _handed(trainer, place), batch, found)
         at = f"since {self._told(trainer)}, batch {place[0]}"
         at += f" of loader {place[1]}" if place[1] else ""
         is_low = str(trainer.precision).startswith("16")

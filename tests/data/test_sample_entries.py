@@ -209,6 +209,35 @@ def test_no_entry_is_named_that_may_be_another_and_one_note_says_why(name: str, 
     assert finding.advice == "Clean or drop these samples where the Dataset makes them."
 
 
+class Passing(Model):
+    """Its batches pass a hook between loader and step."""
+
+    def __init__(self, change: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self.change = change
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        return self.change(batch)
+
+
+HOOKS: dict[str, tuple[Callable[[Any], Any], bool]] = {
+    "it rolls the batch": (lambda batch: tuple(leaf.roll(1, 0) for leaf in batch), True),
+    "it scales the inputs": (lambda batch: (2 * batch[0], batch[1]), True),
+    "it breaks a sample itself": (
+        lambda batch: (batch[0].index_fill(0, torch.tensor([3]), torch.nan), batch[1]),
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOOKS)
+def test_a_hook_between_loader_and_step_may_move_samples(name: str, tmp_path: Path) -> None:
+    change, is_known = HOOKS[name]
+    finding = told(tmp_path, loader(Rows(), in_order), Passing(change))
+    assert finding.evidence["dataset_indices"] == ([BAD] if is_known else [])
+    assert is_known or "on_after_batch_transfer() may sort or drop samples" in finding.evidence["note"]
+
+
 def test_noise_in_a_batch_that_is_in_order_hides_no_entry(tmp_path: Path) -> None:
     """The rows differ when they are drawn again, what stands beside them does not."""
 

@@ -159,6 +159,14 @@ class Transformed(Base):
         return F.mse_loss(self.head(hidden), batch[1])
 
 
+class Tangents(Base):
+    """Forward mode inside of the step: gradients of 0 in it are tensors without memory."""
+
+    def inner(self, x: Tensor) -> Tensor:
+        value, tangent = torch.func.jvp(self.net[0].forward, (x,), (torch.ones_like(x),))
+        return x + 0.1 * (value + tangent).reshape(len(x), 4, -1).mean(-1)
+
+
 class OtherModes(Base):
     """Modes of the user's own around the step's parts."""
 
@@ -324,7 +332,7 @@ class LayeredLoss(Base):
 KINDS: dict[str, Callable[[], type[Base]]] = {
     **{kind.__name__: lambda kind=kind: kind for kind in (
         Spectral, SpectralDouble, ClippedByHand, Buffers, Packed, Lazy, MadeInInferenceMode, OneElement, NoRate,
-        Transformed, OtherModes, Jagged, Scripted, SparseGradients, Layered, LayeredLoss,
+        Transformed, Tangents, OtherModes, Jagged, Scripted, SparseGradients, Layered, LayeredLoss,
     )},
     "labelled": labelled, "plain_subclass": plain_subclass, "wrapper": wrapper,
     "answering_wrapper": answering_wrapper,
@@ -380,6 +388,7 @@ def test_a_healthy_run_is_left_in_peace(name: str, tmp_path: Path) -> None:
         "Buffers",
         "Packed",
         "NoRate",
+        "Tangents",
         "Layered",
         "LayeredLoss",
         "wrapper",
