@@ -24,7 +24,7 @@ from lightning_debugkit.report import summarize
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),
-    pytest.mark.usefixtures("one_thread", "no_process_left"),
+    pytest.mark.usefixtures("one_thread", "no_process_left", "undrawn"),
 ]
 BATCHES = 12
 VALIDATION = 41  # no multiple of two processes: one sample is repeated, and must count once

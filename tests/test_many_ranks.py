@@ -18,7 +18,7 @@ from lightning_debugkit.report import summarize
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),
-    pytest.mark.usefixtures("one_thread", "no_process_left"),
+    pytest.mark.usefixtures("one_thread", "no_process_left", "undrawn"),
 ]
 STEPS = 60  # extra passes are made in fits of at least 50, by one process
 

@@ -1,4 +1,4 @@
-"""A Python that starts at once: each process is a fork of one that has torch and Lightning imported.
+"""A Python that starts at once: each process is a fork of one that has torch, Lightning and the kit imported.
 
 `python` is an executable to start where a test would start ``sys.executable``: arguments, environment, folder, streams,
 signals and status are those of the program. What depends on a start from nothing, such as what an import brings with
@@ -29,8 +29,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-# Of the kit nothing: what its files import is for each program to find.
+# Lightning looks for s3fs, which takes a second to import, before it saves a file. Of the kit what programs use: which
+# of its modules an import brings with it is asked of processes that start from nothing.
 _PRELOADED = ("torch", "torchmetrics", "lightning.pytorch.cli", "sklearn.ensemble", "sklearn.datasets")
+_KIT = ("lightning_debugkit.callbacks", "lightning_debugkit.autoload", "lightning_debugkit.report.sections.data", "git")
+_IF_THERE = ("s3fs",)
 
 # The process that a test starts stands for the fork: it hands its streams over, and ends as the fork does.
 _STAND_IN = """#!{python} -IS
@@ -191,8 +194,11 @@ def _become(asked: _Asked) -> None:
 
 
 if __name__ == "__main__":
-    for name in _PRELOADED:
+    for name in (*_PRELOADED, *_KIT):
         importlib.import_module(name)
+    for name in _IF_THERE:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
     gc.freeze()
     if (asked := _serve(Path(sys.argv[1]))) is not None:
         _become(asked)
