@@ -81,18 +81,8 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
 _SECRET_WORDS = frozenset(
     (
         *("accesskey", "accesstoken", "apikey", "auth", "authtoken", "bearer", "credential", "credentials"),
-        *(
-            "apikeys",
-            "passphrase",
-            "passphrases",
-            "passwd",
-            "password",
-            "passwords",
-            "pwd",
-            "secret",
-            "secrets",
-            "token",
-        ),
+        *("apikeys", "passphrase", "passphrases", "passwd", "password", "passwords", "pwd", "secret", "secrets"),
+        "token",
     )
 )
 _KEYS_OF = frozenset(("access", "account", "api", "auth", "encryption", "license", "private", "secret", "wandb"))

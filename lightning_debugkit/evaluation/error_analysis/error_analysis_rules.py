@@ -12,6 +12,7 @@ from scipy import special
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.rule import BROKEN_NUMBERS, Rule
 from lightning_debugkit.core.trivial_answer import against_constant, trivial_finding
+from lightning_debugkit.evaluation.error_analysis.error_summary import picked
 from lightning_debugkit.evaluation.error_analysis.slice_columns import class_column
 from lightning_debugkit.evaluation.error_analysis.unpredicted_classes import never_predicted
 from lightning_debugkit.stats.class_merging import worth_of_merging
@@ -159,12 +160,9 @@ def _confused(case: ErrorAnalysisResult, where: Where) -> Iterator[Finding]:
                 stage=case.moment.stage,
                 target=case.names[pair.target],
                 predicted=case.names[pair.predicted],
-                count=pair.count,
-                support=pair.support,
+                **picked(pair, "count", "support"),
                 unit=case.unit,
-                low=pair.low,
-                high=pair.high,
-                lift=pair.lift,
+                **picked(pair, "low", "high", "lift"),
                 part=pair.count / max(case.found.confusion.total - case.found.confusion.correct, 1),
                 classes=[pair.target, pair.predicted],
             )
@@ -195,16 +193,13 @@ def _merge(case: ErrorAnalysisResult, where: Where) -> Iterator[Finding]:
                 stage=case.moment.stage,
                 first=case.names[merge.first],
                 second=case.names[merge.second],
-                count=merge.count,
-                kappa=merge.kappa,
-                kappa_merged=merge.kappa_merged,
+                **picked(merge, "count", "kappa", "kappa_merged"),
                 rise_low=worth.rise.low,
                 rise_high=worth.rise.high,
                 apart=worth.apart.value,
                 apart_low=worth.apart.low,
                 apart_high=worth.apart.high,
-                accuracy=merge.accuracy,
-                accuracy_merged=merge.accuracy_merged,
+                **picked(merge, "accuracy", "accuracy_merged"),
                 classes=list(pair),
             )
             return
@@ -265,12 +260,7 @@ def _slice(case: ErrorAnalysisResult, where: Where) -> Iterator[Finding]:
                 where,
                 stage=case.moment.stage,
                 slice=" and ".join(f"{name} is {value}" for name, value in part.conditions.items()),
-                n=part.n,
-                errors=part.errors,
-                rate=part.rate,
-                low=part.low,
-                high=part.high,
-                rest_rate=part.rest_rate,
+                **picked(part, "n", "errors", "rate", "low", "high", "rest_rate"),
                 p=part.p_adjusted,
             )
             return
