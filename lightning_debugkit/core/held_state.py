@@ -47,6 +47,7 @@ OTHERS = frozenset(
 )
 _DATA = (Dataset, DataLoader, Sampler)  # they are read, and may be large
 _OWN = __name__.partition(".")[0]
+_SHARDED = {"FSDPModule", "FullyShardedDataParallel"}  # of torch, by either of its two ways to shard
 
 
 def cannot_undo(module: nn.Module) -> str:
@@ -59,7 +60,15 @@ def cannot_undo(module: nn.Module) -> str:
     >>> cannot_undo(layer)
     'self.rows is a list_iterator, which cannot be wound back'
     """
+    if _is_cut(module):
+        return "weights are cut over processes, none of which runs a step by itself"
     return HeldState(module, is_kept=False).why
+
+
+def _is_cut(module: nn.Module) -> bool:
+    """Tell whether weights are DTensors, or will be: FSDP puts whole ones there for a while, and frees them."""
+    kinds = {kind.__name__ for part in module.modules() for kind in type(part).__mro__}
+    return bool(kinds & _SHARDED) or any(hasattr(parameter, "to_local") for parameter in module.parameters())
 
 
 class HeldState:

@@ -124,7 +124,7 @@ class Probe:
 
 def cannot_pass(trainer: Trainer, module: nn.Module) -> str:
     """Return why no extra passes are run, empty if they are."""
-    if trainer.estimated_stepping_batches < FEWEST_STEPS:
+    if 0 <= trainer.estimated_stepping_batches < FEWEST_STEPS:  # -1 of a stream whose length nobody knows
         return f"a fit of fewer than {FEWEST_STEPS} steps gets none"
     if trainer.world_size > 1:
         return "the model is trained by several processes"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +109,41 @@ def test_a_short_fit_is_listened_to_only(tmp_path: Path) -> None:
     program.trainer["max_epochs"] = 1
     fit(program, tmp_path, PreflightCheck())
     assert left_out(tmp_path) == {"passes": "a fit of fewer than 50 steps gets none"}
+
+
+class Stream:
+    """Batches that are read once, of which nobody knows how many there are."""
+
+    def __init__(self, batches: Iterable[Any]) -> None:
+        self.left = iter([*batches])
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.left
+
+
+def test_a_stream_of_unknown_length_gets_its_passes_and_loses_no_batch(tmp_path: Path) -> None:
+    weights = []
+    for name, callbacks in (("alone", ()), ("watched", (PreflightCheck(overfit_batch=True),))):
+        program = noisy()
+        program.train, program.trainer["max_epochs"] = Stream(program.train), 1
+        weights.append(fit(program, tmp_path / name, *callbacks))
+    assert "passes" not in left_out(tmp_path / "watched")
+    assert all(torch.equal(one, weights[1][name]) for name, one in weights[0].items())
+
+
+class FSDPModule(Body):
+    """A part of the name that `fully_shard` gives those whose weights it cuts."""
+
+
+@pytest.mark.parametrize("are_whole_now", [False, True])
+def test_weights_that_are_cut_over_processes_get_no_passes(are_whole_now: bool, tmp_path: Path) -> None:
+    program = noisy()
+    if are_whole_now:
+        program.module.net = FSDPModule(*program.module.net)
+    else:
+        program.module.net[0].weight.to_local = None  # as a DTensor has
+    fit(program, tmp_path, PreflightCheck(overfit_batch=True))
+    assert left_out(tmp_path) == {"passes": "weights are cut over processes, none of which runs a step by itself"}
 
 
 class Draws:
