@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -16,7 +17,8 @@ from test_docs import DOCS, ROOT, blocks
 from torch.utils.data import DataLoader, TensorDataset
 
 NAMES = "index loss-is-nan validation-is-worse resume-differs old-weights silence-a-rule reports loggers ci"
-GUIDES = [DOCS / f"{name}.md" for name in NAMES.split()]
+NAMES += " activations checkpoints error-analysis exact-resume gradient-anomaly gradient-clipping preflight presets"
+GUIDES = [ROOT / "README.md", *(DOCS / f"{name}.md" for name in NAMES.split())]
 
 
 def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
@@ -52,8 +54,20 @@ class Net(pl.LightningModule):
         self.log("val_loss", loss)
         return loss
 
+    test_step = validation_step
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return samples()
+
+    val_dataloader = test_dataloader = train_dataloader
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.parameters(), lr=1e-2)
+
+
+def samples() -> DataLoader[Any]:
+    x = torch.randn(256, 4)
+    return DataLoader(TensorDataset(x, (x.sum(1) > 0).long()), batch_size=8, shuffle=True)
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -61,12 +75,14 @@ class Net(pl.LightningModule):
 @pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
 def test_python_on_a_page_runs_as_it_stands(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    for argument, value in (("MAX_EPOCHS", "1"), ("ACCELERATOR", "cpu"), ("ENABLE_PROGRESS_BAR", "0")):
+        monkeypatch.setenv(f"PL_TRAINER_{argument}", value)  # where the page leaves it open
     torch.manual_seed(0)
-    x = torch.randn(256, 4)
-    loader = DataLoader(TensorDataset(x, (x.sum(1) > 0).long()), batch_size=8, shuffle=True)
-    names: dict[str, Any] = {"model": Net(), "loader": loader}
+    names: dict[str, Any] = {"model": Net(), "MyModule": Net, "loader": samples(), "Trainer": pl.Trainer}
     for block in blocks(page, "python"):
-        exec(compile(block, page.name, "exec"), names)
+        needs_store = "s3://" in block and importlib.util.find_spec("s3fs") is None
+        if '("best.ckpt"' not in block and not needs_store:  # the reader's own checkpoint
+            exec(compile(block, page.name, "exec"), names)
     for name, value in list(names.items()):
         if name.startswith("test_"):
             value()
