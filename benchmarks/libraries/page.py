@@ -8,42 +8,52 @@ from typing import Any
 Results = Mapping[str, Mapping[str, Any]]
 _HEAD = """# Inside other libraries
 
-Libraries that train through Lightning, with their trainings as documented: each was run without the kit, under
-`LIGHTNING_DEBUGKIT=standard` and under `thorough`, each time in a process of its own (a fork of one that has imported
-the library). "The same" means: it ended in the same way, with the same final weights and the same states of the random
-generators of Python, NumPy and torch, to the bit. An accusation is a warning or an error about such a training.
-
-This page is made by `python -m benchmarks.libraries --json benchmarks/libraries/results.json --page docs/libraries.md`,
-which makes an environment of its own for each library from pinned versions, and keeps the rows that it does not run
-anew. A few were run under `thorough` alone. In your own program nothing is needed but the variable:
+Nothing is needed in your program, or in the library's, but the variable:
 
 ```bash
 LIGHTNING_DEBUGKIT=standard python train.py
 ```
 
 With `logger=False`, as in many a `pl_trainer_kwargs`, the run folder is in the working folder. finetuning-scheduler
-allows one checkpoint callback: `NestedCheckpoint` cannot stand beside its own. "True" counts findings that are right
-about a training as documented; `benchmarks/libraries/programs/` says what of the library's code was read.
+allows one checkpoint callback: `NestedCheckpoint` cannot stand beside its own.
 
-Rules were changed because of these faults, as kinds, with programs of the project's own: labels shuffled in tables,
-also in those whose columns come as a list (deeptab), targets of millions in pina, and in squared errors that a
-library takes itself (mlcolvar), rates that break the second step (darts, scvi-tools), rates of nearly nothing, also
-on streams (gluonts) and under the loss of a policy (rl4co), and Dice on logits; and because of these trainings: a
-model that is validated before its fit, `fast_dev_run`, and a history of losses whose mean was once a metric of
-another stage (deeptab), settings that stand beside modules and kept the extra passes away (transformers), and series
-that have another length in validation (pytabkit). disent clears the callbacks of its Trainer when a step raises, and
-lost its diagnosis by it; it does not any more. A row is of the commit in its last column: those of mlcolvar are
-older than these changes. Seconds of rows since 6ecc2d7 were taken beside other work on the same two cores: they are
-too high.
+Each library below was tried with trainings as it documents them: without the kit, under `standard` and under `thorough`
+(a few under `thorough` alone), each time in a process of its own. "The same" means: it ended in the same way, with the
+same final weights and the same states of the random generators of Python, NumPy and torch, to the bit. An accusation is
+a warning or an error about such a training; "true" counts findings that are right about it. Faults were planted through
+the library's own interface.
+
+"""
+_NOTES = """
+
+## How it was tried
+
+This page is made by `python -m benchmarks.libraries --json benchmarks/libraries/results.json --page docs/libraries.md`,
+which makes an environment of its own for each library from pinned versions, and keeps the rows that it does not run
+anew. A process is a fork of one that has imported the library. `benchmarks/libraries/programs/` says what of the
+library's code was read.
+
+Rules were changed because of the faults, as kinds, with programs of the project's own: labels shuffled in tables, also
+in those whose columns come as a list (deeptab); targets of millions (pina), and in squared errors that a library takes
+itself (mlcolvar); rates that break the second step (darts, scvi-tools); rates of nearly nothing, also on streams
+(gluonts) and under the loss of a policy (rl4co); Dice on logits. Others because of the trainings: a model that is
+validated before its fit; `fast_dev_run`; a history of losses whose mean was once a metric of another stage (deeptab);
+settings that stand beside modules and kept the extra passes away (transformers); series that have another length in
+validation (pytabkit). disent clears the callbacks of its Trainer when a step raises, and lost its diagnosis by it; it
+does not any more.
+
+A row is of the commit in its last column: those of mlcolvar are older than these changes. Seconds of rows since 6ecc2d7
+were taken beside other work on the same two cores: they are too high.
 
 torchvision of PyPI is built for CUDA; beside a CPU build of torch its own operators are missing, and
-`torchvision_operators.py` lets it be imported without them. Not run here: careamics (wants torch 2.11 or older), swyft
-0.4.5 and lightning-bolts 0.7.0 (pytorch-lightning 1.9; the kit is for 2.5 and later), schnetpack 2.0.3 (imports a name
-that torch 2.13 lacks), mambular 1.0.2 (does not load its own checkpoint under torch 2.6 and later), scArches 0.6.1 and
-cellarium-ml 0.0.5 (import names that anndata has moved), torch-spatiotemporal 0.9.5 (imports torch_sparse, which has
-no build for torch 2.13), pyannote-audio 4.0.7 and braindecode 1.8.1 (torchaudio of PyPI
-is built for CUDA, too).
+`torchvision_operators.py` lets it be imported without them. Not run here:
 
+- careamics wants torch 2.11 or older; swyft 0.4.5 and lightning-bolts 0.7.0 want pytorch-lightning 1.9 (the kit is for
+  2.5 and later);
+- schnetpack 2.0.3 imports a name that torch 2.13 lacks, scArches 0.6.1 and cellarium-ml 0.0.5 names that anndata has
+  moved, torch-spatiotemporal 0.9.5 torch_sparse, which has no build for torch 2.13;
+- mambular 1.0.2 does not load its own checkpoint under torch 2.6 and later;
+- pyannote-audio 4.0.7 and braindecode 1.8.1 need torchaudio, which PyPI has for CUDA only.
 """
 
 
@@ -67,7 +77,7 @@ def table(results: Results) -> str:
 
 def page(results: Results, names: Iterable[str] = ()) -> str:
     """Return the page: the table, what was said and missed, what of ``names`` was not run or could not be installed."""
-    parts = [_HEAD, table(results), "\n\n## Trainings\n\n", *_trainings(results)]
+    parts = [_HEAD, table(results), _NOTES, "\n## Trainings\n\n", *_trainings(results)]
     parts += ["\n## Faults of a user, planted through the library's own interface\n\n", *_faults(results)]
     gone = [
         f"- {name}: {result['not_installed'].splitlines()[-1]}\n" for name, result in results.items() if _gone(result)
