@@ -220,11 +220,10 @@ class _Code:
     def copy(self, folder: Path) -> list[str]:
         """Copy the project's imported files so that they can be imported from ``folder``; return their names."""
         copied = []
-        for name, file in _project_files():
+        for name, file, data in _project_files():
             parts = name.split(".")
             target = folder.joinpath(*parts)
             target = target / "__init__.py" if file.name == "__init__.py" else target.with_suffix(".py")
-            data = file.read_bytes()
             if self._takes(str(target.relative_to(folder)), data):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(data)
@@ -248,11 +247,23 @@ def _recall(texts: Mapping[str, str]) -> None:
         linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
 
 
-def _project_files() -> Iterator[tuple[str, Path]]:
+def _project_files() -> Iterator[tuple[str, Path, bytes]]:
     for name, module in sys.modules.copy().items():
         file = getattr(module, "__file__", None)
         if not file or name in ("__main__", "__mp_main__") or name.partition(".")[0] == "lightning_debugkit":
             continue
         path = Path(file)
-        if path.suffix == ".py" and not is_installed(file) and path.is_file() and path.stat().st_size <= _LARGEST_FILE:
-            yield name, path
+        data = _source(module, path) if path.suffix == ".py" and not is_installed(file) else None
+        if data is not None:
+            yield name, path, data
+
+
+def _source(module: Any, path: Path) -> bytes | None:
+    """Return the source of a module, ``None`` if it has none or too large a one; the loader has that of a zip file."""
+    if path.is_file():
+        return path.read_bytes() if path.stat().st_size <= _LARGEST_FILE else None
+    try:
+        data: bytes = module.__loader__.get_data(str(path))
+    except (AttributeError, OSError):
+        return None
+    return data if len(data) <= _LARGEST_FILE else None

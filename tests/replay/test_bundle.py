@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
 import sys
 import threading
+import zipfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -283,6 +285,21 @@ def test_only_the_projects_own_files_are_packed(packed: Path) -> None:
     code = packed / "step" / "code"
     files = sorted(str(path.relative_to(code)) for path in code.rglob("*.py"))
     assert files == ["project/__init__.py", "project/parts.py"]
+
+
+def test_a_package_in_a_zip_file_is_packed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = tmp_path / "models.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("zipped_models/__init__.py", "")
+        file.writestr("zipped_models/net.py", "import torch\n\n\nclass Zipped(torch.nn.Linear):\n    pass\n")
+    monkeypatch.syspath_prepend(str(archive))
+    model = importlib.import_module("zipped_models.net").Zipped(2, 1)
+    bundle.save(tmp_path / "step", model, torch.ones(1, 2), RandomState.capture(), FINDING, {})
+    archive.unlink()
+    for name in ("zipped_models", "zipped_models.net"):
+        del sys.modules[name]
+    sys.path.remove(str(archive))
+    assert type(bundle.load(tmp_path / "step", trust_code=True).module).__name__ == "Zipped"
 
 
 def test_a_slice_of_a_dataset_is_packed_without_the_dataset(tmp_path: Path) -> None:
