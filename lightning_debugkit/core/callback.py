@@ -18,7 +18,7 @@ from lightning_debugkit.core import run as runs
 from lightning_debugkit.core.anomaly import TrainingAnomaly, as_event
 from lightning_debugkit.core.arguments import check_names
 from lightning_debugkit.core.compat import belong_to_both, callbacks_of, is_fit, is_search, stage_of
-from lightning_debugkit.core.end_facts import end_facts
+from lightning_debugkit.core.end_facts import end_facts, is_stop
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.guards import guarded, guarded_state, leave_out_passing_frames, tell_exceptions
 from lightning_debugkit.core.optimizer_steps import load_uncounted, save_uncounted, steps_in, steps_taken
@@ -29,7 +29,6 @@ from lightning_debugkit.core.run_sinks import render_report, sinks_of
 _log = logging.getLogger("lightning_debugkit")
 _PLACE = {"epoch", "step", "rank"}
 _ENDS = ("on_fit_end", "on_exception")
-_STOPS = ("KeyboardInterrupt", "SIGTERMException")  # somebody else's decision, and no fault
 
 # Epoch and step of the checkpoint whose weights a Trainer validates or tests; it keeps those of its last fit.
 _loaded: WeakKeyDictionary[Trainer, tuple[int, int]] = WeakKeyDictionary()
@@ -167,8 +166,7 @@ class DebugCallback(Callback):
         try:
             self._release()
         finally:
-            is_stop = type(exception).__name__ in _STOPS or (isinstance(exception, SystemExit) and not exception.code)
-            self.finish(trainer, "interrupted" if is_stop else "exception", exception)
+            self.finish(trainer, "interrupted" if is_stop(exception) else "exception", exception)
             leave_out_passing_frames(exception)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

@@ -9,13 +9,22 @@ from typing import Any
 from lightning_debugkit.core.compat import EarlyStopping, Trainer, callbacks_of, is_fit, is_trial, stage_of
 from lightning_debugkit.core.run import Run
 
+# Somebody else's decision, and no fault: a signal, or a search (Optuna's) that gives a trial up.
+_STOPS = ("KeyboardInterrupt", "SIGTERMException", "TrialPruned")
+
+
+def is_stop(exception: BaseException) -> bool:
+    """Tell whether an exception asks for the end of a run that is well."""
+    is_named = any(kind.__name__ in _STOPS for kind in type(exception).__mro__)
+    return is_named or (isinstance(exception, SystemExit) and not exception.code)
+
 
 def end_facts(trainer: Trainer, run: Run, step: int, status: str, exception: BaseException | None) -> dict[str, Any]:
     """Return what the journal's end says beside its place and status.
 
     Args:
         step: Optimizer steps that the Trainer has taken.
-        status: How it ended; ``interrupted`` by ``exception``, which is a signal then.
+        status: How it ended; ``interrupted`` by ``exception``, which asked for the end then.
     """
     facts: dict[str, Any] = {"steps": step - run.first_step, "stage": stage_of(trainer)}
     facts |= {} if run.trained is None else {"trained": run.trained}
@@ -23,7 +32,8 @@ def end_facts(trainer: Trainer, run: Run, step: int, status: str, exception: Bas
     if exception is None:
         reason = run.end_reason or _reason(trainer)
     else:
-        reason = type(exception).__name__ if status == "interrupted" else ""
+        said = ": ".join(filter(None, [type(exception).__name__, str(exception).rstrip(".")]))
+        reason = said if status == "interrupted" else ""
     return facts | ({"reason": reason} if reason else {})
 
 

@@ -13,6 +13,7 @@ from lightning_debugkit.core import run as runs
 from lightning_debugkit.core.background_task import BackgroundTask
 from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.compat import is_trial
+from lightning_debugkit.core.end_facts import is_stop
 from lightning_debugkit.core.finding import Where
 from lightning_debugkit.core.run import current_run
 from lightning_debugkit.core.sharding import holds_whole_model
@@ -221,8 +222,8 @@ class CodeSnapshot(DebugCallback):
             super().on_fit_end(trainer, pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        is_stop = isinstance(exception, KeyboardInterrupt)
-        outcome = RunEnd("interrupted") if is_stop else RunEnd("exception", f"{type(exception).__name__}: {exception}")
+        failed = RunEnd("exception", f"{type(exception).__name__}: {exception}")
+        outcome = RunEnd("interrupted") if is_stop(exception) else failed
         try:
             self._end(trainer, outcome)
         finally:

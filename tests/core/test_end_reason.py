@@ -33,6 +33,15 @@ class Interrupts(pl.Callback):
         raise KeyboardInterrupt
 
 
+class TrialPruned(Exception):
+    """As Optuna's."""
+
+
+class Prunes(pl.Callback):
+    def on_validation_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        raise TrialPruned("Trial was pruned at epoch 0.")
+
+
 class Breaks(Model):
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         return super().training_step(batch, batch_idx)["loss"] * (math.nan if batch_idx == 2 else 1)
@@ -60,6 +69,11 @@ ENDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "an end that comes too early": ("finished", "max_epochs=2 was reached", {"min_epochs": 2, "callbacks": [Asks()]}),
     "a finding": ("finished", "nonfinite-loss, with action='stop'", {"module": Breaks}),
     "a signal": ("interrupted", "KeyboardInterrupt", {"callbacks": [Interrupts()]}),
+    "a search that prunes": (
+        "interrupted",
+        "TrialPruned: Trial was pruned at epoch 0",
+        {"callbacks": [Prunes()]},
+    ),
     "an error": ("exception", "", {"module": Fails}),
 }
 
@@ -80,7 +94,7 @@ def fit(folder: Path, options: dict[str, Any]) -> None:
 def test_the_end_says_why(status: str, reason: str, options: dict[str, Any], tmp_path: Path) -> None:
     try:
         fit(tmp_path, options)
-    except (KeyboardInterrupt, SystemExit, ZeroDivisionError):
+    except (KeyboardInterrupt, SystemExit, TrialPruned, ZeroDivisionError):
         assert status != "finished"
     (end,) = read_journal(tmp_path / "debugkit").of_kind("end")
     assert end["status"] == status
