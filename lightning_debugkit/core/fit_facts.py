@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from operator import attrgetter
 
-from lightning_debugkit.core.compat import LightningModule, Trainer, overrides, skips_backward
+from lightning_debugkit.core.compat import LightningModule, Trainer, overrides, progress_of, skips_backward
+from lightning_debugkit.core.finding import Where
+from lightning_debugkit.core.optimizer_steps import uncounted_steps
 from lightning_debugkit.core.optimizers import scaler_of
 from lightning_debugkit.core.sharding import holds_whole_model, is_sharded
 
@@ -20,8 +22,8 @@ class FitFacts:
     """
 
     __slots__ = (
-        *("clips", "has_modes", "holds_whole_model", "is_automatic", "is_sharded", "optimizers", "ranks", "scaler"),
-        *("trains", "window"),
+        *("_counted", "clips", "epoch", "has_modes", "holds_whole_model", "is_automatic", "is_sharded", "optimizers"),
+        *("rank", "ranks", "scaler", "trains", "window"),
     )
 
     def __init__(self, trainer: Trainer, module: LightningModule) -> None:
@@ -36,3 +38,12 @@ class FitFacts:
         self.scaler = scaler_of(trainer)
         self.is_sharded = is_sharded(trainer)
         self.holds_whole_model = holds_whole_model(trainer)
+        self.epoch = trainer.current_epoch
+        self.rank = trainer.global_rank
+        progress = progress_of(trainer)
+        # What Lightning's `global_step` reads.
+        self._counted = progress["automatic"].optimizer.step.total if self.is_automatic else progress["manual"].total
+
+    def where(self, trainer: Trainer) -> Where:
+        """Return the place of now."""
+        return Where(self.epoch, self._counted.completed + uncounted_steps(trainer), self.rank)

@@ -72,11 +72,11 @@ class HostCopy:
         return self._settled(along, read(alike, [*others, *_unbound(along)]), count)
 
     def norms(
-        self, short: Sequence[Tensor], others: Sequence[Tensor] = ()
+        self, short: Sequence[Tensor], others: Sequence[Tensor] = (), sizes: Sequence[int] = ()
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the norm of each of some tensors, and other numbers, as `read_norms` does, with all that waits."""
         along = self._along(short[0].device) if self._waiting else []
-        found, numbers = read_norms(short, [*others, *_unbound(along)])
+        found, numbers = read_norms(short, [*others, *_unbound(along)], sizes)
         return found, self._settled(along, numbers, len(others))
 
     def _along(self, device: torch.device) -> list[tuple[Later, Tensor]]:
@@ -129,7 +129,7 @@ def read(alike: Sequence[Tensor], others: Sequence[Tensor] = ()) -> NDArray[np.f
 
 
 def read_norms(
-    short: Sequence[Tensor], others: Sequence[Tensor] = ()
+    short: Sequence[Tensor], others: Sequence[Tensor] = (), sizes: Sequence[int] = ()
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the norm of each of some tensors in host memory, and other numbers, by one copy of all their entries.
 
@@ -137,6 +137,7 @@ def read_norms(
         short: dense, of 32 bits or fewer, none without entries, any shapes: the squares are summed in 64 bits; returns
             ``(len(short),)``.
         others: of one entry each, any type and device; returns ``(len(others),)``.
+        sizes: number of entries of each of the first, where that is known.
 
     >>> norms, numbers = read_norms([torch.tensor([3.0, 4.0]), torch.full((2, 2), -(2.0**100))], [torch.tensor(True)])
     >>> norms.tolist() == [5.0, 2.0**101], numbers.tolist()
@@ -151,7 +152,7 @@ def read_norms(
             copy = entries([*ahead, *part]).double().cpu().numpy()
         if ahead:
             numbers, copy = copy[:count], copy[count:]
-        sizes = [each.numel() for each in part]
-        starts = list(itertools.accumulate(sizes[:-1], initial=0))
+        counts = sizes[at : at + _TOGETHER] if sizes else [each.numel() for each in part]
+        starts = list(itertools.accumulate(counts[:-1], initial=0))
         found.append(np.sqrt(np.add.reduceat(np.square(copy), starts)))
     return (found[0] if len(found) == 1 else np.concatenate(found)), numbers

@@ -107,6 +107,11 @@ class ParameterList:
         return alike(self.parameters) if self.parameters else frozenset()
 
     @cached_property
+    def sizes(self) -> list[int]:
+        """Number of entries of each."""
+        return [p.numel() for p in self.parameters]
+
+    @cached_property
     def are_short(self) -> bool:
         """Whether norms of such tensors take least time from a copy of all their entries, of at most 32 bits each."""
         return bool(self.alike) and torch.float64 not in self.alike and are_short(self.parameters)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -13,10 +14,10 @@ from torch.optim import Optimizer
 
 from lightning_debugkit.core.anomaly import TrainingAnomaly
 from lightning_debugkit.core.arguments import Needs
-from lightning_debugkit.core.finding import Finding, Where
+from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.core.fit_facts import FitFacts
 from lightning_debugkit.core.journal_writer import NamedNumbers
-from lightning_debugkit.core.optimizer_steps import OptimizerSteps, steps_taken
+from lightning_debugkit.core.optimizer_steps import OptimizerSteps
 from lightning_debugkit.core.optimizers import raw
 from lightning_debugkit.core.rng import RandomState
 from lightning_debugkit.core.run import Run, current_run
@@ -92,6 +93,7 @@ class GradientAnomalyDetector(EvaluationHooks):
         self._module_hooks: ModuleHooks | None = None
         self._drawn: defaultdict[int, Thinning] = defaultdict(Thinning)  # by optimizer
         self._unread: set[str] = set()
+        self._rates: tuple[Sequence[Sequence[float]], dict[str, float]] = (), {}  # as last journaled, and by name
         self._logged = LoggedMetrics()
         self._fed: dict[int, bool] = {}  # by optimizer: its next step has a gradient
         self._steps: OptimizerSteps | None = None
@@ -148,9 +150,10 @@ class GradientAnomalyDetector(EvaluationHooks):
         self._tell(trainer, self.watches.new_epoch(trainer, pl_module, self.where(trainer)))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        where, step_stats = self.where(trainer), self._step_stats
+        step_stats = self._step_stats
         if self._is_epoch_new:  # the hooks of all others before its first batch have had their turn
             step_stats.fit, self._is_epoch_new = FitFacts(trainer, pl_module), False
+        where = step_stats.fit.where(trainer)
         if step_stats.run is not None:
             step_stats.run.here = where if step_stats.fit.is_automatic else None
         self._tell(trainer, self.watches.before_batch(trainer, pl_module, where, batch))
@@ -230,13 +233,11 @@ class GradientAnomalyDetector(EvaluationHooks):
             if watcher is not None and watcher.error is not None:
                 self.trouble(trainer, "hooks", watcher.error)
                 watcher.error = None
-        where = None
         if (run := self._step_stats.run) is not None:
-            if run.here is not None:
-                where, run.here = Where(run.here.epoch, steps_taken(trainer), run.here.rank), None
+            run.here = None
             if run.parameters.unread:
                 self._tell_unread(trainer, run)
-        where = where or self.where(trainer)
+        where = self._step_stats.fit.where(trainer)
         self._tell(trainer, self.watches.after_batch(trainer, pl_module, where, self._step_stats, self.nonfinite.wrote))
         self._step_stats.end()
 
@@ -310,10 +311,13 @@ class GradientAnomalyDetector(EvaluationHooks):
         if not (self._drawn[id(look.optimizer)].keeps(look.where.step) or always):
             return
         points: dict[str, Any] = {} if look.loss is None else {"loss": look.loss}
-        known = enumerate(zip(self._step_stats.fit.optimizers, look.run_rates, strict=True))
-        # Lightning's stand-in for no optimizer has no groups.
-        rates = {type(o).__name__ + (f"-{i}" if i else ""): of_groups[0] for i, (o, of_groups) in known if of_groups}
-        points["learning-rate"] = rates or {type(look.optimizer).__name__: rate for rate in look.group_rates[:1]}
+        if self._rates[0] != look.run_rates:  # seldom
+            known = enumerate(zip(self._step_stats.fit.optimizers, look.run_rates, strict=True))
+            # Lightning's stand-in for no optimizer has no groups.
+            named = {type(o).__name__ + (f"-{i}" if i else ""): rates[0] for i, (o, rates) in known if rates}
+            self._rates = look.run_rates, named
+        own = {type(look.optimizer).__name__: rate for rate in look.group_rates[:1]}
+        points["learning-rate"] = self._rates[1] or own
         if look.has_gradients:
             names = look.names if look.present is None else [look.names[at] for at in look.present]
             points["gradient-norms"] = NamedNumbers(names, look.found)

@@ -53,7 +53,8 @@ class GradientNorms:
         if self._read is not None:
             return self._read, copies.now((), others)
         if self.held.are_short and self.gradients and are_dense(self.gradients):
-            self._read, numbers = copies.norms(self.gradients, others)
+            sizes: Sequence[int] = self.held.sizes if self.present is None else ()
+            self._read, numbers = copies.norms(self.gradients, others, sizes)
         else:
             found = copies.now(self.each, others)
             self._read, numbers = found[: self.count], found[self.count :]

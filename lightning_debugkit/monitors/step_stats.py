@@ -228,10 +228,10 @@ class StepStatsReader:
 
     def _own(self, trainer: Trainer, module: LightningModule, optimizer: Optimizer, weighed: bool) -> _Numbers:
         """Look where each rank has all gradients."""
-        held = parameters_of(self.run, module, optimizer)
+        measured = shared_norms(self.run, trainer, module, optimizer, self.looks)
+        held = measured.held
         numbers = _Numbers(held, dims=held.dims, weigh=lambda: norms(held.parameters).tolist())
         try:
-            measured = shared_norms(self.run, trainer, module, optimizer, self.looks)
             weights = each_norm(held.parameters, held.alike) if weighed and measured.count else []
             numbers.found, weighs = self._read(trainer, optimizer, measured, numbers, weights)
             numbers.present = measured.present

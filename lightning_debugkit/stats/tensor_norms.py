@@ -23,6 +23,7 @@ _readable: dict[tuple[type, torch.dtype], bool] = {}  # what was found out of cl
 # Entries of tensors, on average, up to which a copy of all of them takes less time on a CPU than a norm of each by
 # itself, of which each costs a microsecond and more (measured).
 _SHORT = 512
+_SEVERAL = 16  # tensors from which on it does: of fewer, the calls that both ways need take as long
 _CHUNK = 1 << 22  # entries looked at together: bounds the memory of a look at the bits of a large tensor
 
 
@@ -89,11 +90,11 @@ def alike(tensors: Sequence[Tensor]) -> frozenset[torch.dtype]:
 def are_short(tensors: Sequence[Tensor]) -> bool:
     """Tell whether norms of tensors that are `alike` take least time from a copy of all their entries.
 
-    >>> are_short([torch.zeros(3), torch.zeros(8, 8)]), are_short([torch.zeros(3), torch.zeros(0)])
-    (True, False)
+    >>> are_short([torch.zeros(3)] * 20), are_short([torch.zeros(3)] * 4), are_short([torch.zeros(999)] * 20)
+    (True, False, False)
     """
     sizes = [tensor.numel() for tensor in tensors]
-    is_on_host = bool(sizes) and tensors[0].device.type == "cpu"
+    is_on_host = len(sizes) >= _SEVERAL and tensors[0].device.type == "cpu"
     return is_on_host and min(sizes) > 0 and sum(sizes) <= _SHORT * len(sizes)
 
 

@@ -73,16 +73,17 @@ def _in_kit() -> str:
 
 
 class Net(pl.LightningModule):
-    # Of a narrow one on a CPU, all entries are copied; the norms of a wide one are made where they lie.
+    # Of many narrow layers on a CPU, all entries are copied; the norms of wide ones are made where they lie.
     def __init__(self, make: Callable[[nn.Module], Any], optimizers: int = 1, width: int = 256) -> None:
         super().__init__()
         self.body, self.head = nn.Linear(8, width), nn.Linear(width, 2)
+        self.more = nn.Sequential(*(nn.Linear(8, 8) for _ in range(8 if width == 8 else 0)))
         self.make = make
         self.automatic_optimization = optimizers == 1
 
     def loss(self, batch: Any) -> Tensor:
         x, y = batch
-        return nn.functional.cross_entropy(self.head(torch.tanh(self.body(x))), y)
+        return nn.functional.cross_entropy(self.head(torch.tanh(self.more(self.body(x)))), y)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
         if self.automatic_optimization:

@@ -15,9 +15,9 @@ from lightning_debugkit.core.arguments import Needs
 from lightning_debugkit.core.callback import DebugCallback
 from lightning_debugkit.core.dispatch_modes import cannot_enter, entered
 from lightning_debugkit.core.isolation import ALONE
-from lightning_debugkit.core.optimizer_steps import steps_taken
 from lightning_debugkit.core.optimizers import rate_of
 from lightning_debugkit.core.patching import around_next
+from lightning_debugkit.core.run import current_run
 from lightning_debugkit.core.sampling import SampledSteps, Thinning
 from lightning_debugkit.monitors.activations.observed_activations import (
     ObservedActivations,
@@ -77,7 +77,7 @@ class ActivationMonitor(DebugCallback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if self._watch is not None:
             self._release()
-        if not self._looks.takes(steps_taken(trainer)):
+        if not self._looks.takes(self.in_batch(trainer, current_run(trainer)).step):
             return
         if (reason := cannot_look(pl_module)) is not None:
             self._tell_unseen(trainer, {"everything": reason})

@@ -122,10 +122,18 @@ class GradientClippingMonitor(DebugCallback):
             self._drawn.append(Thinning())
         if self.auto_threshold:
             self._start_auto(trainer, pl_module)
-        self._probe = ClipStatsReader(trainer, pl_module, self.every_n_steps, partial(self.wake, *_OF_CLIPPING))
+        heard = partial(self._heard, trainer, pl_module)
+        self._probe = ClipStatsReader(trainer, pl_module, self.every_n_steps, heard)
         if pl_module.automatic_optimization:
             self.rest(*_OF_CLIPPING)
-        self._steps = OptimizerSteps(self, trainer, pl_module, self._stepped)
+        if self._probe.may_clip:
+            self._steps = OptimizerSteps(self, trainer, pl_module, self._stepped)
+
+    def _heard(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Hear all that there is to hear, now that a clipping was."""
+        self.wake(*_OF_CLIPPING)
+        if self._steps is None:
+            self._steps = OptimizerSteps(self, trainer, pl_module, self._stepped)
 
     def _start_auto(self, trainer: Trainer, pl_module: LightningModule) -> None:
         in_the_way = obstacle(trainer, pl_module)
@@ -150,6 +158,7 @@ class GradientClippingMonitor(DebugCallback):
         index = self._probe.optimizers.index(raw(optimizer))
         where = self.in_batch(trainer, self._probe.run)
         norm = self._probe.before_step(index, where, must_look=self._auto is not None)
+        self._are_enough()
         if self._auto is not None and norm is not None:
             self._auto.next(trainer, float(norm))
 
@@ -200,8 +209,12 @@ class GradientClippingMonitor(DebugCallback):
     def _stepped(self, optimizer: Optimizer) -> None:
         if self._probe is not None:
             self._probe.step_over(self._probe.optimizers.index(optimizer))
-            if len(self._probe.drafts) >= _TOGETHER:
-                self.wake("on_train_batch_end")
+            self._are_enough()
+
+    def _are_enough(self) -> None:
+        """See to it that steps are judged when there are enough of them."""
+        if self._probe is not None and len(self._probe.drafts) >= _TOGETHER:
+            self.wake("on_train_batch_end")
 
     def _judge(self, trainer: Trainer, drafts: list[PendingClippedStep] | None = None) -> None:
         """Read what has been gathered, and say what is wrong. The gradients of replicas are equal: one rank tells.

@@ -64,6 +64,7 @@ class _Pending:
     steps: int = 0
     is_due: bool = True
     opened: Where | None = None
+    is_whole: bool = True  # it uses a full accumulation window
     drafts: list[PendingClippedStep] = field(default_factory=list)
     before: _Before | None = None
     heard: bool = False
@@ -75,8 +76,8 @@ class ClipStatsReader:
     """Hears the clipping of one fit.
 
     Args:
-        heard: Called at the first clipping that is heard: from the next batch on, all that the Trainer tells is needed
-            to judge its moment.
+        heard: Called at the first clipping that is heard: from then on, all that Trainer and optimizers tell is needed
+            to judge its moment, and a step is closed when it is over, not with the next one.
     """
 
     def __init__(
@@ -98,7 +99,7 @@ class ClipStatsReader:
         self._owners: dict[int, int] = {}
         self.optimizers = trainer.optimizers  # those of the whole fit: each step asks
         self._pending = [_Pending() for _ in self.optimizers]
-        self._may_clip = not self._is_automatic or any(overrides(module, n) for n in _OWN_CLIPPING)
+        self.may_clip = not self._is_automatic or any(overrides(module, n) for n in _OWN_CLIPPING)
         self.run = current_run(trainer)
         clip_hooks.listen(self)
         if self.run is not None:
@@ -214,7 +215,7 @@ class ClipStatsReader:
         pending = self._pending[index]
         if pending.opened is not None:
             self.step_over(index, is_taken=False)
-        pending.opened = where
+        pending.opened, pending.is_whole = where, is_whole_window(self.trainer)
         optimizer = self.optimizers[index]
         if self._is_automatic:
             # Where the clipping itself is heard, its norm will do, but for the shares of the layers.
@@ -232,7 +233,7 @@ class ClipStatsReader:
         self.order.stepped(index)
         drafts = pending.drafts if pending.heard else self._measured(index, pending)
         for draft in drafts:
-            draft.where, draft.is_whole = pending.opened, is_whole_window(self.trainer)
+            draft.where, draft.is_whole = pending.opened, pending.is_whole
             if draft.by == "nothing":
                 continue  # of what nobody cuts, the norm is all that is asked
             groups = self.optimizers[index].param_groups
@@ -266,7 +267,7 @@ class ClipStatsReader:
             return []
         total = pending.before.total
         norm = self._later(total) if isinstance(total, Tensor) else total
-        if not (self._may_clip and pending.is_due):
+        if not (self.may_clip and pending.is_due):
             return [PendingClippedStep(index, "nothing", norm)]
         optimizer = self.optimizers[index]
         gradients = [p.grad for p in pending.before.shared.held.parameters if p.grad is not None]

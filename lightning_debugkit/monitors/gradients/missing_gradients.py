@@ -113,7 +113,7 @@ class GradientFlow:
         """
         self.looks += 1
         unfed = self._of(look)
-        has_all = look.present is None and np.count_nonzero(look.found) == look.found.size
+        has_all = look.present is None and bool(look.found.all())
         if has_backward and not (has_all and id(look.optimizer) not in self._gone):
             yield from self._lost(look, audit)
         if not unfed.at.size or not look.is_fed:
