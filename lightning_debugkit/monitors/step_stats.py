@@ -69,8 +69,9 @@ _SMALL = 65_536  # entries of a tensor that is kept alive beside the one that ta
 
 def held_tensors(module: LightningModule) -> dict[str, Tensor]:
     """Return the small tensors in plain attributes of a module; a graph behind one would live on with it."""
-    found = {name: value for name, value in vars(module).items() if isinstance(value, Tensor)}
-    return {name: one for name, one in found.items() if not one.requires_grad and one.numel() <= _SMALL}
+    # Asked in each batch, and hardly any module keeps a tensor so: one of a subclass is not worth isinstance.
+    found = [(name, value) for name, value in vars(module).items() if type(value) is Tensor]
+    return {name: one for name, one in found if not one.requires_grad and one.numel() <= _SMALL}
 
 
 @dataclass
