@@ -101,6 +101,8 @@ def place_of(frame: FrameType | None, names: Mapping[int, str]) -> SourceLine:
     found = mine or installed
     if found is None:
         return SourceLine(module=module)
+    for frame in filter(None, (found, outer)):  # what the loader of a zip file has, no path leads to
+        linecache.lazycache(frame.f_code.co_filename, frame.f_globals)
     applied = (
         None if outer is None else SourceLine(outer.f_code.co_filename, outer.f_lineno, outer.f_code.co_name, module)
     )

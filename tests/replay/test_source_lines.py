@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import linecache
 import sys
 import textwrap
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,15 @@ class Here(nn.Module):
 
 def named(model: nn.Module) -> dict[int, str]:
     return {id(part): name for name, part in model.named_modules()}
+
+
+def test_the_line_of_a_module_in_a_zip_file_has_its_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = tmp_path / "steps.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("zipped_steps.py", "import sys\n\n\ndef here():\n    return sys._getframe()\n")
+    monkeypatch.syspath_prepend(str(archive))
+    place = place_of(importlib.import_module("zipped_steps").here(), {})
+    assert place.source == f"{place.short}: return sys._getframe()"
 
 
 def test_the_line_is_the_one_that_runs() -> None:
