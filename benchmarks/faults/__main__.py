@@ -21,6 +21,7 @@ from benchmarks.faults.corpus import Case, cases
 from benchmarks.faults.page import page
 from benchmarks.faults.running import Run, run
 from benchmarks.faults.scoring import share
+from lightning_debugkit.core.name_lists import percent
 
 QUICK = 10  # every tenth program
 COLUMNS = ("detected", "diagnosed", "placed")
@@ -183,7 +184,7 @@ def main(argv: list[str] | None = None) -> int:
     for kind, parts in scores(records).items():
         for name, part in parts.items():
             if part["of"]:
-                interval = f"{part['share']:.1%} ({part['low']:.1%} - {part['high']:.1%})"
+                interval = f"{percent(part['share'])} ({percent(part['low'])} - {percent(part['high'])})"
                 print(f"{kind:<8} {name:<16} {part['hits']:>4} of {part['of']:<4}  {interval}")
     for name, forms in results["peers"].items():
         print(name, *(f"{form} {part['hits']} of {part['of']}" for form, part in forms.items()))

@@ -8,6 +8,7 @@ from typing import Any
 from benchmarks.faults.corpus import Case, cases
 from benchmarks.faults.peers import NOT_RUN
 from benchmarks.faults.scoring import share
+from lightning_debugkit.core.name_lists import percent
 
 INTRODUCTION = """\
 Small programs modelled on bugs that people reported, each with a mended twin, and healthy programs that
@@ -109,7 +110,8 @@ def cells(part: Mapping[str, Any]) -> str:
     """Return the cells of hits, share and interval."""
     if not part["of"]:
         return "- | - | -"
-    return f"{part['hits']} of {part['of']} | {part['share']:.1%} | {part['low']:.1%} to {part['high']:.1%}"
+    rate, low, high = (percent(part[key]) for key in ("share", "low", "high"))
+    return f"{part['hits']} of {part['of']} | {rate} | {low} to {high}"
 
 
 def compared(peers: Mapping[str, Mapping[str, Any]], own: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -121,7 +123,7 @@ def compared(peers: Mapping[str, Mapping[str, Any]], own: Mapping[str, Mapping[s
     accused = [own["mended accused"], own["healthy accused"]]
     both = share(sum(part["hits"] for part in accused), sum(part["of"] for part in accused))
     for name, forms in {"lightning-debugkit": {"detected": own["detected"], "accused": both}, **peers}.items():
-        hits = (f"{part['hits']} of {part['of']} ({part['share']:.0%})" for part in forms.values())
+        hits = (f"{part['hits']} of {part['of']} ({percent(part['share'], 0)})" for part in forms.values())
         yield f"| {name} | {' | '.join(hits)} |"
     yield from ("", "Not run:", "")
     yield from (f"- {name}: {why}." for name, why in NOT_RUN.items())

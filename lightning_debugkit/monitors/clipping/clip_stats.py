@@ -212,9 +212,9 @@ class ClipStatsReader:
     def before_step(self, index: int, where: Where, must_look: bool) -> Tensor | float | None:
         """Open the step that an optimizer is about to take; return the norm of its gradients if it ``must_look``."""
         self._moment += 1
-        pending = self._pending[index]
-        if pending.opened is not None:
+        if self._pending[index].opened is not None:
             self.step_over(index, is_taken=False)
+        pending = self._pending[index]
         pending.opened, pending.is_whole = where, is_whole_window(self.trainer)
         optimizer = self.optimizers[index]
         if self._is_automatic:
