@@ -118,8 +118,8 @@ def test_programs_that_were_written_again_are_counted_apart(tmp_path: Path):
     assert (stored["corpus"]["detected"]["hits"], stored["again"]["detected"]["hits"]) == (0, 1)
     assert main(["--from", str(path), "--page", str(made)]) == 0
     lines = made.read_text(encoding="utf-8").splitlines()
-    assert "| detected | 0 of 1 | 0.0% | 0.0% to 79.3% | 1 of 1 | 100.0% | 20.7% to 100.0% |" in lines
-    assert "| placed | - | - | - | 0 of 1 | 0.0% | 0.0% to 79.3% |" in lines
+    assert "| detected | 0 of 1 | 0 % | 0 % to 79.3 % | 1 of 1 | 100 % | 20.7 % to 100 % |" in lines
+    assert "| placed | - | - | - | 0 of 1 | 0 % | 0 % to 79.3 % |" in lines
     rule = "nonfinite-validation (infinite metrics)"
     assert f"| `{second['again']}` | {rule} | `{second['case']}` | detected, diagnosed |" in lines
 
