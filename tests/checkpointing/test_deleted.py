@@ -51,7 +51,11 @@ class Deletes(Callback):
         if self.kept:
             next(self.folder.glob(self.kept)).unlink()
         else:
-            shutil.rmtree(self.folder)
+            assert until(self.is_gone, 20)
+
+    def is_gone(self) -> bool:
+        shutil.rmtree(self.folder, ignore_errors=True)  # a file that is just being written may hold it
+        return not self.folder.exists()
 
 
 @pytest.fixture
