@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
@@ -49,7 +49,12 @@ def is_adaptive(optimizer: Optimizer) -> bool:
 
 def held_by(optimizers: Iterable[Optimizer]) -> set[int]:
     """Return the parameters that any of the optimizers holds, by ``id``."""
-    return {id(p) for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
+    return {id(p) for optimizer in optimizers for p in held_in(optimizer)}
+
+
+def held_in(optimizer: Optimizer) -> Iterator[Tensor]:
+    """Yield the parameters of an optimizer, of all its groups."""
+    return (p for group in optimizer.param_groups for p in group["params"])
 
 
 def trains_all(trainer: Trainer) -> bool:

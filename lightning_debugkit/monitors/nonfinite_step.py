@@ -16,7 +16,7 @@ from lightning_debugkit.core.compat import LightningModule, Trainer, divides_by_
 from lightning_debugkit.core.dispatch_modes import cannot_enter
 from lightning_debugkit.core.finding import Finding
 from lightning_debugkit.core.held_state import cannot_undo
-from lightning_debugkit.core.optimizers import scaler_of
+from lightning_debugkit.core.optimizers import held_in, scaler_of
 from lightning_debugkit.core.run import Run, current_run, stop
 from lightning_debugkit.core.sharding import cannot_rerun, holds_whole_model, is_sharded, unwrapped_name
 from lightning_debugkit.monitors.artifacts import save_bundle, save_samples
@@ -288,7 +288,7 @@ class NonfiniteStep:
     def _drop(self, trainer: Trainer, optimizer: Optimizer) -> None:
         """Let the update that follows change nothing, and take its mark off the buffers."""
         skips_itself = scaler_of(trainer) is not None and divides_by_scale(optimizer)
-        for parameter in (p for group in optimizer.param_groups for p in group["params"]):
+        for parameter in held_in(optimizer):
             if skips_itself:
                 if parameter.grad is not None:
                     parameter.grad.fill_(torch.inf)  # the scaler skips the step itself

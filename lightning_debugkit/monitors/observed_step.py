@@ -29,6 +29,11 @@ _OVERFLOWS = {
 _trains = attrgetter("requires_grad")
 
 
+def joint_norm(gradients: list[Tensor]) -> float:
+    """Return the norm of all gradients together, by a read of its own; 0 without any."""
+    return math.hypot(*read(each_norm(gradients)).tolist()) if gradients else 0.0
+
+
 @dataclass(eq=False)
 class StepStats:
     """One optimizer step, before the weights are touched.
@@ -123,7 +128,7 @@ class StepStats:
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         if len(gradients) != len(self.found) or not self.norm > 0:
             return math.nan
-        return math.hypot(*read(each_norm(gradients)).tolist()) / self.norm
+        return joint_norm(gradients) / self.norm
 
     @property
     def overflows(self) -> bool:

@@ -147,7 +147,7 @@ def _typed(softmax: bool) -> Any:
 
     images, scores = Float[Tensor, "batch 64"], Float[Tensor, "batch 10"]
 
-    class Typed(_classifier()):  # type: ignore[misc]
+    class Typed(_classifier()):  # type: ignore[misc]  # a class that is made where Lightning is
         def forward(self, x: Any) -> Any:
             return self.net(x).softmax(1) if softmax else self.net(x)
 
@@ -171,7 +171,7 @@ def _of_tensordicts(bad: int | None) -> Any:
         x[bad, 5] = float("nan")
     rows = TensorDict({"seen": {"pixels": x}, "label": y}, batch_size=[len(y)])
 
-    class OfTensorDicts(_classifier()):  # type: ignore[misc]
+    class OfTensorDicts(_classifier()):  # type: ignore[misc]  # a class that is made where Lightning is
         def pair(self, batch: Any) -> Any:
             return batch["seen", "pixels"], batch["label"]
 
@@ -237,7 +237,7 @@ def a_fit_within_a_fit() -> Any:
 
     kind, inner = _classifier(), []
 
-    class Outer(kind):  # type: ignore[misc, valid-type]
+    class Outer(kind):  # type: ignore[misc, valid-type]  # a class that is made where Lightning is
         def on_train_epoch_end(self) -> None:
             inner.append(kind())
             Trainer(max_epochs=1, **QUIET).fit(inner[-1], *_loaders())

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from lightning_debugkit.core.compat import divides_by_scale
 from lightning_debugkit.core.finding import Finding, Severity
 from lightning_debugkit.core.host_copy import read
+from lightning_debugkit.core.optimizers import held_in
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.monitors.clipping.clipped_step import PendingClippedStep
 from lightning_debugkit.stats.tensor_norms import values
@@ -74,5 +75,5 @@ class Overflow:
 
 
 def _is_finite(optimizer: Optimizer) -> bool:
-    held = [values(p) for group in optimizer.param_groups for p in group["params"]]
+    held = [values(p) for p in held_in(optimizer)]
     return bool(read([], [torch.isfinite(p).all() for p in held if p.numel()]).all())

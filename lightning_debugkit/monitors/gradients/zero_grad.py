@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from lightning_debugkit.core.finding import Finding, Severity, Where
 from lightning_debugkit.core.host_copy import Later
+from lightning_debugkit.core.optimizers import held_in
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.monitors.observed_step import StepStats
 from lightning_debugkit.stats.tensor_norms import is_readable, some, values, version
@@ -200,7 +201,7 @@ class ZeroGrad:
         if track.vanished < 0:
             return
         parameter, looked, track.looked = track.parameter, track.looked, None
-        if parameter is None or looked is None or track.seen == looked or not all(map(_is_gone, _held_in(optimizer))):
+        if parameter is None or looked is None or track.seen == looked or not all(map(_is_gone, held_in(optimizer))):
             track.vanished = -1
             return
         track.vanished += 1
@@ -240,13 +241,8 @@ def _is_cleared(grad: Tensor) -> bool:
     return not bool(grad.any()) and not bool(grad.signbit().any())
 
 
-def _held_in(optimizer: Optimizer) -> Iterator[Tensor]:
-    """Yield the parameters of an optimizer."""
-    return (p for group in optimizer.param_groups for p in group["params"])
-
-
 def _with_gradient(optimizer: Optimizer) -> Tensor | None:
-    return next((p for p in _held_in(optimizer) if p.grad is not None and is_readable(p.grad)), None)
+    return next((p for p in held_in(optimizer) if p.grad is not None and is_readable(p.grad)), None)
 
 
 def _gradient(track: _Tracked) -> Tensor | None:

@@ -11,12 +11,11 @@ import torch
 from torch.optim import Optimizer
 
 from lightning_debugkit.core.finding import Finding, Severity
-from lightning_debugkit.core.host_copy import read
+from lightning_debugkit.core.optimizers import held_in
 from lightning_debugkit.core.rule import Rule
 from lightning_debugkit.monitors.clipping.clipping_rules import SEVERE
-from lightning_debugkit.monitors.observed_step import StepStats
+from lightning_debugkit.monitors.observed_step import StepStats, joint_norm
 from lightning_debugkit.monitors.optimization.update_ratio import EARLY, WEAKENED_BY, UpdateRatio, shows
-from lightning_debugkit.stats.tensor_norms import each_norm
 
 RATIO_LOW = Rule(
     "update-ratio-low",
@@ -109,8 +108,7 @@ class CrawlingWeights:
 
 
 def _norm(optimizer: Optimizer) -> float:
-    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    return math.hypot(*read(each_norm(gradients)).tolist()) if gradients else 0.0
+    return joint_norm([p.grad for p in held_in(optimizer) if p.grad is not None])
 
 
 def _rounds_away(watch: UpdateRatio, look: StepStats, left: float) -> bool:
